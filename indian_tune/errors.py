@@ -1,0 +1,55 @@
+"""Every error this package raises on purpose.
+
+    IndianTuneError
+    ├── InputError (ValueError)             the user's to mend; the command line exits with 2
+    │   ├── HyperparameterError             a value an optimizer cannot take
+    │   ├── StudyFileError                  a study file that does not say a valid study
+    │   ├── DataError                       a data set that is missing or damaged
+    │   └── StorageError                    a database that is unreachable, not ours, or too new
+    └── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
+        ├── IllegalTransitionError          a state change that the state machine does not have
+        ├── LeaseLostError                  a report on a trial that another worker now holds
+        └── CheckpointError                 a checkpoint that cannot be used
+
+A message names the key, the value and what is allowed, and ends with the way on.
+"""
+
+
+class IndianTuneError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class InputError(IndianTuneError, ValueError):
+    """Something the user gave cannot be used."""
+
+
+class HyperparameterError(InputError):
+    """A hyperparameter is missing, unknown, of the wrong type, or out of range."""
+
+
+class StudyFileError(InputError):
+    """A study file cannot be read or does not describe a valid study."""
+
+
+class DataError(InputError):
+    """A data set is missing or damaged."""
+
+
+class StorageError(InputError):
+    """A database cannot be reached, is not ours, or is newer than this version."""
+
+
+class LedgerError(IndianTuneError, RuntimeError):
+    """The ledger refused a step."""
+
+
+class IllegalTransitionError(LedgerError):
+    """A trial or run was asked to change state in a way that has no meaning."""
+
+
+class LeaseLostError(LedgerError):
+    """A worker reported on a trial that it no longer holds."""
+
+
+class CheckpointError(LedgerError):
+    """A checkpoint is damaged or belongs to another version."""
