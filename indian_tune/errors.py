@@ -14,6 +14,28 @@
 A message names the key, the value and what is allowed, and ends with the way on.
 """
 
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def unknown_name(key: str, name: object, allowed: Iterable[str]) -> str:
+    """Return the message for a name that is not in a catalog.
+
+    Args:
+        key: where the name was given, such as ``dataset``.
+        name: what was given.
+        allowed: the names there are.
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(str(name).lower(), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"{key} = {name!r} is not known.{hint} Allowed: {', '.join(names)}"
+
 
 class IndianTuneError(Exception):
     """Base of every error raised on purpose."""
