@@ -1,0 +1,224 @@
+"""Opening the database: addresses, SQLite's settings, whose database it is, its schema.
+
+Raises only StorageError, and never shows a password.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from indian_tune.errors import StorageError
+from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_STORAGE = "sqlite:///indian-tune.db"
+STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
+BUSY_TIMEOUT_SECONDS = 60
+
+# A database that holds this table has been used by Optuna, and may become ours as well.
+_OPTUNA_TABLE = "version_info"
+_OPTUNA_TABLES = frozenset(
+    {
+        "alembic_version",
+        "studies",
+        "study_directions",
+        "study_system_attributes",
+        "study_user_attributes",
+        "trial_heartbeats",
+        "trial_intermediate_values",
+        "trial_params",
+        "trial_system_attributes",
+        "trial_user_attributes",
+        "trial_values",
+        "trials",
+        "version_info",
+    }
+)
+
+
+def storage_url(option: str | None = None) -> URL:
+    """Return the address of the database: option, then environment, then the default.
+
+    Args:
+        option: SQLAlchemy address or a plain file name, as given by the user.
+
+    Raises:
+        StorageError: the address cannot be read or names a database that is not supported.
+    """
+    text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    if "://" not in text:
+        text = f"sqlite:///{text}"
+    try:
+        url = make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StorageError(
+            "the database address cannot be read: write sqlite:///FILE or "
+            "postgresql+psycopg://USER@HOST/DATABASE"
+        ) from error
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise StorageError(
+            f"database {backend!r} is not supported: use sqlite:///FILE or "
+            "postgresql+psycopg://USER@HOST/DATABASE"
+        )
+    if url.database in (None, "", ":memory:"):
+        raise StorageError(
+            f"storage {text!r} names no file, and a study must outlive its process: "
+            "write sqlite:///FILE"
+        )
+    return url
+
+
+def show_url(url: URL) -> str:
+    """Return the address as it may be shown: without its password."""
+    return url.render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of an SQLite database, ``None`` for a server."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+@contextmanager
+def storage_errors(url: URL) -> Iterator[None]:
+    """Turn what a driver raises about the database as a whole into a StorageError."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise StorageError(f"database {show_url(url)}: {error.orig}") from error
+
+
+def connect(url: URL, *, create: bool) -> sa.Engine:
+    """Return an engine on a database that is ours, or may become so.
+
+    Args:
+        url: from ``storage_url``.
+        create: whether a missing SQLite file may be made and an older schema brought up to date.
+
+    Raises:
+        StorageError: missing, unreachable, unwritable, not ours, or of another version.
+    """
+    file = sqlite_file(url)
+    if file is not None:
+        _check_file(file, create=create)
+    engine = _engine(url)
+    try:
+        with storage_errors(url):
+            _check_owner(engine, url, create=create)
+            if create:
+                _upgrade(engine, url)
+    except StorageError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def sqlite_settings(connection: Any) -> None:
+    """Set what every SQLite connection of ours, and of Optuna on our behalf, needs."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _engine(url: URL) -> sa.Engine:
+    if sqlite_file(url) is None:
+        return sa.create_engine(url, pool_pre_ping=True)
+    # isolation_level=None: the driver must not open transactions on its own, because a write
+    # that begins as a read cannot wait for the lock; it fails with "database is locked".
+    engine = sa.create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        sqlite_settings(connection)
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _check_file(file: Path, *, create: bool) -> None:
+    if file.is_dir():
+        raise StorageError(f"database {file} is a folder: name a file")
+    if not file.exists():
+        if not create:
+            raise StorageError(
+                f"there is no database {file}: run `indian-tune search STUDY.toml` first, or "
+                f"name another with --storage or {STORAGE_VARIABLE}"
+            )
+        if not file.parent.is_dir():
+            raise StorageError(f"database {file}: the folder {file.parent} does not exist")
+        if not os.access(file.parent, os.W_OK):
+            raise StorageError(f"database {file}: the folder {file.parent} is not writable")
+    elif create and not os.access(file, os.W_OK):
+        raise StorageError(f"database {file} is not writable: change its permissions")
+    elif not os.access(file, os.R_OK):
+        raise StorageError(f"database {file} is not readable: change its permissions")
+    if file.exists() and file.stat().st_size > 0:
+        with file.open("rb") as stream:
+            if not stream.read(16).startswith(b"SQLite format 3"):
+                raise StorageError(
+                    f"{file} is not an SQLite database: name another file with --storage"
+                )
+
+
+def _check_owner(engine: sa.Engine, url: URL, *, create: bool) -> None:
+    with engine.connect() as connection:
+        names = set(sa.inspect(connection).get_table_names())
+        ours = any(name.startswith(PREFIX) for name in names)
+        if not ours:
+            foreign = sorted(names - _OPTUNA_TABLES)
+            if names and (_OPTUNA_TABLE not in names or foreign):
+                raise StorageError(
+                    f"database {show_url(url)} is not indian-tune's (it holds the tables "
+                    f"{', '.join(foreign[:5] or sorted(names)[:5])}): name another with --storage"
+                )
+            if not create:
+                raise StorageError(
+                    f"database {show_url(url)} holds no study: run "
+                    "`indian-tune search STUDY.toml` first, or name another with --storage"
+                )
+            return
+        version = sa.table(VERSION_TABLE, sa.column("version_num"))
+        revision = connection.scalar(sa.select(version.c.version_num))
+    if revision is not None and revision > HEAD_REVISION:
+        raise StorageError(
+            f"database {show_url(url)} has schema {revision}, newer than this version's "
+            f"{HEAD_REVISION}: upgrade indian-tune"
+        )
+    if revision != HEAD_REVISION and not create:
+        raise StorageError(
+            f"database {show_url(url)} has schema {revision}, older than this version's "
+            f"{HEAD_REVISION}: `indian-tune search` on its study file brings it up to date"
+        )
+
+
+def _upgrade(engine: sa.Engine, url: URL) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    with engine.execution_options(writes=True).begin() as connection:
+        has_version = sa.inspect(connection).has_table(VERSION_TABLE)
+        if has_version:
+            version = sa.table(VERSION_TABLE, sa.column("version_num"))
+            if connection.scalar(sa.select(version.c.version_num)) == HEAD_REVISION:
+                return
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,255 @@
+"""Reading the ledger: everything that `status`, `show` and the frames need, nothing sealed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+import sqlalchemy as sa
+
+from indian_tune.errors import InputError
+from indian_tune.ledger import tables as t
+from indian_tune.ledger.database import connect, show_url, storage_errors, storage_url
+from indian_tune.ledger.records import (
+    ArmProgress,
+    ArmRecord,
+    EpochRow,
+    EventRecord,
+    RunRecord,
+    StudyRecord,
+    TrialRecord,
+    WorkerRecord,
+)
+from indian_tune.ledger.states import Phase, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from sqlalchemy.engine import URL
+
+_TRIAL_COLUMNS = tuple(column for column in t.trial.c if column.name != "lease_token")
+
+
+def trial_record(row: sa.RowMapping) -> TrialRecord:
+    """Make the record of one row of ``ledger_trial``."""
+    values = {column.name: row[column.name] for column in _TRIAL_COLUMNS}
+    return TrialRecord(
+        **{**values, "phase": Phase(values["phase"]), "state": State(values["state"])}
+    )
+
+
+class LedgerReader:
+    """Reads one database. A context manager: leaving it closes the connections."""
+
+    def __init__(self, url: URL, engine: sa.Engine) -> None:
+        self.url = url
+        self._engine = engine
+
+    @classmethod
+    def open(cls, storage: str | URL | None = None) -> Self:
+        """Open a database that exists.
+
+        Args:
+            storage: address or file name; by default from the environment.
+
+        Raises:
+            StorageError: missing, unreachable, not ours, or of another version.
+        """
+        url = storage_url(storage) if storage is None or isinstance(storage, str) else storage
+        return cls(url, connect(url, create=False))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    @property
+    def address(self) -> str:
+        """The database as it may be shown: without its password."""
+        return show_url(self.url)
+
+    def studies(self) -> list[StudyRecord]:
+        """Return all studies, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(sa.select(t.study).order_by(t.study.c.id)).mappings()
+            return [StudyRecord(**row) for row in rows]
+
+    def find_study(self, name: str) -> StudyRecord | None:
+        """Return the study of that name, ``None`` when there is none."""
+        with self._reading() as connection:
+            query = sa.select(t.study).where(t.study.c.name == name)
+            row = connection.execute(query).mappings().one_or_none()
+            return None if row is None else StudyRecord(**row)
+
+    def study(self, name: str) -> StudyRecord:
+        """Return the study of that name.
+
+        Raises:
+            InputError: there is none; the message lists those there are.
+        """
+        found = self.find_study(name)
+        if found is None:
+            names = ", ".join(repr(study.name) for study in self.studies()) or "none"
+            raise InputError(f"there is no study {name!r} in {self.address}: it holds {names}")
+        return found
+
+    def arms(self, study_id: int) -> list[ArmRecord]:
+        """Return the arms of a study in the order of its file."""
+        with self._reading() as connection:
+            query = sa.select(t.arm).where(t.arm.c.study_id == study_id).order_by(t.arm.c.position)
+            return [ArmRecord(**row) for row in connection.execute(query).mappings()]
+
+    def trial(self, trial_id: int) -> TrialRecord:
+        """Return one trial by its id, which must exist."""
+        with self._reading() as connection:
+            query = sa.select(*_TRIAL_COLUMNS).where(t.trial.c.id == trial_id)
+            return trial_record(connection.execute(query).mappings().one())
+
+    def trials(
+        self,
+        study_id: int,
+        *,
+        phase: Phase | None = None,
+        arm_id: int | None = None,
+        states: Sequence[State] | None = None,
+    ) -> list[TrialRecord]:
+        """Return trials ordered by arm, phase (tune first) and index."""
+        query = sa.select(*_TRIAL_COLUMNS).where(t.trial.c.study_id == study_id)
+        if phase is not None:
+            query = query.where(t.trial.c.phase == phase)
+        if arm_id is not None:
+            query = query.where(t.trial.c.arm_id == arm_id)
+        if states is not None:
+            query = query.where(t.trial.c.state.in_(states))
+        query = query.order_by(t.trial.c.arm_id, t.trial.c.phase.desc(), t.trial.c.index)
+        with self._reading() as connection:
+            return [trial_record(row) for row in connection.execute(query).mappings()]
+
+    def runs(self, trial_id: int) -> list[RunRecord]:
+        """Return the runs of a trial by seed."""
+        return self._runs(t.run.c.trial_id == trial_id)
+
+    def study_runs(self, study_id: int, phase: Phase | None = None) -> list[RunRecord]:
+        """Return all runs of a study, ordered by trial and seed."""
+        condition = t.trial.c.study_id == study_id
+        if phase is not None:
+            condition &= t.trial.c.phase == phase
+        return self._runs(condition)
+
+    def epochs(self, run_id: int) -> list[EpochRow]:
+        """Return the open metrics of a run by epoch."""
+        query = sa.select(t.epoch).where(t.epoch.c.run_id == run_id).order_by(t.epoch.c.epoch)
+        with self._reading() as connection:
+            return [EpochRow(**row) for row in connection.execute(query).mappings()]
+
+    def last_epochs(self, study_id: int, phase: Phase) -> dict[int, EpochRow]:
+        """Return the last recorded epoch of every run of a phase, by run id."""
+        query = (
+            sa.select(t.epoch)
+            .join(t.run, t.run.c.id == t.epoch.c.run_id)
+            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
+            .where(t.trial.c.study_id == study_id, t.trial.c.phase == phase)
+            .where(t.epoch.c.epoch == t.run.c.epochs_done)
+        )
+        with self._reading() as connection:
+            return {row["run_id"]: EpochRow(**row) for row in connection.execute(query).mappings()}
+
+    def workers(self, study_id: int) -> list[WorkerRecord]:
+        """Return the workers of a study, those still there first, then the latest."""
+        query = (
+            sa.select(t.worker)
+            .where(t.worker.c.study_id == study_id)
+            .order_by(t.worker.c.left_at.isnot(None), t.worker.c.started_at.desc())
+        )
+        with self._reading() as connection:
+            return [WorkerRecord(**row) for row in connection.execute(query).mappings()]
+
+    def events(self, study_id: int, kind: str | None = None) -> list[EventRecord]:
+        """Return what happened to a study, oldest first."""
+        query = sa.select(t.event).where(t.event.c.study_id == study_id).order_by(t.event.c.id)
+        if kind is not None:
+            query = query.where(t.event.c.kind == kind)
+        with self._reading() as connection:
+            return [EventRecord(**row) for row in connection.execute(query).mappings()]
+
+    def progress(self, study_id: int) -> list[ArmProgress]:
+        """Return how far every arm is in every phase that has trials; tune first."""
+        where = t.trial.c.study_id == study_id
+        key = (t.trial.c.arm_id, t.trial.c.phase)
+        counts = sa.select(*key, t.trial.c.state, sa.func.count()).where(where)
+        done = sa.select(*key, sa.func.sum(t.run.c.epochs_done)).join_from(t.trial, t.run)
+        lowest = (
+            sa.select(*key, sa.func.min(t.trial.c.value).label("value"))
+            .where(where, t.trial.c.state == State.COMPLETE)
+            .group_by(*key)
+            .subquery()
+        )
+        # Ties go to the lower index: the winner must not depend on who finished first.
+        best = (
+            sa.select(*key, lowest.c.value, sa.func.min(t.trial.c.index))
+            .join(
+                lowest,
+                (lowest.c.arm_id == t.trial.c.arm_id)
+                & (lowest.c.phase == t.trial.c.phase)
+                & (lowest.c.value == t.trial.c.value),
+            )
+            .where(t.trial.c.state == State.COMPLETE)
+            .group_by(*key, lowest.c.value)
+        )
+        states: dict[tuple[int, str], dict[State, int]] = {}
+        with self._reading() as connection:
+            for arm_id, phase, state, count in connection.execute(
+                counts.group_by(*key, t.trial.c.state)
+            ):
+                states.setdefault((arm_id, phase), {})[State(state)] = count
+            epochs = {
+                (arm_id, phase): total
+                for arm_id, phase, total in connection.execute(done.where(where).group_by(*key))
+            }
+            bests = {
+                (arm_id, phase): (value, index)
+                for arm_id, phase, value, index in connection.execute(best)
+            }
+        arms = self.arms(study_id)
+        return [
+            ArmProgress(
+                arm=arm,
+                phase=phase,
+                counts=states[arm.id, phase],
+                best=bests.get((arm.id, phase), (None, None))[0],
+                best_trial=bests.get((arm.id, phase), (None, None))[1],
+                epochs_done=int(epochs.get((arm.id, phase)) or 0),
+            )
+            for phase in Phase
+            for arm in arms
+            if (arm.id, phase) in states
+        ]
+
+    def _runs(self, condition: sa.ColumnElement[bool]) -> list[RunRecord]:
+        query = (
+            sa.select(t.run)
+            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
+            .where(condition)
+            .order_by(t.run.c.trial_id, t.run.c.seed)
+        )
+        with self._reading() as connection:
+            return [
+                RunRecord(**{**row, "state": State(row["state"])})
+                for row in connection.execute(query).mappings()
+            ]
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with storage_errors(self.url), self._engine.begin() as connection:
+            yield connection

@@ -1,0 +1,191 @@
+"""What the ledger hands out: frozen records, never database rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from indian_tune.ledger.states import Phase, State
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """A registered study."""
+
+    id: int
+    name: str
+    spec: Mapping[str, Any]
+    spec_hash: str
+    version: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ArmRecord:
+    """One optimizer with its search space."""
+
+    id: int
+    study_id: int
+    position: int
+    name: str
+    optimizer: str
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One slot of the budget, and what became of it.
+
+    ``config`` is ``None`` until the first claim has asked the sampler; ``value`` is the score
+    under the study's objective, lower is better.
+    """
+
+    id: int
+    study_id: int
+    arm_id: int
+    phase: Phase
+    index: int
+    state: State
+    config: Mapping[str, float] | None
+    value: float | None
+    attempts: int
+    reason: str | None
+    optuna_trial_id: int | None
+    told: bool
+    worker_id: str | None
+    lease_expires_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One training of one configuration with one seed."""
+
+    id: int
+    trial_id: int
+    seed: int
+    state: State
+    epochs_planned: int
+    epochs_done: int
+    provenance: Mapping[str, Any] | None
+    error: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """The open metrics of one epoch (1-based) of one run; ``None`` where not finite."""
+
+    run_id: int
+    epoch: int
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    validation_loss: float | None
+    validation_accuracy: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class EpochEntry:
+    """One epoch as it goes in: the open metrics and the ones to seal."""
+
+    run_id: int
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WorkerRecord:
+    """A process that works, or worked, on a study."""
+
+    id: str
+    study_id: int
+    host: str
+    pid: int
+    process_started: str
+    device: str
+    started_at: datetime
+    heartbeat_at: datetime
+    left_at: datetime | None
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """Something that happened to a study."""
+
+    id: int
+    study_id: int
+    trial_id: int | None
+    kind: str
+    data: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on one trial until another claim takes it over.
+
+    Every write on behalf of a trial presents its lease; a lease that was taken over is refused.
+    """
+
+    trial: TrialRecord
+    token: str
+
+
+@dataclass(frozen=True)
+class ArmProgress:
+    """How far one arm is in one phase.
+
+    Attributes:
+        counts: number of trials in each state that occurs.
+        best: lowest value among complete trials.
+        best_trial: index of the trial that has it.
+        epochs_done: epochs recorded over all runs.
+    """
+
+    arm: ArmRecord
+    phase: Phase
+    counts: Mapping[State, int]
+    best: float | None
+    best_trial: int | None
+    epochs_done: int
+
+    @property
+    def total(self) -> int:
+        """Number of trials."""
+        return sum(self.counts.values())
+
+    @property
+    def finished(self) -> int:
+        """Number of trials to which nothing more will happen."""
+        return sum(count for state, count in self.counts.items() if state.finished)
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """What registration needs to know of an arm."""
+
+    name: str
+    optimizer: str
+    trials: int
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A frozen configuration: the best tune trial of one arm."""
+
+    arm: ArmRecord
+    trial: TrialRecord

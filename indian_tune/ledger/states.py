@@ -1,0 +1,63 @@
+"""The states of trials and runs, and the only transitions there are."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from indian_tune.errors import IllegalTransitionError
+
+
+class Phase(StrEnum):
+    """Search first, then the frozen winners on fresh seeds."""
+
+    TUNE = "tune"
+    CONFIRM = "confirm"
+
+
+class State(StrEnum):
+    """Where a trial or a run stands.
+
+    ``DIVERGED`` is a result (scored at chance level), ``FAILED`` is not: it means that the work
+    itself broke and that its attempts are used up.
+    """
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing can follow."""
+        return self in FINISHED
+
+
+FINISHED = frozenset({State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED})
+
+# RUNNING → RUNNING is a takeover: another worker continues from the checkpoint.
+# RUNNING → WAITING gives a trial back: the worker was asked to stop, or an attempt broke.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.WAITING: frozenset({State.RUNNING}),
+    State.RUNNING: frozenset({State.RUNNING, State.WAITING}) | FINISHED,
+    **dict.fromkeys(FINISHED, frozenset[State]()),
+}
+
+
+def check_transition(what: str, old: State, new: State) -> None:
+    """Refuse a state change that has no meaning.
+
+    Args:
+        what: who changes state, as shown in the message ("trial 3 of arm 'sgd'").
+        old: state it is in.
+        new: state it would get.
+
+    Raises:
+        IllegalTransitionError: ``new`` cannot follow ``old``.
+    """
+    if new not in TRANSITIONS[old]:
+        allowed = ", ".join(sorted(TRANSITIONS[old])) or "nothing"
+        raise IllegalTransitionError(
+            f"{what} is {old} and cannot become {new}: after {old} comes {allowed}"
+        )

@@ -1,0 +1,197 @@
+"""The ledger's tables (SQLAlchemy Core).
+
+Every table is prefixed ``ledger_`` because Optuna's own tables (``studies``, ``trials``, …) live
+in the same database. The unique constraints carry the rules: one trial per (arm, phase, index),
+one run per (trial, seed), one epoch per (run, epoch).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+from indian_tune.ledger.states import Phase, State
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+PREFIX = "ledger_"
+VERSION_TABLE = "ledger_version"
+# Alembic's newest revision, repeated here so that reading commands need not import Alembic; a
+# test holds the two together.
+HEAD_REVISION = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite keeps no zone, so it is put back when read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Read UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _one_of(column: str, values: type[State] | type[Phase]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+study = Table(
+    "ledger_study",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    # The whole validated study file, canonical; its hash is what registration means.
+    Column("spec", JSON, nullable=False),
+    Column("spec_hash", String(64), nullable=False),
+    Column("version", String(40), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+arm = Table(
+    "ledger_arm",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("optimizer", String(200), nullable=False),
+    UniqueConstraint("study_id", "name"),
+    UniqueConstraint("study_id", "position"),
+)
+
+trial = Table(
+    "ledger_trial",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
+    Column("arm_id", ForeignKey("ledger_arm.id", ondelete="CASCADE"), nullable=False),
+    Column("phase", String(20), nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("config", JSON(none_as_null=True)),
+    # Score under the study's objective; lower is better.
+    Column("value", Double),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("reason", Text),
+    # Not a foreign key: Optuna's tables are a projection that can be dropped and rebuilt.
+    Column("optuna_trial_id", Integer),
+    # Whether Optuna has been told the outcome.
+    Column("told", Boolean, nullable=False, default=False),
+    Column("worker_id", ForeignKey("ledger_worker.id", ondelete="SET NULL")),
+    Column("lease_token", String(32)),
+    Column("lease_expires_at", UtcDateTime),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    UniqueConstraint("arm_id", "phase", "index"),
+    _one_of("phase", Phase),
+    _one_of("state", State),
+    # What a claim looks for, in the order in which it looks.
+    Index("ix_ledger_trial_claim", "study_id", "phase", "state", "index"),
+)
+
+run = Table(
+    "ledger_run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey("ledger_trial.id", ondelete="CASCADE"), nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("epochs_planned", Integer, nullable=False),
+    Column("epochs_done", Integer, nullable=False, default=0),
+    # Device, versions, precision and thread count of the last worker that trained it.
+    Column("provenance", JSON(none_as_null=True)),
+    # The traceback of the last attempt that broke.
+    Column("error", Text),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    UniqueConstraint("trial_id", "seed"),
+    _one_of("state", State),
+)
+
+epoch = Table(
+    "ledger_epoch",
+    metadata,
+    Column("run_id", ForeignKey("ledger_run.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("step", Integer, nullable=False),
+    # NULL stands for a value that was not finite, and for validation in paper mode.
+    Column("train_loss", Double),
+    Column("train_accuracy", Double),
+    Column("validation_loss", Double),
+    Column("validation_accuracy", Double),
+    Column("seconds", Double, nullable=False),
+)
+
+# A table of its own, so that no query on epochs can reveal the test set by accident.
+sealed_epoch = Table(
+    "ledger_sealed_epoch",
+    metadata,
+    Column("run_id", ForeignKey("ledger_run.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("test_loss", Double),
+    Column("test_accuracy", Double),
+)
+
+worker = Table(
+    "ledger_worker",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    # A process id comes round again; with its start time it does not.
+    Column("process_started", String(64), nullable=False),
+    Column("device", String(100), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("left_at", UtcDateTime),
+)
+
+event = Table(
+    "ledger_event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
+    Column("trial_id", ForeignKey("ledger_trial.id", ondelete="CASCADE")),
+    Column("kind", String(40), nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("ix_ledger_event_study_id_kind", "study_id", "kind"),
+)
