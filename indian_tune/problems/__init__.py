@@ -1,0 +1,70 @@
+"""What is trained: data sets, their splits, and networks.
+
+Names whose modules load torch, or are needed by few commands, are looked up on first use, so that
+the catalog can be read without loading torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from indian_tune.problems.catalog import (
+    DATASETS,
+    MODELS,
+    DatasetInfo,
+    ModelInfo,
+    check_fit,
+    get_dataset_info,
+    get_model_info,
+)
+from indian_tune.problems.folder import data_folder
+from indian_tune.problems.problem import ModelBuilder, Problem, Split
+from indian_tune.problems.sources import Archive, DatasetSource, StoredFile
+
+if TYPE_CHECKING:
+    from indian_tune.problems.datasets import load_arrays
+    from indian_tune.problems.fetcher import fetch
+    from indian_tune.problems.models import build_model
+    from indian_tune.problems.splits import load_problem
+    from indian_tune.problems.verification import DataState, DataStatus, verify
+
+__all__ = [
+    "DATASETS",
+    "MODELS",
+    "Archive",
+    "DataState",
+    "DataStatus",
+    "DatasetInfo",
+    "DatasetSource",
+    "ModelBuilder",
+    "ModelInfo",
+    "Problem",
+    "Split",
+    "StoredFile",
+    "build_model",
+    "check_fit",
+    "data_folder",
+    "fetch",
+    "get_dataset_info",
+    "get_model_info",
+    "load_arrays",
+    "load_problem",
+    "verify",
+]
+
+_LATER = {
+    "DataState": "verification",
+    "DataStatus": "verification",
+    "build_model": "models",
+    "fetch": "fetcher",
+    "load_arrays": "datasets",
+    "load_problem": "splits",
+    "verify": "verification",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,0 +1,140 @@
+"""Bringing one file from an address to a path: resumed where it can be, checked, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import os
+import re
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING, Protocol
+
+from indian_tune._version import __version__
+from indian_tune.errors import DataError
+from indian_tune.problems.verification import CHUNK, checksum_fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMES = ("http", "https", "file")
+TIMEOUT = 60.0
+
+
+class Progress(Protocol):
+    """Hears how far a download has come."""
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        """Take the file's name, its bytes so far and in all (``None`` if the server is silent)."""
+        ...
+
+
+def download(url: str, target: Path, *, md5: str, progress: Progress | None = None) -> None:
+    """Download a file.
+
+    The bytes go to ``target`` with ``.part`` appended, which takes the final name only after its
+    checksum was found right. A ``.part`` file that is already there is continued if the server
+    serves ranges and overwritten if not. A transfer that breaks off is taken up again for as long
+    as that brings more bytes.
+
+    Args:
+        url: http, https or file address.
+        target: final path; its folder must exist.
+        md5: checksum that the file must have, hexadecimal.
+        progress: called after every piece.
+
+    Raises:
+        DataError: the address cannot be reached, the transfer breaks off, or the checksum is wrong.
+        OSError: the file cannot be written, for instance because the disk is full.
+    """
+    part = target.with_name(target.name + ".part")
+    resumed = part.exists() and part.stat().st_size > 0
+    _transfer(url, part, progress)
+    fault = checksum_fault(part, md5)
+    if fault and resumed:
+        # The start may stem from another version of the file.
+        part.unlink()
+        _transfer(url, part, progress)
+        fault = checksum_fault(part, md5)
+    if fault:
+        part.unlink()
+        raise DataError(f"{url} is not the file expected: {fault}. It was discarded")
+    part.replace(target)
+
+
+def _transfer(url: str, part: Path, progress: Progress | None) -> None:
+    """Bring the whole of ``url`` into ``part``, in as many attempts as bring it forward."""
+    furthest = -1
+    while True:
+        total, reason = _attempt(url, part, progress)
+        size = part.stat().st_size
+        if reason is None and (total is None or size >= total):
+            return
+        if size <= furthest:
+            expected = "" if total is None else f" of {total:,}"
+            raise DataError(
+                f"{url} broke off after {size:,}{expected} bytes"
+                f"{f' ({reason})' if reason else ''}; the same command continues from there"
+            )
+        furthest = size
+
+
+def _attempt(
+    url: str, part: Path, progress: Progress | None
+) -> tuple[int | None, Exception | None]:
+    """Continue ``part`` once; return the size it should get and what broke the transfer off."""
+    start = part.stat().st_size if part.exists() else 0
+    try:
+        response = _open(url, start)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            # Nothing is left to send: the checksum will tell whether that is right.
+            return start, None
+        raise DataError(f"{url} cannot be had: HTTP {error.code} {error.reason}") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DataError(f"{url} cannot be reached: {reason}") from error
+    with response:
+        done = start if start and _continues(response, start) else 0
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        _require_space(part, total - done if total else 0)
+        with part.open("ab" if done else "wb") as file:
+            while True:
+                try:
+                    piece = response.read(CHUNK)
+                except (OSError, http.client.HTTPException) as error:
+                    return total, error
+                if not piece:
+                    return total, None
+                file.write(piece)
+                done += len(piece)
+                if progress is not None:
+                    progress(part.stem, done, total)
+
+
+def _open(url: str, start: int) -> http.client.HTTPResponse:
+    if urllib.parse.urlsplit(url).scheme not in SCHEMES:
+        raise DataError(f"{url} cannot be fetched: allowed are {', '.join(SCHEMES)} addresses")
+    headers = {"User-Agent": f"indian-tune/{__version__}"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked above
+    response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+    return response
+
+
+def _continues(response: http.client.HTTPResponse, start: int) -> bool:
+    """Whether the server sends the rest from ``start``, and not the whole file again."""
+    if response.status != http.client.PARTIAL_CONTENT:
+        return False
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return found is not None and int(found[1]) == start
+
+
+def _require_space(part: Path, needed: int) -> None:
+    if needed > shutil.disk_usage(part.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(part))

@@ -1,0 +1,145 @@
+"""Making a problem: the splits of a data set and the network that trains on them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import pad
+
+from indian_tune.errors import DataError
+from indian_tune.problems.catalog import (
+    DatasetInfo,
+    check_fit,
+    get_dataset_info,
+    get_model_info,
+)
+from indian_tune.problems.datasets import load_arrays
+from indian_tune.problems.problem import Problem, Split
+from indian_tune.problems.stratify import stratify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load_problem(
+    *,
+    dataset: str | DatasetInfo,
+    model: str,
+    width: float = 1.0,
+    init: str = "he_normal",
+    init_std: float | None = None,
+    validation_fraction: float | None = 0.1,
+    split_seed: int = 0,
+    data_dir: str | Path | None = None,
+) -> Problem:
+    """Load a data set, carve out the validation part, and get the network ready to be built.
+
+    Images smaller than the network's are padded with zeros (black) on all sides, before anything
+    else is computed from them.
+
+    Args:
+        dataset: name in the catalog, or the description of a data set of one's own.
+        model: name in the catalog.
+        width: multiplies the numbers of channels of the network.
+        init: distribution of the initial weights, ``he_normal`` or ``normal``.
+        init_std: standard deviation for ``normal``.
+        validation_fraction: part of the training images that becomes the validation part,
+            stratified by class: a fraction (float) or a number of images (int). ``None`` trains on
+            all of them (paper mode). The test images are never touched.
+        split_seed: which images become the validation part is a function of this alone.
+        data_dir: see ``data_folder``.
+
+    Returns:
+        The problem; its ``mean`` and ``std`` are of the images that are left for training.
+
+    Raises:
+        InputError: an unknown name, a model that does not take the images, or a size that leaves
+            nothing for validation or for training.
+        DataError: the data set is missing or damaged.
+    """
+    from indian_tune.problems.models import build_model
+
+    data = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
+    network = get_model_info(model)
+    check_fit(data, network)
+    build = functools.partial(
+        build_model,
+        network.name,
+        classes=data.classes,
+        channels=data.channels,
+        size=network.size,
+        width=width,
+        init=init,
+        init_std=init_std,
+    )
+    # Built once here so that a width or an init that cannot be is refused before data is read.
+    build(seed=0, dropout=0.0)
+    train, test = (_padded(split, network.size) for split in load_arrays(data, data_dir))
+    validation = None
+    if validation_fraction is not None:
+        train, validation = carve(train, validation_fraction, split_seed)
+    mean, std = channel_statistics(train, data.scale)
+    if 0 in std:
+        raise DataError(
+            f"the training images of {data.name!r} have the same value everywhere in channel "
+            f"{std.index(0)}: they cannot be normalised"
+        )
+    return Problem(
+        dataset=data.name,
+        model=network.name,
+        classes=data.classes,
+        train=train,
+        validation=validation,
+        test=test,
+        mean=mean,
+        std=std,
+        scale=float(data.scale),
+        build_model=build,
+    )
+
+
+def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
+    """Divide a split by class into what is left and the part carved out.
+
+    Args:
+        split: what is divided.
+        part: a fraction of the images (float) or their number (int).
+        seed: decides which images; nothing else does.
+
+    Raises:
+        InputError: the part is empty or everything, or the seed is negative.
+    """
+    rest, taken = stratify(split.labels.numpy(), part, seed)
+    left, carved = (
+        Split(split.images[positions], split.labels[positions])
+        for positions in (torch.from_numpy(rest), torch.from_numpy(taken))
+    )
+    return left, carved
+
+
+def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of each channel, of pixels divided by ``scale``.
+
+    Sums are taken in whole numbers and only the last division rounds, to float64, so that the
+    result is the same on every machine. The standard deviation divides by the number of pixels.
+    """
+    means, deviations = [], []
+    for channel in range(split.images.shape[1]):
+        counts = torch.bincount(split.images[:, channel].flatten(), minlength=256).tolist()
+        pixels = sum(counts)
+        total = sum(count * value for value, count in enumerate(counts))
+        squares = sum(count * value**2 for value, count in enumerate(counts))
+        means.append(total / pixels / scale)
+        deviations.append(math.sqrt((pixels * squares - total**2) / pixels**2) / scale)
+    return tuple(means), tuple(deviations)
+
+
+def _padded(split: Split, size: int) -> Split:
+    missing = size - split.images.shape[-1]
+    if missing == 0:
+        return split
+    before, after = missing // 2, missing - missing // 2
+    return Split(pad(split.images, (before, after, before, after)), split.labels)

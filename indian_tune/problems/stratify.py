@@ -1,0 +1,83 @@
+"""Dividing labelled examples so that every part has the classes in the same proportions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def stratify(
+    labels: NDArray[np.int64], part: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide examples into a part and the rest, class by class.
+
+    The part gets, of each class, its proportional share rounded down; the examples that are then
+    still wanted go to the classes with the largest remainders, smaller labels first (the largest
+    remainder method). Which examples of a class are taken is a function of ``seed`` and of their
+    positions alone: each position gets a random key, and the smallest keys are taken.
+
+    Args:
+        labels: shape [N], 0 or greater.
+        part: a float is the fraction of the N examples, above 0 and below 1; an int is their
+            number, from 1 to N - 1.
+        seed: 0 or greater.
+
+    Returns:
+        Positions of the rest and positions of the part, each ascending, int64.
+
+    Raises:
+        InputError: the part is empty or everything, or the seed is negative.
+    """
+    if seed < 0:
+        raise InputError(f"split_seed = {seed} is not allowed: 0 or a greater integer")
+    count = part_size(part, len(labels))
+    # NumPy keeps the raw stream of a bit generator the same in all versions, and not the methods
+    # of Generator: a split must not change with an upgrade.
+    keys = np.random.PCG64(seed).random_raw(len(labels))
+    taken = np.zeros(len(labels), dtype=bool)
+    for label, share in enumerate(_shares(np.bincount(labels), count)):
+        members = np.flatnonzero(labels == label)
+        nearest = np.argsort(keys[members], kind="stable")
+        taken[members[nearest[:share]]] = True
+    return np.flatnonzero(~taken), np.flatnonzero(taken)
+
+
+def part_size(part: float, total: int) -> int:
+    """Return how many of ``total`` examples a fraction (float) or a number (int) asks for.
+
+    Raises:
+        InputError: the part is empty or everything.
+    """
+    if isinstance(part, bool) or (isinstance(part, float) and not 0 < part < 1):
+        raise InputError(
+            f"validation_fraction = {part} is not allowed: a fraction lies between 0 and 1, a "
+            f"number of images is a whole number"
+        )
+    count = part if isinstance(part, int) else round(part * total)
+    if not 0 < count < total:
+        raise InputError(
+            f"validation_fraction = {part} asks for {count} of {total} images: allowed are 1 to "
+            f"{total - 1}"
+        )
+    return count
+
+
+def _shares(class_sizes: NDArray[np.int64], count: int) -> list[int]:
+    """Divide ``count`` among the classes in exact integers, by the largest remainder method."""
+    total = int(class_sizes.sum())
+    shares, remainders = [], []
+    for size in class_sizes.tolist():
+        share, remainder = divmod(size * count, total)
+        shares.append(share)
+        remainders.append(remainder)
+    missing = count - sum(shares)
+    largest = sorted(range(len(shares)), key=lambda label: (-remainders[label], label))
+    for label in largest[:missing]:
+        shares[label] += 1
+    return shares

@@ -1,0 +1,170 @@
+"""Whether the files of a data set are there and are what they should be."""
+
+from __future__ import annotations
+
+import enum
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from indian_tune.problems.catalog import DatasetInfo, get_dataset_info
+from indian_tune.problems.folder import DATA_VARIABLE, data_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from indian_tune.problems.sources import Archive, StoredFile
+
+CHUNK = 1 << 20
+
+
+class DataState(enum.StrEnum):
+    """How a data set was found."""
+
+    INTACT = "intact"
+    PRESENT = "present"
+    MISSING = "missing"
+    DAMAGED = "damaged"
+
+
+@dataclass(frozen=True)
+class DataStatus:
+    """What was found of a data set.
+
+    Attributes:
+        name: of the data set.
+        state: ``intact``, every checksum is right; ``present``, every file is there but the
+            checksums were not compared or are not known; ``missing``, no file is there;
+            ``damaged``, some files are missing or wrong.
+        folder: the data folder that was looked in.
+        details: a sentence for each file that is missing or wrong, or for what was not compared.
+    """
+
+    name: str
+    state: DataState
+    folder: Path
+    details: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether loading can be tried."""
+        return self.state in (DataState.INTACT, DataState.PRESENT)
+
+    @property
+    def advice(self) -> str:
+        """What is wrong and what to do about it, as one message."""
+        command = fetch_command(self.name, self.folder)
+        if self.state is DataState.MISSING:
+            return (
+                f"data set {self.name!r} is not in {self.folder}: get it with `{command}`, or name "
+                f"the folder that holds it with --data-dir or {DATA_VARIABLE}"
+            )
+        if self.state is DataState.DAMAGED:
+            return (
+                f"data set {self.name!r} is damaged: {'; '.join(self.details)}. "
+                f"Get it again with `{command}`"
+            )
+        return f"data set {self.name!r} is {self.state} in {self.folder}"
+
+
+def fetch_command(name: str, folder: Path) -> str:
+    """Return the command line that fetches a data set into a folder."""
+    where = "" if folder == data_folder() else f" --data-dir {folder}"
+    return f"indian-tune data fetch {name}{where}"
+
+
+def verify(
+    dataset: str | DatasetInfo, data_dir: str | Path | None = None, *, checksums: bool = True
+) -> DataStatus:
+    """Look at the files of a data set; nothing is loaded or changed.
+
+    CIFAR's unpacked files have checksums of their own. Those of the MNIST family are compared with
+    what their archives unpack to, and the archives have checksums; without the archives the state
+    is ``present`` at best.
+
+    Args:
+        dataset: name in the catalog, or the description of a data set of one's own.
+        data_dir: see ``data_folder``.
+        checksums: ``False`` only looks whether the files are there, which takes no time.
+
+    Raises:
+        InputError: the name is not in the catalog.
+    """
+    info = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
+    folder = data_folder(data_dir)
+    source = info.source
+    if source is None:
+        return DataStatus(info.name, DataState.INTACT, folder, ("comes with scikit-learn",))
+    absent = [file for file in source.files if not (folder / file.path).is_file()]
+    if len(absent) == len(source.files):
+        return DataStatus(info.name, DataState.MISSING, folder)
+    faults = [f"{folder / file.path} is missing" for file in absent]
+    unknown: list[str] = []
+    if checksums:
+        for archive in source.archives:
+            for file in archive.files:
+                if file in absent:
+                    continue
+                if file.md5 is None and not (folder / archive.path).is_file():
+                    unknown.append(f"{folder / file.path} has no archive beside it to compare with")
+                elif fault := find_fault(folder, archive, file):
+                    faults.append(fault)
+    if faults:
+        return DataStatus(info.name, DataState.DAMAGED, folder, tuple(faults))
+    if unknown or not checksums:
+        return DataStatus(info.name, DataState.PRESENT, folder, tuple(unknown))
+    return DataStatus(info.name, DataState.INTACT, folder)
+
+
+def find_fault(folder: Path, archive: Archive, file: StoredFile) -> str | None:
+    """Return what is wrong with an unpacked file, naming it, or ``None`` if nothing is."""
+    path = folder / file.path
+    if not path.is_file():
+        return f"{path} is missing"
+    if file.md5 is not None:
+        return checksum_fault(path, file.md5)
+    kept = folder / archive.path
+    if not kept.is_file():
+        return f"{kept} is missing"
+    if fault := checksum_fault(kept, archive.md5):
+        return fault
+    try:
+        with gzip.open(kept) as unpacked:
+            expected = _md5(unpacked)
+    except (OSError, EOFError, zlib.error) as error:
+        return f"{kept} does not unpack ({error})"
+    return checksum_fault(path, expected)
+
+
+def checksum_fault(path: Path, md5: str) -> str | None:
+    """Return what is wrong with a file that should have a checksum, or ``None``."""
+    try:
+        found = file_md5(path)
+        size = path.stat().st_size
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    if found == md5:
+        return None
+    return f"{path} ({size:,} bytes) has the MD5 checksum {found}, expected {md5}"
+
+
+def file_md5(path: Path) -> str:
+    """Return the MD5 checksum of a file in hexadecimal, read in pieces."""
+    with path.open("rb") as stream:
+        return _md5(stream)
+
+
+def _md5(stream: IO[bytes] | gzip.GzipFile) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    for chunk in chunks(stream):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def chunks(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+    """Yield the rest of a stream in pieces of a mebibyte."""
+    while chunk := stream.read(CHUNK):
+        yield chunk
