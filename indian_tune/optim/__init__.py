@@ -1,0 +1,51 @@
+"""INDIAN, its theory on quadratics, and the families of optimizers it is compared with.
+
+What needs torch is looked up on first use, so that the command line can check names and values
+without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from indian_tune.optim.families import FAMILIES, get_family
+from indian_tune.optim.family import Family, Meaning
+from indian_tune.optim.hyperparameters import Hyperparameter
+from indian_tune.optim.schedules import admissible, decay, power_decay
+from indian_tune.optim.stability import stability_limit, stable
+
+if TYPE_CHECKING:
+    from indian_tune.optim.functional import indian_step, psi_form_step
+    from indian_tune.optim.indian import Indian
+    from indian_tune.optim.qhm import Qhm
+
+__all__ = [
+    "FAMILIES",
+    "Family",
+    "Hyperparameter",
+    "Indian",
+    "Meaning",
+    "Qhm",
+    "admissible",
+    "decay",
+    "get_family",
+    "indian_step",
+    "power_decay",
+    "psi_form_step",
+    "stability_limit",
+    "stable",
+]
+
+_WITH_TORCH = {
+    "Indian": "indian",
+    "Qhm": "qhm",
+    "indian_step": "functional",
+    "psi_form_step": "functional",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _WITH_TORCH:
+        return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

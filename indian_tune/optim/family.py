@@ -1,0 +1,145 @@
+"""A family: an optimizer as the study file, the trainer and the report know it, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import HyperparameterError, unknown_name
+from indian_tune.optim.schedules import power_decay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.optim.optimizer import ParamsT
+
+    from indian_tune.optim.hyperparameters import Hyperparameter
+
+    Config = Mapping[str, float]
+
+__all__ = ["Family", "Meaning"]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a configuration does in the first step (k = 0); ``None`` where it has no number.
+
+    Attributes:
+        effective_learning_rate: distance that a steady gradient of 1 moves θ in one step, once
+            the momentum has settled.
+        instantaneous_response: distance that a new gradient of 1 moves θ in its own step.
+        momentum: fraction of the velocity that a step keeps.
+    """
+
+    effective_learning_rate: float | None
+    instantaneous_response: float | None
+    momentum: float | None
+
+
+@dataclass(frozen=True)
+class Family:
+    """An optimizer with its hyperparameters and the space they are searched in by default.
+
+    The step size is called ``gamma0`` in every family, whatever the optimizer calls it.
+
+    Attributes:
+        name: key in a study file.
+        title: as people read it.
+        hyperparameters: every hyperparameter by its name.
+        default_space: what an arm searches unless its study file says otherwise, in the study
+            file's syntax: a range, ``{"choices": [...]}`` or a constant.
+        make: builds the optimizer from parameters and a complete configuration.
+        explain: says what a complete configuration does.
+        schedules_itself: whether the optimizer applies ``decay_power`` itself.
+    """
+
+    name: str
+    title: str
+    hyperparameters: Mapping[str, Hyperparameter]
+    default_space: Mapping[str, object]
+    make: Callable[[ParamsT, dict[str, float]], Optimizer]
+    explain: Callable[[dict[str, float]], Meaning]
+    schedules_itself: bool = False
+
+    @property
+    def decay_power(self) -> float:
+        """The exponent a of the step sizes γ0 / (k + 1)^a, unless a configuration gives one."""
+        default = self.hyperparameters["decay_power"].default
+        assert default is not None
+        return default
+
+    def hyperparameter(self, name: str) -> Hyperparameter:
+        """Return the hyperparameter called ``name``.
+
+        Raises:
+            HyperparameterError: the family has no such hyperparameter.
+        """
+        try:
+            return self.hyperparameters[name]
+        except KeyError:
+            raise HyperparameterError(
+                unknown_name(f"hyperparameter of {self.name}", name, self.hyperparameters)
+            ) from None
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Check the names of a space or a configuration: all known, none missing.
+
+        Raises:
+            HyperparameterError: a name is unknown, or a required one is missing.
+        """
+        given = set(names)
+        for name in sorted(given):
+            self.hyperparameter(name)
+        for name, hyperparameter in self.hyperparameters.items():
+            if hyperparameter.required and name not in given:
+                raise HyperparameterError(
+                    f"{self.name} needs {name} ({hyperparameter.meaning}): give it "
+                    f"{hyperparameter.allowed}; given: {', '.join(sorted(given)) or 'nothing'}"
+                )
+
+    def complete(self, config: Config) -> dict[str, float]:
+        """Return ``config`` checked, with every default filled in, in the family's order.
+
+        Raises:
+            HyperparameterError: a name is unknown or missing, or a value is not allowed.
+        """
+        self.check_names(config)
+        values = {
+            name: config.get(name, hyperparameter.default)
+            for name, hyperparameter in self.hyperparameters.items()
+        }
+        return {
+            name: self.hyperparameters[name].check(value, owner=self.name)
+            for name, value in values.items()
+            if value is not None or name in config
+        }
+
+    def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
+        """Return the optimizer of ``config`` and its schedule.
+
+        Args:
+            params: parameters or groups, as torch's optimizers take them.
+            config: a configuration, complete or not.
+
+        Returns:
+            The optimizer, and the scheduler that is to be stepped once after every mini-batch;
+            ``None`` where the step size is constant or the optimizer sees to it itself.
+
+        Raises:
+            HyperparameterError: as :meth:`complete`, or the optimizer refused a value.
+        """
+        complete = self.complete(config)
+        optimizer = self.make(params, complete)
+        if self.schedules_itself:
+            return optimizer, None
+        return optimizer, power_decay(optimizer, complete["decay_power"])
+
+    def meaning(self, config: Config) -> Meaning:
+        """Say what ``config`` does in its first step.
+
+        Raises:
+            HyperparameterError: as :meth:`complete`.
+        """
+        return self.explain(self.complete(config))

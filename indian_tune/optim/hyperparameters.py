@@ -1,0 +1,126 @@
+"""What a hyperparameter may be: its interval, its default and its meaning, without torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from indian_tune.errors import HyperparameterError
+
+__all__ = [
+    "ALPHA",
+    "BETA",
+    "DECAY_POWER",
+    "DECOUPLED_WEIGHT_DECAY",
+    "ETA",
+    "GAMMA0",
+    "INITIAL_VELOCITY",
+    "MOMENTUM",
+    "NU",
+    "WEIGHT_DECAY",
+    "Hyperparameter",
+]
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One number that a configuration gives an optimizer.
+
+    Attributes:
+        name: key in a configuration and in a study file.
+        meaning: one line for people.
+        default: value taken when the configuration is silent; ``None`` where there is none.
+        required: whether a configuration without it is refused.
+        kind: ``"float"``, ``"int"`` (whole numbers) or ``"bool"`` (0 and 1, false and true).
+        low: lower end of the allowed interval.
+        high: upper end of the allowed interval.
+        low_open: whether ``low`` itself is refused.
+        high_open: whether ``high`` itself is refused.
+    """
+
+    name: str
+    meaning: str
+    default: float | None = None
+    required: bool = False
+    kind: Literal["float", "int", "bool"] = "float"
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words, such as ``"a number > 0"``."""
+        if self.kind == "bool":
+            return "true or false (1 or 0)"
+        noun = "a whole number" if self.kind == "int" else "a finite number"
+        below = "" if math.isinf(self.low) else f"{'>' if self.low_open else '>='} {self.low:g}"
+        above = "" if math.isinf(self.high) else f"{'<' if self.high_open else '<='} {self.high:g}"
+        return f"{noun} {' and '.join(end for end in (below, above) if end)}".rstrip()
+
+    def allows(self, value: object) -> bool:
+        """Say whether ``value`` is a finite number of the right kind in the allowed interval."""
+        if self.kind == "bool":
+            return isinstance(value, (bool, int, float)) and value in (0, 1)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        if not math.isfinite(value) or (self.kind == "int" and value != int(value)):
+            return False
+        above_low = value > self.low if self.low_open else value >= self.low
+        below_high = value < self.high if self.high_open else value <= self.high
+        return above_low and below_high
+
+    def check(self, value: object, *, owner: str | None = None) -> float:
+        """Return ``value`` as a float.
+
+        Args:
+            value: what the user gave.
+            owner: whose hyperparameter it is, for the message.
+
+        Raises:
+            HyperparameterError: ``value`` is not allowed.
+        """
+        if not self.allows(value):
+            of = "" if owner is None else f" of {owner}"
+            raise HyperparameterError(f"{self.name}{of} must be {self.allowed}, got {value!r}")
+        assert isinstance(value, (bool, int, float))
+        return float(value)
+
+
+ALPHA = Hyperparameter(
+    "alpha", "viscous friction: how fast the velocity forgets", default=0.5, low=0, low_open=True
+)
+BETA = Hyperparameter(
+    "beta", "Newtonian damping: weight of the newest gradient", default=0.1, low=0, low_open=True
+)
+GAMMA0 = Hyperparameter("gamma0", "first step size", required=True, low=0, low_open=True)
+ETA = Hyperparameter(
+    "eta", "effective learning rate gamma0 / alpha", required=True, low=0, low_open=True
+)
+DECAY_POWER = Hyperparameter(
+    "decay_power",
+    "a in the step sizes gamma0 / (k + 1)^a; 0 keeps them constant",
+    default=0.5,
+    low=0,
+    high=1,
+)
+INITIAL_VELOCITY = Hyperparameter(
+    "initial_velocity", "s in the start with velocity -s times the first gradient"
+)
+WEIGHT_DECAY = Hyperparameter("weight_decay", "strength of weight decay", default=0.0, low=0)
+DECOUPLED_WEIGHT_DECAY = Hyperparameter(
+    "decoupled_weight_decay",
+    "true: weights shrink by step size times weight_decay; false: the decay joins the gradient",
+    default=1.0,
+    kind="bool",
+)
+MOMENTUM = Hyperparameter(
+    "momentum",
+    "fraction of the momentum that a step keeps",
+    default=0.9,
+    low=0,
+    high=1,
+    high_open=True,
+)
+NU = Hyperparameter("nu", "weight of the momentum against the newest gradient", default=0.7)

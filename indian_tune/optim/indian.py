@@ -1,0 +1,300 @@
+"""The INDIAN optimizer, with torch's interface."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from indian_tune.errors import HyperparameterError, InputError
+from indian_tune.optim.functional import indian
+from indian_tune.optim.hyperparameters import (
+    ALPHA,
+    BETA,
+    DECAY_POWER,
+    DECOUPLED_WEIGHT_DECAY,
+    GAMMA0,
+    INITIAL_VELOCITY,
+    WEIGHT_DECAY,
+)
+from indian_tune.optim.schedules import decay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch.optim.optimizer import ParamsT
+
+__all__ = ["Indian"]
+
+LR = replace(GAMMA0, name="lr")
+CHECKED = (ALPHA, BETA, DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY)
+# What a captured step reads as tensors, so that a replay sees their present values.
+CAPTURED = ("lr", "alpha", "beta", "step")
+
+
+class Indian(Optimizer):
+    r"""Inertial Newton algorithm for deep learning (INDIAN, also published as INNA).
+
+    .. math::
+       \begin{aligned}
+            &\textbf{input} : \gamma_0 \text{ (lr)}, \alpha, \beta, a \text{ (decay power)},
+                \theta_0 \text{ (params)}, J \text{ (objective)}, v_0 = 0                   \\
+            &\textbf{for} \: k = 0, 1, \ldots                                               \\
+            &\hspace{5mm} g_k \in \partial J_{\mathsf{B}_k}(\theta_k), \qquad
+                \gamma_k = \gamma_0 \, (k + 1)^{-a}                                         \\
+            &\hspace{5mm} \theta_{k+1} = \theta_k + \gamma_k (v_k - \beta g_k)              \\
+            &\hspace{5mm} v_{k+1} = (1 - \alpha\gamma_k) v_k
+                - \gamma_k (1 - \alpha\beta) g_k
+       \end{aligned}
+
+    This is the published recursion in :math:`(\theta, \psi)` with
+    :math:`v = (1/\beta - \alpha)\theta - \psi/\beta` in place of the phase variable
+    :math:`\psi`, which :meth:`psi` gives back. At a constant step size it is quasi-hyperbolic
+    momentum with learning rate γ/α and momentum 1 - αγ: heavy ball at β = γ, Nesterov at
+    β = 2γ - αγ²; and αβ = 1 is plain SGD with step βγ_k under any schedule.
+
+    Args:
+        params: parameters, or groups that may differ in every option below.
+        lr: γ0 > 0. With ``decay_power=0`` torch's schedulers drive it.
+        alpha: viscous friction α > 0.
+        beta: Newtonian damping β > 0.
+        decay_power: a in γ_k = γ0 (k + 1)^(-a), in [0, 1]; k counts the steps of a group since
+            it was added. Values in (0, 1] satisfy Assumption 1 of the convergence theorem; a
+            constant step size (0) is outside of it.
+        weight_decay: strength of weight decay, >= 0.
+        decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step,
+            outside the dynamics; if false, ``weight_decay`` · θ is added to the gradient and so
+            passes through β and the inertia.
+        initial_velocity: s in the start with velocity -s g_0, that is v_0 = (β - s) g_0; the
+            default ``None`` is v_0 = 0, whose first step is -γ_0 β g_0.
+        maximize: climb instead of descend.
+        foreach: work on all tensors of a device and dtype at once; ``False`` goes tensor by
+            tensor, to the same result.
+        fused: use torch's fused kernel where it applies: 16- and 32-bit parameters on a CPU or
+            a CUDA device, laid out as their gradients, and αγ_k <= 1/2. Elsewhere the step is
+            taken as by ``foreach``, which gives the same result up to rounding. With neither
+            option given, ``fused`` is on.
+        capturable: keep the step count, γ0, α and β as tensors on the device, so that the step
+            can be captured in a CUDA graph or compiled once.
+
+    Raises:
+        HyperparameterError: an option is out of range, at construction or in
+            :meth:`add_param_group`.
+        InputError: a parameter is complex, or (in :meth:`step`) a gradient is sparse.
+
+    Example:
+        >>> optimizer = Indian(model.parameters(), lr=0.1, alpha=0.5, beta=0.1)
+        >>> optimizer.zero_grad()
+        >>> loss(model(x), y).backward()
+        >>> optimizer.step()
+
+    Source: section 2 of "An Inertial Newton Algorithm for Deep Learning" (Castera, Bolte,
+    Févotte and Pauwels, 2021).
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 0.1,
+        alpha: float = 0.5,
+        beta: float = 0.1,
+        *,
+        decay_power: float = 0.5,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
+        initial_velocity: float | None = None,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "alpha": alpha,
+            "beta": beta,
+            "decay_power": decay_power,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "initial_velocity": initial_velocity,
+            "maximize": maximize,
+            "foreach": foreach,
+            "fused": fused,
+            "capturable": capturable,
+            "step": 0,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, whose options are checked like the constructor's.
+
+        Raises:
+            HyperparameterError: an option is out of range.
+            InputError: a parameter is complex.
+        """
+        _check_options({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            _check_parameters(group["params"], capturable=group["capturable"])
+        except InputError:
+            self.param_groups.pop()
+            raise
+        _capture_scalars(group)
+
+    def psi(self, param: Tensor) -> Tensor:
+        """Return the phase variable ψ = (1 - αβ)θ - βv of ``param``, a new tensor of its shape.
+
+        Raises:
+            InputError: ``param`` is not among the parameters, or starts with a velocity that
+                waits for its first gradient.
+        """
+        for group in self.param_groups:
+            if any(param is one for one in group["params"]):
+                break
+        else:
+            raise InputError("psi() takes a parameter of this optimizer, got another tensor")
+        alpha, beta = group["alpha"], group["beta"]
+        psi: Tensor = param.detach() * (1 - alpha * beta)
+        if "velocity" in self.state[param]:
+            return psi.sub_(self.state[param]["velocity"] * beta)
+        if group["initial_velocity"] is not None:
+            raise InputError(
+                "psi is not defined yet: with initial_velocity it depends on the first gradient; "
+                "call step() first"
+            )
+        return psi
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step.
+
+        Args:
+            closure: reevaluates the model and returns the loss.
+
+        Returns:
+            What ``closure`` returned.
+
+        Raises:
+            InputError: a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params: list[Tensor] = []
+            grads: list[Tensor] = []
+            velocities: list[Tensor] = []
+            self._init_group(group, params, grads, velocities)
+            step = group["step"]
+            if isinstance(step, Tensor):
+                gamma = group["lr"] * (step + 1) ** -group["decay_power"]
+                step.add_(1)
+            else:
+                gamma = group["lr"] * decay(step, group["decay_power"])
+                group["step"] = step + 1
+            if params:
+                indian(
+                    params,
+                    grads,
+                    velocities,
+                    gamma=gamma,
+                    alpha=group["alpha"],
+                    beta=group["beta"],
+                    weight_decay=group["weight_decay"],
+                    decoupled_weight_decay=group["decoupled_weight_decay"],
+                    maximize=group["maximize"],
+                    foreach=group["foreach"],
+                    fused=group["fused"],
+                )
+        return loss
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        velocities: list[Tensor],
+    ) -> None:
+        """Fill the lists; torch's compiler runs a method of this name outside the graph."""
+        _capture_scalars(group)
+        for param in group["params"]:
+            if param.grad is None:
+                continue
+            if param.grad.is_sparse:
+                raise InputError(
+                    "Indian takes dense gradients only, got a sparse one for a parameter of shape "
+                    f"{tuple(param.shape)}; build its layer with sparse=False"
+                )
+            state = self.state[param]
+            if "velocity" not in state:
+                state["velocity"] = _first_velocity(param, group)
+            params.append(param)
+            grads.append(param.grad)
+            velocities.append(state["velocity"])
+
+
+def _first_velocity(param: Tensor, group: dict[str, Any]) -> Tensor:
+    velocity = torch.zeros_like(param, memory_format=torch.preserve_format)
+    if group["initial_velocity"] is not None:
+        assert param.grad is not None
+        velocity.sub_(param.grad) if group["maximize"] else velocity.add_(param.grad)
+        if not group["decoupled_weight_decay"]:
+            velocity.add_(param, alpha=group["weight_decay"])
+        velocity.mul_(group["beta"] - group["initial_velocity"])
+    return velocity
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    lr = options["lr"]
+    if isinstance(lr, Tensor):
+        if lr.numel() != 1 or not options["capturable"]:
+            raise HyperparameterError(
+                "lr as a tensor must have one element and needs capturable=True, got shape "
+                f"{tuple(lr.shape)} and capturable={options['capturable']}"
+            )
+        lr = lr.item()
+    LR.check(lr, owner="Indian")
+    for hyperparameter in CHECKED:
+        value = options[hyperparameter.name]
+        hyperparameter.check(value.item() if isinstance(value, Tensor) else value, owner="Indian")
+    if options["initial_velocity"] is not None:
+        INITIAL_VELOCITY.check(options["initial_velocity"], owner="Indian")
+    if options["fused"] and (options["foreach"] or options["capturable"]):
+        other = "foreach" if options["foreach"] else "capturable"
+        raise HyperparameterError(f"fused=True and {other}=True exclude each other: choose one")
+
+
+def _check_parameters(params: list[Tensor], *, capturable: bool) -> None:
+    for index, param in enumerate(params):
+        if param.is_complex():
+            raise InputError(
+                f"Indian takes real parameters only, parameter {index} of the group is "
+                f"{param.dtype}; train torch.view_as_real of it instead"
+            )
+    devices = {param.device for param in params}
+    if capturable and len(devices) > 1:
+        raise InputError(
+            "capturable=True needs the parameters of a group on one device, got "
+            f"{', '.join(sorted(map(str, devices)))}; make one group for each device"
+        )
+
+
+def _capture_scalars(group: dict[str, Any]) -> None:
+    """Keep what a captured step reads as tensors beside the parameters."""
+    if not group["capturable"] or not group["params"]:
+        return
+    device = group["params"][0].device
+    precise = any(param.dtype == torch.float64 for param in group["params"])
+    dtype = torch.float64 if precise else torch.float32
+    for name in CAPTURED:
+        group[name] = torch.as_tensor(group[name], dtype=dtype, device=device).reshape(())

@@ -1,0 +1,121 @@
+"""Any optimizer of torch as a family, read off its signature."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from indian_tune.errors import HyperparameterError, unknown_name
+from indian_tune.optim.family import Family, Meaning
+from indian_tune.optim.hyperparameters import DECAY_POWER, GAMMA0, Hyperparameter
+
+if TYPE_CHECKING:
+    from torch.optim.optimizer import ParamsT
+
+__all__ = ["torch_family"]
+
+MODULE = "torch.optim"
+# How a step is computed, not what it computes.
+IMPLEMENTATION = frozenset({"capturable", "differentiable", "foreach", "fused", "maximize"})
+CASTS: dict[str, type] = {"bool": bool, "float": float, "int": int}
+UNFIT = {
+    "LBFGS": "it needs a closure in every step",
+    "Muon": "it takes matrices only, and networks have biases",
+    "Optimizer": "it is the base class",
+    "SparseAdam": "it takes sparse gradients only",
+}
+
+
+def torch_family(name: str) -> Family:
+    """Return the family of ``torch.optim:Class``.
+
+    Every argument whose default is a number or a truth value is a hyperparameter under its own
+    name, except ``lr``, which is ``gamma0``; a pair such as ``betas`` gives ``beta1`` and
+    ``beta2``. ``weight_decay`` is what the class takes it for. The intervals are unknown here, so
+    a value out of range is refused by torch when the optimizer is built.
+
+    Raises:
+        HyperparameterError: ``name`` is no optimizer of torch, or one that cannot be tuned.
+    """
+    module, _, class_name = name.partition(":")
+    if module != MODULE:
+        raise HyperparameterError(
+            f"optimizer = {name!r}: only optimizers of torch can be named as module:Class; write "
+            "torch.optim:Class or the name of a built-in family"
+        )
+    classes = {
+        key: value
+        for key, value in vars(torch.optim).items()
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer)
+    }
+    if class_name not in classes:
+        raise HyperparameterError(
+            unknown_name(f"optimizer of {MODULE}", class_name, classes.keys() - UNFIT.keys())
+        )
+    if class_name in UNFIT:
+        raise HyperparameterError(f"optimizer = {name!r} cannot be tuned: {UNFIT[class_name]}")
+    return _family(name, classes[class_name])
+
+
+def _family(name: str, optimizer: type[torch.optim.Optimizer]) -> Family:
+    arguments: dict[str, tuple[Hyperparameter, ...]] = {}
+    for parameter in inspect.signature(optimizer).parameters.values():
+        argument, default = parameter.name, parameter.default
+        if argument in IMPLEMENTATION:
+            continue
+        if argument == "lr":
+            arguments[argument] = (GAMMA0,)
+        elif isinstance(default, tuple) and all(isinstance(part, (int, float)) for part in default):
+            arguments[argument] = tuple(
+                _hyperparameter(f"{argument.removesuffix('s')}{place}", float(part), optimizer)
+                for place, part in enumerate(default, start=1)
+            )
+        elif isinstance(default, (bool, int, float)):
+            whole = parameter.annotation in (int, "int")
+            arguments[argument] = (_hyperparameter(argument, default, optimizer, whole=whole),)
+    own = {one.name: one for several in arguments.values() for one in several}
+    return Family(
+        name,
+        optimizer.__name__,
+        {**own, "decay_power": replace(DECAY_POWER, default=0.0)},
+        {"gamma0": {"low": 1e-4, "high": 1.0, "log": True}},
+        partial(_make, name, optimizer, arguments),
+        _explain,
+    )
+
+
+def _hyperparameter(
+    name: str, default: float, optimizer: type[torch.optim.Optimizer], *, whole: bool = False
+) -> Hyperparameter:
+    kind: Literal["float", "int", "bool"] = "int" if whole else "float"
+    if isinstance(default, bool):
+        kind = "bool"
+    meaning = f"{name} of torch.optim.{optimizer.__name__}"
+    return Hyperparameter(name, meaning, float(default), kind=kind)
+
+
+def _make(
+    name: str,
+    optimizer: type[torch.optim.Optimizer],
+    arguments: dict[str, tuple[Hyperparameter, ...]],
+    params: ParamsT,
+    config: dict[str, float],
+) -> torch.optim.Optimizer:
+    values: dict[str, Any] = {}
+    for argument, hyperparameters in arguments.items():
+        parts = tuple(CASTS[one.kind](config[one.name]) for one in hyperparameters)
+        values[argument] = parts if len(parts) > 1 else parts[0]
+    try:
+        return optimizer(params, **values)
+    except ValueError as error:
+        given = ", ".join(f"{argument}={value!r}" for argument, value in values.items())
+        raise HyperparameterError(f"{name} refused {given}: {error}") from error
+
+
+def _explain(config: dict[str, float]) -> Meaning:
+    del config
+    return Meaning(None, None, None)
