@@ -6,10 +6,11 @@
     │   ├── StudyFileError                  a study file that does not say a valid study
     │   ├── DataError                       a data set that is missing or damaged
     │   └── StorageError                    a database that is unreachable, not ours, or too new
-    └── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
-        ├── IllegalTransitionError          a state change that the state machine does not have
-        ├── LeaseLostError                  a report on a trial that another worker now holds
-        └── CheckpointError                 a checkpoint that cannot be used
+    ├── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
+    │   ├── IllegalTransitionError          a state change that the state machine does not have
+    │   ├── LeaseLostError                  a report on a trial that another worker now holds
+    │   └── CheckpointError                 a checkpoint that cannot be used
+    └── EngineError (RuntimeError)          the workers cannot be kept going; exits with 1
 
 A message names the key, the value and what is allowed, and ends with the way on.
 """
@@ -75,3 +76,7 @@ class LeaseLostError(LedgerError):
 
 class CheckpointError(LedgerError):
     """A checkpoint is damaged or belongs to another version."""
+
+
+class EngineError(IndianTuneError, RuntimeError):
+    """The workers of an engine cannot be kept going."""
