@@ -136,6 +136,16 @@ class LedgerReader:
         with self._reading() as connection:
             return [trial_record(row) for row in connection.execute(query).mappings()]
 
+    def open_trials(self, study_id: int, phase: Phase) -> int:
+        """Return how many trials of a phase wait or run."""
+        query = sa.select(sa.func.count()).where(
+            t.trial.c.study_id == study_id,
+            t.trial.c.phase == phase,
+            t.trial.c.state.in_((State.WAITING, State.RUNNING)),
+        )
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one()
+
     def runs(self, trial_id: int) -> list[RunRecord]:
         """Return the runs of a trial by seed."""
         return self._runs(t.run.c.trial_id == trial_id)

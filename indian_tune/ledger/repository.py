@@ -206,27 +206,41 @@ class Ledger(LedgerReader):
                     connection, study_id, "failed", {"reason": reason}, now, trial_id=trial.id
                 )
 
-    def set_optuna_trial(self, lease: Lease, optuna_trial_id: int) -> None:
-        """Tie the leased trial to its projection in Optuna's tables."""
-        with self._writing() as connection:
-            leases.write_under(lease, connection, optuna_trial_id=optuna_trial_id)
-
-    def set_config(self, lease: Lease, config: Mapping[str, float]) -> None:
-        """Store the configuration that the sampler gave; it never changes afterwards."""
-        with self._writing() as connection:
-            leases.write_under(lease, connection, config=dict(config))
-
-    def start_runs(
-        self, lease: Lease, seeds: Sequence[int], epochs: int, provenance: Mapping[str, Any]
+    def begin(
+        self,
+        lease: Lease,
+        config: Mapping[str, float],
+        optuna_trial_id: int,
+        *,
+        seeds: Sequence[int],
+        epochs: int,
+        provenance: Mapping[str, Any],
     ) -> list[RunRecord]:
-        """Make the runs of the leased trial, or take up those an earlier attempt made.
+        """Store what the leased trial is to train, and make its runs or take them up.
+
+        Args:
+            lease: of the trial.
+            config: the whole configuration; a trial that has one keeps it.
+            optuna_trial_id: its projection in Optuna's tables.
+            seeds: one run each.
+            epochs: length of a run.
+            provenance: of the worker; kept with the runs that are not finished yet.
 
         Returns:
-            The trial's runs by seed; finished ones among them keep their state.
+            The trial's runs by seed; those that an earlier attempt finished keep their state.
+
+        Raises:
+            LeaseLostError: the trial was taken over.
         """
         with self._writing() as connection:
             now = _now(connection)
-            leases.write_under(lease, connection, lease_expires_at=now + self.lease)
+            leases.write_under(
+                lease,
+                connection,
+                config=dict(lease.trial.config or config),
+                optuna_trial_id=optuna_trial_id,
+                lease_expires_at=now + self.lease,
+            )
             mine = t.run.c.trial_id == lease.trial.id
             known = set(connection.scalars(sa.select(t.run.c.seed).where(mine)))
             new = [

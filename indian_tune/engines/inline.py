@@ -1,0 +1,24 @@
+"""The inline engine: one worker in this process, for tests and for debugging a problem."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.engines.worker import work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from indian_tune.engines.interrupt import Interrupt
+    from indian_tune.engines.settings import WorkerSettings
+
+
+class InlineEngine:
+    """Runs one worker in the calling thread."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+
+    def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+        """Work until the study is done or interrupted."""
+        work(self._settings, lambda: interrupt.requested, on_epoch=tick)

@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM: once to finish the epoch and stop, twice to stop now."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+
+class Interrupt:
+    """Whether, and how firmly, the user has asked to stop."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop at the next epoch."""
+        return self.requests > 0
+
+
+@contextmanager
+def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
+    """Catch SIGINT and SIGTERM within the block.
+
+    Args:
+        on_first: called at the first request. The second raises KeyboardInterrupt.
+    """
+    interrupt = Interrupt()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        interrupt.requests += 1
+        if interrupt.requests > 1:
+            raise KeyboardInterrupt
+        on_first()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

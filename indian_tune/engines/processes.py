@@ -1,0 +1,102 @@
+"""The local engine: one worker process per device slot, kept alive across trials."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from indian_tune.engines import process_info
+from indian_tune.errors import EngineError, IndianTuneError
+from indian_tune.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.context import SpawnProcess
+    from multiprocessing.synchronize import Event
+
+    from indian_tune.engines.interrupt import Interrupt
+    from indian_tune.engines.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+# A worker that dies is replaced, but a machine on which they die in a row is not asked for more.
+DEATHS_PER_MINUTE = 6
+# Exit status of a worker that has met an error it explains itself.
+_EXPLAINED = 3
+
+
+class ProcessEngine:
+    """Runs one process per entry of ``slots``."""
+
+    def __init__(self, slots: Sequence[WorkerSettings]) -> None:
+        self._slots = slots
+        # spawn: a forked torch inherits locks of threads that do not exist in the child.
+        self._context = multiprocessing.get_context("spawn")
+        self._deaths: deque[float] = deque(maxlen=DEATHS_PER_MINUTE)
+
+    def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+        """Work until the study is done or interrupted.
+
+        Raises:
+            EngineError: a worker ended with an error, or workers die too often.
+        """
+        stop = self._context.Event()
+        workers = [self._start(settings, stop) for settings in self._slots]
+        try:
+            while any(worker.is_alive() for worker in workers):
+                time.sleep(TICK_SECONDS)
+                if interrupt.requested:
+                    stop.set()
+                for n, worker in enumerate(workers):
+                    if worker.exitcode not in (None, 0) and not interrupt.requested:
+                        workers[n] = self._replace(worker, self._slots[n], stop)
+                tick()
+        finally:
+            stop.set()
+            for worker in workers:
+                if interrupt.requests > 1 or worker.exitcode not in (None, 0):
+                    worker.terminate()
+                worker.join()
+        tick()
+
+    def _start(self, settings: WorkerSettings, stop: Event) -> SpawnProcess:
+        worker = self._context.Process(target=_main, args=(settings, stop), daemon=True)
+        worker.start()
+        return worker
+
+    def _replace(self, dead: SpawnProcess, settings: WorkerSettings, stop: Event) -> SpawnProcess:
+        if dead.exitcode == _EXPLAINED:
+            raise EngineError("a worker could not go on; its message stands above")
+        now = time.monotonic()
+        self._deaths.append(now)
+        if len(self._deaths) == DEATHS_PER_MINUTE and now - self._deaths[0] < 60:
+            raise EngineError(
+                f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
+                f"{dead.exitcode}: nothing is lost; free memory or use fewer --workers, then run "
+                "the same command again"
+            )
+        logger.warning("a worker died with exit status %s and is replaced", dead.exitcode)
+        with Ledger.open(settings.storage) as ledger:
+            for worker in ledger.workers(ledger.study(settings.study).id):
+                if worker.left_at is None and process_info.is_dead(worker):
+                    ledger.leave(worker.id)
+        return self._start(settings, stop)
+
+
+def _main(settings: WorkerSettings, stop: Event) -> None:
+    # Ctrl-C reaches the whole group: only the parent answers, and tells the workers through stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent must be able to end a worker at once, whatever it inherited.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    from indian_tune.engines.worker import work
+
+    try:
+        work(settings, stop.is_set)
+    except IndianTuneError as error:
+        logger.error("%s", error)
+        raise SystemExit(_EXPLAINED) from None

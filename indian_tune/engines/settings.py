@@ -1,0 +1,31 @@
+"""What a worker needs to know to join a study; travels to other processes as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Where a worker finds its study, and what it trains on.
+
+    Attributes:
+        storage: full address of the database, password included: never to be shown.
+        study: name of a registered study.
+        artifacts: folder of the checkpoints; workers that share a study must share it too.
+        data_dir: folder of the data sets; ``None`` for the default.
+        device: ``cpu`` or ``cuda:N``.
+        threads: CPU threads within one operation. One by default, because sums are split by
+            thread: with another number a run's metrics differ in their last bits.
+    """
+
+    storage: str
+    study: str
+    artifacts: Path
+    data_dir: Path | None = None
+    device: str = "cpu"
+    threads: int = 1

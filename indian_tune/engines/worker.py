@@ -1,0 +1,267 @@
+"""A worker: claims trials, trains them, reports every epoch, until the study is done.
+
+The same loop runs in every engine. It is the first place that loads torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+import traceback
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from indian_tune.engines import process_info
+from indian_tune.errors import IndianTuneError, LeaseLostError
+from indian_tune.ledger import EpochEntry, Ledger, RunRecord, StudyRecord
+from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.study.spec import TRAINING_PARAMETERS, parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.study.spec import StudySpec
+    from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
+
+logger = logging.getLogger(__name__)
+
+# A checkpoint costs a disk's flush; more often than this it would slow short epochs down.
+CHECKPOINT_SECONDS = 5.0
+# How long to wait before asking again when others hold the last trials.
+IDLE_SECONDS = 0.25
+
+
+def work(
+    settings: WorkerSettings,
+    should_stop: Callable[[], bool],
+    on_epoch: Callable[[], None] | None = None,
+) -> None:
+    """Work on a study until it is done or the worker is asked to stop.
+
+    Args:
+        settings: which study, and on what device.
+        should_stop: asked after every epoch; when true, the trial is checkpointed and given back.
+        on_epoch: called after every epoch that was reported.
+
+    Raises:
+        InputError: the study is not registered, or its data are missing.
+    """
+    import torch
+
+    from indian_tune.problems import load_problem
+    from indian_tune.training import CheckpointFolder, Trainer
+
+    torch.set_num_threads(settings.threads)
+    with Ledger.open(settings.storage) as ledger:
+        study = ledger.study(settings.study)
+        spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
+        section = spec.problem
+        problem = load_problem(
+            dataset=section.dataset,
+            model=section.model,
+            width=section.width,
+            init=section.init,
+            init_std=section.init_std,
+            validation_fraction=(
+                section.validation_fraction if spec.protocol.mode == "honest" else None
+            ),
+            split_seed=section.split_seed,
+            data_dir=settings.data_dir,
+        )
+        checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
+
+        def make_trainer() -> Trainer:
+            return Trainer(
+                problem,
+                device=settings.device,
+                checkpoints=checkpoints,
+                train_eval_size=spec.protocol.train_eval_size,
+            )
+
+        with _joined(ledger, study, settings.device) as worker_id:
+            controller = Controller(ledger, study, spec, worker_id)
+            try:
+                worker = _Worker(
+                    controller, make_trainer, checkpoints, spec, study, should_stop, on_epoch
+                )
+                worker.loop()
+            finally:
+                controller.close()
+
+
+class _Worker:
+    """The loop, and how one trial goes through it."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        make_trainer: Callable[[], Trainer],
+        checkpoints: CheckpointFolder,
+        spec: StudySpec,
+        study: StudyRecord,
+        should_stop: Callable[[], bool],
+        on_epoch: Callable[[], None] | None,
+    ) -> None:
+        self._controller = controller
+        self._make_trainer = make_trainer
+        self._trainer = make_trainer()
+        self._checkpoints = checkpoints
+        self._spec = spec
+        self._study = study
+        self._should_stop = should_stop
+        self._on_epoch = on_epoch or (lambda: None)
+        self._saved_at = 0.0
+
+    def loop(self) -> None:
+        provenance = asdict(self._trainer.provenance)
+        while not self._should_stop():
+            assignment = self._controller.claim(provenance)
+            if assignment is None:
+                if self._controller.done:
+                    return
+                time.sleep(IDLE_SECONDS)
+                continue
+            try:
+                self._carry_out(assignment)
+            except LeaseLostError as error:
+                logger.warning("%s: %s", assignment.title, error)
+                self._trainer = self._make_trainer()
+            except IndianTuneError:
+                # The record itself is in trouble: another attempt would meet the same.
+                raise
+            except Exception:  # noqa: BLE001 - whatever a model raises, the study goes on
+                text = traceback.format_exc()
+                self._trainer = self._make_trainer()
+                state = self._controller.break_off(assignment, text)
+                logger.warning(
+                    "%s broke and is now %s: %s",
+                    assignment.title,
+                    state,
+                    text.strip().splitlines()[-1],
+                )
+
+    def _carry_out(self, assignment: Assignment) -> None:
+        self._saved_at = time.monotonic()
+        todo = [run for run in assignment.runs if not run.state.finished]
+        batches = [todo] if assignment.together else [[run] for run in todo]
+        for batch in batches:
+            decision = self._train(assignment, batch)
+            for run in batch:
+                self._trainer.remove(self._key(run))
+            if decision is None:
+                self._controller.release(assignment)
+                return
+            if decision is Decision.PRUNE:
+                self._controller.prune(assignment)
+                break
+        else:
+            self._controller.finish(assignment)
+        for run in assignment.runs:
+            self._checkpoints.discard(self._key(run))
+
+    def _train(self, assignment: Assignment, batch: list[RunRecord]) -> Decision | None:
+        """Train runs side by side to their end; ``None`` when asked to stop before it."""
+        runs = {self._key(run): run for run in batch}
+        done = {key: self._trainer.add(self._run(assignment, run)) for key, run in runs.items()}
+        for key in [key for key, epochs in done.items() if epochs >= assignment.epochs]:
+            # Its last checkpoint was written, but its end was not recorded any more.
+            self._controller.finish_run(assignment, runs.pop(key), diverged=False)
+        while runs:
+            if self._should_stop():
+                self._trainer.save(runs)
+                return None
+            # Runs whose checkpoints are not equally old catch up first, so that every report
+            # compares seeds at the same epoch.
+            behind = min(done[key] for key in runs)
+            records = self._trainer.advance(tuple(key for key in runs if done[key] == behind))
+            done.update({record.key: record.epoch for record in records})
+            entries = [_entry(runs[record.key], record) for record in records]
+            decision = self._controller.report(assignment, entries)
+            self._on_epoch()
+            for record in records:
+                if record.diverged or record.epoch == assignment.epochs:
+                    decision_at_end = self._controller.finish_run(
+                        assignment, runs.pop(record.key), diverged=record.diverged
+                    )
+                    if decision_at_end is Decision.PRUNE:
+                        decision = decision_at_end
+            if decision is Decision.PRUNE:
+                return decision
+            if runs and time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+                self._trainer.save(runs)
+                self._saved_at = time.monotonic()
+        return Decision.CONTINUE
+
+    def _key(self, run: RunRecord) -> str:
+        # The time of registration keeps apart what a deleted database's namesake has left behind.
+        born = int(self._study.created_at.timestamp() * 1e6)
+        return f"{self._study.name}-{born:x}-run-{run.id}"
+
+    def _run(self, assignment: Assignment, run: RunRecord) -> Run:
+        from indian_tune.training import Run
+
+        config = dict(assignment.config)
+        section = self._spec.problem
+        own = {name: config.pop(name) for name in TRAINING_PARAMETERS if name in config}
+        return Run(
+            key=self._key(run),
+            seed=run.seed,
+            epochs=assignment.epochs,
+            family=self._spec.arm(assignment.arm.name).optimizer,
+            config=config,
+            batch_size=int(own.get("batch_size", section.batch_size)),
+            dropout=own.get("dropout", section.dropout),
+        )
+
+
+def _entry(run: RunRecord, record: EpochRecord) -> EpochEntry:
+    return EpochEntry(
+        run_id=run.id,
+        epoch=record.epoch,
+        step=record.step,
+        train_loss=record.train_loss,
+        train_accuracy=record.train_accuracy,
+        validation_loss=record.validation_loss,
+        validation_accuracy=record.validation_accuracy,
+        test_loss=record.test_loss,
+        test_accuracy=record.test_accuracy,
+        seconds=record.seconds,
+    )
+
+
+@contextmanager
+def _joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
+    """Be a worker of the study, with a heart that beats beside the training."""
+    worker_id = secrets.token_hex(8)
+    pid = os.getpid()
+    ledger.join(
+        study.id,
+        worker_id,
+        host=process_info.host(),
+        pid=pid,
+        started=process_info.started(pid),
+        device=device,
+    )
+    stopped = threading.Event()
+
+    def beat() -> None:
+        # An epoch may take longer than a lease lasts, so reports alone do not keep it.
+        while not stopped.wait(ledger.lease.total_seconds() / 4):
+            try:
+                ledger.heartbeat(worker_id)
+            except IndianTuneError as error:
+                logger.warning("heartbeat: %s", error)
+
+    heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield worker_id
+    finally:
+        stopped.set()
+        heart.join()
+        ledger.leave(worker_id)

@@ -1,0 +1,300 @@
+"""The controller: what is decided (which configuration, prune or not, when done).
+
+Every engine talks to it alone, through ``claim``, ``report`` and ``finish``, so the same study
+gives the same record wherever its runs execute. It trains nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from indian_tune.ledger import Phase, State
+from indian_tune.study.freeze import choose_winners
+from indian_tune.study.projection import CONFIRM, Projection
+from indian_tune.study.pruner import make_pruner
+from indian_tune.study.sampler import distributions, make_sampler
+from indian_tune.study.space import constants
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from indian_tune.ledger import (
+        ArmRecord,
+        EpochEntry,
+        EpochRow,
+        Lease,
+        Ledger,
+        RunRecord,
+        StudyRecord,
+    )
+    from indian_tune.study.projection import ProjectedTrial
+    from indian_tune.study.spec import StudySpec
+
+
+class Decision(Enum):
+    """What a worker does after a report."""
+
+    CONTINUE = auto()
+    PRUNE = auto()
+
+
+@dataclass
+class Assignment:
+    """A claimed trial: what to train, and where its reports go.
+
+    Attributes:
+        lease: the claim.
+        arm: whose trial it is.
+        config: hyperparameters of the optimizer and of the training.
+        epochs: length of each run.
+        runs: one per seed, those an earlier attempt has finished included.
+        together: whether the runs advance epoch by epoch side by side (otherwise one after the
+            other, as a pruner over seeds needs).
+    """
+
+    lease: Lease
+    arm: ArmRecord
+    config: Mapping[str, float]
+    epochs: int
+    runs: Sequence[RunRecord]
+    together: bool
+    projected: ProjectedTrial
+    scores: dict[int, float] = field(default_factory=dict)
+    diverged: set[int] = field(default_factory=set)
+
+    @property
+    def title(self) -> str:
+        """The trial as shown to people."""
+        return f"{self.arm.name} {self.lease.trial.phase} {self.lease.trial.index}"
+
+
+class Controller:
+    """Hands out the trials of one study and takes in what becomes of them.
+
+    Args:
+        ledger: open for writing.
+        study: as registered.
+        spec: the same study, parsed.
+        worker_id: on whose behalf trials are claimed; must have joined.
+    """
+
+    def __init__(self, ledger: Ledger, study: StudyRecord, spec: StudySpec, worker_id: str) -> None:
+        self.spec = spec
+        self.study = study
+        self._ledger = ledger
+        self._worker_id = worker_id
+        self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
+        self._projection = Projection(ledger.url, study.name, [arm.name for arm in spec.arms])
+        self._frozen = False
+        self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
+
+    def close(self) -> None:
+        """Close the connections to Optuna's tables; the ledger belongs to the caller."""
+        self._projection.close()
+
+    def claim(self, provenance: Mapping[str, Any]) -> Assignment | None:
+        """Return the next trial to train, freezing the winners when the tune phase is over.
+
+        Args:
+            provenance: device, versions, precision and threads of the worker, kept per run.
+
+        Returns:
+            ``None`` when there is nothing to do now; ``done`` tells whether there may be later.
+        """
+        lease = self._ledger.claim(self.study.id, Phase.TUNE, self._worker_id)
+        if lease is not None:
+            return self._assign_tune(lease, provenance)
+        if self._ledger.open_trials(self.study.id, Phase.TUNE):
+            return None
+        self._freeze()
+        lease = self._ledger.claim(self.study.id, Phase.CONFIRM, self._worker_id)
+        return None if lease is None else self._assign_confirm(lease, provenance)
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial of every phase is finished and the winners are frozen."""
+        return (
+            not self._ledger.open_trials(self.study.id, Phase.TUNE)
+            and bool(self._ledger.events(self.study.id, "frozen"))
+            and not self._ledger.open_trials(self.study.id, Phase.CONFIRM)
+        )
+
+    def report(self, assignment: Assignment, entries: Sequence[EpochEntry]) -> Decision:
+        """Record one epoch of the runs that train side by side.
+
+        Raises:
+            LeaseLostError: another worker holds the trial now; drop it.
+        """
+        self._ledger.record_epochs(assignment.lease, entries)
+        for entry in entries:
+            assignment.scores[entry.run_id] = self._score(entry)
+        tuning = assignment.lease.trial.phase is Phase.TUNE
+        if not assignment.together:
+            return Decision.CONTINUE
+        step = max(entry.epoch for entry in entries)
+        assignment.projected.report(statistics.fmean(assignment.scores.values()), step)
+        if tuning and step < assignment.epochs and assignment.projected.should_prune():
+            return Decision.PRUNE
+        return Decision.CONTINUE
+
+    def finish_run(self, assignment: Assignment, run: RunRecord, *, diverged: bool) -> Decision:
+        """Record the end of one run; a pruner over seeds is asked here."""
+        if diverged:
+            assignment.diverged.add(run.id)
+            assignment.scores[run.id] = self.spec.chance
+        state = State.DIVERGED if diverged else State.COMPLETE
+        self._ledger.finish_run(assignment.lease, run.id, state)
+        if assignment.together or assignment.lease.trial.phase is not Phase.TUNE:
+            return Decision.CONTINUE
+        place = [r.id for r in assignment.runs].index(run.id)
+        assignment.projected.report(assignment.scores[run.id], place)
+        last = place == len(assignment.runs) - 1
+        if not last and assignment.projected.should_prune():
+            return Decision.PRUNE
+        return Decision.CONTINUE
+
+    def finish(self, assignment: Assignment) -> State:
+        """Record the outcome of a trial whose runs have all ended.
+
+        One diverged seed makes the trial diverged: a configuration that may blow up is no winner.
+        """
+        if assignment.diverged:
+            seeds = [run.seed for run in assignment.runs if run.id in assignment.diverged]
+            reason = f"loss not finite on seed {', '.join(map(str, seeds))}"
+            return self._end(assignment, State.DIVERGED, self.spec.chance, reason)
+        value = statistics.fmean(assignment.scores[run.id] for run in assignment.runs)
+        return self._end(assignment, State.COMPLETE, value, None)
+
+    def prune(self, assignment: Assignment) -> State:
+        """Record that the pruner has stopped a trial."""
+        value = statistics.fmean(assignment.scores.values())
+        return self._end(assignment, State.PRUNED, value, f"by {self.spec.search.pruner}")
+
+    def break_off(self, assignment: Assignment, traceback: str) -> State:
+        """Record that an attempt ended with an exception; it is tried again while it may be."""
+        state = self._ledger.break_off(
+            assignment.lease, [run.id for run in assignment.runs], traceback
+        )
+        if state is State.FAILED:
+            self._tell(assignment, state, None)
+        return state
+
+    def release(self, assignment: Assignment) -> None:
+        """Give a trial back, to be continued from its checkpoint."""
+        self._ledger.release(assignment.lease)
+
+    def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
+        arm = self._arms[lease.trial.arm_id]
+        space = self.spec.space(arm.name)
+        slot = lease.trial.id
+        known = lease.trial.optuna_trial_id
+        if known is None and lease.trial.attempts > 1:
+            # An earlier worker may have died after Optuna's write and before ours.
+            known = self._projection.find(arm.name, slot)
+        projected, values = self._projection.ask(
+            arm.name,
+            slot,
+            known,
+            distributions(space),
+            make_sampler(
+                self.spec.search.sampler,
+                space,
+                seed=self.spec.search.seed,
+                arm=arm.name,
+                index=lease.trial.index,
+            ),
+            self._pruner,
+        )
+        protocol = self.spec.protocol
+        return self._begin(
+            lease,
+            lease.trial.config or {**constants(space), **values},
+            projected,
+            provenance,
+            seeds=protocol.tuning_seeds,
+            epochs=protocol.tuning_epochs,
+            together=self.spec.search.pruner != "wilcoxon",
+        )
+
+    def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
+        arm = self._arms[lease.trial.arm_id]
+        seed = self.spec.protocol.confirming_seeds[lease.trial.index]
+        known = lease.trial.optuna_trial_id
+        if known is None and lease.trial.attempts > 1:
+            known = self._projection.find(CONFIRM, lease.trial.id)
+        assert lease.trial.config is not None
+        return self._begin(
+            lease,
+            lease.trial.config,
+            self._projection.confirm(arm.name, seed, lease.trial.id, known),
+            provenance,
+            seeds=(seed,),
+            epochs=self.spec.protocol.epochs,
+            together=True,
+        )
+
+    def _begin(
+        self,
+        lease: Lease,
+        config: Mapping[str, float],
+        projected: ProjectedTrial,
+        provenance: Mapping[str, Any],
+        *,
+        seeds: Sequence[int],
+        epochs: int,
+        together: bool,
+    ) -> Assignment:
+        runs = self._ledger.begin(
+            lease, config, projected.id, seeds=seeds, epochs=epochs, provenance=provenance
+        )
+        assignment = Assignment(
+            lease=lease,
+            arm=self._arms[lease.trial.arm_id],
+            config=config,
+            epochs=epochs,
+            runs=runs,
+            together=together,
+            projected=projected,
+        )
+        for run in runs:
+            # What an earlier attempt has recorded counts as if this one had.
+            if run.state is State.DIVERGED:
+                assignment.diverged.add(run.id)
+                assignment.scores[run.id] = self.spec.chance
+            elif run.epochs_done:
+                last = self._ledger.epochs(run.id)[-1]
+                assignment.scores[run.id] = self._score(last)
+        return assignment
+
+    def _score(self, metrics: EpochEntry | EpochRow) -> float:
+        """Return the score of one run at one epoch; one that is not finite counts as chance."""
+        match self.spec.protocol.score:
+            case "validation_error":
+                accuracy = metrics.validation_accuracy
+                value = None if accuracy is None else 1 - accuracy
+            case "validation_loss":
+                value = metrics.validation_loss
+            case "train_loss":
+                value = metrics.train_loss
+        return value if value is not None and math.isfinite(value) else self.spec.chance
+
+    def _freeze(self) -> None:
+        if self._frozen:
+            return
+        winners = choose_winners(self._ledger, self.study.id)
+        self._ledger.freeze(self.study.id, winners, self.spec.protocol.confirming_seeds)
+        self._frozen = True
+
+    def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:
+        self._ledger.finish(assignment.lease, state, value, reason)
+        self._tell(assignment, state, value)
+        return state
+
+    def _tell(self, assignment: Assignment, state: State, value: float | None) -> None:
+        self._projection.tell(assignment.projected.id, state, value)
+        self._ledger.mark_told(assignment.lease.trial.id)

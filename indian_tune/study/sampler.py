@@ -1,0 +1,156 @@
+"""Samplers: a name in a study file → an Optuna sampler for one trial of one arm.
+
+Every trial gets a sampler of its own, seeded from (study seed, arm, trial index). Hence the
+non-adaptive ones (grid, random, qmc) give a configuration that depends on nothing else, whoever
+asks and in whatever order, and the adaptive ones never repeat each other's draws in parallel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+
+from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range, grid_points
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from optuna.trial import FrozenTrial
+
+    from indian_tune.study.space import Space
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Return what Optuna needs to know of a space; constants are not its business."""
+    return {
+        name: _distribution(parameter)
+        for name, parameter in space.items()
+        if not isinstance(parameter, Constant)
+    }
+
+
+def make_sampler(name: str, space: Space, *, seed: int, arm: str, index: int) -> BaseSampler:
+    """Return the sampler that gives trial ``index`` of an arm its configuration.
+
+    Args:
+        name: one of the names that a study file allows.
+        space: of the arm.
+        seed: of the study.
+        arm: its name.
+        index: of the trial within the arm.
+    """
+    own = derived_seed(seed, arm, index)
+    match name:
+        case "grid":
+            return IndexedSampler(grid_points(space, f"arm {arm!r}")[index])
+        case "qmc":
+            return IndexedSampler(_sobol_point(space, derived_seed(seed, arm), index))
+        case "random":
+            return optuna.samplers.RandomSampler(seed=own)
+        case "tpe":
+            return optuna.samplers.TPESampler(seed=own)
+        case "gp":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.GPSampler(seed=own)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
+    raise AssertionError(f"a sampler {name!r} passed the study file's validation")
+
+
+def derived_seed(*key: int | str) -> int:
+    """Return a 32-bit seed that is a stable function of its key."""
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+class IndexedSampler(BaseSampler):
+    """Gives a point that was fixed by the trial's index.
+
+    Optuna's own GridSampler and QMCSampler number their points by order of arrival, skip what
+    failed and may hand out a point twice in parallel; a point tied to the slot cannot.
+    """
+
+    def __init__(self, point: Mapping[str, float]) -> None:
+        self._point = point
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return nothing: every parameter is sampled on its own."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing: every parameter is sampled on its own."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Return the point's value."""
+        return self._point[param_name]
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    match parameter:
+        case Choices(values) | Grid(values):
+            return CategoricalDistribution(values)
+        case Range(integer=True):
+            assert parameter.step is not None
+            return IntDistribution(
+                int(parameter.low), int(parameter.high), step=int(parameter.step)
+            )
+        case Range():
+            return FloatDistribution(
+                parameter.low, parameter.high, log=parameter.log, step=parameter.step
+            )
+    raise AssertionError(f"{parameter} has no distribution")
+
+
+def _sobol_point(space: Space, seed: int, index: int) -> dict[str, float]:
+    """Return point ``index`` of the scrambled Sobol sequence of a space."""
+    from scipy.stats import qmc
+
+    searched = {n: p for n, p in space.items() if not isinstance(p, Constant)}
+    sequence = qmc.Sobol(len(searched), scramble=True, rng=np.random.default_rng(seed))
+    if index:
+        sequence.fast_forward(index)
+    (unit,) = sequence.random(1)
+    return {
+        name: _at(parameter, float(u))
+        for (name, parameter), u in zip(searched.items(), unit, strict=True)
+    }
+
+
+def _at(parameter: Parameter, u: float) -> float:
+    """Return the value at quantile ``u`` in [0, 1) of a parameter's uniform distribution."""
+    match parameter:
+        case Choices(values) | Grid(values):
+            return values[int(u * len(values))]
+        case Range(low, high, log=True):
+            value = float(np.exp(np.log(low) + u * (np.log(high) - np.log(low))))
+            return min(max(value, low), high)
+        case Range(low, high, step=step) if step is not None:
+            count = int((high - low) / step + 1e-9) + 1
+            return low + step * int(u * count)
+        case Range(low, high):
+            return low + u * (high - low)
+        case Constant(value):
+            return value

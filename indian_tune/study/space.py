@@ -1,0 +1,190 @@
+"""Search spaces: what a study file may write for a hyperparameter, and what it means.
+
+A value is a number (constant), ``{choices = […]}`` (unordered), ``{grid = […]}`` (ordered) or a
+range ``{low = …, high = …, log = …, step = …}``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.errors import StudyFileError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RANGE_KEYS = frozenset({"low", "high", "log", "step"})
+_FORMS = (
+    "a number, {choices = [...]}, {grid = [...]} or {low = ..., high = ..., log = true or false}"
+)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One fixed value: part of every configuration, unknown to the sampler."""
+
+    value: float
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Values without an order."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values in increasing order."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Every value from ``low`` to ``high``, both included.
+
+    Attributes:
+        low: smallest value.
+        high: largest value.
+        log: whether ratios matter rather than differences.
+        step: distance of the allowed values from each other; ``None`` for all of them.
+        integer: whether only whole numbers are meant (both ends and the step are whole).
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    integer: bool = False
+
+
+Parameter = Constant | Choices | Grid | Range
+Space = dict[str, Parameter]
+
+
+def parse_space(raw: Mapping[str, Any], where: str) -> Space:
+    """Read a space as a study file writes it.
+
+    Args:
+        raw: hyperparameter name → value, range or list.
+        where: key of the space in the study file, for messages.
+
+    Raises:
+        StudyFileError: the message names the key, the value and what is allowed.
+    """
+    return {name: parse_parameter(value, f"{where}.{name}") for name, value in raw.items()}
+
+
+def parse_parameter(raw: Any, where: str) -> Parameter:
+    """Read one value of a space.
+
+    Raises:
+        StudyFileError: the message names the key, the value and what is allowed.
+    """
+    if not isinstance(raw, dict):
+        return Constant(_number(raw, where, _FORMS))
+    if "choices" in raw or "grid" in raw:
+        kind = "choices" if "choices" in raw else "grid"
+        for extra in raw.keys() - {kind}:
+            raise StudyFileError(f"{where}.{extra} cannot stand beside {where}.{kind}: remove one")
+        return _listed(raw[kind], kind, f"{where}.{kind}")
+    return _range(raw, where)
+
+
+def bounds(parameter: Parameter) -> tuple[float, float]:
+    """Return the smallest and the largest value that a parameter can take."""
+    match parameter:
+        case Constant(value):
+            return value, value
+        case Range(low, high):
+            return low, high
+        case Choices(values) | Grid(values):
+            return min(values), max(values)
+
+
+def constants(space: Space) -> dict[str, float]:
+    """Return the part of a configuration that the sampler does not choose."""
+    return {name: p.value for name, p in space.items() if isinstance(p, Constant)}
+
+
+def grid_points(space: Space, where: str) -> list[dict[str, float]]:
+    """Return every combination of the listed values, constants left out, last name fastest.
+
+    Raises:
+        StudyFileError: a range is among the parameters: it has no points.
+    """
+    listed: dict[str, tuple[float, ...]] = {}
+    for name, parameter in space.items():
+        match parameter:
+            case Range():
+                raise StudyFileError(
+                    f"{where}.{name} is a range, and sampler = 'grid' needs points: write "
+                    f"{name} = {{grid = [...]}} or choose another sampler"
+                )
+            case Choices(values) | Grid(values):
+                listed[name] = values
+            case Constant():
+                pass
+    return [dict(zip(listed, point, strict=True)) for point in itertools.product(*listed.values())]
+
+
+def _listed(raw: Any, kind: str, where: str) -> Choices | Grid:
+    if not isinstance(raw, list) or not raw:
+        raise StudyFileError(f"{where} = {raw!r} must be a list of at least one number")
+    values = tuple(_number(value, f"{where}[{n}]", "a number") for n, value in enumerate(raw, 1))
+    if len(set(values)) != len(values):
+        raise StudyFileError(f"{where} = {raw!r} holds a value twice: list each one once")
+    if kind == "choices":
+        return Choices(values)
+    if list(values) != sorted(values):
+        raise StudyFileError(f"{where} = {raw!r} must be in increasing order")
+    return Grid(values)
+
+
+def _range(raw: dict[str, Any], where: str) -> Range:
+    for key in raw:
+        if key not in _RANGE_KEYS:
+            raise StudyFileError(
+                unknown_name(f"key of {where}", key, _RANGE_KEYS | {"choices", "grid"})
+            )
+    for key in ("low", "high"):
+        if key not in raw:
+            raise StudyFileError(f"{where}.{key} is missing: a value is {_FORMS}")
+    low = _number(raw["low"], f"{where}.low", "a number")
+    high = _number(raw["high"], f"{where}.high", "a number")
+    log = raw.get("log", False)
+    if not isinstance(log, bool):
+        raise StudyFileError(f"{where}.log = {log!r} must be true or false")
+    if low >= high:
+        raise StudyFileError(
+            f"{where}: low = {low!r} must be below high = {high!r} (for one value write "
+            f"{where.rsplit('.', 1)[-1]} = {high!r})"
+        )
+    if log and low <= 0:
+        raise StudyFileError(
+            f"{where}: low = {low!r} must be above 0 on a log scale: raise it or remove log = true"
+        )
+    step = raw.get("step")
+    if step is not None:
+        step = _number(step, f"{where}.step", "a number")
+        if log:
+            raise StudyFileError(f"{where}.step = {step!r} cannot stand beside log = true")
+        if not 0 < step <= high - low:
+            raise StudyFileError(
+                f"{where}.step = {step!r} must be above 0 and at most high - low = {high - low!r}"
+            )
+    whole = [raw["low"], raw["high"], *([raw["step"]] if step is not None else [])]
+    integer = step is not None and all(isinstance(value, int) for value in whole)
+    return Range(low, high, log=log, step=step, integer=integer)
+
+
+def _number(raw: Any, where: str, allowed: str) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise StudyFileError(f"{where} = {raw!r} must be {allowed}")
+    if not math.isfinite(raw):
+        raise StudyFileError(f"{where} = {raw!r} must be finite")
+    return raw

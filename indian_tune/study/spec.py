@@ -1,0 +1,357 @@
+"""The study file: TOML in, one validated and frozen ``StudySpec`` out.
+
+Unknown keys are refused. Every message names the key as it stands in the file, the value and
+what is allowed. Neither torch nor Optuna is imported here: a mistake is reported at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from indian_tune.errors import InputError, StudyFileError
+from indian_tune.optim.families import get_family
+from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
+from indian_tune.study import space as spaces
+from indian_tune.study.messages import explain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from indian_tune.optim.family import Family
+
+# Part of a configuration, but of the training and not of the optimizer.
+TRAINING_PARAMETERS = ("batch_size", "dropout")
+MAX_SEED = 2**31 - 1
+# Where counted confirm seeds begin, far above any counted tuning seed.
+FIRST_CONFIRM_SEED = 1000
+
+Mode = Literal["honest", "paper"]
+Objective = Literal["validation_error", "validation_loss", "train_loss"]
+SamplerName = Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"]
+PrunerName = Literal["none", "median", "percentile", "hyperband", "wilcoxon", "patient"]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+
+
+def _known_dataset(name: str) -> str:
+    return get_dataset_info(name).name
+
+
+def _known_model(name: str) -> str:
+    return get_model_info(name).name
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class ProblemSection(_Section):
+    """``[problem]``: the data set and the network."""
+
+    dataset: Annotated[str, AfterValidator(_known_dataset)]
+    model: Annotated[str, AfterValidator(_known_model)]
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+    batch_size: Count = 32
+    width: float = Field(default=1.0, gt=0)
+    init: Literal["he_normal", "normal"] = "he_normal"
+    init_std: float | None = Field(default=None, gt=0)
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    split_seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_fit(get_dataset_info(self.dataset), get_model_info(self.model))
+        if (self.init == "normal") != (self.init_std is not None):
+            raise ValueError(
+                f"init = {self.init!r} and init_std = {self.init_std!r} do not go together: "
+                "init = 'normal' needs init_std, init = 'he_normal' takes none"
+            )
+        return self
+
+
+class ProtocolSection(_Section):
+    """``[protocol]``: how long, on which seeds, and judged by what."""
+
+    mode: Mode = "honest"
+    epochs: Count
+    tune_epochs: Count | None = None
+    tune_seeds: Count | list[Seed] = 1
+    confirm_seeds: Annotated[int, Field(ge=0)] | list[Seed] = 5
+    objective: Objective | None = None
+    train_eval_size: Count | None = None
+
+    @property
+    def tuning_seeds(self) -> tuple[int, ...]:
+        """Seeds that every tune trial is scored on: those listed, or 0, 1, …"""
+        if isinstance(self.tune_seeds, int):
+            return tuple(range(self.tune_seeds))
+        return tuple(self.tune_seeds)
+
+    @property
+    def confirming_seeds(self) -> tuple[int, ...]:
+        """Fresh seeds of the confirm phase: those listed, or 1000, 1001, …"""
+        if isinstance(self.confirm_seeds, int):
+            return tuple(range(FIRST_CONFIRM_SEED, FIRST_CONFIRM_SEED + self.confirm_seeds))
+        return tuple(self.confirm_seeds)
+
+    @property
+    def tuning_epochs(self) -> int:
+        """Length of a tune run."""
+        return self.epochs if self.tune_epochs is None else self.tune_epochs
+
+    @property
+    def score(self) -> Objective:
+        """What a trial is judged by; lower is better."""
+        if self.objective is not None:
+            return self.objective
+        return "validation_error" if self.mode == "honest" else "train_loss"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for key in ("tune_seeds", "confirm_seeds"):
+            seeds = getattr(self, key)
+            if isinstance(seeds, list) and len(set(seeds)) != len(seeds):
+                raise ValueError(f"{key} = {seeds!r} holds a seed twice")
+        if self.tune_seeds == []:
+            raise ValueError("tune_seeds = [] must hold at least one seed")
+        shared = sorted(set(self.tuning_seeds) & set(self.confirming_seeds))
+        if shared:
+            raise ValueError(
+                f"tune_seeds and confirm_seeds share {shared}: confirmation needs fresh seeds, "
+                "so give it others"
+            )
+        if self.tuning_epochs > self.epochs:
+            raise ValueError(
+                f"tune_epochs = {self.tune_epochs} must be at most epochs = {self.epochs}"
+            )
+        if self.mode == "paper" and self.score != "train_loss":
+            raise ValueError(
+                f"objective = {self.objective!r} needs a validation part, which mode = 'paper' "
+                "has not: use objective = 'train_loss' or mode = 'honest'"
+            )
+        return self
+
+
+class SearchSection(_Section):
+    """``[search]``: the budget of every arm and who proposes."""
+
+    trials: Count
+    sampler: SamplerName = "tpe"
+    pruner: PrunerName = "none"
+    seed: Seed = 0
+
+
+class ClaimsSection(_Section):
+    """``[claims]``: what the analysis will test, registered before the first trial."""
+
+    delta: float = Field(default=0.005, gt=0, lt=1)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    default: dict[str, float] = Field(default_factory=lambda: {"alpha": 0.5, "beta": 0.1})
+
+
+class ArmSection(_Section):
+    """``[[arms]]``: one optimizer with its search space.
+
+    ``space`` overrides the family's default space, name by name.
+    """
+
+    name: Name
+    optimizer: str
+    space: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        """The optimizer family that the arm searches."""
+        return get_family(self.optimizer)
+
+
+class StudySpec(_Section):
+    """A whole study file."""
+
+    name: Name
+    description: str = ""
+    problem: ProblemSection
+    protocol: ProtocolSection
+    search: SearchSection
+    claims: ClaimsSection = Field(default_factory=ClaimsSection)
+    arms: list[ArmSection] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit_spaces(cls, raw: Any) -> Any:
+        """Write every arm's whole space out: the registered study says what was searched."""
+        arms = raw.get("arms") if isinstance(raw, dict) else None
+        if not isinstance(arms, list):
+            return raw
+        return {**raw, "arms": [_with_whole_space(arm, n) for n, arm in enumerate(arms, 1)]}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [arm.name for arm in self.arms]
+        for n, name in enumerate(names, 1):
+            if name in names[: n - 1]:
+                raise ValueError(
+                    f"arms[{n}].name = {name!r} is taken by arms[{names.index(name) + 1}]: "
+                    "give every arm a name of its own"
+                )
+            if name == "confirm":
+                raise ValueError(f"arms[{n}].name = 'confirm' is reserved: choose another name")
+        for n in range(1, len(self.arms) + 1):
+            self._check_arm(n)
+        self._check_pruner()
+        return self
+
+    def space(self, arm: str) -> spaces.Space:
+        """Return the search space of an arm."""
+        n = next(n for n, section in enumerate(self.arms, 1) if section.name == arm)
+        return spaces.parse_space(self.arms[n - 1].space, f"arms[{n}].space")
+
+    def arm(self, name: str) -> ArmSection:
+        """Return the arm of that name, which must exist."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def trials_of(self, arm: str) -> int:
+        """Return how many tune trials an arm has: the budget, or the size of its grid."""
+        if self.search.sampler != "grid":
+            return self.search.trials
+        return len(spaces.grid_points(self.space(arm), f"arm {arm!r}"))
+
+    @property
+    def chance(self) -> float:
+        """The score of a network that knows nothing, which a diverged trial gets."""
+        classes = get_dataset_info(self.problem.dataset).classes
+        return 1 - 1 / classes if self.protocol.score == "validation_error" else math.log(classes)
+
+    def canonical(self) -> dict[str, Any]:
+        """Return the study as plain data, every default written out."""
+        return self.model_dump(mode="json")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical form: two files with one digest are one study."""
+        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _check_arm(self, n: int) -> None:
+        arm = self.arms[n - 1]
+        where = f"arms[{n}].space"
+        family = arm.family
+        space = spaces.parse_space(arm.space, where)
+        if not any(not isinstance(p, spaces.Constant) for p in space.values()):
+            raise StudyFileError(
+                f"{where} has nothing to search: give at least one of "
+                f"{', '.join(family.hyperparameters)} a range or a list"
+            )
+        for name, parameter in space.items():
+            _check_parameter(family, name, parameter, f"{where}.{name}")
+        try:
+            family.check_names(space.keys() - set(TRAINING_PARAMETERS))
+        except InputError as error:
+            raise StudyFileError(f"{where}: {error}") from error
+        if self.search.sampler == "grid":
+            points = len(spaces.grid_points(space, where))
+            if points > self.search.trials:
+                raise StudyFileError(
+                    f"{where} is a grid of {points} points, more than search.trials = "
+                    f"{self.search.trials}: raise search.trials to {points} or thin the grid"
+                )
+
+    def _check_pruner(self) -> None:
+        pruner = self.search.pruner
+        if pruner == "wilcoxon":
+            if len(self.protocol.tuning_seeds) < 2:
+                raise ValueError(
+                    "search.pruner = 'wilcoxon' compares seeds, and protocol.tune_seeds gives "
+                    "one: raise protocol.tune_seeds to at least 2"
+                )
+        elif pruner != "none" and self.protocol.tuning_epochs < 2:
+            raise ValueError(
+                f"search.pruner = {pruner!r} needs at least 2 epochs to judge, and a tune run has "
+                f"{self.protocol.tuning_epochs}: raise protocol.tune_epochs or use 'none'"
+            )
+
+
+def load_study(path: Path) -> StudySpec:
+    """Read a study file.
+
+    Raises:
+        StudyFileError: unreadable, not TOML, or not a valid study.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StudyFileError(
+            f"there is no study file {path}: `indian-tune studies` lists those that come along"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyFileError(f"study file {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise StudyFileError(f"study file {path} is not valid TOML: {error}") from error
+    return parse_study(raw, source=str(path))
+
+
+def parse_study(raw: Any, *, source: str) -> StudySpec:
+    """Validate a study given as plain data.
+
+    Args:
+        raw: what the TOML said.
+        source: where it came from, for messages.
+
+    Raises:
+        StudyFileError: every problem found, one a line.
+    """
+    try:
+        return StudySpec.model_validate(raw)
+    except ValidationError as error:
+        raise StudyFileError(explain(error, StudySpec, source)) from error
+
+
+def _with_whole_space(arm: Any, n: int) -> Any:
+    if not isinstance(arm, dict) or not isinstance(arm.get("optimizer"), str):
+        return arm
+    given = arm.get("space", {})
+    if not isinstance(given, dict):
+        return arm
+    try:
+        family = get_family(arm["optimizer"])
+    except InputError as error:
+        raise StudyFileError(f"arms[{n}].optimizer: {error}") from error
+    return {**arm, "space": {**family.default_space, **given}}
+
+
+def _check_parameter(family: Family, name: str, parameter: spaces.Parameter, where: str) -> None:
+    """Refuse a hyperparameter that the family does not have, or values that it cannot take."""
+    low, high = spaces.bounds(parameter)
+    if name == "batch_size":
+        whole = all(value == int(value) for value in (low, high))
+        if low < 1 or not whole or (isinstance(parameter, spaces.Range) and not parameter.integer):
+            raise StudyFileError(
+                f"{where} must hold whole numbers of at least 1: use a list, or a range with a "
+                "whole step"
+            )
+        return
+    if name == "dropout":
+        if not 0 <= low <= high < 1:
+            raise StudyFileError(f"{where} must lie in [0, 1), got {low!r} … {high!r}")
+        return
+    try:
+        hyperparameter = family.hyperparameter(name)
+        for value in (low, high):
+            hyperparameter.check(value)
+    except InputError as error:
+        raise StudyFileError(f"{where}: {error}") from error
