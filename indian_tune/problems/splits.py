@@ -17,6 +17,7 @@ from indian_tune.problems.catalog import (
     get_model_info,
 )
 from indian_tune.problems.datasets import load_arrays
+from indian_tune.problems.models import build_model
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.problems.stratify import stratify
 
@@ -60,8 +61,6 @@ def load_problem(
             nothing for validation or for training.
         DataError: the data set is missing or damaged.
     """
-    from indian_tune.problems.models import build_model
-
     data = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     network = get_model_info(model)
     check_fit(data, network)

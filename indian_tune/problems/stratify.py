@@ -54,12 +54,13 @@ def part_size(part: float, total: int) -> int:
     Raises:
         InputError: the part is empty or everything.
     """
-    if isinstance(part, bool) or (isinstance(part, float) and not 0 < part < 1):
+    counted = isinstance(part, int) and not isinstance(part, bool)
+    if not counted and not 0 < part < 1:
         raise InputError(
             f"validation_fraction = {part} is not allowed: a fraction lies between 0 and 1, a "
-            f"number of images is a whole number"
+            "number of images is a whole number"
         )
-    count = part if isinstance(part, int) else round(part * total)
+    count = int(part) if counted else round(part * total)
     if not 0 < count < total:
         raise InputError(
             f"validation_fraction = {part} asks for {count} of {total} images: allowed are 1 to "

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indian_tune.errors import DataError, InputError
+from indian_tune.problems import Split, load_arrays, load_problem
+from indian_tune.problems.splits import carve, channel_statistics
+from indian_tune.problems.stratify import stratify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.problems.conftest import Small
+
+
+def keys(split: Split) -> list[bytes]:
+    """The images of a split as values that can be compared."""
+    return [image.numpy().tobytes() for image in split.images]
+
+
+@given(
+    labels=st.lists(st.integers(0, 6), min_size=2, max_size=200),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**64),
+)
+def test_every_class_gives_its_share_to_within_one_image(
+    labels: list[int], fraction: float, seed: int
+) -> None:
+    array = np.array(labels, dtype=np.int64)
+    count = min(max(round(fraction * len(labels)), 1), len(labels) - 1)
+    rest, part = stratify(array, count, seed)
+    assert len(part) == count
+    assert sorted([*rest, *part]) == list(range(len(labels)))
+    for label in set(labels):
+        exact = labels.count(label) * count / len(labels)
+        assert abs(int(np.sum(array[part] == label)) - exact) < 1
+
+
+def test_a_tenth_of_cifar_is_50_images_of_each_of_100_classes() -> None:
+    labels = np.arange(50_000, dtype=np.int64) % 100
+    rest, part = stratify(labels, 0.1, 0)
+    assert len(rest) == 45_000
+    assert np.bincount(labels[part]).tolist() == [50] * 100
+
+
+def test_a_fraction_and_the_number_that_it_means_give_the_same_part() -> None:
+    labels = np.arange(500, dtype=np.int64) % 10
+    for ours, theirs in zip(stratify(labels, 0.1, 3), stratify(labels, 50, 3), strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_a_larger_part_of_equal_classes_holds_the_smaller() -> None:
+    labels = np.arange(500, dtype=np.int64) % 10
+    assert set(stratify(labels, 50, 3)[1]) < set(stratify(labels, 100, 3)[1])
+
+
+def test_the_part_is_a_function_of_the_seed_alone() -> None:
+    labels = np.arange(60, dtype=np.int64) % 3
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    first = stratify(labels, 6, 7)[1].tolist()
+    np.random.seed(2)  # noqa: NPY002
+    torch.manual_seed(2)
+    assert stratify(labels, 6, 7)[1].tolist() == first
+    assert stratify(labels, 6, 8)[1].tolist() != first
+
+
+def test_the_part_is_the_same_in_every_version_and_on_every_machine() -> None:
+    labels = np.arange(60, dtype=np.int64) % 3
+    assert stratify(labels, 6, 7)[1].tolist() == [6, 23, 24, 32, 37, 52]
+
+
+def test_every_image_of_a_class_is_as_likely_to_be_taken() -> None:
+    labels = np.zeros(20, dtype=np.int64)
+    taken = np.zeros(20)
+    for seed in range(2000):
+        taken[stratify(labels, 5, seed)[1]] += 1
+    # 500 expected; the standard deviation of one count is about 19.
+    assert np.abs(taken - 500).max() < 80
+
+
+@pytest.mark.parametrize("part", [0.0, 1.0, -0.1, 1.5, float("nan"), 0, 60, -1, True, 0.001])
+def test_a_part_that_leaves_nothing_on_one_side_is_refused(part: float) -> None:
+    labels = np.arange(60, dtype=np.int64) % 3
+    with pytest.raises(InputError, match=f"validation_fraction = {part}"):
+        stratify(labels, part, 0)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(InputError, match="split_seed = -1"):
+        stratify(np.zeros(4, dtype=np.int64), 2, -1)
+
+
+def test_carving_moves_images_with_their_labels() -> None:
+    images = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1)
+    split = Split(images, torch.arange(40) % 4)
+    left, carved = carve(split, 8, 0)
+    assert (len(left), len(carved)) == (32, 8)
+    for part in (left, carved):
+        assert (part.images.flatten().long() % 4).tolist() == part.labels.tolist()
+
+
+def test_statistics_agree_with_numpy_in_float64() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (50, 3, 7, 7), dtype=np.uint8)
+    split = Split(torch.from_numpy(pixels), torch.zeros(50, dtype=torch.int64))
+    mean, std = channel_statistics(split, 255)
+    scaled = pixels.astype(np.float64) / 255
+    np.testing.assert_allclose(mean, scaled.mean(axis=(0, 2, 3)), rtol=1e-13)
+    np.testing.assert_allclose(std, scaled.std(axis=(0, 2, 3)), rtol=1e-12)
+
+
+def test_statistics_do_not_depend_on_the_order_of_the_images() -> None:
+    images = torch.randint(0, 256, (500, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    split = Split(images.to(torch.uint8), torch.zeros(500, dtype=torch.int64))
+    assert channel_statistics(split, 255) == channel_statistics(
+        Split(split.images.flip(0), split.labels), 255
+    )
+
+
+def test_the_honest_problem_divides_the_training_images_and_leaves_the_test_alone() -> None:
+    problem = load_problem(dataset="digits", model="nin-small", validation_fraction=0.1)
+    train, test = load_arrays("digits")
+    assert problem.validation is not None
+    assert (len(problem.train), len(problem.validation), len(problem.test)) == (1294, 144, 359)
+    assert sorted(keys(problem.train) + keys(problem.validation)) == sorted(keys(train))
+    assert torch.equal(problem.test.images, test.images)
+    assert torch.equal(problem.test.labels, test.labels)
+    assert (problem.dataset, problem.model, problem.classes) == ("digits", "nin-small", 10)
+    assert problem.scale == 16
+
+
+def test_the_test_images_are_the_same_for_every_split_seed() -> None:
+    first, second = (
+        load_problem(dataset="digits", model="nin-small", split_seed=seed) for seed in (0, 1)
+    )
+    assert torch.equal(first.test.images, second.test.images)
+    assert not torch.equal(first.train.images, second.train.images)
+
+
+def test_the_paper_mode_trains_on_every_training_image() -> None:
+    problem = load_problem(dataset="digits", model="nin-small", validation_fraction=None)
+    train, _ = load_arrays("digits")
+    assert problem.validation is None
+    assert torch.equal(problem.train.images, train.images)
+
+
+def test_mean_and_std_are_of_the_training_part_alone() -> None:
+    problem = load_problem(dataset="digits", model="nin-small", validation_fraction=0.5)
+    pixels = problem.train.images.numpy().astype(np.float64) / 16
+    np.testing.assert_allclose(problem.mean, [pixels.mean()], rtol=1e-13)
+    np.testing.assert_allclose(problem.std, [pixels.std()], rtol=1e-12)
+    whole = load_problem(dataset="digits", model="nin-small", validation_fraction=None)
+    assert problem.mean != whole.mean
+
+
+def test_small_images_are_padded_with_black_on_all_sides(small_mnist: Small, data: Path) -> None:
+    small_mnist.unpack_into(data)
+    problem = load_problem(dataset=small_mnist.info, model="nin", width=0.05, data_dir=data)
+    stored, _ = load_arrays(small_mnist.info, data)
+    assert problem.validation is not None
+    for split in (problem.train, problem.validation, problem.test):
+        assert split.images.shape[1:] == (1, 32, 32)
+        assert int(split.images.sum()) == int(split.images[:, :, 2:30, 2:30].sum())
+    cropped = Split(problem.train.images[:, :, 2:30, 2:30], problem.train.labels)
+    assert set(keys(cropped)) < set(keys(stored))
+    pixels = problem.train.images.numpy().astype(np.float64) / 255
+    np.testing.assert_allclose(problem.mean, [pixels.mean()], rtol=1e-13)
+
+
+def test_the_network_fits_the_images_and_the_classes(small_cifar100: Small, data: Path) -> None:
+    small_cifar100.unpack_into(data)
+    problem = load_problem(dataset=small_cifar100.info, model="nin", width=0.1, data_dir=data)
+    network = problem.build_model(seed=1, dropout=0.0)
+    logits = network(problem.train.images[:2].float() / problem.scale)
+    assert logits.shape == (2, 100)
+    assert len(problem.mean) == len(problem.std) == 3
+
+
+def test_the_builder_can_be_sent_to_another_process() -> None:
+    problem = load_problem(dataset="digits", model="nin-small", width=0.5)
+    sent = pickle.loads(pickle.dumps(problem.build_model))
+    ours, theirs = (
+        build(seed=3, dropout=0.5).state_dict() for build in (problem.build_model, sent)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "digit"}, "dataset = 'digit'"),
+        ({"model": "nin-smal"}, "model = 'nin-smal'"),
+        ({"model": "nin"}, "does not take the 8×8 images"),
+        ({"width": 0.0}, "width"),
+        ({"init": "xavier"}, "init"),
+        ({"validation_fraction": 1438}, "1438 of 1438 images"),
+        ({"split_seed": -1}, "split_seed"),
+    ],
+)
+def test_what_cannot_be_a_problem_is_refused(change: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"dataset": "digits", "model": "nin-small"}
+    with pytest.raises(InputError, match=message):
+        load_problem(**{**arguments, **change})
+
+
+def test_a_misfit_is_noticed_before_any_data_is_looked_for(data: Path) -> None:
+    with pytest.raises(InputError, match="does not take"):
+        load_problem(dataset="cifar100", model="nin-small", data_dir=data)
+
+
+def test_images_that_are_all_the_same_are_refused(small_mnist: Small, data: Path) -> None:
+    small_mnist.unpack_into(data)
+    images = data / "MNIST" / "raw" / "train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:16] + bytes(40 * 28 * 28))
+    with pytest.raises(DataError, match=r"'mnist' have the same value everywhere in channel 0"):
+        load_problem(dataset=small_mnist.info, model="nin", width=0.05, data_dir=data)
