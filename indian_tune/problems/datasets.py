@@ -14,7 +14,7 @@ from indian_tune.errors import DataError
 from indian_tune.problems.catalog import DatasetInfo, get_dataset_info
 from indian_tune.problems.problem import Split
 from indian_tune.problems.stratify import stratify
-from indian_tune.problems.verification import fetch_command, verify
+from indian_tune.problems.verification import verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def load_arrays(
         if not status.usable:
             raise DataError(status.advice)
         where = str(status.folder)
-        remedy = f"get it again with `{fetch_command(info.name, status.folder)}`"
+        remedy = f"get it again with `{status.fetch_command}`"
         try:
             if info.torchvision_class in ("CIFAR10", "CIFAR100"):
                 train, test = _read_cifar(info.torchvision_class, source, status.folder)

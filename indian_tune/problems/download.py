@@ -10,7 +10,8 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from indian_tune._version import __version__
 from indian_tune.errors import DataError
@@ -22,13 +23,8 @@ if TYPE_CHECKING:
 SCHEMES = ("http", "https", "file")
 TIMEOUT = 60.0
 
-
-class Progress(Protocol):
-    """Hears how far a download has come."""
-
-    def __call__(self, name: str, done: int, total: int | None) -> None:
-        """Take the file's name, its bytes so far and in all (``None`` if the server is silent)."""
-        ...
+# Hears of a file's name, its bytes so far, and its size (None if the server does not say).
+Progress = Callable[[str, int, int | None], None]
 
 
 def download(url: str, target: Path, *, md5: str, progress: Progress | None = None) -> None:

@@ -18,7 +18,7 @@ import filelock
 
 from indian_tune.errors import DataError, InputError
 from indian_tune.problems.catalog import DatasetInfo, get_dataset_info
-from indian_tune.problems.download import SCHEMES, Progress, download
+from indian_tune.problems.download import SCHEMES, download
 from indian_tune.problems.folder import DATA_VARIABLE, data_folder
 from indian_tune.problems.verification import (
     DataState,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from indian_tune.problems.download import Progress
     from indian_tune.problems.sources import Archive, StoredFile
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,8 @@ def fetch(
         mirror: base address (http, https or file) of a copy to use instead of the official
             addresses, else the environment variable ``INDIAN_TUNE_MIRROR``. A mirror has the files
             where a data folder has them, so that a served data folder is one.
-        progress: hears how far a download has come.
+        progress: called with a file's name, its bytes so far and its size (``None`` if the server
+            does not say it).
 
     Returns:
         The state after the last check: ``intact``.

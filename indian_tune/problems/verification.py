@@ -5,10 +5,12 @@ from __future__ import annotations
 import enum
 import gzip
 import hashlib
+import shlex
 import zlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from indian_tune.errors import DataError
 from indian_tune.problems.catalog import DatasetInfo, get_dataset_info
 from indian_tune.problems.folder import DATA_VARIABLE, data_folder
 
@@ -54,26 +56,28 @@ class DataStatus:
         return self.state in (DataState.INTACT, DataState.PRESENT)
 
     @property
+    def fetch_command(self) -> str:
+        """The command line that gets the data set into this folder."""
+        where = (
+            "" if self.folder == data_folder() else f" --data-dir {shlex.quote(str(self.folder))}"
+        )
+        return f"indian-tune data fetch {self.name}{where}"
+
+    @property
     def advice(self) -> str:
         """What is wrong and what to do about it, as one message."""
-        command = fetch_command(self.name, self.folder)
         if self.state is DataState.MISSING:
             return (
-                f"data set {self.name!r} is not in {self.folder}: get it with `{command}`, or name "
-                f"the folder that holds it with --data-dir or {DATA_VARIABLE}"
+                f"data set {self.name!r} is not in {self.folder}: get it with "
+                f"`{self.fetch_command}`, or name the folder that holds it with --data-dir or "
+                f"{DATA_VARIABLE}"
             )
         if self.state is DataState.DAMAGED:
             return (
                 f"data set {self.name!r} is damaged: {'; '.join(self.details)}. "
-                f"Get it again with `{command}`"
+                f"Get it again with `{self.fetch_command}`"
             )
         return f"data set {self.name!r} is {self.state} in {self.folder}"
-
-
-def fetch_command(name: str, folder: Path) -> str:
-    """Return the command line that fetches a data set into a folder."""
-    where = "" if folder == data_folder() else f" --data-dir {folder}"
-    return f"indian-tune data fetch {name}{where}"
 
 
 def verify(
@@ -92,13 +96,20 @@ def verify(
 
     Raises:
         InputError: the name is not in the catalog.
+        DataError: the data folder cannot be looked into.
     """
     info = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     folder = data_folder(data_dir)
     source = info.source
     if source is None:
         return DataStatus(info.name, DataState.INTACT, folder, ("comes with scikit-learn",))
-    absent = [file for file in source.files if not (folder / file.path).is_file()]
+    try:
+        absent = [file for file in source.files if not (folder / file.path).is_file()]
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be looked into: {error.strerror}. Name another data folder with "
+            f"--data-dir or {DATA_VARIABLE}"
+        ) from error
     if len(absent) == len(source.files):
         return DataStatus(info.name, DataState.MISSING, folder)
     faults = [f"{folder / file.path} is missing" for file in absent]

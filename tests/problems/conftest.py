@@ -214,7 +214,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Mirror]]
         mirror = Mirror(folder)
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(mirror))
         servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         mirror.address = f"http://127.0.0.1:{server.server_port}"
         return mirror
 

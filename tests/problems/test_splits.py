@@ -63,10 +63,10 @@ def test_a_larger_part_of_equal_classes_holds_the_smaller() -> None:
 
 def test_the_part_is_a_function_of_the_seed_alone() -> None:
     labels = np.arange(60, dtype=np.int64) % 3
-    np.random.seed(1)  # noqa: NPY002
+    np.random.seed(1)
     torch.manual_seed(1)
     first = stratify(labels, 6, 7)[1].tolist()
-    np.random.seed(2)  # noqa: NPY002
+    np.random.seed(2)
     torch.manual_seed(2)
     assert stratify(labels, 6, 7)[1].tolist() == first
     assert stratify(labels, 6, 8)[1].tolist() != first

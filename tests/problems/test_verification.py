@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from indian_tune.errors import DataError
 from indian_tune.problems import data_folder, fetch, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.problems.conftest import Small
 
@@ -49,6 +50,11 @@ def test_a_changed_file_is_found_by_its_archive(small_mnist: Small, data: Path) 
     status = verify(small_mnist.info, data)
     assert status.state == "damaged"
     assert [detail.split()[0] for detail in status.details] == [str(labels)]
+
+
+def test_a_data_folder_that_cannot_be_looked_into_is_said(small_cifar100: Small) -> None:
+    with pytest.raises(DataError, match="cannot be looked into: File name too long"):
+        verify(small_cifar100.info, "x" * 5000)
 
 
 def test_the_data_folder_is_the_option_then_the_variable_then_the_cache(
