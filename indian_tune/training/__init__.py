@@ -1,0 +1,15 @@
+"""Trains runs on a device: exact to the bit, resumable, one record per run and epoch."""
+
+from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
+from indian_tune.training.provenance import Provenance
+from indian_tune.training.run import EpochRecord, Run
+from indian_tune.training.trainer import Trainer
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointFolder",
+    "EpochRecord",
+    "Provenance",
+    "Run",
+    "Trainer",
+]

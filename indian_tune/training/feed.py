@@ -1,0 +1,112 @@
+"""Feeds a network with images that live on its device as bytes."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import torch
+
+from indian_tune.problems.problem import Split
+from indian_tune.problems.randomness import generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from torch import Tensor
+
+    from indian_tune.problems.problem import Problem
+
+CHUNK_VALUES = 1_000_000
+"""Values normalised at once: few enough to stay in a CPU's cache, enough to make calls rare."""
+
+Batch = tuple["Tensor", "Tensor"]
+"""Images, float32 [n, channels, height, width] in channels-last format, and labels, int64 [n]."""
+
+
+class Feed:
+    """A split on a device, gathered and normalised as it is used.
+
+    Read only: all runs of a trainer share it.
+
+    Args:
+        split: images and labels.
+        problem: says how to normalise.
+        device: where the images are to live.
+    """
+
+    def __init__(self, split: Split, problem: Problem, device: torch.device) -> None:
+        # Rows of pixels with the channels innermost, so that a gathered batch is channels-last.
+        self._images = split.images.permute(0, 2, 3, 1).contiguous().to(device)
+        self._labels = split.labels.to(device)
+        std = torch.tensor(problem.std, dtype=torch.float64)
+        mean = torch.tensor(problem.mean, dtype=torch.float64)
+        self._gain = (1 / (problem.scale * std)).to(device, torch.float32)
+        self._offset = (-mean / std).to(device, torch.float32)
+
+    def __len__(self) -> int:
+        return int(self._labels.shape[0])
+
+    @property
+    def labels(self) -> Tensor:
+        """All labels, int64 [N], in order."""
+        return self._labels
+
+    @property
+    def values_per_image(self) -> int:
+        """Channels × height × width."""
+        return self._images[0].numel()
+
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """Yield batches; the last may be smaller.
+
+        Args:
+            size: images per batch.
+            order: int64 [N], the images to take, in turn; all, as they lie, if ``None``.
+        """
+        chunk = max(1, CHUNK_VALUES // (self.values_per_image * size)) * size
+        count = len(self) if order is None else int(order.shape[0])
+        for start in range(0, count, chunk):
+            stop = min(start + chunk, count)
+            pick = slice(start, stop) if order is None else order[start:stop]
+            images = self._images[pick].to(torch.float32).mul_(self._gain).add_(self._offset)
+            yield from zip(
+                torch.split(images.permute(0, 3, 1, 2), size),
+                torch.split(self._labels[pick], size),
+                strict=True,
+            )
+
+
+def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
+    """Return the order in which an epoch visits the training images, a function of its arguments.
+
+    Args:
+        count: number of training images.
+        seed: the run's.
+        epoch: counted from 1.
+
+    Returns:
+        int64 [count], a permutation, on the CPU.
+    """
+    return torch.randperm(count, generator=generator("order", seed, epoch))
+
+
+def fixed_subset(split: Split, size: int | None) -> Split:
+    """Return ``size`` images of a split, the same for all runs; the split itself if ``None``.
+
+    They keep their order in the split.
+    """
+    if size is None or size >= len(split):
+        return split
+    source = generator("training metrics", len(split))
+    pick = torch.randperm(len(split), generator=source)[:size].sort().values
+    return Split(images=split.images[pick], labels=split.labels[pick])
+
+
+def fingerprint(tensors: Iterable[Tensor]) -> str:
+    """Return a hash of types, shapes and values, as hexadecimal digits."""
+    digest = blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,46 @@
+"""What a run was computed with."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the bits of a run's metrics depend on beside its configuration and data.
+
+    It names kinds of things and no particular machine, so that two equal machines give equal
+    provenance.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        device_name: the GPU's name, or the processor's architecture and vector instructions.
+        torch_version: of torch, with its build.
+        threads: CPU threads within one operation.
+        precision: of the arithmetic.
+    """
+
+    device: str
+    device_name: str
+    torch_version: str
+    threads: int
+    precision: str
+
+    @classmethod
+    def of(cls, device: torch.device | str) -> Provenance:
+        """Describe what training on a device in this process would use now."""
+        device = torch.device(device)
+        if device.type == "cuda":
+            name = torch.cuda.get_device_name(device)
+        else:
+            name = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        return cls(
+            device=device.type,
+            device_name=name,
+            torch_version=str(torch.__version__),
+            threads=torch.get_num_threads(),
+            precision="float32",
+        )

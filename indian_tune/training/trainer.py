@@ -1,0 +1,277 @@
+"""Trains runs side by side on one device."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from indian_tune.errors import CheckpointError, InputError
+from indian_tune.optim.families import get_family
+from indian_tune.training.checkpoint import Checkpoint
+from indian_tune.training.evaluation import correctness
+from indian_tune.training.feed import Feed, fingerprint, fixed_subset
+from indian_tune.training.live import Feeds, LiveRun
+from indian_tune.training.provenance import Provenance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from indian_tune.problems.problem import Problem, Split
+    from indian_tune.training.checkpoint import CheckpointFolder
+    from indian_tune.training.run import EpochRecord, Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Held:
+    """A run in the trainer, with what its checkpoints need."""
+
+    live: LiveRun
+    identity: dict[str, object] = field(default_factory=dict)
+    saved_epoch: int = 0
+
+
+class Trainer:
+    """Trains any number of runs on one device, an epoch of each at a time.
+
+    The metrics of a run are a function of the run, the problem and the trainer's ``provenance``:
+    to the bit the same alone or beside others, in whatever process, interrupted or not.
+
+    The caller keeps the books, in this order, so that nothing is lost whenever the process dies:
+
+        trainer.add(run)                # goes on from the run's checkpoint if it has one
+        while trainer.active:
+            records = trainer.advance()
+            ...                         # 1. record them for good
+            trainer.save()              # 2. only then move the checkpoints forward
+        trainer.remove(run.key)
+
+    A process that dies between 1 and 2 leaves records that are ahead of the checkpoint. The run
+    then repeats those epochs and returns the same records again: recording must bear that.
+
+    An exception out of ``advance`` leaves the trainer in no defined state: drop it, and go on from
+    the checkpoints in a new one.
+
+    Args:
+        problem: what to train, and on what.
+        device: where to train, ``cpu`` or ``cuda`` with or without an index.
+        checkpoints: where runs are saved and resumed from; ``None`` for neither.
+        checkpoint_every: epochs between two checkpoints of a run; the last epoch always has one.
+        train_eval_size: number of training images for the training metrics, a fixed random subset;
+            all if ``None``.
+
+    Raises:
+        InputError: the device is not usable here, or a number is below 1.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        device: torch.device | str = "cpu",
+        checkpoints: CheckpointFolder | None = None,
+        checkpoint_every: int = 1,
+        train_eval_size: int | None = None,
+    ) -> None:
+        if checkpoint_every < 1:
+            raise InputError(f"checkpoint_every = {checkpoint_every!r}: 1 or more is allowed")
+        if train_eval_size is not None and train_eval_size < 1:
+            raise InputError(
+                f"train_eval_size = {train_eval_size!r}: 1 or more is allowed, or none for all"
+            )
+        self._problem = problem
+        self._device = _usable(device)
+        self._checkpoints = checkpoints
+        self._every = checkpoint_every
+        self._runs: dict[str, _Held] = {}
+        train = Feed(problem.train, problem, self._device)
+        subset = fixed_subset(problem.train, train_eval_size)
+        self._feeds = Feeds(
+            train=train,
+            train_metrics=train if subset is problem.train else self._feed(subset),
+            validation=None if problem.validation is None else self._feed(problem.validation),
+            test=self._feed(problem.test),
+        )
+        self._data = (
+            "" if checkpoints is None else fingerprint((problem.train.images, problem.train.labels))
+        )
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Keys of the runs that have epochs left, in the order in which they were added."""
+        return tuple(key for key, held in self._runs.items() if held.live.active)
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the runs are computed with."""
+        return Provenance.of(self._device)
+
+    def add(self, run: Run) -> int:
+        """Take up a run, from its newest intact checkpoint if it has one.
+
+        The number of epochs is free to differ from that at the time of the checkpoint: a run can
+        be extended.
+
+        Args:
+            run: its key must not be held already.
+
+        Returns:
+            Number of epochs done already, whose records were returned before; 0 for a new run.
+
+        Raises:
+            CheckpointError: the checkpoint under that key is of another run, is further than the
+                run is to go, or was written by another version.
+            HyperparameterError: the family or its configuration is not valid.
+            InputError: the key is held already.
+        """
+        if run.key in self._runs:
+            raise InputError(f"run {run.key!r} is being trained already: remove it first")
+        held = _Held(LiveRun(run, self._problem, self._device))
+        if self._checkpoints is not None:
+            held.identity = self._identity(held.live)
+            saved = self._checkpoints.load(run.key)
+            if saved is not None:
+                self._resume(held, saved)
+        self._runs[run.key] = held
+        return held.live.epoch
+
+    def advance(self, keys: Iterable[str] | None = None) -> list[EpochRecord]:
+        """Train one epoch of every active run, or of some of them, and measure it.
+
+        Args:
+            keys: which of the active runs; all if ``None``.
+
+        Returns:
+            A record per run that was active, in the order in which they were added. A run whose
+            record says ``diverged`` is active no longer.
+        """
+        return [self._runs[key].live.advance(self._feeds) for key in self.active]
+
+    def save(self, keys: Iterable[str] | None = None, *, even_if_not_due: bool = False) -> None:
+        """Write the checkpoints that are due, of runs whose records are safe.
+
+        Nothing is written for a run that has diverged, or has not moved since its last checkpoint.
+
+        Args:
+            keys: which runs; all that are held if ``None``.
+            even_if_not_due: write although ``checkpoint_every`` epochs have not passed, as before
+                an orderly stop.
+
+        Raises:
+            CheckpointError: a file cannot be written.
+            InputError: no such run is held.
+        """
+        if self._checkpoints is None:
+            return
+        for key in list(self._runs) if keys is None else keys:
+            held = self._held(key)
+            live = held.live
+            due = live.epoch % self._every == 0 or live.epoch == live.run.epochs or even_if_not_due
+            if due and not live.diverged and live.epoch != held.saved_epoch:
+                state = {
+                    "identity": held.identity,
+                    "provenance": asdict(self.provenance),
+                    "live": live.state(),
+                }
+                self._checkpoints.save(key, Checkpoint(epoch=live.epoch, state=state))
+                held.saved_epoch = live.epoch
+
+    def remove(self, key: str) -> None:
+        """Let go of a run and its memory, finished or not; its checkpoints stay.
+
+        Raises:
+            InputError: no such run is held.
+        """
+        self._held(key)
+        del self._runs[key]
+
+    def test_correctness(self, key: str) -> Tensor:
+        """Tell of each test image whether a run's network classifies it correctly now; sealed.
+
+        Returns:
+            bool [N], on the CPU, in the order of the problem's test part.
+
+        Raises:
+            InputError: no such run is held.
+        """
+        return correctness(self._held(key).live.model, self._feeds.test)
+
+    def _feed(self, split: Split) -> Feed:
+        return Feed(split, self._problem, self._device)
+
+    def _held(self, key: str) -> _Held:
+        try:
+            return self._runs[key]
+        except KeyError:
+            keys = ", ".join(map(repr, self._runs)) or "none"
+            raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
+
+    def _identity(self, live: LiveRun) -> dict[str, object]:
+        """What a checkpoint must agree in for a new run to go on from it."""
+        run = live.run
+        return {
+            "dataset": self._problem.dataset,
+            "model": self._problem.model,
+            "training images": self._data,
+            "initial weights": fingerprint(live.model.parameters()),
+            "seed": run.seed,
+            "family": run.family,
+            "config": get_family(run.family).complete(run.config),
+            "batch_size": run.batch_size,
+            "dropout": run.dropout,
+        }
+
+    def _resume(self, held: _Held, saved: Checkpoint) -> None:
+        live = held.live
+        key = live.run.key
+        wanted, found = held.identity, saved.state["identity"]
+        differing = [name for name in wanted if wanted[name] != found.get(name)]
+        if differing:
+            raise CheckpointError(
+                f"the checkpoint of run {key!r} is of another run: "
+                + "; ".join(f"{n} is {found.get(n)!r}, not {wanted[n]!r}" for n in differing)
+                + ". Use another key, or discard the checkpoint to start the run again"
+            )
+        if saved.epoch > live.run.epochs:
+            raise CheckpointError(
+                f"the checkpoint of run {key!r} is {saved.epoch} epochs along, further than "
+                f"epochs = {live.run.epochs}. Ask for at least as many, or discard the checkpoint"
+            )
+        try:
+            live.restore(saved.epoch, saved.state["live"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint of run {key!r} does not fit the network or the optimizer as they "
+                f"are now: {error}. Discard it to start the run again"
+            ) from error
+        held.saved_epoch = saved.epoch
+        before, now = saved.state["provenance"], asdict(self.provenance)
+        if before != now:
+            log.warning(
+                "Run %r goes on with %s after %s: the last bits of its metrics may differ from "
+                "those of a run that was never moved",
+                key,
+                now,
+                before,
+            )
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        usable = torch.device(device)
+    except RuntimeError:
+        usable = None
+    if usable is None or usable.type not in ("cpu", "cuda"):
+        raise InputError(f"device = {str(device)!r} is not known: cpu, cuda and cuda:N are")
+    if usable.type == "cuda" and (usable.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device = {str(device)!r} is not here: torch finds {torch.cuda.device_count()} CUDA "
+            "devices. Use another one, or cpu"
+        )
+    return usable
