@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import Json  # noqa: TC001 - typer reads annotations
+from indian_tune.cli.options import Json
 from indian_tune.cli.output import notices, print_json, results, table
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
         return
     listed = table(
         "name",
-        "images",
+        "image",
         "classes",
         "training",
         "test",
@@ -73,7 +73,7 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
     for info, models, status in found:
         listed.add_row(
             info.name,
-            f"{info.size}×{info.size} {'grey' if info.channels == 1 else 'colour'}",
+            f"{info.channels}×{info.size}×{info.size}",
             f"{info.classes}",
             f"{info.train_images:,}",
             f"{info.test_images:,}",
