@@ -19,7 +19,8 @@ from indian_tune.engines import process_info
 from indian_tune.errors import IndianTuneError, LeaseLostError
 from indian_tune.ledger import EpochEntry, Ledger, RunRecord, StudyRecord
 from indian_tune.study.controller import Assignment, Controller, Decision
-from indian_tune.study.spec import TRAINING_PARAMETERS, parse_study
+from indian_tune.study.parameters import divide
+from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -205,9 +206,8 @@ class _Worker:
     def _run(self, assignment: Assignment, run: RunRecord) -> Run:
         from indian_tune.training import Run
 
-        config = dict(assignment.config)
+        config, own = divide(assignment.config)
         section = self._spec.problem
-        own = {name: config.pop(name) for name in TRAINING_PARAMETERS if name in config}
         return Run(
             key=self._key(run),
             seed=run.seed,

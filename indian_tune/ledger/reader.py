@@ -116,6 +116,15 @@ class LedgerReader:
             query = sa.select(*_TRIAL_COLUMNS).where(t.trial.c.id == trial_id)
             return trial_record(connection.execute(query).mappings().one())
 
+    def find_trial(self, arm_id: int, phase: Phase, index: int) -> TrialRecord | None:
+        """Return the trial of that place in the budget, ``None`` when there is none."""
+        query = sa.select(*_TRIAL_COLUMNS).where(
+            t.trial.c.arm_id == arm_id, t.trial.c.phase == phase, t.trial.c.index == index
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+            return None if row is None else trial_record(row)
+
     def trials(
         self,
         study_id: int,
@@ -163,17 +172,32 @@ class LedgerReader:
         with self._reading() as connection:
             return [EpochRow(**row) for row in connection.execute(query).mappings()]
 
-    def last_epochs(self, study_id: int, phase: Phase) -> dict[int, EpochRow]:
-        """Return the last recorded epoch of every run of a phase, by run id."""
+    def study_epochs(self, study_id: int, phase: Phase | None = None) -> list[EpochRow]:
+        """Return the open metrics of all runs of a study, by run and epoch."""
         query = (
             sa.select(t.epoch)
             .join(t.run, t.run.c.id == t.epoch.c.run_id)
             .join(t.trial, t.trial.c.id == t.run.c.trial_id)
-            .where(t.trial.c.study_id == study_id, t.trial.c.phase == phase)
-            .where(t.epoch.c.epoch == t.run.c.epochs_done)
+            .where(t.trial.c.study_id == study_id)
+            .order_by(t.epoch.c.run_id, t.epoch.c.epoch)
+        )
+        if phase is not None:
+            query = query.where(t.trial.c.phase == phase)
+        with self._reading() as connection:
+            return [EpochRow(**row) for row in connection.execute(query).mappings()]
+
+    def last_epochs(self, trial_ids: Sequence[int]) -> list[EpochRow]:
+        """Return the last recorded epoch of every run of some trials, by trial and seed."""
+        query = (
+            sa.select(t.epoch)
+            .join(
+                t.run, (t.run.c.id == t.epoch.c.run_id) & (t.run.c.epochs_done == t.epoch.c.epoch)
+            )
+            .where(t.run.c.trial_id.in_(trial_ids))
+            .order_by(t.run.c.trial_id, t.run.c.seed)
         )
         with self._reading() as connection:
-            return {row["run_id"]: EpochRow(**row) for row in connection.execute(query).mappings()}
+            return [EpochRow(**row) for row in connection.execute(query).mappings()]
 
     def workers(self, study_id: int) -> list[WorkerRecord]:
         """Return the workers of a study, those still there first, then the latest."""

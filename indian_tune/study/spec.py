@@ -26,14 +26,13 @@ from indian_tune.optim.families import get_family
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.study import space as spaces
 from indian_tune.study.messages import explain
+from indian_tune.study.parameters import TRAINING_PARAMETERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.optim.family import Family
 
-# Part of a configuration, but of the training and not of the optimizer.
-TRAINING_PARAMETERS = ("batch_size", "dropout")
 MAX_SEED = 2**31 - 1
 # Where counted confirm seeds begin, far above any counted tuning seed.
 FIRST_CONFIRM_SEED = 1000

@@ -1,0 +1,45 @@
+"""The study files that come along with the package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from indian_tune.errors import StudyFileError
+
+
+def shipped_studies() -> list[Path]:
+    """Return the study files of this installation, by name."""
+    beside = Path(__file__).parents[2] / "studies"
+    installed = Path(sys.prefix) / "share" / "indian-tune" / "studies"
+    folder = beside if beside.is_dir() else installed
+    return sorted(folder.glob("*.toml"))
+
+
+def find_study_file(given: str) -> Path:
+    """Return the study file that was meant: a path, or the name of one that comes along.
+
+    Raises:
+        StudyFileError: there is neither.
+    """
+    path = Path(given)
+    if path.exists() or path.suffix:
+        if path.exists():
+            return path
+        raise StudyFileError(
+            f"there is no study file {given}: `indian-tune studies` lists those that come along"
+        )
+    for shipped in shipped_studies():
+        if shipped.stem == given:
+            return shipped
+    names = ", ".join(shipped.stem for shipped in shipped_studies()) or "none"
+    raise StudyFileError(
+        f"there is no study file {given}, nor does one of that name come along (these do: {names})"
+    )
+
+
+def question(path: Path) -> str:
+    """Return the first line of a study file's header: the question it answers."""
+    with path.open(encoding="utf-8") as lines:
+        first = next(lines, "")
+    return first.removeprefix("#").strip()

@@ -1,0 +1,23 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="Database: a file, sqlite:///FILE or postgresql+psycopg://…",
+        envvar="INDIAN_TUNE_STORAGE",
+        show_envvar=True,
+        show_default="sqlite:///indian-tune.db",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+StudyName = Annotated[
+    str | None,
+    typer.Argument(metavar="STUDY", help="Name of a study; may be left out if there is only one."),
+]

@@ -1,0 +1,88 @@
+"""How results look: tables for people, JSON for programs, numbers with a sensible length."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
+
+
+def results() -> Console:
+    """Return the console for results: standard output."""
+    return Console(highlight=False)
+
+
+def notices() -> Console:
+    """Return the console for progress and remarks: standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; numbers that are not finite become null."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, default=str))
+
+
+def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:
+    """Return an empty table in the common style.
+
+    Args:
+        columns: their headings.
+        title: above the table.
+        right: headings of the columns that hold numbers.
+    """
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number in few characters; a dash for none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def percent(value: float | None, std: float | None = None) -> str:
+    """Return a share as a percentage, with a standard deviation if there is one."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ±{100 * std:.2f}"
+
+
+def config_text(config: Mapping[str, float] | None) -> str:
+    """Return a configuration on one line, Greek letters as such."""
+    if config is None:
+        return "–"
+    # The hyperparameters that the paper names come first.
+    names = [*(n for n in SYMBOLS if n in config), *(n for n in config if n not in SYMBOLS)]
+    return " ".join(f"{SYMBOLS.get(name, name)}={number(config[name])}" for name in names)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span as people say it."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value

@@ -1,0 +1,142 @@
+"""Live progress of a search: a table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from rich.live import Live
+
+from indian_tune.cli.output import duration, percent, table
+from indian_tune.cli.ranking import outcomes
+from indian_tune.ledger import Phase
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from indian_tune.ledger import ArmProgress, LedgerReader
+    from indian_tune.study.spec import StudySpec
+
+LIVE_SECONDS = 0.5
+LINE_SECONDS = 10.0
+# The rate is that of the last while: what came before an interruption or a slow start is past.
+WINDOW_SECONDS = 30.0
+
+
+class SearchProgress:
+    """Shows how far a search is; a context manager around the engine.
+
+    Args:
+        console: where to show it.
+        ledger: asked at most twice a second.
+        study_id: of the study.
+        spec: the study.
+    """
+
+    def __init__(
+        self, console: Console, ledger: LedgerReader, study_id: int, spec: StudySpec
+    ) -> None:
+        self._console = console
+        self._ledger = ledger
+        self._study_id = study_id
+        self._spec = spec
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._shown_at = 0.0
+        self._last_line = ""
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def __enter__(self) -> SearchProgress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def tick(self) -> None:
+        """Show the present state if the last one was shown long enough ago."""
+        now = time.monotonic()
+        due = LIVE_SECONDS if self._live is not None else LINE_SECONDS
+        if now - self._shown_at < due:
+            return
+        self._shown_at = now
+        self.show()
+
+    def show(self) -> None:
+        """Show the present state."""
+        parts = self._ledger.progress(self._study_id)
+        summary = self._summary(parts)
+        if self._live is not None:
+            self._live.update(self._table(parts, summary), refresh=True)
+            return
+        line = "; ".join(
+            f"{part.arm.name} {part.phase} {part.finished}/{part.total}"
+            for part in parts
+            if part.finished < part.total or part.phase is Phase.CONFIRM
+        )
+        text = f"{summary}: {line}" if line else summary
+        if text != self._last_line:
+            self._console.print(text, soft_wrap=True)
+            self._last_line = text
+
+    def _table(self, parts: list[ArmProgress], summary: str) -> Table:
+        made = table(
+            *("arm", "tune", "best", "fresh seeds", "epochs", ""),
+            right=("tune", "best", "fresh seeds", "epochs"),
+        )
+        confirms = {part.arm.id: part for part in parts if part.phase is Phase.CONFIRM}
+        percentage = self._spec.protocol.score == "validation_error"
+        for part in parts:
+            if part.phase is not Phase.TUNE:
+                continue
+            confirm = confirms.get(part.arm.id)
+            best = "–" if part.best is None else f"{part.best:.4f}"
+            made.add_row(
+                part.arm.name,
+                f"{part.finished}/{part.total}",
+                f"{percent(part.best)} %" if percentage and part.best is not None else best,
+                "–" if confirm is None else f"{confirm.finished}/{confirm.total}",
+                str(part.epochs_done + (0 if confirm is None else confirm.epochs_done)),
+                ", ".join(filter(None, (outcomes(part), outcomes(confirm)))),
+            )
+        made.caption = summary
+        made.caption_justify = "left"
+        return made
+
+    def _summary(self, parts: list[ArmProgress]) -> str:
+        now = time.monotonic()
+        done = sum(part.epochs_done for part in parts)
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_SECONDS:
+            self._marks.popleft()
+        # Time before the first epoch is start-up and says nothing about the rate.
+        first = next((mark for mark in self._marks if mark[1] > self._marks[0][1]), None)
+        if first is None or now == first[0] or done == first[1]:
+            return f"{done} epochs"
+        rate = (done - first[1]) / (now - first[0])
+        left = self._epochs_left(parts) / rate
+        return f"{done} epochs, {rate:.1f} epochs/s, {duration(left)} left"
+
+    def _epochs_left(self, parts: list[ArmProgress]) -> int:
+        protocol = self._spec.protocol
+        tune = len(protocol.tuning_seeds) * protocol.tuning_epochs
+        tunes = [part for part in parts if part.phase is Phase.TUNE]
+        confirms = [part for part in parts if part.phase is Phase.CONFIRM]
+        left = sum(part.total - part.finished for part in tunes) * tune
+        # Before the freeze every arm is expected to have a winner.
+        runs = (
+            sum(part.total - part.finished for part in confirms)
+            if confirms
+            else len(tunes) * len(protocol.confirming_seeds)
+        )
+        return left + runs * protocol.epochs

@@ -1,0 +1,87 @@
+"""The ranking of arms, as a table and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.cli.output import config_text, number, percent, table
+from indian_tune.ledger import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from indian_tune.ledger import ArmProgress
+    from indian_tune.study.ranking import ArmResult, Metrics
+
+
+def ranking_table(results: Sequence[ArmResult]) -> Table:
+    """Return the ranking for people; errors in percent."""
+    numbers = ("", "tune error %", "fresh error %", "train loss", "γ0/α")
+    made = table(
+        *("", "arm", "tune error %", "fresh error %", "train loss", "γ0/α", "best configuration"),
+        title="Arms, best first",
+        right=numbers,
+    )
+    for place, result in enumerate(results, 1):
+        best = result.confirmed or result.tuned
+        rate = None if result.meaning is None else result.meaning.effective_learning_rate
+        fresh = result.confirmed
+        made.add_row(
+            str(place),
+            result.name,
+            percent(None if result.tuned is None else result.tuned.validation_error),
+            percent(
+                None if fresh is None else fresh.validation_error,
+                None if fresh is None else fresh.validation_error_std,
+            ),
+            number(None if best is None else best.train_loss),
+            number(rate),
+            config_text(result.config),
+        )
+    return made
+
+
+def outcomes(progress: ArmProgress | None) -> str:
+    """Return what became of the trials of an arm, other than that they are complete."""
+    if progress is None:
+        return ""
+    shown = (State.RUNNING, State.PRUNED, State.DIVERGED, State.FAILED)
+    return ", ".join(f"{progress.counts[s]} {s}" for s in shown if progress.counts.get(s))
+
+
+def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
+    """Return the ranking for programs; errors are shares."""
+    return [
+        {
+            "arm": result.name,
+            "optimizer": result.optimizer,
+            "best_trial": result.best_trial,
+            "value": result.value,
+            "config": None if result.config is None else dict(result.config),
+            "effective_learning_rate": _of(result.meaning, "effective_learning_rate"),
+            "instantaneous_response": _of(result.meaning, "instantaneous_response"),
+            "momentum": _of(result.meaning, "momentum"),
+            "tune": _progress(result.tune, result.tuned),
+            "confirm": None
+            if result.confirm is None
+            else _progress(result.confirm, result.confirmed),
+        }
+        for result in results
+    ]
+
+
+def _progress(progress: ArmProgress, metrics: Metrics | None) -> dict[str, Any]:
+    return {
+        "trials": progress.total,
+        "finished": progress.finished,
+        "states": {str(state): count for state, count in progress.counts.items()},
+        "epochs_done": progress.epochs_done,
+        "metrics": None if metrics is None else vars(metrics),
+    }
+
+
+def _of(value: object, name: str) -> float | None:
+    found: float | None = getattr(value, name, None)
+    return found

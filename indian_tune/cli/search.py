@@ -1,0 +1,177 @@
+"""`indian-tune search`: run a study, or go on with it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from indian_tune.cli.options import Json, Storage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from indian_tune.engines.session import Session
+    from indian_tune.study.ranking import ArmResult
+    from indian_tune.study.spec import StudySpec
+
+INTERRUPTED = 130
+
+
+class EngineName(StrEnum):
+    """Where trials execute."""
+
+    OPTUNA = "optuna"
+    INLINE = "inline"
+
+
+def search(
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help="Study file, or the name of one that comes along."),
+    ],
+    storage: Storage = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option(help="optuna: one worker process per slot; inline: this process."),
+    ] = EngineName.OPTUNA,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes.", show_default="one per GPU, or per CPU core"),
+    ] = None,
+    devices: Annotated[
+        str, typer.Option(help="auto, cpu, or a list such as cuda:0,cuda:1.")
+    ] = "auto",
+    threads_per_worker: Annotated[
+        int, typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.")
+    ] = 1,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the data sets.", envvar="INDIAN_TUNE_DATA")
+    ] = None,
+    artifacts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the checkpoints.", show_default="indian-tune-artifacts by the database"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tune every arm of a study, confirm the winners on fresh seeds, and rank them.
+
+    Ctrl-C stops at the next epoch and keeps everything; the same command goes on.
+    """
+    from indian_tune.cli.library import find_study_file
+    from indian_tune.cli.output import notices, print_json, results
+    from indian_tune.cli.progress import SearchProgress
+    from indian_tune.cli.ranking import ranking_json
+    from indian_tune.engines.devices import device_slots
+    from indian_tune.engines.inline import InlineEngine
+    from indian_tune.engines.interrupt import interruptible
+    from indian_tune.engines.processes import ProcessEngine
+    from indian_tune.engines.session import artifacts_folder, open_session
+    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.ledger import storage_url
+    from indian_tune.study.ranking import rank
+    from indian_tune.study.spec import load_study
+
+    file = find_study_file(study)
+    spec = load_study(file)
+    url = storage_url(storage)
+    slots = device_slots(devices, workers, threads_per_worker)
+    remarks = notices()
+    with open_session(spec, url, data_dir) as session:
+        settings = [
+            WorkerSettings(
+                storage=url.render_as_string(hide_password=False),
+                study=spec.name,
+                artifacts=artifacts or artifacts_folder(url),
+                data_dir=data_dir,
+                device=device,
+                threads=threads_per_worker,
+            )
+            for device in slots
+        ]
+        runner = (
+            InlineEngine(settings[0]) if engine is EngineName.INLINE else ProcessEngine(settings)
+        )
+        count = 1 if engine is EngineName.INLINE else len(slots)
+        _announce(remarks, spec, session, count)
+        progress = SearchProgress(remarks, session.ledger, session.study.id, spec)
+
+        def stopping() -> None:
+            remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
+
+        with interruptible(stopping) as interrupt:
+            try:
+                with progress:
+                    runner.run(interrupt, progress.tick)
+                    progress.show()
+            except KeyboardInterrupt:
+                pass
+        ranked = rank(session.ledger, session.study.id)
+        address = session.ledger.address
+        if as_json:
+            print_json(
+                {
+                    "study": spec.name,
+                    "storage": address,
+                    "finished": not interrupt.requested,
+                    "arms": ranking_json(ranked),
+                }
+            )
+        if interrupt.requested:
+            remarks.print(
+                f"Stopped; everything is kept in {address}. Go on with:\n  "
+                f"indian-tune search {study}{_same(storage)}"
+            )
+            raise typer.Exit(INTERRUPTED)
+        if not as_json:
+            _conclude(results(), spec, session, ranked, _same(storage))
+
+
+def _announce(console: Console, spec: StudySpec, session: Session, workers: int) -> None:
+    protocol = spec.protocol
+    trials = sum(spec.trials_of(arm.name) for arm in spec.arms)
+    console.print(
+        f"[bold]{spec.name}[/bold]: {spec.problem.model} on {spec.problem.dataset}, "
+        f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
+        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), then the winners on "
+        f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs; "
+        f"{workers} workers"
+    )
+    if session.repairs:
+        repairs = session.repairs
+        console.print(
+            f"Mended after a crash: {repairs.freed} trials taken from dead workers, "
+            f"{repairs.told} outcomes told to Optuna, {repairs.dropped} stray Optuna trials closed"
+        )
+
+
+def _conclude(
+    console: Console, spec: StudySpec, session: Session, ranked: list[ArmResult], same: str
+) -> None:
+    from indian_tune.cli.contrasts import contrast_table
+    from indian_tune.cli.ranking import outcomes, ranking_table
+
+    console.print(ranking_table(ranked))
+    for result in ranked:
+        odd = ", ".join(filter(None, (outcomes(result.tune), outcomes(result.confirm))))
+        if odd:
+            console.print(f"{result.name}: {odd}")
+    contrasts = contrast_table(session.ledger, session.study.id, ranked)
+    if contrasts is not None:
+        console.print(contrasts)
+    console.print(f"Database: {session.ledger.address}")
+    console.print(
+        "Next:\n"
+        f"  indian-tune show {spec.name}{same}              every trial\n"
+        f"  indian-tune show {spec.name} {ranked[0].name}/0{same}     one trial, epoch by epoch\n"
+        f"  optuna-dashboard {session.ledger.address}   the search in a browser",
+        soft_wrap=True,
+    )
+
+
+def _same(storage: str | None) -> str:
+    return f" --storage {storage}" if storage else ""

@@ -1,0 +1,173 @@
+"""`indian-tune show`: the trials of a study, or one trial epoch by epoch."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from indian_tune.cli.options import Json, Storage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from indian_tune.ledger import ArmRecord, LedgerReader, StudyRecord, TrialRecord
+
+TRIAL = re.compile(r"(?P<arm>[^/]+)(?:/(?P<phase>tune|confirm))?(?:/(?P<index>\d+))?")
+
+
+def show(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")],
+    trial: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ARM[/confirm][/INDEX]]",
+            help="An arm, or one of its trials: indian, indian/3, indian/confirm/0.",
+        ),
+    ] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Show every trial of a study, those of one arm, or one trial epoch by epoch."""
+    from indian_tune.cli.output import print_json, results
+    from indian_tune.errors import InputError
+    from indian_tune.ledger import LedgerReader, Phase
+
+    with LedgerReader.open(storage) as ledger:
+        record = ledger.study(study)
+        arms = {arm.name: arm for arm in ledger.arms(record.id)}
+        parts = TRIAL.fullmatch(trial) if trial is not None else None
+        if trial is not None and (parts is None or parts["arm"] not in arms):
+            raise InputError(
+                f"{trial!r} names no trial of {study!r}: write ARM, ARM/INDEX or "
+                f"ARM/confirm/INDEX with one of the arms {', '.join(arms)}"
+            )
+        arm = None if parts is None else arms[parts["arm"]]
+        phase = None if parts is None or parts["phase"] is None else Phase(parts["phase"])
+        if arm is None or parts is None or parts["index"] is None:
+            trials = ledger.trials(record.id, arm_id=None if arm is None else arm.id, phase=phase)
+            if as_json:
+                names = {a.id: a.name for a in arms.values()}
+                print_json([_trial_json(t, names[t.arm_id]) for t in trials])
+            else:
+                _print_trials(results(), list(arms.values()), trials)
+            return
+        index = int(parts["index"])
+        found = ledger.find_trial(arm.id, phase or Phase.TUNE, index)
+        if found is None:
+            total = len(ledger.trials(record.id, arm_id=arm.id, phase=phase or Phase.TUNE))
+            raise InputError(
+                f"arm {arm.name!r} has no {phase or Phase.TUNE} trial {index}: it has {total}, "
+                "counted from 0"
+            )
+        if as_json:
+            print_json(_trial_details(ledger, found, arm))
+        else:
+            _print_trial(results(), ledger, record, arm, found)
+
+
+def _print_trials(console: Console, arms: list[ArmRecord], trials: list[TrialRecord]) -> None:
+    from indian_tune.cli.output import config_text, number, table
+
+    names = {arm.id: arm.name for arm in arms}
+    made = table("trial", "state", "score", "configuration", right=("score",))
+    for trial in trials:
+        made.add_row(
+            _path(names[trial.arm_id], trial),
+            str(trial.state),
+            number(trial.value, 4),
+            config_text(trial.config),
+        )
+    console.print(made)
+
+
+def _print_trial(
+    console: Console,
+    ledger: LedgerReader,
+    study: StudyRecord,
+    arm: ArmRecord,
+    trial: TrialRecord,
+) -> None:
+    from indian_tune.cli.output import config_text, number, percent, table
+    from indian_tune.study.ranking import meaning_of
+
+    console.print(
+        f"[bold]{study.name} {_path(arm.name, trial)}[/bold]: {trial.state}"
+        + (f" ({trial.reason})" if trial.reason else "")
+    )
+    console.print(f"score {number(trial.value, 4)}, attempt {trial.attempts}")
+    console.print(config_text(trial.config))
+    if trial.config is not None:
+        meaning = meaning_of(arm.optimizer, trial.config)
+        console.print(
+            f"effective learning rate {number(meaning.effective_learning_rate)}, instantaneous "
+            f"response {number(meaning.instantaneous_response)}, momentum "
+            f"{number(meaning.momentum)} (first step)"
+        )
+    for run in ledger.runs(trial.id):
+        made = table(
+            *("epoch", "step", "train loss", "train acc. %", "valid. loss", "valid. error %"),
+            title=f"seed {run.seed}: {run.state}, {run.epochs_done}/{run.epochs_planned} epochs",
+            right=("epoch", "step", "train loss", "train acc. %", "valid. loss", "valid. error %"),
+        )
+        for epoch in ledger.epochs(run.id):
+            accuracy = epoch.validation_accuracy
+            made.add_row(
+                str(epoch.epoch),
+                str(epoch.step),
+                number(epoch.train_loss, 4),
+                percent(epoch.train_accuracy),
+                number(epoch.validation_loss, 4),
+                percent(None if accuracy is None else 1 - accuracy),
+            )
+        console.print(made)
+        if run.provenance:
+            console.print(", ".join(f"{key} {value}" for key, value in run.provenance.items()))
+        if run.error:
+            console.print(f"The last attempt that broke:\n{run.error}", style="red", markup=False)
+
+
+def _trial_json(trial: TrialRecord, arm: str) -> dict[str, object]:
+    return {
+        "arm": arm,
+        "phase": str(trial.phase),
+        "index": trial.index,
+        "state": str(trial.state),
+        "value": trial.value,
+        "config": None if trial.config is None else dict(trial.config),
+        "attempts": trial.attempts,
+        "reason": trial.reason,
+        "started_at": trial.started_at,
+        "finished_at": trial.finished_at,
+    }
+
+
+def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> dict[str, object]:
+    meaning = None
+    if trial.config is not None:
+        from indian_tune.study.ranking import meaning_of
+
+        meaning = vars(meaning_of(arm.optimizer, trial.config))
+    return {
+        **_trial_json(trial, arm.name),
+        "meaning": meaning,
+        "runs": [
+            {
+                "seed": run.seed,
+                "state": str(run.state),
+                "epochs_planned": run.epochs_planned,
+                "provenance": run.provenance,
+                "error": run.error,
+                "epochs": [vars(epoch) for epoch in ledger.epochs(run.id)],
+            }
+            for run in ledger.runs(trial.id)
+        ],
+    }
+
+
+def _path(arm: str, trial: TrialRecord) -> str:
+    from indian_tune.ledger import Phase
+
+    middle = "" if trial.phase is Phase.TUNE else f"/{trial.phase}"
+    return f"{arm}{middle}/{trial.index}"

@@ -1,0 +1,80 @@
+"""`indian-tune status`: how far a study is and how its arms stand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.cli.options import Json, Storage, StudyName
+
+if TYPE_CHECKING:
+    from indian_tune.ledger import LedgerReader, StudyRecord
+
+
+def status(study: StudyName = None, storage: Storage = None, as_json: Json = False) -> None:
+    """Show how far a study is, who works on it, and how its arms stand."""
+    from indian_tune.cli.output import print_json, results, table
+    from indian_tune.cli.ranking import outcomes, ranking_json, ranking_table
+    from indian_tune.ledger import LedgerReader
+    from indian_tune.study.ranking import rank
+
+    with LedgerReader.open(storage) as ledger:
+        record = choose_study(ledger, study)
+        ranked = rank(ledger, record.id)
+        workers = [worker for worker in ledger.workers(record.id) if worker.left_at is None]
+        if as_json:
+            print_json(
+                {
+                    "study": record.name,
+                    "storage": ledger.address,
+                    "created_at": record.created_at.isoformat(),
+                    "finished": all(
+                        part.finished == part.total
+                        for result in ranked
+                        for part in (result.tune, result.confirm)
+                        if part is not None
+                    ),
+                    "workers": [vars(worker) for worker in workers],
+                    "arms": ranking_json(ranked),
+                }
+            )
+            return
+        console = results()
+        console.print(
+            f"[bold]{record.name}[/bold], registered {record.created_at:%Y-%m-%d %H:%M} UTC, "
+            f"in {ledger.address}"
+        )
+        made = table("arm", "tune", "fresh seeds", "epochs", "", right=("tune", "fresh seeds"))
+        for result in sorted(ranked, key=lambda result: result.tune.arm.position):
+            confirm = result.confirm
+            made.add_row(
+                result.name,
+                f"{result.tune.finished}/{result.tune.total}",
+                "–" if confirm is None else f"{confirm.finished}/{confirm.total}",
+                str(result.tune.epochs_done + (0 if confirm is None else confirm.epochs_done)),
+                ", ".join(filter(None, (outcomes(result.tune), outcomes(confirm)))),
+            )
+        console.print(made)
+        for worker in workers:
+            console.print(
+                f"worker {worker.id} on {worker.host} ({worker.device}), last heartbeat "
+                f"{worker.heartbeat_at:%H:%M:%S} UTC"
+            )
+        if any(result.value is not None for result in ranked):
+            console.print(ranking_table(ranked))
+
+
+def choose_study(ledger: LedgerReader, name: str | None) -> StudyRecord:
+    """Return the study of that name, or the only one there is.
+
+    Raises:
+        InputError: there is no such study, or several and no name.
+    """
+    from indian_tune.errors import InputError
+
+    if name is not None:
+        return ledger.study(name)
+    studies = ledger.studies()
+    if len(studies) == 1:
+        return studies[0]
+    names = ", ".join(study.name for study in studies) or "none"
+    raise InputError(f"name a study: {ledger.address} holds {names}")

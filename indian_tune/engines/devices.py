@@ -1,0 +1,72 @@
+"""Which devices there are, and how many workers each gets. Loads no torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+from indian_tune.errors import InputError
+
+
+def device_slots(devices: str, workers: int | None, threads: int) -> list[str]:
+    """Return the device of every worker.
+
+    Args:
+        devices: ``auto`` (every GPU, or the CPU when there is none), ``cpu``, or a list such as
+            ``cuda:0,cuda:1``.
+        workers: how many in all; by default one per GPU, or as many as the cores allow.
+        threads: CPU threads of each worker.
+
+    Raises:
+        InputError: a device is not known here, or a number is below one.
+    """
+    for name, value in (("--workers", workers), ("--threads-per-worker", threads)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} = {value} must be at least 1")
+    names = _names(devices)
+    if workers is None:
+        workers = max(1, cores() // threads) if names == ["cpu"] else len(names)
+    return [names[n % len(names)] for n in range(workers)]
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def gpu_count() -> int:
+    """Return how many NVIDIA GPUs the driver lists; 0 without a driver."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    try:
+        listed = subprocess.run(  # noqa: S603 - a fixed command
+            [tool, "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def _names(devices: str) -> list[str]:
+    present = gpu_count() if devices != "cpu" else 0
+    if devices == "auto":
+        return [f"cuda:{n}" for n in range(present)] or ["cpu"]
+    names = [name.strip() for name in devices.split(",")]
+    for name in names:
+        if name == "cpu":
+            continue
+        if not re.fullmatch(r"cuda:\d+", name):
+            raise InputError(
+                f"--devices = {devices!r}: {name!r} is not a device; allowed are auto, cpu and "
+                "cuda:0, cuda:1, …"
+            )
+        if int(name.removeprefix("cuda:")) >= present:
+            raise InputError(
+                f"--devices = {devices!r}: {name} is not here; this machine has {present} GPUs"
+            )
+    return names

@@ -1,0 +1,63 @@
+"""Tidy data frames of a study, for the analysis. Loads pandas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from indian_tune.ledger.reader import LedgerReader
+    from indian_tune.ledger.states import Phase
+
+
+def epoch_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
+    """Return the open metrics of a study, one row per run and epoch.
+
+    Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, epoch, step,
+    train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, and one column per
+    hyperparameter. Losses are mean cross-entropies, accuracies shares in [0, 1]; NaN where a
+    value was not finite. Nothing sealed is in it.
+
+    Args:
+        ledger: to read from.
+        study_id: of the study.
+        phase: which phase; both by default.
+    """
+    studies = {study.id: study.name for study in ledger.studies()}
+    arms = {arm.id: arm for arm in ledger.arms(study_id)}
+    trials = {trial.id: trial for trial in ledger.trials(study_id, phase=phase)}
+    runs = {run.id: run for run in ledger.study_runs(study_id, phase)}
+    rows = []
+    for row in ledger.study_epochs(study_id, phase):
+        run = runs[row.run_id]
+        trial = trials[run.trial_id]
+        arm = arms[trial.arm_id]
+        rows.append(
+            {
+                "study": studies[study_id],
+                "arm": arm.name,
+                "optimizer": arm.optimizer,
+                "phase": str(trial.phase),
+                "trial": trial.index,
+                "trial_state": str(trial.state),
+                "run_state": str(run.state),
+                "seed": run.seed,
+                "epoch": row.epoch,
+                "step": row.step,
+                "train_loss": row.train_loss,
+                "train_accuracy": row.train_accuracy,
+                "validation_loss": row.validation_loss,
+                "validation_accuracy": row.validation_accuracy,
+                "seconds": row.seconds,
+                **(trial.config or {}),
+            }
+        )
+    columns = [
+        *("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed"),
+        *("epoch", "step", "train_loss", "train_accuracy", "validation_loss"),
+        *("validation_accuracy", "seconds"),
+    ]
+    frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    metrics = columns[columns.index("train_loss") :]
+    return frame.astype(dict.fromkeys(metrics, "float64"))

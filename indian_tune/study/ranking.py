@@ -1,0 +1,135 @@
+"""How the arms of a study stand: best configuration, its scores, its meaning."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.ledger import Phase, State
+from indian_tune.optim.families import get_family
+from indian_tune.study.parameters import divide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from indian_tune.ledger import ArmProgress, EpochRow, LedgerReader
+    from indian_tune.optim.family import Meaning
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Means over runs at their last recorded epoch; ``None`` where nothing finite was measured.
+
+    Attributes:
+        runs: number of runs behind the means.
+        validation_error: share of validation images classified wrongly.
+        validation_error_std: sample standard deviation over runs; ``None`` for fewer than two.
+        train_loss: mean cross-entropy in evaluation mode.
+    """
+
+    runs: int
+    validation_error: float | None
+    validation_error_std: float | None
+    train_loss: float | None
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """Where one arm stands.
+
+    Attributes:
+        name: of the arm.
+        optimizer: key of its family.
+        title: of the family, as shown to people.
+        tune: progress of the tune phase.
+        confirm: progress of the confirm phase; ``None`` before it has slots.
+        best_trial: index of the best complete tune trial so far.
+        value: its score under the study's objective; lower is better.
+        config: its configuration.
+        meaning: what that does in the first step.
+        tuned: its metrics on the tuning seeds.
+        confirmed: metrics of the same configuration on fresh seeds, diverged runs left out.
+    """
+
+    name: str
+    optimizer: str
+    title: str
+    tune: ArmProgress
+    confirm: ArmProgress | None
+    best_trial: int | None
+    value: float | None
+    config: Mapping[str, float] | None
+    meaning: Meaning | None
+    tuned: Metrics | None
+    confirmed: Metrics | None
+
+
+def rank(ledger: LedgerReader, study_id: int) -> list[ArmResult]:
+    """Return the arms of a study, best first.
+
+    Best is by the score on the fresh seeds once every arm with a winner has finished there (a
+    diverged run counts at chance level), and by the tuning score until then. Arms without a
+    complete trial come last.
+    """
+    progress = ledger.progress(study_id)
+    confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
+    tunes = [part for part in progress if part.phase is Phase.TUNE]
+    results = [_result(ledger, part, confirms.get(part.arm.id)) for part in tunes]
+    scores = {part.arm.name: part.best for part in tunes}
+    if confirms and all(part.finished == part.total for part in confirms.values()):
+        means = {part.arm.name: _confirm_score(ledger, part) for part in confirms.values()}
+        scores = {name: means.get(name) for name in scores}
+    return sorted(
+        results, key=lambda result: (scores[result.name] is None, scores[result.name] or 0.0)
+    )
+
+
+def meaning_of(optimizer: str, config: Mapping[str, float]) -> Meaning:
+    """Return what a configuration does in the first step of its optimizer."""
+    own, _ = divide(config)
+    return get_family(optimizer).meaning(own)
+
+
+def _result(ledger: LedgerReader, tune: ArmProgress, confirm: ArmProgress | None) -> ArmResult:
+    arm = tune.arm
+    best = None
+    if tune.best_trial is not None:
+        best = ledger.find_trial(arm.id, Phase.TUNE, tune.best_trial)
+    config = None if best is None else best.config
+    confirmed = None
+    if confirm is not None and confirm.counts.get(State.COMPLETE):
+        trials = ledger.trials(
+            arm.study_id, phase=Phase.CONFIRM, arm_id=arm.id, states=(State.COMPLETE,)
+        )
+        confirmed = _metrics(ledger.last_epochs([trial.id for trial in trials]))
+    return ArmResult(
+        name=arm.name,
+        optimizer=arm.optimizer,
+        title=get_family(arm.optimizer).title,
+        tune=tune,
+        confirm=confirm,
+        best_trial=tune.best_trial,
+        value=tune.best,
+        config=config,
+        meaning=None if config is None else meaning_of(arm.optimizer, config),
+        tuned=None if best is None else _metrics(ledger.last_epochs([best.id])),
+        confirmed=confirmed,
+    )
+
+
+def _confirm_score(ledger: LedgerReader, confirm: ArmProgress) -> float | None:
+    trials = ledger.trials(confirm.arm.study_id, phase=Phase.CONFIRM, arm_id=confirm.arm.id)
+    values = [trial.value for trial in trials if trial.value is not None]
+    return statistics.fmean(values) if values else None
+
+
+def _metrics(epochs: Sequence[EpochRow]) -> Metrics:
+    errors = [1 - e.validation_accuracy for e in epochs if e.validation_accuracy is not None]
+    losses = [e.train_loss for e in epochs if e.train_loss is not None]
+    return Metrics(
+        runs=len(epochs),
+        validation_error=statistics.fmean(errors) if errors else None,
+        validation_error_std=statistics.stdev(errors) if len(errors) > 1 else None,
+        train_loss=statistics.fmean(losses) if losses else None,
+    )
