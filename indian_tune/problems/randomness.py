@@ -93,7 +93,7 @@ def uniform_bits(
     bits.bitwise_xor_(between)
     bits.bitwise_xor_(_shifted(bits, 15)).mul_(0x846CA68B - 2**32)
     bits.bitwise_xor_(_shifted(bits, 16))
-    return bits.reshape(*bits.shape[:-1], *shape)
+    return bits.reshape((*bits.shape[:-1], *shape))
 
 
 def keep_threshold(rate: float) -> int:

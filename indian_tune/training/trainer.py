@@ -145,13 +145,18 @@ class Trainer:
         """Train one epoch of every active run, or of some of them, and measure it.
 
         Args:
-            keys: which of the active runs; all if ``None``.
+            keys: which runs, so that those that are behind can catch up; all that are held if
+                ``None``. One that is not active is passed over.
 
         Returns:
-            A record per run that was active, in the order in which they were added. A run whose
-            record says ``diverged`` is active no longer.
+            A record per run that was trained, in turn. A run whose record says ``diverged`` is
+            active no longer.
+
+        Raises:
+            InputError: no such run is held.
         """
-        return [self._runs[key].live.advance(self._feeds) for key in self.active]
+        held = self._chosen(keys)
+        return [each.live.advance(self._feeds) for each in held if each.live.active]
 
     def save(self, keys: Iterable[str] | None = None, *, even_if_not_due: bool = False) -> None:
         """Write the checkpoints that are due, of runs whose records are safe.
@@ -169,8 +174,7 @@ class Trainer:
         """
         if self._checkpoints is None:
             return
-        for key in list(self._runs) if keys is None else keys:
-            held = self._held(key)
+        for held in self._chosen(keys):
             live = held.live
             due = live.epoch % self._every == 0 or live.epoch == live.run.epochs or even_if_not_due
             if due and not live.diverged and live.epoch != held.saved_epoch:
@@ -179,7 +183,7 @@ class Trainer:
                     "provenance": asdict(self.provenance),
                     "live": live.state(),
                 }
-                self._checkpoints.save(key, Checkpoint(epoch=live.epoch, state=state))
+                self._checkpoints.save(live.run.key, Checkpoint(live.epoch, state))
                 held.saved_epoch = live.epoch
 
     def remove(self, key: str) -> None:
@@ -211,6 +215,9 @@ class Trainer:
         except KeyError:
             keys = ", ".join(map(repr, self._runs)) or "none"
             raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
+
+    def _chosen(self, keys: Iterable[str] | None) -> list[_Held]:
+        return list(self._runs.values()) if keys is None else [self._held(key) for key in keys]
 
     def _identity(self, live: LiveRun) -> dict[str, object]:
         """What a checkpoint must agree in for a new run to go on from it."""
