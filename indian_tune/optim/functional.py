@@ -159,16 +159,19 @@ def _single_tensor(
     for theta, grad, velocity in zip(params, grads, velocities, strict=True):
         descent = -grad if maximize else grad
         if weight_decay != 0:
-            if decoupled:
+            if not decoupled:
+                descent = descent.add(theta, alpha=weight_decay)
+            elif isinstance(gamma, Tensor):
                 theta.mul_(1 - gamma * weight_decay)
             else:
-                descent = descent.add(theta, alpha=weight_decay)
+                theta.add_(theta, alpha=-gamma * weight_decay)
         if isinstance(gamma, Tensor) or isinstance(alpha, Tensor) or isinstance(beta, Tensor):
             gammas, alphas, betas = (torch.as_tensor(x, device=theta.device) for x in rule[:3])
             indian_step(theta, velocity, descent, gammas, alphas, betas)
         else:
             theta.add_(velocity, alpha=gamma).add_(descent, alpha=-gamma * beta)
-            velocity.mul_(1 - alpha * gamma).add_(descent, alpha=-gamma * (1 - alpha * beta))
+            velocity.add_(velocity, alpha=-alpha * gamma)
+            velocity.add_(descent, alpha=-gamma * (1 - alpha * beta))
 
 
 def _multi_tensor(
@@ -183,10 +186,14 @@ def _multi_tensor(
     if maximize:
         grads = list(torch._foreach_neg(grads))
     if weight_decay != 0:
-        if decoupled:
+        if not decoupled:
+            grads = list(torch._foreach_add(grads, params, alpha=weight_decay))
+        elif isinstance(gamma, Tensor):
             torch._foreach_mul_(params, 1 - gamma * weight_decay)
         else:
-            grads = list(torch._foreach_add(grads, params, alpha=weight_decay))
+            # Not a multiplication by 1 - γ·decay: on a CPU foreach rounds a number to the
+            # parameters' dtype first, which loses it in 16 bits. The friction below is the same.
+            torch._foreach_add_(params, params, alpha=-gamma * weight_decay)
     if isinstance(gamma, Tensor) or isinstance(alpha, Tensor) or isinstance(beta, Tensor):
         # A foreach addition takes its factor as a number only, hence the temporaries.
         torch._foreach_add_(params, torch._foreach_mul(velocities, gamma))
@@ -198,7 +205,7 @@ def _multi_tensor(
     else:
         torch._foreach_add_(params, velocities, alpha=gamma)
         torch._foreach_add_(params, grads, alpha=-gamma * beta)
-        torch._foreach_mul_(velocities, 1 - alpha * gamma)
+        torch._foreach_add_(velocities, velocities, alpha=-alpha * gamma)
         torch._foreach_add_(velocities, grads, alpha=-gamma * (1 - alpha * beta))
 
 

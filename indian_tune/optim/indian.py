@@ -297,4 +297,5 @@ def _capture_scalars(group: dict[str, Any]) -> None:
     precise = any(param.dtype == torch.float64 for param in group["params"])
     dtype = torch.float64 if precise else torch.float32
     for name in CAPTURED:
-        group[name] = torch.as_tensor(group[name], dtype=dtype, device=device).reshape(())
+        value = torch.as_tensor(group[name], dtype=dtype, device=device)
+        group[name] = value.reshape(()) if value.dim() else value

@@ -30,4 +30,4 @@ def _shrink(
     for group in optimizer.param_groups:
         params = [param for param in group["params"] if param.grad is not None]
         if params:
-            torch._foreach_mul_(params, 1 - group["lr"] * weight_decay)
+            torch._foreach_add_(params, params, alpha=-group["lr"] * weight_decay)
