@@ -280,15 +280,9 @@ class Ledger(LedgerReader):
         with self._writing() as connection:
             now = _now(connection)
             leases.write_under(lease, connection, lease_expires_at=now + self.lease)
-            done = dict(
-                connection.execute(
-                    sa.select(t.run.c.id, t.run.c.epochs_done).where(
-                        t.run.c.trial_id == lease.trial.id
-                    )
-                )
-                .tuples()
-                .all()
-            )
+            mine = sa.select(t.run.c.id, t.run.c.epochs_done)
+            rows = connection.execute(mine.where(t.run.c.trial_id == lease.trial.id))
+            done = {run_id: epochs for run_id, epochs in rows}  # noqa: C416 - rows are not pairs
             new = [entry for entry in entries if entry.epoch > done[entry.run_id]]
             if not new:
                 return

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import indian_tune.ledger
+from indian_tune.errors import StorageError
+from indian_tune.ledger import Ledger, LedgerReader, show_url, storage_url
+from indian_tune.ledger.tables import HEAD_REVISION, VERSION_TABLE, metadata
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_option_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
+    assert show_url(storage_url()) == "sqlite:///indian-tune.db"
+    monkeypatch.setenv("INDIAN_TUNE_STORAGE", "sqlite:///from-environment.db")
+    assert show_url(storage_url()) == "sqlite:///from-environment.db"
+    assert show_url(storage_url("given.db")) == "sqlite:///given.db"
+
+
+def test_postgresql_gets_its_driver_written_out_and_its_password_hidden() -> None:
+    url = storage_url("postgresql://someone:secret@host/studies")
+    assert url.drivername == "postgresql+psycopg"
+    assert "secret" not in show_url(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("mysql://host/db", "'mysql' is not supported"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("://", "cannot be read"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused(address: str, message: str) -> None:
+    with pytest.raises(StorageError, match=message):
+        storage_url(address)
+
+
+def test_a_new_database_has_the_tables_that_the_code_declares(tmp_path: Path) -> None:
+    Ledger.open(str(tmp_path / "new.db")).close()
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'new.db'}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == HEAD_REVISION
+    engine.dispose()
+
+
+def test_the_newest_migration_is_the_one_that_the_code_expects() -> None:
+    config = Config()
+    folder = os.path.join(os.path.dirname(indian_tune.ledger.__file__), "migrations")  # noqa: PTH118, PTH120
+    config.set_main_option("script_location", folder)
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD_REVISION
+
+
+def test_sqlite_waits_for_its_lock_and_writes_ahead(tmp_path: Path) -> None:
+    with Ledger.open(str(tmp_path / "new.db")) as ledger, ledger._engine.connect() as connection:
+        pragma = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragma == {
+        "journal_mode": "wal",
+        "synchronous": 1,
+        "foreign_keys": 1,
+        "busy_timeout": 60_000,
+    }
+
+
+def test_a_database_that_only_optuna_has_used_becomes_ours_as_well(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'optuna.db'}"
+    optuna.create_study(study_name="theirs", storage=address)
+    with Ledger.open(address) as ledger:
+        assert ledger.studies() == []
+    assert optuna.load_study(study_name="theirs", storage=address).study_name == "theirs"
+
+
+def test_a_database_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE recipes (id INTEGER)")
+    connection.close()
+    with pytest.raises(StorageError, match=r"not indian-tune's \(it holds the tables recipes\)"):
+        Ledger.open(str(path))
+    with sqlite3.connect(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    connection.close()
+    assert tables == [("recipes",)]
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "letter.db"
+    path.write_text("Dear reader, this is not a database.")
+    with pytest.raises(StorageError, match="not an SQLite database"):
+        Ledger.open(str(path))
+    assert path.read_text() == "Dear reader, this is not a database."
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "newer.db"
+    Ledger.open(str(path)).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    connection.close()
+    for opening in (Ledger.open, LedgerReader.open):
+        with pytest.raises(StorageError, match="schema 9999, newer than this version's"):
+            opening(str(path))
+
+
+def test_reading_makes_no_database(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="there is no database"):
+        LedgerReader.open(str(tmp_path / "absent.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="does not exist"):
+        Ledger.open(str(tmp_path / "no" / "study.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unreachable_server_is_named_without_its_password() -> None:
+    with pytest.raises(StorageError) as caught:
+        Ledger.open("postgresql+psycopg://someone:secret@127.0.0.1:1/studies?connect_timeout=2")
+    assert "127.0.0.1" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from indian_tune.errors import IllegalTransitionError, LeaseLostError
+from indian_tune.ledger import (
+    ArmPlan,
+    EpochEntry,
+    Lease,
+    Ledger,
+    Phase,
+    RunRecord,
+    State,
+    StudyRecord,
+    Winner,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ARMS = [ArmPlan("indian", "indian", 3), ArmPlan("sgd", "sgd", 3)]
+
+
+@pytest.fixture
+def ledger(storage: str) -> Iterator[Ledger]:
+    with Ledger.open(storage) as opened:
+        yield opened
+
+
+@pytest.fixture
+def study(ledger: Ledger) -> StudyRecord:
+    record = ledger.register("study", {"name": "study"}, "hash", ARMS)
+    for worker in ("first", "second"):
+        ledger.join(record.id, worker, host="here", pid=1, started="0", device="cpu")
+    return record
+
+
+def claim(ledger: Ledger, study: StudyRecord, worker: str = "first") -> Lease:
+    lease = ledger.claim(study.id, Phase.TUNE, worker)
+    assert lease is not None
+    return lease
+
+
+def begin(ledger: Ledger, lease: Lease, seeds: tuple[int, ...] = (0,)) -> list[RunRecord]:
+    return ledger.begin(
+        lease, {"gamma0": 0.1}, 1, seeds=seeds, epochs=2, provenance={"device": "cpu"}
+    )
+
+
+def entry(run: RunRecord, epoch: int = 1, train_loss: float = 0.5) -> EpochEntry:
+    return EpochEntry(run.id, epoch, 10 * epoch, train_loss, 0.9, 0.6, 0.8, 0.7, 0.75, 1.0)
+
+
+def test_registration_makes_every_slot_of_the_budget_at_once(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    trials = ledger.trials(study.id)
+    assert [(trial.phase, trial.index, trial.state) for trial in trials] == 2 * [
+        (Phase.TUNE, index, State.WAITING) for index in range(3)
+    ]
+    assert [event.kind for event in ledger.events(study.id)] == ["registered"]
+
+
+def test_registering_again_changes_nothing(ledger: Ledger, study: StudyRecord) -> None:
+    again = ledger.register("study", {"name": "other"}, "other", [ArmPlan("adam", "adam", 9)])
+    assert again == study
+    assert len(ledger.trials(study.id)) == 6
+
+
+def test_arms_advance_together(ledger: Ledger, study: StudyRecord) -> None:
+    arms = {arm.id: arm.name for arm in ledger.arms(study.id)}
+    claimed = [claim(ledger, study).trial for _ in range(6)]
+    assert [(arms[trial.arm_id], trial.index) for trial in claimed] == [
+        ("indian", 0),
+        ("sgd", 0),
+        ("indian", 1),
+        ("sgd", 1),
+        ("indian", 2),
+        ("sgd", 2),
+    ]
+    assert ledger.claim(study.id, Phase.TUNE, "second") is None
+
+
+def test_an_expired_lease_is_taken_over_and_the_late_report_refused(
+    ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "lease", timedelta(seconds=-1))
+    late = claim(ledger, study)
+    (run,) = begin(ledger, late)
+    taken = claim(ledger, study, "second")
+    assert taken.trial.id == late.trial.id
+    assert taken.trial.attempts == 2
+    assert taken.trial.config == {"gamma0": 0.1}
+    with pytest.raises(LeaseLostError, match="another worker has taken it over"):
+        ledger.record_epochs(late, [entry(run)])
+    with pytest.raises(LeaseLostError):
+        ledger.finish(late, State.COMPLETE, 0.1)
+    assert ledger.epochs(run.id) == []
+    assert ledger.trial(late.trial.id).state is State.RUNNING
+
+
+def test_a_heartbeat_keeps_a_lease(
+    ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "lease", timedelta(seconds=-1))
+    first = claim(ledger, study).trial
+    monkeypatch.setattr(ledger, "lease", timedelta(seconds=60))
+    ledger.heartbeat("first")
+    assert claim(ledger, study, "second").trial.id != first.id
+
+
+def test_the_trials_of_a_worker_that_left_are_taken_over_at_once(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    first = claim(ledger, study).trial
+    assert ledger.leave("first") == 1
+    assert claim(ledger, study, "second").trial.id == first.id
+
+
+def test_a_trial_that_kills_its_workers_fails_after_its_last_attempt(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    killer = claim(ledger, study)
+    begin(ledger, killer)
+    for _ in range(ledger.max_attempts - 1):
+        ledger.leave("first")
+        assert claim(ledger, study).trial.id == killer.trial.id
+    ledger.leave("first")
+    assert claim(ledger, study).trial.id != killer.trial.id
+    trial = ledger.trial(killer.trial.id)
+    assert (trial.state, trial.reason) == (
+        State.FAILED,
+        "3 attempts ended with the death of their worker",
+    )
+    assert [run.state for run in ledger.runs(trial.id)] == [State.FAILED]
+
+
+def test_an_exception_keeps_its_traceback_and_is_tried_again_until_attempts_end(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    states = []
+    for attempt in range(1, ledger.max_attempts + 1):
+        lease = claim(ledger, study)
+        runs = begin(ledger, lease)
+        text = f"Traceback\nValueError: attempt {attempt}"
+        states.append(ledger.break_off(lease, [run.id for run in runs], text))
+    assert states == [State.WAITING, State.WAITING, State.FAILED]
+    trial = ledger.trials(study.id)[0]
+    assert (trial.state, trial.reason) == (State.FAILED, "ValueError: attempt 3")
+    (run,) = ledger.runs(trial.id)
+    assert run.error == "Traceback\nValueError: attempt 3"
+    assert [event.kind for event in ledger.events(study.id)].count("broke") == 3
+
+
+def test_giving_a_trial_back_costs_no_attempt(ledger: Ledger, study: StudyRecord) -> None:
+    for _ in range(5):
+        lease = claim(ledger, study)
+        assert lease.trial.attempts == 1
+        ledger.release(lease)
+
+
+def test_an_epoch_that_is_trained_again_is_recorded_once(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    ledger.record_epochs(lease, [entry(run, 1)])
+    ledger.record_epochs(lease, [entry(run, 2)])
+    ledger.record_epochs(lease, [entry(run, 1)])
+    assert [epoch.epoch for epoch in ledger.epochs(run.id)] == [1, 2]
+    assert ledger.runs(lease.trial.id)[0].epochs_done == 2
+
+
+def test_numbers_come_back_to_the_last_bit_and_nan_as_none(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    value = math.nextafter(0.1, 1)
+    ledger.record_epochs(lease, [entry(run, 1, value), entry(run, 2, math.nan)])
+    assert [epoch.train_loss for epoch in ledger.epochs(run.id)] == [value, None]
+
+
+def test_test_metrics_are_in_no_record_that_can_be_read(ledger: Ledger, study: StudyRecord) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    ledger.record_epochs(lease, [entry(run)])
+    assert not [name for name in vars(ledger.epochs(run.id)[0]) if "test" in name]
+    with ledger._engine.connect() as connection:
+        sealed = connection.exec_driver_sql("SELECT * FROM ledger_sealed_epoch").fetchall()
+    assert sealed == [(run.id, 1, 0.7, 0.75)]
+
+
+def test_a_finished_trial_cannot_be_finished_again(ledger: Ledger, study: StudyRecord) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    ledger.finish_run(lease, run.id, State.COMPLETE)
+    with pytest.raises(IllegalTransitionError, match="is complete and cannot become diverged"):
+        ledger.finish_run(lease, run.id, State.DIVERGED)
+    ledger.finish(lease, State.COMPLETE, 0.25)
+    with pytest.raises(LeaseLostError):
+        ledger.finish(lease, State.PRUNED, 0.5)
+    trial = ledger.trial(lease.trial.id)
+    assert (trial.state, trial.value, trial.told) == (State.COMPLETE, 0.25, False)
+
+
+def test_progress_counts_states_and_knows_the_best(ledger: Ledger, study: StudyRecord) -> None:
+    for value in (0.5, 0.25, 0.25):
+        lease = claim(ledger, study)
+        (run,) = begin(ledger, lease)
+        ledger.record_epochs(lease, [entry(run)])
+        ledger.finish(lease, State.COMPLETE, value)
+    claim(ledger, study)
+    indian, sgd = ledger.progress(study.id)
+    assert indian.counts == {State.COMPLETE: 2, State.WAITING: 1}
+    assert (indian.best, indian.best_trial, indian.epochs_done) == (0.25, 1, 2)
+    assert sgd.counts == {State.COMPLETE: 1, State.RUNNING: 1, State.WAITING: 1}
+    assert (sgd.finished, sgd.total) == (1, 3)
+
+
+def test_ties_go_to_the_trial_that_was_asked_for_first(ledger: Ledger, study: StudyRecord) -> None:
+    leases = [claim(ledger, study) for _ in range(6)]
+    for lease in reversed(leases):
+        ledger.finish(lease, State.COMPLETE, 0.25)
+    assert [part.best_trial for part in ledger.progress(study.id)] == [0, 0]
+
+
+def test_freezing_happens_once_and_makes_the_confirm_slots(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lease = claim(ledger, study)
+    begin(ledger, lease)
+    ledger.finish(lease, State.COMPLETE, 0.1)
+    winner = Winner(ledger.arms(study.id)[0], ledger.trial(lease.trial.id))
+    assert ledger.freeze(study.id, [winner], [1000, 1001])
+    assert not ledger.freeze(study.id, [winner], [1000, 1001])
+    confirms = ledger.trials(study.id, phase=Phase.CONFIRM)
+    assert [(trial.index, trial.config) for trial in confirms] == [
+        (0, {"gamma0": 0.1}),
+        (1, {"gamma0": 0.1}),
+    ]
+    (event,) = ledger.events(study.id, "frozen")
+    assert event.data == {
+        "winners": {"indian": {"trial": 0, "config": {"gamma0": 0.1}, "value": 0.1}},
+        "seeds": [1000, 1001],
+    }

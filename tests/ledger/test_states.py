@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from indian_tune.errors import IllegalTransitionError
+from indian_tune.ledger.states import FINISHED, State, check_transition
+
+
+@pytest.mark.parametrize("state", sorted(FINISHED))
+@pytest.mark.parametrize("new", list(State))
+def test_nothing_follows_a_finished_state(state: State, new: State) -> None:
+    with pytest.raises(IllegalTransitionError, match=f"trial 3 is {state} and cannot become {new}"):
+        check_transition("trial 3", state, new)
+
+
+@pytest.mark.parametrize("new", sorted(FINISHED))
+def test_a_trial_must_run_before_it_can_finish(new: State) -> None:
+    check_transition("trial 3", State.RUNNING, new)
+    with pytest.raises(IllegalTransitionError):
+        check_transition("trial 3", State.WAITING, new)
+
+
+def test_a_running_trial_can_be_taken_over_or_given_back() -> None:
+    check_transition("trial 3", State.RUNNING, State.RUNNING)
+    check_transition("trial 3", State.RUNNING, State.WAITING)
+
+
+def test_only_finished_states_say_that_they_are() -> None:
+    assert [state for state in State if state.finished] == [
+        State.COMPLETE,
+        State.PRUNED,
+        State.DIVERGED,
+        State.FAILED,
+    ]
