@@ -1,0 +1,289 @@
+"""The controller with real ledger and Optuna, the training played by the test."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from indian_tune.errors import StudyFileError
+from indian_tune.ledger import EpochEntry, Ledger, Phase, State
+from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.study.projection import Projection
+from indian_tune.study.reconcile import Repairs, reconcile
+from indian_tune.study.registration import register
+from indian_tune.study.spec import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROVENANCE = {"device": "cpu"}
+
+
+@contextmanager
+def opened(storage: str, study: dict[str, Any], worker: str = "worker") -> Iterator[Controller]:
+    spec = parse_study(study, source="study.toml")
+    with Ledger.open(storage) as ledger:
+        record = register(ledger, spec)
+        projection = Projection(ledger.url, spec.name, [arm.name for arm in spec.arms])
+        projection.create()
+        projection.close()
+        if not any(known.id == worker for known in ledger.workers(record.id)):
+            ledger.join(record.id, worker, host="here", pid=1, started="0", device="cpu")
+        controller = Controller(ledger, record, spec, worker)
+        yield controller
+        controller.close()
+
+
+def claim(controller: Controller) -> Assignment:
+    assignment = controller.claim(PROVENANCE)
+    assert assignment is not None
+    return assignment
+
+
+def entries(assignment: Assignment, epoch: int, error: float) -> list[EpochEntry]:
+    return [
+        EpochEntry(run.id, epoch, epoch, error, 1 - error, error, 1 - error, 0.5, 0.5, 0.1)
+        for run in assignment.runs
+    ]
+
+
+def train(controller: Controller, assignment: Assignment, error: float) -> State:
+    for epoch in range(1, assignment.epochs + 1):
+        if controller.report(assignment, entries(assignment, epoch, error)) is Decision.PRUNE:
+            return controller.prune(assignment)
+    for run in assignment.runs:
+        controller.finish_run(assignment, run, diverged=not math.isfinite(error))
+    return controller.finish(assignment)
+
+
+def optuna_trials(storage: str, name: str) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def test_a_study_goes_from_tuning_through_freezing_to_fresh_seeds(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    errors = {("indian", 0): 0.4, ("indian", 1): 0.2, ("sgd", 0): 0.3, ("sgd", 1): 0.5}
+    with opened(storage, tiny) as controller:
+        configs = {}
+        for _ in range(4):
+            assignment = claim(controller)
+            place = (assignment.arm.name, assignment.lease.trial.index)
+            configs[place] = assignment.config
+            assert [run.seed for run in assignment.runs] == [0]
+            assert train(controller, assignment, errors[place]) is State.COMPLETE
+            assert not controller.done
+        confirms = []
+        while (confirm := controller.claim(PROVENANCE)) is not None:
+            assert confirm.lease.trial.phase is Phase.CONFIRM
+            confirms.append((confirm.arm.name, confirm.runs[0].seed, confirm.config))
+            train(controller, confirm, 0.1)
+        assert controller.done
+    assert confirms == [
+        ("indian", 1000, configs["indian", 1]),
+        ("sgd", 1000, configs["sgd", 0]),
+        ("indian", 1001, configs["indian", 1]),
+        ("sgd", 1001, configs["sgd", 0]),
+    ]
+
+
+def test_every_trial_and_epoch_is_in_optuna_too(storage: str, tiny: dict[str, Any]) -> None:
+    with opened(storage, tiny) as controller:
+        while (assignment := controller.claim(PROVENANCE)) is not None:
+            train(controller, assignment, 0.25)
+    for arm in ("indian", "sgd"):
+        trials = optuna_trials(storage, f"tiny/{arm}")
+        assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+        assert [trial.value for trial in trials] == [0.25, 0.25]
+        assert [trial.intermediate_values for trial in trials] == [{1: 0.25, 2: 0.25}] * 2
+        assert all(trial.params.keys() >= {"gamma0"} for trial in trials)
+    confirms = optuna_trials(storage, "tiny/confirm")
+    assert [tuple(trial.params.values()) for trial in confirms] == [
+        ("indian", 1000),
+        ("sgd", 1000),
+        ("indian", 1001),
+        ("sgd", 1001),
+    ]
+
+
+def test_a_diverged_trial_is_a_result_at_chance_level(storage: str, tiny: dict[str, Any]) -> None:
+    with opened(storage, tiny) as controller:
+        assignment = claim(controller)
+        assert train(controller, assignment, math.nan) is State.DIVERGED
+        trial = controller._ledger.trial(assignment.lease.trial.id)
+    assert (trial.state, trial.value) == (State.DIVERGED, 0.9)
+    assert trial.reason == "loss not finite on seed 0"
+    (told,) = optuna_trials(storage, "tiny/indian")
+    assert (told.state, told.value) == (TrialState.COMPLETE, 0.9)
+    assert told.user_attrs["outcome"] == "diverged"
+
+
+def test_a_diverged_trial_never_wins(storage: str, tiny: dict[str, Any]) -> None:
+    with opened(storage, tiny) as controller:
+        for error in (math.nan, 0.2, 0.95, 0.3):
+            train(controller, claim(controller), error)
+        claim(controller)
+        (event,) = controller._ledger.events(controller.study.id, "frozen")
+    winners = {arm: winner["trial"] for arm, winner in event.data["winners"].items()}
+    assert winners == {"indian": 1, "sgd": 0}
+
+
+def test_an_arm_without_a_complete_trial_has_no_confirm_slots(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    with opened(storage, tiny) as controller:
+        for error in (math.nan, 0.2, math.nan, 0.3):
+            train(controller, claim(controller), error)
+        arms = []
+        while (confirm := controller.claim(PROVENANCE)) is not None:
+            arms.append(confirm.arm.name)
+            train(controller, confirm, 0.1)
+        assert controller.done
+    assert arms == ["sgd", "sgd"]
+
+
+def test_a_hopeless_trial_is_pruned_and_told_so(storage: str, tiny: dict[str, Any]) -> None:
+    tiny["arms"] = tiny["arms"][:1]
+    tiny["search"] |= {"trials": 6, "pruner": "median"}
+    with opened(storage, tiny) as controller:
+        states = [train(controller, claim(controller), e) for e in (0.2, 0.2, 0.2, 0.2, 0.9, 0.1)]
+    assert states == [*[State.COMPLETE] * 4, State.PRUNED, State.COMPLETE]
+    told = optuna_trials(storage, "tiny/indian")
+    assert told[4].state is TrialState.PRUNED
+    assert told[4].intermediate_values == {1: 0.9}
+
+
+def test_wilcoxon_compares_seeds_and_skips_the_rest_of_a_loser(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["arms"] = tiny["arms"][:1]
+    tiny["search"] |= {"pruner": "wilcoxon"}
+    tiny["protocol"] |= {"tune_seeds": 8}
+    with opened(storage, tiny) as controller:
+        run_counts = []
+        for error in (0.1, 0.8):
+            assignment = claim(controller)
+            assert not assignment.together
+            for n, run in enumerate(assignment.runs):
+                score = error + n / 1000
+                for epoch in (1, 2):
+                    one = EpochEntry(run.id, epoch, epoch, 1, 1, 1, 1 - score, 1, 1, 0.1)
+                    controller.report(assignment, [one])
+                decision = controller.finish_run(assignment, run, diverged=False)
+                if decision is Decision.PRUNE:
+                    controller.prune(assignment)
+                    break
+            else:
+                controller.finish(assignment)
+            run_counts.append(n + 1)
+        states = [trial.state for trial in controller._ledger.trials(controller.study.id)]
+    assert run_counts[0] == 8
+    assert run_counts[1] < 8
+    assert states == [State.COMPLETE, State.PRUNED]
+
+
+def test_one_diverged_seed_makes_the_trial_diverged(storage: str, tiny: dict[str, Any]) -> None:
+    tiny["protocol"] |= {"tune_seeds": 2}
+    with opened(storage, tiny) as controller:
+        assignment = claim(controller)
+        first, second = assignment.runs
+        controller.report(assignment, entries(assignment, 1, 0.2))
+        controller.finish_run(assignment, first, diverged=True)
+        controller.report(assignment, entries(assignment, 2, 0.2)[1:])
+        controller.finish_run(assignment, second, diverged=False)
+        assert controller.finish(assignment) is State.DIVERGED
+        states = [run.state for run in controller._ledger.runs(assignment.lease.trial.id)]
+    assert states == [State.DIVERGED, State.COMPLETE]
+
+
+def test_a_taken_over_trial_keeps_its_configuration_and_its_optuna_trial(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    with opened(storage, tiny) as first:
+        lost = claim(first)
+        first.report(lost, entries(lost, 1, 0.4))
+        first._ledger.leave("worker")
+    with opened(storage, tiny, worker="second") as second:
+        taken = claim(second)
+        assert taken.lease.trial.id == lost.lease.trial.id
+        assert taken.config == lost.config
+        assert [run.epochs_done for run in taken.runs] == [1]
+        # The checkpoint may be older than the record: epoch 1 is trained and reported again.
+        train(second, taken, 0.4)
+    (told,) = optuna_trials(storage, "tiny/indian")
+    assert (told.state, told.intermediate_values) == (TrialState.COMPLETE, {1: 0.4, 2: 0.4})
+
+
+def test_a_worker_that_dies_between_optuna_s_write_and_ours_leaves_no_second_trial(
+    storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(storage, tiny) as first:
+
+        def die(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(first._ledger, "begin", die)
+        with pytest.raises(KeyboardInterrupt):
+            first.claim(PROVENANCE)
+        first._ledger.leave("worker")
+    (asked,) = optuna_trials(storage, "tiny/indian")
+    with opened(storage, tiny, worker="second") as second:
+        taken = claim(second)
+        assert {name: taken.config[name] for name in asked.params} == asked.params
+        train(second, taken, 0.4)
+    (told,) = optuna_trials(storage, "tiny/indian")
+    assert (told.number, told.state) == (asked.number, TrialState.COMPLETE)
+
+
+def test_what_a_crash_left_half_written_is_mended(
+    storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = parse_study(tiny, source="study.toml")
+    with opened(storage, tiny) as controller:
+        untold = claim(controller)
+        monkeypatch.setattr(controller, "_tell", lambda *_: None)
+        train(controller, untold, 0.25)
+        held = claim(controller)
+    stray = optuna.load_study(study_name="tiny/sgd", storage=storage).ask()
+    with Ledger.open(storage) as ledger:
+        study = ledger.study("tiny")
+        projection = Projection(ledger.url, "tiny", [arm.name for arm in spec.arms])
+        repairs = reconcile(ledger, projection, study, lambda worker: True)
+        assert repairs == Repairs(freed=1, told=1, dropped=1)
+        assert not reconcile(ledger, projection, study, lambda worker: True)
+        projection.close()
+        assert ledger.trial(untold.lease.trial.id).told
+        expiry = ledger.trial(held.lease.trial.id).lease_expires_at
+        assert expiry is not None
+        assert ledger.claim(study.id, Phase.TUNE, "worker") is not None
+    (told,) = optuna_trials(storage, "tiny/indian")
+    assert (told.state, told.value) == (TrialState.COMPLETE, 0.25)
+    running, dropped = optuna_trials(storage, "tiny/sgd")
+    assert (running.state, dropped.number, dropped.state) == (
+        TrialState.RUNNING,
+        stray.number,
+        TrialState.FAIL,
+    )
+
+
+def test_another_study_under_the_same_name_is_refused_with_the_difference(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    with opened(storage, tiny):
+        pass
+    tiny["search"]["trials"] = 3
+    tiny["arms"][1]["name"] = "other"
+    with (
+        Ledger.open(storage) as ledger,
+        pytest.raises(StudyFileError, match="registered") as caught,
+    ):
+        register(ledger, parse_study(tiny, source="study.toml"))
+    assert str(caught.value).splitlines()[1:3] == [
+        "  search.trials: registered 2, now 3",
+        "  arms[2].name: registered 'sgd', now 'other'",
+    ]
