@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import http.client
 import os
-import re
 import shutil
 import urllib.error
 import urllib.parse
@@ -94,7 +93,8 @@ def _attempt(
         reason = getattr(error, "reason", None) or error
         raise DataError(f"{url} cannot be reached: {reason}") from error
     with response:
-        done = start if start and _continues(response, start) else 0
+        # Another status brings the whole file again, whatever was asked for.
+        done = start if response.status == http.client.PARTIAL_CONTENT else 0
         length = response.headers.get("Content-Length")
         total = done + int(length) if length else None
         _require_space(part, total - done if total else 0)
@@ -121,14 +121,6 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked above
     response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
     return response
-
-
-def _continues(response: http.client.HTTPResponse, start: int) -> bool:
-    """Whether the server sends the rest from ``start``, and not the whole file again."""
-    if response.status != http.client.PARTIAL_CONTENT:
-        return False
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return found is not None and int(found[1]) == start
 
 
 def _require_space(part: Path, needed: int) -> None:

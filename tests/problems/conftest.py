@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -250,7 +251,9 @@ def _handler(mirror: Mirror) -> type[http.server.BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             end = start + mirror.cuts.pop(0) if mirror.cuts else len(content)
-            self.wfile.write(content[start:end])
+            # A client with a full disk hangs up.
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(content[start:end])
 
         def log_message(self, *_: object) -> None:
             pass

@@ -34,8 +34,9 @@ def test_a_fetched_data_set_is_intact_and_nothing_else_is_left(
     small_cifar100: Small, serve: Serve, data: Path
 ) -> None:
     server = serve(small_cifar100.mirror)
-    status = fetch(small_cifar100.info, data, mirror=server.address)
+    status = fetch(small_cifar100.info, data, mirror=f"{server.address}/")
     assert status.state == "intact"
+    assert server.requests == [(f"/{ARCHIVE}", None)]
     assert files_below(data) == {ARCHIVE, *small_cifar100.contents}
     for path, content in small_cifar100.contents.items():
         assert (data / path).read_bytes() == content
@@ -76,6 +77,8 @@ def test_an_intact_data_set_is_not_fetched_again(
     server = serve(small_cifar100.mirror)
     assert fetch(small_cifar100.info, data, mirror=server.address).state == "intact"
     assert server.requests == []
+    # Nothing at all is written: a shared folder may be one that cannot be written.
+    assert not (data / ".fetch.lock").exists()
 
 
 def test_an_archive_that_was_put_into_the_folder_by_hand_is_used(
@@ -103,9 +106,12 @@ def test_only_the_damaged_archive_of_several_is_downloaded_again(
     server = serve(small_mnist.mirror)
     fetch(small_mnist.info, data, mirror=server.address)
     assert len(server.requests) == 4
-    (data / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"flipped")
+    raw = data / "MNIST" / "raw"
+    (raw / "t10k-labels-idx1-ubyte.gz").write_bytes(b"flipped")
+    written = (raw / "train-images-idx3-ubyte").stat().st_mtime_ns
     assert fetch(small_mnist.info, data, mirror=server.address).state == "intact"
     assert [path for path, _ in server.requests[4:]] == ["/MNIST/raw/t10k-labels-idx1-ubyte.gz"]
+    assert (raw / "train-images-idx3-ubyte").stat().st_mtime_ns == written
 
 
 def test_a_transfer_that_breaks_off_is_continued_where_it_stopped(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,6 +51,17 @@ def test_a_changed_file_is_found_by_its_archive(small_mnist: Small, data: Path) 
     status = verify(small_mnist.info, data)
     assert status.state == "damaged"
     assert [detail.split()[0] for detail in status.details] == [str(labels)]
+
+
+def test_a_file_and_its_archive_that_were_changed_alike_are_found(
+    small_mnist: Small, data: Path
+) -> None:
+    fetch(small_mnist.info, data, mirror=small_mnist.mirror.as_uri())
+    labels = data / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    labels.write_bytes(b"changed")
+    labels.with_suffix(".gz").write_bytes(gzip.compress(b"changed"))
+    (fault,) = verify(small_mnist.info, data).details
+    assert fault.startswith(f"{labels}.gz ")
 
 
 def test_a_data_folder_that_cannot_be_looked_into_is_said(small_cifar100: Small) -> None:
