@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict, replace
+from typing import Any
+
+import pytest
+import torch
+
+from indian_tune.errors import InputError
+from indian_tune.training import EpochRecord, Provenance, Run
+
+MakeRun = Callable[..., Run]
+
+RECORD = EpochRecord(
+    key="a",
+    epoch=1,
+    step=5,
+    train_loss=1.0,
+    train_accuracy=0.5,
+    validation_loss=None,
+    validation_accuracy=None,
+    test_loss=1.0,
+    test_accuracy=0.5,
+    seconds=0.1,
+    diverged=False,
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": -1}, "seed = -1 is not allowed: 0 or more"),
+        ({"epochs": 0}, "epochs = 0 is not allowed: 1 or more"),
+        ({"batch_size": 0}, "batch_size = 0 is not allowed: 1 or more"),
+        ({"dropout": 1.0}, r"dropout = 1\.0 is not allowed: a rate in \[0, 1\)"),
+        ({"dropout": float("nan")}, "dropout = nan"),
+    ],
+    ids=str,
+)
+def test_values_out_of_range_are_refused_by_name(
+    make_run: MakeRun, changed: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        make_run(**changed)
+
+
+def test_a_run_does_not_follow_later_changes_of_the_configuration_it_was_given(
+    make_run: MakeRun,
+) -> None:
+    config = {"gamma0": 0.1}
+    run = make_run(family="sgd", config=config)
+    config["gamma0"] = 9.0
+    assert run.config == {"gamma0": 0.1}
+
+
+def test_runs_and_records_are_frozen_and_travel_between_processes(make_run: MakeRun) -> None:
+    run = make_run()
+    with pytest.raises(FrozenInstanceError):
+        run.seed = 2  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(run)) == run
+    assert pickle.loads(pickle.dumps(RECORD)) == RECORD
+
+
+def test_records_are_equal_if_all_but_their_wall_time_are() -> None:
+    assert replace(RECORD, seconds=9.0) == RECORD
+    assert replace(RECORD, test_loss=1.1) != RECORD
+
+
+def test_provenance_says_what_the_bits_depend_on_and_names_no_machine() -> None:
+    provenance = Provenance.of("cpu")
+    assert asdict(provenance) == {
+        "device": "cpu",
+        "device_name": provenance.device_name,
+        "torch_version": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "precision": "float32",
+    }
+    assert torch.backends.cpu.get_cpu_capability() in provenance.device_name
+
+
+def test_what_lies_below_training_is_imported_without_torch() -> None:
+    code = (
+        "import sys, indian_tune, indian_tune.optim, indian_tune.problems\n"
+        "assert 'torch' not in sys.modules\n"
+        "import indian_tune.training\n"
+        "assert 'torch' in sys.modules\n"
+        "assert not {'ray', 'pandas', 'matplotlib', 'optuna', 'sqlalchemy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

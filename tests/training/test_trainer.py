@@ -1,0 +1,498 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from indian_tune.errors import CheckpointError, HyperparameterError, InputError
+from indian_tune.problems.models import build_model
+from indian_tune.problems.problem import Problem, Split
+from indian_tune.training import CheckpointFolder, EpochRecord, Provenance, Run, Trainer
+from indian_tune.training.evaluation import evaluate
+from indian_tune.training.feed import Feed, fixed_subset
+from indian_tune.training.live import CHECK_EVERY, LiveRun
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MakeRun = Callable[..., Run]
+CPU = torch.device("cpu")
+
+
+def metrics(record: EpochRecord) -> list[float | None]:
+    return [
+        record.train_loss,
+        record.train_accuracy,
+        record.validation_loss,
+        record.validation_accuracy,
+        record.test_loss,
+        record.test_accuracy,
+    ]
+
+
+def numbered(problem: Problem, build: Callable[..., nn.Module], count: int) -> Problem:
+    """A problem whose image i is all i."""
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    split = Split(images=images, labels=torch.arange(count) % 3)
+    return replace(
+        problem, train=split, mean=(0.0,), std=(1.0,), scale=1.0, model="own", build_model=build
+    )
+
+
+class Watching(nn.Module):
+    """Notes which images it is trained on, by their first pixel."""
+
+    def __init__(self, seen: list[int]) -> None:
+        super().__init__()
+        self.seen = seen
+        self.dense = nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.seen += images[:, 0, 0, 0].int().tolist()
+        logits: Tensor = self.dense(images.flatten(1) / 1e3)
+        return logits
+
+
+def order_seen(problem: Problem, run: Run, count: int = 50) -> list[int]:
+    """The order in which a run visits ``count`` images."""
+    seen: list[int] = []
+    trainer = Trainer(numbered(problem, lambda **_: Watching(seen), count))
+    trainer.add(run)
+    while trainer.active:
+        trainer.advance()
+    return seen
+
+
+class TestTraining:
+    def test_runs_learn_and_every_epoch_has_a_record(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        assert trainer.add(make_run(dropout=0.0, epochs=12)) == 0
+        records = []
+        while trainer.active:
+            records += trainer.advance()
+        assert [record.epoch for record in records] == list(range(1, 13))
+        assert [record.step for record in records] == [5 * epoch for epoch in range(1, 13)]
+        assert {record.key for record in records} == {"indian run"}
+        assert not any(record.diverged for record in records)
+        assert records[-1].train_loss < 0.1
+        assert records[-1].test_accuracy > 0.9
+        assert all(record.seconds > 0 for record in records)
+
+    def test_every_image_is_visited_once_an_epoch_in_an_order_of_seed_and_epoch(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        run = make_run(epochs=2, batch_size=16)
+        seen = order_seen(problem, run)
+        first, second = seen[:50], seen[50:]
+        assert sorted(first) == sorted(second) == list(range(50))
+        assert first != second
+        assert order_seen(problem, run) == seen
+        assert order_seen(problem, replace(run, seed=2)) != seen
+
+    def test_the_same_seed_has_the_same_order_and_weights_under_every_optimizer(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        runs = [make_run(family=family, epochs=2) for family in ("indian", "sgd", "adam")]
+        assert len({tuple(order_seen(problem, run)) for run in runs}) == 1
+        first, *others = (LiveRun(run, problem, CPU).model.state_dict() for run in runs)
+        for other in others:
+            assert all(torch.equal(first[name], other[name]) for name in first)
+
+    def test_the_step_is_that_of_plain_torch(self, problem: Problem, make_run: MakeRun) -> None:
+        run = make_run(family="sgd", dropout=0.0, epochs=1)
+        trainer = Trainer(problem)
+        trainer.add(run)
+        (record,) = trainer.advance()
+        model = problem.build_model(seed=run.seed, dropout=0.0)
+        optimizer = torch.optim.SGD(model.parameters(), run.config["gamma0"])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: (k + 1) ** -0.5)
+        seen: list[int] = order_seen(problem, run, len(problem.train))
+        for start in range(0, 70, 16):
+            pick = torch.tensor(seen[start : start + 16])
+            images = (problem.train.images[pick] / 255 - problem.mean[0]) / problem.std[0]
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(images), problem.train.labels[pick])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        expected = evaluate(model, Feed(problem.train, problem, CPU))
+        assert record.train_loss == pytest.approx(expected.loss, rel=1e-4)
+
+    def test_runs_may_differ_in_all_they_are_made_of(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        trainer.add(make_run(key="a", epochs=1))
+        trainer.add(make_run(key="b", family="adam", epochs=2, batch_size=70, dropout=0.0))
+        active, records = [], []
+        for _ in range(3):
+            active.append(trainer.active)
+            records.append([(each.key, each.epoch, each.step) for each in trainer.advance()])
+        assert active == [("a", "b"), ("b",), ()]
+        assert records == [[("a", 1, 5), ("b", 1, 1)], [("b", 2, 2)], []]
+
+    def test_some_runs_can_advance_without_the_others(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        for key in ("a", "b", "c"):
+            trainer.add(make_run(key=key, epochs=2))
+        assert [(r.key, r.epoch) for r in trainer.advance(["c", "a"])] == [("c", 1), ("a", 1)]
+        assert [(r.key, r.epoch) for r in trainer.advance()] == [("a", 2), ("b", 1), ("c", 2)]
+        assert [(r.key, r.epoch) for r in trainer.advance(["a", "b"])] == [("b", 2)]
+
+    def test_a_removed_run_makes_room_for_another_under_its_key(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        trainer.add(make_run(key="a"))
+        trainer.advance()
+        trainer.remove("a")
+        assert trainer.active == ()
+        assert trainer.add(make_run(key="a", seed=5)) == 0
+        assert [record.epoch for record in trainer.advance()] == [1]
+
+    def test_provenance_is_that_of_the_device(self, problem: Problem) -> None:
+        assert Trainer(problem).provenance == Provenance.of("cpu")
+
+
+class TestMetrics:
+    def test_they_are_those_of_the_network_after_the_epoch(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        folder = CheckpointFolder(tmp_path)
+        trainer = Trainer(problem, checkpoints=folder)
+        run = make_run()
+        trainer.add(run)
+        (record,) = trainer.advance()
+        trainer.save()
+        saved = folder.load(run.key)
+        assert saved is not None
+        model = problem.build_model(seed=0, dropout=0.0)
+        model.load_state_dict(saved.state["live"]["model"])
+        assert problem.validation is not None
+        expected = []
+        for split in (problem.train, problem.validation, problem.test):
+            measure = evaluate(model, Feed(split, problem, CPU))
+            expected += [measure.loss, measure.accuracy]
+        assert metrics(record) == expected
+        assert trainer.test_correctness(run.key).double().mean().item() == record.test_accuracy
+
+    def test_training_metrics_can_be_of_a_fixed_subset(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        subset = replace(problem, test=fixed_subset(problem.train, 20))
+        trainer = Trainer(subset, train_eval_size=20)
+        trainer.add(make_run())
+        (record,) = trainer.advance()
+        assert record.train_loss == record.test_loss
+        assert record.train_accuracy == record.test_accuracy
+        whole = Trainer(subset)
+        whole.add(make_run())
+        (record_of_whole,) = whole.advance()
+        assert record_of_whole.train_loss != record.train_loss
+        assert record_of_whole.test_loss == record.test_loss
+
+    def test_without_a_validation_part_its_metrics_are_none(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(replace(problem, validation=None))
+        trainer.add(make_run())
+        (record,) = trainer.advance()
+        assert record.validation_loss is None
+        assert record.validation_accuracy is None
+        assert record.test_loss > 0
+
+
+class TestDivergence:
+    def test_a_run_whose_loss_is_not_finite_ends_with_a_record_of_nan(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        trainer.add(make_run(key="bad", family="sgd", config={"gamma0": 1e30}))
+        trainer.add(make_run(key="good"))
+        bad, good = trainer.advance()
+        assert bad.diverged
+        assert all(value is not None and isnan(value) for value in metrics(bad))
+        assert not good.diverged
+        assert trainer.active == ("good",)
+        assert [record.key for record in trainer.advance()] == ["good"]
+
+    def test_it_is_noticed_within_a_hundred_steps(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        calls: list[int] = []
+
+        class Breaking(Watching):
+            def forward(self, images: Tensor) -> Tensor:
+                calls.append(1)
+                return super().forward(images) * (float("nan") if len(calls) > 120 else 1.0)
+
+        trainer = Trainer(numbered(problem, lambda **_: Breaking([]), 250))
+        trainer.add(make_run(batch_size=1))
+        (record,) = trainer.advance()
+        assert record.diverged
+        assert record.step == 200
+        assert len(calls) == 200
+        assert CHECK_EVERY == 100
+
+    def test_weights_that_break_in_the_very_last_step_are_noticed_when_measured(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(replace(problem, validation=None))
+        trainer.add(make_run(batch_size=70, family="sgd", config={"gamma0": 1e38}))
+        (record,) = trainer.advance()
+        assert record.step == 1
+        assert record.diverged
+        assert isnan(record.train_loss)
+        assert isnan(record.test_accuracy)
+        assert record.validation_loss is None
+
+    def test_a_diverged_run_is_never_saved(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        run = make_run(family="sgd", config={"gamma0": 1e30})
+        trainer.add(run)
+        trainer.advance()
+        trainer.save()
+        assert CheckpointFolder(tmp_path).load(run.key) is None
+
+
+class TestCheckpoints:
+    def test_nothing_is_written_until_the_caller_says_that_records_are_safe(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        trainer.add(make_run(key="a"))
+        trainer.add(make_run(key="b"))
+        trainer.advance()
+        assert list(tmp_path.iterdir()) == []
+        trainer.save(["b"])
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+    def test_they_are_written_when_due_and_at_the_last_epoch(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        folder = CheckpointFolder(tmp_path)
+        trainer = Trainer(problem, checkpoints=folder, checkpoint_every=2)
+        trainer.add(make_run(key="a", epochs=5))
+        newest = []
+        while trainer.active:
+            trainer.advance()
+            trainer.save()
+            saved = folder.load("a")
+            newest.append(None if saved is None else saved.epoch)
+        assert newest == [None, 2, 2, 4, 5]
+
+    def test_they_are_written_early_before_an_orderly_stop(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path), checkpoint_every=100)
+        trainer.add(make_run(epochs=5))
+        trainer.advance()
+        trainer.save(even_if_not_due=True)
+        assert Trainer(problem, checkpoints=CheckpointFolder(tmp_path)).add(make_run(epochs=5)) == 1
+
+    def test_a_run_that_has_not_moved_is_not_written_again(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        trainer.add(make_run(key="a"))
+        trainer.save()
+        assert list(tmp_path.iterdir()) == []
+        trainer.advance()
+        trainer.save()
+        (path,) = (tmp_path / "a").iterdir()
+        path.unlink()
+        trainer.save()
+        assert list((tmp_path / "a").iterdir()) == []
+
+    def test_without_a_folder_saving_does_nothing(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        trainer.add(make_run())
+        trainer.advance()
+        trainer.save()
+
+    def test_a_damaged_one_falls_back_and_the_record_is_still_the_same(
+        self,
+        problem: Problem,
+        make_run: MakeRun,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        trainer.add(make_run(key="a"))
+        records = []
+        for _ in range(3):
+            records += trainer.advance()
+            trainer.save()
+        newest = max((tmp_path / "a").iterdir())
+        newest.write_bytes(newest.read_bytes()[:-10])
+        resumed = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        with caplog.at_level(logging.WARNING):
+            assert resumed.add(make_run(key="a")) == 2
+        assert "damaged" in caplog.text
+        assert resumed.advance() == records[2:]
+
+    def test_a_run_can_be_extended(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        first = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        first.add(make_run(key="a", epochs=2))
+        records = first.advance() + first.advance()
+        first.save()
+        longer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        assert longer.add(make_run(key="a", epochs=4)) == 2
+        records += longer.advance() + longer.advance()
+        at_once = Trainer(problem)
+        at_once.add(make_run(key="a", epochs=4))
+        assert records == [record for _ in range(4) for record in at_once.advance()]
+
+    def test_defaults_written_out_or_left_out_are_the_same_run(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        _save_one_epoch(problem, make_run(key="a", family="sgd"), tmp_path)
+        config = {"gamma0": 0.2, "decay_power": 0.5}
+        again = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        assert again.add(make_run(key="a", family="sgd", config=config)) == 1
+
+    @pytest.mark.parametrize(
+        ("changed", "message"),
+        [
+            ({"seed": 2}, "seed is 1, not 2"),
+            ({"family": "adam"}, "family is 'sgd', not 'adam'"),
+            ({"config": {"gamma0": 0.3}}, r"config is .*0\.2.*, not .*0\.3"),
+            ({"batch_size": 8}, "batch_size is 16, not 8"),
+            ({"dropout": 0.1}, r"dropout is 0\.3, not 0\.1"),
+        ],
+        ids=str,
+    )
+    def test_that_of_another_run_is_refused_and_kept(
+        self,
+        problem: Problem,
+        make_run: MakeRun,
+        tmp_path: Path,
+        changed: dict[str, Any],
+        message: str,
+    ) -> None:
+        run = make_run(key="a", family="sgd")
+        _save_one_epoch(problem, run, tmp_path)
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        with pytest.raises(CheckpointError, match=message):
+            trainer.add(make_run(**{"key": "a", "family": "sgd"} | changed))
+        assert trainer.active == ()
+        assert trainer.add(run) == 1
+
+    def test_that_of_other_data_or_another_network_is_refused(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        run = make_run(key="a")
+        _save_one_epoch(problem, run, tmp_path)
+        part = Split(problem.train.images[1:], problem.train.labels[1:])
+        wider = partial(build_model, "nin-small", classes=3, channels=1, size=8, width=2.0)
+        normal = partial(
+            build_model, "nin-small", classes=3, channels=1, size=8, init="normal", init_std=0.1
+        )
+        for other, message in (
+            (replace(problem, train=part), "training images is"),
+            (replace(problem, build_model=wider), "initial weights is"),
+            (replace(problem, build_model=normal), "initial weights is"),
+        ):
+            with pytest.raises(CheckpointError, match=message):
+                Trainer(other, checkpoints=CheckpointFolder(tmp_path)).add(run)
+
+    def test_one_that_is_further_than_the_run_is_refused(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        trainer.add(make_run(key="a", epochs=3))
+        for _ in range(3):
+            trainer.advance()
+        trainer.save()
+        with pytest.raises(CheckpointError, match="3 epochs along, further than epochs = 2"):
+            Trainer(problem, checkpoints=CheckpointFolder(tmp_path)).add(
+                make_run(key="a", epochs=2)
+            )
+
+    def test_going_on_with_other_means_is_reported(
+        self,
+        problem: Problem,
+        make_run: MakeRun,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        run = make_run(key="a")
+        _save_one_epoch(problem, run, tmp_path)
+        with caplog.at_level(logging.WARNING):
+            Trainer(problem, checkpoints=CheckpointFolder(tmp_path)).add(run)
+            assert caplog.text == ""
+            monkeypatch.setattr(torch, "__version__", "99.0")
+            Trainer(problem, checkpoints=CheckpointFolder(tmp_path)).add(run)
+        assert "'a' goes on with" in caplog.text
+        assert "99.0" in caplog.text
+
+
+def _save_one_epoch(problem: Problem, run: Run, root: Path) -> None:
+    trainer = Trainer(problem, checkpoints=CheckpointFolder(root))
+    trainer.add(run)
+    trainer.advance()
+    trainer.save()
+
+
+class TestRefusals:
+    def test_a_key_that_is_held_is_refused(self, problem: Problem, make_run: MakeRun) -> None:
+        trainer = Trainer(problem)
+        trainer.add(make_run(key="a"))
+        with pytest.raises(InputError, match="'a' is being trained already"):
+            trainer.add(make_run(key="a"))
+
+    def test_a_key_that_is_not_held_is_refused(self, problem: Problem, make_run: MakeRun) -> None:
+        trainer = Trainer(problem, checkpoints=CheckpointFolder("unused"))  # type: ignore[arg-type]
+        trainer.add(make_run(key="a"))
+        for use in (
+            trainer.remove,
+            trainer.test_correctness,
+            lambda key: trainer.save([key]),
+            lambda key: trainer.advance([key]),
+        ):
+            with pytest.raises(InputError, match="'b' is not being trained; these are: 'a'"):
+                use("b")
+
+    def test_a_configuration_that_is_not_valid_is_refused_before_anything_is_held(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        with pytest.raises(HyperparameterError, match="alpha"):
+            trainer.add(make_run(config={"gamma0": 0.1, "alpha": -1.0, "beta": 0.1}))
+        assert trainer.active == ()
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"device": "tpu"}, "device = 'tpu' is not known"),
+            ({"device": "mps"}, "device = 'mps' is not known"),
+            ({"device": "cuda:99"}, "device = 'cuda:99' is not here"),
+            ({"checkpoint_every": 0}, "checkpoint_every = 0"),
+            ({"train_eval_size": 0}, "train_eval_size = 0"),
+        ],
+        ids=str,
+    )
+    def test_what_a_trainer_cannot_be_made_with_is_refused_by_name(
+        self, problem: Problem, arguments: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(InputError, match=message):
+            Trainer(problem, **arguments)
