@@ -35,6 +35,12 @@ def tiny() -> dict[str, Any]:
     return copy.deepcopy(TINY)
 
 
+@pytest.fixture(scope="session")
+def tiny_toml() -> str:
+    """The same study as the text of its file."""
+    return to_toml(TINY)
+
+
 @pytest.fixture
 def storage(tmp_path: Path) -> str:
     """Address of a database that does not exist yet."""

@@ -1,0 +1,324 @@
+"""The command line as its users meet it: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from indian_tune import __version__
+from indian_tune.cli import app, main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("search", "status", "show", "studies", "data", "reproduce")
+
+
+class Ended:
+    """How one command ended."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status = status
+        self.out = out
+        self.err = err
+
+
+Command = "Callable[..., Ended]"
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Ended]:
+    """Run the command line in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["indian-tune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tiny_toml: str
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A tiny study searched to its end by the real program, and what that printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "indian_tune", "search", "tiny.toml", "--engine", "inline"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+    return folder / "indian-tune.db", done
+
+
+def test_a_search_ends_with_a_ranking_on_stdout_and_progress_on_stderr(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    _, done = finished
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert "Arms, best first" in done.stdout
+    assert re.search(r"α=[\d.]+ β=[\d.]+ γ0=[\d.]+", done.stdout)
+    assert "indian - sgd" in done.stdout
+    assert "Database: sqlite:///indian-tune.db" in done.stdout
+    assert "indian-tune show tiny" in done.stdout
+    assert "tiny: nin-small on digits, 2 arms, 4 trials" in done.stderr
+    assert "epochs" in done.stderr
+    assert "epochs/s" not in done.stdout
+
+
+def test_the_same_command_again_trains_nothing_and_ranks_again(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, done = finished
+    before = epochs_in(database)
+    study = database.parent / "tiny.toml"
+    again = command("search", study, "--engine", "inline", "--storage", database)
+    assert again.status == 0
+    assert table_of(again.out) == table_of(done.stdout)
+    assert epochs_in(database) == before == 16
+
+
+def test_status_tells_people_and_programs_the_same(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    people = command("status", "--storage", database)
+    assert people.status == 0
+    assert re.search(r"indian +2/2 +2/2 +8", people.out)
+    told = json.loads(command("status", "tiny", "--storage", database, "--json").out)
+    assert told["finished"] is True
+    assert {arm["arm"]: arm["tune"]["states"] for arm in told["arms"]} == {
+        "indian": {"complete": 2},
+        "sgd": {"complete": 2},
+    }
+    indian = next(arm for arm in told["arms"] if arm["arm"] == "indian")
+    config = indian["config"]
+    assert indian["effective_learning_rate"] == config["gamma0"] / config["alpha"]
+
+
+def test_show_lists_trials_and_shows_one_epoch_by_epoch(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    listed = command("show", "tiny", "--storage", database)
+    assert re.findall(r"^ +((?:indian|sgd)\S*) +complete", listed.out, re.MULTILINE) == [
+        f"{arm}{phase}/{index}"
+        for arm in ("indian", "sgd")
+        for phase in ("", "/confirm")
+        for index in (0, 1)
+    ]
+    one = command("show", "tiny", "indian/confirm/1", "--storage", database)
+    assert "seed 1001: complete, 2/2 epochs" in one.out
+    assert "effective learning rate" in one.out
+    told = json.loads(command("show", "tiny", "sgd/0", "--storage", database, "--json").out)
+    assert [epoch["epoch"] for epoch in told["runs"][0]["epochs"]] == [1, 2]
+    assert told["runs"][0]["provenance"]["device"] == "cpu"
+
+
+def test_no_command_reveals_the_test_set(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    with sqlite3.connect(database) as connection:
+        sealed = connection.execute(
+            "SELECT test_loss FROM ledger_sealed_epoch JOIN ledger_run ON id = run_id"
+        ).fetchall()
+    connection.close()
+    assert len(sealed) == 16
+    said = "".join(
+        command(*arguments, "--storage", database, "--json").out
+        for arguments in (("status",), ("show", "tiny"), ("show", "tiny", "indian/0"))
+    )
+    assert "test_" not in said
+    assert not [loss for (loss,) in sealed if repr(loss) in said]
+
+
+def test_show_names_what_there_is_when_asked_for_what_there_is_not(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    for arguments, message in (
+        (("show", "other"), "there is no study 'other' in"),
+        (("show", "tiny", "adam/0"), "one of the arms indian, sgd"),
+        (("show", "tiny", "sgd/9"), "arm 'sgd' has no tune trial 9: it has 2, counted from 0"),
+        (("status", "other"), "it holds 'tiny'"),
+    ):
+        ended = command(*arguments, "--storage", database)
+        assert (ended.status, ended.out) == (2, "")
+        assert message in ended.err
+
+
+def test_a_changed_study_under_the_same_name_is_refused(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+) -> None:
+    database, _ = finished
+    tiny["protocol"]["confirm_seeds"] = 3
+    ended = command("search", write_study(tiny), "--storage", database)
+    assert ended.status == 2
+    assert "protocol.confirm_seeds: registered 2, now 3" in ended.err
+
+
+def test_studies_lists_files_and_what_is_registered(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    told = json.loads(command("studies", "--storage", database, "--json").out)
+    assert "quickstart" in [file["name"] for file in told["files"]]
+    assert all(file["question"].endswith("?") for file in told["files"])
+    (registered,) = told["registered"]
+    assert (registered["name"], registered["trials_finished"], registered["trials"]) == (
+        "tiny",
+        8,
+        8,
+    )
+    people = command("studies")
+    assert (people.status, "quickstart" in people.out) == (0, True)
+    assert not Path("indian-tune.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("search", "trials", 0), "search.trials = 0 must be at least 1"),
+        (("problem", "dataset", "cifar1000"), "Did you mean 'cifar100'?"),
+        (("protocol", "epoch", 3), "protocol.epoch is not a key"),
+    ],
+)
+def test_a_mistake_in_a_study_file_ends_with_2_and_writes_nothing(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+    change: tuple[str, str, Any],
+    message: str,
+) -> None:
+    section, key, value = change
+    tiny[section][key] = value
+    file = write_study(tiny)
+    ended = command("search", file)
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_missing_data_set_is_named_with_the_command_that_gets_it(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+    tmp_path: Path,
+) -> None:
+    tiny["problem"] |= {"dataset": "cifar100", "model": "nin"}
+    file = write_study(tiny)
+    ended = command("search", file, "--data-dir", tmp_path / "data")
+    assert ended.status == 2
+    assert "indian-tune data fetch cifar100" in ended.err
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("search", "absent.toml"), "there is no study file absent.toml"),
+        (("search", "absent"), "nor does one of that name come along (these do:"),
+        (("search", "quickstart", "--workers", "0"), "--workers = 0 must be at least 1"),
+        (("search", "quickstart", "--devices", "gpu"), "'gpu' is not a device"),
+        (("search", "quickstart", "--storage", "no/folder.db"), "the folder no does not exist"),
+        (("search", "quickstart", "--storage", "mysql://host/db"), "'mysql' is not supported"),
+        (("status",), "there is no database indian-tune.db: run `indian-tune search"),
+        (("show", "tiny"), "there is no database"),
+        (("studies", "--storage", "absent.db"), "there is no database absent.db"),
+    ],
+)
+def test_bad_input_ends_with_2_one_message_and_nothing_written(
+    command: Callable[..., Ended], tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    ended = command(*arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_that_cannot_be_written_is_refused(command: Callable[..., Ended]) -> None:
+    # Nobody may make files there, not even root.
+    ended = command("search", "quickstart", "--storage", "/proc/study.db")
+    assert ended.status == 2
+    assert "database sqlite:////proc/study.db: unable to open database file" in ended.err
+
+
+def test_the_program_runs_as_a_module_and_knows_its_version() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "indian_tune", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == f"indian-tune {__version__}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("status", "--storage", "{database}"), ("studies",)]
+)
+def test_what_does_not_train_loads_nothing_heavy(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], arguments: tuple[str, ...]
+) -> None:
+    database, _ = finished
+    words = [word.format(database=database) for word in arguments]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "indian_tune", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=database.parent,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in loaded
+    heavy = {"torch", "ray", "pandas", "matplotlib", "optuna", "scipy", "numpy", "alembic"}
+    assert loaded & heavy == set()
+
+
+def test_every_command_has_help_and_stands_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = CliRunner().invoke(app, ["--help"]).output
+    listed = set(re.findall(r"^[│ ]+([a-z]+)  ", shown, re.MULTILINE)) - {"commands"}
+    assert listed == set(COMMANDS)
+    for name in COMMANDS:
+        helped = CliRunner().invoke(app, [name, "--help"])
+        assert (helped.exit_code, "Usage:" in helped.output) == (0, True)
+        assert f"indian-tune {name}" in readme
+
+
+def epochs_in(database: Path) -> int:
+    with sqlite3.connect(database) as connection:
+        (count,) = connection.execute("SELECT COUNT(*) FROM ledger_epoch").fetchone()
+    connection.close()
+    return int(count)
+
+
+def table_of(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if re.match(r"^ +\d ", line)]

@@ -1,0 +1,238 @@
+"""Whole studies, trained for real through every engine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from indian_tune.engines.devices import device_slots
+from indian_tune.engines.inline import InlineEngine
+from indian_tune.engines.interrupt import Interrupt, interruptible
+from indian_tune.engines.processes import ProcessEngine
+from indian_tune.engines.session import artifacts_folder, open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.errors import EngineError, InputError
+from indian_tune.ledger import EpochRow, LedgerReader, State, storage_url
+from indian_tune.study.spec import StudySpec, parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Metrics = dict[tuple[str, str, int, int], list[EpochRow]]
+
+
+def settings_for(storage: str, tmp_path: Path, study: str = "tiny") -> WorkerSettings:
+    return WorkerSettings(storage=storage, study=study, artifacts=tmp_path / "artifacts")
+
+
+def register(storage: str, study: dict[str, Any]) -> StudySpec:
+    spec = parse_study(study, source="study.toml")
+    with open_session(spec, storage_url(storage), None):
+        pass
+    return spec
+
+
+def metrics(storage: str, study: str = "tiny") -> Metrics:
+    """Return the record without ids and times: (arm, phase, trial, seed) → epochs."""
+    with LedgerReader.open(storage) as ledger:
+        record = ledger.study(study)
+        arms = {arm.id: arm.name for arm in ledger.arms(record.id)}
+        found: Metrics = {}
+        for trial in ledger.trials(record.id):
+            for run in ledger.runs(trial.id):
+                key = (arms[trial.arm_id], str(trial.phase), trial.index, run.seed)
+                found[key] = [replace(row, run_id=0, seconds=0.0) for row in ledger.epochs(run.id)]
+        return found
+
+
+def nothing() -> None:
+    return None
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path, tiny: dict[str, Any]) -> Metrics:
+    storage = f"sqlite:///{tmp_path / 'undisturbed.db'}"
+    register(storage, tiny)
+    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), nothing)
+    return metrics(storage)
+
+
+def test_a_study_runs_to_its_end_and_leaves_nothing_behind(
+    storage: str, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    register(storage, tiny)
+    ticks: list[None] = []
+    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), lambda: ticks.append(None))
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        trials = ledger.trials(study.id)
+        assert [trial.state for trial in trials] == [State.COMPLETE] * 8
+        runs = ledger.study_runs(study.id)
+        assert [run.epochs_done for run in runs] == [2] * 8
+        assert {str((run.provenance or {})["device"]) for run in runs} == {"cpu"}
+        (worker,) = ledger.workers(study.id)
+        assert worker.left_at is not None
+        epochs = ledger.study_epochs(study.id)
+    assert len(epochs) == len(ticks) == 16
+    assert all(epoch.train_loss is not None and 0 < epoch.train_loss < 10 for epoch in epochs)
+    assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+
+
+def test_processes_leave_the_same_record_as_inline_to_the_last_bit(
+    storage: str, tmp_path: Path, tiny: dict[str, Any], undisturbed: Metrics
+) -> None:
+    register(storage, tiny)
+    slot = settings_for(storage, tmp_path)
+    ProcessEngine([slot, slot]).run(Interrupt(), nothing)
+    assert metrics(storage) == undisturbed
+
+
+def test_an_interrupted_study_goes_on_to_the_same_record(
+    storage: str, tmp_path: Path, tiny: dict[str, Any], undisturbed: Metrics
+) -> None:
+    register(storage, tiny)
+    engine = InlineEngine(settings_for(storage, tmp_path))
+    # Stop in the middle of a trial, after every single epoch.
+    rounds = 0
+    while True:
+        interrupt = Interrupt()
+
+        def stop(interrupt: Interrupt = interrupt) -> None:
+            interrupt.requests = 1
+
+        engine.run(interrupt, stop)
+        if not interrupt.requested:
+            break
+        rounds += 1
+    assert rounds == 16
+    assert metrics(storage) == undisturbed
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id)
+    assert {trial.attempts for trial in trials} == {1}
+    for arm in ("indian", "sgd"):
+        told = optuna.load_study(study_name=f"tiny/{arm}", storage=storage).trials
+        assert [trial.state for trial in told] == [TrialState.COMPLETE] * 2
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_continued(
+    storage: str, tmp_path: Path, tiny: dict[str, Any], undisturbed: Metrics
+) -> None:
+    register(storage, tiny)
+    killed: list[int] = []
+
+    def kill_once_training() -> None:
+        if killed:
+            return
+        with LedgerReader.open(storage) as ledger:
+            study = ledger.study("tiny")
+            if ledger.study_epochs(study.id):
+                for worker in ledger.workers(study.id):
+                    killed.append(worker.pid)
+                    # It may just have finished on its own.
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(worker.pid, signal.SIGKILL)
+
+    ProcessEngine([settings_for(storage, tmp_path)]).run(Interrupt(), kill_once_training)
+    assert len(killed) == 1
+    assert metrics(storage) == undisturbed
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id)
+    assert {trial.state for trial in trials} == {State.COMPLETE}
+
+
+def test_a_diverging_configuration_ends_as_diverged_and_the_study_goes_on(
+    storage: str, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    tiny["arms"][0]["space"] = {"gamma0": {"choices": [1e30, 2e30]}}
+    register(storage, tiny)
+    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), nothing)
+    with LedgerReader.open(storage) as ledger:
+        indian, sgd, confirm = ledger.progress(ledger.study("tiny").id)
+    assert indian.counts == {State.DIVERGED: 2}
+    assert sgd.counts == {State.COMPLETE: 2}
+    assert (confirm.arm.name, confirm.counts) == ("sgd", {State.COMPLETE: 2})
+    told = optuna.load_study(study_name="tiny/indian", storage=storage).trials
+    assert [(trial.state, trial.value) for trial in told] == [(TrialState.COMPLETE, 0.9)] * 2
+
+
+def test_a_trial_that_raises_is_tried_again_and_then_fails_with_its_traceback(
+    storage: str,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from indian_tune.training import Run, Trainer
+
+    add: Callable[[Trainer, Run], int] = Trainer.add
+
+    def broken(self: Trainer, run: Run) -> int:
+        if run.family == "sgd":
+            raise ZeroDivisionError("the model is broken")
+        return add(self, run)
+
+    monkeypatch.setattr(Trainer, "add", broken)
+    register(storage, tiny)
+    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), nothing)
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        failed = ledger.trials(study.id, states=(State.FAILED,))
+        assert [(trial.attempts, trial.reason) for trial in failed] == [
+            (3, "ZeroDivisionError: the model is broken")
+        ] * 2
+        (run,) = ledger.runs(failed[0].id)
+        assert run.error is not None
+        assert "in broken" in run.error
+    told = optuna.load_study(study_name="tiny/sgd", storage=storage).trials
+    assert [trial.state for trial in told] == [TrialState.FAIL] * 2
+    assert "sgd tune 0 broke and is now failed" in caplog.text
+
+
+def test_a_worker_that_cannot_start_ends_the_engine_with_an_error(
+    storage: str, tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    register(storage, tiny)
+    with pytest.raises(EngineError, match="a worker could not go on"):
+        ProcessEngine([settings_for(storage, tmp_path, study="absent")]).run(Interrupt(), nothing)
+
+
+def test_the_first_signal_asks_and_the_second_stops() -> None:
+    told: list[None] = []
+    with interruptible(lambda: told.append(None)) as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert (interrupt.requested, len(told)) == (True, 1)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_checkpoints_lie_beside_the_database_or_where_we_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sqlite = storage_url(f"sqlite:///{tmp_path / 'deep' / 'study.db'}")
+    server = storage_url("postgresql+psycopg://host/studies")
+    assert artifacts_folder(sqlite) == tmp_path / "deep" / "indian-tune-artifacts"
+    assert artifacts_folder(server) == tmp_path / "indian-tune-artifacts"
+
+
+def test_workers_are_dealt_to_devices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indian_tune.engines.devices.gpu_count", lambda: 2)
+    monkeypatch.setattr("indian_tune.engines.devices.cores", lambda: 8)
+    assert device_slots("auto", None, 1) == ["cuda:0", "cuda:1"]
+    assert device_slots("cuda:0,cuda:1", 3, 1) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert device_slots("cpu", None, 2) == ["cpu"] * 4
+    with pytest.raises(InputError, match="cuda:2 is not here; this machine has 2 GPUs"):
+        device_slots("cuda:2", None, 1)
+    with pytest.raises(InputError, match="'gpu' is not a device"):
+        device_slots("gpu", None, 1)
+    with pytest.raises(InputError, match="--workers = 0 must be at least 1"):
+        device_slots("cpu", 0, 1)
