@@ -54,7 +54,7 @@ def percent(value: float | None, std: float | None = None) -> str:
     """Return a share as a percentage, with a standard deviation if there is one."""
     if value is None:
         return "–"
-    return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ±{100 * std:.2f}"
+    return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ±{100 * std:.1f}"
 
 
 def config_text(config: Mapping[str, float] | None) -> str:
