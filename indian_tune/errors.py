@@ -32,10 +32,20 @@ def unknown_name(key: str, name: object, allowed: Iterable[str]) -> str:
         name: what was given.
         allowed: the names there are.
     """
+    return f"{key} = {name!r} is not known.{alternatives(name, allowed)}"
+
+
+def alternatives(name: object, allowed: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, and all.
+
+    Args:
+        name: what was given.
+        allowed: the names there are.
+    """
     names = sorted(allowed)
     near = difflib.get_close_matches(str(name).lower(), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"{key} = {name!r} is not known.{hint} Allowed: {', '.join(names)}"
+    return f"{hint} Allowed: {', '.join(names)}"
 
 
 class IndianTuneError(Exception):

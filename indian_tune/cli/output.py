@@ -39,7 +39,15 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
         title: above the table.
         right: headings of the columns that hold numbers.
     """
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    made = Table(
+        # An empty line sets a titled table apart from what stands above it.
+        title=None if title is None else f"\n{title}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        show_edge=False,
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made

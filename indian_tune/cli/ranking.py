@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 def ranking_table(results: Sequence[ArmResult]) -> Table:
     """Return the ranking for people; errors in percent."""
-    numbers = ("", "tune\nerror %", "fresh seeds\nerror %", "train\nloss", "γ0/α")
+    numbers = ("", "tune\nerror %", "fresh\nerror %", "train\nloss", "γ0/α")
     made = table(
         *("", "arm", *numbers[1:], "best configuration"),
         title="Arms, best first",
         right=numbers,
     )
-    # A configuration that breaks in the middle cannot be copied.
-    made.columns[-1].no_wrap = True
+    for column in made.columns:
+        column.no_wrap = True
     for place, result in enumerate(results, 1):
         best = result.confirmed or result.tuned
         rate = None if result.meaning is None else result.meaning.effective_learning_rate

@@ -153,6 +153,7 @@ def _conclude(
     console: Console, spec: StudySpec, session: Session, ranked: list[ArmResult], same: str
 ) -> None:
     from indian_tune.cli.contrasts import contrast_table
+    from indian_tune.cli.output import table
     from indian_tune.cli.ranking import outcomes, ranking_table
 
     console.print(ranking_table(ranked))
@@ -163,14 +164,14 @@ def _conclude(
     contrasts = contrast_table(session.ledger, session.study.id, ranked)
     if contrasts is not None:
         console.print(contrasts)
-    console.print(f"Database: {session.ledger.address}")
-    console.print(
-        "Next:\n"
-        f"  indian-tune show {spec.name}{same}              every trial\n"
-        f"  indian-tune show {spec.name} {ranked[0].name}/0{same}     one trial, epoch by epoch\n"
-        f"  optuna-dashboard {session.ledger.address}   the search in a browser",
-        soft_wrap=True,
-    )
+    console.print(f"\nDatabase: {session.ledger.address}")
+    name = spec.name
+    hints = table("Next", "")
+    hints.show_header = False
+    hints.add_row(f"indian-tune show {name}{same}", "every trial")
+    hints.add_row(f"indian-tune show {name} {ranked[0].name}/0{same}", "one, epoch by epoch")
+    hints.add_row(f"optuna-dashboard {session.ledger.address}", "the search in a browser")
+    console.print("Next:", hints)
 
 
 def _same(storage: str | None) -> str:

@@ -123,7 +123,7 @@ def test_show_lists_trials_and_shows_one_epoch_by_epoch(
 ) -> None:
     database, _ = finished
     listed = command("show", "tiny", "--storage", database)
-    assert re.findall(r"^ +((?:indian|sgd)\S*) +complete", listed.out, re.MULTILINE) == [
+    assert re.findall(r"^((?:indian|sgd)\S*) +complete", listed.out, re.MULTILINE) == [
         f"{arm}{phase}/{index}"
         for arm in ("indian", "sgd")
         for phase in ("", "/confirm")
@@ -321,4 +321,4 @@ def epochs_in(database: Path) -> int:
 
 
 def table_of(text: str) -> list[str]:
-    return [line.rstrip() for line in text.splitlines() if re.match(r"^ +\d ", line)]
+    return [line.rstrip() for line in text.splitlines() if re.match(r"^\d ", line)]
