@@ -29,6 +29,16 @@ app.command("studies")(studies.studies)
 app.add_typer(data.app, name="data")
 
 
+class _ConsoleHandler(logging.Handler):
+    """Writes the log where remarks go, above a live table if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from indian_tune.cli.output import notices
+
+        level = record.levelname.capitalize()
+        notices().print(f"{level}: {self.format(record)}", markup=False, soft_wrap=True)
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"indian-tune {__version__}")
@@ -49,7 +59,7 @@ def common(
 ) -> None:
     """Set up what all commands share."""
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_ConsoleHandler()])
     logging.getLogger("indian_tune").setLevel(level)
 
 

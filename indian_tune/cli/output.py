@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -22,8 +24,17 @@ def results() -> Console:
 
 
 def notices() -> Console:
-    """Return the console for progress and remarks: standard error."""
-    return Console(stderr=True, highlight=False)
+    """Return the console for progress and remarks: standard error.
+
+    The same one while standard error is the same: a live table and a log line that know of each
+    other do not overwrite each other.
+    """
+    return _notices(sys.stderr)
+
+
+@functools.lru_cache(maxsize=1)
+def _notices(stream: TextIO) -> Console:
+    return Console(file=stream, highlight=False)
 
 
 def print_json(value: Any) -> None:

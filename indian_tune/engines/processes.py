@@ -10,11 +10,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
+from indian_tune.engines.relay import log_level, relay_log, send_log
 from indian_tune.errors import EngineError, IndianTuneError
 from indian_tune.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
     from multiprocessing.synchronize import Event
 
@@ -38,6 +40,7 @@ class ProcessEngine:
         # spawn: a forked torch inherits locks of threads that do not exist in the child.
         self._context = multiprocessing.get_context("spawn")
         self._deaths: deque[float] = deque(maxlen=DEATHS_PER_MINUTE)
+        self._logs: dict[SpawnProcess, Connection] = {}
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -48,13 +51,18 @@ class ProcessEngine:
         stop = self._context.Event()
         workers = [self._start(settings, stop) for settings in self._slots]
         try:
-            while any(worker.is_alive() for worker in workers):
+            # A worker that has died is not alive either: only ended ones count as done.
+            while any(worker.exitcode != 0 for worker in workers):
                 time.sleep(TICK_SECONDS)
+                self._relay()
                 if interrupt.requested:
                     stop.set()
-                for n, worker in enumerate(workers):
-                    if worker.exitcode not in (None, 0) and not interrupt.requested:
-                        workers[n] = self._replace(worker, self._slots[n], stop)
+                    if not any(worker.is_alive() for worker in workers):
+                        break
+                else:
+                    for n, worker in enumerate(workers):
+                        if worker.exitcode not in (None, 0):
+                            workers[n] = self._replace(worker, self._slots[n], stop)
                 tick()
         finally:
             stop.set()
@@ -62,14 +70,30 @@ class ProcessEngine:
                 if interrupt.requests > 1 or worker.exitcode not in (None, 0):
                     worker.terminate()
                 worker.join()
+            self._relay()
         tick()
 
     def _start(self, settings: WorkerSettings, stop: Event) -> SpawnProcess:
-        worker = self._context.Process(target=_main, args=(settings, stop), daemon=True)
+        receiver, sender = self._context.Pipe(duplex=False)
+        worker = self._context.Process(
+            target=_main, args=(settings, stop, sender, log_level()), daemon=True
+        )
         worker.start()
+        # Only the worker may hold the writing end, or its death would go unnoticed here.
+        sender.close()
+        self._logs[worker] = receiver
         return worker
 
+    def _relay(self) -> None:
+        for worker, log in list(self._logs.items()):
+            ended = worker.exitcode is not None
+            relay_log(log)
+            if ended:
+                log.close()
+                del self._logs[worker]
+
     def _replace(self, dead: SpawnProcess, settings: WorkerSettings, stop: Event) -> SpawnProcess:
+        self._relay()
         if dead.exitcode == _EXPLAINED:
             raise EngineError("a worker could not go on; its message stands above")
         now = time.monotonic()
@@ -88,11 +112,12 @@ class ProcessEngine:
         return self._start(settings, stop)
 
 
-def _main(settings: WorkerSettings, stop: Event) -> None:
+def _main(settings: WorkerSettings, stop: Event, log: Connection, level: int) -> None:
     # Ctrl-C reaches the whole group: only the parent answers, and tells the workers through stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent must be able to end a worker at once, whatever it inherited.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    send_log(log, level)
     from indian_tune.engines.worker import work
 
     try:

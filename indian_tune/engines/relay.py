@@ -1,0 +1,58 @@
+"""Carries the log of a worker process to its parent, which alone writes to the terminal.
+
+One pipe per worker: a queue that all share has a lock, and a worker killed while it holds the lock
+would silence the others for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+_PACKAGE = "indian_tune"
+
+
+class _PipeHandler(logging.Handler):
+    """Sends every record, as plain values, into a pipe."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record; a parent that is gone hears nothing."""
+        try:
+            self._pipe.send((record.name, record.levelno, self.format(record)))
+        except OSError:
+            self.handleError(record)
+
+
+def send_log(pipe: Connection, level: int) -> None:
+    """Send this process's log into a pipe instead of writing it.
+
+    Args:
+        pipe: writing end.
+        level: below which this package's records are dropped.
+    """
+    root = logging.getLogger()
+    root.handlers[:] = [_PipeHandler(pipe)]
+    logging.getLogger(_PACKAGE).setLevel(level)
+
+
+def relay_log(pipe: Connection) -> None:
+    """Log here what a worker has sent so far; returns at once."""
+    try:
+        while pipe.poll():
+            name, level, text = pipe.recv()
+            logging.getLogger(name).log(level, "%s", text)
+    except (EOFError, OSError):
+        # The worker is gone; what it had half-written cannot be read.
+        return
+
+
+def log_level() -> int:
+    """Return the level that this package logs at."""
+    return logging.getLogger(_PACKAGE).getEffectiveLevel()
