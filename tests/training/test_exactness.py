@@ -188,6 +188,25 @@ def test_a_users_network_that_draws_from_the_global_generator_is_exact_too(
     assert records == expected
 
 
+def test_what_a_users_network_draws_is_a_function_of_seed_and_epoch(
+    problem: Problem, make_run: Callable[..., Run]
+) -> None:
+    def draws(seed: int) -> list[float]:
+        drawn: list[float] = []
+
+        class Drawing(Everyday):
+            def forward(self, images: Tensor) -> Tensor:
+                if self.training:
+                    drawn.append(torch.rand(()).item())
+                return super().forward(images)
+
+        train(replace(problem, build_model=lambda **_: Drawing()), make_run(seed=seed, epochs=3))
+        return drawn
+
+    assert draws(1) == draws(1)
+    assert len(set(draws(1) + draws(2))) == 2 * 3 * 5
+
+
 class _Child:
     def __init__(self, exit_code: int, records: list[EpochRecord]) -> None:
         self.exit_code = exit_code

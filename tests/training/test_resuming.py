@@ -78,6 +78,18 @@ class TestCheckpoints:
         trainer.save()
         assert list((tmp_path / "a").iterdir()) == []
 
+    def test_a_resumed_run_that_has_not_moved_is_not_written_again(
+        self, problem: Problem, make_run: MakeRun, tmp_path: Path
+    ) -> None:
+        run = make_run(key="a")
+        save_one_epoch(problem, run, tmp_path)
+        (path,) = (tmp_path / "a").iterdir()
+        resumed = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
+        resumed.add(run)
+        path.unlink()
+        resumed.save()
+        assert list((tmp_path / "a").iterdir()) == []
+
     def test_without_a_folder_saving_does_nothing(
         self, problem: Problem, make_run: MakeRun
     ) -> None:

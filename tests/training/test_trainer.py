@@ -129,6 +129,15 @@ class TestTraining:
         expected = evaluate(model, Feed(problem.train, problem, CPU))
         assert record.train_loss == pytest.approx(expected.loss, rel=1e-5)
 
+    def test_a_network_that_comes_in_evaluation_mode_is_trained_in_training_mode(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        seen: list[int] = []
+        trainer = Trainer(numbered(problem, lambda **_: Watching(seen).eval(), 50))
+        trainer.add(make_run())
+        trainer.advance()
+        assert len(seen) == 50
+
     def test_runs_may_differ_in_all_they_are_made_of(
         self, problem: Problem, make_run: MakeRun
     ) -> None:
