@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -45,6 +52,91 @@ def tiny_toml() -> str:
 def storage(tmp_path: Path) -> str:
     """Address of a database that does not exist yet."""
     return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+class PostgresServer:
+    """A private PostgreSQL server on a socket in a folder of its own; nothing else can reach it.
+
+    Args:
+        programs: folder of ``initdb`` and ``pg_ctl``.
+        folder: short enough for the path of a socket; belongs to the server's user.
+    """
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs = programs
+        self._folder = folder
+        # The server refuses to run as root.
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(folder, self._user)
+        self._run("initdb", "--auth=trust", "--username=tester", "--no-sync", "--encoding=UTF8")
+
+    def start(self) -> None:
+        options = f"-k {self._folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+        self._run("pg_ctl", "start", "--wait", f"--log={self._folder / 'log'}", "-o", options)
+
+    def stop(self) -> None:
+        """Stop as a power cut does: connections break in the middle of whatever they do."""
+        self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+
+    def new_database(self) -> str:
+        """Make an empty database; return its address."""
+        name = f"test_{secrets.token_hex(6)}"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self._address(name).replace("postgresql://", "postgresql+psycopg://")
+
+    def _address(self, database: str) -> str:
+        return f"postgresql://tester@/{database}?host={self._folder}"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._programs / program, "-D", self._folder / "data", *arguments],
+            user=self._user,
+            extra_groups=[] if self._user else None,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            # The server keeps what it inherits open for as long as it runs.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+        log = self._folder / "log"
+        detail = log.read_text() if log.exists() else ""
+        assert done.returncode == 0, f"{program} ended with {done.returncode}: {detail[-2000:]}"
+
+
+def _postgres_programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
+    on_path = shutil.which("initdb")
+    if found:
+        return found[-1].parent
+    return None if on_path is None else Path(on_path).resolve().parent
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL server, shared by the tests of one process."""
+    programs = _postgres_programs()
+    if programs is None:
+        reason = "PostgreSQL's server programs are missing: install the package postgresql"
+        # Where the tests judge a change, nothing that can be installed may be left out.
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp")))
+        server = PostgresServer(programs, folder)
+        server.start()
+        stack.callback(server.stop)
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty database, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
 
 
 @pytest.fixture

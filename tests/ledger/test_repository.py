@@ -26,8 +26,8 @@ ARMS = [ArmPlan("indian", "indian", 3), ArmPlan("sgd", "sgd", 3)]
 
 
 @pytest.fixture
-def ledger(storage: str) -> Iterator[Ledger]:
-    with Ledger.open(storage) as opened:
+def ledger(database: str) -> Iterator[Ledger]:
+    with Ledger.open(database) as opened:
         yield opened
 
 

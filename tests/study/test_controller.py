@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 PROVENANCE = {"device": "cpu"}
 
 
+@pytest.fixture
+def storage(database: str) -> str:
+    """Every test here runs on both databases."""
+    return database
+
+
 @contextmanager
 def opened(storage: str, study: dict[str, Any], worker: str = "worker") -> Iterator[Controller]:
     spec = parse_study(study, source="study.toml")
@@ -61,8 +67,17 @@ def train(controller: Controller, assignment: Assignment, error: float) -> State
     return controller.finish(assignment)
 
 
+@contextmanager
+def optuna_study(storage: str, name: str) -> Iterator[optuna.Study]:
+    rdb = optuna.storages.RDBStorage(storage)
+    yield optuna.load_study(study_name=name, storage=rdb)
+    rdb.remove_session()
+    rdb.engine.dispose()
+
+
 def optuna_trials(storage: str, name: str) -> list[optuna.trial.FrozenTrial]:
-    return optuna.load_study(study_name=name, storage=storage).trials
+    with optuna_study(storage, name) as study:
+        return study.trials
 
 
 def test_a_study_goes_from_tuning_through_freezing_to_fresh_seeds(
@@ -249,7 +264,8 @@ def test_what_a_crash_left_half_written_is_mended(
         monkeypatch.setattr(controller, "_tell", lambda *_: None)
         train(controller, untold, 0.25)
         held = claim(controller)
-    stray = optuna.load_study(study_name="tiny/sgd", storage=storage).ask()
+    with optuna_study(storage, "tiny/sgd") as theirs:
+        stray = theirs.ask()
     with Ledger.open(storage) as ledger:
         study = ledger.study("tiny")
         projection = Projection(ledger.url, "tiny", [arm.name for arm in spec.arms])
