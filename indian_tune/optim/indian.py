@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from indian_tune.errors import HyperparameterError, InputError
-from indian_tune.optim.functional import indian
+from indian_tune.optim.functional import effective_gradients, indian
+from indian_tune.optim.fused import fusable, fused_step
 from indian_tune.optim.hyperparameters import (
     ALPHA,
     BETA,
@@ -52,9 +53,9 @@ class Indian(Optimizer):
 
     This is the published recursion in :math:`(\theta, \psi)` with
     :math:`v = (1/\beta - \alpha)\theta - \psi/\beta` in place of the phase variable
-    :math:`\psi`, which :meth:`psi` gives back. At a constant step size it is quasi-hyperbolic
-    momentum with learning rate γ/α and momentum 1 - αγ: heavy ball at β = γ, Nesterov at
-    β = 2γ - αγ²; and αβ = 1 is plain SGD with step βγ_k under any schedule.
+    :math:`\psi`; :meth:`velocity` and :meth:`psi` give both. At a constant step size it is
+    quasi-hyperbolic momentum with learning rate γ/α and momentum 1 - αγ: heavy ball at β = γ,
+    Nesterov at β = 2γ - αγ²; and αβ = 1 is plain SGD with step βγ_k under any schedule.
 
     Args:
         params: parameters, or groups that may differ in every option below.
@@ -73,10 +74,11 @@ class Indian(Optimizer):
         maximize: climb instead of descend.
         foreach: work on all tensors of a device and dtype at once; ``False`` goes tensor by
             tensor, to the same result.
-        fused: use torch's fused kernel where it applies: 16- and 32-bit parameters on a CPU or
-            a CUDA device, laid out as their gradients, and αγ_k <= 1/2. Elsewhere the step is
-            taken as by ``foreach``, which gives the same result up to rounding. With neither
-            option given, ``fused`` is on.
+        fused: take the step in one pass over memory where that is possible: for float32 and
+            bfloat16 parameters on a CPU or a CUDA device, laid out as their gradients, with
+            αγ_k <= 1/2 and γ_k not within 0.1 % of β. Elsewhere the step is taken as by
+            ``foreach``; both give the same result up to rounding. With neither option given,
+            ``fused`` is on.
         capturable: keep the step count, γ0, α and β as tensors on the device, so that the step
             can be captured in a CUDA graph or compiled once.
 
@@ -124,6 +126,8 @@ class Indian(Optimizer):
             "fused": fused,
             "capturable": capturable,
             "step": 0,
+            # The fused step keeps velocities in units of its own; see velocity().
+            "velocity_scale": 1.0,
         }
         super().__init__(params, defaults)
 
@@ -144,28 +148,47 @@ class Indian(Optimizer):
             raise
         _capture_scalars(group)
 
-    def psi(self, param: Tensor) -> Tensor:
-        """Return the phase variable ψ = (1 - αβ)θ - βv of ``param``, a new tensor of its shape.
+    def velocity(self, param: Tensor) -> Tensor:
+        """Return the velocity v of ``param``, a new tensor of its shape.
+
+        The ``state`` holds it times its group's ``velocity_scale``.
 
         Raises:
             InputError: ``param`` is not among the parameters, or starts with a velocity that
                 waits for its first gradient.
         """
+        return self._velocity(param, self._group_of(param))
+
+    def psi(self, param: Tensor) -> Tensor:
+        """Return the phase variable ψ = (1 - αβ)θ - βv of ``param``, a new tensor of its shape.
+
+        Raises:
+            InputError: as :meth:`velocity`.
+        """
+        group = self._group_of(param)
+        alpha, beta = group["alpha"], group["beta"]
+        psi: Tensor = param.detach() * (1 - alpha * beta) - self._velocity(param, group) * beta
+        return psi
+
+    def _group_of(self, param: Tensor) -> dict[str, Any]:
         for group in self.param_groups:
             if any(param is one for one in group["params"]):
-                break
-        else:
-            raise InputError("psi() takes a parameter of this optimizer, got another tensor")
-        alpha, beta = group["alpha"], group["beta"]
-        psi: Tensor = param.detach() * (1 - alpha * beta)
-        if "velocity" in self.state[param]:
-            return psi.sub_(self.state[param]["velocity"] * beta)
-        if group["initial_velocity"] is not None:
-            raise InputError(
-                "psi is not defined yet: with initial_velocity it depends on the first gradient; "
-                "call step() first"
-            )
-        return psi
+                return group
+        raise InputError(
+            "a parameter of this optimizer is needed, got another tensor of shape "
+            f"{tuple(param.shape)}"
+        )
+
+    def _velocity(self, param: Tensor, group: dict[str, Any]) -> Tensor:
+        if param in self.state:
+            velocity: Tensor = self.state[param]["velocity"] / group["velocity_scale"]
+            return velocity
+        if group["initial_velocity"] is None:
+            return torch.zeros_like(param, requires_grad=False)
+        raise InputError(
+            "the velocity is not defined yet: with initial_velocity it depends on the first "
+            "gradient; call step() first"
+        )
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -203,20 +226,67 @@ class Indian(Optimizer):
                 gamma = group["lr"] * decay(step, group["decay_power"])
                 group["step"] = step + 1
             if params:
-                indian(
-                    params,
-                    grads,
-                    velocities,
-                    gamma=gamma,
-                    alpha=group["alpha"],
-                    beta=group["beta"],
-                    weight_decay=group["weight_decay"],
-                    decoupled_weight_decay=group["decoupled_weight_decay"],
-                    maximize=group["maximize"],
-                    foreach=group["foreach"],
-                    fused=group["fused"],
-                )
+                self._move(group, params, grads, velocities, gamma)
         return loss
+
+    def _move(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        velocities: list[Tensor],
+        gamma: float | Tensor,
+    ) -> None:
+        alpha, beta = group["alpha"], group["beta"]
+        effective = effective_gradients(
+            params,
+            grads,
+            gamma=gamma,
+            weight_decay=group["weight_decay"],
+            decoupled_weight_decay=group["decoupled_weight_decay"],
+            maximize=group["maximize"],
+        )
+        if (
+            not isinstance(gamma, Tensor)
+            and self._fuses(group, velocities)
+            and fusable(params, effective, velocities, gamma=gamma, alpha=alpha, beta=beta)
+        ):
+            group["velocity_scale"] = fused_step(
+                params,
+                effective,
+                velocities,
+                scale=group["velocity_scale"],
+                gamma=gamma,
+                alpha=alpha,
+                beta=beta,
+            )
+        else:
+            self._unscale(group)
+            indian(
+                params,
+                effective,
+                velocities,
+                gamma=gamma,
+                alpha=alpha,
+                beta=beta,
+                foreach=group["foreach"] is not False,
+            )
+
+    def _fuses(self, group: dict[str, Any], velocities: list[Tensor]) -> bool:
+        wanted = group["foreach"] is None if group["fused"] is None else group["fused"]
+        if not wanted or torch.compiler.is_compiling():
+            return False
+        # The scale belongs to all velocities of the group, so all must move.
+        return len(velocities) == len(group["params"]) or len(velocities) == sum(
+            param in self.state for param in group["params"]
+        )
+
+    def _unscale(self, group: dict[str, Any]) -> None:
+        if group["velocity_scale"] != 1.0:
+            for param in group["params"]:
+                if param in self.state:
+                    self.state[param]["velocity"].div_(group["velocity_scale"])
+            group["velocity_scale"] = 1.0
 
     def _init_group(
         self,
@@ -228,9 +298,10 @@ class Indian(Optimizer):
         """Fill the lists; torch's compiler runs a method of this name outside the graph."""
         _capture_scalars(group)
         for param in group["params"]:
-            if param.grad is None:
+            grad = param.grad
+            if grad is None:
                 continue
-            if param.grad.is_sparse:
+            if grad.is_sparse:
                 raise InputError(
                     "Indian takes dense gradients only, got a sparse one for a parameter of shape "
                     f"{tuple(param.shape)}; build its layer with sparse=False"
@@ -239,7 +310,7 @@ class Indian(Optimizer):
             if "velocity" not in state:
                 state["velocity"] = _first_velocity(param, group)
             params.append(param)
-            grads.append(param.grad)
+            grads.append(grad)
             velocities.append(state["velocity"])
 
 
@@ -250,7 +321,7 @@ def _first_velocity(param: Tensor, group: dict[str, Any]) -> Tensor:
         velocity.sub_(param.grad) if group["maximize"] else velocity.add_(param.grad)
         if not group["decoupled_weight_decay"]:
             velocity.add_(param, alpha=group["weight_decay"])
-        velocity.mul_(group["beta"] - group["initial_velocity"])
+        velocity.mul_((group["beta"] - group["initial_velocity"]) * group["velocity_scale"])
     return velocity
 
 

@@ -225,7 +225,7 @@ def test_changing_alpha_or_beta_between_steps_makes_no_jump(name: str, capturabl
     optimizer = Indian([parameter], lr=0.1, alpha=0.5, beta=0.1, capturable=capturable)
     for _ in range(10):
         optimizer.step()
-    velocity = optimizer.state[parameter]["velocity"].clone()
+    velocity = optimizer.velocity(parameter)
     optimizer.param_groups[0][name] = 1e-3
     before = parameter.detach().clone()
     parameter.grad = torch.zeros_like(parameter)
@@ -239,7 +239,7 @@ def test_overwritten_weights_leave_nothing_stale() -> None:
     optimizer = Indian([parameter], lr=0.1)
     for _ in range(10):
         optimizer.step()
-    velocity = optimizer.state[parameter]["velocity"].clone()
+    velocity = optimizer.velocity(parameter)
     with torch.no_grad():
         parameter.fill_(100.0)
     parameter.grad = torch.zeros_like(parameter)
@@ -247,7 +247,7 @@ def test_overwritten_weights_leave_nothing_stale() -> None:
     torch.testing.assert_close(parameter.detach(), 100.0 + 0.1 / 11**0.5 * velocity)
     torch.testing.assert_close(
         optimizer.psi(parameter),
-        0.95 * parameter.detach() - 0.1 * optimizer.state[parameter]["velocity"],
+        0.95 * parameter.detach() - 0.1 * optimizer.velocity(parameter),
     )
 
 

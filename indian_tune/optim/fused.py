@@ -1,0 +1,135 @@
+"""INDIAN's step in one pass over memory, by torch's fused kernel of SGD.
+
+With momentum μ, damping τ and Nesterov's correction that kernel computes
+
+    b' = μ b + (1 - τ) g
+    θ' = θ - η (g + μ b')
+
+which reads and writes each float once. INDIAN's step has this form for b = c·v, a velocity in
+units of its own: eliminating the old velocity from θ' = θ + γ(v - βg) gives
+
+    θ' = θ - η g + γ/(1 - αγ) v',    η = γ (β - γ)/(1 - αγ),
+
+so the scale c' after the step must satisfy μc' = -1/(β - γ), the recursion of v asks for
+μc = (1 - αγ)c', and together they determine μ and c' from the scale c before the step. At constant
+γ, α and β the scale settles where μ = 1 - αγ.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Tensors = list[Tensor] | tuple[Tensor, ...]
+
+__all__ = ["fusable", "fused_step"]
+
+DEVICES = frozenset({"cpu", "cuda"})
+# Not float64: the kernel is given 1 - τ as 1 minus a double near 1, which costs digits that only
+# float64 has. Not float16: the scale may take it out of its range.
+DTYPES = frozenset({torch.float32, torch.bfloat16})
+# Beyond, the division by 1 - αγ begins to amplify rounding.
+LARGEST_FORGETTING = 0.5
+# The scale is infinite at β = γ; this bounds it.
+NEAREST = 1e-3
+
+
+def fusable(
+    params: Tensors,
+    grads: Tensors,
+    velocities: Tensors,
+    *,
+    gamma: float,
+    alpha: float,
+    beta: float,
+) -> bool:
+    """Say whether :func:`fused_step` computes this step, and as precisely as other ways.
+
+    It needs αγ <= 1/2, γ not within 0.1 % of β, and float32 or bfloat16 tensors of one device (a
+    CPU or a CUDA device). The kernel walks through memory, so the three tensors of a parameter
+    must be laid out alike and dense; a velocity always is, hence so is what has its strides.
+    """
+    device, dtype = params[0].device, params[0].dtype
+    return (
+        alpha * gamma <= LARGEST_FORGETTING
+        and abs(gamma - beta) > NEAREST * beta
+        and device.type in DEVICES
+        and dtype in DTYPES
+        and all(
+            theta.dtype is dtype
+            and theta.device == device
+            and (
+                theta.stride() == grad.stride() == velocity.stride()
+                or (_laid_out_alike(theta, grad) and _laid_out_alike(theta, velocity))
+            )
+            for theta, grad, velocity in zip(params, grads, velocities, strict=True)
+        )
+    )
+
+
+def fused_step(
+    params: Tensors,
+    grads: Tensors,
+    scaled_velocities: Tensors,
+    *,
+    scale: float,
+    gamma: float,
+    alpha: float,
+    beta: float,
+) -> float:
+    """Take one step in place.
+
+    Args:
+        params: parameters, changed in place.
+        grads: their gradients, left as they are.
+        scaled_velocities: their velocities times ``scale``, changed in place.
+        scale: c before the step, not 0.
+        gamma: step size γ_k.
+        alpha: viscous friction.
+        beta: Newtonian damping.
+
+    Returns:
+        The scale c' that the velocities have after the step.
+    """
+    keep = 1 - alpha * gamma
+    product = -1 / (beta - gamma)
+    if scale * product < 0:
+        torch._foreach_neg_(scaled_velocities)
+        scale = -scale
+    # The kernel works with μ in single precision; the new scale takes up what that leaves, or the
+    # friction would be off by as much in every step.
+    momentum = _to_single(math.sqrt(product * keep / scale))
+    scale *= momentum / keep
+    torch._fused_sgd_(
+        params,
+        grads,
+        scaled_velocities,
+        weight_decay=0.0,
+        momentum=momentum,
+        lr=gamma * (beta - gamma) / keep,
+        dampening=1 + scale * gamma * (1 - alpha * beta),
+        nesterov=True,
+        maximize=False,
+        is_first_step=False,
+    )
+    return scale
+
+
+def _to_single(value: float) -> float:
+    rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    return rounded
+
+
+def _laid_out_alike(one: Tensor, other: Tensor) -> bool:
+    # A dimension of size 1, as in a 1x1 convolution, has a stride but is never walked along.
+    return all(
+        mine == theirs
+        for size, mine, theirs in zip(one.shape, one.stride(), other.stride(), strict=True)
+        if size > 1
+    )
