@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from indian_tune._version import __version__
-from indian_tune.cli import data, search, show, status, studies
+from indian_tune.cli import data, search, show, status, studies, worker
 from indian_tune.errors import IndianTuneError, InputError
 
 FAILED = 1
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("search")(search.search)
+app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("studies")(studies.studies)

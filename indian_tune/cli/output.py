@@ -15,6 +15,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Exit status after Ctrl-C, as shells have it.
+INTERRUPTED = 130
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
 
 

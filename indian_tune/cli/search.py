@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from indian_tune.study.ranking import ArmResult
     from indian_tune.study.spec import StudySpec
 
-INTERRUPTED = 130
-
 
 class EngineName(StrEnum):
     """Where trials execute."""
@@ -63,7 +61,7 @@ def search(
     Ctrl-C stops at the next epoch and keeps everything; the same command goes on.
     """
     from indian_tune.cli.library import find_study_file
-    from indian_tune.cli.output import notices, print_json, results
+    from indian_tune.cli.output import INTERRUPTED, notices, print_json, results
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.cli.ranking import ranking_json
     from indian_tune.engines.devices import device_slots

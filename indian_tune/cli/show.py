@@ -74,7 +74,7 @@ def _print_trials(console: Console, arms: list[ArmRecord], trials: list[TrialRec
     made = table("trial", "state", "score", "configuration", right=("score",))
     for trial in trials:
         made.add_row(
-            _path(names[trial.arm_id], trial),
+            trial_path(names[trial.arm_id], trial),
             str(trial.state),
             number(trial.value, 4),
             config_text(trial.config),
@@ -93,7 +93,7 @@ def _print_trial(
     from indian_tune.study.ranking import meaning_of
 
     console.print(
-        f"[bold]{study.name} {_path(arm.name, trial)}[/bold]: {trial.state}"
+        f"[bold]{study.name} {trial_path(arm.name, trial)}[/bold]: {trial.state}"
         + (f" ({trial.reason})" if trial.reason else "")
     )
     console.print(f"score {number(trial.value, 4)}, attempt {trial.attempts}")
@@ -166,7 +166,8 @@ def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> 
     }
 
 
-def _path(arm: str, trial: TrialRecord) -> str:
+def trial_path(arm: str, trial: TrialRecord) -> str:
+    """Return the name of a trial as `show` takes it."""
     from indian_tune.ledger import Phase
 
     middle = "" if trial.phase is Phase.TUNE else f"/{trial.phase}"

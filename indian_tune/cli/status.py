@@ -21,6 +21,7 @@ def status(study: StudyName = None, storage: Storage = None, as_json: Json = Fal
         record = choose_study(ledger, study)
         ranked = rank(ledger, record.id)
         workers = [worker for worker in ledger.workers(record.id) if worker.left_at is None]
+        held = _held_trials(ledger, record.id)
         if as_json:
             print_json(
                 {
@@ -33,7 +34,9 @@ def status(study: StudyName = None, storage: Storage = None, as_json: Json = Fal
                         for part in (result.tune, result.confirm)
                         if part is not None
                     ),
-                    "workers": [vars(worker) for worker in workers],
+                    "workers": [
+                        {**vars(worker), "trial": held.get(worker.id)} for worker in workers
+                    ],
                     "arms": ranking_json(ranked),
                 }
             )
@@ -54,13 +57,28 @@ def status(study: StudyName = None, storage: Storage = None, as_json: Json = Fal
                 ", ".join(filter(None, (outcomes(result.tune), outcomes(confirm)))),
             )
         console.print(made)
-        for worker in workers:
-            console.print(
-                f"worker {worker.id} on {worker.host} ({worker.device}), last heartbeat "
-                f"{worker.heartbeat_at:%H:%M:%S} UTC"
-            )
+        if workers:
+            made = table("worker", "host", "device", "trial", "last heartbeat", title="Workers")
+            for worker in workers:
+                trial = held.get(worker.id, "–")
+                beat = f"{worker.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
+                made.add_row(worker.id, worker.host, worker.device, trial, beat)
+            console.print(made)
         if any(result.value is not None for result in ranked):
             console.print(ranking_table(ranked))
+
+
+def _held_trials(ledger: LedgerReader, study_id: int) -> dict[str, str]:
+    """Return the trial that each worker holds."""
+    from indian_tune.cli.show import trial_path
+    from indian_tune.ledger import State
+
+    names = {arm.id: arm.name for arm in ledger.arms(study_id)}
+    return {
+        trial.worker_id: trial_path(names[trial.arm_id], trial)
+        for trial in ledger.trials(study_id, states=(State.RUNNING,))
+        if trial.worker_id is not None
+    }
 
 
 def choose_study(ledger: LedgerReader, name: str | None) -> StudyRecord:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("search", "status", "show", "studies", "data", "reproduce")
+COMMANDS = ("search", "worker", "status", "show", "studies", "data", "reproduce")
 
 
 class Ended:
