@@ -6,28 +6,24 @@ The same loop runs in every engine. It is the first place that loads torch.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import threading
 import time
 import traceback
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from indian_tune.engines import process_info
+from indian_tune.engines.presence import joined
+from indian_tune.engines.runs import problem_of, run_key, take_in, training_run
 from indian_tune.errors import IndianTuneError, LeaseLostError
-from indian_tune.ledger import EpochEntry, Ledger, RunRecord, StudyRecord
+from indian_tune.ledger import Ledger, RunRecord, StudyRecord
 from indian_tune.study.controller import Assignment, Controller, Decision
-from indian_tune.study.parameters import divide
 from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.study.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
+    from indian_tune.training import CheckpointFolder, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -54,26 +50,13 @@ def work(
     """
     import torch
 
-    from indian_tune.problems import load_problem
     from indian_tune.training import CheckpointFolder, Trainer
 
     torch.set_num_threads(settings.threads)
     with Ledger.open(settings.storage) as ledger:
         study = ledger.study(settings.study)
         spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
-        section = spec.problem
-        problem = load_problem(
-            dataset=section.dataset,
-            model=section.model,
-            width=section.width,
-            init=section.init,
-            init_std=section.init_std,
-            validation_fraction=(
-                section.validation_fraction if spec.protocol.mode == "honest" else None
-            ),
-            split_seed=section.split_seed,
-            data_dir=settings.data_dir,
-        )
+        problem = problem_of(spec, settings.data_dir)
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 
         def make_trainer() -> Trainer:
@@ -84,7 +67,7 @@ def work(
                 train_eval_size=spec.protocol.train_eval_size,
             )
 
-        with _joined(ledger, study, settings.device) as worker_id:
+        with joined(ledger, study, settings.device) as worker_id:
             controller = Controller(ledger, study, spec, worker_id)
             try:
                 worker = _Worker(
@@ -153,7 +136,7 @@ class _Worker:
         for batch in batches:
             decision = self._train(assignment, batch)
             for run in batch:
-                self._trainer.remove(self._key(run))
+                self._trainer.remove(run_key(self._study, run))
             if decision is None:
                 self._controller.release(assignment)
                 return
@@ -163,12 +146,15 @@ class _Worker:
         else:
             self._controller.finish(assignment)
         for run in assignment.runs:
-            self._checkpoints.discard(self._key(run))
+            self._checkpoints.discard(run_key(self._study, run))
 
     def _train(self, assignment: Assignment, batch: list[RunRecord]) -> Decision | None:
         """Train runs side by side to their end; ``None`` when asked to stop before it."""
-        runs = {self._key(run): run for run in batch}
-        done = {key: self._trainer.add(self._run(assignment, run)) for key, run in runs.items()}
+        runs = {run_key(self._study, run): run for run in batch}
+        done = {
+            key: self._trainer.add(training_run(self._study, self._spec, assignment, run))
+            for key, run in runs.items()
+        }
         for key in [key for key, epochs in done.items() if epochs >= assignment.epochs]:
             # Its last checkpoint was written, but its end was not recorded any more.
             self._controller.finish_run(assignment, runs.pop(key), diverged=False)
@@ -181,87 +167,14 @@ class _Worker:
             behind = min(done[key] for key in runs)
             records = self._trainer.advance(tuple(key for key in runs if done[key] == behind))
             done.update({record.key: record.epoch for record in records})
-            entries = [_entry(runs[record.key], record) for record in records]
-            decision = self._controller.report(assignment, entries)
+            decision = take_in(self._controller, assignment, runs, records)
             self._on_epoch()
             for record in records:
                 if record.diverged or record.epoch == assignment.epochs:
-                    decision_at_end = self._controller.finish_run(
-                        assignment, runs.pop(record.key), diverged=record.diverged
-                    )
-                    if decision_at_end is Decision.PRUNE:
-                        decision = decision_at_end
+                    del runs[record.key]
             if decision is Decision.PRUNE:
                 return decision
             if runs and time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
                 self._trainer.save(runs)
                 self._saved_at = time.monotonic()
         return Decision.CONTINUE
-
-    def _key(self, run: RunRecord) -> str:
-        # The time of registration keeps apart what a deleted database's namesake has left behind.
-        born = int(self._study.created_at.timestamp() * 1e6)
-        return f"{self._study.name}-{born:x}-run-{run.id}"
-
-    def _run(self, assignment: Assignment, run: RunRecord) -> Run:
-        from indian_tune.training import Run
-
-        config, own = divide(assignment.config)
-        section = self._spec.problem
-        return Run(
-            key=self._key(run),
-            seed=run.seed,
-            epochs=assignment.epochs,
-            family=self._spec.arm(assignment.arm.name).optimizer,
-            config=config,
-            batch_size=int(own.get("batch_size", section.batch_size)),
-            dropout=own.get("dropout", section.dropout),
-        )
-
-
-def _entry(run: RunRecord, record: EpochRecord) -> EpochEntry:
-    return EpochEntry(
-        run_id=run.id,
-        epoch=record.epoch,
-        step=record.step,
-        train_loss=record.train_loss,
-        train_accuracy=record.train_accuracy,
-        validation_loss=record.validation_loss,
-        validation_accuracy=record.validation_accuracy,
-        test_loss=record.test_loss,
-        test_accuracy=record.test_accuracy,
-        seconds=record.seconds,
-    )
-
-
-@contextmanager
-def _joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
-    """Be a worker of the study, with a heart that beats beside the training."""
-    worker_id = secrets.token_hex(8)
-    pid = os.getpid()
-    ledger.join(
-        study.id,
-        worker_id,
-        host=process_info.host(),
-        pid=pid,
-        started=process_info.started(pid),
-        device=device,
-    )
-    stopped = threading.Event()
-
-    def beat() -> None:
-        # An epoch may take longer than a lease lasts, so reports alone do not keep it.
-        while not stopped.wait(ledger.lease.total_seconds() / 4):
-            try:
-                ledger.heartbeat(worker_id)
-            except IndianTuneError as error:
-                logger.warning("heartbeat: %s", error)
-
-    heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    heart.start()
-    try:
-        yield worker_id
-    finally:
-        stopped.set()
-        heart.join()
-        ledger.leave(worker_id)

@@ -1,0 +1,62 @@
+"""Being there: how a worker joins a study, keeps its leases, and leaves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from indian_tune.engines import process_info
+from indian_tune.errors import IndianTuneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indian_tune.ledger import Ledger, StudyRecord
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
+    """Be a worker of the study, with a heart that beats beside the work.
+
+    Args:
+        ledger: open for writing.
+        study: to work on.
+        device: what the worker trains on.
+
+    Yields:
+        The worker's id, under which trials are claimed.
+    """
+    worker_id = secrets.token_hex(8)
+    pid = os.getpid()
+    ledger.join(
+        study.id,
+        worker_id,
+        host=process_info.host(),
+        pid=pid,
+        started=process_info.started(pid),
+        device=device,
+    )
+    stopped = threading.Event()
+
+    def beat() -> None:
+        # An epoch may take longer than a lease lasts, so reports alone do not keep it.
+        while not stopped.wait(ledger.lease.total_seconds() / 4):
+            try:
+                ledger.heartbeat(worker_id)
+            except IndianTuneError as error:
+                logger.warning("heartbeat: %s", error)
+
+    heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield worker_id
+    finally:
+        stopped.set()
+        heart.join()
+        ledger.leave(worker_id)

@@ -1,0 +1,107 @@
+"""The same run as the record and as the trainer know it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.ledger import EpochEntry, RunRecord, StudyRecord
+from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.study.parameters import divide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from indian_tune.problems import Problem
+    from indian_tune.study.spec import StudySpec
+    from indian_tune.training import EpochRecord, Run
+
+
+def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
+    """Load what a study trains, and on what.
+
+    Raises:
+        DataError: the data set is missing or damaged.
+    """
+    from indian_tune.problems import load_problem
+
+    section = spec.problem
+    honest = spec.protocol.mode == "honest"
+    return load_problem(
+        dataset=section.dataset,
+        model=section.model,
+        width=section.width,
+        init=section.init,
+        init_std=section.init_std,
+        validation_fraction=section.validation_fraction if honest else None,
+        split_seed=section.split_seed,
+        data_dir=data_dir,
+    )
+
+
+def run_key(study: StudyRecord, run: RunRecord) -> str:
+    """Return the key of a run's checkpoints: the same for every worker, now and later."""
+    # The time of registration keeps apart what a deleted database's namesake has left behind.
+    born = int(study.created_at.timestamp() * 1e6)
+    return f"{study.name}-{born:x}-run-{run.id}"
+
+
+def training_run(
+    study: StudyRecord, spec: StudySpec, assignment: Assignment, run: RunRecord
+) -> Run:
+    """Return what the trainer needs to train one run of an assignment."""
+    from indian_tune.training import Run
+
+    config, own = divide(assignment.config)
+    section = spec.problem
+    return Run(
+        key=run_key(study, run),
+        seed=run.seed,
+        epochs=assignment.epochs,
+        family=spec.arm(assignment.arm.name).optimizer,
+        config=config,
+        batch_size=int(own.get("batch_size", section.batch_size)),
+        dropout=own.get("dropout", section.dropout),
+    )
+
+
+def take_in(
+    controller: Controller,
+    assignment: Assignment,
+    runs: Mapping[str, RunRecord],
+    records: Sequence[EpochRecord],
+) -> Decision:
+    """Report one epoch of runs that train side by side, and the end of those that ended with it.
+
+    Args:
+        controller: of the study.
+        assignment: whose runs they are.
+        runs: the assignment's runs by key.
+        records: of one epoch.
+
+    Raises:
+        LeaseLostError: another worker holds the trial now.
+    """
+    decision = controller.report(
+        assignment, [_entry(runs[record.key], record) for record in records]
+    )
+    for record in records:
+        if record.diverged or record.epoch == assignment.epochs:
+            at_end = controller.finish_run(assignment, runs[record.key], diverged=record.diverged)
+            decision = Decision.PRUNE if at_end is Decision.PRUNE else decision
+    return decision
+
+
+def _entry(run: RunRecord, record: EpochRecord) -> EpochEntry:
+    return EpochEntry(
+        run_id=run.id,
+        epoch=record.epoch,
+        step=record.step,
+        train_loss=record.train_loss,
+        train_accuracy=record.train_accuracy,
+        validation_loss=record.validation_loss,
+        validation_accuracy=record.validation_accuracy,
+        test_loss=record.test_loss,
+        test_accuracy=record.test_accuracy,
+        seconds=record.seconds,
+    )
