@@ -65,6 +65,8 @@ def work(
                 device=settings.device,
                 checkpoints=checkpoints,
                 train_eval_size=spec.protocol.train_eval_size,
+                precision=spec.problem.precision,
+                tf32=spec.problem.tf32,
             )
 
         with joined(ledger, study, settings.device) as worker_id:

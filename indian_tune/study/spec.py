@@ -71,6 +71,8 @@ class ProblemSection(_Section):
     init_std: float | None = Field(default=None, gt=0)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     split_seed: Seed = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    tf32: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -1,6 +1,7 @@
 """Trains runs on a device: exact to the bit, resumable, one record per run and epoch."""
 
 from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
+from indian_tune.training.precision import Precision
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.run import EpochRecord, Run
 from indian_tune.training.trainer import Trainer
@@ -9,6 +10,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointFolder",
     "EpochRecord",
+    "Precision",
     "Provenance",
     "Run",
     "Trainer",

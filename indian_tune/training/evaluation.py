@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from indian_tune.training.precision import FLOAT32
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor, nn
 
     from indian_tune.training.feed import Feed
+    from indian_tune.training.precision import Precision
 
 CPU_BATCH_VALUES = 16_384
 """Pixel values per forward pass on a CPU: beyond about that, activations fall out of its cache."""
@@ -31,13 +34,13 @@ class Measure:
     accuracy: float
 
 
-def evaluate(model: nn.Module, feed: Feed) -> Measure:
+def evaluate(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) -> Measure:
     """Measure a network in evaluation mode (dropout off).
 
     The cross-entropy of each image is computed from the logits in float64 and the mean accumulated
     in float64.
     """
-    with _evaluation(model):
+    with _evaluation(model, feed, precision):
         loss = torch.zeros((), dtype=torch.float64, device=feed.labels.device)
         correct = torch.zeros((), dtype=torch.int64, device=feed.labels.device)
         for images, labels in feed.batches(_batch_size(feed)):
@@ -48,13 +51,13 @@ def evaluate(model: nn.Module, feed: Feed) -> Measure:
     return Measure(loss=loss.item() / count, accuracy=correct.item() / count)
 
 
-def correctness(model: nn.Module, feed: Feed) -> Tensor:
+def correctness(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) -> Tensor:
     """Tell of each image whether a network classifies it correctly, in evaluation mode.
 
     Returns:
         bool [N], on the CPU.
     """
-    with _evaluation(model):
+    with _evaluation(model, feed, precision):
         parts = [
             model(images).argmax(1) == labels for images, labels in feed.batches(_batch_size(feed))
         ]
@@ -69,11 +72,12 @@ def _batch_size(feed: Feed) -> int:
 
 
 @contextmanager
-def _evaluation(model: nn.Module) -> Iterator[None]:
+def _evaluation(model: nn.Module, feed: Feed, precision: Precision) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
+        device = feed.labels.device
+        with torch.inference_mode(), precision.arithmetic(device), precision.forward(device):
             yield
     finally:
         model.train(training)

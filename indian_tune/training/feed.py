@@ -21,7 +21,7 @@ CHUNK_VALUES = 1_000_000
 """Values normalised at once: few enough to stay in a CPU's cache, enough to make calls rare."""
 
 Batch = tuple["Tensor", "Tensor"]
-"""Images, float32 [n, channels, height, width] in channels-last format, and labels, int64 [n]."""
+"""Images, floating [n, channels, height, width] in channels-last format, and labels, int64 [n]."""
 
 
 class Feed:
@@ -33,16 +33,23 @@ class Feed:
         split: images and labels.
         problem: says how to normalise.
         device: where the images are to live.
+        dtype: of the images that are yielded.
     """
 
-    def __init__(self, split: Split, problem: Problem, device: torch.device) -> None:
+    def __init__(
+        self,
+        split: Split,
+        problem: Problem,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         # Rows of pixels with the channels innermost, so that a gathered batch is channels-last.
         self._images = split.images.permute(0, 2, 3, 1).contiguous().to(device)
         self._labels = split.labels.to(device)
         std = torch.tensor(problem.std, dtype=torch.float64)
         mean = torch.tensor(problem.mean, dtype=torch.float64)
-        self._gain = (1 / (problem.scale * std)).to(device, torch.float32)
-        self._offset = (-mean / std).to(device, torch.float32)
+        self._gain = (1 / (problem.scale * std)).to(device, dtype)
+        self._offset = (-mean / std).to(device, dtype)
 
     def __len__(self) -> int:
         return int(self._labels.shape[0])
@@ -69,7 +76,7 @@ class Feed:
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
             pick = slice(start, stop) if order is None else order[start:stop]
-            images = self._images[pick].to(torch.float32).mul_(self._gain).add_(self._offset)
+            images = self._images[pick].to(self._gain.dtype).mul_(self._gain).add_(self._offset)
             yield from zip(
                 torch.split(images.permute(0, 3, 1, 2), size),
                 torch.split(self._labels[pick], size),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import isfinite, nan
 from time import perf_counter
@@ -16,15 +15,17 @@ from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.randomness import lent_global_generator
 from indian_tune.training.evaluation import Measure, evaluate
 from indian_tune.training.feed import epoch_order
+from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
     from indian_tune.problems.problem import Problem
     from indian_tune.training.feed import Feed
+    from indian_tune.training.precision import Precision
     from indian_tune.training.run import Run
 
 CHECK_EVERY = 100
@@ -55,22 +56,30 @@ class LiveRun:
         run: what to train.
         problem: builds the network.
         device: where to train.
+        precision: of the arithmetic.
 
     Raises:
         HyperparameterError: the family or its configuration is not valid.
     """
 
-    def __init__(self, run: Run, problem: Problem, device: torch.device) -> None:
+    def __init__(
+        self,
+        run: Run,
+        problem: Problem,
+        device: torch.device,
+        precision: Precision = FLOAT32,
+    ) -> None:
         family = get_family(run.family)
         config = family.complete(run.config)
         with lent_global_generator("initial weights", run.seed):
             model = problem.build_model(seed=run.seed, dropout=run.dropout)
         self.run = run
-        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self.model = model.to(device, precision.dtype).to(memory_format=torch.channels_last)
         self.epoch = 0
         self.step = 0
         self.diverged = False
         self._device = device
+        self._precision = precision
         self._dropouts = dropout_layers(self.model)
         self._parameters = tuple(self.model.parameters())
         self._optimizer, self._scheduler = family.build(self._parameters, config)
@@ -84,13 +93,11 @@ class LiveRun:
         """Train one epoch and measure."""
         began = perf_counter()
         epoch = self.epoch + 1
-        with ExitStack() as settings:
-            if self._device.type == "cuda":
-                settings.enter_context(_repeatable_float32())
+        with (
+            self._precision.arithmetic(self._device),
             # The package's own networks draw nothing from it; those of users may.
-            settings.enter_context(
-                lent_global_generator("epoch", self.run.seed, epoch, device=self._device)
-            )
+            lent_global_generator("epoch", self.run.seed, epoch, device=self._device),
+        ):
             self._train_epoch(feeds.train, epoch)
             train, validation, test = self._measure(feeds)
         self.epoch = epoch
@@ -136,7 +143,8 @@ class LiveRun:
                 layer.seek(run.seed, self.step)
             for parameter in self._parameters:
                 parameter.grad = None
-            loss = functional.cross_entropy(self.model(images), labels)
+            with self._precision.forward(self._device):
+                loss = functional.cross_entropy(self.model(images), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             if self._scheduler is not None:
@@ -154,7 +162,7 @@ class LiveRun:
         unmeasured = Measure(nan, nan)
 
         def measure(feed: Feed) -> Measure:
-            return unmeasured if self.diverged else evaluate(self.model, feed)
+            return unmeasured if self.diverged else evaluate(self.model, feed, self._precision)
 
         train = measure(feeds.train_metrics)
         self.diverged = not isfinite(train.loss)
@@ -164,12 +172,3 @@ class LiveRun:
 
 def _all_finite(losses: list[Tensor]) -> bool:
     return bool(torch.stack(losses).isfinite().all())
-
-
-@contextmanager
-def _repeatable_float32() -> Iterator[None]:
-    """On CUDA: convolutions that repeat to the bit and do not fall back on TF32."""
-    with torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    ):
-        yield

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+
+from indian_tune.training.precision import FLOAT32
+
+if TYPE_CHECKING:
+    from indian_tune.training.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,8 @@ class Provenance:
         device_name: the GPU's name, or the processor's architecture and vector instructions.
         torch_version: of torch, with its build.
         threads: CPU threads within one operation.
-        precision: of the arithmetic.
+        precision: of the arithmetic, as :class:`Precision` names it.
+        tf32: whether float32 products were shortened; always false on a CPU.
     """
 
     device: str
@@ -28,9 +35,10 @@ class Provenance:
     torch_version: str
     threads: int
     precision: str
+    tf32: bool
 
     @classmethod
-    def of(cls, device: torch.device | str) -> Provenance:
+    def of(cls, device: torch.device | str, precision: Precision = FLOAT32) -> Provenance:
         """Describe what training on a device in this process would use now."""
         device = torch.device(device)
         if device.type == "cuda":
@@ -42,5 +50,6 @@ class Provenance:
             device_name=name,
             torch_version=str(torch.__version__),
             threads=torch.get_num_threads(),
-            precision="float32",
+            precision=precision.name,
+            tf32=precision.tf32 and device.type == "cuda",
         )

@@ -14,6 +14,7 @@ from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.evaluation import correctness
 from indian_tune.training.feed import Feed, fingerprint, fixed_subset
 from indian_tune.training.live import Feeds, LiveRun
+from indian_tune.training.precision import Precision
 from indian_tune.training.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -65,9 +66,13 @@ class Trainer:
         checkpoint_every: epochs between two checkpoints of a run; the last epoch always has one.
         train_eval_size: number of training images for the training metrics, a fixed random subset;
             all if ``None``.
+        precision: of the arithmetic in training and measuring: ``float32``, ``bfloat16`` (the
+            parameters stay in float32) or ``float64``.
+        tf32: whether a GPU may shorten the factors of float32 products to 10 bits.
 
     Raises:
-        InputError: the device is not usable here, or a number is below 1.
+        InputError: the device is not usable here, a number is below 1, or the precision is not
+            known.
     """
 
     def __init__(
@@ -78,6 +83,8 @@ class Trainer:
         checkpoints: CheckpointFolder | None = None,
         checkpoint_every: int = 1,
         train_eval_size: int | None = None,
+        precision: str = "float32",
+        tf32: bool = False,
     ) -> None:
         if checkpoint_every < 1:
             raise InputError(f"checkpoint_every = {checkpoint_every!r}: 1 or more is allowed")
@@ -87,10 +94,11 @@ class Trainer:
             )
         self._problem = problem
         self._device = _usable(device)
+        self._precision = Precision(precision, tf32)
         self._checkpoints = checkpoints
         self._every = checkpoint_every
         self._runs: dict[str, _Held] = {}
-        train = Feed(problem.train, problem, self._device)
+        train = self._feed(problem.train)
         subset = fixed_subset(problem.train, train_eval_size)
         self._feeds = Feeds(
             train=train,
@@ -110,7 +118,7 @@ class Trainer:
     @property
     def provenance(self) -> Provenance:
         """What the runs are computed with."""
-        return Provenance.of(self._device)
+        return Provenance.of(self._device, self._precision)
 
     def add(self, run: Run) -> int:
         """Take up a run, from its newest intact checkpoint if it has one.
@@ -132,7 +140,7 @@ class Trainer:
         """
         if run.key in self._runs:
             raise InputError(f"run {run.key!r} is being trained already: remove it first")
-        held = _Held(LiveRun(run, self._problem, self._device))
+        held = _Held(LiveRun(run, self._problem, self._device, self._precision))
         if self._checkpoints is not None:
             held.identity = self._identity(held.live)
             saved = self._checkpoints.load(run.key)
@@ -204,10 +212,10 @@ class Trainer:
         Raises:
             InputError: no such run is held.
         """
-        return correctness(self._held(key).live.model, self._feeds.test)
+        return correctness(self._held(key).live.model, self._feeds.test, self._precision)
 
     def _feed(self, split: Split) -> Feed:
-        return Feed(split, self._problem, self._device)
+        return Feed(split, self._problem, self._device, self._precision.dtype)
 
     def _held(self, key: str) -> _Held:
         try:
@@ -232,6 +240,7 @@ class Trainer:
             "config": get_family(run.family).complete(run.config),
             "batch_size": run.batch_size,
             "dropout": run.dropout,
+            "precision": self._precision.name,
         }
 
     def _resume(self, held: _Held, saved: Checkpoint) -> None:
