@@ -54,11 +54,10 @@ def open_session(spec: StudySpec, storage: URL, data_dir: Path | None) -> Iterat
     if not status.usable:
         raise DataError(status.advice)
     with Ledger.open(storage) as ledger:
-        study = register(ledger, spec)
+        study = register(ledger, spec, host=process_info.host())
         projection = Projection(ledger.url, study.name, [arm.name for arm in spec.arms])
         try:
-            projection.create()
-            repairs = reconcile(ledger, projection, study, process_info.is_dead)
+            repairs = reconcile(ledger, projection, study, spec, process_info.is_dead)
         finally:
             projection.close()
         yield Session(ledger, study, repairs)

@@ -24,6 +24,7 @@ from indian_tune.ledger.records import (
     WorkerRecord,
 )
 from indian_tune.ledger.repository import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
+from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import FINISHED, Phase, State
 
 __all__ = [
@@ -52,4 +53,5 @@ __all__ = [
     "sqlite_file",
     "sqlite_settings",
     "storage_url",
+    "transaction",
 ]

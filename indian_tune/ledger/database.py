@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from indian_tune.errors import StorageError
+from indian_tune.ledger.mounts import network_file_system
 from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_STORAGE = "sqlite:///indian-tune.db"
 STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
 BUSY_TIMEOUT_SECONDS = 60
+# Any number that nothing else in the database uses as an advisory lock.
+_UPGRADE_LOCK = 0x1ED6E5
 
 # A database that holds this table has been used by Optuna, and may become ours as well.
 _OPTUNA_TABLE = "version_info"
@@ -133,7 +136,8 @@ def sqlite_settings(connection: Any) -> None:
 
 def _engine(url: URL) -> sa.Engine:
     if sqlite_file(url) is None:
-        return sa.create_engine(url, pool_pre_ping=True)
+        # No ping before each transaction: one that finds its connection broken is repeated.
+        return sa.create_engine(url)
     # isolation_level=None: the driver must not open transactions on its own, because a write
     # that begins as a read cannot wait for the lock; it fails with "database is locked".
     engine = sa.create_engine(
@@ -155,6 +159,14 @@ def _engine(url: URL) -> sa.Engine:
 def _check_file(file: Path, *, create: bool) -> None:
     if file.is_dir():
         raise StorageError(f"database {file} is a folder: name a file")
+    network = network_file_system(file)
+    if network is not None:
+        kind, folder = network
+        raise StorageError(
+            f"database {file} lies on a network file system ({kind} at {folder}), where SQLite's "
+            "locks do not hold and two writers destroy it: name a file on a local disk with "
+            "--storage, or use a PostgreSQL server (postgresql+psycopg://USER@HOST/DATABASE)"
+        )
     if not file.exists():
         if not create:
             raise StorageError(
@@ -199,12 +211,13 @@ def _check_owner(engine: sa.Engine, url: URL, *, create: bool) -> None:
     if revision is not None and revision > HEAD_REVISION:
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, newer than this version's "
-            f"{HEAD_REVISION}: upgrade indian-tune"
+            f"{HEAD_REVISION}: upgrade indian-tune (pip install --upgrade indian-tune), or name "
+            "another database with --storage"
         )
     if revision != HEAD_REVISION and not create:
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, older than this version's "
-            f"{HEAD_REVISION}: `indian-tune search` on its study file brings it up to date"
+            f"{HEAD_REVISION}: `indian-tune doctor --storage {show_url(url)}` brings it up to date"
         )
 
 
@@ -213,6 +226,9 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
     from alembic.config import Config
 
     with engine.execution_options(writes=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # Two processes that open a new database together make its tables one after the other.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
         has_version = sa.inspect(connection).has_table(VERSION_TABLE)
         if has_version:
             version = sa.table(VERSION_TABLE, sa.column("version_num"))

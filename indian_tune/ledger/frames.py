@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from indian_tune.ledger.states import Phase
+
 if TYPE_CHECKING:
     from indian_tune.ledger.reader import LedgerReader
-    from indian_tune.ledger.states import Phase
 
 
 def epoch_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
@@ -17,7 +18,8 @@ def epoch_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None)
     Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, epoch, step,
     train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, and one column per
     hyperparameter. Losses are mean cross-entropies, accuracies shares in [0, 1]; NaN where a
-    value was not finite. Nothing sealed is in it.
+    value was not finite. Nothing sealed is in it, nor what a winner did on the fresh seeds that was
+    overtaken after an extension of the study.
 
     Args:
         ledger: to read from.
@@ -26,12 +28,16 @@ def epoch_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None)
     """
     studies = {study.id: study.name for study in ledger.studies()}
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
-    trials = {trial.id: trial for trial in ledger.trials(study_id, phase=phase)}
+    chosen = [] if phase is Phase.CONFIRM else ledger.trials(study_id, phase=Phase.TUNE)
+    chosen += [] if phase is Phase.TUNE else ledger.confirms(study_id)
+    trials = {trial.id: trial for trial in chosen}
     runs = {run.id: run for run in ledger.study_runs(study_id, phase)}
     rows = []
     for row in ledger.study_epochs(study_id, phase):
         run = runs[row.run_id]
-        trial = trials[run.trial_id]
+        trial = trials.get(run.trial_id)
+        if trial is None:
+            continue
         arm = arms[trial.arm_id]
         rows.append(
             {

@@ -7,8 +7,8 @@ that others are claiming are skipped.
 
 from __future__ import annotations
 
-import secrets
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -23,27 +23,42 @@ if TYPE_CHECKING:
 
     from indian_tune.ledger.records import TrialRecord
 
-NO_LEASE = {"worker_id": None, "lease_token": None, "lease_expires_at": None}
-
 
 def next_claimable(
     connection: sa.Connection, study_id: int, phase: Phase, now: datetime
 ) -> TrialRecord | None:
-    """Lock and return the next trial that waits or whose lease has expired.
+    """Lock and return the next trial that was abandoned, or else that waits.
 
     Lowest index first and then in the order of the arms, so that all arms advance together.
     """
-    query = (
-        sa.select(t.trial)
-        .join(t.arm, t.arm.c.id == t.trial.c.arm_id)
-        .where(t.trial.c.study_id == study_id, t.trial.c.phase == phase)
-        .where(
-            (t.trial.c.state == State.WAITING)
-            | ((t.trial.c.state == State.RUNNING) & (t.trial.c.lease_expires_at < now))
+    mine = sa.select(t.trial).where(t.trial.c.study_id == study_id, t.trial.c.phase == phase)
+    abandoned = mine.where(t.trial.c.state == State.RUNNING, t.trial.c.lease_expires_at < now)
+    # Two queries, because an index serves each of them and none serves both at once.
+    for query in (abandoned, mine.where(t.trial.c.state == State.WAITING)):
+        row = (
+            connection.execute(
+                query.join(t.arm, t.arm.c.id == t.trial.c.arm_id)
+                .order_by(t.trial.c.index, t.arm.c.position)
+                .limit(1)
+                .with_for_update(of=t.trial, skip_locked=True)
+            )
+            .mappings()
+            .one_or_none()
         )
-        .order_by(t.trial.c.index, t.arm.c.position)
-        .limit(1)
-        .with_for_update(of=t.trial, skip_locked=True)
+        if row is not None:
+            return trial_record(row)
+    return None
+
+
+def granted(
+    connection: sa.Connection, study_id: int, phase: Phase, token: str
+) -> TrialRecord | None:
+    """Return the trial that was granted under a token, ``None`` when none was."""
+    query = sa.select(t.trial).where(
+        t.trial.c.study_id == study_id,
+        t.trial.c.phase == phase,
+        t.trial.c.state == State.RUNNING,
+        t.trial.c.lease_token == token,
     )
     row = connection.execute(query).mappings().one_or_none()
     return None if row is None else trial_record(row)
@@ -53,37 +68,38 @@ def grant(
     connection: sa.Connection,
     trial: TrialRecord,
     worker_id: str,
+    token: str,
     now: datetime,
     duration: timedelta,
 ) -> Lease:
     """Give the trial to a worker, whoever held it before."""
     check_transition(f"trial {trial.id}", trial.state, State.RUNNING)
-    token = secrets.token_hex(16)
+    changes: dict[str, Any] = {
+        "state": State.RUNNING,
+        "worker_id": worker_id,
+        "lease_expires_at": now + duration,
+        "attempts": trial.attempts + 1,
+        "started_at": trial.started_at or now,
+    }
     connection.execute(
-        sa.update(t.trial)
-        .where(t.trial.c.id == trial.id)
-        .values(
-            state=State.RUNNING,
-            worker_id=worker_id,
-            lease_token=token,
-            lease_expires_at=now + duration,
-            attempts=t.trial.c.attempts + 1,
-            started_at=sa.func.coalesce(t.trial.c.started_at, sa.bindparam("now", now)),
-        )
+        sa.update(t.trial).where(t.trial.c.id == trial.id).values(lease_token=token, **changes)
     )
-    row = connection.execute(sa.select(t.trial).where(t.trial.c.id == trial.id)).mappings().one()
-    return Lease(trial=trial_record(row), token=token)
+    return Lease(trial=replace(trial, **changes), token=token)
 
 
 def write_under(lease: Lease, connection: sa.Connection, **values: object) -> None:
     """Change the leased trial, provided that the lease still holds.
 
     Raises:
-        LeaseLostError: another worker has taken the trial over, or it was given back.
+        LeaseLostError: another worker has taken the trial over, or it was ended or given back.
     """
     result = connection.execute(
         sa.update(t.trial)
-        .where(t.trial.c.id == lease.trial.id, t.trial.c.lease_token == lease.token)
+        .where(
+            t.trial.c.id == lease.trial.id,
+            t.trial.c.lease_token == lease.token,
+            t.trial.c.state == State.RUNNING,
+        )
         .values(**values)
     )
     if result.rowcount != 1:
@@ -91,6 +107,30 @@ def write_under(lease: Lease, connection: sa.Connection, **values: object) -> No
             f"trial {lease.trial.id} is no longer this worker's: its lease expired and "
             "another worker has taken it over"
         )
+
+
+def end(lease: Lease, connection: sa.Connection, state: State, **values: object) -> bool:
+    """Give the leased trial its next state and end the lease.
+
+    The token stays with the trial: it tells a repetition, which changes nothing, from a report
+    that comes too late.
+
+    Returns:
+        Whether anything was changed; ``False`` when it had been done under this very lease.
+
+    Raises:
+        LeaseLostError: another worker has taken the trial over.
+    """
+    check_transition(f"trial {lease.trial.id}", lease.trial.state, state)
+    try:
+        write_under(lease, connection, state=state, lease_expires_at=None, **values)
+    except LeaseLostError:
+        query = sa.select(t.trial.c.lease_token, t.trial.c.state)
+        row = connection.execute(query.where(t.trial.c.id == lease.trial.id)).one()
+        if tuple(row) != (lease.token, state):
+            raise
+        return False
+    return True
 
 
 def renew(connection: sa.Connection, worker_id: str, now: datetime, duration: timedelta) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import sqlalchemy as sa
 
 from indian_tune.errors import InputError
+from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.database import connect, show_url, storage_errors, storage_url
 from indian_tune.ledger.records import (
@@ -20,6 +21,7 @@ from indian_tune.ledger.records import (
     TrialRecord,
     WorkerRecord,
 )
+from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import Phase, State
 
 if TYPE_CHECKING:
@@ -79,12 +81,14 @@ class LedgerReader:
         """The database as it may be shown: without its password."""
         return show_url(self.url)
 
+    @transaction
     def studies(self) -> list[StudyRecord]:
         """Return all studies, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(t.study).order_by(t.study.c.id)).mappings()
             return [StudyRecord(**row) for row in rows]
 
+    @transaction
     def find_study(self, name: str) -> StudyRecord | None:
         """Return the study of that name, ``None`` when there is none."""
         with self._reading() as connection:
@@ -104,18 +108,21 @@ class LedgerReader:
             raise InputError(f"there is no study {name!r} in {self.address}: it holds {names}")
         return found
 
+    @transaction
     def arms(self, study_id: int) -> list[ArmRecord]:
         """Return the arms of a study in the order of its file."""
         with self._reading() as connection:
             query = sa.select(t.arm).where(t.arm.c.study_id == study_id).order_by(t.arm.c.position)
             return [ArmRecord(**row) for row in connection.execute(query).mappings()]
 
+    @transaction
     def trial(self, trial_id: int) -> TrialRecord:
         """Return one trial by its id, which must exist."""
         with self._reading() as connection:
             query = sa.select(*_TRIAL_COLUMNS).where(t.trial.c.id == trial_id)
             return trial_record(connection.execute(query).mappings().one())
 
+    @transaction
     def find_trial(self, arm_id: int, phase: Phase, index: int) -> TrialRecord | None:
         """Return the trial of that place in the budget, ``None`` when there is none."""
         query = sa.select(*_TRIAL_COLUMNS).where(
@@ -125,6 +132,7 @@ class LedgerReader:
             row = connection.execute(query).mappings().one_or_none()
             return None if row is None else trial_record(row)
 
+    @transaction
     def trials(
         self,
         study_id: int,
@@ -145,6 +153,24 @@ class LedgerReader:
         with self._reading() as connection:
             return [trial_record(row) for row in connection.execute(query).mappings()]
 
+    def confirms(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
+        """Return the confirm trials of the winners that were frozen last, by arm and index.
+
+        Those of a winner that was overtaken after an extension of the study are left out.
+        """
+        trials = self.trials(study_id, phase=Phase.CONFIRM, arm_id=arm_id)
+        newest = {trial.arm_id: 0 for trial in trials}
+        for trial in trials:
+            newest[trial.arm_id] = max(newest[trial.arm_id], trial.freezing)
+        return [trial for trial in trials if trial.freezing == newest[trial.arm_id]]
+
+    @transaction
+    def frozen(self, study_id: int) -> bool:
+        """Whether the winners of the tune phase are frozen, with no trial added since."""
+        with self._reading() as connection:
+            return slots.is_frozen(connection, study_id)
+
+    @transaction
     def open_trials(self, study_id: int, phase: Phase) -> int:
         """Return how many trials of a phase wait or run."""
         query = sa.select(sa.func.count()).where(
@@ -166,12 +192,14 @@ class LedgerReader:
             condition &= t.trial.c.phase == phase
         return self._runs(condition)
 
+    @transaction
     def epochs(self, run_id: int) -> list[EpochRow]:
         """Return the open metrics of a run by epoch."""
         query = sa.select(t.epoch).where(t.epoch.c.run_id == run_id).order_by(t.epoch.c.epoch)
         with self._reading() as connection:
             return [EpochRow(**row) for row in connection.execute(query).mappings()]
 
+    @transaction
     def study_epochs(self, study_id: int, phase: Phase | None = None) -> list[EpochRow]:
         """Return the open metrics of all runs of a study, by run and epoch."""
         query = (
@@ -186,6 +214,7 @@ class LedgerReader:
         with self._reading() as connection:
             return [EpochRow(**row) for row in connection.execute(query).mappings()]
 
+    @transaction
     def last_epochs(self, trial_ids: Sequence[int]) -> list[EpochRow]:
         """Return the last recorded epoch of every run of some trials, by trial and seed."""
         query = (
@@ -199,6 +228,7 @@ class LedgerReader:
         with self._reading() as connection:
             return [EpochRow(**row) for row in connection.execute(query).mappings()]
 
+    @transaction
     def workers(self, study_id: int) -> list[WorkerRecord]:
         """Return the workers of a study, those still there first, then the latest."""
         query = (
@@ -209,6 +239,7 @@ class LedgerReader:
         with self._reading() as connection:
             return [WorkerRecord(**row) for row in connection.execute(query).mappings()]
 
+    @transaction
     def events(self, study_id: int, kind: str | None = None) -> list[EventRecord]:
         """Return what happened to a study, oldest first."""
         query = sa.select(t.event).where(t.event.c.study_id == study_id).order_by(t.event.c.id)
@@ -217,6 +248,7 @@ class LedgerReader:
         with self._reading() as connection:
             return [EventRecord(**row) for row in connection.execute(query).mappings()]
 
+    @transaction
     def progress(self, study_id: int) -> list[ArmProgress]:
         """Return how far every arm is in every phase that has trials; tune first."""
         where = t.trial.c.study_id == study_id
@@ -270,6 +302,7 @@ class LedgerReader:
             if (arm.id, phase) in states
         ]
 
+    @transaction
     def _runs(self, condition: sa.ColumnElement[bool]) -> list[RunRecord]:
         query = (
             sa.select(t.run)

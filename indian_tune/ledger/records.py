@@ -22,6 +22,7 @@ class StudyRecord:
     spec_hash: str
     version: str
     created_at: datetime
+    host: str | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class TrialRecord:
     """One slot of the budget, and what became of it.
 
     ``config`` is ``None`` until the first claim has asked the sampler; ``value`` is the score
-    under the study's objective, lower is better.
+    under the study's objective, lower is better. ``attempts`` counts the starts since the last
+    new epoch; ``worker_id`` is who works on it, or did last; ``freezing`` tells which freezing of
+    the winners made a confirm trial, from 1 (0 in the tune phase).
     """
 
     id: int
@@ -48,6 +51,7 @@ class TrialRecord:
     arm_id: int
     phase: Phase
     index: int
+    freezing: int
     state: State
     config: Mapping[str, float] | None
     value: float | None

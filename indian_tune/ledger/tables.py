@@ -37,7 +37,7 @@ PREFIX = "ledger_"
 VERSION_TABLE = "ledger_version"
 # Alembic's newest revision, repeated here so that reading commands need not import Alembic; a
 # test holds the two together.
-HEAD_REVISION = "0001"
+HEAD_REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -82,6 +82,8 @@ study = Table(
     Column("spec_hash", String(64), nullable=False),
     Column("version", String(40), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # Where it was registered; unknown for studies that are older than the column.
+    Column("host", String(255)),
 )
 
 arm = Table(
@@ -104,6 +106,8 @@ trial = Table(
     Column("arm_id", ForeignKey("ledger_arm.id", ondelete="CASCADE"), nullable=False),
     Column("phase", String(20), nullable=False),
     Column("index", Integer, nullable=False),
+    # Which freezing of the winners made a confirm trial, from 1; 0 in the tune phase.
+    Column("freezing", Integer, nullable=False, server_default="0"),
     Column("state", String(20), nullable=False),
     Column("config", JSON(none_as_null=True)),
     # Score under the study's objective; lower is better.
@@ -114,7 +118,9 @@ trial = Table(
     Column("optuna_trial_id", Integer),
     # Whether Optuna has been told the outcome.
     Column("told", Boolean, nullable=False, default=False),
+    # Who works on it, or did last.
     Column("worker_id", ForeignKey("ledger_worker.id", ondelete="SET NULL")),
+    # Stays when the lease ends, so that a repeated report can be told from a late one.
     Column("lease_token", String(32)),
     Column("lease_expires_at", UtcDateTime),
     Column("started_at", UtcDateTime),

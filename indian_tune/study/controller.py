@@ -6,17 +6,20 @@ gives the same record wherever its runs execute. It trains nothing.
 
 from __future__ import annotations
 
-import math
 import statistics
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import Phase, State
+from indian_tune.study import faults
+from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import choose_winners
-from indian_tune.study.projection import CONFIRM, Projection
+from indian_tune.study.projection import CONFIRM, Projection, confirm_params
 from indian_tune.study.pruner import make_pruner
-from indian_tune.study.sampler import distributions, make_sampler
+from indian_tune.study.reconcile import restore
+from indian_tune.study.sampler import LEARNING, distributions, make_sampler
+from indian_tune.study.scoring import compares_seeds, score
 from indian_tune.study.space import constants
 
 if TYPE_CHECKING:
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from indian_tune.ledger import (
         ArmRecord,
         EpochEntry,
-        EpochRow,
         Lease,
         Ledger,
         RunRecord,
@@ -90,7 +92,6 @@ class Controller:
         self._worker_id = worker_id
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
         self._projection = Projection(ledger.url, study.name, [arm.name for arm in spec.arms])
-        self._frozen = False
         self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
 
     def close(self) -> None:
@@ -106,13 +107,13 @@ class Controller:
         Returns:
             ``None`` when there is nothing to do now; ``done`` tells whether there may be later.
         """
-        lease = self._ledger.claim(self.study.id, Phase.TUNE, self._worker_id)
+        lease = self._claim(Phase.TUNE)
         if lease is not None:
             return self._assign_tune(lease, provenance)
         if self._ledger.open_trials(self.study.id, Phase.TUNE):
             return None
         self._freeze()
-        lease = self._ledger.claim(self.study.id, Phase.CONFIRM, self._worker_id)
+        lease = self._claim(Phase.CONFIRM)
         return None if lease is None else self._assign_confirm(lease, provenance)
 
     @property
@@ -120,7 +121,7 @@ class Controller:
         """Whether every trial of every phase is finished and the winners are frozen."""
         return (
             not self._ledger.open_trials(self.study.id, Phase.TUNE)
-            and bool(self._ledger.events(self.study.id, "frozen"))
+            and self._ledger.frozen(self.study.id)
             and not self._ledger.open_trials(self.study.id, Phase.CONFIRM)
         )
 
@@ -131,14 +132,16 @@ class Controller:
             LeaseLostError: another worker holds the trial now; drop it.
         """
         self._ledger.record_epochs(assignment.lease, entries)
+        fault_point(faults.AFTER_EPOCH)
         for entry in entries:
-            assignment.scores[entry.run_id] = self._score(entry)
+            assignment.scores[entry.run_id] = score(self.spec, entry)
         tuning = assignment.lease.trial.phase is Phase.TUNE
         if not assignment.together:
             return Decision.CONTINUE
         step = max(entry.epoch for entry in entries)
         assignment.projected.report(statistics.fmean(assignment.scores.values()), step)
-        if tuning and step < assignment.epochs and assignment.projected.should_prune():
+        fault_point(faults.AFTER_REPORT)
+        if tuning and step < assignment.epochs and self._should_prune(assignment):
             return Decision.PRUNE
         return Decision.CONTINUE
 
@@ -154,7 +157,7 @@ class Controller:
         place = [r.id for r in assignment.runs].index(run.id)
         assignment.projected.report(assignment.scores[run.id], place)
         last = place == len(assignment.runs) - 1
-        if not last and assignment.projected.should_prune():
+        if not last and self._should_prune(assignment):
             return Decision.PRUNE
         return Decision.CONTINUE
 
@@ -188,55 +191,82 @@ class Controller:
         """Give a trial back, to be continued from its checkpoint."""
         self._ledger.release(assignment.lease)
 
+    def _claim(self, phase: Phase) -> Lease | None:
+        lease = self._ledger.claim(self.study.id, phase, self._worker_id)
+        if lease is not None:
+            fault_point(faults.AFTER_CLAIM)
+        return lease
+
     def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
-        arm = self._arms[lease.trial.arm_id]
-        space = self.spec.space(arm.name)
-        slot = lease.trial.id
-        known = lease.trial.optuna_trial_id
-        if known is None and lease.trial.attempts > 1:
-            # An earlier worker may have died after Optuna's write and before ours.
-            known = self._projection.find(arm.name, slot)
-        projected, values = self._projection.ask(
-            arm.name,
-            slot,
-            known,
-            distributions(space),
-            make_sampler(
-                self.spec.search.sampler,
-                space,
-                seed=self.spec.search.seed,
-                arm=arm.name,
-                index=lease.trial.index,
-            ),
-            self._pruner,
-        )
-        protocol = self.spec.protocol
+        config, projected = self._configure(lease)
+        fault_point(faults.AFTER_ASK)
         return self._begin(
             lease,
-            lease.trial.config or {**constants(space), **values},
+            config,
             projected,
             provenance,
-            seeds=protocol.tuning_seeds,
-            epochs=protocol.tuning_epochs,
-            together=self.spec.search.pruner != "wilcoxon",
+            seeds=self.spec.protocol.tuning_seeds,
+            epochs=self.spec.protocol.tuning_epochs,
+            together=not compares_seeds(self.spec),
         )
+
+    def _configure(self, lease: Lease) -> tuple[Mapping[str, float], ProjectedTrial]:
+        """Return a tune trial's configuration, from the first time that it was claimed."""
+        trial = lease.trial
+        arm = self._arms[trial.arm_id]
+        if trial.config is not None:
+            return trial.config, self._take_up(lease, arm.name)
+        space = self.spec.space(arm.name)
+        if trial.attempts > 1:
+            # An earlier worker may have died after Optuna's write and before ours.
+            found = self._projection.find(arm.name, trial.id)
+            if found is not None:
+                config = {**constants(space), **found.params}
+                return config, self._projection.known(arm.name, found._trial_id)
+        search = self.spec.search
+        searched = distributions(space)
+        sampler = make_sampler(
+            search.sampler, space, seed=search.seed, arm=arm.name, index=trial.index
+        )
+        learns = search.sampler in LEARNING
+        draft = self._projection.sample(arm.name, searched, sampler, self._pruner, learns=learns)
+        projected = self._projection.add(
+            arm.name, trial.id, draft.params, searched, system_attrs=draft.system_attrs
+        )
+        return {**constants(space), **draft.params}, projected
 
     def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
         arm = self._arms[lease.trial.arm_id]
-        seed = self.spec.protocol.confirming_seeds[lease.trial.index]
-        known = lease.trial.optuna_trial_id
-        if known is None and lease.trial.attempts > 1:
-            known = self._projection.find(CONFIRM, lease.trial.id)
+        # A winner that overtook another has its slots after the other's, for the same seeds.
+        seeds = self.spec.protocol.confirming_seeds
+        seed = seeds[lease.trial.index % len(seeds)]
         assert lease.trial.config is not None
+        if lease.trial.optuna_trial_id is not None or lease.trial.attempts > 1:
+            projected = self._take_up(lease, CONFIRM)
+        else:
+            names = [known.name for known in self._arms.values()]
+            params, searched = confirm_params(names, arm.name, seed)
+            projected = self._projection.add(CONFIRM, lease.trial.id, params, searched)
+        fault_point(faults.AFTER_ASK)
         return self._begin(
             lease,
             lease.trial.config,
-            self._projection.confirm(arm.name, seed, lease.trial.id, known),
+            projected,
             provenance,
             seeds=(seed,),
             epochs=self.spec.protocol.epochs,
             together=True,
         )
+
+    def _take_up(self, lease: Lease, part: str) -> ProjectedTrial:
+        """Return the Optuna trial of a trial that was begun before."""
+        known = lease.trial.optuna_trial_id
+        if known is None:
+            found = self._projection.find(part, lease.trial.id)
+            known = None if found is None else found._trial_id
+        if known is None:
+            return restore(self._ledger, self._projection, self.spec, lease.trial)
+        return self._projection.known(part, known)
 
     def _begin(
         self,
@@ -252,6 +282,7 @@ class Controller:
         runs = self._ledger.begin(
             lease, config, projected.id, seeds=seeds, epochs=epochs, provenance=provenance
         )
+        fault_point(faults.AFTER_BEGIN)
         assignment = Assignment(
             lease=lease,
             arm=self._arms[lease.trial.arm_id],
@@ -268,33 +299,28 @@ class Controller:
                 assignment.scores[run.id] = self.spec.chance
             elif run.epochs_done:
                 last = self._ledger.epochs(run.id)[-1]
-                assignment.scores[run.id] = self._score(last)
+                assignment.scores[run.id] = score(self.spec, last)
         return assignment
 
-    def _score(self, metrics: EpochEntry | EpochRow) -> float:
-        """Return the score of one run at one epoch; one that is not finite counts as chance."""
-        match self.spec.protocol.score:
-            case "validation_error":
-                accuracy = metrics.validation_accuracy
-                value = None if accuracy is None else 1 - accuracy
-            case "validation_loss":
-                value = metrics.validation_loss
-            case "train_loss":
-                value = metrics.train_loss
-        return value if value is not None and math.isfinite(value) else self.spec.chance
+    def _should_prune(self, assignment: Assignment) -> bool:
+        if self.spec.search.pruner == "none":
+            return False
+        return assignment.projected.should_prune(self._pruner)
 
     def _freeze(self) -> None:
-        if self._frozen:
+        if self._ledger.frozen(self.study.id):
             return
         winners = choose_winners(self._ledger, self.study.id)
         self._ledger.freeze(self.study.id, winners, self.spec.protocol.confirming_seeds)
-        self._frozen = True
+        fault_point(faults.AFTER_FREEZE)
 
     def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:
         self._ledger.finish(assignment.lease, state, value, reason)
+        fault_point(faults.AFTER_FINISH)
         self._tell(assignment, state, value)
         return state
 
     def _tell(self, assignment: Assignment, state: State, value: float | None) -> None:
         self._projection.tell(assignment.projected.id, state, value)
+        fault_point(faults.AFTER_TELL)
         self._ledger.mark_told(assignment.lease.trial.id)

@@ -4,28 +4,36 @@ One Optuna study per arm (``<study>/<arm>``) and one for the confirm phase (``<s
 The sampler and the pruner read them and Optuna Dashboard shows them; the ledger stays the truth.
 A ledger trial is found in Optuna by the user attribute ``slot`` (its ledger id), which is written
 in the same transaction as the Optuna trial itself: no crash can leave one without the other.
+
+Every public method may be repeated, and is when the database was out of reach for a moment.
 """
 
 from __future__ import annotations
 
 import math
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
-from indian_tune.ledger import State, sqlite_file, sqlite_settings
+from indian_tune.errors import StorageError
+from indian_tune.ledger import State, show_url, sqlite_file, sqlite_settings, transaction
 from indian_tune.ledger.database import BUSY_TIMEOUT_SECONDS
+from indian_tune.study.draft import draft_trial
 from indian_tune.study.spec import MAX_SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
-    from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
 
 CONFIRM = "confirm"
@@ -33,37 +41,56 @@ SLOT = "slot"
 OUTCOME = "outcome"
 
 _TOLD_AS = {
+    State.WAITING: TrialState.RUNNING,
+    State.RUNNING: TrialState.RUNNING,
     State.COMPLETE: TrialState.COMPLETE,
     # A result at chance level: told FAIL, the sampler would learn nothing from it.
     State.DIVERGED: TrialState.COMPLETE,
     State.PRUNED: TrialState.PRUNED,
     State.FAILED: TrialState.FAIL,
 }
+# Processes that open a new database together make Optuna's tables against each other.
+_OPENING_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the ledger knows of a trial that Optuna is to show.
+
+    Attributes:
+        state: of the trial; one that is not finished is shown as running.
+        value: its score.
+        curve: step → score, as it was reported.
+        started: when it was first claimed.
+        finished: when it ended.
+    """
+
+    state: State
+    value: float | None = None
+    curve: Mapping[int, float] = field(default_factory=dict)
+    started: datetime | None = None
+    finished: datetime | None = None
 
 
 class ProjectedTrial:
     """One trial in Optuna's tables."""
 
-    def __init__(
-        self, storage: BaseStorage, trial: FrozenTrial, study: optuna.Study | None = None
-    ) -> None:
-        self._storage = storage
-        self._study = study
-        self.id = trial._trial_id
-        self._reported = set(trial.intermediate_values)
+    def __init__(self, projection: Projection, part: str, trial_id: int, steps: set[int]) -> None:
+        self._projection = projection
+        self._part = part
+        self._reported = steps
+        self.id = trial_id
 
     def report(self, value: float, step: int) -> None:
         """Store the score at a step; one that is there already, or is not finite, is left."""
         if step in self._reported or not math.isfinite(value):
             return
-        self._storage.set_trial_intermediate_value(self.id, step, value)
+        self._projection.report(self.id, value, step)
         self._reported.add(step)
 
-    def should_prune(self) -> bool:
-        """Ask the study's pruner about the last report."""
-        assert self._study is not None
-        trial = self._storage.get_trial(self.id)
-        return self._study.pruner.prune(self._study, trial)
+    def should_prune(self, pruner: BasePruner) -> bool:
+        """Ask a pruner about the last report."""
+        return self._projection.should_prune(self._part, self.id, pruner)
 
 
 class Projection:
@@ -73,16 +100,15 @@ class Projection:
         url: of the database that holds the ledger.
         study: name of the study.
         arms: names of its arms.
+
+    Raises:
+        StorageError: Optuna cannot use the database.
     """
 
     def __init__(self, url: URL, study: str, arms: Sequence[str]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        engine_kwargs: dict[str, Any] = {"pool_pre_ping": True}
-        if sqlite_file(url) is not None:
-            engine_kwargs = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}}
-        rdb = optuna.storages.RDBStorage(
-            url.render_as_string(hide_password=False), engine_kwargs=engine_kwargs
-        )
+        self.url = url
+        rdb = self._open()
         if sqlite_file(url) is not None:
             event.listen(rdb.engine, "connect", lambda connection, _: sqlite_settings(connection))
             # The connections that made the tables were opened without the settings.
@@ -91,111 +117,206 @@ class Projection:
         self._storage = optuna.storages.get_storage(rdb)
         self._name = study
         self._arms = tuple(arms)
+        self._study_ids: dict[str, int] = {}
 
     def close(self) -> None:
         """Close the connections."""
         self._storage.remove_session()
         self._engine.dispose()
 
-    def create(self) -> None:
-        """Make the Optuna studies that are not there yet."""
-        for part in (*self._arms, CONFIRM):
-            optuna.create_study(
-                study_name=self.name_of(part),
-                storage=self._storage,
-                direction="minimize",
-                load_if_exists=True,
-            )
+    @transaction
+    def create(self) -> int:
+        """Make the Optuna studies that are not there yet; return how many were missing."""
+        with self._errors():
+            there = {study.study_name for study in self._storage.get_all_studies()}
+            missing = [name for part in self._parts if (name := self.name_of(part)) not in there]
+            for name in missing:
+                optuna.create_study(
+                    study_name=name,
+                    storage=self._storage,
+                    direction="minimize",
+                    load_if_exists=True,
+                )
+            return len(missing)
+
+    @transaction
+    def remove(self) -> None:
+        """Delete the Optuna studies of this study, and none else."""
+        with self._errors():
+            ours = {self.name_of(part) for part in self._parts}
+            self._study_ids.clear()
+            for study in self._storage.get_all_studies():
+                if study.study_name in ours:
+                    self._storage.delete_study(study._study_id)
 
     def name_of(self, part: str) -> str:
         """Return the name of the Optuna study of an arm, or of the confirm phase."""
         return f"{self._name}/{part}"
 
-    def ask(
+    @transaction
+    def sample(
         self,
         arm: str,
-        slot: int,
-        known_id: int | None,
         distributions: Mapping[str, BaseDistribution],
         sampler: BaseSampler,
         pruner: BasePruner,
-    ) -> tuple[ProjectedTrial, dict[str, Any]]:
-        """Return the Optuna trial of a slot and the values that the sampler gives it.
+        *,
+        learns: bool,
+    ) -> FrozenTrial:
+        """Return a trial with the parameters that the sampler gives it, not stored yet."""
+        with self._errors():
+            name = self.name_of(arm)
+            return draft_trial(self._storage, name, distributions, sampler, pruner, learns=learns)
 
-        Idempotent: a slot that was asked before, even by a worker that died half-way, gets the
-        same Optuna trial and keeps the values that were stored.
-        """
-        study = optuna.load_study(
-            study_name=self.name_of(arm), storage=self._storage, sampler=sampler, pruner=pruner
-        )
-        trial_id = known_id if known_id is not None else self._create(arm, slot)
-        trial = optuna.trial.Trial(study, trial_id)
-        values = {name: _suggest(trial, name, what) for name, what in distributions.items()}
-        return ProjectedTrial(self._storage, self._storage.get_trial(trial_id), study), values
-
-    def confirm(self, arm: str, seed: int, slot: int, known_id: int | None) -> ProjectedTrial:
-        """Return the Optuna trial of a confirm slot; arm and seed are its parameters."""
-        if known_id is None:
-            known_id = self._create(
-                CONFIRM,
-                slot,
-                {"arm": arm, "seed": seed},
-                {
-                    "arm": optuna.distributions.CategoricalDistribution(self._arms),
-                    "seed": optuna.distributions.IntDistribution(0, MAX_SEED),
-                },
-            )
-        return ProjectedTrial(self._storage, self._storage.get_trial(known_id))
-
-    def find(self, part: str, slot: int) -> int | None:
-        """Return the id of the Optuna trial of a slot, ``None`` when it has none."""
-        for trial in self.trials(part):
-            if trial.user_attrs.get(SLOT) == slot:
-                return trial._trial_id
-        return None
-
-    def trials(self, part: str, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
-        """Return the Optuna trials of an arm, or of the confirm phase."""
-        study_id = self._storage.get_study_id_from_name(self.name_of(part))
-        return self._storage.get_all_trials(
-            study_id, deepcopy=False, states=None if states is None else tuple(states)
-        )
-
-    def tell(self, trial_id: int, outcome: State, value: float | None) -> None:
-        """Record the outcome; one that was recorded before is left."""
-        if self._storage.get_trial(trial_id).state.is_finished():
-            return
-        self._storage.set_trial_user_attr(trial_id, OUTCOME, str(outcome))
-        told = None if value is None or outcome is State.FAILED else [value]
-        self._storage.set_trial_state_values(trial_id, _TOLD_AS[outcome], told)
-
-    def drop(self, trial_id: int) -> None:
-        """Mark an Optuna trial that belongs to no ledger trial as failed."""
-        self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
-
-    def _create(
+    def add(
         self,
         part: str,
         slot: int,
-        params: Mapping[str, Any] | None = None,
-        distributions: Mapping[str, BaseDistribution] | None = None,
-    ) -> int:
-        study_id = self._storage.get_study_id_from_name(self.name_of(part))
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        *,
+        past: Past | None = None,
+        system_attrs: Mapping[str, Any] | None = None,
+    ) -> ProjectedTrial:
+        """Store the trial of a slot, whole; one that has just begun by default.
+
+        Args:
+            part: an arm, or the confirm phase.
+            slot: id of the ledger's trial, which has no Optuna trial yet.
+            params: the searched part of its configuration.
+            distributions: where they came from.
+            past: what has happened to it so far.
+            system_attrs: what a sampler keeps with the trial.
+        """
+        past = past or Past(State.RUNNING)
+        curve = {step: value for step, value in past.curve.items() if math.isfinite(value)}
+        state = _TOLD_AS[past.state]
         template = optuna.trial.create_trial(
-            state=TrialState.RUNNING,
-            params=dict(params or {}),
-            distributions=dict(distributions or {}),
-            user_attrs={SLOT: slot},
+            state=state,
+            value=None if not state.is_finished() or state is TrialState.FAIL else past.value,
+            params=dict(params),
+            distributions=dict(distributions),
+            user_attrs={SLOT: slot, **_outcome(past.state)},
+            system_attrs=dict(system_attrs or {}),
+            intermediate_values=curve,
         )
-        return self._storage.create_new_trial(study_id, template)
+        # Optuna keeps local times without a zone.
+        if past.started is not None:
+            template.datetime_start = past.started.astimezone().replace(tzinfo=None)
+        if past.finished is not None and state.is_finished():
+            template.datetime_complete = past.finished.astimezone().replace(tzinfo=None)
+        return ProjectedTrial(self, part, self._insert(part, template), set(curve))
+
+    def find(self, part: str, slot: int) -> FrozenTrial | None:
+        """Return the running Optuna trial of a slot, ``None`` when it has none."""
+        for trial in self.trials(part, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get(SLOT) == slot:
+                return trial
+        return None
+
+    @transaction
+    def known(self, part: str, trial_id: int) -> ProjectedTrial:
+        """Return the Optuna trial of that id, which must exist."""
+        with self._errors():
+            trial = self._storage.get_trial(trial_id)
+            return ProjectedTrial(self, part, trial_id, set(trial.intermediate_values))
+
+    @transaction
+    def trials(self, part: str, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
+        """Return the Optuna trials of an arm, or of the confirm phase."""
+        with self._errors():
+            return self._storage.get_all_trials(
+                self._id_of(part),
+                deepcopy=False,
+                states=None if states is None else tuple(states),
+            )
+
+    @transaction
+    def report(self, trial_id: int, value: float, step: int) -> None:
+        """Store the score of a trial at a step."""
+        with self._errors():
+            self._storage.set_trial_intermediate_value(trial_id, step, value)
+
+    @transaction
+    def should_prune(self, part: str, trial_id: int, pruner: BasePruner) -> bool:
+        """Ask a pruner about a trial."""
+        with self._errors():
+            name = self.name_of(part)
+            study = optuna.load_study(study_name=name, storage=self._storage, pruner=pruner)
+            return pruner.prune(study, self._storage.get_trial(trial_id))
+
+    @transaction
+    def tell(self, trial_id: int, outcome: State, value: float | None) -> None:
+        """Record the outcome; one that was recorded before is left."""
+        told = None if value is None or outcome is State.FAILED else [value]
+        with self._errors():
+            try:
+                for key, name in _outcome(outcome).items():
+                    self._storage.set_trial_user_attr(trial_id, key, name)
+                self._storage.set_trial_state_values(trial_id, _TOLD_AS[outcome], told)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                return
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        return (*self._arms, CONFIRM)
+
+    @transaction
+    def _insert(self, part: str, template: FrozenTrial) -> int:
+        with self._errors():
+            return self._storage.create_new_trial(self._id_of(part), template)
+
+    def _id_of(self, part: str) -> int:
+        if part not in self._study_ids:
+            name = self.name_of(part)
+            try:
+                self._study_ids[part] = self._storage.get_study_id_from_name(name)
+            except KeyError as error:
+                raise StorageError(
+                    f"database {show_url(self.url)}: Optuna's study {name!r} has been deleted; "
+                    f"`indian-tune doctor --storage {show_url(self.url)}` makes it again"
+                ) from error
+        return self._study_ids[part]
+
+    def _open(self) -> optuna.storages.RDBStorage:
+        kwargs: dict[str, Any] = {}
+        if sqlite_file(self.url) is not None:
+            kwargs = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}}
+        for attempt in range(1, _OPENING_ATTEMPTS + 1):
+            try:
+                with self._errors():
+                    return optuna.storages.RDBStorage(
+                        self.url.render_as_string(hide_password=False), engine_kwargs=dict(kwargs)
+                    )
+            except StorageError:
+                if attempt == _OPENING_ATTEMPTS:
+                    raise
+                time.sleep(0.2 * attempt)
+            except RuntimeError as error:
+                # Optuna's tables are of another version than Optuna itself.
+                raise StorageError(f"database {show_url(self.url)}: {error}") from error
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError) as error:
+            cause = error.__cause__ or error
+            detail = cause.orig if isinstance(cause, sa.exc.DBAPIError) else cause
+            raise StorageError(f"database {show_url(self.url)}: {detail}") from error
 
 
-def _suggest(trial: optuna.Trial, name: str, what: BaseDistribution) -> Any:
-    match what:
-        case optuna.distributions.CategoricalDistribution():
-            return trial.suggest_categorical(name, what.choices)
-        case optuna.distributions.IntDistribution():
-            return trial.suggest_int(name, what.low, what.high, step=what.step)
-        case optuna.distributions.FloatDistribution():
-            return trial.suggest_float(name, what.low, what.high, step=what.step, log=what.log)
-    raise AssertionError(f"no way to suggest {what}")
+def confirm_params(
+    arms: Sequence[str], arm: str, seed: int
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Return parameters and distributions of a confirm trial: its arm and its seed."""
+    return {"arm": arm, "seed": seed}, {
+        "arm": optuna.distributions.CategoricalDistribution(tuple(arms)),
+        "seed": optuna.distributions.IntDistribution(0, MAX_SEED),
+    }
+
+
+def _outcome(state: State) -> dict[str, str]:
+    """Return the attribute of a trial whose outcome Optuna has no state for."""
+    return {OUTCOME: str(state)} if state is State.DIVERGED else {}

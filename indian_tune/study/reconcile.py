@@ -1,20 +1,28 @@
-"""Mending what a crash left half-written, whenever a study is opened for work."""
+"""Mending what a crash left half-written, whenever a study is opened for work.
+
+The ledger is right by construction, since each of its steps is one transaction. What can be left
+behind is a lease of a dead worker, and Optuna's tables, which are written beside the ledger.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
-from indian_tune.ledger import FINISHED
-from indian_tune.study.projection import CONFIRM, SLOT
+from indian_tune.errors import LedgerError
+from indian_tune.ledger import Phase, State
+from indian_tune.study.projection import CONFIRM, SLOT, Past, confirm_params
+from indian_tune.study.sampler import distributions
+from indian_tune.study.scoring import learning_curve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from indian_tune.ledger import Ledger, StudyRecord, WorkerRecord
-    from indian_tune.study.projection import Projection
+    from indian_tune.ledger import EpochRow, Ledger, StudyRecord, TrialRecord, WorkerRecord
+    from indian_tune.study.projection import ProjectedTrial, Projection
+    from indian_tune.study.spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -22,23 +30,28 @@ class Repairs:
     """What was found and mended.
 
     Attributes:
+        created: Optuna studies that were missing.
         freed: trials taken from workers of this host that are dead.
         told: finished trials whose outcome Optuna had not heard.
         dropped: Optuna trials left running that belong to no trial of the ledger.
+        restored: trials that Optuna had lost, or had ended while the ledger had not.
     """
 
+    created: int = 0
     freed: int = 0
     told: int = 0
     dropped: int = 0
+    restored: int = 0
 
     def __bool__(self) -> bool:
-        return any((self.freed, self.told, self.dropped))
+        return any(asdict(self).values())
 
 
 def reconcile(
     ledger: Ledger,
     projection: Projection,
     study: StudyRecord,
+    spec: StudySpec,
     is_dead: Callable[[WorkerRecord], bool],
 ) -> Repairs:
     """Bring leases and Optuna's tables in line with the ledger. Safe beside working workers.
@@ -47,33 +60,142 @@ def reconcile(
         ledger: open for writing.
         projection: of the same study.
         study: to mend.
+        spec: the same study, parsed.
         is_dead: whether a worker that has not said good-bye is known to be gone; a worker on
             another host never is, its leases simply expire.
     """
+    # A study that has just been registered has no Optuna studies yet: nothing is broken.
+    created = projection.create()
+    if not any(trial.started_at for trial in ledger.trials(study.id)):
+        created = 0
     freed = sum(
         ledger.leave(worker.id)
         for worker in ledger.workers(study.id)
         if worker.left_at is None and is_dead(worker)
     )
-    told = 0
-    for trial in ledger.trials(study.id, states=tuple(FINISHED)):
-        if trial.told:
-            continue
-        if trial.optuna_trial_id is not None:
-            projection.tell(trial.optuna_trial_id, trial.state, trial.value)
-            told += 1
-        ledger.mark_told(trial.id)
-    projected = {trial.id: trial.optuna_trial_id for trial in ledger.trials(study.id)}
-    dropped = 0
-    for part in (*(arm.name for arm in ledger.arms(study.id)), CONFIRM):
-        for orphan in projection.trials(part, states=(TrialState.RUNNING,)):
-            owner = orphan.user_attrs.get(SLOT)
-            # A slot without an Optuna trial may be just being asked, or will adopt this one.
-            if owner in projected and projected[owner] in (None, orphan._trial_id):
-                continue
-            projection.drop(orphan._trial_id)
-            dropped += 1
-    repairs = Repairs(freed=freed, told=told, dropped=dropped)
+    mending = _Mending(ledger, projection, study, spec)
+    mending.close_strays()
+    mending.follow_ledger()
+    repairs = Repairs(created, freed, mending.told, mending.dropped, mending.restored)
     if repairs:
-        ledger.record_event(study.id, "reconciled", vars(repairs))
+        ledger.record_event(study.id, "reconciled", asdict(repairs))
     return repairs
+
+
+def rebuild(
+    ledger: Ledger,
+    projection: Projection,
+    study: StudyRecord,
+    spec: StudySpec,
+    is_dead: Callable[[WorkerRecord], bool],
+) -> Repairs:
+    """Make Optuna's studies of this study anew from the ledger; all others stay as they are.
+
+    What a sampler keeps with its trials for itself (the state of CMA-ES) is not in the ledger:
+    such a sampler begins a new generation.
+
+    Raises:
+        LedgerError: workers are at work on the study.
+    """
+    busy = [w for w in ledger.workers(study.id) if w.left_at is None and not is_dead(w)]
+    if busy:
+        raise LedgerError(
+            f"study {study.name!r} has {len(busy)} workers, the first on {busy[0].host} (process "
+            f"{busy[0].pid}): stop them before its Optuna tables are rebuilt"
+        )
+    projection.remove()
+    ledger.unlink(study.id)
+    return reconcile(ledger, projection, study, spec, is_dead)
+
+
+def restore(
+    ledger: Ledger, projection: Projection, spec: StudySpec, trial: TrialRecord
+) -> ProjectedTrial:
+    """Give a trial that has a configuration its Optuna trial, with all that happened to it."""
+    arms = {arm.id: arm.name for arm in ledger.arms(trial.study_id)}
+    arm = arms[trial.arm_id]
+    assert trial.config is not None
+    runs = ledger.runs(trial.id)
+    epochs: dict[int, list[EpochRow]] = {run.id: ledger.epochs(run.id) for run in runs}
+    past = Past(
+        state=trial.state,
+        value=trial.value,
+        curve=learning_curve(spec, runs, epochs, over_seeds=trial.phase is Phase.TUNE),
+        started=trial.started_at,
+        finished=trial.finished_at,
+    )
+    if trial.phase is Phase.TUNE:
+        searched = distributions(spec.space(arm))
+        params = {name: trial.config[name] for name in searched}
+        return projection.add(arm, trial.id, params, searched, past=past)
+    seeds = spec.protocol.confirming_seeds
+    seed = seeds[trial.index % len(seeds)]
+    params, searched = confirm_params(list(arms.values()), arm, seed)
+    return projection.add(CONFIRM, trial.id, params, searched, past=past)
+
+
+class _Mending:
+    """One pass over a study, and what it mended."""
+
+    def __init__(
+        self, ledger: Ledger, projection: Projection, study: StudyRecord, spec: StudySpec
+    ) -> None:
+        self._ledger = ledger
+        self._projection = projection
+        self._study = study
+        self._spec = spec
+        self._arms = {arm.id: arm.name for arm in ledger.arms(study.id)}
+        self.told = self.dropped = self.restored = 0
+
+    def close_strays(self) -> None:
+        """End what runs in Optuna and does not in the ledger."""
+        # The ledger first: what a worker finishes meanwhile no longer runs in Optuna.
+        trials = {trial.id: trial for trial in self._ledger.trials(self._study.id)}
+        for part in (*self._arms.values(), CONFIRM):
+            for shown in self._projection.trials(part, states=(TrialState.RUNNING,)):
+                trial = trials.get(shown.user_attrs.get(SLOT, -1))
+                if trial is not None and trial.optuna_trial_id == shown._trial_id:
+                    if trial.state.finished and trial.told:
+                        self._projection.tell(shown._trial_id, trial.state, trial.value)
+                        self.told += 1
+                # A slot without an Optuna trial may be just being asked, or will adopt this one.
+                elif trial is None or trial.state.finished or trial.optuna_trial_id is not None:
+                    self._projection.tell(shown._trial_id, State.FAILED, None)
+                    self.dropped += 1
+
+    def follow_ledger(self) -> None:
+        """Tell Optuna the outcomes that it has not heard, and make the trials it has lost."""
+        # The ledger first: the Optuna trial that it names was written before it was named.
+        trials = self._ledger.trials(self._study.id)
+        shown = {
+            part: {each._trial_id: each.state for each in self._projection.trials(part)}
+            for part in (*self._arms.values(), CONFIRM)
+        }
+        for trial in trials:
+            part = self._arms[trial.arm_id] if trial.phase is Phase.TUNE else CONFIRM
+            known = trial.optuna_trial_id
+            self._follow(trial, None if known is None else shown[part].get(known))
+
+    def _follow(self, trial: TrialRecord, shown: TrialState | None) -> None:
+        known = trial.optuna_trial_id
+        if not trial.state.finished:
+            lost = known is not None and (shown is None or shown.is_finished())
+            # Looked at again, since it may have been begun or finished in between.
+            if lost and self._ledger.trial(trial.id) == trial:
+                self._ledger.link(trial.id, None)
+                self.restored += 1
+            return
+        if known is not None and shown is not None:
+            if not trial.told:
+                self._projection.tell(known, trial.state, trial.value)
+                self._ledger.mark_told(trial.id)
+                self.told += 1
+            return
+        if trial.config is not None and (known is not None or not trial.told):
+            self._ledger.link(
+                trial.id, restore(self._ledger, self._projection, self._spec, trial).id
+            )
+            self.restored += 1
+        # A trial that failed before it got a configuration is nothing that Optuna could show.
+        if not trial.told or known is not None:
+            self._ledger.mark_told(trial.id)

@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from indian_tune.study.spec import StudySpec
 
 
-def register(ledger: Ledger, spec: StudySpec) -> StudyRecord:
+def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> StudyRecord:
     """Record a study with every slot of its tune phase, or take it up again.
+
+    Args:
+        ledger: open for writing.
+        spec: of the study.
+        host: where this happens.
 
     Raises:
         StudyFileError: a different study is registered under that name; the message prints the
@@ -26,6 +31,7 @@ def register(ledger: Ledger, spec: StudySpec) -> StudyRecord:
         spec.canonical(),
         spec.digest,
         [ArmPlan(arm.name, arm.optimizer, spec.trials_of(arm.name)) for arm in spec.arms],
+        host=host,
     )
     if record.spec_hash != spec.digest:
         lines = "\n".join(f"  {line}" for line in differences(record.spec, spec.canonical()))

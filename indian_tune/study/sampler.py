@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
     from indian_tune.study.space import Space
 
+# Samplers that look at the other trials of the arm; the others need not read them.
+LEARNING = frozenset({"tpe", "gp", "cmaes"})
+
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """Return what Optuna needs to know of a space; constants are not its business."""

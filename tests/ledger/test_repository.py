@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy as sa
 
-from indian_tune.errors import IllegalTransitionError, LeaseLostError
+from indian_tune.errors import (
+    IllegalTransitionError,
+    InputError,
+    LeaseLostError,
+    StorageError,
+)
 from indian_tune.ledger import (
     ArmPlan,
     EpochEntry,
@@ -18,6 +26,7 @@ from indian_tune.ledger import (
     StudyRecord,
     Winner,
 )
+from indian_tune.ledger.database import storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,22 +238,225 @@ def test_ties_go_to_the_trial_that_was_asked_for_first(ledger: Ledger, study: St
     assert [part.best_trial for part in ledger.progress(study.id)] == [0, 0]
 
 
+def complete_all(ledger: Ledger, study: StudyRecord, values: dict[str, float]) -> list[Winner]:
+    """Finish every open tune trial; return the best of every arm."""
+    arms = ledger.arms(study.id)
+    names = {arm.id: arm.name for arm in arms}
+    while (lease := ledger.claim(study.id, Phase.TUNE, "first")) is not None:
+        place = f"{names[lease.trial.arm_id]}/{lease.trial.index}"
+        config = {"gamma0": lease.trial.index / 8}
+        ledger.begin(lease, config, 1, seeds=(0,), epochs=2, provenance={})
+        ledger.finish(lease, State.COMPLETE, values.get(place, 0.5))
+    best = {
+        arm.id: min(
+            ledger.trials(study.id, phase=Phase.TUNE, arm_id=arm.id),
+            key=lambda trial: (trial.value or 0.0, trial.index),
+        )
+        for arm in arms
+    }
+    return [Winner(arm, best[arm.id]) for arm in arms]
+
+
 def test_freezing_happens_once_and_makes_the_confirm_slots(
     ledger: Ledger, study: StudyRecord
 ) -> None:
+    winners = complete_all(ledger, study, {"indian/1": 0.1})
+    assert not ledger.frozen(study.id)
+    assert ledger.freeze(study.id, winners[:1], [1000, 1001])
+    assert ledger.frozen(study.id)
+    assert not ledger.freeze(study.id, winners[:1], [1000, 1001])
+    config = winners[0].trial.config
+    confirms = ledger.trials(study.id, phase=Phase.CONFIRM)
+    assert [(trial.index, trial.freezing, trial.config) for trial in confirms] == [
+        (0, 1, config),
+        (1, 1, config),
+    ]
+    (event,) = ledger.events(study.id, "frozen")
+    assert event.data == {
+        "freezing": 1,
+        "winners": {"indian": {"trial": 1, "config": config, "value": 0.1}},
+        "seeds": [1000, 1001],
+    }
+
+
+def test_a_study_cannot_be_frozen_while_it_tunes(ledger: Ledger, study: StudyRecord) -> None:
     lease = claim(ledger, study)
     begin(ledger, lease)
     ledger.finish(lease, State.COMPLETE, 0.1)
     winner = Winner(ledger.arms(study.id)[0], ledger.trial(lease.trial.id))
-    assert ledger.freeze(study.id, [winner], [1000, 1001])
-    assert not ledger.freeze(study.id, [winner], [1000, 1001])
-    confirms = ledger.trials(study.id, phase=Phase.CONFIRM)
-    assert [(trial.index, trial.config) for trial in confirms] == [
-        (0, {"gamma0": 0.1}),
-        (1, {"gamma0": 0.1}),
+    assert not ledger.freeze(study.id, [winner], [1000])
+    assert ledger.trials(study.id, phase=Phase.CONFIRM) == []
+
+
+def test_an_extension_adds_slots_and_touches_no_old_one(ledger: Ledger, study: StudyRecord) -> None:
+    winners = complete_all(ledger, study, {"indian/1": 0.1, "sgd/2": 0.2})
+    ledger.freeze(study.id, winners, [1000, 1001])
+    before = ledger.trials(study.id)
+    assert ledger.extend(study.id, 2) == {"indian": 5, "sgd": 5}
+    after = ledger.trials(study.id)
+    assert [trial for trial in after if trial in before] == before
+    assert [(t.phase, t.index, t.state) for t in after if t not in before] == 2 * [
+        (Phase.TUNE, 3, State.WAITING),
+        (Phase.TUNE, 4, State.WAITING),
     ]
-    (event,) = ledger.events(study.id, "frozen")
-    assert event.data == {
-        "winners": {"indian": {"trial": 0, "config": {"gamma0": 0.1}, "value": 0.1}},
-        "seeds": [1000, 1001],
-    }
+    (event,) = ledger.events(study.id, "extended")
+    assert (event.data["added"], event.data["trials"]) == (2, {"indian": 5, "sgd": 5})
+
+
+def test_after_an_extension_only_a_new_winner_gets_new_confirm_slots(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    ledger.freeze(study.id, complete_all(ledger, study, {"indian/1": 0.1, "sgd/2": 0.2}), [7, 8])
+    old = ledger.trials(study.id, phase=Phase.CONFIRM)
+    ledger.extend(study.id, 2)
+    assert not ledger.frozen(study.id)
+    winners = complete_all(ledger, study, {"indian/4": 0.05})
+    assert ledger.freeze(study.id, winners, [7, 8])
+    assert ledger.frozen(study.id)
+    indian, sgd = (winner.arm.id for winner in winners)
+    confirms = ledger.trials(study.id, phase=Phase.CONFIRM)
+    assert [trial for trial in confirms if trial in old] == old
+    assert [(t.arm_id, t.index, t.freezing) for t in confirms if t not in old] == [
+        (indian, 2, 2),
+        (indian, 3, 2),
+    ]
+    assert [(t.arm_id, t.index) for t in ledger.confirms(study.id)] == [
+        (indian, 2),
+        (indian, 3),
+        (sgd, 0),
+        (sgd, 1),
+    ]
+    assert [event.data["freezing"] for event in ledger.events(study.id, "frozen")] == [1, 2]
+
+
+def test_an_extension_by_nothing_is_refused(ledger: Ledger, study: StudyRecord) -> None:
+    with pytest.raises(InputError, match="trials = 0 to add must be at least 1"):
+        ledger.extend(study.id, 0)
+
+
+def test_the_same_report_twice_changes_nothing(ledger: Ledger, study: StudyRecord) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    for _ in range(2):
+        ledger.finish_run(lease, run.id, State.COMPLETE)
+    ledger.finish(lease, State.COMPLETE, 0.25)
+    once = ledger.trial(lease.trial.id), ledger.runs(lease.trial.id)
+    ledger.finish(lease, State.COMPLETE, 0.25)
+    assert (ledger.trial(lease.trial.id), ledger.runs(lease.trial.id)) == once
+    given_back = claim(ledger, study)
+    for _ in range(2):
+        ledger.release(given_back)
+    assert ledger.trial(given_back.trial.id).attempts == 0
+    broken = claim(ledger, study)
+    for _ in range(2):
+        assert ledger.break_off(broken, [], "ValueError: once") is State.WAITING
+    assert len(ledger.events(study.id, "broke")) == 1
+    assert len(ledger.events(study.id, "released")) == 1
+
+
+def test_a_report_on_a_trial_that_was_given_back_is_refused(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    ledger.release(lease)
+    with pytest.raises(LeaseLostError):
+        ledger.record_epochs(lease, [entry(run)])
+    with pytest.raises(LeaseLostError):
+        ledger.finish(lease, State.COMPLETE, 0.5)
+
+
+def test_a_trial_that_gets_on_may_lose_any_number_of_workers(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    first = claim(ledger, study)
+    begin(ledger, first)
+    for epoch in range(1, 2 * ledger.max_attempts):
+        ledger.leave("first")
+        lease = claim(ledger, study)
+        assert lease.trial.id == first.trial.id
+        (run,) = begin(ledger, lease)
+        ledger.record_epochs(lease, [entry(run, epoch)])
+    assert ledger.trial(first.trial.id).attempts == 1
+    # Training an epoch again gets it no further.
+    for _ in range(ledger.max_attempts - 1):
+        ledger.leave("first")
+        lease = claim(ledger, study)
+        ledger.record_epochs(lease, [entry(run, 1)])
+    ledger.leave("first")
+    assert claim(ledger, study).trial.id != first.trial.id
+    assert ledger.trial(first.trial.id).state is State.FAILED
+
+
+def test_every_change_of_hands_is_an_event(ledger: Ledger, study: StudyRecord) -> None:
+    lease = claim(ledger, study)
+    ledger.release(lease)
+    claim(ledger, study, "second")
+    ledger.leave("second")
+    claim(ledger, study)
+    events = [event for event in ledger.events(study.id) if event.trial_id == lease.trial.id]
+    assert [(event.kind, dict(event.data)) for event in events] == [
+        ("released", {"worker": "first"}),
+        ("continued", {"attempt": 1, "from": "first", "by": "second"}),
+        ("taken over", {"attempt": 2, "from": "second", "by": "first"}),
+    ]
+
+
+def test_who_finished_a_trial_stays_on_record(ledger: Ledger, study: StudyRecord) -> None:
+    lease = claim(ledger, study)
+    begin(ledger, lease)
+    ledger.finish(lease, State.COMPLETE, 0.5)
+    trial = ledger.trial(lease.trial.id)
+    assert (trial.worker_id, trial.lease_expires_at) == ("first", None)
+    assert trial.started_at is not None
+    assert trial.finished_at is not None
+
+
+def test_only_sqlite_refuses_workers_of_two_hosts_at_once(
+    ledger: Ledger, study: StudyRecord, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def join(worker: str) -> None:
+        ledger.join(study.id, worker, host="elsewhere", pid=1, started="0", device="cpu")
+
+    if not database.startswith("sqlite"):
+        join("third")
+        return
+    with pytest.raises(StorageError, match="host 'here' works on it, and this is 'elsewhere'"):
+        join("third")
+    ledger.leave("first")
+    with pytest.raises(StorageError, match="use a PostgreSQL server"):
+        join("third")
+    # The other one went silent long ago: the file has moved, it is not shared.
+    monkeypatch.setattr(ledger, "lease", timedelta(seconds=-1))
+    join("third")
+
+
+def test_a_connection_lost_after_the_commit_repeats_no_claim(
+    ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indian_tune.ledger.retry.FIRST_PAUSE_SECONDS", 0.0)
+    lost = iter([True, False, True, False, True, False])
+
+    def lose_answer(connection: sa.Connection) -> None:
+        if next(lost, False):
+            error = sqlite3.OperationalError("the answer was lost")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise sa.exc.OperationalError("COMMIT", {}, error)
+
+    writing = type(ledger)._writing
+
+    @contextmanager
+    def unsteady(self: Ledger) -> Iterator[sa.Connection]:
+        with storage_errors(self.url):
+            with writing(self) as connection:
+                yield connection
+            lose_answer(connection)
+
+    monkeypatch.setattr(type(ledger), "_writing", unsteady)
+    lease = claim(ledger, study)
+    assert ledger.extend(study.id, 1) == {"indian": 4, "sgd": 4}
+    ledger.finish(lease, State.COMPLETE, 0.5)
+    states = [trial.state for trial in ledger.trials(study.id)]
+    assert states.count(State.COMPLETE) == 1
+    assert states.count(State.WAITING) == 7
+    assert ledger.trial(lease.trial.id).attempts == 1

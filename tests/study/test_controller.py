@@ -269,9 +269,9 @@ def test_what_a_crash_left_half_written_is_mended(
     with Ledger.open(storage) as ledger:
         study = ledger.study("tiny")
         projection = Projection(ledger.url, "tiny", [arm.name for arm in spec.arms])
-        repairs = reconcile(ledger, projection, study, lambda worker: True)
+        repairs = reconcile(ledger, projection, study, spec, lambda worker: True)
         assert repairs == Repairs(freed=1, told=1, dropped=1)
-        assert not reconcile(ledger, projection, study, lambda worker: True)
+        assert not reconcile(ledger, projection, study, spec, lambda worker: True)
         projection.close()
         assert ledger.trial(untold.lease.trial.id).told
         expiry = ledger.trial(held.lease.trial.id).lease_expires_at

@@ -1,0 +1,95 @@
+"""Doing a transaction again when the database was out of reach, or busy, for a moment.
+
+A server that restarts, a connection that breaks, a deadlock that was resolved at our cost: the
+whole transaction is repeated, with longer and longer pauses, for a bounded time. An answer may
+be lost after the commit, so every transaction of the ledger may be done twice with one effect.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+
+from indian_tune.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+# A server that is restarted is back within seconds, one that fails over within a minute.
+PATIENCE_SECONDS = 120.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+
+# PostgreSQL's classes of errors that pass: connection exceptions (08), too many connections,
+# serialization failures and deadlocks, a server that shuts down, crashed or is starting up.
+_PASSING_STATES = ("08", "53300", "40001", "40P01", "57P01", "57P02", "57P03")
+_SQLITE_BUSY, _SQLITE_LOCKED = 5, 6
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def passes(error: BaseException | None) -> bool:
+    """Whether the same transaction may well succeed a moment later."""
+    while error is not None and not isinstance(error, sa.exc.DBAPIError):
+        error = error.__cause__
+    if error is None:
+        return False
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        # The upper bits say in what way it was busy.
+        return (code & 0xFF) in (_SQLITE_BUSY, _SQLITE_LOCKED)
+    state = getattr(error.orig, "sqlstate", "")
+    if state is None:
+        # The server did not answer, so it gave no state: no connection, or one that broke.
+        return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+    return error.connection_invalidated or state.startswith(_PASSING_STATES)
+
+
+def persist(do: Callable[[], T]) -> T:
+    """Return what ``do`` returns, calling it again after errors that pass.
+
+    Args:
+        do: one or more whole transactions that may be repeated; says what went wrong with a
+            StorageError.
+
+    Raises:
+        StorageError: the error does not pass, or has not passed within ``PATIENCE_SECONDS``.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    deadline: float | None = None
+    while True:
+        try:
+            return do()
+        except StorageError as error:
+            if not passes(error):
+                raise
+            now = time.monotonic()
+            if deadline is None:
+                deadline = now + PATIENCE_SECONDS
+            elif now >= deadline:
+                raise StorageError(
+                    f"{error}\nIt was tried again for {PATIENCE_SECONDS:.0f} s. What is recorded "
+                    "is safe: run the same command again when the database answers"
+                ) from error
+            logger.warning("%s; trying again", str(error).splitlines()[0])
+            # Workers that lost the server together should not come back together.
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def transaction(method: Callable[P, T]) -> Callable[P, T]:
+    """Mark a method as one whole transaction that is repeated after errors that pass."""
+
+    @functools.wraps(method)
+    def patient(*args: P.args, **kwargs: P.kwargs) -> T:
+        return persist(lambda: method(*args, **kwargs))
+
+    return patient

@@ -1,0 +1,127 @@
+"""Runs and their epochs. Functions on an open write transaction."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from indian_tune.ledger import tables as t
+from indian_tune.ledger.records import RunRecord
+from indian_tune.ledger.states import State, check_transition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from indian_tune.ledger.records import EpochEntry
+
+_OPEN = (State.WAITING, State.RUNNING)
+_ADVANCE = (
+    sa.update(t.run)
+    .where(t.run.c.id == sa.bindparam("run"), t.run.c.epochs_done < sa.bindparam("done"))
+    .values(epochs_done=sa.bindparam("done"))
+)
+_INSERT_OPEN = sa.insert(t.epoch)
+_INSERT_SEALED = sa.insert(t.sealed_epoch)
+
+
+def start(
+    connection: sa.Connection,
+    trial_id: int,
+    seeds: Sequence[int],
+    epochs: int,
+    provenance: Mapping[str, Any],
+    now: datetime,
+) -> list[RunRecord]:
+    """Make the runs of a trial that are not there yet, start the open ones, return all by seed."""
+    mine = t.run.c.trial_id == trial_id
+    known = set(connection.scalars(sa.select(t.run.c.seed).where(mine)))
+    new = [
+        {
+            "trial_id": trial_id,
+            "seed": seed,
+            "state": State.RUNNING,
+            "epochs_planned": epochs,
+            "epochs_done": 0,
+            "provenance": dict(provenance),
+            "started_at": now,
+        }
+        for seed in seeds
+        if seed not in known
+    ]
+    if known:
+        connection.execute(
+            sa.update(t.run)
+            .where(mine, t.run.c.state.in_(_OPEN))
+            .values(state=State.RUNNING, provenance=dict(provenance))
+        )
+    if new:
+        connection.execute(sa.insert(t.run), new)
+    rows = connection.execute(sa.select(t.run).where(mine).order_by(t.run.c.seed))
+    return [RunRecord(**{**row, "state": State(row["state"])}) for row in rows.mappings()]
+
+
+def record(connection: sa.Connection, entries: Sequence[EpochEntry]) -> bool:
+    """Store those epochs that are not there yet; return whether there were any."""
+    new = [
+        entry
+        for entry in entries
+        if connection.execute(_ADVANCE, {"run": entry.run_id, "done": entry.epoch}).rowcount
+    ]
+    if new:
+        connection.execute(_INSERT_OPEN, [_open_metrics(entry) for entry in new])
+        connection.execute(_INSERT_SEALED, [_sealed_metrics(entry) for entry in new])
+    return bool(new)
+
+
+def finish(connection: sa.Connection, run_id: int, state: State, now: datetime) -> None:
+    """Record how a run ended; a repetition changes nothing.
+
+    Raises:
+        IllegalTransitionError: it has ended in another way.
+    """
+    old = State(str(connection.scalar(sa.select(t.run.c.state).where(t.run.c.id == run_id))))
+    if old is state:
+        return
+    check_transition(f"run {run_id}", old, state)
+    connection.execute(
+        sa.update(t.run).where(t.run.c.id == run_id).values(state=state, finished_at=now)
+    )
+
+
+def close(connection: sa.Connection, trial_id: int, state: State, now: datetime) -> None:
+    """End the runs of a trial that are still open as the trial itself ended."""
+    connection.execute(
+        sa.update(t.run)
+        .where(t.run.c.trial_id == trial_id, t.run.c.state.in_(_OPEN))
+        .values(state=state, finished_at=now)
+    )
+
+
+def finite(value: float | None) -> float | None:
+    """Return the value as it is stored: ``None`` when it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _open_metrics(entry: EpochEntry) -> dict[str, Any]:
+    return {
+        "run_id": entry.run_id,
+        "epoch": entry.epoch,
+        "step": entry.step,
+        "train_loss": finite(entry.train_loss),
+        "train_accuracy": finite(entry.train_accuracy),
+        "validation_loss": finite(entry.validation_loss),
+        "validation_accuracy": finite(entry.validation_accuracy),
+        "seconds": entry.seconds,
+    }
+
+
+def _sealed_metrics(entry: EpochEntry) -> dict[str, Any]:
+    return {
+        "run_id": entry.run_id,
+        "epoch": entry.epoch,
+        "test_loss": finite(entry.test_loss),
+        "test_accuracy": finite(entry.test_accuracy),
+    }

@@ -1,0 +1,145 @@
+"""The budget: which trials a study has. Functions on an open write transaction.
+
+Every slot exists before any worker asks for it, so the budget is exact whoever works on it. Slots
+are only ever added: at registration, when the winners are frozen, and when a study is extended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from indian_tune.ledger import tables as t
+from indian_tune.ledger.states import Phase, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from indian_tune.ledger.records import ArmPlan, Winner
+
+REGISTERED = "registered"
+EXTENDED = "extended"
+FROZEN = "frozen"
+
+
+def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:
+    """Make the arms of a new study and every slot of its tune phase."""
+    slots: list[dict[str, Any]] = []
+    for position, plan in enumerate(arms):
+        result = connection.execute(
+            sa.insert(t.arm).values(
+                study_id=study_id, position=position, name=plan.name, optimizer=plan.optimizer
+            )
+        )
+        assert result.inserted_primary_key is not None
+        arm_id = int(result.inserted_primary_key[0])
+        slots += [_slot(study_id, arm_id, Phase.TUNE, index) for index in range(plan.trials)]
+    connection.execute(sa.insert(t.trial), slots)
+
+
+def extend(connection: sa.Connection, study_id: int, trials: int) -> dict[str, int]:
+    """Add tune slots to every arm, after those there are.
+
+    Returns:
+        The new number of tune trials by the name of the arm.
+    """
+    counts = connection.execute(
+        sa.select(t.arm.c.id, t.arm.c.name, sa.func.count())
+        .join(t.trial, (t.trial.c.arm_id == t.arm.c.id) & (t.trial.c.phase == Phase.TUNE))
+        .where(t.arm.c.study_id == study_id)
+        .group_by(t.arm.c.id, t.arm.c.name, t.arm.c.position)
+        .order_by(t.arm.c.position)
+    ).all()
+    connection.execute(
+        sa.insert(t.trial),
+        [
+            _slot(study_id, arm_id, Phase.TUNE, index)
+            for arm_id, _, count in counts
+            for index in range(count, count + trials)
+        ],
+    )
+    return {name: count + trials for _, name, count in counts}
+
+
+def insert_confirms(
+    connection: sa.Connection, study_id: int, winners: Sequence[Winner], seeds: int, freezing: int
+) -> None:
+    """Make one confirm slot per seed for every winner that has none with its configuration.
+
+    The slots of an arm whose winner was frozen before stay as they are; those of a winner that
+    was overtaken stay too, and the new winner's are numbered after them.
+    """
+    slots: list[dict[str, Any]] = []
+    for winner in winners:
+        mine = (t.trial.c.arm_id == winner.arm.id) & (t.trial.c.phase == Phase.CONFIRM)
+        newest = connection.execute(
+            sa.select(t.trial.c.config).where(mine).order_by(t.trial.c.index.desc()).limit(1)
+        ).scalar()
+        config = dict(winner.trial.config or {})
+        if newest == config:
+            continue
+        count = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
+        slots += [
+            {**_slot(study_id, winner.arm.id, Phase.CONFIRM, index, freezing), "config": config}
+            for index in range(count, count + seeds)
+        ]
+    if slots:
+        connection.execute(sa.insert(t.trial), slots)
+
+
+def is_frozen(connection: sa.Connection, study_id: int) -> bool:
+    """Whether the winners stand: frozen, and no trial added since."""
+    query = sa.select(t.event.c.kind).where(
+        t.event.c.study_id == study_id, t.event.c.kind.in_((FROZEN, EXTENDED))
+    )
+    return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == FROZEN
+
+
+def is_tuning(connection: sa.Connection, study_id: int) -> bool:
+    """Whether a trial of the tune phase waits or runs."""
+    query = sa.select(t.trial.c.id).where(
+        t.trial.c.study_id == study_id,
+        t.trial.c.phase == Phase.TUNE,
+        t.trial.c.state.in_((State.WAITING, State.RUNNING)),
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def count_events(connection: sa.Connection, study_id: int, kind: str) -> int:
+    """Return how many events of a kind a study has."""
+    query = sa.select(sa.func.count()).where(t.event.c.study_id == study_id, t.event.c.kind == kind)
+    return connection.execute(query).scalar_one()
+
+
+def record_event(
+    connection: sa.Connection,
+    study_id: int,
+    kind: str,
+    data: Mapping[str, Any],
+    now: datetime,
+    *,
+    trial_id: int | None = None,
+) -> None:
+    """Record something that happened to a study or to one of its trials."""
+    connection.execute(
+        sa.insert(t.event).values(
+            study_id=study_id, trial_id=trial_id, kind=kind, data=dict(data), at=now
+        )
+    )
+
+
+def _slot(
+    study_id: int, arm_id: int, phase: Phase, index: int, freezing: int = 0
+) -> dict[str, Any]:
+    return {
+        "study_id": study_id,
+        "arm_id": arm_id,
+        "phase": phase,
+        "index": index,
+        "freezing": freezing,
+        "state": State.WAITING,
+        "attempts": 0,
+        "told": False,
+    }

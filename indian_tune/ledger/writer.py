@@ -1,0 +1,246 @@
+"""Writing what concerns a study as a whole: registering, extending, freezing, events.
+
+Each public method is one transaction. A transaction may be repeated after its answer was lost,
+and then changes nothing more.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
+
+import sqlalchemy as sa
+
+from indian_tune._version import __version__
+from indian_tune.errors import InputError, StorageError
+from indian_tune.ledger import slots
+from indian_tune.ledger import tables as t
+from indian_tune.ledger.database import connect, storage_errors, storage_url
+from indian_tune.ledger.reader import LedgerReader
+from indian_tune.ledger.records import StudyRecord
+from indian_tune.ledger.retry import persist, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy.engine import URL
+
+    from indian_tune.ledger.records import ArmPlan, Winner
+
+
+class StudyWriter(LedgerReader):
+    """Opens a database for writing, and writes what concerns a study as a whole."""
+
+    def __init__(self, url: URL, engine: sa.Engine) -> None:
+        super().__init__(url, engine)
+        self._writer = engine.execution_options(writes=True)
+
+    @classmethod
+    def open(cls, storage: str | URL | None = None, *, patient: bool = False) -> Self:
+        """Open a database for writing.
+
+        Args:
+            storage: address or file name; a missing SQLite file is made, an older schema
+                upgraded.
+            patient: whether to wait for a server that does not answer: for a worker, whose
+                database answered a moment ago.
+
+        Raises:
+            StorageError: unreachable, unwritable, not ours, or newer than this version.
+        """
+        url = storage_url(storage) if storage is None or isinstance(storage, str) else storage
+
+        def attempt() -> sa.Engine:
+            return connect(url, create=True)
+
+        return cls(url, persist(attempt) if patient else attempt())
+
+    def register(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        spec_hash: str,
+        arms: Sequence[ArmPlan],
+        *,
+        host: str | None = None,
+    ) -> StudyRecord:
+        """Record a study, its arms and every slot of its tune phase, or find it there.
+
+        A study of that name that is already registered is returned as it stands, with its own
+        hash: whether the two agree is for the caller to judge.
+
+        Args:
+            name: of the study.
+            spec: the whole study as plain data.
+            spec_hash: of the spec.
+            arms: with their budgets.
+            host: where this happens; workers on another one must not share an SQLite file.
+        """
+        try:
+            return self._register(name, spec, spec_hash, arms, host)
+        except StorageError as error:
+            if not isinstance(error.__cause__, sa.exc.IntegrityError):
+                raise
+            # Another process has registered it since this one looked.
+            return self.study(name)
+
+    @transaction
+    def _register(
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        spec_hash: str,
+        arms: Sequence[ArmPlan],
+        host: str | None,
+    ) -> StudyRecord:
+        with self._writing() as connection:
+            known = sa.select(t.study).where(t.study.c.name == name)
+            row = connection.execute(known).mappings().one_or_none()
+            if row is not None:
+                return StudyRecord(**row)
+            now = database_time(connection)
+            connection.execute(
+                sa.insert(t.study).values(
+                    name=name,
+                    spec=dict(spec),
+                    spec_hash=spec_hash,
+                    version=__version__,
+                    created_at=now,
+                    host=host,
+                )
+            )
+            study = StudyRecord(**connection.execute(known).mappings().one())
+            slots.insert_arms(connection, study.id, arms)
+            slots.record_event(
+                connection, study.id, slots.REGISTERED, {"spec_hash": spec_hash, "host": host}, now
+            )
+            return study
+
+    def extend(self, study_id: int, trials: int) -> dict[str, int]:
+        """Add tune trials to every arm; those there are stay as they are.
+
+        Winners that were frozen before no longer stand: `freeze` judges them again when the new
+        trials are finished.
+
+        Args:
+            study_id: of the study.
+            trials: how many to add to each arm.
+
+        Returns:
+            The new number of tune trials by the name of the arm.
+
+        Raises:
+            InputError: ``trials`` is less than 1.
+        """
+        if trials < 1:
+            raise InputError(f"trials = {trials} to add must be at least 1")
+        return self._extend(study_id, trials, secrets.token_hex(16))
+
+    @transaction
+    def _extend(self, study_id: int, trials: int, token: str) -> dict[str, int]:
+        with self._writing() as connection:
+            _lock_study(connection, study_id)
+            query = sa.select(t.event.c.data).where(
+                t.event.c.study_id == study_id, t.event.c.kind == slots.EXTENDED
+            )
+            for data in connection.scalars(query):
+                if data["token"] == token:
+                    return dict(data["trials"])
+            totals = slots.extend(connection, study_id, trials)
+            data = {"added": trials, "trials": totals, "token": token}
+            slots.record_event(
+                connection, study_id, slots.EXTENDED, data, database_time(connection)
+            )
+            return totals
+
+    @transaction
+    def freeze(self, study_id: int, winners: Sequence[Winner], seeds: Sequence[int]) -> bool:
+        """Record the winners and make one confirm slot per winner and seed.
+
+        A study that was extended since is frozen anew: an arm whose winner still leads keeps its
+        confirm trials, one with a new winner gets new slots after the old ones, which stay. Both
+        freezings stand in the events.
+
+        Returns:
+            Whether this call froze the study; ``False`` when its winners stood, or when tune
+            trials have been added that are not finished.
+        """
+        with self._writing() as connection:
+            # Two workers that see the end of the phase together must freeze one after the other.
+            _lock_study(connection, study_id)
+            if slots.is_frozen(connection, study_id) or slots.is_tuning(connection, study_id):
+                return False
+            data = {
+                winner.arm.name: {
+                    "trial": winner.trial.index,
+                    "config": dict(winner.trial.config or {}),
+                    "value": winner.trial.value,
+                }
+                for winner in winners
+            }
+            freezing = 1 + slots.count_events(connection, study_id, slots.FROZEN)
+            slots.insert_confirms(connection, study_id, winners, len(seeds), freezing)
+            slots.record_event(
+                connection,
+                study_id,
+                slots.FROZEN,
+                {"freezing": freezing, "winners": data, "seeds": list(seeds)},
+                database_time(connection),
+            )
+            return True
+
+    @transaction
+    def mark_told(self, trial_id: int) -> None:
+        """Record that Optuna knows the outcome of a finished trial."""
+        with self._writing() as connection:
+            connection.execute(sa.update(t.trial).where(t.trial.c.id == trial_id).values(told=True))
+
+    @transaction
+    def link(self, trial_id: int, optuna_trial_id: int | None) -> None:
+        """Record which Optuna trial shows a trial; ``None`` when it has none any more."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.update(t.trial)
+                .where(t.trial.c.id == trial_id)
+                .values(optuna_trial_id=optuna_trial_id, told=False)
+            )
+
+    @transaction
+    def unlink(self, study_id: int) -> None:
+        """Forget which Optuna trials show the trials of a study: they are to be made again."""
+        with self._writing() as connection:
+            connection.execute(
+                sa.update(t.trial)
+                .where(t.trial.c.study_id == study_id)
+                .values(optuna_trial_id=None, told=False)
+            )
+
+    @transaction
+    def record_event(
+        self, study_id: int, kind: str, data: Mapping[str, Any], trial_id: int | None = None
+    ) -> None:
+        """Record something that happened; it may stand twice when an answer was lost."""
+        with self._writing() as connection:
+            now = database_time(connection)
+            slots.record_event(connection, study_id, kind, data, now, trial_id=trial_id)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        with storage_errors(self.url), self._writer.begin() as connection:
+            yield connection
+
+
+def database_time(connection: sa.Connection) -> datetime:
+    """The one clock of a database: the server's, since the hosts' clocks may differ."""
+    if connection.dialect.name == "postgresql":
+        now = connection.scalar(sa.select(sa.func.clock_timestamp()))
+        assert isinstance(now, datetime)
+        return now
+    return datetime.fromtimestamp(time.time(), UTC)
+
+
+def _lock_study(connection: sa.Connection, study_id: int) -> None:
+    connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study_id).with_for_update())

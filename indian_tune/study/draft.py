@@ -1,0 +1,110 @@
+"""Sampling a configuration before its Optuna trial exists.
+
+Optuna writes a trial first and its parameters one by one, so a worker that dies in between leaves
+a trial with half a configuration, and the rest would be drawn anew. Here the sampler works on a
+draft; the trial is then written whole, in one transaction.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, cast
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+_DRAFT_ID = -1
+
+
+def draft_trial(
+    storage: BaseStorage,
+    study_name: str,
+    distributions: Mapping[str, BaseDistribution],
+    sampler: BaseSampler,
+    pruner: BasePruner,
+    *,
+    learns: bool,
+) -> FrozenTrial:
+    """Return a running trial with the parameters that the sampler gives it, not stored yet.
+
+    Args:
+        storage: of the Optuna study.
+        study_name: of the Optuna study.
+        distributions: by parameter, in the order in which they are drawn.
+        sampler: who draws; what it keeps with the trial is in the draft's system attributes.
+        pruner: of the study; it decides which trials the sampler compares with.
+        learns: whether the sampler looks at the other trials; if not, they are not read.
+    """
+    drafts = _DraftStorage(storage, study_name, learns=learns)
+    study = optuna.Study(study_name, cast("BaseStorage", drafts), sampler=sampler, pruner=pruner)
+    trial = optuna.trial.Trial(study, _DRAFT_ID)
+    for name, what in distributions.items():
+        _suggest(trial, name, what)
+    return drafts.draft
+
+
+class _DraftStorage:
+    """Optuna's storage with one more trial in it, which only this object knows."""
+
+    def __init__(self, storage: BaseStorage, study_name: str, *, learns: bool) -> None:
+        self._storage = storage
+        self._study_id = storage.get_study_id_from_name(study_name)
+        self._others = storage.get_all_trials(self._study_id, deepcopy=False) if learns else []
+        self.draft = optuna.trial.create_trial(state=TrialState.RUNNING)
+        # Samplers know the trial that they sample by its number.
+        self.draft.number = len(self._others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._study_id
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return self.draft if trial_id == _DRAFT_ID else self._storage.get_trial(trial_id)
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        trials = [
+            trial
+            for trial in (*self._others, self.draft)
+            if states is None or trial.state in states
+        ]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def set_trial_param(
+        self, trial_id: int, name: str, value: float, distribution: BaseDistribution
+    ) -> None:
+        assert trial_id == _DRAFT_ID
+        self.draft.distributions[name] = distribution
+        self.draft.params[name] = distribution.to_external_repr(value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        assert trial_id == _DRAFT_ID
+        self.draft.system_attrs[key] = value
+
+    def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
+        return self.get_trial(trial_id).system_attrs
+
+
+def _suggest(trial: optuna.Trial, name: str, what: BaseDistribution) -> Any:
+    match what:
+        case optuna.distributions.CategoricalDistribution():
+            return trial.suggest_categorical(name, what.choices)
+        case optuna.distributions.IntDistribution():
+            return trial.suggest_int(name, what.low, what.high, step=what.step)
+        case optuna.distributions.FloatDistribution():
+            return trial.suggest_float(name, what.low, what.high, step=what.step, log=what.log)
+    raise AssertionError(f"no way to suggest {what}")

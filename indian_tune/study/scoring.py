@@ -1,0 +1,71 @@
+"""What a run and a trial are worth under a study's objective; lower is better."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+from indian_tune.ledger import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from indian_tune.ledger import EpochEntry, EpochRow, RunRecord
+    from indian_tune.study.spec import StudySpec
+
+
+def score(spec: StudySpec, metrics: EpochEntry | EpochRow) -> float:
+    """Return the score of one run at one epoch; one that is not finite counts as chance."""
+    match spec.protocol.score:
+        case "validation_error":
+            accuracy = metrics.validation_accuracy
+            value = None if accuracy is None else 1 - accuracy
+        case "validation_loss":
+            value = metrics.validation_loss
+        case "train_loss":
+            value = metrics.train_loss
+    return value if value is not None and math.isfinite(value) else spec.chance
+
+
+def compares_seeds(spec: StudySpec) -> bool:
+    """Whether the pruner compares trials seed by seed, so that seeds train one after another."""
+    return spec.search.pruner == "wilcoxon"
+
+
+def learning_curve(
+    spec: StudySpec,
+    runs: Sequence[RunRecord],
+    epochs: Mapping[int, Sequence[EpochRow]],
+    *,
+    over_seeds: bool,
+) -> dict[int, float]:
+    """Return what a trial reports to the pruner: step → score.
+
+    The steps are epochs and the scores means over seeds; for a pruner that compares seeds, the
+    steps are the places of the finished seeds and the scores their last ones. A diverged run
+    counts at chance level from the epoch at which it diverged.
+
+    Args:
+        spec: of the study.
+        runs: of the trial, by seed.
+        epochs: rows by run id, in order.
+        over_seeds: whether the trial is one that such a pruner compares (not a confirm trial).
+    """
+    if over_seeds and compares_seeds(spec):
+        return {
+            place: spec.chance if run.state is State.DIVERGED else score(spec, epochs[run.id][-1])
+            for place, run in enumerate(runs)
+            if run.state in (State.COMPLETE, State.DIVERGED)
+        }
+    curves = []
+    for run in runs:
+        curve = [score(spec, row) for row in epochs.get(run.id, ())]
+        if run.state is State.DIVERGED and curve:
+            # It stops, while the other seeds go on.
+            curve += [spec.chance] * (run.epochs_planned - len(curve))
+        curves.append(curve)
+    shortest = min((len(curve) for curve in curves), default=0)
+    if all(run.state is State.DIVERGED for run in runs):
+        shortest = max((run.epochs_done for run in runs), default=0)
+    return {n + 1: statistics.fmean(curve[n] for curve in curves) for n in range(shortest)}
