@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,17 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop as a power cut does: connections break in the middle of whatever they do."""
         self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+
+    @contextlib.contextmanager
+    def down(self, seconds: float) -> Iterator[None]:
+        """Be stopped when the block begins, and up again that many seconds later."""
+        self.stop()
+        back = threading.Timer(seconds, self.start)
+        back.start()
+        try:
+            yield
+        finally:
+            back.join()
 
     def new_database(self) -> str:
         """Make an empty database; return its address."""

@@ -105,7 +105,7 @@ class ProcessEngine:
                 "the same command again"
             )
         logger.warning("a worker died with exit status %s and is replaced", dead.exitcode)
-        with Ledger.open(settings.storage) as ledger:
+        with Ledger.open(settings.storage, patient=True) as ledger:
             for worker in ledger.workers(ledger.study(settings.study).id):
                 if worker.left_at is None and process_info.is_dead(worker):
                     ledger.leave(worker.id)

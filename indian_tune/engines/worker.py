@@ -53,7 +53,7 @@ def work(
     from indian_tune.training import CheckpointFolder, Trainer
 
     torch.set_num_threads(settings.threads)
-    with Ledger.open(settings.storage) as ledger:
+    with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
         spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
         problem = problem_of(spec, settings.data_dir)

@@ -21,6 +21,8 @@ from indian_tune.study.spec import parse_study
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.conftest import PostgresServer
+
 PROVENANCE = {"device": "cpu"}
 
 
@@ -285,6 +287,33 @@ def test_what_a_crash_left_half_written_is_mended(
         stray.number,
         TrialState.FAIL,
     )
+
+
+@pytest.mark.postgres
+def test_a_study_goes_on_through_restarts_of_the_server(
+    postgres: PostgresServer, tiny: dict[str, Any]
+) -> None:
+    storage = postgres.new_database()
+    tiny["search"] |= {"pruner": "median", "trials": 1}
+    tiny["protocol"] |= {"confirm_seeds": 1}
+    with opened(storage, tiny) as controller:
+        while True:
+            with postgres.down(seconds=0.2):
+                assignment = controller.claim(PROVENANCE)
+            if assignment is None:
+                break
+            for epoch in range(1, assignment.epochs + 1):
+                with postgres.down(seconds=0):
+                    controller.report(assignment, entries(assignment, epoch, 0.25))
+            with postgres.down(seconds=0.1):
+                controller.finish(assignment)
+        assert controller.done
+        trials = controller._ledger.trials(controller.study.id)
+    assert [trial.state for trial in trials] == [State.COMPLETE] * 4
+    for part, count in (("indian", 1), ("sgd", 1), ("confirm", 2)):
+        told = optuna_trials(storage, f"tiny/{part}")
+        assert [trial.state for trial in told] == [TrialState.COMPLETE] * count
+        assert [trial.intermediate_values for trial in told] == [{1: 0.25, 2: 0.25}] * count
 
 
 def test_another_study_under_the_same_name_is_refused_with_the_difference(
