@@ -28,6 +28,7 @@ class AbsoluteRegression:
     targets: Floats
     title: str = "ℓ₁ regression"
     gamma0: float = 0.5
+    largest_gamma0: float = 4.0
 
     @classmethod
     def random(cls, seed: int = 0, terms: int = 200, size: int = 5) -> AbsoluteRegression:

@@ -36,7 +36,12 @@ class TameObjective(Protocol):
 
     @property
     def gamma0(self) -> float:
-        """A first step size at which INDIAN with (α, β) = (0.5, 0.1) is stable."""
+        """A constant step size at which INDIAN with (α, β) = (0.5, 0.1) is stable."""
+        ...
+
+    @property
+    def largest_gamma0(self) -> float:
+        """The largest first step size that does no harm when the step sizes decay fast."""
         ...
 
     @property

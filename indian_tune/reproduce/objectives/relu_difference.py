@@ -31,6 +31,7 @@ class ReluDifference:
     title: str = "max(θ₁, 0) − max(−θ₁, 0) + θ₁²/2 + |θ₂ − θ₁|"
     terms: int = 4
     gamma0: float = 0.2
+    largest_gamma0: float = 1.6
     minimum: float = -0.5
 
     @property

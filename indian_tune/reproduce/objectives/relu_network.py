@@ -33,6 +33,7 @@ class ReluNetwork:
     initial: Floats = field(repr=False)
     title: str = "ReLU network, square loss"
     gamma0: float = 0.2
+    largest_gamma0: float = 1.6
     minimum: None = None
 
     @classmethod

@@ -25,6 +25,7 @@ class TwoKinks:
     title: str = "100(θ₂ − |θ₁|)² + |1 − θ₁|"
     terms: int = 2
     gamma0: float = 0.02
+    largest_gamma0: float = 0.08
     minimum: float = 0.0
 
     @property

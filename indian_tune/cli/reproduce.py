@@ -1,0 +1,175 @@
+"""``indian-tune reproduce``: the paper's own figures and its theorem in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from indian_tune.cli.options import Json
+from indian_tune.cli.output import number, print_json, results, table
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from indian_tune.reproduce import ConvergenceRow, Difference, Discretisation
+
+app = typer.Typer(help="Reproduce the figures and the theorem of the paper.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Folder for the figure and its numbers.")]
+DEFAULT_OUT = Path("reproduced")
+
+
+@app.command("figure1")
+def figure1(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
+    """Draw Figure 1 as printed and as fitted, and say where they differ.
+
+    The published curves captioned α = 0.5 are those of α = 0.3, and all begin with velocity
+    -0.1 ∇J; the text has them begin with -∇J. Takes a few seconds.
+    """
+    from indian_tune.reproduce import (
+        compute_figure1,
+        differences,
+        distance_to_din,
+        write_figure1,
+    )
+
+    _make_folder(out)
+    figure = compute_figure1()
+    gaps, approach = differences(figure), distance_to_din()
+    files = write_figure1(figure, out)
+    if as_json:
+        print_json(
+            {
+                "differences": [asdict(gap) for gap in gaps],
+                "distance_to_din": {
+                    panel: {**asdict(one), "order": one.order} for panel, one in approach.items()
+                },
+                "files": files,
+            }
+        )
+        return
+    _print_differences(gaps)
+    _print_approach(approach)
+    _print_files(files)
+
+
+@app.command("theorem1")
+def theorem1(
+    out: Out = DEFAULT_OUT,
+    steps: Annotated[int, typer.Option(min=100, help="Steps of a run.")] = 60_000,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs for each decay power.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Follow INDIAN with mini-batches on nonsmooth objectives towards D-critical points.
+
+    For step sizes γ0/(k+1)^a with a in (0, 1] the theorem says that J converges and that 0 comes
+    to lie in D J, the sum of the mini-batches' subdifferentials. Takes about half a minute.
+    """
+    from indian_tune.reproduce import (
+        convergence_table,
+        default_objectives,
+        run_convergence,
+        write_convergence,
+    )
+
+    _make_folder(out)
+    runs = []
+    for objective in default_objectives():
+        typer.echo(f"running on {objective.title}", err=True)
+        runs.append(run_convergence(objective, steps=steps, seeds=seeds))
+    rows = convergence_table(runs)
+    files = write_convergence(runs, out)
+    if as_json:
+        print_json(
+            {
+                "steps": steps,
+                "seeds": seeds,
+                "radius": runs[0].radius,
+                "rows": [asdict(row) for row in rows],
+                "files": files,
+            }
+        )
+        return
+    _print_rows(rows, radius=runs[0].radius)
+    _print_files(files)
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder before any work is spent."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {out}: the folder cannot be made ({error.strerror}); name another"
+        ) from error
+
+
+def _print_differences(gaps: list[Difference]) -> None:
+    titles = {
+        "printed": "Captions as printed, fitted start: distance from the fitted curves",
+        "text": "Captions as printed, start of the text: distance from the fitted curves",
+    }
+    numbers = ("α", "s", "fitted α", "fitted s", "median", "largest", "largest |Δθ|")
+    for variant, title in titles.items():
+        shown = table("panel", *numbers, "parts at step", title=title, right=numbers)
+        for gap in gaps:
+            if gap.variant == variant:
+                shown.add_row(
+                    gap.panel,
+                    number(gap.alpha),
+                    number(gap.speed),
+                    number(gap.fitted_alpha),
+                    number(gap.fitted_speed),
+                    number(gap.median),
+                    number(gap.largest),
+                    number(gap.largest_distance),
+                    "never" if gap.parted_at is None else f"{gap.parted_at:,}",
+                )
+        results().print(shown)
+    typer.echo("Median, largest: of |Δ log10 J| over the steps. s: begun with velocity -s ∇J.")
+
+
+def _print_approach(approach: dict[str, Discretisation]) -> None:
+    gammas = [f"γ = {gamma:g}" for gamma in next(iter(approach.values())).gammas]
+    shown = table(
+        "panel",
+        *gammas,
+        "order",
+        title="Largest distance from the differential equation DIN up to t = 1",
+        right=(*gammas, "order"),
+    )
+    for panel, one in approach.items():
+        shown.add_row(panel, *map(number, one.errors), f"{one.order:.2f}")
+    results().print(shown)
+
+
+def _print_rows(rows: list[ConvergenceRow], *, radius: float) -> None:
+    columns = ("a", "γ0", "Σγ", "J", "swing of J", "dist(0, D J)", "at θ alone", "dist(0, ∂J)")
+    for objective in dict.fromkeys(row.objective for row in rows):
+        shown = table(*columns, title=objective, right=columns)
+        for row in rows:
+            if row.objective == objective:
+                shown.add_row(
+                    f"{row.decay_power:g}" if row.admissible else f"* {row.decay_power:g}",
+                    number(row.gamma0),
+                    number(row.time),
+                    number(row.value),
+                    number(row.tail_swing, 2),
+                    number(row.distance, 2),
+                    number(row.distance_at_point, 2),
+                    number(row.clarke_distance, 2),
+                )
+        results().print(shown)
+    typer.echo(
+        "Medians after the last step. Swing: largest minus smallest J over the last tenth.\n"
+        f"Distances count the kinks within {radius:g} of θ; ∂J is Clarke's subdifferential, – if "
+        "unknown.\n* a constant step size, which the theorem leaves out"
+    )
+
+
+def _print_files(files: list[Path]) -> None:
+    typer.echo("")
+    for file in files:
+        typer.echo(f"wrote {file}")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from indian_tune.cli.reproduce import app
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_figure1_says_where_printed_and_fitted_differ(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["figure1", "--out", str(tmp_path)], env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    assert "24,679" in result.stdout
+    assert "never" in result.stdout
+    assert "differential equation DIN" in result.stdout
+    assert f"wrote {tmp_path / 'figure1.svg'}" in result.stdout.replace("\n", "")
+    assert (tmp_path / "figure1.png").stat().st_size > 10_000
+
+
+def test_theorem1_prints_json_for_programs(tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path), "--steps", "200", "--seeds", "2", "--json"]
+    result = CliRunner().invoke(app, ["theorem1", *options])
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert len(report["rows"]) == 25
+    assert report["rows"][-1]["clarke_distance"] == pytest.approx(0.5**0.5)
+    assert [file.rpartition("/")[2] for file in report["files"]] == [
+        "theorem1.svg",
+        "theorem1.png",
+        "theorem1.csv",
+        "theorem1-table.csv",
+    ]
+
+
+def test_theorem1_prints_a_table_for_each_objective(tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path), "--steps", "200", "--seeds", "1"]
+    result = CliRunner().invoke(app, ["theorem1", *options], env={"COLUMNS": "100"})
+    assert result.exit_code == 0
+    for title in ("ℓ₁ regression", "ReLU network, square loss", "the same, begun at (0, 0)"):
+        assert title in result.stdout
+        assert f"running on {title}" in result.stderr
+    assert result.stdout.count("* 0") == 5
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    result = CliRunner().invoke(app, ["figure1", "--out", str(tmp_path / "taken")])
+    assert isinstance(result.exception, InputError)
+    assert "taken: the folder cannot be made" in str(result.exception)
+
+
+def test_help_imports_neither_torch_nor_matplotlib() -> None:
+    code = (
+        "import sys\n"
+        "import indian_tune.cli.reproduce\n"
+        "assert not {'torch', 'matplotlib', 'scipy', 'numpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
