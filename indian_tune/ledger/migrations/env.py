@@ -1,4 +1,8 @@
-"""Alembic's environment: runs on the connection that the ledger hands over."""
+"""Alembic's environment: runs on the connection that the ledger hands over.
+
+A migration adds and drops columns in place. Alembic's batch mode would rebuild the table, and under
+SQLite dropping the old one deletes, by the foreign keys, every row that refers to it.
+"""
 
 from alembic import context
 
@@ -8,7 +12,5 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     version_table=VERSION_TABLE,
-    # SQLite changes a table by copying it.
-    render_as_batch=True,
 )
 context.run_migrations()
