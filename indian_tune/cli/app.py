@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from indian_tune._version import __version__
-from indian_tune.cli import data, search, show, status, studies, worker
+from indian_tune.cli import data, doctor, export, search, show, status, studies, worker
 from indian_tune.errors import IndianTuneError, InputError
 
 FAILED = 1
@@ -27,6 +27,8 @@ app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("studies")(studies.studies)
+app.command("doctor")(doctor.doctor)
+app.command("export")(export.export)
 app.add_typer(data.app, name="data")
 
 

@@ -31,6 +31,13 @@ def search(
         typer.Argument(metavar="STUDY", help="Study file, or the name of one that comes along."),
     ],
     storage: Storage = None,
+    as_name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NEW-NAME", help="Register the file under another name."),
+    ] = None,
+    extend: Annotated[
+        int, typer.Option(metavar="N", help="Add N tune trials to every arm first.", min=0)
+    ] = 0,
     engine: Annotated[
         EngineName,
         typer.Option(help="optuna: one worker process per slot; inline: this process."),
@@ -72,14 +79,19 @@ def search(
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.ledger import storage_url
     from indian_tune.study.ranking import rank
+    from indian_tune.study.registration import renamed
     from indian_tune.study.spec import load_study
 
     file = find_study_file(study)
     spec = load_study(file)
+    again = f"{study}{_same(storage)}"
+    if as_name is not None:
+        spec = renamed(spec, as_name)
+        again += f" --as {as_name}"
     url = storage_url(storage)
     slots = device_slots(devices, workers, threads_per_worker)
     remarks = notices()
-    with open_session(spec, url, data_dir) as session:
+    with open_session(spec, url, data_dir, extend_by=extend) as session:
         settings = [
             WorkerSettings(
                 storage=url.render_as_string(hide_password=False),
@@ -122,7 +134,7 @@ def search(
         if interrupt.requested:
             remarks.print(
                 f"Stopped; everything is kept in {address}. Go on with:\n  "
-                f"indian-tune search {study}{_same(storage)}"
+                f"indian-tune search {again}"
             )
             raise typer.Exit(INTERRUPTED)
         if not as_json:
@@ -130,8 +142,14 @@ def search(
 
 
 def _announce(console: Console, spec: StudySpec, session: Session, workers: int) -> None:
+    from indian_tune.cli.doctor import in_words
+    from indian_tune.ledger import Phase
+
     protocol = spec.protocol
-    trials = sum(spec.trials_of(arm.name) for arm in spec.arms)
+    # As registered, with what it was extended by.
+    trials = sum(
+        part.total for part in session.ledger.progress(session.study.id) if part.phase is Phase.TUNE
+    )
     console.print(
         f"[bold]{spec.name}[/bold]: {spec.problem.model} on {spec.problem.dataset}, "
         f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
@@ -140,11 +158,7 @@ def _announce(console: Console, spec: StudySpec, session: Session, workers: int)
         f"{workers} workers"
     )
     if session.repairs:
-        repairs = session.repairs
-        console.print(
-            f"Mended after a crash: {repairs.freed} trials taken from dead workers, "
-            f"{repairs.told} outcomes told to Optuna, {repairs.dropped} stray Optuna trials closed"
-        )
+        console.print(f"Mended after a crash: {in_words(session.repairs)}")
 
 
 def _conclude(

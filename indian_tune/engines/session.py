@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
-from indian_tune.errors import DataError
+from indian_tune.errors import DataError, LedgerError, StudyFileError
 from indian_tune.ledger import Ledger, sqlite_file
 from indian_tune.problems import verify
 from indian_tune.study.projection import Projection
-from indian_tune.study.reconcile import Repairs, reconcile
-from indian_tune.study.registration import register
+from indian_tune.study.reconcile import Repairs, rebuild, reconcile
+from indian_tune.study.registration import extend, register
+from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +43,20 @@ class Session:
 
 
 @contextmanager
-def open_session(spec: StudySpec, storage: URL, data_dir: Path | None) -> Iterator[Session]:
+def open_session(
+    spec: StudySpec, storage: URL, data_dir: Path | None, *, extend_by: int = 0
+) -> Iterator[Session]:
     """Register a study or take it up again, and mend what a crash left.
+
+    Args:
+        spec: of the study.
+        storage: where it is recorded.
+        data_dir: folder of the data sets; ``None`` for the default.
+        extend_by: how many tune trials to add to every arm.
 
     Raises:
         DataError: its data set is missing or damaged; nothing is written.
+        InputError: it cannot be extended.
         StorageError: the database cannot be used; nothing is written.
         StudyFileError: another study is registered under its name.
     """
@@ -55,12 +65,64 @@ def open_session(spec: StudySpec, storage: URL, data_dir: Path | None) -> Iterat
         raise DataError(status.advice)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
-        projection = Projection(ledger.url, study.name, [arm.name for arm in spec.arms])
-        try:
-            repairs = reconcile(ledger, projection, study, spec, process_info.is_dead)
-        finally:
-            projection.close()
+        repairs = _mend(ledger, study, spec)
+        if extend_by:
+            extend(ledger, study, spec, extend_by)
         yield Session(ledger, study, repairs)
+        # A connection that was lost may have left a trial twice in Optuna's tables.
+        _mend(ledger, study, spec)
+
+
+def _mend(
+    ledger: Ledger, study: StudyRecord, spec: StudySpec, *, rebuild_optuna: bool = False
+) -> Repairs:
+    projection = Projection(ledger.url, study.name, [arm.name for arm in spec.arms])
+    try:
+        mend = rebuild if rebuild_optuna else reconcile
+        return mend(ledger, projection, study, spec, process_info.is_dead)
+    finally:
+        projection.close()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an examination found in one study.
+
+    Attributes:
+        study: its name.
+        trials: how many it has.
+        finished: how many of them are finished.
+        repairs: what was mended; ``None`` when it could not be examined.
+        problem: why not.
+    """
+
+    study: str
+    trials: int
+    finished: int
+    repairs: Repairs | None
+    problem: str | None = None
+
+
+def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Finding]:
+    """Mend every study of a database, whoever may be at work on it.
+
+    Args:
+        ledger: open for writing.
+        rebuild_optuna: whether to make Optuna's tables of these studies anew; refused, study by
+            study, where workers are at work.
+    """
+    findings = []
+    for study in ledger.studies():
+        repairs, problem = None, None
+        try:
+            spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
+            repairs = _mend(ledger, study, spec, rebuild_optuna=rebuild_optuna)
+        except (StudyFileError, LedgerError) as error:
+            problem = str(error)
+        trials = ledger.trials(study.id)
+        finished = sum(trial.state.finished for trial in trials)
+        findings.append(Finding(study.name, len(trials), finished, repairs, problem))
+    return findings
 
 
 def artifacts_folder(storage: URL) -> Path:

@@ -5,8 +5,10 @@ Raises only StorageError, and never shows a password.
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import contextmanager
+import sqlite3
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_STORAGE = "sqlite:///indian-tune.db"
 STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
@@ -101,24 +105,25 @@ def storage_errors(url: URL) -> Iterator[None]:
         raise StorageError(f"database {show_url(url)}: {error.orig}") from error
 
 
-def connect(url: URL, *, create: bool) -> sa.Engine:
+def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
     """Return an engine on a database that is ours, or may become so.
 
     Args:
         url: from ``storage_url``.
-        create: whether a missing SQLite file may be made and an older schema brought up to date.
+        write: whether it will be written; an older schema is then brought up to date.
+        create: whether a missing SQLite file may be made, and a database become ours.
 
     Raises:
         StorageError: missing, unreachable, unwritable, not ours, or of another version.
     """
     file = sqlite_file(url)
     if file is not None:
-        _check_file(file, create=create)
+        _check_file(file, write=write, create=create)
     engine = _engine(url)
     try:
         with storage_errors(url):
-            _check_owner(engine, url, create=create)
-            if create:
+            _check_owner(engine, url, write=write, create=create)
+            if write:
                 _upgrade(engine, url)
     except StorageError:
         engine.dispose()
@@ -156,7 +161,7 @@ def _engine(url: URL) -> sa.Engine:
     return engine
 
 
-def _check_file(file: Path, *, create: bool) -> None:
+def _check_file(file: Path, *, write: bool, create: bool) -> None:
     if file.is_dir():
         raise StorageError(f"database {file} is a folder: name a file")
     network = network_file_system(file)
@@ -177,7 +182,7 @@ def _check_file(file: Path, *, create: bool) -> None:
             raise StorageError(f"database {file}: the folder {file.parent} does not exist")
         if not os.access(file.parent, os.W_OK):
             raise StorageError(f"database {file}: the folder {file.parent} is not writable")
-    elif create and not os.access(file, os.W_OK):
+    elif write and not os.access(file, os.W_OK):
         raise StorageError(f"database {file} is not writable: change its permissions")
     elif not os.access(file, os.R_OK):
         raise StorageError(f"database {file} is not readable: change its permissions")
@@ -189,7 +194,7 @@ def _check_file(file: Path, *, create: bool) -> None:
                 )
 
 
-def _check_owner(engine: sa.Engine, url: URL, *, create: bool) -> None:
+def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> None:
     with engine.connect() as connection:
         names = set(sa.inspect(connection).get_table_names())
         ours = any(name.startswith(PREFIX) for name in names)
@@ -214,7 +219,7 @@ def _check_owner(engine: sa.Engine, url: URL, *, create: bool) -> None:
             f"{HEAD_REVISION}: upgrade indian-tune (pip install --upgrade indian-tune), or name "
             "another database with --storage"
         )
-    if revision != HEAD_REVISION and not create:
+    if revision != HEAD_REVISION and not write:
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, older than this version's "
             f"{HEAD_REVISION}: `indian-tune doctor --storage {show_url(url)}` brings it up to date"
@@ -238,3 +243,43 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        logger.info("database %s now has schema %s", show_url(url), HEAD_REVISION)
+
+
+def damages(engine: sa.Engine) -> list[str]:
+    """Return what SQLite finds damaged in its file; a server looks after its files itself."""
+    if engine.dialect.name != "sqlite":
+        return []
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    return [] if found == ["ok"] else [str(line) for line in found]
+
+
+def copy_database(engine: sa.Engine, url: URL, file: Path) -> None:
+    """Write a consistent copy of an SQLite database to a new file, also while it is in use.
+
+    Raises:
+        StorageError: not SQLite, or the copy cannot be written; a file that exists is left.
+    """
+    if sqlite_file(url) is None:
+        raise StorageError(
+            f"database {show_url(url)} is a PostgreSQL server's, which makes its own copies: use "
+            f"pg_dump --format=custom --file={file} {url.database}"
+        )
+    if not file.parent.is_dir():
+        raise StorageError(f"copy {file}: the folder {file.parent} does not exist")
+    try:
+        file.touch(exist_ok=False)
+    except FileExistsError as error:
+        raise StorageError(
+            f"copy {file} exists and is not overwritten: name another file"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"copy {file} cannot be written: {error.strerror}") from error
+    try:
+        with closing(sqlite3.connect(file)) as copy, engine.connect() as connection:
+            # In one step, so through one view of the file: what is written meanwhile is not in it.
+            connection.connection.driver_connection.backup(copy)  # type: ignore[union-attr]
+    except sqlite3.Error as error:
+        file.unlink()
+        raise StorageError(f"copy {file} cannot be written: {error}") from error

@@ -10,7 +10,14 @@ import sqlalchemy as sa
 from indian_tune.errors import InputError
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
-from indian_tune.ledger.database import connect, show_url, storage_errors, storage_url
+from indian_tune.ledger.database import (
+    connect,
+    copy_database,
+    damages,
+    show_url,
+    storage_errors,
+    storage_url,
+)
 from indian_tune.ledger.records import (
     ArmProgress,
     ArmRecord,
@@ -26,6 +33,7 @@ from indian_tune.ledger.states import Phase, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from types import TracebackType
 
     from sqlalchemy.engine import URL
@@ -59,7 +67,7 @@ class LedgerReader:
             StorageError: missing, unreachable, not ours, or of another version.
         """
         url = storage_url(storage) if storage is None or isinstance(storage, str) else storage
-        return cls(url, connect(url, create=False))
+        return cls(url, connect(url, write=False))
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +88,20 @@ class LedgerReader:
     def address(self) -> str:
         """The database as it may be shown: without its password."""
         return show_url(self.url)
+
+    def damages(self) -> list[str]:
+        """Return what is damaged in the database's file, as far as the database can tell."""
+        with storage_errors(self.url):
+            return damages(self._engine)
+
+    def copy_to(self, file: Path) -> None:
+        """Write a consistent copy of an SQLite database to a new file, also while it is in use.
+
+        Raises:
+            StorageError: the database is a server's, or the copy cannot be written; a file that
+                exists is left as it is.
+        """
+        copy_database(self._engine, self.url, file)
 
     @transaction
     def studies(self) -> list[StudyRecord]:

@@ -39,12 +39,14 @@ class StudyWriter(LedgerReader):
         self._writer = engine.execution_options(writes=True)
 
     @classmethod
-    def open(cls, storage: str | URL | None = None, *, patient: bool = False) -> Self:
+    def open(
+        cls, storage: str | URL | None = None, *, create: bool = True, patient: bool = False
+    ) -> Self:
         """Open a database for writing.
 
         Args:
-            storage: address or file name; a missing SQLite file is made, an older schema
-                upgraded.
+            storage: address or file name; an older schema is brought up to date.
+            create: whether a missing SQLite file is made, and a database without studies taken.
             patient: whether to wait for a server that does not answer: for a worker, whose
                 database answered a moment ago.
 
@@ -54,7 +56,7 @@ class StudyWriter(LedgerReader):
         url = storage_url(storage) if storage is None or isinstance(storage, str) else storage
 
         def attempt() -> sa.Engine:
-            return connect(url, create=True)
+            return connect(url, write=True, create=create)
 
         return cls(url, persist(attempt) if patient else attempt())
 

@@ -99,10 +99,15 @@ def _result(ledger: LedgerReader, tune: ArmProgress, confirm: ArmProgress | None
     config = None if best is None else best.config
     confirmed = None
     if confirm is not None and confirm.counts.get(State.COMPLETE):
-        trials = ledger.trials(
-            arm.study_id, phase=Phase.CONFIRM, arm_id=arm.id, states=(State.COMPLETE,)
+        confirmed = _metrics(
+            ledger.last_epochs(
+                [
+                    trial.id
+                    for trial in ledger.confirms(arm.study_id, arm.id)
+                    if trial.state is State.COMPLETE and trial.config == config
+                ]
+            )
         )
-        confirmed = _metrics(ledger.last_epochs([trial.id for trial in trials]))
     return ArmResult(
         name=arm.name,
         optimizer=arm.optimizer,
@@ -119,7 +124,7 @@ def _result(ledger: LedgerReader, tune: ArmProgress, confirm: ArmProgress | None
 
 
 def _confirm_score(ledger: LedgerReader, confirm: ArmProgress) -> float | None:
-    trials = ledger.trials(confirm.arm.study_id, phase=Phase.CONFIRM, arm_id=confirm.arm.id)
+    trials = ledger.confirms(confirm.arm.study_id, confirm.arm.id)
     values = [trial.value for trial in trials if trial.value is not None]
     return statistics.fmean(values) if values else None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.errors import StudyFileError
+from indian_tune.errors import InputError, StudyFileError
 from indian_tune.ledger import ArmPlan
+from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,9 +38,48 @@ def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> Stu
         lines = "\n".join(f"  {line}" for line in differences(record.spec, spec.canonical()))
         raise StudyFileError(
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
-            "A registered study does not change: give this one another name"
+            f"A registered study does not change: run this one beside it with --as NEW-NAME"
+            f"{_about_trials(record, spec)}"
         )
     return record
+
+
+def renamed(spec: StudySpec, name: str) -> StudySpec:
+    """Return the same study under another name.
+
+    Raises:
+        StudyFileError: it cannot be a study's name.
+    """
+    return parse_study({**spec.canonical(), "name": name}, source="--as")
+
+
+def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> None:
+    """Add tune trials to every arm of a registered study, finished or not.
+
+    Nothing that is there changes. The winners are judged again when the new trials are finished:
+    an arm whose winner still leads keeps its trials on the fresh seeds, a new winner gets its own,
+    and those of the old one stay in the record. The events tell that the study was extended, and
+    what was frozen before and after.
+
+    Raises:
+        InputError: ``trials`` is less than 1, or the study searches a grid, which has no more
+            points.
+    """
+    if spec.search.sampler == "grid":
+        raise InputError(
+            f"study {study.name!r} searches a grid, which has no more points than it has trials: "
+            "write a larger grid and run it with --as NEW-NAME"
+        )
+    ledger.extend(study.id, trials)
+
+
+def _about_trials(record: StudyRecord, spec: StudySpec) -> str:
+    """Return how to get more trials, when that is all that was changed."""
+    before, now = record.spec["search"]["trials"], spec.search.trials
+    same = {**record.spec, "search": {**record.spec["search"], "trials": now}}
+    if same != spec.canonical() or now <= before or spec.search.sampler == "grid":
+        return ""
+    return f". For more trials put search.trials = {before} back and add --extend {now - before}"
 
 
 def differences(old: Any, new: Any) -> list[str]:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("search", "worker", "status", "show", "studies", "data", "reproduce")
+COMMANDS = (
+    *("search", "worker", "status", "show", "studies", "data", "doctor", "export", "reproduce"),
+)
 
 
 class Ended:

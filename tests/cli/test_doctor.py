@@ -1,0 +1,237 @@
+"""`indian-tune doctor`, and the schema that it brings up to date."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+import indian_tune.ledger
+from indian_tune.cli import main
+from indian_tune.engines.inline import InlineEngine
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.session import open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
+from indian_tune.study.spec import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from optuna.trial import FrozenTrial
+
+Doctor = "Callable[..., tuple[int, str, str]]"
+
+
+@pytest.fixture
+def doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command; return status, standard output and standard error."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["indian-tune", "doctor", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def registered(storage: str, study: dict[str, Any]) -> None:
+    with open_session(parse_study(study, source="study.toml"), storage_url(storage), None):
+        pass
+
+
+def trained(storage: str, study: dict[str, Any], tmp_path: Path) -> None:
+    registered(storage, study)
+    settings = WorkerSettings(storage=storage, study=study["name"], artifacts=tmp_path / "files")
+    InlineEngine(settings).run(Interrupt(), lambda: None)
+
+
+def shown(storage: str, name: str) -> list[FrozenTrial]:
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def comparable(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
+    """Return what Optuna shows of trials, without ids, in the order of their slots."""
+    return [
+        {
+            "params": trial.params,
+            "distributions": trial.distributions,
+            "state": trial.state,
+            "value": trial.value,
+            "curve": trial.intermediate_values,
+            "attributes": trial.user_attrs,
+        }
+        for trial in sorted(trials, key=lambda trial: int(trial.user_attrs["slot"]))
+    ]
+
+
+def test_a_sound_database_has_nothing_to_mend(
+    storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    registered(storage, tiny)
+    status, out, _ = doctor("--storage", storage)
+    assert (status, "nothing to mend" in out, "its file is sound" in out) == (0, True, True)
+
+
+def test_what_is_broken_is_mended_once_and_named(
+    storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    registered(storage, tiny)
+    with Ledger.open(storage) as ledger:
+        study = ledger.study("tiny")
+        ledger.join(study.id, "dead", host="", pid=0, started="", device="cpu")
+        lease = ledger.claim(study.id, Phase.TUNE, "dead")
+        assert lease is not None
+        ledger.leave("dead")
+    optuna.load_study(study_name="tiny/sgd", storage=storage).ask()
+    optuna.delete_study(study_name="tiny/indian", storage=storage)
+    mended = {"created": 1, "freed": 0, "told": 0, "dropped": 1, "restored": 0}
+    status, out, _ = doctor("--storage", storage, "--json")
+    assert (status, json.loads(out)["studies"]) == (
+        0,
+        [{"study": "tiny", "trials": 4, "finished": 0, "mended": mended, "problem": None}],
+    )
+    _, out, _ = doctor("--storage", storage)
+    assert "nothing to mend" in out
+
+
+def test_optuna_s_tables_are_rebuilt_from_the_ledger(
+    storage: str,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    tiny["arms"][0]["space"] = {"gamma0": {"choices": [1e30, 0.01]}}
+    tiny["search"] |= {"sampler": "tpe"}
+    trained(storage, tiny, tmp_path)
+    names = ["tiny/indian", "tiny/sgd", "tiny/confirm"]
+    before = {name: comparable(shown(storage, name)) for name in names}
+    theirs = optuna.create_study(study_name="tiny/theirs", storage=storage)
+    theirs.add_trial(optuna.trial.create_trial(value=1.0))
+    status, out, _ = doctor("--storage", storage, "--rebuild-optuna")
+    assert (status, "8 trials restored in Optuna" in out or "trials restored" in out) == (0, True)
+    assert {name: comparable(shown(storage, name)) for name in names} == before
+    assert [trial.value for trial in shown(storage, "tiny/theirs")] == [1.0]
+    _, out, _ = doctor("--storage", storage)
+    assert "nothing to mend" in out
+
+
+def test_a_trial_in_progress_goes_on_after_a_rebuild(
+    storage: str,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    registered(storage, tiny)
+    settings = WorkerSettings(storage=storage, study="tiny", artifacts=tmp_path / "files")
+    interrupt = Interrupt()
+
+    def stop() -> None:
+        interrupt.requests = 1
+
+    InlineEngine(settings).run(interrupt, stop)
+    with LedgerReader.open(storage) as ledger:
+        config = ledger.trials(ledger.study("tiny").id)[0].config
+    assert doctor("--storage", storage, "--rebuild-optuna")[0] == 0
+    InlineEngine(settings).run(Interrupt(), lambda: None)
+    first = shown(storage, "tiny/indian")[0]
+    assert config is not None
+    assert first.params.items() <= config.items()
+    assert first.intermediate_values.keys() == {1, 2}
+    for name in ("tiny/indian", "tiny/sgd"):
+        assert [t.state for t in shown(storage, name)] == [TrialState.COMPLETE] * 2
+
+
+def test_a_trial_deleted_in_optuna_comes_back(
+    storage: str,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    trained(storage, tiny, tmp_path)
+    before = comparable(shown(storage, "tiny/sgd"))
+    optuna.delete_study(study_name="tiny/sgd", storage=storage)
+    _, out, _ = doctor("--storage", storage)
+    assert "1 missing Optuna studies made, 2 trials restored in Optuna" in out
+    assert comparable(shown(storage, "tiny/sgd")) == before
+
+
+def test_a_rebuild_beside_working_workers_is_refused(
+    storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    registered(storage, tiny)
+    with Ledger.open(storage) as ledger:
+        ledger.join(
+            ledger.study("tiny").id, "far", host="elsewhere", pid=7, started="0", device="cpu"
+        )
+    status, out, _ = doctor("--storage", storage, "--rebuild-optuna")
+    assert status == 1
+    assert "stop them before its Optuna tables are rebuilt" in " ".join(out.split())
+
+
+def test_a_missing_database_is_not_made(
+    tmp_path: Path, doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    status, _, err = doctor("--storage", tmp_path / "absent.db")
+    assert (status, "there is no database" in err) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_is_reported_and_left_as_it_is(
+    storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    registered(storage, tiny)
+    file = Path(str(storage_url(storage).database))
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (page,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'ix_ledger_trial_claim'"
+        ).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    content = bytearray(file.read_bytes())
+    content[(page - 1) * size + 200 : page * size] = bytes(size - 200)
+    file.write_bytes(content)
+    status, out, err = doctor("--storage", storage)
+    assert status == 1, err
+    assert "is damaged; nothing was changed" in out
+    assert file.read_bytes() == bytes(content)
+
+
+def test_an_older_schema_is_brought_up_to_date_and_nothing_is_lost(
+    storage: str,
+    tiny: dict[str, Any],
+    tmp_path: Path,
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    trained(storage, tiny, tmp_path)
+    with Ledger.open(storage) as ledger:
+        before = ledger.study("tiny"), ledger.trials(1), ledger.study_epochs(1)
+        config = Config()
+        folder = Path(indian_tune.ledger.__file__).parent / "migrations"
+        config.set_main_option("script_location", str(folder))
+        with ledger._writer.begin() as connection:
+            config.attributes["connection"] = connection
+            command.downgrade(config, "0001")
+    with pytest.raises(Exception, match=r"older than this version's 0002: `indian-tune doctor"):
+        LedgerReader.open(storage)
+    assert doctor("--storage", storage)[0] == 0
+    with LedgerReader.open(storage) as reader:
+        after = reader.study("tiny"), reader.trials(1), reader.study_epochs(1)
+    # The old schema did not know where a study was registered.
+    assert after == (replace(before[0], host=None), *before[1:])

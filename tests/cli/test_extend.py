@@ -1,0 +1,103 @@
+"""`indian-tune search` with more trials than before, and under another name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.cli import main
+from indian_tune.ledger import LedgerReader, Phase, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def search(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    storage: str,
+    write_study: Callable[[dict[str, Any]], Path],
+) -> Callable[..., tuple[int, str, str]]:
+    """Search a study; return status, standard output and standard error."""
+
+    def run(study: dict[str, Any], *options: object) -> tuple[int, str, str]:
+        file = write_study(study)
+        words = ["search", file, "--storage", storage, "--engine", "inline", *options]
+        monkeypatch.setattr(sys, "argv", ["indian-tune", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_finished_study_is_extended_and_its_old_trials_stay(
+    storage: str, tiny: dict[str, Any], search: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert search(tiny)[0] == 0
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        before = ledger.trials(study.id)
+    status, out, err = search(tiny, "--extend", 2, "--json")
+    assert (status, "2 arms, 8 trials" in err) == (0, True)
+    told = {arm["arm"]: arm for arm in json.loads(out)["arms"]}
+    assert [told[name]["tune"]["finished"] for name in ("indian", "sgd")] == [4, 4]
+    with LedgerReader.open(storage) as ledger:
+        after = ledger.trials(study.id)
+        frozen = [event.data for event in ledger.events(study.id, "frozen")]
+        confirms = ledger.confirms(study.id)
+    assert [trial for trial in after if trial in before] == before
+    assert all(trial.state is State.COMPLETE for trial in after)
+    assert [data["freezing"] for data in frozen] == [1, 2]
+    winners = {arm: winner["config"] for arm, winner in frozen[-1]["winners"].items()}
+    assert len(confirms) == 4
+    assert all(trial.config in winners.values() for trial in confirms)
+    # Arms that kept their winner were not confirmed again.
+    changed = sum(frozen[0]["winners"][arm] != frozen[1]["winners"][arm] for arm in winners)
+    assert sum(trial.phase is Phase.CONFIRM for trial in after) == 4 + 2 * changed
+    assert search(tiny)[0] == 0
+
+
+def test_a_grid_cannot_be_extended(
+    tiny: dict[str, Any], search: Callable[..., tuple[int, str, str]]
+) -> None:
+    tiny["search"] |= {"sampler": "grid"}
+    tiny["arms"] = [
+        {
+            "name": "sgd",
+            "optimizer": "sgd",
+            "space": {"gamma0": {"grid": [0.01, 0.1]}},
+        }
+    ]
+    status, _, err = search(tiny, "--extend", 1)
+    assert (status, "searches a grid, which has no more points" in err) == (2, True)
+
+
+def test_a_changed_study_runs_under_another_name(
+    storage: str, tiny: dict[str, Any], search: Callable[..., tuple[int, str, str]]
+) -> None:
+    tiny["arms"] = tiny["arms"][1:]
+    tiny["search"]["trials"] = 1
+    assert search(tiny)[0] == 0
+    tiny["search"]["trials"] = 2
+    status, _, err = search(tiny)
+    assert status == 2
+    assert "run this one beside it with --as NEW-NAME" in err
+    assert "put search.trials = 1 back and add --extend 1" in err
+    status, _, err = search(tiny, "--as", "tiny-2")
+    assert (status, "tiny-2: nin-small on digits" in err) == (0, True)
+    with LedgerReader.open(storage) as ledger:
+        assert [study.name for study in ledger.studies()] == ["tiny", "tiny-2"]
+
+
+def test_a_name_that_no_study_can_have_is_refused(
+    tiny: dict[str, Any], search: Callable[..., tuple[int, str, str]]
+) -> None:
+    status, _, err = search(tiny, "--as", "two words")
+    assert (status, "name = 'two words' may hold letters" in err) == (2, True)
