@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
-    from multiprocessing.synchronize import Event
 
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
@@ -41,6 +40,9 @@ class ProcessEngine:
         self._context = multiprocessing.get_context("spawn")
         self._deaths: deque[float] = deque(maxlen=DEATHS_PER_MINUTE)
         self._logs: dict[SpawnProcess, Connection] = {}
+        # Closing our end asks a worker to stop. Nothing is locked, so a worker that is killed
+        # cannot leave the others waiting, and when we are killed ourselves they stop as well.
+        self._lifelines: dict[SpawnProcess, Connection] = {}
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -48,24 +50,23 @@ class ProcessEngine:
         Raises:
             EngineError: a worker ended with an error, or workers die too often.
         """
-        stop = self._context.Event()
-        workers = [self._start(settings, stop) for settings in self._slots]
+        workers = [self._start(settings) for settings in self._slots]
         try:
             # A worker that has died is not alive either: only ended ones count as done.
             while any(worker.exitcode != 0 for worker in workers):
                 time.sleep(TICK_SECONDS)
                 self._relay()
                 if interrupt.requested:
-                    stop.set()
+                    self._stop()
                     if not any(worker.is_alive() for worker in workers):
                         break
                 else:
                     for n, worker in enumerate(workers):
                         if worker.exitcode not in (None, 0):
-                            workers[n] = self._replace(worker, self._slots[n], stop)
+                            workers[n] = self._replace(worker, self._slots[n])
                 tick()
         finally:
-            stop.set()
+            self._stop()
             for worker in workers:
                 if interrupt.requests > 1 or worker.exitcode not in (None, 0):
                     worker.terminate()
@@ -73,16 +74,23 @@ class ProcessEngine:
             self._relay()
         tick()
 
-    def _start(self, settings: WorkerSettings, stop: Event) -> SpawnProcess:
+    def _start(self, settings: WorkerSettings) -> SpawnProcess:
         receiver, sender = self._context.Pipe(duplex=False)
+        held, lifeline = self._context.Pipe(duplex=False)
         worker = self._context.Process(
-            target=_main, args=(settings, stop, sender, log_level()), daemon=True
+            target=_main, args=(settings, held, sender, log_level()), daemon=True
         )
         worker.start()
-        # Only the worker may hold the writing end, or its death would go unnoticed here.
+        # Only the worker may hold its ends, or a death would go unnoticed on the other side.
         sender.close()
+        held.close()
         self._logs[worker] = receiver
+        self._lifelines[worker] = lifeline
         return worker
+
+    def _stop(self) -> None:
+        for lifeline in self._lifelines.values():
+            lifeline.close()
 
     def _relay(self) -> None:
         for worker, log in list(self._logs.items()):
@@ -92,7 +100,7 @@ class ProcessEngine:
                 log.close()
                 del self._logs[worker]
 
-    def _replace(self, dead: SpawnProcess, settings: WorkerSettings, stop: Event) -> SpawnProcess:
+    def _replace(self, dead: SpawnProcess, settings: WorkerSettings) -> SpawnProcess:
         self._relay()
         if dead.exitcode == _EXPLAINED:
             raise EngineError("a worker could not go on; its message stands above")
@@ -109,10 +117,11 @@ class ProcessEngine:
             for worker in ledger.workers(ledger.study(settings.study).id):
                 if worker.left_at is None and process_info.is_dead(worker):
                     ledger.leave(worker.id)
-        return self._start(settings, stop)
+        self._lifelines.pop(dead).close()
+        return self._start(settings)
 
 
-def _main(settings: WorkerSettings, stop: Event, log: Connection, level: int) -> None:
+def _main(settings: WorkerSettings, lifeline: Connection, log: Connection, level: int) -> None:
     # Ctrl-C reaches the whole group: only the parent answers, and tells the workers through stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent must be able to end a worker at once, whatever it inherited.
@@ -121,7 +130,7 @@ def _main(settings: WorkerSettings, stop: Event, log: Connection, level: int) ->
     from indian_tune.engines.worker import work
 
     try:
-        work(settings, stop.is_set)
+        work(settings, lifeline.poll)
     except IndianTuneError as error:
         logger.error("%s", error)
         raise SystemExit(_EXPLAINED) from None

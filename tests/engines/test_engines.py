@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -16,41 +15,21 @@ from indian_tune.engines.devices import device_slots
 from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt, interruptible
 from indian_tune.engines.processes import ProcessEngine
-from indian_tune.engines.session import artifacts_folder, open_session
-from indian_tune.engines.settings import WorkerSettings
+from indian_tune.engines.session import artifacts_folder
 from indian_tune.errors import EngineError, InputError
-from indian_tune.ledger import EpochRow, LedgerReader, State, storage_url
-from indian_tune.study.spec import StudySpec, parse_study
+from indian_tune.ledger import LedgerReader, State, storage_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-Metrics = dict[tuple[str, str, int, int], list[EpochRow]]
+    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.study.spec import StudySpec
+    from tests.engines.conftest import Metrics
 
-
-def settings_for(storage: str, tmp_path: Path, study: str = "tiny") -> WorkerSettings:
-    return WorkerSettings(storage=storage, study=study, artifacts=tmp_path / "artifacts")
-
-
-def register(storage: str, study: dict[str, Any]) -> StudySpec:
-    spec = parse_study(study, source="study.toml")
-    with open_session(spec, storage_url(storage), None):
-        pass
-    return spec
-
-
-def metrics(storage: str, study: str = "tiny") -> Metrics:
-    """Return the record without ids and times: (arm, phase, trial, seed) → epochs."""
-    with LedgerReader.open(storage) as ledger:
-        record = ledger.study(study)
-        arms = {arm.id: arm.name for arm in ledger.arms(record.id)}
-        found: Metrics = {}
-        for trial in ledger.trials(record.id):
-            for run in ledger.runs(trial.id):
-                key = (arms[trial.arm_id], str(trial.phase), trial.index, run.seed)
-                found[key] = [replace(row, run_id=0, seconds=0.0) for row in ledger.epochs(run.id)]
-        return found
+    Settings = Callable[..., WorkerSettings]
+    Register = Callable[[str, dict[str, Any]], StudySpec]
+    Record = Callable[..., Metrics]
 
 
 def nothing() -> None:
@@ -58,19 +37,25 @@ def nothing() -> None:
 
 
 @pytest.fixture
-def undisturbed(tmp_path: Path, tiny: dict[str, Any]) -> Metrics:
+def undisturbed(
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+) -> Metrics:
     storage = f"sqlite:///{tmp_path / 'undisturbed.db'}"
     register(storage, tiny)
-    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), nothing)
+    InlineEngine(settings_for(storage)).run(Interrupt(), nothing)
     return metrics(storage)
 
 
 def test_a_study_runs_to_its_end_and_leaves_nothing_behind(
-    storage: str, tmp_path: Path, tiny: dict[str, Any]
+    storage: str, tmp_path: Path, tiny: dict[str, Any], settings_for: Settings, register: Register
 ) -> None:
     register(storage, tiny)
     ticks: list[None] = []
-    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), lambda: ticks.append(None))
+    InlineEngine(settings_for(storage)).run(Interrupt(), lambda: ticks.append(None))
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
         trials = ledger.trials(study.id)
@@ -87,19 +72,29 @@ def test_a_study_runs_to_its_end_and_leaves_nothing_behind(
 
 
 def test_processes_leave_the_same_record_as_inline_to_the_last_bit(
-    storage: str, tmp_path: Path, tiny: dict[str, Any], undisturbed: Metrics
+    storage: str,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
 ) -> None:
     register(storage, tiny)
-    slot = settings_for(storage, tmp_path)
+    slot = settings_for(storage)
     ProcessEngine([slot, slot]).run(Interrupt(), nothing)
     assert metrics(storage) == undisturbed
 
 
 def test_an_interrupted_study_goes_on_to_the_same_record(
-    storage: str, tmp_path: Path, tiny: dict[str, Any], undisturbed: Metrics
+    storage: str,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
 ) -> None:
     register(storage, tiny)
-    engine = InlineEngine(settings_for(storage, tmp_path))
+    engine = InlineEngine(settings_for(storage))
     # Stop in the middle of a trial, after every single epoch.
     rounds = 0
     while True:
@@ -123,7 +118,12 @@ def test_an_interrupted_study_goes_on_to_the_same_record(
 
 
 def test_a_killed_worker_is_replaced_and_its_trial_continued(
-    storage: str, tmp_path: Path, tiny: dict[str, Any], undisturbed: Metrics
+    storage: str,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
 ) -> None:
     register(storage, tiny)
     killed: list[int] = []
@@ -140,7 +140,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_continued(
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(worker.pid, signal.SIGKILL)
 
-    ProcessEngine([settings_for(storage, tmp_path)]).run(Interrupt(), kill_once_training)
+    ProcessEngine([settings_for(storage)]).run(Interrupt(), kill_once_training)
     assert len(killed) == 1
     assert metrics(storage) == undisturbed
     with LedgerReader.open(storage) as ledger:
@@ -149,11 +149,11 @@ def test_a_killed_worker_is_replaced_and_its_trial_continued(
 
 
 def test_a_diverging_configuration_ends_as_diverged_and_the_study_goes_on(
-    storage: str, tmp_path: Path, tiny: dict[str, Any]
+    storage: str, tiny: dict[str, Any], settings_for: Settings, register: Register
 ) -> None:
     tiny["arms"][0]["space"] = {"gamma0": {"choices": [1e30, 2e30]}}
     register(storage, tiny)
-    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), nothing)
+    InlineEngine(settings_for(storage)).run(Interrupt(), nothing)
     with LedgerReader.open(storage) as ledger:
         indian, sgd, confirm = ledger.progress(ledger.study("tiny").id)
     assert indian.counts == {State.DIVERGED: 2}
@@ -165,10 +165,11 @@ def test_a_diverging_configuration_ends_as_diverged_and_the_study_goes_on(
 
 def test_a_trial_that_raises_is_tried_again_and_then_fails_with_its_traceback(
     storage: str,
-    tmp_path: Path,
     tiny: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    settings_for: Settings,
+    register: Register,
 ) -> None:
     from indian_tune.training import Run, Trainer
 
@@ -181,7 +182,7 @@ def test_a_trial_that_raises_is_tried_again_and_then_fails_with_its_traceback(
 
     monkeypatch.setattr(Trainer, "add", broken)
     register(storage, tiny)
-    InlineEngine(settings_for(storage, tmp_path)).run(Interrupt(), nothing)
+    InlineEngine(settings_for(storage)).run(Interrupt(), nothing)
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
         failed = ledger.trials(study.id, states=(State.FAILED,))
@@ -197,11 +198,11 @@ def test_a_trial_that_raises_is_tried_again_and_then_fails_with_its_traceback(
 
 
 def test_a_worker_that_cannot_start_ends_the_engine_with_an_error(
-    storage: str, tmp_path: Path, tiny: dict[str, Any]
+    storage: str, tiny: dict[str, Any], settings_for: Settings, register: Register
 ) -> None:
     register(storage, tiny)
     with pytest.raises(EngineError, match="a worker could not go on"):
-        ProcessEngine([settings_for(storage, tmp_path, study="absent")]).run(Interrupt(), nothing)
+        ProcessEngine([settings_for(storage, study="absent")]).run(Interrupt(), nothing)
 
 
 def test_the_first_signal_asks_and_the_second_stops() -> None:

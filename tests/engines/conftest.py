@@ -1,0 +1,61 @@
+"""How whole studies are set up, and what of their record can be compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.engines.session import open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.ledger import EpochRow, LedgerReader, storage_url
+from indian_tune.study.spec import StudySpec, parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Metrics = dict[tuple[str, str, int, int], list[EpochRow]]
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path) -> Callable[..., WorkerSettings]:
+    """Return what a worker needs to join a study."""
+
+    def settings(storage: str, study: str = "tiny") -> WorkerSettings:
+        return WorkerSettings(storage=storage, study=study, artifacts=tmp_path / "artifacts")
+
+    return settings
+
+
+@pytest.fixture
+def register() -> Callable[[str, dict[str, Any]], StudySpec]:
+    """Register a study."""
+
+    def registered(storage: str, study: dict[str, Any]) -> StudySpec:
+        spec = parse_study(study, source="study.toml")
+        with open_session(spec, storage_url(storage), None):
+            pass
+        return spec
+
+    return registered
+
+
+@pytest.fixture
+def metrics() -> Callable[..., Metrics]:
+    """Return the record without ids and times: (arm, phase, trial, seed) → epochs."""
+
+    def of(storage: str, study: str = "tiny") -> Metrics:
+        with LedgerReader.open(storage) as ledger:
+            record = ledger.study(study)
+            arms = {arm.id: arm.name for arm in ledger.arms(record.id)}
+            found: Metrics = {}
+            for trial in ledger.trials(record.id):
+                for run in ledger.runs(trial.id):
+                    key = (arms[trial.arm_id], str(trial.phase), trial.index, run.seed)
+                    rows = ledger.epochs(run.id)
+                    found[key] = [replace(row, run_id=0, seconds=0.0) for row in rows]
+            return found
+
+    return of
