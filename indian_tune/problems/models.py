@@ -70,22 +70,33 @@ class CounterDropout(nn.Module):
                 "this network's dropout needs to know the step: call seek(seed, step) on each of "
                 "dropout_layers(network) before a training step, or network.eval()"
             )
-        return values * self._multiplier(values, *self._position)
+        seed, step = self._position
+        if values.dim() != 4:
+            return values * self.multiplier(values, tuple(values.shape), seed=seed, step=step)
+        pixels = values.permute(0, 2, 3, 1)
+        multiplier = self.multiplier(values, tuple(pixels.shape), seed=seed, step=step)
+        return values * multiplier.permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
         """Show the arguments in ``repr``."""
         return f"{self.rate}, layer={self.layer}"
 
-    def _multiplier(self, values: Tensor, seed: int | Tensor, step: int | Tensor) -> Tensor:
-        """Return 0 where a value is dropped and 1 / (1 - rate) elsewhere."""
-        images = values.dim() == 4
-        shape = values.permute(0, 2, 3, 1).shape if images else values.shape
-        bits = uniform_bits(
-            tuple(shape), seed=seed, step=step, layer=self.layer, device=values.device
-        )
-        multiplier = (bits >= keep_threshold(self.rate)).to(values.dtype)
-        multiplier.mul_(1 / (1 - self.rate))
-        return multiplier.permute(0, 3, 1, 2) if images else multiplier
+    def multiplier(
+        self, like: Tensor, shape: tuple[int, ...], *, seed: int | Tensor, step: int | Tensor
+    ) -> Tensor:
+        """Return 0 where a value is dropped and 1 / (1 - rate) elsewhere.
+
+        Args:
+            like: gives type and device.
+            shape: of a batch of one run, in the order in which elements are numbered.
+            seed: the run's, or int64 [K] for K runs.
+            step: number of optimizer steps taken, likewise.
+
+        Returns:
+            ``shape``, or [K, *shape].
+        """
+        bits = uniform_bits(shape, seed=seed, step=step, layer=self.layer, device=like.device)
+        return (bits >= keep_threshold(self.rate)).to(like.dtype).mul_(1 / (1 - self.rate))
 
 
 def dropout_layers(model: nn.Module) -> tuple[CounterDropout, ...]:

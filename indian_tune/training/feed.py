@@ -76,12 +76,24 @@ class Feed:
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
             pick = slice(start, stop) if order is None else order[start:stop]
-            images = self._images[pick].to(self._gain.dtype).mul_(self._gain).add_(self._offset)
+            images, labels = self.gather(pick)
             yield from zip(
                 torch.split(images.permute(0, 3, 1, 2), size),
-                torch.split(self._labels[pick], size),
+                torch.split(labels, size),
                 strict=True,
             )
+
+    def gather(self, pick: Tensor | slice) -> Batch:
+        """Take some images.
+
+        Args:
+            pick: which, int64 of any shape, or a slice.
+
+        Returns:
+            Images [*pick.shape, height, width, channels] and labels [*pick.shape].
+        """
+        images = self._images[pick].to(self._gain.dtype).mul_(self._gain).add_(self._offset)
+        return images, self._labels[pick]
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:

@@ -1,35 +1,26 @@
-"""One run while it trains, in a loop over its mini-batches."""
+"""One run while it trains: its network, optimizer, schedule and position."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite, nan
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional
 
 from indian_tune.optim.families import get_family
-from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.randomness import lent_global_generator
 from indian_tune.training.evaluation import Measure, evaluate
-from indian_tune.training.feed import epoch_order
 from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
-
     from indian_tune.problems.problem import Problem
     from indian_tune.training.feed import Feed
     from indian_tune.training.precision import Precision
     from indian_tune.training.run import Run
-
-CHECK_EVERY = 100
-"""Steps between two looks at whether the losses are finite; each look waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +34,18 @@ class Feeds:
 
 
 class LiveRun:
-    """A run's network, optimizer, schedule and position: all its own, shared with no other run.
+    """All that is a run's own, shared with no other run.
+
+    An execution trains it: it moves the network, the optimizer and its schedule by an epoch,
+    counts ``step`` and sets ``diverged``; then ``finish_epoch`` measures. What a run has become is
+    the same whichever execution moved it, up to rounding.
 
     Attributes:
         run: what is trained.
+        config: the optimizer's configuration, complete.
         model: the network, on the device.
+        optimizer: of all its parameters.
+        scheduler: of the optimizer, to be stepped after each of its steps; maybe ``None``.
         epoch: epochs done.
         step: optimizer steps done.
         diverged: a loss was not finite, and the run goes no further.
@@ -70,40 +68,34 @@ class LiveRun:
         precision: Precision = FLOAT32,
     ) -> None:
         family = get_family(run.family)
-        config = family.complete(run.config)
+        self.run = run
+        self.config = family.complete(run.config)
         with lent_global_generator("initial weights", run.seed):
             model = problem.build_model(seed=run.seed, dropout=run.dropout)
-        self.run = run
-        self.model = model.to(device, precision.dtype).to(memory_format=torch.channels_last)
+        model = model.to(device, precision.dtype).to(memory_format=torch.channels_last)
+        self.model = model.train()
+        self.optimizer, self.scheduler = family.build(self.model.parameters(), self.config)
         self.epoch = 0
         self.step = 0
         self.diverged = False
-        self._device = device
         self._precision = precision
-        self._dropouts = dropout_layers(self.model)
-        self._parameters = tuple(self.model.parameters())
-        self._optimizer, self._scheduler = family.build(self._parameters, config)
 
     @property
     def active(self) -> bool:
         """Whether there are epochs left to train."""
         return not self.diverged and self.epoch < self.run.epochs
 
-    def advance(self, feeds: Feeds) -> EpochRecord:
-        """Train one epoch and measure."""
-        began = perf_counter()
-        epoch = self.epoch + 1
-        with (
-            self._precision.arithmetic(self._device),
-            # The package's own networks draw nothing from it; those of users may.
-            lent_global_generator("epoch", self.run.seed, epoch, device=self._device),
-        ):
-            self._train_epoch(feeds.train, epoch)
-            train, validation, test = self._measure(feeds)
-        self.epoch = epoch
+    def finish_epoch(self, feeds: Feeds) -> EpochRecord:
+        """Count an epoch that was trained, and measure.
+
+        Returns:
+            The record, without ``seconds``, which are the execution's to fill in.
+        """
+        train, validation, test = self._measure(feeds)
+        self.epoch += 1
         return EpochRecord(
             key=self.run.key,
-            epoch=epoch,
+            epoch=self.epoch,
             step=self.step,
             train_loss=train.loss,
             train_accuracy=train.accuracy,
@@ -111,7 +103,7 @@ class LiveRun:
             validation_accuracy=None if validation is None else validation.accuracy,
             test_loss=test.loss,
             test_accuracy=test.accuracy,
-            seconds=perf_counter() - began,
+            seconds=0.0,
             diverged=self.diverged,
         )
 
@@ -120,42 +112,18 @@ class LiveRun:
         return {
             "step": self.step,
             "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
         }
 
     def restore(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Go on from a ``state`` of the same run after ``epoch`` epochs."""
         self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        if self._scheduler is not None:
-            self._scheduler.load_state_dict(state["scheduler"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
         self.step = state["step"]
         self.epoch = epoch
-
-    def _train_epoch(self, feed: Feed, epoch: int) -> None:
-        run = self.run
-        order = epoch_order(len(feed), seed=run.seed, epoch=epoch).to(self._device)
-        unchecked: list[Tensor] = []
-        self.model.train()
-        for images, labels in feed.batches(run.batch_size, order):
-            for layer in self._dropouts:
-                layer.seek(run.seed, self.step)
-            for parameter in self._parameters:
-                parameter.grad = None
-            with self._precision.forward(self._device):
-                loss = functional.cross_entropy(self.model(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
-            if self._scheduler is not None:
-                self._scheduler.step()
-            self.step += 1
-            unchecked.append(loss.detach())
-            if len(unchecked) == CHECK_EVERY:
-                if not _all_finite(unchecked):
-                    break
-                unchecked.clear()
-        self.diverged = bool(unchecked) and not _all_finite(unchecked)
 
     def _measure(self, feeds: Feeds) -> tuple[Measure, Measure | None, Measure]:
         """Measure on training, validation and test images; nothing once the run has diverged."""
@@ -168,7 +136,3 @@ class LiveRun:
         self.diverged = not isfinite(train.loss)
         validation = None if feeds.validation is None else measure(feeds.validation)
         return unmeasured if self.diverged else train, validation, measure(feeds.test)
-
-
-def _all_finite(losses: list[Tensor]) -> bool:
-    return bool(torch.stack(losses).isfinite().all())

@@ -28,6 +28,7 @@ class Provenance:
         threads: CPU threads within one operation.
         precision: of the arithmetic, as :class:`Precision` names it.
         tf32: whether float32 products were shortened; always false on a CPU.
+        execution: how runs are computed, with the shape of packs.
     """
 
     device: str
@@ -36,9 +37,12 @@ class Provenance:
     threads: int
     precision: str
     tf32: bool
+    execution: str
 
     @classmethod
-    def of(cls, device: torch.device | str, precision: Precision = FLOAT32) -> Provenance:
+    def of(
+        cls, device: torch.device | str, precision: Precision = FLOAT32, execution: str = "loop"
+    ) -> Provenance:
         """Describe what training on a device in this process would use now."""
         device = torch.device(device)
         if device.type == "cuda":
@@ -51,5 +55,6 @@ class Provenance:
             torch_version=str(torch.__version__),
             threads=torch.get_num_threads(),
             precision=precision.name,
+            execution=execution,
             tf32=precision.tf32 and device.type == "cuda",
         )

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from indian_tune.errors import CheckpointError, InputError
+from indian_tune.errors import CheckpointError, InputError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.evaluation import correctness
 from indian_tune.training.feed import Feed, fingerprint, fixed_subset
 from indian_tune.training.live import Feeds, LiveRun
+from indian_tune.training.loop import Loop
 from indian_tune.training.precision import Precision
+from indian_tune.training.probe import Packing, probe
 from indian_tune.training.provenance import Provenance
+from indian_tune.training.stacked import Stacked
+from indian_tune.training.stacked_forward import CONVOLUTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,9 +28,12 @@ if TYPE_CHECKING:
 
     from indian_tune.problems.problem import Problem, Split
     from indian_tune.training.checkpoint import CheckpointFolder
+    from indian_tune.training.execution import Execution
     from indian_tune.training.run import EpochRecord, Run
 
 log = logging.getLogger(__name__)
+
+EXECUTIONS = ("loop", "stacked")
 
 
 @dataclass
@@ -69,10 +76,17 @@ class Trainer:
         precision: of the arithmetic in training and measuring: ``float32``, ``bfloat16`` (the
             parameters stay in float32) or ``float64``.
         tf32: whether a GPU may shorten the factors of float32 products to 10 bits.
+        execution: ``loop`` trains one run after the other; ``stacked`` trains as many together as
+            there are slots, in captured steps on a GPU. By default ``stacked`` on a GPU, ``loop``
+            on a CPU, where packs were measured to be slower.
+        slots: of a pack. Empty ones cost as much as full ones, so that a run's bits do not depend
+            on how many others there are. ``None`` for as many as a trial of a few seconds finds
+            best; that may come out differently another time, and the bits with it.
+        convolutions: how a pack computes them, ``grouped`` or ``matmul``; by default ``grouped``
+            with one slot, and what a trial finds best with several.
 
     Raises:
-        InputError: the device is not usable here, a number is below 1, or the precision is not
-            known.
+        InputError: the device is not usable here, a number is below 1, or a name is not known.
     """
 
     def __init__(
@@ -85,6 +99,9 @@ class Trainer:
         train_eval_size: int | None = None,
         precision: str = "float32",
         tf32: bool = False,
+        execution: str | None = None,
+        slots: int | None = 1,
+        convolutions: str | None = None,
     ) -> None:
         if checkpoint_every < 1:
             raise InputError(f"checkpoint_every = {checkpoint_every!r}: 1 or more is allowed")
@@ -106,6 +123,7 @@ class Trainer:
             validation=None if problem.validation is None else self._feed(problem.validation),
             test=self._feed(problem.test),
         )
+        self._execution = self._make_execution(execution, slots, convolutions)
         self._data = (
             "" if checkpoints is None else fingerprint((problem.train.images, problem.train.labels))
         )
@@ -118,7 +136,7 @@ class Trainer:
     @property
     def provenance(self) -> Provenance:
         """What the runs are computed with."""
-        return Provenance.of(self._device, self._precision)
+        return Provenance.of(self._device, self._precision, self._execution.description)
 
     def add(self, run: Run) -> int:
         """Take up a run, from its newest intact checkpoint if it has one.
@@ -163,8 +181,8 @@ class Trainer:
         Raises:
             InputError: no such run is held.
         """
-        held = self._chosen(keys)
-        return [each.live.advance(self._feeds) for each in held if each.live.active]
+        lives = [held.live for held in self._chosen(keys)]
+        return self._execution.advance([live for live in lives if live.active])
 
     def save(self, keys: Iterable[str] | None = None, *, even_if_not_due: bool = False) -> None:
         """Write the checkpoints that are due, of runs whose records are safe.
@@ -216,6 +234,37 @@ class Trainer:
 
     def _feed(self, split: Split) -> Feed:
         return Feed(split, self._problem, self._device, self._precision.dtype)
+
+    def _make_execution(
+        self, name: str | None, slots: int | None, convolutions: str | None
+    ) -> Execution:
+        if name is None:
+            name = "stacked" if self._device.type == "cuda" else "loop"
+        if name not in EXECUTIONS:
+            raise InputError(unknown_name("execution", name, EXECUTIONS))
+        # Both are checked whatever the execution: a study is not valid on one device only.
+        packing = Packing(1 if slots is None else slots, convolutions or CONVOLUTIONS[0])
+        if name == "loop":
+            return Loop(self._feeds, self._device, self._precision)
+        if slots is None or (convolutions is None and slots > 1):
+            packing = self._probed(slots, convolutions, packing)
+        return Stacked(self._problem, self._feeds, self._device, self._precision, packing)
+
+    def _probed(self, slots: int | None, convolutions: str | None, otherwise: Packing) -> Packing:
+        try:
+            return probe(
+                self._problem,
+                self._feeds.train,
+                self._device,
+                self._precision,
+                slots=slots,
+                convolutions=convolutions,
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning("No packing was tried out: %s", str(error).strip().partition("\n")[0])
+            return otherwise
 
     def _held(self, key: str) -> _Held:
         try:

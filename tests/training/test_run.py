@@ -79,6 +79,7 @@ def test_provenance_says_what_the_bits_depend_on_and_names_no_machine() -> None:
         "threads": torch.get_num_threads(),
         "precision": "float32",
         "tf32": False,
+        "execution": "loop",
     }
     assert torch.backends.cpu.get_cpu_capability() in provenance.device_name
 

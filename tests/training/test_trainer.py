@@ -14,8 +14,9 @@ from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.training import CheckpointFolder, EpochRecord, Provenance, Run, Trainer
 from indian_tune.training.evaluation import evaluate
+from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import Feed, fixed_subset
-from indian_tune.training.live import CHECK_EVERY, LiveRun
+from indian_tune.training.live import LiveRun
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,224 @@
+"""K runs trained in step: one forward pass, one backward pass and one optimizer step for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from indian_tune.optim.stacked import StackedOptimizer, Structure, read_state, write_state
+from indian_tune.training.capture import captured
+from indian_tune.training.execution import CHECK_EVERY
+from indian_tune.training.feed import epoch_order
+from indian_tune.training.layout import Layout
+from indian_tune.training.stacked_forward import make_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from indian_tune.problems.problem import Problem
+    from indian_tune.training.feed import Feed
+    from indian_tune.training.live import LiveRun
+    from indian_tune.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class PackKind:
+    """What runs must have in common to be packed together."""
+
+    structure: Structure
+    batch_size: int
+    dropout: float
+
+    @classmethod
+    def of(cls, live: LiveRun) -> PackKind:
+        """Return the kind of pack that a run belongs to."""
+        run = live.run
+        return cls(Structure.of(run.family, live.config), run.batch_size, run.dropout)
+
+
+class Pack:
+    """Slots for K runs of one kind, of a shape that never changes.
+
+    The parameters of all slots are one tensor [K, N]. A run is copied in before an epoch and out
+    after it, so a slot may hold another run, or none, in every epoch. Whatever the others are, and
+    in whatever slot, a run's bits are the same: rows never meet, and an idle slot is computed like
+    any other.
+
+    Args:
+        kind: of the runs.
+        slots: K.
+        problem: builds the network whose layers are computed.
+        feed: what to train on.
+        device: where.
+        precision: of the arithmetic.
+        convolutions: see :func:`make_forward`.
+
+    Raises:
+        RuntimeError: torch cannot compute this network for several runs at once.
+    """
+
+    def __init__(
+        self,
+        kind: PackKind,
+        slots: int,
+        problem: Problem,
+        feed: Feed,
+        device: torch.device,
+        precision: Precision,
+        convolutions: str,
+    ) -> None:
+        network = problem.build_model(seed=0, dropout=kind.dropout).to(device, precision.dtype)
+        self._feed = feed
+        self._device = device
+        self._precision = precision
+        self._batch_size = kind.batch_size
+        self._forward = make_forward(network, convolutions)
+        named = dict(network.named_parameters())
+        self._trained = [name for name, each in named.items() if each.requires_grad]
+        self._layout = Layout({name: named[name] for name in self._trained})
+        self._params = torch.zeros(slots, self._layout.size, device=device, dtype=precision.dtype)
+        self._grads = torch.zeros_like(self._params)
+        self._param_views = {
+            name: view.detach().requires_grad_()
+            for name, view in self._layout.views(self._params).items()
+        }
+        self._grad_views = list(self._layout.views(self._grads).values())
+        self._constants = {
+            name: torch.stack([each.detach()] * slots)
+            for name, each in (*named.items(), *network.named_buffers())
+            if name not in self._trained
+        }
+        self._optimizer = StackedOptimizer(kind.structure, self._params)
+        steps = -(-len(feed) // kind.batch_size)
+        self._orders = torch.zeros(slots, len(feed), dtype=torch.int64, device=device)
+        self._finite = torch.zeros(steps, slots, dtype=torch.bool, device=device)
+        self._seeds = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._steps = torch.zeros_like(self._seeds)
+        # Batches done in this epoch: on the device, so that a captured step finds its place.
+        self._cursor = self._seeds.new_zeros(1)
+        full, rest = divmod(len(feed), kind.batch_size)
+        self._sizes = [kind.batch_size] * full + [rest] * (rest > 0)
+        self._step_of = {size: self._captured(size) for size in dict.fromkeys(self._sizes)}
+
+    @property
+    def slots(self) -> int:
+        """K."""
+        return int(self._params.shape[0])
+
+    def train_epoch(self, lives: Sequence[LiveRun]) -> None:
+        """Train an epoch of at most K runs, leaving the result in them.
+
+        Args:
+            lives: of this pack's kind.
+        """
+        for slot in range(self.slots):
+            if slot < len(lives):
+                self._load(slot, lives[slot])
+            else:
+                self._clear(slot)
+        self._cursor.zero_()
+        taken = [0] * len(lives)
+        with self._precision.arithmetic(self._device):
+            for number, size in enumerate(self._sizes, start=1):
+                self._step_of[size]()
+                if number % CHECK_EVERY == 0 or number == len(self._sizes):
+                    self._check(lives, taken, number)
+                    if all(live.diverged for live in lives):
+                        break
+        for slot, live in enumerate(lives):
+            live.step += taken[slot]
+            self._unload(slot, live)
+
+    def rehearse(self, steps: int) -> None:
+        """Take steps with empty slots, to time them.
+
+        Args:
+            steps: of full batches, or of what there is if it is less than one.
+        """
+        for slot in range(self.slots):
+            self._clear(slot)
+        self._cursor.zero_()
+        with self._precision.arithmetic(self._device):
+            for _ in range(steps):
+                self._step_of[self._sizes[0]]()
+                self._cursor.zero_()
+
+    def _captured(self, size: int) -> Callable[[], None]:
+        self._cursor.zero_()
+        with self._precision.arithmetic(self._device):
+            self._step(size)
+            self._cursor.zero_()
+            return captured(lambda: self._step(size), self._device)
+
+    def _step(self, size: int) -> None:
+        """Take the next step of the epoch in all slots; nothing here waits for the device."""
+        first = self._cursor * self._batch_size
+        pick = self._orders.index_select(1, first + torch.arange(size, device=self._device))
+        images, labels = self._feed.gather(pick)
+        with self._precision.forward(self._device):
+            logits = self._forward(
+                self._param_views, self._constants, images, self._seeds, self._steps
+            )
+            losses = functional.cross_entropy(
+                logits.flatten(0, 1), labels.flatten(), reduction="none"
+            )
+            losses = losses.view(labels.shape).mean(1)
+        # A loss depends on its own row alone, so the gradient of their sum holds those of each.
+        grads = torch.autograd.grad(
+            losses, list(self._param_views.values()), torch.ones_like(losses)
+        )
+        torch._foreach_copy_(self._grad_views, grads)
+        self._optimizer.step(self._grads)
+        self._finite.index_copy_(0, self._cursor, losses.isfinite().unsqueeze(0))
+        self._steps += 1
+        self._cursor += 1
+
+    def _check(self, lives: Sequence[LiveRun], taken: list[int], number: int) -> None:
+        finite = self._finite[:number, : len(lives)].all(0).tolist()
+        for slot, live in enumerate(lives):
+            if not live.diverged:
+                taken[slot] = number
+                live.diverged = not finite[slot]
+
+    @torch.no_grad()
+    def _load(self, slot: int, live: LiveRun) -> None:
+        run, own = live.run, dict(live.model.named_parameters())
+        for name, row in self._layout.views(self._params[slot]).items():
+            row.copy_(own[name])
+        others = {**own, **dict(live.model.named_buffers())}
+        for name, constants in self._constants.items():
+            constants[slot] = others[name]
+        self._optimizer.clear_row(slot)
+        self._optimizer.set_row(slot, live.config, live.step)
+        for name, states in self._optimizer.states.items():
+            for parameter, row in self._layout.views(states[slot]).items():
+                found = read_state(live.optimizer, own[parameter], name)
+                if found is not None:
+                    row.copy_(found)
+        order = epoch_order(len(self._feed), seed=run.seed, epoch=live.epoch + 1)
+        self._orders[slot] = order.to(self._device)
+        self._seeds[slot] = run.seed
+        self._steps[slot] = live.step
+
+    def _clear(self, slot: int) -> None:
+        self._params[slot] = 0
+        self._optimizer.clear_row(slot)
+        for tensor in (self._orders, self._seeds, self._steps):
+            tensor[slot] = 0
+
+    @torch.no_grad()
+    def _unload(self, slot: int, live: LiveRun) -> None:
+        own = dict(live.model.named_parameters())
+        for name, row in self._layout.views(self._params[slot]).items():
+            own[name].copy_(row)
+        for name, buffer in live.model.named_buffers():
+            buffer.copy_(self._constants[name][slot])
+        states: dict[Tensor, dict[str, Tensor]] = {own[name]: {} for name in self._trained}
+        for name, stacked in self._optimizer.states.items():
+            for parameter, row in self._layout.views(stacked[slot]).items():
+                states[own[parameter]][name] = row
+        write_state(live.optimizer, live.scheduler, states, config=live.config, count=live.step)

@@ -1,0 +1,131 @@
+"""Runs of one kind packed together, K at a time."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import torch
+
+from indian_tune.optim.stacked import stackable
+from indian_tune.problems.randomness import lent_global_generator
+from indian_tune.training.loop import Loop
+from indian_tune.training.pack import Pack, PackKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indian_tune.problems.problem import Problem
+    from indian_tune.training.live import Feeds, LiveRun
+    from indian_tune.training.precision import Precision
+    from indian_tune.training.probe import Packing
+    from indian_tune.training.run import EpochRecord
+
+log = logging.getLogger(__name__)
+
+
+class Stacked:
+    """Runs in packs of a fixed number of slots.
+
+    Runs that cannot share a pack (of different families, kinds of weight decay, batch sizes or
+    dropout rates) go into different ones. Slots that the caller leaves empty are computed all the
+    same: a pack that shrank would change the bits of the runs that remain. What cannot be packed
+    at all, an optimizer of torch's or a network that draws from the global generator, is trained in
+    a loop, and the log says why.
+
+    Args:
+        problem: builds the network.
+        feeds: what is trained on and what is measured.
+        device: where the runs and the feeds live.
+        precision: of the arithmetic.
+        packing: shape of the packs.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        feeds: Feeds,
+        device: torch.device,
+        precision: Precision,
+        packing: Packing,
+    ) -> None:
+        self._problem = problem
+        self._feeds = feeds
+        self._device = device
+        self._precision = precision
+        self._packing = packing
+        self._loop = Loop(feeds, device, precision)
+        self._packs: dict[PackKind, Pack | None] = {}
+
+    @property
+    def description(self) -> str:
+        """See :class:`Execution`."""
+        return f"stacked, {self._packing.slots} slots, {self._packing.convolutions}"
+
+    def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
+        """Train an epoch of each run and measure it; see :class:`Execution`."""
+        kinds: dict[PackKind, list[LiveRun]] = {}
+        for live in lives:
+            kinds.setdefault(PackKind.of(live), []).append(live)
+        # Memory is for the kinds of runs that there are now.
+        self._packs = {kind: pack for kind, pack in self._packs.items() if kind in kinds}
+        records: dict[str, EpochRecord] = {}
+        for kind, alike in kinds.items():
+            pack = self._pack(kind)
+            if pack is None:
+                done = self._loop.advance(alike)
+            else:
+                starts = range(0, len(alike), pack.slots)
+                done = [
+                    record
+                    for start in starts
+                    for record in self._train(pack, alike[start : start + pack.slots])
+                ]
+            records.update((record.key, record) for record in done)
+        return [records[live.run.key] for live in lives]
+
+    def _train(self, pack: Pack, lives: Sequence[LiveRun]) -> list[EpochRecord]:
+        began = perf_counter()
+        pack.train_epoch(lives)
+        share = (perf_counter() - began) / len(lives)
+        return [self._finish(live, share) for live in lives]
+
+    def _finish(self, live: LiveRun, share: float) -> EpochRecord:
+        began = perf_counter()
+        with lent_global_generator("epoch", live.run.seed, live.epoch + 1, device=self._device):
+            record = live.finish_epoch(self._feeds)
+        return replace(record, seconds=share + perf_counter() - began)
+
+    def _pack(self, kind: PackKind) -> Pack | None:
+        """The pack for a kind of runs; ``None`` if they can only be looped."""
+        if kind not in self._packs:
+            self._packs[kind] = self._new_pack(kind)
+        return self._packs[kind]
+
+    def _new_pack(self, kind: PackKind) -> Pack | None:
+        family = kind.structure.family
+        if not stackable(family):
+            log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
+            return None
+        try:
+            return Pack(
+                kind,
+                self._packing.slots,
+                self._problem,
+                self._feeds.train,
+                self._device,
+                self._precision,
+                self._packing.convolutions,
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            log.warning(
+                "Runs of model %r are trained one by one: torch cannot compute it for several at "
+                "once: %s",
+                self._problem.model,
+                str(error).strip().partition("\n")[0],
+            )
+            return None

@@ -1,0 +1,214 @@
+"""Forward passes of K networks of one shape at once, differentiable in all their parameters.
+
+Two ways: ``LayerwiseForward`` knows the layers that Network in Network is made of and computes each
+for all K networks by a few large operations; ``VmappedForward`` takes any network by
+``torch.func``. In both nothing crosses between networks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn import functional
+
+from indian_tune.problems.models import CounterDropout, Pointwise, dropout_layers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+CONVOLUTIONS = ("grouped", "matmul")
+"""Ways to compute the spatial convolutions of K networks: one convolution in K groups, or one
+batched matrix product over unfolded images."""
+
+
+class StackedForward(Protocol):
+    """Computes the logits of K networks in training mode."""
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        images: Tensor,
+        seeds: Tensor,
+        steps: Tensor,
+    ) -> Tensor:
+        """Return logits [K, B, classes].
+
+        Args:
+            parameters: by name, [K, *shape].
+            buffers: by name, [K, *shape]; a network may change them in place.
+            images: [K, B, height, width, channels].
+            seeds: int64 [K], of the runs.
+            steps: int64 [K], optimizer steps that each run has taken.
+        """
+        ...
+
+
+def make_forward(network: nn.Module, convolutions: str) -> StackedForward:
+    """Return the best way for a network.
+
+    Args:
+        network: says the layers; its own parameters are not used.
+        convolutions: one of :data:`CONVOLUTIONS`; without meaning for networks with layers that
+            only ``torch.func`` can compute.
+    """
+    network = network.train()
+    layers = list(_layers(network))
+    if all(_is_known(layer) for _, layer in layers):
+        return LayerwiseForward(layers, convolutions)
+    return VmappedForward(network)
+
+
+class VmappedForward:
+    """Any network, by ``torch.func.functional_call`` under ``torch.func.vmap``.
+
+    A network that draws from torch's global generator is refused by torch with a RuntimeError:
+    its draws would depend on the other networks.
+
+    Args:
+        network: says what to compute; put into training mode.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+        self._dropouts = dropout_layers(network)
+        self._vmapped = vmap(self._one, randomness="error")
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        images: Tensor,
+        seeds: Tensor,
+        steps: Tensor,
+    ) -> Tensor:
+        """See :class:`StackedForward`."""
+        own = dict(parameters), dict(buffers)
+        logits: Tensor = self._vmapped(*own, images.permute(0, 1, 4, 2, 3), seeds, steps)
+        return logits
+
+    def _one(
+        self,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        images: Tensor,
+        seed: Tensor,
+        step: Tensor,
+    ) -> Tensor:
+        for layer in self._dropouts:
+            layer.seek(seed, step)
+        logits: Tensor = functional_call(self._network, (parameters, buffers), (images,))
+        return logits
+
+
+class LayerwiseForward:
+    """A sequence of layers, each for all networks at once.
+
+    Values are kept as [K, B, height, width, channels], so that 1×1 convolutions are batched matrix
+    products of [pixels, channels] by [channels, channels].
+
+    Args:
+        layers: with their names, in the order in which they are applied.
+        convolutions: one of :data:`CONVOLUTIONS`.
+    """
+
+    def __init__(self, layers: list[tuple[str, nn.Module]], convolutions: str) -> None:
+        assert convolutions in CONVOLUTIONS
+        self._layers = layers
+        self._spatial = _grouped if convolutions == "grouped" else _unfolded
+
+    def __call__(
+        self,
+        parameters: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        images: Tensor,
+        seeds: Tensor,
+        steps: Tensor,
+    ) -> Tensor:
+        """See :class:`StackedForward`."""
+        del buffers
+        values = images
+        for name, layer in self._layers:
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
+                if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
+                    values = self._spatial(values, weight, bias)
+                else:
+                    values = _dense(values, weight.flatten(2), bias)
+            elif isinstance(layer, nn.ReLU):
+                values = values.relu()
+            elif isinstance(layer, CounterDropout):
+                if layer.rate > 0:
+                    shape = tuple(values.shape[1:])
+                    values = values * layer.multiplier(values, shape, seed=seeds, step=steps)
+            elif isinstance(layer, nn.Flatten):
+                if values.dim() == 5:
+                    values = values.permute(0, 1, 4, 2, 3)
+                values = values.flatten(2)
+            else:
+                values = _each_image(values, layer)
+        return values
+
+
+def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The layers of nested sequences; what is not exactly a sequence is one layer."""
+    if type(network) is not nn.Sequential:
+        yield prefix, network
+        return
+    for name, child in network.named_children():
+        yield from _layers(child, f"{prefix}.{name}" if prefix else name)
+
+
+def _is_known(layer: nn.Module) -> bool:
+    if type(layer) in (nn.Conv2d, Pointwise):
+        assert isinstance(layer, nn.Conv2d)
+        plain = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        return plain == ((1, 1), (0, 0), (1, 1), 1)
+    if type(layer) is nn.Flatten:
+        return (layer.start_dim, layer.end_dim) == (1, -1)
+    return type(layer) in (nn.ReLU, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, CounterDropout)
+
+
+def _dense(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Map the last dimension.
+
+    Args:
+        values: [K, …, inputs].
+        weight: [K, outputs, inputs].
+        bias: [K, outputs].
+    """
+    rows = values.flatten(1, -2)
+    if bias is None:
+        mapped = torch.bmm(rows, weight.transpose(1, 2))
+    else:
+        mapped = torch.baddbmm(bias.unsqueeze(1), rows, weight.transpose(1, 2))
+    return mapped.view(*values.shape[:-1], -1)
+
+
+def _grouped(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve as one convolution whose groups are the networks."""
+    count = values.shape[0]
+    side_by_side = values.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+    convolved = functional.conv2d(
+        side_by_side,
+        weight.flatten(0, 1),
+        None if bias is None else bias.flatten(),
+        groups=count,
+    )
+    batch, _, *size = convolved.shape
+    return convolved.view(batch, count, -1, *size).permute(1, 0, 3, 4, 2)
+
+
+def _unfolded(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve as a batched matrix product over the patches under the kernel."""
+    patches = values.unfold(2, weight.shape[3], 1).unfold(3, weight.shape[4], 1)
+    return _dense(patches.flatten(4), weight.flatten(2), bias)
+
+
+def _each_image(values: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply to [K·B, channels, height, width] what does the same to every image."""
+    mapped = layer(values.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return mapped.reshape(*values.shape[:2], *mapped.shape[1:])
