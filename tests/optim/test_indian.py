@@ -470,6 +470,14 @@ def test_a_complex_parameter_is_refused() -> None:
         Indian(parameters)
 
 
+def test_a_refused_group_leaves_the_optimizer_as_it_was() -> None:
+    optimizer = Indian([one_parameter(1.0)])
+    with pytest.raises(InputError, match="real parameters only"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1, dtype=torch.complex64))]})
+    assert len(optimizer.param_groups) == 1
+    optimizer.step()
+
+
 def test_a_sparse_gradient_is_refused() -> None:
     embedding = nn.Embedding(5, 2, sparse=True)
     embedding(torch.tensor([1])).sum().backward()
