@@ -67,6 +67,7 @@ def work(
                 train_eval_size=spec.protocol.train_eval_size,
                 precision=spec.problem.precision,
                 tf32=spec.problem.tf32,
+                augmentation=spec.problem.augmentation,
             )
 
         with joined(ledger, study, settings.device) as worker_id:

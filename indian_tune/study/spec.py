@@ -73,6 +73,7 @@ class ProblemSection(_Section):
     split_seed: Seed = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     tf32: bool = False
+    augmentation: Literal["none", "crop-flip"] = "none"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

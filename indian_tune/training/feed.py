@@ -9,6 +9,7 @@ import torch
 
 from indian_tune.problems.problem import Split
 from indian_tune.problems.randomness import generator
+from indian_tune.training.augmentation import augmentation_bits, crop_and_flip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -64,36 +65,52 @@ class Feed:
         """Channels × height × width."""
         return self._images[0].numel()
 
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+    def batches(
+        self,
+        size: int,
+        order: Tensor | None = None,
+        *,
+        augmented: tuple[int, int] | None = None,
+    ) -> Iterator[Batch]:
         """Yield batches; the last may be smaller.
 
         Args:
             size: images per batch.
             order: int64 [N], the images to take, in turn; all, as they lie, if ``None``.
+            augmented: a run's seed and the steps it has taken, to crop and flip at random.
         """
         chunk = max(1, CHUNK_VALUES // (self.values_per_image * size)) * size
         count = len(self) if order is None else int(order.shape[0])
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
             pick = slice(start, stop) if order is None else order[start:stop]
-            images, labels = self.gather(pick)
+            bits = None
+            if augmented is not None:
+                seed, step = augmented
+                first, last = start // size, -(-stop // size)
+                steps = torch.arange(step + first, step + last, device=self._labels.device)
+                bits = augmentation_bits(size, seed=seed, steps=steps).flatten()[: stop - start]
+            images, labels = self.gather(pick, bits)
             yield from zip(
                 torch.split(images.permute(0, 3, 1, 2), size),
                 torch.split(labels, size),
                 strict=True,
             )
 
-    def gather(self, pick: Tensor | slice) -> Batch:
+    def gather(self, pick: Tensor | slice, bits: Tensor | None = None) -> Batch:
         """Take some images.
 
         Args:
             pick: which, int64 of any shape, or a slice.
+            bits: int32 [*pick.shape], to crop and flip them at random; ``None`` to leave them.
 
         Returns:
             Images [*pick.shape, height, width, channels] and labels [*pick.shape].
         """
-        images = self._images[pick].to(self._gain.dtype).mul_(self._gain).add_(self._offset)
-        return images, self._labels[pick]
+        raw = self._images[pick]
+        if bits is not None:
+            raw = crop_and_flip(raw, bits)
+        return raw.to(self._gain.dtype).mul_(self._gain).add_(self._offset), self._labels[pick]
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:

@@ -25,12 +25,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Feeds:
-    """What a run trains on and what it is measured on."""
+    """What a run trains on and what it is measured on.
+
+    Attributes:
+        train: what the optimizer sees.
+        train_metrics: the same images or some of them.
+        validation: ``None`` if the problem has no validation part.
+        test: the sealed images.
+        augmented: whether training images are cropped and flipped at random; measured ones never.
+    """
 
     train: Feed
     train_metrics: Feed
     validation: Feed | None
     test: Feed
+    augmented: bool = False
 
 
 class LiveRun:

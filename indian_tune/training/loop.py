@@ -61,7 +61,8 @@ class Loop:
         dropouts = dropout_layers(model)
         order = epoch_order(len(feed), seed=run.seed, epoch=live.epoch + 1).to(self._device)
         unchecked: list[Tensor] = []
-        for images, labels in feed.batches(run.batch_size, order):
+        augmented = (run.seed, live.step) if self._feeds.augmented else None
+        for images, labels in feed.batches(run.batch_size, order, augmented=augmented):
             for layer in dropouts:
                 layer.seek(run.seed, live.step)
             for parameter in parameters:

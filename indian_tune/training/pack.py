@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from indian_tune.optim.stacked import StackedOptimizer, Structure, read_state, write_state
+from indian_tune.training.augmentation import augmentation_bits
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import epoch_order
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from indian_tune.problems.problem import Problem
-    from indian_tune.training.feed import Feed
-    from indian_tune.training.live import LiveRun
+    from indian_tune.training.live import Feeds, LiveRun
     from indian_tune.training.precision import Precision
 
 
@@ -52,7 +52,7 @@ class Pack:
         kind: of the runs.
         slots: K.
         problem: builds the network whose layers are computed.
-        feed: what to train on.
+        feeds: what to train on.
         device: where.
         precision: of the arithmetic.
         convolutions: see :func:`make_forward`.
@@ -66,13 +66,14 @@ class Pack:
         kind: PackKind,
         slots: int,
         problem: Problem,
-        feed: Feed,
+        feeds: Feeds,
         device: torch.device,
         precision: Precision,
         convolutions: str,
     ) -> None:
         network = problem.build_model(seed=0, dropout=kind.dropout).to(device, precision.dtype)
-        self._feed = feed
+        self._feed = feed = feeds.train
+        self._augmented = feeds.augmented
         self._device = device
         self._precision = precision
         self._batch_size = kind.batch_size
@@ -158,7 +159,10 @@ class Pack:
         """Take the next step of the epoch in all slots; nothing here waits for the device."""
         first = self._cursor * self._batch_size
         pick = self._orders.index_select(1, first + torch.arange(size, device=self._device))
-        images, labels = self._feed.gather(pick)
+        bits = None
+        if self._augmented:
+            bits = augmentation_bits(size, seed=self._seeds, steps=self._steps)
+        images, labels = self._feed.gather(pick, bits)
         with self._precision.forward(self._device):
             logits = self._forward(
                 self._param_views, self._constants, images, self._seeds, self._steps

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from indian_tune.problems.problem import Problem
-    from indian_tune.training.feed import Feed
+    from indian_tune.training.live import Feeds
     from indian_tune.training.precision import Precision
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Packing:
 
 def probe(
     problem: Problem,
-    feed: Feed,
+    feeds: Feeds,
     device: torch.device,
     precision: Precision,
     *,
@@ -72,7 +72,7 @@ def probe(
 
     Args:
         problem: builds the network.
-        feed: what will be trained on.
+        feeds: what will be trained on.
         device: where.
         precision: of the arithmetic.
         slots: how many, if that is decided.
@@ -85,7 +85,7 @@ def probe(
     """
 
     def seconds(packing: Packing) -> float:
-        pack = Pack(KIND, packing.slots, problem, feed, device, precision, packing.convolutions)
+        pack = Pack(KIND, packing.slots, problem, feeds, device, precision, packing.convolutions)
         return _seconds_per_step(pack, device)
 
     ways = CONVOLUTIONS if convolutions is None else (convolutions,)

@@ -114,7 +114,7 @@ class Stacked:
                 kind,
                 self._packing.slots,
                 self._problem,
-                self._feeds.train,
+                self._feeds,
                 self._device,
                 self._precision,
                 self._packing.convolutions,

@@ -10,6 +10,7 @@ import torch
 
 from indian_tune.errors import CheckpointError, InputError, unknown_name
 from indian_tune.optim.families import get_family
+from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.evaluation import correctness
 from indian_tune.training.feed import Feed, fingerprint, fixed_subset
@@ -76,6 +77,8 @@ class Trainer:
         precision: of the arithmetic in training and measuring: ``float32``, ``bfloat16`` (the
             parameters stay in float32) or ``float64``.
         tf32: whether a GPU may shorten the factors of float32 products to 10 bits.
+        augmentation: ``none``, or ``crop-flip``: in training, every image is shifted by up to 4
+            pixels in both directions, and half of them are mirrored.
         execution: ``loop`` trains one run after the other; ``stacked`` trains as many together as
             there are slots, in captured steps on a GPU. By default ``stacked`` on a GPU, ``loop``
             on a CPU, where packs were measured to be slower.
@@ -99,6 +102,7 @@ class Trainer:
         train_eval_size: int | None = None,
         precision: str = "float32",
         tf32: bool = False,
+        augmentation: str = "none",
         execution: str | None = None,
         slots: int | None = 1,
         convolutions: str | None = None,
@@ -112,6 +116,9 @@ class Trainer:
         self._problem = problem
         self._device = _usable(device)
         self._precision = Precision(precision, tf32)
+        if augmentation not in AUGMENTATIONS:
+            raise InputError(unknown_name("augmentation", augmentation, AUGMENTATIONS))
+        self._augmentation = augmentation
         self._checkpoints = checkpoints
         self._every = checkpoint_every
         self._runs: dict[str, _Held] = {}
@@ -122,6 +129,7 @@ class Trainer:
             train_metrics=train if subset is problem.train else self._feed(subset),
             validation=None if problem.validation is None else self._feed(problem.validation),
             test=self._feed(problem.test),
+            augmented=augmentation == "crop-flip",
         )
         self._execution = self._make_execution(execution, slots, convolutions)
         self._data = (
@@ -254,7 +262,7 @@ class Trainer:
         try:
             return probe(
                 self._problem,
-                self._feeds.train,
+                self._feeds,
                 self._device,
                 self._precision,
                 slots=slots,
@@ -290,6 +298,7 @@ class Trainer:
             "batch_size": run.batch_size,
             "dropout": run.dropout,
             "precision": self._precision.name,
+            "augmentation": self._augmentation,
         }
 
     def _resume(self, held: _Held, saved: Checkpoint) -> None:
