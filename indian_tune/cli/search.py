@@ -13,6 +13,7 @@ from indian_tune.cli.options import Json, Storage
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from indian_tune.engines.engine import Engine
     from indian_tune.engines.session import Session
     from indian_tune.study.ranking import ArmResult
     from indian_tune.study.spec import StudySpec
@@ -22,6 +23,7 @@ class EngineName(StrEnum):
     """Where trials execute."""
 
     OPTUNA = "optuna"
+    RAY = "ray"
     INLINE = "inline"
 
 
@@ -40,7 +42,9 @@ def search(
     ] = 0,
     engine: Annotated[
         EngineName,
-        typer.Option(help="optuna: one worker process per slot; inline: this process."),
+        typer.Option(
+            help="optuna: one worker process per slot; ray: Ray Tune; inline: this process."
+        ),
     ] = EngineName.OPTUNA,
     workers: Annotated[
         int | None,
@@ -61,6 +65,22 @@ def search(
             help="Folder of the checkpoints.", show_default="indian-tune-artifacts by the database"
         ),
     ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Ray cluster to join: auto, ray://HOST:PORT or HOST:PORT.",
+            show_default="one of its own, on this machine",
+        ),
+    ] = None,
+    gpus_per_trial: Annotated[
+        float, typer.Option(help="GPUs of a Ray trial; a fraction shares one.")
+    ] = 0.0,
+    ray_storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or address that every Ray node reaches.", show_default="in --artifacts"
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tune every arm of a study, confirm the winners on fresh seeds, and rank them.
@@ -75,6 +95,7 @@ def search(
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
     from indian_tune.engines.processes import ProcessEngine
+    from indian_tune.engines.ray_engine import RayEngine, RayResources
     from indian_tune.engines.session import artifacts_folder, open_session
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.ledger import storage_url
@@ -89,7 +110,16 @@ def search(
         spec = renamed(spec, as_name)
         again += f" --as {as_name}"
     url = storage_url(storage)
-    slots = device_slots(devices, workers, threads_per_worker)
+    slots = device_slots(
+        "cpu" if engine is EngineName.RAY else devices, workers, threads_per_worker
+    )
+    resources = RayResources(
+        address=ray_address,
+        cpus_per_trial=threads_per_worker,
+        gpus_per_trial=gpus_per_trial,
+        workers=workers,
+        storage_path=ray_storage,
+    )
     remarks = notices()
     with open_session(spec, url, data_dir, extend_by=extend) as session:
         settings = [
@@ -103,11 +133,15 @@ def search(
             )
             for device in slots
         ]
-        runner = (
-            InlineEngine(settings[0]) if engine is EngineName.INLINE else ProcessEngine(settings)
-        )
-        count = 1 if engine is EngineName.INLINE else len(slots)
-        _announce(remarks, spec, session, count)
+        runner: Engine
+        match engine:
+            case EngineName.INLINE:
+                runner, where = InlineEngine(settings[0]), "in this process"
+            case EngineName.RAY:
+                runner, where = RayEngine(settings[0], resources), "on Ray"
+            case EngineName.OPTUNA:
+                runner, where = ProcessEngine(settings), f"{len(slots)} workers"
+        _announce(remarks, spec, session, where)
         progress = SearchProgress(remarks, session.ledger, session.study.id, spec)
 
         def stopping() -> None:
@@ -141,7 +175,7 @@ def search(
             _conclude(results(), spec, session, ranked, _same(storage))
 
 
-def _announce(console: Console, spec: StudySpec, session: Session, workers: int) -> None:
+def _announce(console: Console, spec: StudySpec, session: Session, where: str) -> None:
     from indian_tune.cli.doctor import in_words
     from indian_tune.ledger import Phase
 
@@ -155,7 +189,7 @@ def _announce(console: Console, spec: StudySpec, session: Session, workers: int)
         f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
         f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), then the winners on "
         f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs; "
-        f"{workers} workers"
+        f"{where}"
     )
     if session.repairs:
         console.print(f"Mended after a crash: {in_words(session.repairs)}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune.engines.inline import InlineEngine
+from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import EpochRow, LedgerReader, storage_url
@@ -59,3 +61,18 @@ def metrics() -> Callable[..., Metrics]:
             return found
 
     return of
+
+
+@pytest.fixture
+def undisturbed(
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    settings_for: Callable[..., WorkerSettings],
+    register: Callable[[str, dict[str, Any]], StudySpec],
+    metrics: Callable[..., Metrics],
+) -> Metrics:
+    """The record of the study `tiny` when one worker trains it without interruption."""
+    storage = f"sqlite:///{tmp_path / 'undisturbed.db'}"
+    register(storage, tiny)
+    InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    return metrics(storage)

@@ -36,20 +36,6 @@ def nothing() -> None:
     return None
 
 
-@pytest.fixture
-def undisturbed(
-    tmp_path: Path,
-    tiny: dict[str, Any],
-    settings_for: Settings,
-    register: Register,
-    metrics: Record,
-) -> Metrics:
-    storage = f"sqlite:///{tmp_path / 'undisturbed.db'}"
-    register(storage, tiny)
-    InlineEngine(settings_for(storage)).run(Interrupt(), nothing)
-    return metrics(storage)
-
-
 def test_a_study_runs_to_its_end_and_leaves_nothing_behind(
     storage: str, tmp_path: Path, tiny: dict[str, Any], settings_for: Settings, register: Register
 ) -> None:

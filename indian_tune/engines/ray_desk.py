@@ -1,0 +1,253 @@
+"""The driver's side of the Ray engine: Ray asks and reports here, the controller decides."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.fs
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from indian_tune.engines import ray_trainable as keys
+from indian_tune.engines.runs import run_key, take_in, training_run
+from indian_tune.errors import LeaseLostError
+from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.training import EpochRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ray.tune.experiment import Trial
+
+    from indian_tune.engines.interrupt import Interrupt
+    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.ledger import RunRecord
+
+logger = logging.getLogger(__name__)
+
+
+class _Unsaved:
+    """Pickled as nothing: Ray saves whatever it is given, and the ledger is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Desk(_Unsaved):
+    """Hands out the controller's assignments as Ray trials, and takes their results in.
+
+    Everything it does may be done twice: Ray repeats the epochs after a checkpoint when a node is
+    lost, and shows the last result again when it stops a trial.
+    """
+
+    def __init__(
+        self,
+        controller: Controller,
+        settings: WorkerSettings,
+        interrupt: Interrupt,
+        folder: str,
+    ) -> None:
+        self._controller = controller
+        self._settings = settings
+        self._interrupt = interrupt
+        self._folder = folder
+        self._spec_text = json.dumps(controller.spec.canonical())
+        self._open: dict[str, _Open] = {}
+
+    def hand_out(self, ray_id: str) -> dict[str, Any] | str | None:
+        """Return what a new Ray trial is to train; nothing for now, or nothing any more."""
+        if self._interrupt.requested or self._controller.done:
+            return str(Searcher.FINISHED)
+        assignment = self._controller.claim({"engine": "ray"})
+        if assignment is None:
+            return None
+        controller = self._controller
+        todo = [run for run in assignment.runs if not run.state.finished]
+        if not todo:
+            controller.finish(assignment)
+            return self.hand_out(ray_id)
+        self._open[ray_id] = _Open(
+            assignment, {run_key(controller.study, run): run for run in todo}
+        )
+        begun = any(run.epochs_done for run in todo)
+        return {
+            keys.SPEC: self._spec_text,
+            keys.RUNS: [
+                asdict(training_run(controller.study, controller.spec, assignment, run))
+                for run in todo
+            ],
+            keys.RECORDED: {run_key(controller.study, run): run.epochs_done for run in todo},
+            keys.TOGETHER: assignment.together,
+            keys.THREADS: self._settings.threads,
+            keys.DATA_DIR: None
+            if self._settings.data_dir is None
+            else str(self._settings.data_dir.absolute()),
+            keys.RESUME: newest_checkpoint(self._folder, assignment.lease.trial.id)
+            if begun
+            else None,
+            "trial": assignment.lease.trial.id,
+            "attempt": assignment.lease.trial.attempts,
+        }
+
+    def take_in(self, ray_id: str, result: dict[str, Any]) -> bool:
+        """Record one result of a Ray trial; return whether it is to stop."""
+        current = self._open.get(ray_id)
+        if current is None:
+            return True
+        try:
+            ended = self._record(current, result)
+        except LeaseLostError as error:
+            logger.warning("%s: %s", current.assignment.title, error)
+            ended = True
+        if ended:
+            del self._open[ray_id]
+        return ended
+
+    def lose(self, ray_id: str) -> None:
+        """Record that Ray has given a trial up: its nodes or actors died too often."""
+        current = self._open.pop(ray_id, None)
+        if current is not None:
+            self._controller.break_off(
+                current.assignment, "Ray gave the trial up: its actors died too often"
+            )
+
+    def give_back(self) -> None:
+        """Give every open trial back, to be continued from its checkpoint."""
+        for current in self._open.values():
+            self._controller.release(current.assignment)
+        self._open.clear()
+
+    def _record(self, current: _Open, result: dict[str, Any]) -> bool:
+        controller, assignment = self._controller, current.assignment
+        if keys.BROKE in result:
+            state = controller.break_off(assignment, result[keys.BROKE])
+            reason = result[keys.BROKE].strip().splitlines()[-1]
+            logger.warning("%s broke and is now %s: %s", assignment.title, state, reason)
+            return True
+        for key in result[keys.COMPLETE]:
+            if key in current.runs:
+                controller.finish_run(assignment, current.runs.pop(key), diverged=False)
+        records = [EpochRecord(**record) for record in result[keys.RECORDS]]
+        records = [record for record in records if record.key in current.runs]
+        decision = Decision.CONTINUE
+        if records:
+            decision = take_in(controller, assignment, current.runs, records)
+        for record in records:
+            if record.diverged or record.epoch == assignment.epochs:
+                del current.runs[record.key]
+        if decision is Decision.PRUNE:
+            controller.prune(assignment)
+            return True
+        if not current.runs:
+            controller.finish(assignment)
+            return True
+        return False
+
+
+class _Open:
+    """An assignment that a Ray trial works on, and those of its runs that have not ended."""
+
+    def __init__(self, assignment: Assignment, runs: dict[str, RunRecord]) -> None:
+        self.assignment = assignment
+        self.runs = runs
+
+
+class DeskSearcher(Searcher):
+    """Asks the desk where Ray asks for a configuration."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next configuration, ``None`` for now, or FINISHED."""
+        return self._desk.hand_out(trial_id)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Hear that Ray is done with a trial."""
+        if error:
+            self._desk.lose(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the ledger is the state."""
+
+
+class DeskScheduler(FIFOScheduler):
+    """Tells the desk every result, and Ray what was decided."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._desk = desk
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Record a result."""
+        stop = self._desk.take_in(trial.trial_id, result)
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Record the last result."""
+        if keys.RECORDS in result or keys.BROKE in result:
+            self._desk.take_in(trial.trial_id, result)
+
+
+class Ticker(_Unsaved, tune.Callback):
+    """Lets progress be shown while Ray has the main thread."""
+
+    def __init__(self, tick: Callable[[], None]) -> None:
+        self._tick = tick
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Show progress."""
+        self._tick()
+
+
+class InterruptStopper(_Unsaved, tune.Stopper):
+    """Stops everything when the user has asked to."""
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no trial on its own."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Say whether the user has asked to stop."""
+        return self._interrupt.requested
+
+
+def trial_folder(trial: Trial) -> str:
+    """Return the folder of a Ray trial: found again by the ledger's trial."""
+    return f"trial-{trial.config['trial']}-{trial.config['attempt']:03d}-{trial.trial_id}"
+
+
+def newest_checkpoint(folder: str, trial_id: int) -> str | None:
+    """Return the newest checkpoint that Ray has kept of a trial of the ledger.
+
+    Args:
+        folder: of the experiment; a path or an address.
+        trial_id: in the ledger.
+    """
+    filesystem, root = pyarrow.fs.FileSystem.from_uri(folder)
+
+    def children(path: str) -> list[str]:
+        found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+        return sorted(info.path for info in found if info.type is pyarrow.fs.FileType.Directory)
+
+    prefix = f"trial-{trial_id}-"
+    attempts = [path for path in children(root) if path.rpartition("/")[2].startswith(prefix)]
+    for attempt in reversed(attempts):
+        checkpoints = [p for p in children(attempt) if "/checkpoint_" in p]
+        if checkpoints:
+            scheme, separator, _ = folder.partition("://")
+            return f"{scheme}{separator}{checkpoints[-1]}" if separator else checkpoints[-1]
+    return None

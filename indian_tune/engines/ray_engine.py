@@ -1,0 +1,197 @@
+"""The Ray engine: Ray Tune places, moves and checkpoints the trials, on one machine or a cluster.
+
+Which configuration, prune or not, when done: the controller decides it, as in every engine. Ray's
+own record is not used; a study that was interrupted goes on from the ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.engines.presence import joined
+from indian_tune.errors import EngineError, InputError
+from indian_tune.ledger import Ledger
+from indian_tune.study.controller import Controller
+from indian_tune.study.spec import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from indian_tune.engines.interrupt import Interrupt
+    from indian_tune.engines.settings import WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+# How often Ray moves a trial whose node or actor died before the ledger counts an attempt.
+MOVES = 5
+
+_RAY_SETTINGS = {
+    # The search has its own display, and its own answer to Ctrl-C.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A fixed metric is demanded of results by default; ours are lists of records.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # Files for Ray's own loggers: the ledger has all that would be in them.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+@dataclass(frozen=True)
+class RayResources:
+    """What Ray is asked for.
+
+    Attributes:
+        address: of a cluster (``auto``, ``ray://HOST:PORT``, ``HOST:PORT``); ``None`` starts one
+            on this machine for the time of the search.
+        cpus_per_trial: logical CPUs.
+        gpus_per_trial: logical GPUs; a fraction shares one.
+        workers: trials at once on a cluster of our own; as many as there are CPUs if ``None``.
+        storage_path: folder or address that every node reaches, for Ray's checkpoints; by default
+            beside our own.
+    """
+
+    address: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
+    workers: int | None = None
+    storage_path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_trial < 0 or self.gpus_per_trial < 0:
+            raise InputError(
+                f"a trial cannot take {self.cpus_per_trial} CPUs and {self.gpus_per_trial} GPUs: "
+                "both must be at least 0"
+            )
+        if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
+            raise InputError(
+                f"--gpus-per-trial = {self.gpus_per_trial} must be a whole number, or at most 1"
+            )
+
+
+class RayEngine:
+    """Runs trials as Ray actors; this process drives and keeps the record."""
+
+    def __init__(self, settings: WorkerSettings, resources: RayResources) -> None:
+        self._settings = settings
+        self._resources = resources
+
+    def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+        """Work until the study is done or interrupted.
+
+        Raises:
+            EngineError: Ray cannot be started or reached.
+        """
+        for variable, value in _RAY_SETTINGS.items():
+            os.environ.setdefault(variable, value)
+        import ray
+
+        self._connect()
+        try:
+            with Ledger.open(self._settings.storage) as ledger:
+                study = ledger.study(self._settings.study)
+                spec = parse_study(study.spec, source=f"study {study.name!r}")
+                with joined(ledger, study, "ray") as worker_id:
+                    controller = Controller(ledger, study, spec, worker_id)
+                    try:
+                        self._tune(controller, interrupt, tick)
+                    finally:
+                        controller.close()
+        finally:
+            ray.shutdown()
+
+    def _connect(self) -> None:
+        import ray
+
+        own: dict[str, Any] = {}
+        if self._resources.address is not None:
+            _knock(self._resources.address)
+        else:
+            own["include_dashboard"] = False
+            if self._resources.workers is not None:
+                own["num_cpus"] = max(
+                    1, round(self._resources.workers * self._resources.cpus_per_trial)
+                )
+        try:
+            context = ray.init(
+                address=self._resources.address,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                ignore_reinit_error=True,
+                **own,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise EngineError(
+                f"Ray cannot be reached at {self._resources.address or 'this machine'}: {error}"
+            ) from error
+        dashboard = getattr(context, "dashboard_url", "")
+        if dashboard:
+            logger.warning("Ray's dashboard is at http://%s", dashboard)
+
+    def _tune(self, controller: Controller, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+        from ray import tune
+
+        from indian_tune.engines import ray_desk
+        from indian_tune.engines.ray_trainable import TrialTrainable
+
+        root = self._resources.storage_path or str((self._settings.artifacts / "ray").absolute())
+        if "://" not in root:
+            root = str(Path(root).absolute())
+        born = int(controller.study.created_at.timestamp() * 1e6)
+        name = f"{controller.study.name}-{born:x}"
+        desk = ray_desk.Desk(controller, self._settings, interrupt, f"{root}/{name}")
+        demand = {"cpu": self._resources.cpus_per_trial, "gpu": self._resources.gpus_per_trial}
+        tuner = tune.Tuner(
+            tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
+            tune_config=tune.TuneConfig(
+                search_alg=ray_desk.DeskSearcher(desk),
+                scheduler=ray_desk.DeskScheduler(desk),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=ray_desk.trial_folder,
+            ),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=root,
+                failure_config=tune.FailureConfig(max_failures=MOVES),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+                stop=ray_desk.InterruptStopper(interrupt),
+                callbacks=[ray_desk.Ticker(tick)],
+                verbose=0,
+            ),
+        )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tuner.fit()
+        finally:
+            desk.give_back()
+        if controller.done and "://" not in root:
+            # Checkpoints of finished runs are of no more use; the ledger has the rest.
+            shutil.rmtree(f"{root}/{name}", ignore_errors=True)
+
+
+def _knock(address: str) -> None:
+    """Find out at once whether anything listens at an address: Ray itself tries for minutes.
+
+    Raises:
+        EngineError: nothing does.
+    """
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        # "auto", or a form that Ray must make sense of.
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise EngineError(
+            f"Ray cannot be reached at {address}: {error}. Start it with `ray start --head`, or "
+            "leave --ray-address out for a cluster on this machine"
+        ) from error
