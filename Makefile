@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 BASE := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-.PHONY: quickstart install dev test format-check lint types unit format clean
+# One thread per process: the tests run side by side, and torch would take every core in each.
+export OMP_NUM_THREADS := 1
+
+.PHONY: quickstart install dev test test-slow format-check lint types unit format clean
 
 quickstart: $(BASE)
 	$(BIN)/indian-tune search studies/quickstart.toml
@@ -28,6 +31,9 @@ types: $(DEV)
 
 unit: $(DEV)
 	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(DEV)
+	$(BIN)/pytest -m slow
 
 format: $(DEV)
 	$(BIN)/ruff format .

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from indian_tune._version import __version__
-from indian_tune.cli import data, doctor, export, search, show, status, studies, worker
+from indian_tune.cli import data, doctor, export, reproduce, search, show, status, studies, worker
 from indian_tune.errors import IndianTuneError, InputError
 
 FAILED = 1
@@ -30,6 +30,7 @@ app.command("studies")(studies.studies)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
 app.add_typer(data.app, name="data")
+app.add_typer(reproduce.app, name="reproduce")
 
 
 class _ConsoleHandler(logging.Handler):
