@@ -1,6 +1,6 @@
 """Opening the database: addresses, SQLite's settings, whose database it is, its schema.
 
-Raises only StorageError, and never shows a password.
+Raises only StorageError and UnwritableError, and never shows a password.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
-from indian_tune.errors import StorageError
+from indian_tune.errors import IndianTuneError, StorageError, UnwritableError
 from indian_tune.ledger.mounts import network_file_system
 from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
 
@@ -27,6 +27,10 @@ logger = logging.getLogger(__name__)
 DEFAULT_STORAGE = "sqlite:///indian-tune.db"
 STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
 BUSY_TIMEOUT_SECONDS = 60
+# How SQLite and PostgreSQL say that a disk is full, a file or a transaction read-only, or the
+# disk itself in trouble.
+_UNWRITABLE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})
+_UNWRITABLE_STATES = frozenset({"53100", "25006", "58030"})
 # Any number that nothing else in the database uses as an advisory lock.
 _UPGRADE_LOCK = 0x1ED6E5
 
@@ -98,11 +102,28 @@ def sqlite_file(url: URL) -> Path | None:
 
 @contextmanager
 def storage_errors(url: URL) -> Iterator[None]:
-    """Turn what a driver raises about the database as a whole into a StorageError."""
+    """Turn what a driver raises about the database as a whole into an error of ours."""
     try:
         yield
     except sa.exc.DBAPIError as error:
-        raise StorageError(f"database {show_url(url)}: {error.orig}") from error
+        raise explained(url, error) from error
+
+
+def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableError:
+    """Return what a driver's error means for the user."""
+    message = f"database {show_url(url)}: {str(error.orig).strip()}"
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return StorageError(
+            f"{sqlite_file(url)} is not an SQLite database: name another file with --storage"
+        )
+    state = getattr(error.orig, "sqlstate", None)
+    if code in _UNWRITABLE_CODES or state in _UNWRITABLE_STATES:
+        return UnwritableError(
+            f"{message}. What was recorded before is safe: make room or make it writable, then "
+            "run the same command again"
+        )
+    return StorageError(message)
 
 
 def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
@@ -115,6 +136,7 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
 
     Raises:
         StorageError: missing, unreachable, unwritable, not ours, or of another version.
+        UnwritableError: the disk is full.
     """
     file = sqlite_file(url)
     if file is not None:
@@ -125,7 +147,7 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
             _check_owner(engine, url, write=write, create=create)
             if write:
                 _upgrade(engine, url)
-    except StorageError:
+    except IndianTuneError:
         engine.dispose()
         raise
     return engine
@@ -162,6 +184,8 @@ def _engine(url: URL) -> sa.Engine:
 
 
 def _check_file(file: Path, *, write: bool, create: bool) -> None:
+    # Looked at, never opened: closing a file ends every lock that this process has on it, and
+    # with it the protection of the connections that SQLite has open.
     if file.is_dir():
         raise StorageError(f"database {file} is a folder: name a file")
     network = network_file_system(file)
@@ -186,12 +210,6 @@ def _check_file(file: Path, *, write: bool, create: bool) -> None:
         raise StorageError(f"database {file} is not writable: change its permissions")
     elif not os.access(file, os.R_OK):
         raise StorageError(f"database {file} is not readable: change its permissions")
-    if file.exists() and file.stat().st_size > 0:
-        with file.open("rb") as stream:
-            if not stream.read(16).startswith(b"SQLite format 3"):
-                raise StorageError(
-                    f"{file} is not an SQLite database: name another file with --storage"
-                )
 
 
 def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> None:

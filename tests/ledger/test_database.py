@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import optuna
 import pytest
@@ -16,9 +16,6 @@ import indian_tune.ledger
 from indian_tune.errors import StorageError
 from indian_tune.ledger import Ledger, LedgerReader, show_url, storage_url
 from indian_tune.ledger.tables import HEAD_REVISION, VERSION_TABLE, metadata
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_option_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +104,26 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path)
     with pytest.raises(StorageError, match="not an SQLite database"):
         Ledger.open(str(path))
     assert path.read_text() == "Dear reader, this is not a database."
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="reads the kernel's table of locks")
+def test_opening_a_database_again_keeps_the_locks_of_the_connections_there_are(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "new.db"
+
+    def locks() -> list[str]:
+        inode = f":{path.stat().st_ino} "
+        table = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+        return [line.partition(": ")[2] for line in table if inode in line]
+
+    with Ledger.open(str(path)) as ledger:
+        assert ledger.studies() == []
+        before = locks()
+        assert before
+        for opening in (Ledger.open, LedgerReader.open):
+            opening(str(path)).close()
+            assert locks() == before
 
 
 def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
