@@ -9,6 +9,7 @@
     ├── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
     │   ├── IllegalTransitionError          a state change that the state machine does not have
     │   ├── LeaseLostError                  a report on a trial that another worker now holds
+    │   ├── UnwritableError                 a database that takes nothing more: full, read-only
     │   └── CheckpointError                 a checkpoint that cannot be used
     └── EngineError (RuntimeError)          the workers cannot be kept going; exits with 1
 
@@ -82,6 +83,10 @@ class IllegalTransitionError(LedgerError):
 
 class LeaseLostError(LedgerError):
     """A worker reported on a trial that it no longer holds."""
+
+
+class UnwritableError(LedgerError):
+    """The database took no more: the disk is full, or the file became read-only or damaged."""
 
 
 class CheckpointError(LedgerError):

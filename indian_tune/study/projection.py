@@ -23,7 +23,7 @@ from sqlalchemy import event
 
 from indian_tune.errors import StorageError
 from indian_tune.ledger import State, show_url, sqlite_file, sqlite_settings, transaction
-from indian_tune.ledger.database import BUSY_TIMEOUT_SECONDS
+from indian_tune.ledger.database import BUSY_TIMEOUT_SECONDS, explained
 from indian_tune.study.draft import draft_trial
 from indian_tune.study.spec import MAX_SEED
 
@@ -303,8 +303,9 @@ class Projection:
             yield
         except (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError) as error:
             cause = error.__cause__ or error
-            detail = cause.orig if isinstance(cause, sa.exc.DBAPIError) else cause
-            raise StorageError(f"database {show_url(self.url)}: {detail}") from error
+            if isinstance(cause, sa.exc.DBAPIError):
+                raise explained(self.url, cause) from error
+            raise StorageError(f"database {show_url(self.url)}: {cause}") from error
 
 
 def confirm_params(
