@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.cli.output import config_text, number, percent, table
+from indian_tune.cli.output import SYMBOLS, config_text, number, percent, table
 from indian_tune.ledger import State
 
 if TYPE_CHECKING:
@@ -45,6 +45,17 @@ def ranking_table(results: Sequence[ArmResult]) -> Table:
     return made
 
 
+def edge_notes(results: Sequence[ArmResult]) -> list[str]:
+    """Return a sentence for every winner's value at an end of its range."""
+    return [
+        f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} lies at an end "
+        f"of its range [{number(edge.low)}, {number(edge.high)}], so better values may lie beyond: "
+        f"try [{number(edge.next_low)}, {number(edge.next_high)}]"
+        for result in results
+        for edge in result.edges
+    ]
+
+
 def outcomes(progress: ArmProgress | None) -> str:
     """Return what became of the trials of an arm, other than that they are complete."""
     if progress is None:
@@ -65,6 +76,7 @@ def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "effective_learning_rate": _of(result.meaning, "effective_learning_rate"),
             "instantaneous_response": _of(result.meaning, "instantaneous_response"),
             "momentum": _of(result.meaning, "momentum"),
+            "edges": [vars(edge) for edge in result.edges],
             "tune": _progress(result.tune, result.tuned),
             "confirm": None
             if result.confirm is None

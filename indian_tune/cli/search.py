@@ -154,7 +154,7 @@ def search(
                     progress.show()
             except KeyboardInterrupt:
                 pass
-        ranked = rank(session.ledger, session.study.id)
+        ranked = rank(session.ledger, session.study)
         address = session.ledger.address
         if as_json:
             print_json(
@@ -200,13 +200,15 @@ def _conclude(
 ) -> None:
     from indian_tune.cli.contrasts import contrast_table
     from indian_tune.cli.output import table
-    from indian_tune.cli.ranking import outcomes, ranking_table
+    from indian_tune.cli.ranking import edge_notes, outcomes, ranking_table
 
     console.print(ranking_table(ranked))
     for result in ranked:
         odd = ", ".join(filter(None, (outcomes(result.tune), outcomes(result.confirm))))
         if odd:
             console.print(f"{result.name}: {odd}")
+    for note in edge_notes(ranked):
+        console.print(note)
     contrasts = contrast_table(session.ledger, session.study.id, ranked)
     if contrasts is not None:
         console.print(contrasts)

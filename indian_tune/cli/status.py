@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 def status(study: StudyName = None, storage: Storage = None, as_json: Json = False) -> None:
     """Show how far a study is, who works on it, and how its arms stand."""
     from indian_tune.cli.output import print_json, results, table
-    from indian_tune.cli.ranking import outcomes, ranking_json, ranking_table
+    from indian_tune.cli.ranking import edge_notes, outcomes, ranking_json, ranking_table
     from indian_tune.ledger import LedgerReader
     from indian_tune.study.ranking import rank
 
     with LedgerReader.open(storage) as ledger:
         record = choose_study(ledger, study)
-        ranked = rank(ledger, record.id)
+        ranked = rank(ledger, record)
         workers = [worker for worker in ledger.workers(record.id) if worker.left_at is None]
         held = _held_trials(ledger, record.id)
         if as_json:
@@ -66,6 +66,8 @@ def status(study: StudyName = None, storage: Storage = None, as_json: Json = Fal
             console.print(made)
         if any(result.value is not None for result in ranked):
             console.print(ranking_table(ranked))
+            for note in edge_notes(ranked):
+                console.print(note)
 
 
 def _held_trials(ledger: LedgerReader, study_id: int) -> dict[str, str]:

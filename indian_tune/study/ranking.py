@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
+from indian_tune.study.edges import find_edges
 from indian_tune.study.parameters import divide
+from indian_tune.study.space import parse_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indian_tune.ledger import ArmProgress, EpochRow, LedgerReader
+    from indian_tune.ledger import ArmProgress, EpochRow, LedgerReader, StudyRecord
     from indian_tune.optim.family import Meaning
+    from indian_tune.study.edges import Edge
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class ArmResult:
         value: its score under the study's objective; lower is better.
         config: its configuration.
         meaning: what that does in the first step.
+        edges: which of its values lie at an end of the range that was searched.
         tuned: its metrics on the tuning seeds.
         confirmed: metrics of the same configuration on fresh seeds, diverged runs left out.
     """
@@ -61,21 +65,25 @@ class ArmResult:
     value: float | None
     config: Mapping[str, float] | None
     meaning: Meaning | None
+    edges: Sequence[Edge]
     tuned: Metrics | None
     confirmed: Metrics | None
 
 
-def rank(ledger: LedgerReader, study_id: int) -> list[ArmResult]:
+def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     """Return the arms of a study, best first.
 
     Best is by the score on the fresh seeds once every arm with a winner has finished there (a
     diverged run counts at chance level), and by the tuning score until then. Arms without a
     complete trial come last.
     """
-    progress = ledger.progress(study_id)
+    progress = ledger.progress(study.id)
+    raw = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
     confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
     tunes = [part for part in progress if part.phase is Phase.TUNE]
-    results = [_result(ledger, part, confirms.get(part.arm.id)) for part in tunes]
+    results = [
+        _result(ledger, part, confirms.get(part.arm.id), raw[part.arm.name]) for part in tunes
+    ]
     scores = {part.arm.name: part.best for part in tunes}
     if confirms and all(part.finished == part.total for part in confirms.values()):
         means = {part.arm.name: _confirm_score(ledger, part) for part in confirms.values()}
@@ -91,7 +99,12 @@ def meaning_of(optimizer: str, config: Mapping[str, float]) -> Meaning:
     return get_family(optimizer).meaning(own)
 
 
-def _result(ledger: LedgerReader, tune: ArmProgress, confirm: ArmProgress | None) -> ArmResult:
+def _result(
+    ledger: LedgerReader,
+    tune: ArmProgress,
+    confirm: ArmProgress | None,
+    space: Mapping[str, Any],
+) -> ArmResult:
     arm = tune.arm
     best = None
     if tune.best_trial is not None:
@@ -118,6 +131,9 @@ def _result(ledger: LedgerReader, tune: ArmProgress, confirm: ArmProgress | None
         value=tune.best,
         config=config,
         meaning=None if config is None else meaning_of(arm.optimizer, config),
+        edges=[]
+        if config is None
+        else find_edges(arm.optimizer, parse_space(space, f"arm {arm.name!r}"), config),
         tuned=None if best is None else _metrics(ledger.last_epochs([best.id])),
         confirmed=confirmed,
     )

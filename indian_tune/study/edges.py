@@ -1,0 +1,101 @@
+"""Winners at the end of their range: what lies beyond was never tried."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.optim.families import get_family
+from indian_tune.study.parameters import divide
+from indian_tune.study.space import Choices, Constant, Grid, Range, bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from indian_tune.study.space import Parameter
+
+# How near an end counts as at the end, as a share of the range (of its logarithm where log).
+MARGIN = 0.05
+# How far the range to try next reaches beyond the old end on a log scale.
+DECADE = 10.0
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A winner's value at an end of its range.
+
+    Attributes:
+        name: of the hyperparameter.
+        value: the winner's.
+        low: lower end of the range that was searched.
+        high: upper end.
+        next_low: lower end of the range to try next.
+        next_high: upper end of the range to try next.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    next_low: float
+    next_high: float
+
+
+def find_edges(
+    optimizer: str, space: Mapping[str, Parameter], config: Mapping[str, float]
+) -> list[Edge]:
+    """Return which values of a configuration lie within 5 % of an end of their range.
+
+    An end beyond which the hyperparameter has no meaning (a momentum of 0, say) is none.
+
+    Args:
+        optimizer: family of the arm.
+        space: that the arm was searched over.
+        config: a configuration from it.
+    """
+    own, _ = divide(config)
+    known = get_family(optimizer).hyperparameters
+    edges = []
+    for name, value in own.items():
+        parameter = space.get(name)
+        if parameter is None or isinstance(parameter, Constant | Choices):
+            continue
+        low, high = bounds(parameter)
+        at_low, at_high = _ends(parameter, value)
+        next_low, next_high = _beyond(parameter, low, high)
+        hyperparameter = known[name]
+        if at_low and not hyperparameter.allows(next_low):
+            next_low, at_low = low, False
+        if at_high and not hyperparameter.allows(next_high):
+            next_high, at_high = high, False
+        if at_low or at_high:
+            edges.append(
+                Edge(
+                    name,
+                    value,
+                    low,
+                    high,
+                    next_low if at_low else low,
+                    next_high if at_high else high,
+                )
+            )
+    return edges
+
+
+def _ends(parameter: Parameter, value: float) -> tuple[bool, bool]:
+    low, high = bounds(parameter)
+    if isinstance(parameter, Grid):
+        # Between two points nothing was tried, so only the outermost points are ends.
+        return value == low, value == high and len(parameter.values) > 1
+    if isinstance(parameter, Range) and parameter.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    margin = MARGIN * (high - low)
+    return value <= low + margin, value >= high - margin
+
+
+def _beyond(parameter: Parameter, low: float, high: float) -> tuple[float, float]:
+    if isinstance(parameter, Range) and not parameter.log:
+        width = high - low
+        return low - width, high + width
+    return low / DECADE, high * DECADE

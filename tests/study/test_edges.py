@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from indian_tune.study.edges import find_edges
+from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range
+
+LOG = Range(0.01, 1.0, log=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "tried_next"),
+    [(0.0125, (0.001, 1.0)), (0.013, None), (0.1, None), (0.79, None), (0.8, (0.01, 10.0))],
+)
+def test_the_last_twentieth_of_a_log_range_is_its_end(
+    value: float, tried_next: tuple[float, float] | None
+) -> None:
+    edges = find_edges("sgd", {"gamma0": LOG}, {"gamma0": value})
+    assert [(edge.next_low, edge.next_high) for edge in edges] == (
+        [] if tried_next is None else [pytest.approx(tried_next)]
+    )
+
+
+def test_a_linear_range_is_extended_by_its_width() -> None:
+    edges = find_edges("adam", {"beta1": Range(0.6, 0.8)}, {"beta1": 0.605})
+    assert [(edge.name, edge.value, edge.low, edge.high) for edge in edges] == [
+        ("beta1", 0.605, 0.6, 0.8)
+    ]
+    assert (edges[0].next_low, edges[0].next_high) == pytest.approx((0.4, 0.8))
+
+
+def test_an_end_beyond_which_there_is_nothing_is_none() -> None:
+    space = {"beta1": Range(0.8, 0.99), "weight_decay": Range(0.0, 0.1)}
+    assert find_edges("adamw", space, {"beta1": 0.989, "weight_decay": 0.0}) == []
+
+
+def test_only_the_outermost_points_of_a_grid_are_ends() -> None:
+    space = {"alpha": Grid((0.1, 0.101, 0.5))}
+    assert [edge.next_low for edge in find_edges("indian", space, {"alpha": 0.1})] == [0.01]
+    assert find_edges("indian", space, {"alpha": 0.101}) == []
+    assert [edge.next_high for edge in find_edges("indian", space, {"alpha": 0.5})] == [5.0]
+
+
+def test_what_has_no_order_has_no_end() -> None:
+    space: dict[str, Parameter] = {
+        "alpha": Constant(0.5),
+        "beta": Choices((0.1, 1.0)),
+        "dropout": Range(0.0, 0.5),
+    }
+    assert find_edges("indian", space, {"alpha": 0.5, "beta": 0.1, "dropout": 0.0}) == []
