@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import Json
+from indian_tune.cli.options import DataDir, Json
 from indian_tune.cli.output import notices, print_json, results, table
 
 if TYPE_CHECKING:
     from indian_tune.problems import DataStatus
 
 app = typer.Typer(help="List, fetch and check the data sets.", no_args_is_help=True)
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of the data sets. Default: $INDIAN_TUNE_DATA, else indian-tune/data in the "
-        "user's cache folder.",
-        show_default=False,
-    ),
-]
 
 
 @app.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,4 +21,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StudyName = Annotated[
     str | None,
     typer.Argument(metavar="STUDY", help="Name of a study; may be left out if there is only one."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the data sets.", envvar="INDIAN_TUNE_DATA"),
+]
+Artifacts = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifacts",
+        help="Folder of the checkpoints; all workers of a study share it.",
+        show_default="indian-tune-artifacts by the database",
+    ),
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import Json, Storage
+from indian_tune.cli.options import Artifacts, DataDir, Json, Storage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,15 +55,8 @@ def search(
     threads_per_worker: Annotated[
         int, typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.")
     ] = 1,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the data sets.", envvar="INDIAN_TUNE_DATA")
-    ] = None,
-    artifacts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the checkpoints.", show_default="indian-tune-artifacts by the database"
-        ),
-    ] = None,
+    data_dir: DataDir = None,
+    artifacts: Artifacts = None,
     ray_address: Annotated[
         str | None,
         typer.Option(

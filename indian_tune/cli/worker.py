@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from indian_tune.cli.options import Storage
+from indian_tune.cli.options import Artifacts, DataDir, Storage
 
 
 def worker(
@@ -17,16 +16,8 @@ def worker(
     threads: Annotated[
         int, typer.Option(help="CPU threads; other than 1 changes the last bits.", min=1)
     ] = 1,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the data sets.", envvar="INDIAN_TUNE_DATA")
-    ] = None,
-    artifacts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of the checkpoints, shared by all workers of the study.",
-            show_default="indian-tune-artifacts by the database",
-        ),
-    ] = None,
+    data_dir: DataDir = None,
+    artifacts: Artifacts = None,
 ) -> None:
     """Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.
 
