@@ -39,11 +39,12 @@ def stable(alpha: float, beta: float, gamma: float, curvature: float) -> bool:
     _check(alpha, beta, gamma)
     if not math.isfinite(curvature):
         raise HyperparameterError(f"curvature must be a finite number, got {curvature!r}")
-    damping = alpha + beta * curvature
+    # The same conditions with what cancels taken together first, as in the limit below: as they
+    # stand, they lose every digit near αγ = 2.
     return (
         curvature > 0
-        and gamma * curvature < damping
-        and 4 - 2 * gamma * damping + gamma**2 * curvature > 0
+        and curvature * (gamma - beta) < alpha
+        and gamma * curvature * (2 * beta - gamma) < 2 * (2 - alpha * gamma)
     )
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from indian_tune.errors import HyperparameterError
@@ -48,6 +48,7 @@ def test_predicate_agrees_with_the_eigenvalues_on_random_draws() -> None:
 
 
 @settings(deadline=None, derandomize=True, max_examples=500)
+@example(alpha=math.nextafter(10, 0), beta=1.0, gamma=0.2)
 @given(alpha=st.floats(0.01, 10), beta=st.floats(0.01, 10), gamma=st.floats(0.01, 10))
 def test_limit_is_where_stability_ends(alpha: float, beta: float, gamma: float) -> None:
     limit = stability_limit(alpha, beta, gamma)
