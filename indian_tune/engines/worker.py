@@ -50,9 +50,10 @@ def work(
     """
     import torch
 
-    from indian_tune.training import CheckpointFolder, Trainer
+    from indian_tune.training import CheckpointFolder, Trainer, keep_freed_memory
 
     torch.set_num_threads(settings.threads)
+    keep_freed_memory()
     with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
         spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")

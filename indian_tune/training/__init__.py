@@ -1,6 +1,7 @@
 """Trains runs on a device: exact to the bit, resumable, one record per run and epoch."""
 
 from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
+from indian_tune.training.memory import keep_freed_memory
 from indian_tune.training.precision import Precision
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.run import EpochRecord, Run
@@ -14,4 +15,5 @@ __all__ = [
     "Provenance",
     "Run",
     "Trainer",
+    "keep_freed_memory",
 ]
