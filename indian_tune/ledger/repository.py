@@ -75,11 +75,13 @@ class Ledger(StudyWriter):
 
     @transaction
     def heartbeat(self, worker_id: str) -> None:
-        """Say that a worker lives, and renew its leases."""
+        """Say that a worker lives, whatever others believed, and renew its leases."""
         with self._writing() as connection:
             now = database_time(connection)
             connection.execute(
-                sa.update(t.worker).where(t.worker.c.id == worker_id).values(heartbeat_at=now)
+                sa.update(t.worker)
+                .where(t.worker.c.id == worker_id)
+                .values(heartbeat_at=now, left_at=None)
             )
             leases.renew(connection, worker_id, now, self.lease)
 
