@@ -1,0 +1,126 @@
+"""Workers that die at the worst of times leave the record of a study that nothing disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from indian_tune.engines.inline import InlineEngine
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.process_info import is_dead
+from indian_tune.engines.processes import ProcessEngine
+from indian_tune.engines.session import open_session
+from indian_tune.ledger import LedgerReader, State, storage_url
+from indian_tune.study.faults import FAULTS, VARIABLE
+from indian_tune.study.spec import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from indian_tune.engines.settings import WorkerSettings
+    from tests.engines.conftest import Metrics
+
+    Settings = Callable[..., WorkerSettings]
+    Record = Callable[..., Metrics]
+
+KILLS = 20
+EPOCHS_BETWEEN_KILLS = 7
+
+
+def assert_sound(storage: str, parts: dict[str, int]) -> None:
+    """Check a finished study: every trial once in the ledger and once in Optuna."""
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        trials = ledger.trials(study.id)
+        runs = ledger.study_runs(study.id)
+        epochs = ledger.study_epochs(study.id)
+    assert len(trials) == sum(parts.values())
+    assert {trial.state for trial in trials} == {State.COMPLETE}
+    assert all(trial.told for trial in trials)
+    assert len(epochs) == sum(run.epochs_planned for run in runs)
+    shown: dict[int, int] = {}
+    for part, count in parts.items():
+        theirs = optuna.load_study(study_name=f"tiny/{part}", storage=storage).trials
+        assert [trial.state for trial in theirs] == [TrialState.COMPLETE] * count
+        shown |= {trial._trial_id: trial.user_attrs["slot"] for trial in theirs}
+    assert shown == {trial.optuna_trial_id: trial.id for trial in trials}
+
+
+def search(storage: str, study: dict[str, Any], workers: list[WorkerSettings], tick: Any) -> None:
+    """Search as the command does: register, work, mend."""
+    with open_session(parse_study(study, source="study.toml"), storage_url(storage), None):
+        engine = ProcessEngine(workers) if tick else InlineEngine(workers[0])
+        engine.run(Interrupt(), tick or (lambda: None))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_study_whose_workers_are_killed_all_the_time_loses_nothing(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    metrics: Record,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("indian_tune.engines.processes.DEATHS_PER_MINUTE", 1000)
+    tiny["search"]["trials"] = 18
+    tiny["protocol"] |= {"epochs": 4, "tune_epochs": 4}
+    undisturbed = storage.replace("study.db", "undisturbed.db")
+    search(undisturbed, tiny, [settings_for(undisturbed)], None)
+    choose = random.Random(0)
+    kills = 0
+
+    def kill() -> None:
+        nonlocal kills
+        with LedgerReader.open(storage) as ledger:
+            study = ledger.study("tiny")
+            done = sum(part.epochs_done for part in ledger.progress(study.id))
+            if done < EPOCHS_BETWEEN_KILLS * (kills + 1):
+                return
+            workers = ledger.workers(study.id)
+            living = [w for w in workers if w.left_at is None and not is_dead(w)]
+        if living:
+            # It may just have finished on its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(choose.choice(living).pid, signal.SIGKILL)
+                kills += 1
+
+    search(storage, tiny, [settings_for(storage)] * 4, kill)
+    assert kills >= KILLS
+    assert_sound(storage, {"indian": 18, "sgd": 18, "confirm": 4})
+    assert metrics(storage) == metrics(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_worker_that_dies_between_two_writes_leaves_nothing_half_done(
+    fault: str,
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    metrics: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    undisturbed = storage.replace("study.db", "undisturbed.db")
+    search(undisturbed, tiny, [settings_for(undisturbed)], None)
+    monkeypatch.setenv(VARIABLE, fault)
+
+    def heal() -> None:
+        # Workers that are started from now on take the place of the one that died.
+        with LedgerReader.open(storage) as ledger:
+            if ledger.workers(ledger.study("tiny").id):
+                monkeypatch.delenv(VARIABLE, raising=False)
+
+    search(storage, tiny, [settings_for(storage)], heal)
+    assert caplog.text.count("a worker died with exit status -9 and is replaced") == 1
+    assert_sound(storage, {"indian": 2, "sgd": 2, "confirm": 4})
+    assert metrics(storage) == metrics(undisturbed)
