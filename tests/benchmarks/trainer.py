@@ -1,0 +1,485 @@
+"""Images per second of the trainer against the loop that a user would write today.
+
+Claims, for the same network, batch size and machine of 2 cores, evaluation excluded on both sides:
+the trainer takes in at least 2.5 times as many images per second for ``nin-small`` on digits, at
+least 1.3 times as many for ``nin`` on 32×32 images in float32, and at least 2.5 times as many with
+bfloat16; what it does around the network's own forward and backward pass is at most 10 % of a step;
+and a float32 step of ``nin`` takes at most 1.25 times as long as its arithmetic would at the rate
+of this processor's matrix products.
+
+The user's loop: a DataLoader over a torchvision dataset with transforms, NCHW, eager, the published
+recursion of INDIAN tensor by tensor, ``loss.item()`` in every step; one process, to which torch
+gives all cores. It is also measured in one process per core, as the trainer is used.
+
+All contenders live in processes of their own and take turns: only one of them computes at a time,
+ratios are taken within a round, and medians over the rounds are reported with the range of the
+middle half. Images per second are by the clock on the wall; what compares one thread with one
+thread is also taken in seconds of the processor, which other work on the machine does not lengthen.
+The machine's load is reported: with other work beside it, a loop of two threads that wait for each
+other suffers more than two loops of one.
+
+    python tests/benchmarks/trainer.py --out tests/benchmarks/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import VisionDataset
+
+from indian_tune.optim import psi_form_step
+from indian_tune.problems import load_problem
+from indian_tune.problems.models import CounterDropout, Pointwise, build_model, dropout_layers
+from indian_tune.problems.problem import Problem, Split
+from indian_tune.training import Run, Trainer, keep_freed_memory
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+CORES = 2
+BATCH_SIZE = 32
+GAMMA0, ALPHA, BETA = 1e-3, 0.5, 0.1
+GEMM_SIZE = 1536
+DIGITS, NIN = "nin-small on digits", "nin on 32×32 images"
+USER, USER_SPLIT = "user's loop, 1 process, 2 threads", "user's loop, 2 processes, 1 thread each"
+OURS, OURS_SHORT = "trainer, float32", "trainer, bfloat16"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who trains, in how many processes of how many threads."""
+
+    kind: str
+    processes: int
+    threads: int
+    precision: str = "float32"
+
+
+CONTENDERS = {
+    USER: Contender("user", 1, CORES),
+    USER_SPLIT: Contender("user", CORES, 1),
+    OURS: Contender("trainer", CORES, 1),
+    OURS_SHORT: Contender("trainer", CORES, 1, "bfloat16"),
+}
+
+
+def digits() -> Problem:
+    problem = load_problem(dataset="digits", model="nin-small")
+    # Several times the same images, so that what an epoch needs besides its steps does not count.
+    many = Split(problem.train.images.repeat(4, 1, 1, 1), problem.train.labels.repeat(4))
+    return replace(problem, train=many, validation=None, test=_first(problem.test, 1))
+
+
+def cifar_shaped(count: int) -> Problem:
+    source = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=source)
+    train = Split(images, torch.randint(0, 100, (count,), generator=source))
+    return Problem(
+        dataset="noise",
+        model="nin",
+        classes=100,
+        train=train,
+        validation=None,
+        test=_first(train, 1),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        scale=255.0,
+        build_model=partial(build_model, "nin", classes=100, channels=3, size=32),
+    )
+
+
+def _first(split: Split, count: int) -> Split:
+    return Split(split.images[:count], split.labels[:count])
+
+
+class ImagesInMemory(VisionDataset):  # type: ignore[misc]
+    """A data set as torchvision has them: arrays of bytes, handed out as transformed images."""
+
+    def __init__(self, problem: Problem) -> None:
+        scale = problem.scale / 255
+        to_tensor = [transforms.ToTensor(), transforms.Normalize(problem.mean, problem.std)]
+        super().__init__(root="", transform=transforms.Compose(to_tensor))
+        images = (problem.train.images / scale).to(torch.uint8)
+        self.data = images.permute(0, 2, 3, 1).squeeze(-1).numpy()
+        self.targets = problem.train.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image = Image.fromarray(np.ascontiguousarray(self.data[index]))
+        return self.transform(image), self.targets[index]
+
+
+def everyday_network(problem: Problem) -> nn.Module:
+    """The problem's network of torch's own layers, in torch's default memory format."""
+    network = problem.build_model(seed=0, dropout=0.5)
+
+    def translated(layer: nn.Module) -> nn.Module:
+        if isinstance(layer, nn.Sequential):
+            return nn.Sequential(*map(translated, layer))
+        if isinstance(layer, CounterDropout):
+            return nn.Dropout(layer.rate)
+        if isinstance(layer, Pointwise):
+            plain = nn.Conv2d(layer.in_channels, layer.out_channels, 1)
+            plain.load_state_dict(layer.state_dict())
+            return plain
+        return layer
+
+    return translated(network).to(memory_format=torch.contiguous_format)
+
+
+Epoch = Callable[[], None]
+
+
+def user_s_epoch(problem: Problem) -> Epoch:
+    loader = DataLoader[Any](ImagesInMemory(problem), batch_size=BATCH_SIZE, shuffle=True)
+    model = everyday_network(problem)
+    phases = [(1 - ALPHA * BETA) * each.detach().clone() for each in model.parameters()]
+    steps = 0
+
+    def epoch() -> None:
+        nonlocal steps
+        total = 0.0
+        for images, labels in loader:
+            model.zero_grad()
+            loss = nn.functional.cross_entropy(model(images), labels)
+            loss.backward()  # type: ignore[no-untyped-call]
+            gamma = GAMMA0 / (steps + 1) ** 0.5
+            with torch.no_grad():
+                for theta, psi in zip(model.parameters(), phases, strict=True):
+                    assert theta.grad is not None
+                    psi_form_step(theta, psi, theta.grad, gamma=gamma, alpha=ALPHA, beta=BETA)
+            steps += 1
+            total += loss.item()
+
+    return epoch
+
+
+def trainer_s_epoch(problem: Problem, precision: str) -> Epoch:
+    # One image is measured after each epoch: the record is all that evaluation is left with.
+    trainer = Trainer(problem, precision=precision, train_eval_size=1)
+    config = {"gamma0": GAMMA0, "alpha": ALPHA, "beta": BETA}
+    trainer.add(
+        Run(
+            key="run",
+            seed=0,
+            epochs=10**9,
+            family="indian",
+            config=config,
+            batch_size=BATCH_SIZE,
+            dropout=0.5,
+        )
+    )
+    return lambda: _checked(trainer)
+
+
+def _checked(trainer: Trainer) -> None:
+    (record,) = trainer.advance()
+    assert not record.diverged
+
+
+def network_s_epoch(problem: Problem, precision: str) -> Epoch:
+    """As many forward and backward passes as an epoch has, on one batch, and nothing else."""
+    model = problem.build_model(seed=0, dropout=0.5)
+    channels, height, width = problem.train.images.shape[1:]
+    images = torch.randn(BATCH_SIZE, channels, height, width)
+    images = images.to(memory_format=torch.channels_last)
+    labels = problem.train.labels[:BATCH_SIZE]
+    rest = len(problem.train) % BATCH_SIZE
+    sizes = [BATCH_SIZE] * (len(problem.train) // BATCH_SIZE) + [rest] * (rest > 0)
+    for layer in dropout_layers(model):
+        layer.seek(0, 0)
+
+    def epoch() -> None:
+        for size in sizes:
+            for parameter in model.parameters():
+                parameter.grad = None
+            with torch.autocast(
+                "cpu", torch.bfloat16, precision == "bfloat16", cache_enabled=False
+            ):
+                loss = nn.functional.cross_entropy(model(images[:size]), labels[:size])
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    return epoch
+
+
+def product() -> Epoch:
+    """A matrix product that is large enough to reach the processor's rate."""
+    left, right = torch.randn(2, GEMM_SIZE, GEMM_SIZE).unbind()
+    out = torch.empty_like(left)
+
+    def multiply() -> None:
+        for _ in range(4):
+            torch.mm(left, right, out=out)
+
+    return multiply
+
+
+PRODUCT_FLOPS = 4 * 2 * GEMM_SIZE**3
+
+
+def step_flops(problem: Problem) -> int:
+    """Multiplications and additions of the products in a step of one batch.
+
+    Each layer has one product forward and two backward; the first needs no gradient of its input.
+    """
+    model = problem.build_model(seed=0, dropout=0.0)
+    products: list[int] = []
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        products.append(layer.weight.numel() * output.numel() // layer.weight.shape[0])
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.zeros(1, *problem.train.images.shape[1:]))
+    return 2 * BATCH_SIZE * (3 * sum(products) - products[0])
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """By the clock on the wall, and of the processor."""
+
+    wall: float
+    processor: float
+
+
+def serve(make: Callable[[], dict[str, Epoch]], threads: int, pipe: Connection) -> None:
+    """In a process of its own: do what is named, and answer with how long it took."""
+    torch.set_num_threads(threads)
+    epochs = make()
+    for epoch in epochs.values():
+        epoch()
+    pipe.send(None)
+    while (name := pipe.recv()) is not None:
+        wall, busy = time.perf_counter(), time.process_time()
+        epochs[name]()
+        pipe.send(Seconds(time.perf_counter() - wall, time.process_time() - busy))
+
+
+def make_epochs(problem: Problem, contender: Contender) -> dict[str, Epoch]:
+    if contender.kind == "user":
+        return {"train": user_s_epoch(problem)}
+    # As workers do.
+    keep_freed_memory()
+    return {
+        "train": trainer_s_epoch(problem, contender.precision),
+        "network": network_s_epoch(problem, contender.precision),
+        "product": product(),
+    }
+
+
+class Team:
+    """The processes of a contender."""
+
+    def __init__(self, pipes: list[Connection]) -> None:
+        self._pipes = pipes
+
+    def do(self, name: str) -> Seconds:
+        """Let all processes do the same at once.
+
+        Returns:
+            The wall time of the slowest, and the processor's seconds of one, on average.
+        """
+        for pipe in self._pipes:
+            pipe.send(name)
+        each: list[Seconds] = [pipe.recv() for pipe in self._pipes]
+        return Seconds(
+            max(one.wall for one in each), statistics.mean(one.processor for one in each)
+        )
+
+
+@contextmanager
+def team(problem: Problem, contender: Contender) -> Iterator[Team]:
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for _ in range(contender.processes):
+        here, there = context.Pipe()
+        make = partial(make_epochs, problem, contender)
+        process = context.Process(target=serve, args=(make, contender.threads, there))
+        process.start()
+        pipes.append(here)
+        processes.append(process)
+    try:
+        for pipe in pipes:
+            pipe.recv()
+        yield Team(pipes)
+    finally:
+        for pipe, process in zip(pipes, processes, strict=True):
+            pipe.send(None)
+            process.join()
+
+
+def measure(problem: Problem, rounds: int) -> dict[str, list[Seconds]]:
+    """Return how long an epoch of each contender took in each round."""
+    times: dict[str, list[Seconds]] = {}
+    with (
+        team(problem, CONTENDERS[USER]) as user,
+        team(problem, CONTENDERS[USER_SPLIT]) as user_split,
+        team(problem, CONTENDERS[OURS]) as ours,
+        team(problem, CONTENDERS[OURS_SHORT]) as ours_short,
+    ):
+        teams = {USER: user, USER_SPLIT: user_split, OURS: ours, OURS_SHORT: ours_short}
+        for _ in range(rounds):
+            for name, each in teams.items():
+                times.setdefault(name, []).append(each.do("train"))
+                if CONTENDERS[name].kind == "trainer":
+                    times.setdefault(f"{name}: network", []).append(each.do("network"))
+            times.setdefault("product", []).append(ours.do("product"))
+    return times
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    low, median, high = statistics.quantiles(values, n=4)
+    return {"median": median, "lower_quartile": low, "upper_quartile": high}
+
+
+def summarise(problem: Problem, times: dict[str, list[Seconds]]) -> dict[str, Any]:
+    count = len(problem.train)
+    rates = {
+        name: [contender.processes * count / each.wall for each in times[name]]
+        for name, contender in CONTENDERS.items()
+    }
+
+    def ratio(ours: str, user: str) -> dict[str, float]:
+        return spread([a / b for a, b in zip(rates[ours], rates[user], strict=True)])
+
+    def quotients(one: str, other: str) -> list[float]:
+        return [a.processor / b.processor for a, b in zip(times[one], times[other], strict=True)]
+
+    flops = step_flops(problem) * count / BATCH_SIZE
+    bound = [each * PRODUCT_FLOPS / flops for each in quotients(OURS, "product")]
+    return {
+        "images_per_second": {name: spread(values) for name, values in rates.items()},
+        "ratios": {
+            f"{ours} / {user}": ratio(ours, user)
+            for ours in (OURS, OURS_SHORT)
+            for user in (USER, USER_SPLIT)
+        },
+        "framework_share": {
+            name: spread([1 - each for each in quotients(f"{name}: network", name)])
+            for name in (OURS, OURS_SHORT)
+        },
+        "processor_seconds_ratios": {
+            f"{USER_SPLIT} / {ours}": spread(quotients(USER_SPLIT, ours))
+            for ours in (OURS, OURS_SHORT)
+        },
+        "gflop_per_step": step_flops(problem) / 1e9,
+        "product_gflop_per_second": spread(
+            [PRODUCT_FLOPS / each.processor / 1e9 for each in times["product"]]
+        ),
+        "float32_step_over_product_bound": spread(bound),
+    }
+
+
+def processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def describe(rounds: dict[str, int]) -> dict[str, Any]:
+    return {
+        "device": processor(),
+        "cores": CORES,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "batch_size": BATCH_SIZE,
+        "rounds": rounds,
+        "contenders": {name: asdict(contender) for name, contender in CONTENDERS.items()},
+    }
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    setting = report["setting"]
+    lines = [
+        "# Training: images per second against the loop a user would write",
+        "",
+        f"{setting['device']}, {setting['cores']} cores, torch {setting['torch']}, torchvision "
+        f"{setting['torchvision']}, Python {setting['python']}; batches of "
+        f"{setting['batch_size']}. The trainer runs in 2 processes of 1 thread each. Median and "
+        "middle half over the rounds; ratios are taken within a round.",
+    ]
+    for title, rounds in setting["rounds"].items():
+        part = report[title]
+        rows = [(name, row, ".0f") for name, row in part["images_per_second"].items()]
+        lines += ["", f"## {title} (n = {rounds} rounds)", ""]
+        lines += _table("images per second, whole machine", rows)
+        rows = [(name, row, ".2f") for name, row in part["ratios"].items()]
+        rows += [
+            (f"processor's seconds: {name}", row, ".2f")
+            for name, row in part["processor_seconds_ratios"].items()
+        ]
+        rows += [
+            (f"{name}: share of a step around forward and backward pass", row, ".3f")
+            for name, row in part["framework_share"].items()
+        ]
+        bound = part["float32_step_over_product_bound"]
+        rows.append(("trainer, float32: step / its products at the rate below", bound, ".2f"))
+        lines += ["", *_table("ratio", rows), ""]
+        rate = part["product_gflop_per_second"]["median"]
+        lines.append(
+            f"A step's products take {part['gflop_per_step']:.3g} GFLOP; a product of "
+            f"{GEMM_SIZE} × {GEMM_SIZE} matrices runs at {rate:.0f} GFLOP/s on each core while "
+            "the other one does the same. The shares and the last ratio are of the processor's "
+            f"seconds. Load of the machine when this began: {part['load']:.1f}."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _table(title: str, rows: list[tuple[str, dict[str, float], str]]) -> list[str]:
+    return [
+        f"| {title} | median | middle half |",
+        "|---|---:|---:|",
+        *(
+            f"| {name} | {row['median']:{form}} | {row['lower_quartile']:{form}} to "
+            f"{row['upper_quartile']:{form}} |"
+            for name, row, form in rows
+        ),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=21, help="for digits; a third for nin")
+    parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
+    arguments = parser.parse_args()
+    rounds = {DIGITS: arguments.rounds, NIN: max(2, arguments.rounds // 3)}
+    problems = {DIGITS: digits(), NIN: cifar_shaped(8 * BATCH_SIZE)}
+    report: dict[str, Any] = {"setting": describe(rounds)}
+    for title, problem in problems.items():
+        load = os.getloadavg()[0]
+        report[title] = {"load": load, **summarise(problem, measure(problem, rounds[title]))}
+    print(to_markdown(report))
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "trainer.json").write_text(json.dumps(report, indent=2) + "\n")
+        (arguments.out / "trainer.md").write_text(to_markdown(report))
+
+
+if __name__ == "__main__":
+    main()
