@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -17,6 +18,7 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.process_info import is_dead
 from indian_tune.engines.processes import ProcessEngine
 from indian_tune.engines.session import open_session
+from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.faults import FAULTS, VARIABLE
 from indian_tune.study.spec import parse_study
@@ -24,7 +26,6 @@ from indian_tune.study.spec import parse_study
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from indian_tune.engines.settings import WorkerSettings
     from tests.engines.conftest import Metrics
 
     Settings = Callable[..., WorkerSettings]
@@ -58,6 +59,16 @@ def search(storage: str, study: dict[str, Any], workers: list[WorkerSettings], t
     with open_session(parse_study(study, source="study.toml"), storage_url(storage), None):
         engine = ProcessEngine(workers) if tick else InlineEngine(workers[0])
         engine.run(Interrupt(), tick or (lambda: None))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_toml: str) -> str:
+    """Address of the tiny study, finished without a fault."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    storage = f"sqlite:///{folder / 'study.db'}"
+    settings = WorkerSettings(storage=storage, study="tiny", artifacts=folder / "artifacts")
+    search(storage, tomllib.loads(tiny_toml), [settings], None)
+    return storage
 
 
 @pytest.mark.slow
@@ -104,14 +115,13 @@ def test_a_study_whose_workers_are_killed_all_the_time_loses_nothing(
 def test_a_worker_that_dies_between_two_writes_leaves_nothing_half_done(
     fault: str,
     storage: str,
+    undisturbed: str,
     tiny: dict[str, Any],
     settings_for: Settings,
     metrics: Record,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    undisturbed = storage.replace("study.db", "undisturbed.db")
-    search(undisturbed, tiny, [settings_for(undisturbed)], None)
     monkeypatch.setenv(VARIABLE, fault)
 
     def heal() -> None:
