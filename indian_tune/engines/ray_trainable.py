@@ -17,8 +17,12 @@ import ray
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from indian_tune.engines.runs import problem_of, trainer_of
+from indian_tune.study.spec import parse_study
+
 if TYPE_CHECKING:
     from indian_tune.problems import Problem
+    from indian_tune.study.spec import StudySpec
     from indian_tune.training import EpochRecord, Run, Trainer
 
 logger = logging.getLogger(__name__)
@@ -89,22 +93,19 @@ class TrialTrainable(tune.Trainable):
         """Make the trainer, once Ray has handed over a checkpoint if it has one."""
         import torch
 
-        from indian_tune.training import CheckpointFolder, Run, Trainer
+        from indian_tune.training import CheckpointFolder, Run, keep_freed_memory
 
         config = self._config
         torch.set_num_threads(config[THREADS])
+        keep_freed_memory()
         if not self._resumed and config[RESUME] is not None:
             tune.Checkpoint(config[RESUME]).to_directory(str(self._folder))
         self._waiting = [Run(**run) for run in config[RUNS]]
         self._done: dict[str, int] = {}
         self._last = self._last_records()
         self._saved_at = time.monotonic()
-        return Trainer(
-            _problem(config[SPEC], config[DATA_DIR]),
-            device=_device(),
-            checkpoints=CheckpointFolder(self._folder),
-            train_eval_size=json.loads(config[SPEC])["protocol"]["train_eval_size"],
-        )
+        spec, problem = _study(config[SPEC], config[DATA_DIR])
+        return trainer_of(spec, problem, _device(), CheckpointFolder(self._folder))
 
     def _step(self) -> dict[str, Any]:
         if self._trainer is None:
@@ -174,10 +175,7 @@ def _device() -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _problem(spec: str, data_dir: str | None) -> Problem:
-    """Load a study's problem, once for all trials of an actor."""
-    from indian_tune.engines.runs import problem_of
-    from indian_tune.study.spec import parse_study
-
-    folder = None if data_dir is None else Path(data_dir)
-    return problem_of(parse_study(json.loads(spec), source="the study's record"), folder)
+def _study(text: str, data_dir: str | None) -> tuple[StudySpec, Problem]:
+    """Read a study and load its problem, once for all trials of an actor."""
+    spec = parse_study(json.loads(text), source="the study's record")
+    return spec, problem_of(spec, None if data_dir is None else Path(data_dir))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from indian_tune.problems import Problem
     from indian_tune.study.spec import StudySpec
-    from indian_tune.training import EpochRecord, Run
+    from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
 
 
 def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
@@ -36,6 +36,30 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
         validation_fraction=section.validation_fraction if honest else None,
         split_seed=section.split_seed,
         data_dir=data_dir,
+    )
+
+
+def trainer_of(
+    spec: StudySpec, problem: Problem, device: str, checkpoints: CheckpointFolder
+) -> Trainer:
+    """Return a trainer that trains as a study says.
+
+    Args:
+        spec: of the study.
+        problem: from ``problem_of``.
+        device: ``cpu`` or ``cuda:N``.
+        checkpoints: where runs are saved and resumed from.
+    """
+    from indian_tune.training import Trainer
+
+    return Trainer(
+        problem,
+        device=device,
+        checkpoints=checkpoints,
+        train_eval_size=spec.protocol.train_eval_size,
+        precision=spec.problem.precision,
+        tf32=spec.problem.tf32,
+        augmentation=spec.problem.augmentation,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.presence import joined
-from indian_tune.engines.runs import problem_of, run_key, take_in, training_run
+from indian_tune.engines.runs import problem_of, run_key, take_in, trainer_of, training_run
 from indian_tune.errors import IndianTuneError, LeaseLostError
 from indian_tune.ledger import Ledger, RunRecord, StudyRecord
 from indian_tune.study.controller import Assignment, Controller, Decision
@@ -50,7 +50,7 @@ def work(
     """
     import torch
 
-    from indian_tune.training import CheckpointFolder, Trainer, keep_freed_memory
+    from indian_tune.training import CheckpointFolder, keep_freed_memory
 
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
@@ -61,15 +61,7 @@ def work(
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 
         def make_trainer() -> Trainer:
-            return Trainer(
-                problem,
-                device=settings.device,
-                checkpoints=checkpoints,
-                train_eval_size=spec.protocol.train_eval_size,
-                precision=spec.problem.precision,
-                tf32=spec.problem.tf32,
-                augmentation=spec.problem.augmentation,
-            )
+            return trainer_of(spec, problem, settings.device, checkpoints)
 
         with joined(ledger, study, settings.device) as worker_id:
             controller = Controller(ledger, study, spec, worker_id)
