@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from indian_tune.errors import HyperparameterError, InputError
+from indian_tune.errors import InputError
+from indian_tune.optim.checks import check_options, check_parameters
 from indian_tune.optim.functional import effective_gradients, indian
 from indian_tune.optim.fused import fusable, fused_step
-from indian_tune.optim.hyperparameters import (
-    ALPHA,
-    BETA,
-    DECAY_POWER,
-    DECOUPLED_WEIGHT_DECAY,
-    GAMMA0,
-    INITIAL_VELOCITY,
-    WEIGHT_DECAY,
-)
 from indian_tune.optim.schedules import decay
 
 if TYPE_CHECKING:
@@ -30,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Indian"]
 
-LR = replace(GAMMA0, name="lr")
-CHECKED = (ALPHA, BETA, DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY)
 # What a captured step reads as tensors, so that a replay sees their present values.
 CAPTURED = ("lr", "alpha", "beta", "step")
 
@@ -138,11 +127,11 @@ class Indian(Optimizer):
             HyperparameterError: an option is out of range.
             InputError: a parameter is complex.
         """
-        _check_options({**self.defaults, **param_group})
+        check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            _check_parameters(group["params"], capturable=group["capturable"])
+            check_parameters(group["params"], capturable=group["capturable"])
         except InputError:
             self.param_groups.pop()
             raise
@@ -323,41 +312,6 @@ def _first_velocity(param: Tensor, group: dict[str, Any]) -> Tensor:
             velocity.add_(param, alpha=group["weight_decay"])
         velocity.mul_((group["beta"] - group["initial_velocity"]) * group["velocity_scale"])
     return velocity
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    lr = options["lr"]
-    if isinstance(lr, Tensor):
-        if lr.numel() != 1 or not options["capturable"]:
-            raise HyperparameterError(
-                "lr as a tensor must have one element and needs capturable=True, got shape "
-                f"{tuple(lr.shape)} and capturable={options['capturable']}"
-            )
-        lr = lr.item()
-    LR.check(lr, owner="Indian")
-    for hyperparameter in CHECKED:
-        value = options[hyperparameter.name]
-        hyperparameter.check(value.item() if isinstance(value, Tensor) else value, owner="Indian")
-    if options["initial_velocity"] is not None:
-        INITIAL_VELOCITY.check(options["initial_velocity"], owner="Indian")
-    if options["fused"] and (options["foreach"] or options["capturable"]):
-        other = "foreach" if options["foreach"] else "capturable"
-        raise HyperparameterError(f"fused=True and {other}=True exclude each other: choose one")
-
-
-def _check_parameters(params: list[Tensor], *, capturable: bool) -> None:
-    for index, param in enumerate(params):
-        if param.is_complex():
-            raise InputError(
-                f"Indian takes real parameters only, parameter {index} of the group is "
-                f"{param.dtype}; train torch.view_as_real of it instead"
-            )
-    devices = {param.device for param in params}
-    if capturable and len(devices) > 1:
-        raise InputError(
-            "capturable=True needs the parameters of a group on one device, got "
-            f"{', '.join(sorted(map(str, devices)))}; make one group for each device"
-        )
 
 
 def _capture_scalars(group: dict[str, Any]) -> None:

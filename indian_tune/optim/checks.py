@@ -1,0 +1,69 @@
+"""What a parameter group of INDIAN must satisfy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from indian_tune.errors import HyperparameterError, InputError
+from indian_tune.optim.hyperparameters import (
+    ALPHA,
+    BETA,
+    DECAY_POWER,
+    DECOUPLED_WEIGHT_DECAY,
+    GAMMA0,
+    INITIAL_VELOCITY,
+    WEIGHT_DECAY,
+)
+
+__all__ = ["check_options", "check_parameters"]
+
+LR = replace(GAMMA0, name="lr")
+CHECKED = (ALPHA, BETA, DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY)
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Check the options of a parameter group.
+
+    Raises:
+        HyperparameterError: an option is out of range, or two exclude each other.
+    """
+    lr = options["lr"]
+    if isinstance(lr, Tensor):
+        if lr.numel() != 1 or not options["capturable"]:
+            raise HyperparameterError(
+                "lr as a tensor must have one element and needs capturable=True, got shape "
+                f"{tuple(lr.shape)} and capturable={options['capturable']}"
+            )
+        lr = lr.item()
+    LR.check(lr, owner="Indian")
+    for hyperparameter in CHECKED:
+        value = options[hyperparameter.name]
+        hyperparameter.check(value.item() if isinstance(value, Tensor) else value, owner="Indian")
+    if options["initial_velocity"] is not None:
+        INITIAL_VELOCITY.check(options["initial_velocity"], owner="Indian")
+    if options["fused"] and (options["foreach"] or options["capturable"]):
+        other = "foreach" if options["foreach"] else "capturable"
+        raise HyperparameterError(f"fused=True and {other}=True exclude each other: choose one")
+
+
+def check_parameters(params: list[Tensor], *, capturable: bool) -> None:
+    """Check the parameters of a group.
+
+    Raises:
+        InputError: one is complex, or they are on several devices and are to be captured.
+    """
+    for index, param in enumerate(params):
+        if param.is_complex():
+            raise InputError(
+                f"Indian takes real parameters only, parameter {index} of the group is "
+                f"{param.dtype}; train torch.view_as_real of it instead"
+            )
+    devices = {param.device for param in params}
+    if capturable and len(devices) > 1:
+        raise InputError(
+            "capturable=True needs the parameters of a group on one device, got "
+            f"{', '.join(sorted(map(str, devices)))}; make one group for each device"
+        )
