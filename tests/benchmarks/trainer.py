@@ -422,8 +422,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"{setting['device']}, {setting['cores']} cores, torch {setting['torch']}, torchvision "
         f"{setting['torchvision']}, Python {setting['python']}; batches of "
         f"{setting['batch_size']}. The trainer runs in 2 processes of 1 thread each. Median and "
-        "middle half over the rounds; ratios are taken within a round. Where the load is above "
-        "0, two threads that wait for each other are slowed most: the ratios to the user's loop "
+        "middle half over the rounds; ratios are taken within a round. With other work beside it, "
+        "a loop of two threads that wait for each other is slowed most: the ratios to the loop "
         "in 2 processes are then the ones to go by.",
     ]
     for title, rounds in setting["rounds"].items():

@@ -282,6 +282,11 @@ class TestPacksAgreeWithTheLoop:
     ) -> None:
         self.check(problem, make_run, packing, own_network, "indian", Precision(), 1e-4)
 
+    def test_after_20_steps_to_the_digits_of_bfloat16(
+        self, problem: Problem, make_run: MakeRun, packing: Packing, own_network: bool
+    ) -> None:
+        self.check(problem, make_run, packing, own_network, "sgd", Precision("bfloat16"), 0.05)
+
     def check(
         self,
         problem: Problem,
