@@ -91,7 +91,9 @@ def indian_step(
     """
     theta.addcmul_(velocity, gamma)
     theta.addcmul_(grad, gamma * beta, value=-1)
-    velocity.mul_(1 - alpha * gamma)
+    # Not a multiplication by 1 - αγ: in float32 that rounds a small αγ by up to 6e-8, in every
+    # step and for every element alike.
+    velocity.addcmul_(velocity, alpha * gamma, value=-1)
     velocity.addcmul_(grad, gamma * (1 - alpha * beta), value=-1)
 
 
@@ -189,7 +191,7 @@ def _multi_tensor(
         # A foreach addition takes its factor as a number only, hence the temporaries.
         torch._foreach_add_(params, torch._foreach_mul(velocities, gamma))
         torch._foreach_add_(params, torch._foreach_mul(grads, -gamma * beta))
-        torch._foreach_mul_(velocities, 1 - alpha * gamma)
+        torch._foreach_add_(velocities, torch._foreach_mul(velocities, -alpha * gamma))
         torch._foreach_add_(velocities, torch._foreach_mul(grads, -gamma * (1 - alpha * beta)))
     else:
         torch._foreach_add_(params, velocities, alpha=gamma)

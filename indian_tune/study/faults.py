@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from pathlib import Path
 
 VARIABLE = "INDIAN_TUNE_FAULT"
 
@@ -22,6 +24,14 @@ FAULTS = (
 
 
 def fault_point(name: str) -> None:
-    """Die here, as by a power cut, when the environment names this place; else do nothing."""
-    if os.environ.get(VARIABLE) == name:
+    """Die here, as by a power cut, when the environment names this place; else do nothing.
+
+    The variable holds ``PLACE:FILE``. The one that makes the file dies, so that whoever takes its
+    place does not, however soon it comes.
+    """
+    place, _, file = os.environ.get(VARIABLE, "").partition(":")
+    if place != name:
+        return
+    with contextlib.suppress(FileExistsError):
+        Path(file).touch(exist_ok=False)
         os.kill(os.getpid(), signal.SIGKILL)

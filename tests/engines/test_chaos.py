@@ -25,6 +25,7 @@ from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.engines.conftest import Metrics
 
@@ -114,6 +115,7 @@ def test_a_study_whose_workers_are_killed_all_the_time_loses_nothing(
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_worker_that_dies_between_two_writes_leaves_nothing_half_done(
     fault: str,
+    tmp_path: Path,
     storage: str,
     undisturbed: str,
     tiny: dict[str, Any],
@@ -122,15 +124,8 @@ def test_a_worker_that_dies_between_two_writes_leaves_nothing_half_done(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv(VARIABLE, fault)
-
-    def heal() -> None:
-        # Workers that are started from now on take the place of the one that died.
-        with LedgerReader.open(storage) as ledger:
-            if ledger.workers(ledger.study("tiny").id):
-                monkeypatch.delenv(VARIABLE, raising=False)
-
-    search(storage, tiny, [settings_for(storage)], heal)
+    monkeypatch.setenv(VARIABLE, f"{fault}:{tmp_path / 'died'}")
+    search(storage, tiny, [settings_for(storage)], lambda: None)
     assert caplog.text.count("a worker died with exit status -9 and is replaced") == 1
     assert_sound(storage, {"indian": 2, "sgd": 2, "confirm": 4})
     assert metrics(storage) == metrics(undisturbed)

@@ -489,3 +489,19 @@ def test_a_captured_group_is_on_one_device() -> None:
     parameters = [nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1, device="meta"))]
     with pytest.raises(InputError, match="on one device, got cpu, meta"):
         Indian(parameters, capturable=True)
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_a_small_friction_given_as_a_tensor_is_not_rounded_away(foreach: bool) -> None:
+    """1 - αγ in float32 would be 5 % off here, for every element alike."""
+    source = torch.Generator().manual_seed(0)
+    velocity = 1 + torch.rand(100_000, generator=source)
+    theta = torch.nn.Parameter(torch.zeros(100_000))
+    lr, alpha, beta = (torch.tensor(x) for x in (1e-3, 5e-4, 0.1))
+    optimizer = Indian([theta], lr, alpha, beta, decay_power=0, foreach=foreach, capturable=True)
+    theta.grad = torch.zeros_like(theta)
+    optimizer.step()
+    optimizer.state[theta]["velocity"].copy_(velocity)
+    optimizer.step()
+    lost = (velocity.double() - optimizer.velocity(theta).double()) / velocity.double()
+    assert lost.mean().item() == pytest.approx(5e-7, rel=0.01)
