@@ -1,4 +1,12 @@
-"""The ledger: the SQL record that is the only truth."""
+"""The ledger: the SQL record that is the only truth.
+
+What writes is looked up on first use: commands that only read start without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 from indian_tune.ledger.database import (
     DEFAULT_STORAGE,
@@ -23,9 +31,11 @@ from indian_tune.ledger.records import (
     Winner,
     WorkerRecord,
 )
-from indian_tune.ledger.repository import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
 from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import FINISHED, Phase, State
+
+if TYPE_CHECKING:
+    from indian_tune.ledger.repository import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
 
 __all__ = [
     "DEFAULT_STORAGE",
@@ -55,3 +65,11 @@ __all__ = [
     "storage_url",
     "transaction",
 ]
+
+_WRITING = ("LEASE_SECONDS", "MAX_ATTEMPTS", "Ledger")
+
+
+def __getattr__(name: str) -> object:
+    if name in _WRITING:
+        return getattr(importlib.import_module(f"{__name__}.repository"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
