@@ -498,8 +498,6 @@ def test_a_small_friction_given_as_a_tensor_is_not_rounded_away(foreach: bool) -
     velocity = 1 + torch.rand(100_000, generator=source)
     theta = torch.nn.Parameter(torch.zeros(100_000))
     optimizer = Indian([theta], 1e-3, 5e-4, 0.1, decay_power=0, foreach=foreach, capturable=True)
-    for name in ("lr", "alpha", "beta"):
-        optimizer.param_groups[0][name] = torch.tensor(optimizer.param_groups[0][name])
     theta.grad = torch.zeros_like(theta)
     optimizer.step()
     optimizer.state[theta]["velocity"].copy_(velocity)
