@@ -16,13 +16,17 @@ if sys.argv[1] == "keep":
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
+# 100 MB each: blocks of more than 32 MiB are always mapped on their own, and so given back at once,
+# unless the C library is told otherwise. What it does with smaller ones depends on its history.
+def use_memory():
+    several = [torch.full((25_000_000,), 1.0) for _ in range(3)]
+    del several
+
 for _ in range(3):
-    several = [torch.zeros(5_000_000) for _ in range(4)]
-    del several
+    use_memory()
 before = faults()
-for _ in range(5):
-    several = [torch.zeros(5_000_000) for _ in range(4)]
-    del several
+for _ in range(4):
+    use_memory()
 print(faults() - before)
 """
 
@@ -35,4 +39,5 @@ def test_memory_that_is_freed_is_kept_and_not_mapped_anew() -> None:
         )
         return int(done.stdout)
 
-    assert faults("keep") < 100 < 1000 < faults("leave")
+    # 600 huge pages at the least, were the system to map such.
+    assert faults("keep") < 100 < 500 < faults("leave")
