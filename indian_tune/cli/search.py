@@ -79,10 +79,10 @@ def search(
 
     Ctrl-C stops at the next epoch and keeps everything; the same command goes on.
     """
-    from indian_tune.cli.library import find_study_file
     from indian_tune.cli.output import INTERRUPTED, notices, print_json, results
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.cli.ranking import ranking_json
+    from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines.devices import device_slots
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
