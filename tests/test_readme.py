@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from indian_tune.study.spec import (
-    ClaimsSection,
-    ProblemSection,
-    ProtocolSection,
-    SearchSection,
-    load_study,
-)
+from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.spec import ProblemSection, ProtocolSection, SearchSection, load_study
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ("README.md", "studies/README.md")

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     model_validator,
@@ -25,8 +23,10 @@ from indian_tune.errors import InputError, StudyFileError
 from indian_tune.optim.families import get_family
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.study import space as spaces
+from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.messages import explain
 from indian_tune.study.parameters import TRAINING_PARAMETERS
+from indian_tune.study.section import Section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,11 +55,7 @@ def _known_model(name: str) -> str:
     return get_model_info(name).name
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class ProblemSection(_Section):
+class ProblemSection(Section):
     """``[problem]``: the data set and the network."""
 
     dataset: Annotated[str, AfterValidator(_known_dataset)]
@@ -86,7 +82,7 @@ class ProblemSection(_Section):
         return self
 
 
-class ProtocolSection(_Section):
+class ProtocolSection(Section):
     """``[protocol]``: how long, on which seeds, and judged by what."""
 
     mode: Mode = "honest"
@@ -149,7 +145,7 @@ class ProtocolSection(_Section):
         return self
 
 
-class SearchSection(_Section):
+class SearchSection(Section):
     """``[search]``: the budget of every arm and who proposes."""
 
     trials: Count
@@ -158,15 +154,7 @@ class SearchSection(_Section):
     seed: Seed = 0
 
 
-class ClaimsSection(_Section):
-    """``[claims]``: what the analysis will test, registered before the first trial."""
-
-    delta: float = Field(default=0.005, gt=0, lt=1)
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    default: dict[str, float] = Field(default_factory=lambda: {"alpha": 0.5, "beta": 0.1})
-
-
-class ArmSection(_Section):
+class ArmSection(Section):
     """``[[arms]]``: one optimizer with its search space.
 
     ``space`` overrides the family's default space, name by name.
@@ -182,7 +170,7 @@ class ArmSection(_Section):
         return get_family(self.optimizer)
 
 
-class StudySpec(_Section):
+class StudySpec(Section):
     """A whole study file."""
 
     name: Name
