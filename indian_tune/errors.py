@@ -4,6 +4,7 @@
     ├── InputError (ValueError)             the user's to mend; the command line exits with 2
     │   ├── HyperparameterError             a value an optimizer cannot take
     │   ├── StudyFileError                  a study file that does not say a valid study
+    │   ├── SealedError                     test results that nobody has unsealed
     │   ├── DataError                       a data set that is missing or damaged
     │   └── StorageError                    a database that is unreachable, not ours, or too new
     ├── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
@@ -63,6 +64,10 @@ class HyperparameterError(InputError):
 
 class StudyFileError(InputError):
     """A study file cannot be read or does not describe a valid study."""
+
+
+class SealedError(InputError):
+    """The test results of a study were asked for before they were unsealed."""
 
 
 class DataError(InputError):

@@ -128,4 +128,5 @@ def _entry(run: RunRecord, record: EpochRecord) -> EpochEntry:
         test_loss=record.test_loss,
         test_accuracy=record.test_accuracy,
         seconds=record.seconds,
+        test_correct=record.test_correct,
     )

@@ -2,68 +2,114 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from indian_tune.ledger.states import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from indian_tune.ledger.reader import LedgerReader
+    from indian_tune.ledger.records import RunRecord
+
+_KEYS = ("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed")
+_OPEN = (
+    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+    "seconds",
+)
+_SEALED = ("test_loss", "test_accuracy")
 
 
-def epoch_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
-    """Return the open metrics of a study, one row per run and epoch.
+def epoch_frame(
+    ledger: LedgerReader, study_id: int, phase: Phase | None = None, *, sealed: bool = False
+) -> pd.DataFrame:
+    """Return the metrics of a study, one row per run and epoch.
 
     Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, epoch, step,
-    train_loss, train_accuracy, validation_loss, validation_accuracy, seconds, and one column per
-    hyperparameter. Losses are mean cross-entropies, accuracies shares in [0, 1]; NaN where a
-    value was not finite. Nothing sealed is in it, nor what a winner did on the fresh seeds that was
-    overtaken after an extension of the study.
+    train_loss, train_accuracy, validation_loss, validation_accuracy, seconds; test_loss and
+    test_accuracy if ``sealed``; and one column per hyperparameter. Losses are mean
+    cross-entropies, accuracies shares in [0, 1]; NaN where a value was not finite. What a winner
+    did on the fresh seeds that was overtaken after an extension of the study is not in it.
 
     Args:
         ledger: to read from.
         study_id: of the study.
         phase: which phase; both by default.
+        sealed: whether to add the test metrics.
+
+    Raises:
+        SealedError: the test metrics are asked for and nobody has unsealed them.
     """
-    studies = {study.id: study.name for study in ledger.studies()}
-    arms = {arm.id: arm for arm in ledger.arms(study_id)}
-    chosen = [] if phase is Phase.CONFIRM else ledger.trials(study_id, phase=Phase.TUNE)
-    chosen += [] if phase is Phase.TUNE else ledger.confirms(study_id)
-    trials = {trial.id: trial for trial in chosen}
-    runs = {run.id: run for run in ledger.study_runs(study_id, phase)}
+    tests = (
+        {(row.run_id, row.epoch): row for row in ledger.sealed_epochs(study_id, phase)}
+        if sealed
+        else {}
+    )
+    keys = dict(_keys(ledger, study_id, phase))
     rows = []
     for row in ledger.study_epochs(study_id, phase):
-        run = runs[row.run_id]
-        trial = trials.get(run.trial_id)
-        if trial is None:
+        if row.run_id not in keys:
             continue
-        arm = arms[trial.arm_id]
+        run, config = keys[row.run_id]
+        test = tests.get((row.run_id, row.epoch))
         rows.append(
             {
-                "study": studies[study_id],
-                "arm": arm.name,
-                "optimizer": arm.optimizer,
-                "phase": str(trial.phase),
-                "trial": trial.index,
-                "trial_state": str(trial.state),
-                "run_state": str(run.state),
-                "seed": run.seed,
+                **run,
                 "epoch": row.epoch,
                 "step": row.step,
-                "train_loss": row.train_loss,
-                "train_accuracy": row.train_accuracy,
-                "validation_loss": row.validation_loss,
-                "validation_accuracy": row.validation_accuracy,
-                "seconds": row.seconds,
-                **(trial.config or {}),
+                **{name: getattr(row, name) for name in _OPEN},
+                **({name: getattr(test, name, None) for name in _SEALED} if sealed else {}),
+                **config,
             }
         )
-    columns = [
-        *("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed"),
-        *("epoch", "step", "train_loss", "train_accuracy", "validation_loss"),
-        *("validation_accuracy", "seconds"),
-    ]
+    metrics = [*_OPEN, *(_SEALED if sealed else ())]
+    columns = [*_KEYS, "epoch", "step", *metrics]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
-    metrics = columns[columns.index("train_loss") :]
     return frame.astype(dict.fromkeys(metrics, "float64"))
+
+
+def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
+    """Return which test images every run classifies correctly at its end, a row per run.
+
+    Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, and correct, an
+    array bool [number of test images]. A run that diverged has no row.
+
+    Args:
+        ledger: to read from.
+        study_id: of the study.
+        phase: which phase; both by default.
+
+    Raises:
+        SealedError: nobody has unsealed them.
+    """
+    examples = ledger.sealed_examples(study_id, phase)
+    rows = [
+        {**run, "correct": np.array(examples[run_id])}
+        for run_id, (run, _) in _keys(ledger, study_id, phase)
+        if run_id in examples
+    ]
+    return pd.DataFrame(rows, columns=[*_KEYS, "correct"])
+
+
+def _keys(
+    ledger: LedgerReader, study_id: int, phase: Phase | None
+) -> Iterator[tuple[int, tuple[dict[str, Any], dict[str, float]]]]:
+    """Yield run id, what names the run, and its configuration."""
+    (study,) = (study.name for study in ledger.studies() if study.id == study_id)
+    arms = {arm.id: arm for arm in ledger.arms(study_id)}
+    trials = [] if phase is Phase.CONFIRM else ledger.trials(study_id, phase=Phase.TUNE)
+    trials += [] if phase is Phase.TUNE else ledger.confirms(study_id)
+    runs: dict[int, list[RunRecord]] = {}
+    for run in ledger.study_runs(study_id, phase):
+        runs.setdefault(run.trial_id, []).append(run)
+    for trial in trials:
+        arm = arms[trial.arm_id]
+        for run in runs.get(trial.id, ()):
+            names = (
+                *(study, arm.name, arm.optimizer, str(trial.phase), trial.index),
+                *(str(trial.state), str(run.state), run.seed),
+            )
+            yield run.id, (dict(zip(_KEYS, names, strict=True)), dict(trial.config or {}))

@@ -1,4 +1,7 @@
-"""Reading the ledger: everything that `status`, `show` and the frames need, nothing sealed."""
+"""Reading the ledger: everything that `status`, `show` and the frames need.
+
+What is sealed can be read only once it was unsealed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
-from indian_tune.errors import InputError
+from indian_tune.errors import InputError, SealedError
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.database import (
@@ -24,11 +27,13 @@ from indian_tune.ledger.records import (
     EpochRow,
     EventRecord,
     RunRecord,
+    SealedRow,
     StudyRecord,
     TrialRecord,
     WorkerRecord,
 )
 from indian_tune.ledger.retry import transaction
+from indian_tune.ledger.runs import unpack
 from indian_tune.ledger.states import Phase, State
 
 if TYPE_CHECKING:
@@ -237,6 +242,57 @@ class LedgerReader:
             return [EpochRow(**row) for row in connection.execute(query).mappings()]
 
     @transaction
+    def unsealed(self, study_id: int) -> bool:
+        """Whether the test results of a study have been unsealed."""
+        with self._reading() as connection:
+            return slots.count_events(connection, study_id, slots.UNSEALED) > 0
+
+    @transaction
+    def sealed_epochs(self, study_id: int, phase: Phase | None = None) -> list[SealedRow]:
+        """Return the test metrics of all runs of a study, by run and epoch.
+
+        Raises:
+            SealedError: nobody has unsealed them.
+        """
+        self._check_unsealed(study_id)
+        query = (
+            sa.select(t.sealed_epoch)
+            .join(t.run, t.run.c.id == t.sealed_epoch.c.run_id)
+            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
+            .where(t.trial.c.study_id == study_id)
+            .order_by(t.sealed_epoch.c.run_id, t.sealed_epoch.c.epoch)
+        )
+        if phase is not None:
+            query = query.where(t.trial.c.phase == phase)
+        with self._reading() as connection:
+            return [SealedRow(**row) for row in connection.execute(query).mappings()]
+
+    @transaction
+    def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:
+        """Return which test images each run classifies correctly at its end.
+
+        Returns:
+            Run id → whether it is right, for every test image.
+
+        Raises:
+            SealedError: nobody has unsealed them.
+        """
+        self._check_unsealed(study_id)
+        query = (
+            sa.select(t.sealed_example)
+            .join(t.run, t.run.c.id == t.sealed_example.c.run_id)
+            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
+            .where(t.trial.c.study_id == study_id)
+            .order_by(t.sealed_example.c.run_id)
+        )
+        if phase is not None:
+            query = query.where(t.trial.c.phase == phase)
+        with self._reading() as connection:
+            return {
+                row.run_id: unpack(row.correct, row.images) for row in connection.execute(query)
+            }
+
+    @transaction
     def last_epochs(self, trial_ids: Sequence[int]) -> list[EpochRow]:
         """Return the last recorded epoch of every run of some trials, by trial and seed."""
         query = (
@@ -323,6 +379,13 @@ class LedgerReader:
             for arm in arms
             if (arm.id, phase) in states
         ]
+
+    def _check_unsealed(self, study_id: int) -> None:
+        if not self.unsealed(study_id):
+            raise SealedError(
+                "the test results of this study are sealed: `indian-tune analyze STUDY` or "
+                "`indian-tune export STUDY --unseal` opens them, and records that it did"
+            )
 
     @transaction
     def _runs(self, condition: sa.ColumnElement[bool]) -> list[RunRecord]:

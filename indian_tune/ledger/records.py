@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from indian_tune.ledger.states import Phase, State
@@ -43,7 +43,8 @@ class TrialRecord:
     ``config`` is ``None`` until the first claim has asked the sampler; ``value`` is the score
     under the study's objective, lower is better. ``attempts`` counts the starts since the last
     new epoch; ``worker_id`` is who works on it, or did last; ``freezing`` tells which freezing of
-    the winners made a confirm trial, from 1 (0 in the tune phase).
+    the winners made a confirm trial, from 1 (0 in the tune phase). ``values`` are the scores under
+    all objectives of a study that has several.
     """
 
     id: int
@@ -55,6 +56,7 @@ class TrialRecord:
     state: State
     config: Mapping[str, float] | None
     value: float | None
+    values: Sequence[float] | None
     attempts: int
     reason: str | None
     optuna_trial_id: int | None
@@ -109,6 +111,18 @@ class EpochEntry:
     test_loss: float
     test_accuracy: float
     seconds: float
+    # At the end of a run only: a character per test image, 1 for one classified correctly, or 0.
+    test_correct: str | None = None
+
+
+@dataclass(frozen=True)
+class SealedRow:
+    """The test metrics of one epoch (1-based) of one run; ``None`` where not finite."""
+
+    run_id: int
+    epoch: int
+    test_loss: float | None
+    test_accuracy: float | None
 
 
 @dataclass(frozen=True)

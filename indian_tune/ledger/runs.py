@@ -25,6 +25,7 @@ _ADVANCE = (
 )
 _INSERT_OPEN = sa.insert(t.epoch)
 _INSERT_SEALED = sa.insert(t.sealed_epoch)
+_INSERT_EXAMPLES = sa.insert(t.sealed_example)
 
 
 def start(
@@ -73,6 +74,17 @@ def record(connection: sa.Connection, entries: Sequence[EpochEntry]) -> bool:
     if new:
         connection.execute(_INSERT_OPEN, [_open_metrics(entry) for entry in new])
         connection.execute(_INSERT_SEALED, [_sealed_metrics(entry) for entry in new])
+        examples = [
+            {
+                "run_id": entry.run_id,
+                "images": len(entry.test_correct),
+                "correct": pack(entry.test_correct),
+            }
+            for entry in new
+            if entry.test_correct is not None
+        ]
+        if examples:
+            connection.execute(_INSERT_EXAMPLES, examples)
     return bool(new)
 
 
@@ -98,6 +110,17 @@ def close(connection: sa.Connection, trial_id: int, state: State, now: datetime)
         .where(t.run.c.trial_id == trial_id, t.run.c.state.in_(_OPEN))
         .values(state=state, finished_at=now)
     )
+
+
+def pack(correct: str) -> bytes:
+    """Return a text of ones and zeros as bits, first one first, filled up with zeros."""
+    count = -(-len(correct) // 8)
+    return int(correct.ljust(8 * count, "0"), 2).to_bytes(count) if count else b""
+
+
+def unpack(correct: bytes, count: int) -> list[bool]:
+    """Return the first ``count`` of packed bits."""
+    return [bool(byte >> (7 - bit) & 1) for byte in correct for bit in range(8)][:count]
 
 
 def finite(value: float | None) -> float | None:

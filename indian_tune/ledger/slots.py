@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 REGISTERED = "registered"
 EXTENDED = "extended"
 FROZEN = "frozen"
+UNSEALED = "unsealed"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:
@@ -97,11 +98,11 @@ def is_frozen(connection: sa.Connection, study_id: int) -> bool:
     return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == FROZEN
 
 
-def is_tuning(connection: sa.Connection, study_id: int) -> bool:
-    """Whether a trial of the tune phase waits or runs."""
+def is_open(connection: sa.Connection, study_id: int, phase: Phase) -> bool:
+    """Whether a trial of a phase waits or runs."""
     query = sa.select(t.trial.c.id).where(
         t.trial.c.study_id == study_id,
-        t.trial.c.phase == Phase.TUNE,
+        t.trial.c.phase == phase,
         t.trial.c.state.in_((State.WAITING, State.RUNNING)),
     )
     return connection.execute(query.limit(1)).first() is not None

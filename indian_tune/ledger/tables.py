@@ -20,6 +20,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -37,7 +38,7 @@ PREFIX = "ledger_"
 VERSION_TABLE = "ledger_version"
 # Alembic's newest revision, repeated here so that reading commands need not import Alembic; a
 # test holds the two together.
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -112,6 +113,8 @@ trial = Table(
     Column("config", JSON(none_as_null=True)),
     # Score under the study's objective; lower is better.
     Column("value", Double),
+    # Scores under all objectives of a study that has several, the first one included.
+    Column("values", JSON(none_as_null=True)),
     Column("attempts", Integer, nullable=False, default=0),
     Column("reason", Text),
     # Not a foreign key: Optuna's tables are a projection that can be dropped and rebuilt.
@@ -173,6 +176,16 @@ sealed_epoch = Table(
     Column("epoch", Integer, primary_key=True),
     Column("test_loss", Double),
     Column("test_accuracy", Double),
+)
+
+# Which test images a run classifies correctly at its end.
+sealed_example = Table(
+    "ledger_sealed_example",
+    metadata,
+    Column("run_id", ForeignKey("ledger_run.id", ondelete="CASCADE"), primary_key=True),
+    Column("images", Integer, nullable=False),
+    # Packed bits, first image first, big-endian; the last byte is filled up with zeros.
+    Column("correct", LargeBinary, nullable=False),
 )
 
 worker = Table(

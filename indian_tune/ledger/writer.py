@@ -22,6 +22,7 @@ from indian_tune.ledger.database import connect, storage_errors, storage_url
 from indian_tune.ledger.reader import LedgerReader
 from indian_tune.ledger.records import StudyRecord
 from indian_tune.ledger.retry import persist, transaction
+from indian_tune.ledger.states import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -173,7 +174,9 @@ class StudyWriter(LedgerReader):
         with self._writing() as connection:
             # Two workers that see the end of the phase together must freeze one after the other.
             _lock_study(connection, study_id)
-            if slots.is_frozen(connection, study_id) or slots.is_tuning(connection, study_id):
+            if slots.is_frozen(connection, study_id) or slots.is_open(
+                connection, study_id, Phase.TUNE
+            ):
                 return False
             data = {
                 winner.arm.name: {
@@ -190,6 +193,36 @@ class StudyWriter(LedgerReader):
                 study_id,
                 slots.FROZEN,
                 {"freezing": freezing, "winners": data, "seeds": list(seeds)},
+                database_time(connection),
+            )
+            return True
+
+    @transaction
+    def unseal(self, study_id: int, by: str) -> bool:
+        """Record that the test results of a study may be read from now on.
+
+        The event tells whether every trial was finished by then: what is decided after test
+        results are open is no longer independent of them.
+
+        Args:
+            study_id: of the study.
+            by: the command, for the record.
+
+        Returns:
+            Whether this call opened them; ``False`` when they were open.
+        """
+        with self._writing() as connection:
+            _lock_study(connection, study_id)
+            if slots.count_events(connection, study_id, slots.UNSEALED):
+                return False
+            finished = slots.is_frozen(connection, study_id) and not any(
+                slots.is_open(connection, study_id, phase) for phase in Phase
+            )
+            slots.record_event(
+                connection,
+                study_id,
+                slots.UNSEALED,
+                {"by": by, "finished": finished, "version": __version__},
                 database_time(connection),
             )
             return True

@@ -64,6 +64,11 @@ def correctness(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) ->
         return torch.cat(parts).cpu()
 
 
+def digits_of(correct: Tensor) -> str:
+    """Return truth values [N] as a text of N characters, 1 or 0."""
+    return "".join(map(str, correct.int().tolist()))
+
+
 def _batch_size(feed: Feed) -> int:
     """A function of images and device kind alone: the last bits of a loss depend on it."""
     if feed.labels.device.type != "cpu":

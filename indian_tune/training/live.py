@@ -10,7 +10,7 @@ import torch
 
 from indian_tune.optim.families import get_family
 from indian_tune.problems.randomness import lent_global_generator
-from indian_tune.training.evaluation import Measure, evaluate
+from indian_tune.training.evaluation import Measure, correctness, digits_of, evaluate
 from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
 
@@ -102,6 +102,7 @@ class LiveRun:
         """
         train, validation, test = self._measure(feeds)
         self.epoch += 1
+        at_end = self.epoch == self.run.epochs and not self.diverged
         return EpochRecord(
             key=self.run.key,
             epoch=self.epoch,
@@ -114,6 +115,9 @@ class LiveRun:
             test_accuracy=test.accuracy,
             seconds=0.0,
             diverged=self.diverged,
+            test_correct=digits_of(correctness(self.model, feeds.test, self._precision))
+            if at_end
+            else None,
         )
 
     def state(self) -> dict[str, Any]:

@@ -70,6 +70,8 @@ class EpochRecord:
         test_accuracy: likewise.
         seconds: wall time of training and measuring.
         diverged: a loss was not finite; the run has ended and this is its last record.
+        test_correct: sealed; at the last epoch of a run that did not diverge, which test images are
+            classified correctly: a character for each, 1 or 0.
     """
 
     key: str
@@ -83,3 +85,4 @@ class EpochRecord:
     test_accuracy: float
     seconds: float = field(compare=False)
     diverged: bool
+    test_correct: str | None = None

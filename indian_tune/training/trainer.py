@@ -12,7 +12,6 @@ from indian_tune.errors import CheckpointError, InputError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
-from indian_tune.training.evaluation import correctness
 from indian_tune.training.feed import Feed, fingerprint, fixed_subset
 from indian_tune.training.live import Feeds, LiveRun
 from indian_tune.training.loop import Loop
@@ -24,8 +23,6 @@ from indian_tune.training.stacked_forward import CONVOLUTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from torch import Tensor
 
     from indian_tune.problems.problem import Problem, Split
     from indian_tune.training.checkpoint import CheckpointFolder
@@ -228,17 +225,6 @@ class Trainer:
         """
         self._held(key)
         del self._runs[key]
-
-    def test_correctness(self, key: str) -> Tensor:
-        """Tell of each test image whether a run's network classifies it correctly now; sealed.
-
-        Returns:
-            bool [N], on the CPU, in the order of the problem's test part.
-
-        Raises:
-            InputError: no such run is held.
-        """
-        return correctness(self._held(key).live.model, self._feeds.test, self._precision)
 
     def _feed(self, split: Split) -> Feed:
         return Feed(split, self._problem, self._device, self._precision.dtype)

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import sqlite3
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from indian_tune.errors import (
     IllegalTransitionError,
     InputError,
     LeaseLostError,
+    SealedError,
     StorageError,
 )
 from indian_tune.ledger import (
@@ -27,6 +32,8 @@ from indian_tune.ledger import (
     Winner,
 )
 from indian_tune.ledger.database import storage_errors
+from indian_tune.ledger.frames import epoch_frame, example_frame
+from indian_tune.ledger.runs import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,6 +209,51 @@ def test_test_metrics_are_in_no_record_that_can_be_read(ledger: Ledger, study: S
     with ledger._engine.connect() as connection:
         sealed = connection.exec_driver_sql("SELECT * FROM ledger_sealed_epoch").fetchall()
     assert sealed == [(run.id, 1, 0.7, 0.75)]
+    frame = epoch_frame(ledger, study.id)
+    assert not [column for column in frame.columns if "test" in column]
+
+
+def test_what_is_sealed_cannot_be_read_before_it_was_unsealed(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    ledger.record_epochs(lease, [entry(run)])
+    for read in (
+        ledger.sealed_epochs,
+        ledger.sealed_examples,
+        lambda study_id: epoch_frame(ledger, study_id, sealed=True),
+        lambda study_id: example_frame(ledger, study_id),
+    ):
+        with pytest.raises(SealedError, match=r"are sealed: `indian-tune analyze STUDY`"):
+            read(study.id)
+    assert ledger.unseal(study.id, "a test")
+    assert not ledger.unseal(study.id, "again")
+    (row,) = ledger.sealed_epochs(study.id)
+    assert (row.run_id, row.epoch, row.test_loss, row.test_accuracy) == (run.id, 1, 0.7, 0.75)
+    frame = epoch_frame(ledger, study.id, sealed=True)
+    assert list(frame["test_accuracy"]) == [0.75]
+    (event,) = ledger.events(study.id, "unsealed")
+    assert (event.data["by"], event.data["finished"]) == ("a test", False)
+
+
+@given(correct=st.text("01", min_size=1, max_size=40))
+def test_packed_truth_values_come_back(correct: str) -> None:
+    assert "".join(str(int(value)) for value in unpack(pack(correct), len(correct))) == correct
+
+
+def test_which_test_images_are_right_is_kept_run_by_run(ledger: Ledger, study: StudyRecord) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+    ledger.record_epochs(lease, [entry(run, 1)])
+    ledger.record_epochs(lease, [dataclasses.replace(entry(run, 2), test_correct="0110000001")])
+    ledger.record_epochs(lease, [dataclasses.replace(entry(run, 2), test_correct="0110000001")])
+    ledger.unseal(study.id, "a test")
+    right = [1, 2, 9]
+    assert ledger.sealed_examples(study.id) == {run.id: [n in right for n in range(10)]}
+    frame = example_frame(ledger, study.id)
+    assert list(np.flatnonzero(frame["correct"][0])) == right
+    assert list(frame["seed"]) == [run.seed]
 
 
 def test_a_finished_trial_cannot_be_finished_again(ledger: Ledger, study: StudyRecord) -> None:

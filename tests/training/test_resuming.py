@@ -128,6 +128,8 @@ class TestCheckpoints:
         first.save()
         longer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
         assert longer.add(make_run(key="a", epochs=4)) == 2
+        assert records[-1].test_correct is not None
+        records[-1] = replace(records[-1], test_correct=None)
         records += longer.advance() + longer.advance()
         at_once = Trainer(problem)
         at_once.add(make_run(key="a", epochs=4))

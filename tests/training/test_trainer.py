@@ -197,7 +197,18 @@ class TestMetrics:
             measure = evaluate(model, Feed(split, problem, CPU))
             expected += [measure.loss, measure.accuracy]
         assert metrics(record) == expected
-        assert trainer.test_correctness(run.key).double().mean().item() == record.test_accuracy
+
+    def test_which_test_images_are_right_is_told_at_the_end(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        trainer = Trainer(problem)
+        run = make_run(epochs=2)
+        trainer.add(run)
+        (first,), (last,) = trainer.advance(), trainer.advance()
+        assert first.test_correct is None
+        assert last.test_correct is not None
+        assert len(last.test_correct) == len(problem.test)
+        assert last.test_correct.count("1") / len(problem.test) == last.test_accuracy
 
     def test_training_metrics_can_be_of_a_fixed_subset(
         self, problem: Problem, make_run: MakeRun
@@ -292,7 +303,6 @@ class TestRefusals:
         trainer.add(make_run(key="a"))
         for use in (
             trainer.remove,
-            trainer.test_correctness,
             lambda key: trainer.save([key]),
             lambda key: trainer.advance([key]),
         ):
