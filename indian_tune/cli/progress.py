@@ -95,19 +95,20 @@ class SearchProgress:
             right=("tune", "best", "fresh seeds", "epochs"),
         )
         confirms = {part.arm.id: part for part in parts if part.phase is Phase.CONFIRM}
+        tunes = {part.arm.id: part for part in parts if part.phase is Phase.TUNE}
         percentage = self._spec.protocol.score == "validation_error"
-        for part in parts:
-            if part.phase is not Phase.TUNE:
-                continue
-            confirm = confirms.get(part.arm.id)
-            best = "–" if part.best is None else f"{part.best:.4f}"
+        arms = {part.arm.id: part.arm for part in parts}
+        for arm in sorted(arms.values(), key=lambda arm: arm.position):
+            tune, confirm = tunes.get(arm.id), confirms.get(arm.id)
+            value = None if tune is None else tune.best
+            best = "–" if value is None else f"{value:.4f}"
             made.add_row(
-                part.arm.name,
-                f"{part.finished}/{part.total}",
-                f"{percent(part.best)} %" if percentage and part.best is not None else best,
+                arm.name,
+                "–" if tune is None else f"{tune.finished}/{tune.total}",
+                f"{percent(value)} %" if percentage and value is not None else best,
                 "–" if confirm is None else f"{confirm.finished}/{confirm.total}",
-                str(part.epochs_done + (0 if confirm is None else confirm.epochs_done)),
-                ", ".join(filter(None, (outcomes(part), outcomes(confirm)))),
+                str(sum(part.epochs_done for part in (tune, confirm) if part is not None)),
+                ", ".join(filter(None, (outcomes(tune), outcomes(confirm)))),
             )
         made.caption = summary
         made.caption_justify = "left"
@@ -137,6 +138,6 @@ class SearchProgress:
         runs = (
             sum(part.total - part.finished for part in confirms)
             if confirms
-            else len(tunes) * len(protocol.confirming_seeds)
+            else len(self._spec.arms) * len(protocol.confirming_seeds)
         )
         return left + runs * protocol.epochs

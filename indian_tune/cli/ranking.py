@@ -77,7 +77,7 @@ def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "instantaneous_response": _of(result.meaning, "instantaneous_response"),
             "momentum": _of(result.meaning, "momentum"),
             "edges": [vars(edge) for edge in result.edges],
-            "tune": _progress(result.tune, result.tuned),
+            "tune": None if result.tune is None else _progress(result.tune, result.tuned),
             "confirm": None
             if result.confirm is None
             else _progress(result.confirm, result.confirmed),

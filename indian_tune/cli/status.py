@@ -47,14 +47,14 @@ def status(study: StudyName = None, storage: Storage = None, as_json: Json = Fal
             f"in {ledger.address}"
         )
         made = table("arm", "tune", "fresh seeds", "epochs", "", right=("tune", "fresh seeds"))
-        for result in sorted(ranked, key=lambda result: result.tune.arm.position):
-            confirm = result.confirm
+        for result in sorted(ranked, key=lambda result: result.position):
+            tune, confirm = result.tune, result.confirm
             made.add_row(
                 result.name,
-                f"{result.tune.finished}/{result.tune.total}",
+                "–" if tune is None else f"{tune.finished}/{tune.total}",
                 "–" if confirm is None else f"{confirm.finished}/{confirm.total}",
-                str(result.tune.epochs_done + (0 if confirm is None else confirm.epochs_done)),
-                ", ".join(filter(None, (outcomes(result.tune), outcomes(confirm)))),
+                str(sum(part.epochs_done for part in (tune, confirm) if part is not None)),
+                ", ".join(filter(None, (outcomes(tune), outcomes(confirm)))),
             )
         console.print(made)
         if workers:

@@ -203,7 +203,8 @@ class ArmPlan:
 
 @dataclass(frozen=True)
 class Winner:
-    """A frozen configuration: the best tune trial of one arm."""
+    """A frozen configuration of one arm, and the tune trial that it comes from if it was tuned."""
 
     arm: ArmRecord
-    trial: TrialRecord
+    config: Mapping[str, float]
+    trial: TrialRecord | None = None

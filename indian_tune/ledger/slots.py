@@ -78,7 +78,7 @@ def insert_confirms(
         newest = connection.execute(
             sa.select(t.trial.c.config).where(mine).order_by(t.trial.c.index.desc()).limit(1)
         ).scalar()
-        config = dict(winner.trial.config or {})
+        config = dict(winner.config)
         if newest == config:
             continue
         count = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()

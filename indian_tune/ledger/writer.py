@@ -180,9 +180,9 @@ class StudyWriter(LedgerReader):
                 return False
             data = {
                 winner.arm.name: {
-                    "trial": winner.trial.index,
-                    "config": dict(winner.trial.config or {}),
-                    "value": winner.trial.value,
+                    "trial": None if winner.trial is None else winner.trial.index,
+                    "config": dict(winner.config),
+                    "value": None if winner.trial is None else winner.trial.value,
                 }
                 for winner in winners
             }

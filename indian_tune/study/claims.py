@@ -8,11 +8,14 @@ written out.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from indian_tune.study.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Level = Annotated[float, Field(gt=0, lt=0.5)]
 Loss = Annotated[float, Field(gt=0)]
@@ -130,6 +133,18 @@ class ClaimsSection(Section):
     h3a: Surface | None = None
     h3b: TuningGain | None = None
     h4: Factorial | None = None
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Yield every arm that a hypothesis names, with the key that names it."""
+        for name in ("h1", "h2", "h3a", "h3b", "h4"):
+            hypothesis: Section | None = getattr(self, name)
+            if isinstance(hypothesis, Factorial):
+                for n, cell in enumerate(hypothesis.cells, 1):
+                    yield f"claims.{name}.cells[{n}].arm", cell.arm
+            elif hypothesis is not None:
+                for key, value in hypothesis:
+                    for arm in [value] if isinstance(value, str) else value or ():
+                        yield f"claims.{name}.{key}", arm
 
     @property
     def taus(self) -> tuple[float, ...]:

@@ -91,7 +91,7 @@ class Controller:
         self._ledger = ledger
         self._worker_id = worker_id
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
-        self._projection = Projection(ledger.url, study.name, [arm.name for arm in spec.arms])
+        self._projection = Projection(ledger.url, study.name, spec.searched_arms)
         self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
 
     def close(self) -> None:
@@ -310,7 +310,7 @@ class Controller:
     def _freeze(self) -> None:
         if self._ledger.frozen(self.study.id):
             return
-        winners = choose_winners(self._ledger, self.study.id)
+        winners = choose_winners(self._ledger, self.study.id, self.spec)
         self._ledger.freeze(self.study.id, winners, self.spec.protocol.confirming_seeds)
         fault_point(faults.AFTER_FREEZE)
 

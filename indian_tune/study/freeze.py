@@ -1,26 +1,43 @@
-"""Choosing the winners of the tune phase."""
+"""Choosing what goes to the confirm phase: the winners of the tune phase, and untuned arms."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import ArmRecord, Phase, State, TrialRecord, Winner
+from indian_tune.optim.families import get_family
+from indian_tune.study.parameters import divide
+from indian_tune.study.space import constants
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from indian_tune.ledger import LedgerReader
+    from indian_tune.study.spec import StudySpec
 
 
-def choose_winners(ledger: LedgerReader, study_id: int) -> list[Winner]:
-    """Return the best tune trial of every arm that has one, in the order of the arms.
+def choose_winners(ledger: LedgerReader, study_id: int, spec: StudySpec) -> list[Winner]:
+    """Return what every arm confirms, in the order of the arms.
 
-    Only complete trials can win: a pruned one was not trained to the end and a diverged one has
-    no score of its own. Ties go to the lower index, which was asked for first.
+    A searched arm confirms its best complete tune trial: a pruned one was not trained to the end
+    and a diverged one has no score of its own. Ties go to the lower index, which was asked for
+    first. A fixed arm confirms its constants, and an arm of matched rate what follows from the
+    winner of the arm it is matched to. An arm without a winner is left out.
     """
-    return [
-        Winner(arm, best)
-        for arm in ledger.arms(study_id)
-        if (best := best_trial(ledger, arm)) is not None
-    ]
+    winners: dict[str, Winner] = {}
+    arms = ledger.arms(study_id)
+    for arm in arms:
+        section = spec.arm(arm.name)
+        if section.fixed:
+            winners[arm.name] = Winner(arm, constants(spec.space(arm.name)))
+        elif section.searched and (best := best_trial(ledger, arm)) is not None:
+            winners[arm.name] = Winner(arm, dict(best.config or {}), best)
+    for arm in arms:
+        source = spec.arm(arm.name).matched_rate_of
+        if source in winners:
+            winner = winners[source]
+            winners[arm.name] = Winner(arm, matched_rate(winner.arm.optimizer, winner.config))
+    return [winners[arm.name] for arm in arms if arm.name in winners]
 
 
 def best_trial(ledger: LedgerReader, arm: ArmRecord) -> TrialRecord | None:
@@ -31,3 +48,26 @@ def best_trial(ledger: LedgerReader, arm: ArmRecord) -> TrialRecord | None:
         key=lambda trial: (trial.value, trial.index),
         default=None,
     )
+
+
+def matched_rate(optimizer: str, config: Mapping[str, float]) -> dict[str, float]:
+    """Return SGD's configuration with the effective learning rate of an INDIAN configuration.
+
+    INDIAN with step sizes γ_k moves, once its velocity has settled, like SGD with step sizes
+    γ_k/α. The schedule, what weight decay does in a step, and what belongs to the training stay as
+    they are.
+
+    Args:
+        optimizer: family of the INDIAN arm.
+        config: of it, training parameters included.
+    """
+    own, training = divide(config)
+    complete = get_family(optimizer).complete(own)
+    alpha = complete["alpha"]
+    kept = get_family("sgd").hyperparameters.keys() & complete.keys()
+    matched = {name: complete[name] for name in complete if name in kept}
+    matched["gamma0"] = complete["gamma0"] / alpha
+    if complete["decoupled_weight_decay"]:
+        # It shrinks θ by the step size times itself, and the step size has grown by 1/α.
+        matched["weight_decay"] = complete["weight_decay"] * alpha
+    return {**matched, **training}

@@ -99,7 +99,7 @@ class Projection:
     Args:
         url: of the database that holds the ledger.
         study: name of the study.
-        arms: names of its arms.
+        arms: names of the arms that are searched.
 
     Raises:
         StorageError: Optuna cannot use the database.
@@ -124,12 +124,17 @@ class Projection:
         self._storage.remove_session()
         self._engine.dispose()
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What has an Optuna study of its own: the arms that are searched, the confirm phase."""
+        return (*self._arms, CONFIRM)
+
     @transaction
     def create(self) -> int:
         """Make the Optuna studies that are not there yet; return how many were missing."""
         with self._errors():
             there = {study.study_name for study in self._storage.get_all_studies()}
-            missing = [name for part in self._parts if (name := self.name_of(part)) not in there]
+            missing = [name for part in self.parts if (name := self.name_of(part)) not in there]
             for name in missing:
                 optuna.create_study(
                     study_name=name,
@@ -143,7 +148,7 @@ class Projection:
     def remove(self) -> None:
         """Delete the Optuna studies of this study, and none else."""
         with self._errors():
-            ours = {self.name_of(part) for part in self._parts}
+            ours = {self.name_of(part) for part in self.parts}
             self._study_ids.clear()
             for study in self._storage.get_all_studies():
                 if study.study_name in ours:
@@ -256,10 +261,6 @@ class Projection:
                 self._storage.set_trial_state_values(trial_id, _TOLD_AS[outcome], told)
             except optuna.exceptions.UpdateFinishedTrialError:
                 return
-
-    @property
-    def _parts(self) -> tuple[str, ...]:
-        return (*self._arms, CONFIRM)
 
     @transaction
     def _insert(self, part: str, template: FrozenTrial) -> int:

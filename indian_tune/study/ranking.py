@@ -15,7 +15,13 @@ from indian_tune.study.space import parse_space
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indian_tune.ledger import ArmProgress, EpochRow, LedgerReader, StudyRecord
+    from indian_tune.ledger import (
+        ArmProgress,
+        ArmRecord,
+        EpochRow,
+        LedgerReader,
+        StudyRecord,
+    )
     from indian_tune.optim.family import Meaning
     from indian_tune.study.edges import Edge
 
@@ -45,11 +51,12 @@ class ArmResult:
         name: of the arm.
         optimizer: key of its family.
         title: of the family, as shown to people.
-        tune: progress of the tune phase.
+        position: of the arm in the study file, from 0.
+        tune: progress of the tune phase; ``None`` for an arm that is not tuned.
         confirm: progress of the confirm phase; ``None`` before it has slots.
         best_trial: index of the best complete tune trial so far.
         value: its score under the study's objective; lower is better.
-        config: its configuration.
+        config: its configuration; of an arm that is not tuned, the one that it confirms.
         meaning: what that does in the first step.
         edges: which of its values lie at an end of the range that was searched.
         tuned: its metrics on the tuning seeds.
@@ -59,7 +66,8 @@ class ArmResult:
     name: str
     optimizer: str
     title: str
-    tune: ArmProgress
+    position: int
+    tune: ArmProgress | None
     confirm: ArmProgress | None
     best_trial: int | None
     value: float | None
@@ -80,11 +88,12 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     progress = ledger.progress(study.id)
     raw = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
     confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
-    tunes = [part for part in progress if part.phase is Phase.TUNE]
+    tunes = {part.arm.id: part for part in progress if part.phase is Phase.TUNE}
     results = [
-        _result(ledger, part, confirms.get(part.arm.id), raw[part.arm.name]) for part in tunes
+        _result(ledger, arm, tunes.get(arm.id), confirms.get(arm.id), raw[arm.name])
+        for arm in ledger.arms(study.id)
     ]
-    scores = {part.arm.name: part.best for part in tunes}
+    scores = {result.name: result.value for result in results}
     if confirms and all(part.finished == part.total for part in confirms.values()):
         means = {part.arm.name: _confirm_score(ledger, part) for part in confirms.values()}
         scores = {name: means.get(name) for name in scores}
@@ -101,15 +110,17 @@ def meaning_of(optimizer: str, config: Mapping[str, float]) -> Meaning:
 
 def _result(
     ledger: LedgerReader,
-    tune: ArmProgress,
+    arm: ArmRecord,
+    tune: ArmProgress | None,
     confirm: ArmProgress | None,
     space: Mapping[str, Any],
 ) -> ArmResult:
-    arm = tune.arm
     best = None
-    if tune.best_trial is not None:
+    if tune is not None and tune.best_trial is not None:
         best = ledger.find_trial(arm.id, Phase.TUNE, tune.best_trial)
     config = None if best is None else best.config
+    if tune is None and confirm is not None:
+        config = ledger.confirms(arm.study_id, arm.id)[0].config
     confirmed = None
     if confirm is not None and confirm.counts.get(State.COMPLETE):
         confirmed = _metrics(
@@ -125,14 +136,15 @@ def _result(
         name=arm.name,
         optimizer=arm.optimizer,
         title=get_family(arm.optimizer).title,
+        position=arm.position,
         tune=tune,
         confirm=confirm,
-        best_trial=tune.best_trial,
-        value=tune.best,
+        best_trial=None if best is None else best.index,
+        value=None if best is None else best.value,
         config=config,
         meaning=None if config is None else meaning_of(arm.optimizer, config),
         edges=[]
-        if config is None
+        if config is None or tune is None
         else find_edges(arm.optimizer, parse_space(space, f"arm {arm.name!r}"), config),
         tuned=None if best is None else _metrics(ledger.last_epochs([best.id])),
         confirmed=confirmed,

@@ -151,7 +151,7 @@ class _Mending:
         """End what runs in Optuna and does not in the ledger."""
         # The ledger first: what a worker finishes meanwhile no longer runs in Optuna.
         trials = {trial.id: trial for trial in self._ledger.trials(self._study.id)}
-        for part in (*self._arms.values(), CONFIRM):
+        for part in self._projection.parts:
             for shown in self._projection.trials(part, states=(TrialState.RUNNING,)):
                 trial = trials.get(shown.user_attrs.get(SLOT, -1))
                 if trial is not None and trial.optuna_trial_id == shown._trial_id:
@@ -169,7 +169,7 @@ class _Mending:
         trials = self._ledger.trials(self._study.id)
         shown = {
             part: {each._trial_id: each.state for each in self._projection.trials(part)}
-            for part in (*self._arms.values(), CONFIRM)
+            for part in self._projection.parts
         }
         for trial in trials:
             part = self._arms[trial.arm_id] if trial.phase is Phase.TUNE else CONFIRM

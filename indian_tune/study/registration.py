@@ -34,7 +34,7 @@ def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> Stu
         [ArmPlan(arm.name, arm.optimizer, spec.trials_of(arm.name)) for arm in spec.arms],
         host=host,
     )
-    if record.spec_hash != spec.digest:
+    if record.spec_hash != spec.digest and _as_read_now(record).digest != spec.digest:
         lines = "\n".join(f"  {line}" for line in differences(record.spec, spec.canonical()))
         raise StudyFileError(
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
@@ -73,6 +73,11 @@ def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> 
     ledger.extend(study.id, trials)
 
 
+def _as_read_now(record: StudyRecord) -> StudySpec:
+    """Return a registered study with what an older version did not write out."""
+    return parse_study(record.spec, source=f"study {record.name!r} as it is registered")
+
+
 def _about_trials(record: StudyRecord, spec: StudySpec) -> str:
     """Return how to get more trials, when that is all that was changed."""
     before, now = record.spec["search"]["trials"], spec.search.trials
@@ -91,7 +96,8 @@ def differences(old: Any, new: Any) -> list[str]:
             was = repr(before[key]) if key in before else "not there"
             now = repr(after[key]) if key in after else "not there"
             lines.append(f"{key}: registered {was}, now {now}")
-    return lines
+    # What was filled in follows what was written.
+    return sorted(lines, key=lambda line: line.startswith("claims.h"))
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,11 +19,13 @@ from pydantic import (
     model_validator,
 )
 
-from indian_tune.errors import InputError, StudyFileError
+from indian_tune.errors import InputError, StudyFileError, alternatives
 from indian_tune.optim.families import get_family
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.study import space as spaces
 from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.factors import expand
+from indian_tune.study.hypotheses import INDIAN, fill_in
 from indian_tune.study.messages import explain
 from indian_tune.study.parameters import TRAINING_PARAMETERS
 from indian_tune.study.section import Section
@@ -157,12 +159,22 @@ class SearchSection(Section):
 class ArmSection(Section):
     """``[[arms]]``: one optimizer with its search space.
 
-    ``space`` overrides the family's default space, name by name.
+    ``space`` overrides the family's default space, name by name. An arm may also be ``fixed``: it
+    is not tuned, and its constants go to the confirm phase as they are. Or it is SGD whose step
+    size is matched: at confirmation it takes the effective learning rate of the winner of the
+    INDIAN arm ``matched_rate_of``.
     """
 
     name: Name
     optimizer: str
     space: dict[str, Any] = Field(default_factory=dict)
+    fixed: bool = False
+    matched_rate_of: str | None = None
+
+    @property
+    def searched(self) -> bool:
+        """Whether the arm has trials in the tune phase."""
+        return not self.fixed and self.matched_rate_of is None
 
     @property
     def family(self) -> Family:
@@ -185,6 +197,8 @@ class StudySpec(Section):
     @classmethod
     def _inherit_spaces(cls, raw: Any) -> Any:
         """Write every arm's whole space out: the registered study says what was searched."""
+        if isinstance(raw, dict):
+            raw = expand(raw)
         arms = raw.get("arms") if isinstance(raw, dict) else None
         if not isinstance(arms, list):
             return raw
@@ -201,9 +215,15 @@ class StudySpec(Section):
                 )
             if name == "confirm":
                 raise ValueError(f"arms[{n}].name = 'confirm' is reserved: choose another name")
+        if not any(arm.searched for arm in self.arms):
+            raise ValueError(
+                "no arm is searched: give at least one arm a space, without fixed or "
+                "matched_rate_of"
+            )
         for n in range(1, len(self.arms) + 1):
             self._check_arm(n)
         self._check_pruner()
+        self._check_claims()
         return self
 
     def space(self, arm: str) -> spaces.Space:
@@ -215,8 +235,15 @@ class StudySpec(Section):
         """Return the arm of that name, which must exist."""
         return next(arm for arm in self.arms if arm.name == name)
 
+    @property
+    def searched_arms(self) -> list[str]:
+        """Names of the arms that have trials in the tune phase, in the order of the file."""
+        return [arm.name for arm in self.arms if arm.searched]
+
     def trials_of(self, arm: str) -> int:
         """Return how many tune trials an arm has: the budget, or the size of its grid."""
+        if not self.arm(arm).searched:
+            return 0
         if self.search.sampler != "grid":
             return self.search.trials
         return len(spaces.grid_points(self.space(arm), f"arm {arm!r}"))
@@ -241,11 +268,17 @@ class StudySpec(Section):
         arm = self.arms[n - 1]
         where = f"arms[{n}].space"
         family = arm.family
+        if arm.matched_rate_of is not None:
+            self._check_matched(n)
+            return
         space = spaces.parse_space(arm.space, where)
-        if not any(not isinstance(p, spaces.Constant) for p in space.values()):
+        if arm.fixed:
+            self._check_fixed(space, where)
+        elif not any(not isinstance(p, spaces.Constant) for p in space.values()):
             raise StudyFileError(
                 f"{where} has nothing to search: give at least one of "
-                f"{', '.join(family.hyperparameters)} a range or a list"
+                f"{', '.join(family.hyperparameters)} a range or a list, or write fixed = true to "
+                "run it untuned"
             )
         for name, parameter in space.items():
             _check_parameter(family, name, parameter, f"{where}.{name}")
@@ -253,12 +286,53 @@ class StudySpec(Section):
             family.check_names(space.keys() - set(TRAINING_PARAMETERS))
         except InputError as error:
             raise StudyFileError(f"{where}: {error}") from error
-        if self.search.sampler == "grid":
+        if self.search.sampler == "grid" and arm.searched:
             points = len(spaces.grid_points(space, where))
             if points > self.search.trials:
                 raise StudyFileError(
                     f"{where} is a grid of {points} points, more than search.trials = "
                     f"{self.search.trials}: raise search.trials to {points} or thin the grid"
+                )
+
+    def _check_fixed(self, space: spaces.Space, where: str) -> None:
+        for name, parameter in space.items():
+            if not isinstance(parameter, spaces.Constant):
+                raise StudyFileError(
+                    f"{where}.{name} is to be searched, and the arm is fixed: give {name} one "
+                    "value, or remove fixed = true"
+                )
+
+    def _check_matched(self, n: int) -> None:
+        arm = self.arms[n - 1]
+        source = next((other for other in self.arms if other.name == arm.matched_rate_of), None)
+        where = f"arms[{n}].matched_rate_of = {arm.matched_rate_of!r}"
+        if source is None:
+            names = [other.name for other in self.arms if other is not arm]
+            raise StudyFileError(
+                f"{where} is no arm of this study.{alternatives(arm.matched_rate_of, names)}"
+            )
+        if source.optimizer not in INDIAN or source.matched_rate_of is not None:
+            raise StudyFileError(f"{where} must be an arm of indian or indian-eta")
+        if arm.optimizer != "sgd" or arm.space or arm.fixed:
+            raise StudyFileError(
+                f"{where} makes the whole configuration: write optimizer = 'sgd', no space and no "
+                "fixed beside it"
+            )
+
+    def _check_claims(self) -> None:
+        if self.protocol.mode == "paper":
+            for name in ("h2", "h3a", "h3b", "h4"):
+                if getattr(self.claims, name) is not None:
+                    raise ValueError(
+                        f"claims.{name} asks for a verdict, and mode = 'paper' is a descriptive "
+                        "replication, which selects on what it reports: remove it or use "
+                        "protocol.mode = 'honest'"
+                    )
+        names = [arm.name for arm in self.arms]
+        for key, arm in self.claims.named():
+            if arm not in names:
+                raise ValueError(
+                    f"{key} = {arm!r} is no arm of this study.{alternatives(arm, names)}"
                 )
 
     def _check_pruner(self) -> None:
@@ -306,9 +380,17 @@ def parse_study(raw: Any, *, source: str) -> StudySpec:
         StudyFileError: every problem found, one a line.
     """
     try:
-        return StudySpec.model_validate(raw)
+        spec = StudySpec.model_validate(raw)
     except ValidationError as error:
         raise StudyFileError(explain(error, StudySpec, source)) from error
+    claims = fill_in(
+        spec.claims,
+        spec.arms,
+        paper=spec.protocol.mode == "paper",
+        grid=spec.search.sampler == "grid",
+        seeds=len(spec.protocol.tuning_seeds),
+    )
+    return spec.model_copy(update={"claims": claims})
 
 
 def _with_whole_space(arm: Any, n: int) -> Any:
@@ -321,7 +403,8 @@ def _with_whole_space(arm: Any, n: int) -> Any:
         family = get_family(arm["optimizer"])
     except InputError as error:
         raise StudyFileError(f"arms[{n}].optimizer: {error}") from error
-    return {**arm, "space": {**family.default_space, **given}}
+    inherited = {} if arm.get("fixed") or arm.get("matched_rate_of") else family.default_space
+    return {**arm, "space": {**inherited, **given}}
 
 
 def _check_parameter(family: Family, name: str, parameter: spaces.Parameter, where: str) -> None:

@@ -306,7 +306,7 @@ def complete_all(ledger: Ledger, study: StudyRecord, values: dict[str, float]) -
         )
         for arm in arms
     }
-    return [Winner(arm, best[arm.id]) for arm in arms]
+    return [Winner(arm, dict(best[arm.id].config or {}), best[arm.id]) for arm in arms]
 
 
 def test_freezing_happens_once_and_makes_the_confirm_slots(
@@ -317,7 +317,7 @@ def test_freezing_happens_once_and_makes_the_confirm_slots(
     assert ledger.freeze(study.id, winners[:1], [1000, 1001])
     assert ledger.frozen(study.id)
     assert not ledger.freeze(study.id, winners[:1], [1000, 1001])
-    config = winners[0].trial.config
+    config = winners[0].config
     confirms = ledger.trials(study.id, phase=Phase.CONFIRM)
     assert [(trial.index, trial.freezing, trial.config) for trial in confirms] == [
         (0, 1, config),
@@ -335,7 +335,7 @@ def test_a_study_cannot_be_frozen_while_it_tunes(ledger: Ledger, study: StudyRec
     lease = claim(ledger, study)
     begin(ledger, lease)
     ledger.finish(lease, State.COMPLETE, 0.1)
-    winner = Winner(ledger.arms(study.id)[0], ledger.trial(lease.trial.id))
+    winner = Winner(ledger.arms(study.id)[0], {"gamma0": 0.1}, ledger.trial(lease.trial.id))
     assert not ledger.freeze(study.id, [winner], [1000])
     assert ledger.trials(study.id, phase=Phase.CONFIRM) == []
 

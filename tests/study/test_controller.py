@@ -37,7 +37,7 @@ def opened(storage: str, study: dict[str, Any], worker: str = "worker") -> Itera
     spec = parse_study(study, source="study.toml")
     with Ledger.open(storage) as ledger:
         record = register(ledger, spec)
-        projection = Projection(ledger.url, spec.name, [arm.name for arm in spec.arms])
+        projection = Projection(ledger.url, spec.name, spec.searched_arms)
         projection.create()
         projection.close()
         if not any(known.id == worker for known in ledger.workers(record.id)):
@@ -332,3 +332,52 @@ def test_another_study_under_the_same_name_is_refused_with_the_difference(
         "  search.trials: registered 2, now 3",
         "  arms[2].name: registered 'sgd', now 'other'",
     ]
+
+
+def test_arms_that_are_not_tuned_are_confirmed_beside_the_winners(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["arms"] = [
+        {"name": "sgd-matched", "optimizer": "sgd", "matched_rate_of": "indian"},
+        {
+            "name": "untuned",
+            "optimizer": "indian",
+            "fixed": True,
+            "space": {"alpha": 0.5, "beta": 0.1, "gamma0": 0.2, "dropout": 0.3},
+        },
+        {
+            "name": "indian",
+            "optimizer": "indian",
+            "space": {"weight_decay": 0.001, "dropout": {"low": 0.1, "high": 0.6}},
+        },
+    ]
+    with opened(storage, tiny) as controller:
+        while (assignment := controller.claim(PROVENANCE)) is not None:
+            if assignment.lease.trial.phase is Phase.CONFIRM:
+                break
+            assert assignment.arm.name == "indian"
+            train(controller, assignment, 0.1 * (1 + assignment.lease.trial.index))
+        assert assignment is not None
+        trials = controller._ledger.trials(controller.study.id, phase=Phase.CONFIRM)
+        configs = {controller._arms[trial.arm_id].name: trial.config for trial in trials}
+        (frozen,) = controller._ledger.events(controller.study.id, "frozen")
+    winner, matched = configs["indian"], configs["sgd-matched"]
+    assert winner is not None
+    assert matched == {
+        "decay_power": 0.5,
+        "weight_decay": 0.001 * winner["alpha"],
+        "decoupled_weight_decay": 1.0,
+        "gamma0": winner["gamma0"] / winner["alpha"],
+        "dropout": winner["dropout"],
+    }
+    assert configs["untuned"] == {"alpha": 0.5, "beta": 0.1, "gamma0": 0.2, "dropout": 0.3}
+    assert {arm: how["trial"] for arm, how in frozen.data["winners"].items()} == {
+        "sgd-matched": None,
+        "untuned": None,
+        "indian": 0,
+    }
+    rdb = optuna.storages.RDBStorage(storage)
+    names = [study.study_name for study in rdb.get_all_studies()]
+    rdb.remove_session()
+    rdb.engine.dispose()
+    assert names == ["tiny/indian", "tiny/confirm"]
