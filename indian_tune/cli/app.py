@@ -9,7 +9,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from indian_tune._version import __version__
-from indian_tune.cli import data, doctor, export, reproduce, search, show, status, studies, worker
+from indian_tune.cli import (
+    dashboard,
+    data,
+    doctor,
+    export,
+    reproduce,
+    search,
+    show,
+    status,
+    studies,
+    worker,
+)
 from indian_tune.errors import IndianTuneError, InputError
 
 FAILED = 1
@@ -28,6 +39,7 @@ app.command("status")(status.status)
 app.command("show")(show.show)
 app.command("studies")(studies.studies)
 app.command("doctor")(doctor.doctor)
+app.command("dashboard")(dashboard.dashboard)
 app.command("export")(export.export)
 app.add_typer(data.app, name="data")
 app.add_typer(reproduce.app, name="reproduce")

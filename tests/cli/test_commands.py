@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
@@ -15,64 +14,18 @@ import pytest
 from typer.testing import CliRunner
 
 from indian_tune import __version__
-from indian_tune.cli import app, main
+from indian_tune.cli import app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.cli.conftest import Ended
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("search", "worker", "status", "show", "studies", "data", "doctor", "export", "reproduce"),
+    *("search", "worker", "status", "show", "studies", "data", "doctor", "dashboard"),
+    *("export", "reproduce"),
 )
-
-
-class Ended:
-    """How one command ended."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status = status
-        self.out = out
-        self.err = err
-
-
-Command = "Callable[..., Ended]"
-
-
-@pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Ended]:
-    """Run the command line in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def run(*arguments: object) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["indian-tune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(
-    tmp_path_factory: pytest.TempPathFactory, tiny_toml: str
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A tiny study searched to its end by the real program, and what that printed."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "indian_tune", "search", "tiny.toml", "--engine", "inline"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "100"},
-    )
-    return folder / "indian-tune.db", done
 
 
 def test_a_search_ends_with_a_ranking_on_stdout_and_progress_on_stderr(

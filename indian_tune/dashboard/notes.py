@@ -1,0 +1,86 @@
+"""The note that Optuna Dashboard shows with every Optuna study of ours, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import StudyFileError
+from indian_tune.ledger import Phase
+from indian_tune.optim.families import get_family
+from indian_tune.study.description import budget, question, ranges, score_name
+from indian_tune.study.projection import CONFIRM, OUTCOME
+from indian_tune.study.spec import parse_study
+
+if TYPE_CHECKING:
+    from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
+    from indian_tune.study.spec import StudySpec
+
+VERDICT = "verdict"
+
+
+def study_notes(ledger: LedgerReader, study: StudyRecord) -> dict[str, tuple[str, str]]:
+    """Return what belongs to each Optuna study of a study.
+
+    Args:
+        ledger: to read from; nothing sealed is read.
+        study: whose Optuna studies are meant.
+
+    Returns:
+        Name of the Optuna study → the name of its objective, and its note.
+    """
+    try:
+        spec = parse_study(study.spec, source=f"study {study.name!r}")
+    except StudyFileError:
+        # Registered by a version whose study files were others; its trials can be shown still.
+        return {}
+    parts = ledger.progress(study.id)
+    shared = _shared(ledger, study, spec)
+    objective = score_name(spec)
+    notes = {
+        f"{study.name}/{arm.name}": (objective, f"{_about_arm(spec, arm.name, parts)}\n\n{shared}")
+        for arm in spec.arms
+    }
+    if spec.protocol.confirming_seeds:
+        notes[f"{study.name}/{CONFIRM}"] = objective, f"{_about_confirm(spec, parts)}\n\n{shared}"
+    return notes
+
+
+def _shared(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> str:
+    problem = spec.problem
+    lines = (
+        f"**Question.** {question(spec)}",
+        f"**Problem.** {problem.model} on {problem.dataset}, dropout {problem.dropout:g}, batches "
+        f"of {problem.batch_size}.",
+        f"**Budget.** {budget(spec)}",
+        f"**Verdict.** {_verdict(ledger, study)}",
+        f"Values are the {score_name(spec)}, lower is better. A trial whose loss was no longer "
+        f"finite counts at chance level ({spec.chance:.3g}) and carries `{OUTCOME}: diverged`. Test "
+        "results are sealed and not shown here.",
+    )
+    return "\n\n".join(lines)
+
+
+def _verdict(ledger: LedgerReader, study: StudyRecord) -> str:
+    told = ledger.events(study.id, VERDICT)
+    if told:
+        return str(told[-1].data["text"])
+    return f"None yet; `indian-tune analyze {study.name}` gives one when the study is finished."
+
+
+def _about_arm(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
+    lines = [f"# {spec.name}: tuning {arm}", f"{get_family(spec.arm(arm).optimizer).title}, over"]
+    lines.append("\n".join(f"- `{name}`: {text}" for name, text in ranges(spec, arm).items()))
+    for part in parts:
+        if part.arm.name == arm and part.phase is Phase.TUNE:
+            lines.append(f"{part.finished} of {part.total} trials are finished.")
+    return "\n\n".join(lines)
+
+
+def _about_confirm(spec: StudySpec, parts: list[ArmProgress]) -> str:
+    runs = [part for part in parts if part.phase is Phase.CONFIRM]
+    done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
+    told = f"{done} of {total} runs are finished." if runs else "The winners are not frozen yet."
+    return (
+        f"# {spec.name}: the winners on fresh seeds\n\nThe best configuration of every arm, trained "
+        f"again on seeds that tuning has not seen, the same for all arms. {told}"
+    )

@@ -1,0 +1,113 @@
+"""Optuna's storage as the dashboard sees it: the studies that are meant, with our notes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna_dashboard._note import note_ver_key, split_body
+
+from indian_tune.dashboard.notes import study_notes
+from indian_tune.errors import StorageError
+from indian_tune.ledger import show_url, sqlite_file, sqlite_settings
+from indian_tune.ledger.database import BUSY_TIMEOUT_SECONDS, explained
+
+if TYPE_CHECKING:
+    from optuna.study._frozen import FrozenStudy
+    from sqlalchemy.engine import URL
+
+    from indian_tune.ledger import LedgerReader
+
+# Optuna keeps the names of the objectives here.
+METRIC_NAMES = "study:metric_names"
+
+
+class DashboardStorage(RDBStorage):
+    """Optuna's tables, with a note added to every study of ours that has none.
+
+    The notes are made when they are asked for and written nowhere: they are never out of date,
+    and looking at a study changes nothing. A note that a user saved in the dashboard stays.
+
+    Args:
+        ledger: of the same database.
+        study: show this study alone; ``None`` for all that the database holds.
+        writable: whether the database takes writes on this connection.
+
+    Raises:
+        StorageError: Optuna cannot use the database.
+    """
+
+    def __init__(
+        self, ledger: LedgerReader, study: str | None = None, *, writable: bool = False
+    ) -> None:
+        self._ledger = ledger
+        self._study = study
+        url = ledger.url
+        try:
+            super().__init__(
+                url.render_as_string(hide_password=False),
+                engine_kwargs={"connect_args": _connect_args(url, writable=writable)},
+                skip_table_creation=True,
+            )
+            if sqlite_file(url) is not None:
+                _configure_sqlite(self.engine, writable=writable)
+            self.get_all_studies()
+        except (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError) as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, sa.exc.DBAPIError) and "no such table" not in str(cause):
+                raise explained(url, cause) from error
+            raise StorageError(
+                f"database {show_url(url)} has no tables of Optuna's: `indian-tune doctor "
+                f"--storage {show_url(url)}` makes them"
+            ) from error
+        except RuntimeError as error:
+            # Optuna's tables are of another version than Optuna itself.
+            raise StorageError(f"database {show_url(url)}: {error}") from error
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """Return the studies that are meant, each with its note and the name of its objective."""
+        chosen = self._ledger.studies()
+        if self._study is not None:
+            chosen = [study for study in chosen if study.name == self._study]
+        notes = {
+            name: note
+            for study in chosen
+            for name, note in study_notes(self._ledger, study).items()
+        }
+        shown = super().get_all_studies()
+        if self._study is not None:
+            shown = [study for study in shown if study.study_name in notes]
+        for study in shown:
+            if study.study_name in notes:
+                _annotate(study, *notes[study.study_name])
+        return shown
+
+
+def _annotate(study: FrozenStudy, objective: str, note: str) -> None:
+    added: dict[str, Any] = {METRIC_NAMES: [objective], **split_body(note, None)}
+    if note_ver_key(None) in study.system_attrs:
+        # Saved by a user, in the dashboard.
+        added = {METRIC_NAMES: [objective]}
+    else:
+        # Version 0: the first one that a user saves is version 1, and takes its place.
+        added[note_ver_key(None)] = 0
+    study.system_attrs = {**added, **study.system_attrs}
+
+
+def _connect_args(url: URL, *, writable: bool) -> dict[str, Any]:
+    if sqlite_file(url) is not None:
+        return {"timeout": BUSY_TIMEOUT_SECONDS}
+    return {} if writable else {"options": "-c default_transaction_read_only=on"}
+
+
+def _configure_sqlite(engine: sa.Engine, *, writable: bool) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        sqlite_settings(connection)
+        if not writable:
+            connection.execute("PRAGMA query_only=ON")
+
+    # Those made so far were opened without the settings.
+    engine.dispose()

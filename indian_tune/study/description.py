@@ -1,0 +1,72 @@
+"""A study in plain words: what it asks, and what it spends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range
+
+if TYPE_CHECKING:
+    from indian_tune.study.spec import StudySpec
+
+_SCORES = {
+    "validation_error": "validation error",
+    "validation_loss": "validation loss",
+    "train_loss": "training loss",
+}
+
+
+def question(spec: StudySpec) -> str:
+    """Return what a study asks: its description, or what its arms and problem say."""
+    if spec.description:
+        return spec.description
+    names = [arm.name for arm in spec.arms]
+    listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+    return (
+        f"Which configuration of {listed} is best for {spec.problem.model} on "
+        f"{spec.problem.dataset}, when every arm gets the same budget?"
+    )
+
+
+def budget(spec: StudySpec) -> str:
+    """Return what every arm may spend, as registered, in one sentence."""
+    protocol = spec.protocol
+    trials = sorted({spec.trials_of(arm.name) for arm in spec.arms})
+    each = " to ".join(str(count) for count in (trials[0], trials[-1])[: len(trials)])
+    text = (
+        f"{each} trials per arm × {_count(len(protocol.tuning_seeds), 'tuning seed')} × "
+        f"{_count(protocol.tuning_epochs, 'epoch')}, proposed by {spec.search.sampler}"
+    )
+    if spec.search.pruner != "none":
+        text += f" and pruned by {spec.search.pruner}"
+    fresh = len(protocol.confirming_seeds)
+    if fresh:
+        text += (
+            f"; then the winner of every arm on {_count(fresh, 'fresh seed')} × "
+            f"{_count(protocol.epochs, 'epoch')}"
+        )
+    return f"{text}."
+
+
+def score_name(spec: StudySpec) -> str:
+    """Return what a trial is judged by, in words; lower is better."""
+    return _SCORES[spec.protocol.score]
+
+
+def ranges(spec: StudySpec, arm: str) -> dict[str, str]:
+    """Return where an arm is searched: hyperparameter → its range, list or value in words."""
+    return {name: _range(parameter) for name, parameter in spec.space(arm).items()}
+
+
+def _range(parameter: Parameter) -> str:
+    match parameter:
+        case Constant(value):
+            return f"{value:g}, fixed"
+        case Choices(values) | Grid(values):
+            return f"one of {', '.join(f'{value:g}' for value in values)}"
+        case Range(low, high, log):
+            return f"{low:g} to {high:g}{', on a log scale' if log else ''}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
