@@ -1,31 +1,178 @@
-"""`indian-tune export`: take a copy of a database out."""
+"""`indian-tune export`: take a study, or a whole database, out."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import Json, Storage
+from indian_tune.cli.options import Json, Storage, StudyName
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indian_tune.ledger import LedgerReader, StudyRecord
+
+
+class ExportFormat(StrEnum):
+    """How a study is written."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSON = "json"
+    TENSORBOARD = "tensorboard"
 
 
 def export(
+    study: StudyName = None,
+    form: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            "--format",
+            help="csv, parquet, json: a file each for trials, runs and epochs; tensorboard: event "
+            "files, a folder a run.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for --format.", show_default="STUDY-export"),
+    ] = None,
+    unseal: Annotated[
+        bool,
+        typer.Option(
+            "--unseal", help="Add the test results to --format; that they were opened is recorded."
+        ),
+    ] = False,
+    optuna_db: Annotated[
+        Path | None,
+        typer.Option("--optuna", help="New SQLite file for the study's Optuna studies alone."),
+    ] = None,
     db: Annotated[
-        Path, typer.Option("--db", help="File to write the copy to; it must not exist yet.")
-    ],
+        Path | None,
+        typer.Option(
+            "--db", help="New file for a copy of the whole SQLite database, also while it is used."
+        ),
+    ] = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Copy a whole SQLite database, consistent even while workers write to it."""
-    from indian_tune.cli.output import print_json, results
+    """Write a study as tables or TensorBoard event files, or copy its database.
+
+    One of --format, --optuna and --db says what. Nothing that is there is overwritten.
+    """
+    from indian_tune.cli.status import choose_study
     from indian_tune.ledger import LedgerReader
 
+    _check(study, form, out, unseal=unseal, optuna_db=optuna_db, db=db)
+    if unseal:
+        _unseal(storage, study)
     with LedgerReader.open(storage) as ledger:
-        ledger.copy_to(db)
-        address = ledger.address
-    size = db.stat().st_size
+        if db is not None:
+            _copy_database(ledger, db, as_json=as_json)
+            return
+        record = choose_study(ledger, study)
+        if optuna_db is not None:
+            _copy_optuna(ledger, record, optuna_db, as_json=as_json)
+            return
+        assert form is not None
+        folder = out or Path(f"{record.name}-export")
+        if form is ExportFormat.TENSORBOARD:
+            from indian_tune.export.tensorboard import write_events
+
+            runs = write_events(ledger, record, folder, sealed=unseal)
+            _print_files(
+                record,
+                runs,
+                f"{len(runs)} runs in {folder}; look at them with\n  tensorboard --logdir {folder}",
+                as_json=as_json,
+            )
+            return
+        from indian_tune.export.tables import study_tables, write_tables
+
+        tables = study_tables(ledger, record, sealed=unseal)
+        files = write_tables(tables, record, folder, form)
+        rows = {name: len(table) for name, table in tables.items()}
+        lines = [
+            f"{file} ({rows[file.stem]} rows)" if file.stem in rows else str(file) for file in files
+        ]
+        _print_files(record, files, "\n".join(lines), as_json=as_json)
+
+
+def _check(
+    study: str | None,
+    form: ExportFormat | None,
+    out: Path | None,
+    *,
+    unseal: bool,
+    optuna_db: Path | None,
+    db: Path | None,
+) -> None:
+    """Refuse options that do not go together, before anything is opened."""
+    from indian_tune.errors import InputError
+
+    given = [
+        name
+        for name, value in (("--format", form), ("--optuna", optuna_db), ("--db", db))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise InputError(
+            f"{' and '.join(given) or 'nothing'} says what to export: give one of --format "
+            "csv|parquet|json|tensorboard, --optuna FILE and --db FILE"
+        )
+    if form is None and (out is not None or unseal):
+        other = "--out" if out is not None else "--unseal"
+        raise InputError(f"{other} goes with --format, not with {given[0]}: leave it out")
+    if db is not None and study is not None:
+        raise InputError(
+            f"--db copies the whole database, not {study!r} alone: leave the name out, or use "
+            "--format or --optuna"
+        )
+
+
+def _unseal(storage: str | None, name: str | None) -> None:
+    from indian_tune.cli.output import notices
+    from indian_tune.cli.status import choose_study
+    from indian_tune.ledger import Ledger
+
+    with Ledger.open(storage, create=False) as ledger:
+        record = choose_study(ledger, name)
+        if not ledger.unseal(record.id, by="export --unseal"):
+            return
+    notices().print(
+        f"The test results of {record.name} are open from now on, and its record says so.",
+        soft_wrap=True,
+    )
+
+
+def _copy_database(ledger: LedgerReader, file: Path, *, as_json: bool) -> None:
+    from indian_tune.cli.output import print_json, results
+
+    ledger.copy_to(file)
+    size = file.stat().st_size
     if as_json:
-        print_json({"storage": address, "copy": str(db), "bytes": size})
+        print_json({"storage": ledger.address, "copy": str(file), "bytes": size})
     else:
-        results().print(f"{address} copied to {db} ({size / 1e6:.1f} MB)")
+        results().print(f"{ledger.address} copied to {file} ({size / 1e6:.1f} MB)", soft_wrap=True)
+
+
+def _copy_optuna(ledger: LedgerReader, record: StudyRecord, file: Path, *, as_json: bool) -> None:
+    from indian_tune.cli.output import print_json, results
+    from indian_tune.export.optuna_studies import copy_optuna_studies
+
+    names = copy_optuna_studies(ledger, record, file)
+    if as_json:
+        print_json({"study": record.name, "copy": str(file), "optuna_studies": names})
+    else:
+        results().print(f"{file}: {', '.join(names)}", soft_wrap=True)
+
+
+def _print_files(record: StudyRecord, files: Sequence[Path], text: str, *, as_json: bool) -> None:
+    from indian_tune.cli.output import print_json, results
+
+    if as_json:
+        print_json({"study": record.name, "files": [str(file) for file in files]})
+    else:
+        results().print(text, soft_wrap=True)

@@ -210,7 +210,7 @@ def _conclude(
     hints.show_header = False
     hints.add_row(f"indian-tune show {name}{same}", "every trial")
     hints.add_row(f"indian-tune show {name} {ranked[0].name}/0{same}", "one, epoch by epoch")
-    hints.add_row(f"optuna-dashboard {session.ledger.address}", "the search in a browser")
+    hints.add_row(f"indian-tune dashboard {name}{same}", "the search in a browser")
     console.print("Next:", hints)
 
 

@@ -54,8 +54,8 @@ def _shared(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> str:
         f"**Budget.** {budget(spec)}",
         f"**Verdict.** {_verdict(ledger, study)}",
         f"Values are the {score_name(spec)}, lower is better. A trial whose loss was no longer "
-        f"finite counts at chance level ({spec.chance:.3g}) and carries `{OUTCOME}: diverged`. Test "
-        "results are sealed and not shown here.",
+        f"finite counts at chance level ({spec.chance:.3g}) and carries `{OUTCOME}: diverged`. "
+        "Test results are sealed and not shown here.",
     )
     return "\n\n".join(lines)
 
@@ -70,9 +70,11 @@ def _verdict(ledger: LedgerReader, study: StudyRecord) -> str:
 def _about_arm(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
     lines = [f"# {spec.name}: tuning {arm}", f"{get_family(spec.arm(arm).optimizer).title}, over"]
     lines.append("\n".join(f"- `{name}`: {text}" for name, text in ranges(spec, arm).items()))
-    for part in parts:
-        if part.arm.name == arm and part.phase is Phase.TUNE:
-            lines.append(f"{part.finished} of {part.total} trials are finished.")
+    lines += [
+        f"{part.finished} of {part.total} trials are finished."
+        for part in parts
+        if part.arm.name == arm and part.phase is Phase.TUNE
+    ]
     return "\n\n".join(lines)
 
 
@@ -81,6 +83,7 @@ def _about_confirm(spec: StudySpec, parts: list[ArmProgress]) -> str:
     done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
     told = f"{done} of {total} runs are finished." if runs else "The winners are not frozen yet."
     return (
-        f"# {spec.name}: the winners on fresh seeds\n\nThe best configuration of every arm, trained "
-        f"again on seeds that tuning has not seen, the same for all arms. {told}"
+        f"# {spec.name}: the winners on fresh seeds\n\n"
+        "The best configuration of every arm, trained again on seeds that tuning has not seen, the "
+        f"same for all arms. {told}"
     )

@@ -36,7 +36,7 @@ class _Server6(_Server):
 
 
 class _Handler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
         logger.info(format, *args)
 
 

@@ -68,32 +68,37 @@ class DashboardStorage(RDBStorage):
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return the studies that are meant, each with its note and the name of its objective."""
-        chosen = self._ledger.studies()
-        if self._study is not None:
-            chosen = [study for study in chosen if study.name == self._study]
-        notes = {
-            name: note
-            for study in chosen
-            for name, note in study_notes(self._ledger, study).items()
-        }
+        notes = self._notes()
         shown = super().get_all_studies()
         if self._study is not None:
-            shown = [study for study in shown if study.study_name in notes]
+            shown = [each for each in shown if each.study_name.rpartition("/")[0] == self._study]
         for study in shown:
-            if study.study_name in notes:
-                _annotate(study, *notes[study.study_name])
+            study.system_attrs = _annotated(study.system_attrs, notes.get(study.study_name))
         return shown
 
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """Return what Optuna keeps with a study, with the same note."""
+        name = self.get_study_name_from_id(study_id)
+        return _annotated(super().get_study_system_attrs(study_id), self._notes().get(name))
 
-def _annotate(study: FrozenStudy, objective: str, note: str) -> None:
-    added: dict[str, Any] = {METRIC_NAMES: [objective], **split_body(note, None)}
-    if note_ver_key(None) in study.system_attrs:
-        # Saved by a user, in the dashboard.
-        added = {METRIC_NAMES: [objective]}
-    else:
+    def _notes(self) -> dict[str, tuple[str, str]]:
+        return {
+            name: note
+            for study in self._ledger.studies()
+            if self._study in (None, study.name)
+            for name, note in study_notes(self._ledger, study).items()
+        }
+
+
+def _annotated(attrs: dict[str, Any], note: tuple[str, str] | None) -> dict[str, Any]:
+    if note is None:
+        return attrs
+    objective, text = note
+    added: dict[str, Any] = {METRIC_NAMES: [objective]}
+    if note_ver_key(None) not in attrs:
         # Version 0: the first one that a user saves is version 1, and takes its place.
-        added[note_ver_key(None)] = 0
-    study.system_attrs = {**added, **study.system_attrs}
+        added |= {note_ver_key(None): 0, **split_body(text, None)}
+    return {**added, **attrs}
 
 
 def _connect_args(url: URL, *, writable: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from indian_tune.ledger.reader import LedgerReader
-    from indian_tune.ledger.records import RunRecord
+    from indian_tune.ledger.records import RunRecord, TrialRecord
 
 _KEYS = ("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed")
 _OPEN = (
@@ -71,6 +71,78 @@ def epoch_frame(
     return frame.astype(dict.fromkeys(metrics, "float64"))
 
 
+def run_frame(
+    ledger: LedgerReader, study_id: int, phase: Phase | None = None, *, sealed: bool = False
+) -> pd.DataFrame:
+    """Return the runs of a study as they ended, one row each.
+
+    Columns: those of ``epoch_frame`` with the metrics of the last epoch that was recorded,
+    ``seconds`` summed over epochs; then epochs_planned, started_at, finished_at (UTC), and what
+    the run was computed with (device, versions, commit).
+
+    Args:
+        ledger: to read from.
+        study_id: of the study.
+        phase: which phase; both by default.
+        sealed: whether to add the test metrics.
+
+    Raises:
+        SealedError: the test metrics are asked for and nobody has unsealed them.
+    """
+    epochs = epoch_frame(ledger, study_id, phase, sealed=sealed)
+    by_run = epochs.groupby(["arm", "phase", "trial", "seed"], sort=False)
+    ends = by_run.tail(1).assign(seconds=by_run["seconds"].sum().to_numpy())
+    records = {run.id: run for run in ledger.study_runs(study_id, phase)}
+    rows = []
+    for run_id, (names, _) in _keys(ledger, study_id, phase):
+        run = records[run_id]
+        rows.append(
+            {
+                **{name: names[name] for name in ("arm", "phase", "trial", "seed")},
+                "epochs_planned": run.epochs_planned,
+                "started_at": run.started_at,
+                "finished_at": run.finished_at,
+                **(run.provenance or {}),
+            }
+        )
+    about = pd.DataFrame(rows, columns=None if rows else ["arm", "phase", "trial", "seed"])
+    return ends.merge(about, on=["arm", "phase", "trial", "seed"], validate="one_to_one")
+
+
+def trial_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
+    """Return the trials of a study, one row each, those that wait included.
+
+    Columns: study, arm, optimizer, phase, trial, trial_state, value (under the study's objective,
+    lower is better), attempts, reason, started_at, finished_at (UTC), and one per hyperparameter.
+
+    Args:
+        ledger: to read from.
+        study_id: of the study.
+        phase: which phase; both by default.
+    """
+    names = {study.id: study.name for study in ledger.studies()}
+    arms = {arm.id: arm for arm in ledger.arms(study_id)}
+    return pd.DataFrame(
+        [
+            {
+                "study": names[study_id],
+                "arm": arms[trial.arm_id].name,
+                "optimizer": arms[trial.arm_id].optimizer,
+                "phase": str(trial.phase),
+                "trial": trial.index,
+                "trial_state": str(trial.state),
+                "value": trial.value,
+                "attempts": trial.attempts,
+                "reason": trial.reason,
+                "started_at": trial.started_at,
+                "finished_at": trial.finished_at,
+                **(trial.config or {}),
+            }
+            for trial in _trials(ledger, study_id, phase)
+        ]
+    )
+
+
 def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
     """Return which test images every run classifies correctly at its end, a row per run.
 
@@ -94,18 +166,21 @@ def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = Non
     return pd.DataFrame(rows, columns=[*_KEYS, "correct"])
 
 
+def _trials(ledger: LedgerReader, study_id: int, phase: Phase | None) -> list[TrialRecord]:
+    trials = [] if phase is Phase.CONFIRM else ledger.trials(study_id, phase=Phase.TUNE)
+    return trials + ([] if phase is Phase.TUNE else ledger.confirms(study_id))
+
+
 def _keys(
     ledger: LedgerReader, study_id: int, phase: Phase | None
 ) -> Iterator[tuple[int, tuple[dict[str, Any], dict[str, float]]]]:
     """Yield run id, what names the run, and its configuration."""
     (study,) = (study.name for study in ledger.studies() if study.id == study_id)
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
-    trials = [] if phase is Phase.CONFIRM else ledger.trials(study_id, phase=Phase.TUNE)
-    trials += [] if phase is Phase.TUNE else ledger.confirms(study_id)
     runs: dict[int, list[RunRecord]] = {}
     for run in ledger.study_runs(study_id, phase):
         runs.setdefault(run.trial_id, []).append(run)
-    for trial in trials:
+    for trial in _trials(ledger, study_id, phase):
         arm = arms[trial.arm_id]
         for run in runs.get(trial.id, ()):
             names = (

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import json
 import sqlite3
+import struct
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import optuna
+import pandas as pd
 import pytest
+from optuna_dashboard import get_note
+from tensorboardX.proto.event_pb2 import Event
 
 from indian_tune.cli import main
 from indian_tune.ledger import ArmPlan, EpochEntry, Ledger, LedgerReader, Phase
+from indian_tune.ledger.frames import epoch_frame
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
@@ -107,3 +115,209 @@ def test_a_server_s_database_is_left_to_its_own_program(
     status, said = export("--db", tmp_path / "copy.db", "--storage", address)
     assert (status, "pg_dump --format=custom" in said) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def own(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    export: Callable[..., tuple[int, str]],
+) -> Path:
+    """A copy of a finished study's database, to be changed."""
+    copy = tmp_path / "own.db"
+    assert export("--db", copy, "--storage", finished[0])[0] == 0
+    return copy
+
+
+def read(file: Path) -> pd.DataFrame:
+    match file.suffix:
+        case ".csv":
+            return pd.read_csv(file)
+        case ".parquet":
+            return pd.read_parquet(file)
+        case ".json":
+            return pd.DataFrame(json.loads(file.read_text(encoding="utf-8")))
+    raise AssertionError(file)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_every_format_gives_back_the_frame_to_the_last_digit(
+    own: Path, tmp_path: Path, export: Callable[..., tuple[int, str]], form: str
+) -> None:
+    folder = tmp_path / "out"
+    status, said = export("tiny", "--format", form, "--out", folder, "--storage", own)
+    assert (status, f"epochs.{form} (16 rows)" in said) == (0, True)
+    with LedgerReader.open(str(own)) as ledger:
+        frame = epoch_frame(ledger, ledger.study("tiny").id)
+        study = ledger.study("tiny")
+        trials = [*ledger.trials(study.id, phase=Phase.TUNE), *ledger.confirms(study.id)]
+    pd.testing.assert_frame_equal(
+        read(folder / f"epochs.{form}"), frame, check_exact=True, check_dtype=False
+    )
+    exported = read(folder / f"trials.{form}")
+    assert exported["value"].tolist() == [trial.value for trial in trials]
+    runs = read(folder / f"runs.{form}")
+    last = frame[frame["epoch"] == 2].reset_index(drop=True)
+    assert runs["train_loss"].tolist() == last["train_loss"].tolist()
+    totals = frame.groupby(["arm", "phase", "trial", "seed"], sort=False)["seconds"].sum()
+    assert runs["seconds"].tolist() == totals.tolist()
+    assert set(runs["device"]) == {"cpu"}
+
+
+def test_what_was_registered_lies_beside_the_tables(
+    own: Path, tmp_path: Path, export: Callable[..., tuple[int, str]]
+) -> None:
+    assert export("--format", "csv", "--out", tmp_path / "out", "--storage", own)[0] == 0
+    about = json.loads((tmp_path / "out" / "study.json").read_text(encoding="utf-8"))
+    with LedgerReader.open(str(own)) as ledger:
+        study = ledger.study("tiny")
+    assert (about["spec"], about["spec_hash"]) == (study.spec, study.spec_hash)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json", "tensorboard"])
+def test_test_results_come_out_only_with_unseal_which_is_recorded(
+    own: Path, tmp_path: Path, export: Callable[..., tuple[int, str]], form: str
+) -> None:
+    shut, opened = tmp_path / "shut", tmp_path / "open"
+    assert export("--format", form, "--out", shut, "--storage", own)[0] == 0
+    assert b"test_" not in everything(shut)
+    assert b"loss/test" not in everything(shut)
+    with LedgerReader.open(str(own)) as ledger:
+        assert not ledger.unsealed(ledger.study("tiny").id)
+    status, said = export("--format", form, "--out", opened, "--unseal", "--storage", own)
+    assert (status, "The test results of tiny are open from now on" in said) == (0, True)
+    with LedgerReader.open(str(own)) as ledger:
+        (event,) = ledger.events(ledger.study("tiny").id, "unsealed")
+        frame = epoch_frame(ledger, ledger.study("tiny").id, sealed=True)
+    assert event.data["by"] == "export --unseal"
+    if form == "tensorboard":
+        assert b"loss/test" in everything(opened)
+        return
+    exported = read(opened / f"epochs.{form}")
+    assert exported["test_accuracy"].tolist() == frame["test_accuracy"].tolist()
+    examples = (
+        pd.read_csv(opened / "examples.csv", dtype=str)
+        if form == "csv"
+        else read(opened / f"examples.{form}")
+    )
+    for row in examples.to_dict("records"):
+        mine = frame[
+            (frame["arm"] == row["arm"])
+            & (frame["phase"] == row["phase"])
+            & (frame["trial"] == int(row["trial"]))
+            & (frame["epoch"] == 2)
+        ]
+        share = row["correct"].count("1") / len(row["correct"])
+        assert share == pytest.approx(mine["test_accuracy"].item())
+    again = tmp_path / "again"
+    assert export("--format", form, "--out", again, "--storage", own)[0] == 0
+    assert b"test_" not in everything(again)
+
+
+def test_event_files_hold_every_curve_and_every_hyperparameter(
+    own: Path, tmp_path: Path, export: Callable[..., tuple[int, str]]
+) -> None:
+    folder = tmp_path / "events"
+    status, said = export("--format", "tensorboard", "--out", folder, "--storage", own)
+    assert (status, f"tensorboard --logdir {folder}" in said) == (0, True)
+    with LedgerReader.open(str(own)) as ledger:
+        frame = epoch_frame(ledger, ledger.study("tiny").id)
+    assert len(list(folder.rglob("events.out.*"))) == 8
+    (file,) = (folder / "indian" / "confirm-1" / "seed-1001").glob("events.out.*")
+    events = list(read_events(file))
+    run = frame[(frame["arm"] == "indian") & (frame["seed"] == 1001)]
+    for tag, column in (
+        ("loss/train", "train_loss"),
+        ("accuracy/validation", "validation_accuracy"),
+    ):
+        points = {
+            event.step: value.simple_value
+            for event in events
+            for value in event.summary.value
+            if value.tag == tag
+        }
+        assert points == pytest.approx(dict(zip(run["epoch"], run[column], strict=True)))
+    (start,) = (
+        value.metadata.plugin_data.content
+        for event in events
+        for value in event.summary.value
+        if value.tag == "_hparams_/session_start_info"
+    )
+    assert all(name in start for name in (b"alpha", b"beta", b"gamma0"))
+
+
+def test_the_optuna_studies_come_out_alone_with_their_notes(
+    own: Path, tmp_path: Path, export: Callable[..., tuple[int, str]]
+) -> None:
+    other = tmp_path / "other.db"
+    status, said = export("tiny", "--optuna", other, "--storage", own)
+    assert (status, "tiny/indian, tiny/sgd, tiny/confirm" in said) == (0, True)
+    with sqlite3.connect(other) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    connection.close()
+    assert not [name for name in names if name.startswith("ledger_")]
+    for name in ("tiny/indian", "tiny/confirm"):
+        before = optuna.load_study(study_name=name, storage=f"sqlite:///{own}")
+        after = optuna.load_study(study_name=name, storage=f"sqlite:///{other}")
+        for old, new in zip(before.trials, after.trials, strict=True):
+            assert (old.params, old.values, old.state) == (new.params, new.values, new.state)
+            assert old.intermediate_values == new.intermediate_values
+        assert "**Budget.** 2 trials per arm" in get_note(after)
+        assert after.metric_names == ["validation error"]
+        for study in (before, after):
+            study._storage.remove_session()
+            study._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tiny",), "nothing says what to export"),
+        (("--db", "a.db", "--format", "csv"), "--format and --db says what to export"),
+        (("--db", "a.db", "--out", "folder"), "--out goes with --format, not with --db"),
+        (("--optuna", "a.db", "--unseal"), "--unseal goes with --format, not with --optuna"),
+        (("tiny", "--db", "a.db"), "--db copies the whole database, not 'tiny' alone"),
+        (("other", "--format", "csv"), "there is no study 'other'"),
+        (("other", "--format", "csv", "--unseal"), "there is no study 'other'"),
+        (("tiny", "--optuna", "no/folder.db"), "the folder no does not exist"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_nothing_written(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    export: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, said = export(*arguments, "--storage", finished[0])
+    assert (status, message in said) == (2, True), said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["csv", "tensorboard"])
+def test_what_lies_in_the_folder_is_not_overwritten(
+    own: Path, tmp_path: Path, export: Callable[..., tuple[int, str]], form: str
+) -> None:
+    arguments = ("--format", form, "--out", tmp_path / "out", "--storage", own)
+    assert export(*arguments)[0] == 0
+    before = everything(tmp_path / "out")
+    status, said = export(*arguments)
+    assert (status, "name another folder with --out" in said) == (2, True)
+    assert everything(tmp_path / "out") == before
+
+
+def everything(folder: Path) -> bytes:
+    """Return the content of all files under a folder."""
+    return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def read_events(file: Path) -> list[Any]:
+    """Return the events of a file: each stands between its length with a checksum and another."""
+    data, events, at = file.read_bytes(), [], 0
+    while at < len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        events.append(Event.FromString(data[at + 12 : at + 12 + length]))
+        at += 12 + length + 4
+    return events

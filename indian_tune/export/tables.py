@@ -1,0 +1,131 @@
+"""A study as tables in files: its trials, its runs and its epochs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.errors import InputError
+from indian_tune.ledger.frames import epoch_frame, example_frame, run_frame, trial_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from indian_tune.ledger import LedgerReader, StudyRecord
+
+
+def study_tables(
+    ledger: LedgerReader, study: StudyRecord, *, sealed: bool = False
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of a study by name: trials, runs, epochs, and examples if ``sealed``.
+
+    Args:
+        ledger: to read from.
+        study: to take out.
+        sealed: whether to add the test results: columns of runs and epochs, and which test images
+            each run classifies correctly (a character per image, 1 for correct).
+
+    Raises:
+        SealedError: the test results are asked for and nobody has unsealed them.
+    """
+    tables = {
+        "trials": trial_frame(ledger, study.id),
+        "runs": run_frame(ledger, study.id, sealed=sealed),
+        "epochs": epoch_frame(ledger, study.id, sealed=sealed),
+    }
+    if sealed:
+        examples = example_frame(ledger, study.id)
+        correct = ["".join("01"[int(right)] for right in row) for row in examples["correct"]]
+        tables["examples"] = examples.assign(correct=correct)
+    return tables
+
+
+def write_tables(
+    tables: dict[str, pd.DataFrame], study: StudyRecord, folder: Path, form: str
+) -> list[Path]:
+    """Write tables, a file each, and ``study.json``: what was registered.
+
+    Numbers keep every digit. What is missing is an empty field in CSV and null in JSON.
+
+    Args:
+        tables: by name.
+        study: that they are of.
+        folder: made if need be.
+        form: csv, parquet or json.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: one of the files is there already, or cannot be written; nothing is replaced.
+    """
+    files = {name: folder / f"{name}.{form}" for name in tables}
+    about = folder / "study.json"
+    refuse_existing([*files.values(), about])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            _WRITERS[form](table, files[name])
+        about.write_text(_dumps(_registered(study)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {folder} cannot be written: {error}") from error
+    return [*files.values(), about]
+
+
+def refuse_existing(files: list[Path]) -> None:
+    """Refuse to write over what is there.
+
+    Raises:
+        InputError: one of the files exists.
+    """
+    for file in files:
+        if file.exists():
+            raise InputError(
+                f"{file} exists and is not overwritten: name another folder with --out"
+            )
+
+
+def _csv(table: pd.DataFrame, file: Path) -> None:
+    table.to_csv(file, index=False, lineterminator="\n")
+
+
+def _parquet(table: pd.DataFrame, file: Path) -> None:
+    table.to_parquet(file, index=False)
+
+
+def _json(table: pd.DataFrame, file: Path) -> None:
+    # Not through pandas, which writes 15 digits at most.
+    missing = table.isna()
+    columns = {
+        name: [
+            None if gone else value
+            for value, gone in zip(table[name].tolist(), missing[name], strict=True)
+        ]
+        for name in table.columns
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    file.write_text(_dumps(rows), encoding="utf-8")
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    "csv": _csv,
+    "parquet": _parquet,
+    "json": _json,
+}
+
+
+def _registered(study: StudyRecord) -> dict[str, Any]:
+    return {
+        "name": study.name,
+        "registered": study.created_at.isoformat(),
+        "version": study.version,
+        "spec_hash": study.spec_hash,
+        "spec": study.spec,
+    }
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
