@@ -7,7 +7,7 @@ that others are claiming are skipped.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -24,17 +24,40 @@ if TYPE_CHECKING:
     from indian_tune.ledger.records import TrialRecord
 
 
-def next_claimable(
-    connection: sa.Connection, study_id: int, phase: Phase, now: datetime
-) -> TrialRecord | None:
+@dataclass(frozen=True)
+class Demand:
+    """Which trials a worker asks for.
+
+    Attributes:
+        study_id: of the study.
+        phase: of the trials.
+        arm_id: of one arm only; of all if ``None``.
+        generation: how many successive trials of an arm are asked for together and finished before
+            the next; ``None`` for no such order.
+    """
+
+    study_id: int
+    phase: Phase
+    arm_id: int | None = None
+    generation: int | None = None
+
+
+def next_claimable(connection: sa.Connection, demand: Demand, now: datetime) -> TrialRecord | None:
     """Lock and return the next trial that was abandoned, or else that waits.
 
     Lowest index first and then in the order of the arms, so that all arms advance together.
     """
-    mine = sa.select(t.trial).where(t.trial.c.study_id == study_id, t.trial.c.phase == phase)
+    mine = sa.select(t.trial).where(
+        t.trial.c.study_id == demand.study_id, t.trial.c.phase == demand.phase
+    )
+    if demand.arm_id is not None:
+        mine = mine.where(t.trial.c.arm_id == demand.arm_id)
     abandoned = mine.where(t.trial.c.state == State.RUNNING, t.trial.c.lease_expires_at < now)
+    waiting = mine.where(t.trial.c.state == State.WAITING)
+    if demand.generation is not None:
+        waiting = _in_turn(waiting, demand, demand.generation)
     # Two queries, because an index serves each of them and none serves both at once.
-    for query in (abandoned, mine.where(t.trial.c.state == State.WAITING)):
+    for query in (abandoned, waiting):
         row = (
             connection.execute(
                 query.join(t.arm, t.arm.c.id == t.trial.c.arm_id)
@@ -50,13 +73,37 @@ def next_claimable(
     return None
 
 
-def granted(
-    connection: sa.Connection, study_id: int, phase: Phase, token: str
-) -> TrialRecord | None:
+def _in_turn(waiting: sa.Select[Any], demand: Demand, size: int) -> sa.Select[Any]:
+    """Keep the trials of each arm's generation under way; the first alone until all are asked for.
+
+    The state of an arm only moves forward, so an answer that is out of date grants less, not more.
+    """
+    unasked = sa.case((t.trial.c.config.is_(sa.null()), t.trial.c.index))
+    front = (
+        sa.select(
+            t.trial.c.arm_id,
+            sa.func.min(t.trial.c.index).label("first"),
+            sa.func.min(unasked).label("unasked"),
+        )
+        .where(
+            t.trial.c.study_id == demand.study_id,
+            t.trial.c.phase == demand.phase,
+            t.trial.c.state.in_((State.WAITING, State.RUNNING)),
+        )
+        .group_by(t.trial.c.arm_id)
+        .subquery()
+    )
+    return waiting.join(front, front.c.arm_id == t.trial.c.arm_id).where(
+        t.trial.c.index // size == front.c.first // size,
+        t.trial.c.config.is_not(sa.null()) | (t.trial.c.index == front.c.unasked),
+    )
+
+
+def granted(connection: sa.Connection, demand: Demand, token: str) -> TrialRecord | None:
     """Return the trial that was granted under a token, ``None`` when none was."""
     query = sa.select(t.trial).where(
-        t.trial.c.study_id == study_id,
-        t.trial.c.phase == phase,
+        t.trial.c.study_id == demand.study_id,
+        t.trial.c.phase == demand.phase,
         t.trial.c.state == State.RUNNING,
         t.trial.c.lease_token == token,
     )

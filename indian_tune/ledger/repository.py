@@ -101,26 +101,45 @@ class Ledger(StudyWriter):
             )
             return leases.expire(connection, worker_id, now)
 
-    def claim(self, study_id: int, phase: Phase, worker_id: str) -> Lease | None:
+    def claim(
+        self,
+        study_id: int,
+        phase: Phase,
+        worker_id: str,
+        *,
+        arm_id: int | None = None,
+        generation: int | None = None,
+    ) -> Lease | None:
         """Lease the next trial that was abandoned or waits.
 
         A trial whose attempts are used up (each ended with its worker's death) becomes FAILED
         instead, and the next one is taken.
 
+        Args:
+            study_id: of the study.
+            phase: of the trial.
+            worker_id: who claims; must have joined.
+            arm_id: of the one arm that is wanted; any if ``None``.
+            generation: how many successive trials of an arm make a generation. Of each arm, only
+                the first generation with open trials is handed out, and of that only the first
+                trial until ``configure`` has given all of them their configurations.
+
         Returns:
             The lease, or ``None`` when nothing can be claimed now.
         """
-        return self._claim(study_id, phase, worker_id, secrets.token_hex(16))
+        demand = leases.Demand(study_id, phase, arm_id, generation)
+        return self._claim(demand, worker_id, secrets.token_hex(16))
 
     @transaction
-    def _claim(self, study_id: int, phase: Phase, worker_id: str, token: str) -> Lease | None:
+    def _claim(self, demand: leases.Demand, worker_id: str, token: str) -> Lease | None:
+        study_id = demand.study_id
         with self._writing() as connection:
-            known = leases.granted(connection, study_id, phase, token)
+            known = leases.granted(connection, demand, token)
             if known is not None:
                 return Lease(trial=known, token=token)
             now = database_time(connection)
             while True:
-                trial = leases.next_claimable(connection, study_id, phase, now)
+                trial = leases.next_claimable(connection, demand, now)
                 if trial is None:
                     return None
                 if trial.attempts < self.max_attempts:
@@ -148,6 +167,28 @@ class Ledger(StudyWriter):
                     trial_id=trial.id,
                 )
             return leases.grant(connection, trial, worker_id, token, now, self.lease)
+
+    @transaction
+    def configure(self, lease: Lease, asked: Mapping[int, tuple[Mapping[str, float], int]]) -> None:
+        """Store the configurations of the generation that the leased trial opens, all at once.
+
+        Args:
+            lease: of the first trial of the generation that has none.
+            asked: configuration and Optuna trial by the id of the trial; one that has a
+                configuration keeps it.
+
+        Raises:
+            LeaseLostError: the trial was taken over; nothing is stored.
+        """
+        with self._writing() as connection:
+            expiry = database_time(connection) + self.lease
+            leases.write_under(lease, connection, lease_expires_at=expiry)
+            for trial_id, (config, optuna_trial_id) in asked.items():
+                connection.execute(
+                    sa.update(t.trial)
+                    .where(t.trial.c.id == trial_id, t.trial.c.config.is_(sa.null()))
+                    .values(config=dict(config), optuna_trial_id=optuna_trial_id)
+                )
 
     @transaction
     def begin(

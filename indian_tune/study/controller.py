@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import Phase, State
 from indian_tune.study import faults
+from indian_tune.study.asker import Asker, optuna_numbers
 from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import choose_winners
 from indian_tune.study.projection import CONFIRM, Projection, confirm_params
 from indian_tune.study.pruner import make_pruner
 from indian_tune.study.reconcile import restore
-from indian_tune.study.sampler import LEARNING, distributions, make_sampler
 from indian_tune.study.scoring import compares_seeds, score
-from indian_tune.study.space import constants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
         Ledger,
         RunRecord,
         StudyRecord,
+        TrialRecord,
     )
     from indian_tune.study.projection import ProjectedTrial
     from indian_tune.study.spec import StudySpec
@@ -57,6 +57,10 @@ class Assignment:
         runs: one per seed, those an earlier attempt has finished included.
         together: whether the runs advance epoch by epoch side by side (otherwise one after the
             other, as a pruner over seeds needs).
+        projected: the trial in Optuna's tables.
+        peers: whom the pruner may compare it with, see :meth:`Projection.should_prune`.
+        scores: of each run at its last epoch, by the run's id.
+        diverged: ids of the runs that diverged.
     """
 
     lease: Lease
@@ -66,6 +70,7 @@ class Assignment:
     runs: Sequence[RunRecord]
     together: bool
     projected: ProjectedTrial
+    peers: Mapping[int, int] | None = None
     scores: dict[int, float] = field(default_factory=dict)
     diverged: set[int] = field(default_factory=set)
 
@@ -93,6 +98,7 @@ class Controller:
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
         self._projection = Projection(ledger.url, study.name, spec.searched_arms)
         self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
+        self._asker = Asker(ledger, study, spec, self._projection, self._pruner)
 
     def close(self) -> None:
         """Close the connections to Optuna's tables; the ledger belongs to the caller."""
@@ -141,7 +147,9 @@ class Controller:
         step = max(entry.epoch for entry in entries)
         assignment.projected.report(statistics.fmean(assignment.scores.values()), step)
         fault_point(faults.AFTER_REPORT)
-        if tuning and step < assignment.epochs and self._should_prune(assignment):
+        # An epoch that is repeated after a crash was judged the first time.
+        new = step == assignment.projected.last_step
+        if tuning and new and step < assignment.epochs and self._should_prune(assignment):
             return Decision.PRUNE
         return Decision.CONTINUE
 
@@ -192,13 +200,18 @@ class Controller:
         self._ledger.release(assignment.lease)
 
     def _claim(self, phase: Phase) -> Lease | None:
-        lease = self._ledger.claim(self.study.id, phase, self._worker_id)
+        generation = self.spec.search.batch_size if phase is Phase.TUNE else None
+        lease = self._ledger.claim(self.study.id, phase, self._worker_id, generation=generation)
         if lease is not None:
             fault_point(faults.AFTER_CLAIM)
         return lease
 
     def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
-        config, projected = self._configure(lease)
+        arm = self._arms[lease.trial.arm_id].name
+        if lease.trial.config is None:
+            config, projected = self._asker.ask(lease, arm)
+        else:
+            config, projected = lease.trial.config, self._take_up(lease, arm)
         fault_point(faults.AFTER_ASK)
         return self._begin(
             lease,
@@ -209,31 +222,6 @@ class Controller:
             epochs=self.spec.protocol.tuning_epochs,
             together=not compares_seeds(self.spec),
         )
-
-    def _configure(self, lease: Lease) -> tuple[Mapping[str, float], ProjectedTrial]:
-        """Return a tune trial's configuration, from the first time that it was claimed."""
-        trial = lease.trial
-        arm = self._arms[trial.arm_id]
-        if trial.config is not None:
-            return trial.config, self._take_up(lease, arm.name)
-        space = self.spec.space(arm.name)
-        if trial.attempts > 1:
-            # An earlier worker may have died after Optuna's write and before ours.
-            found = self._projection.find(arm.name, trial.id)
-            if found is not None:
-                config = {**constants(space), **found.params}
-                return config, self._projection.known(arm.name, found._trial_id)
-        search = self.spec.search
-        searched = distributions(space)
-        sampler = make_sampler(
-            search.sampler, space, seed=search.seed, arm=arm.name, index=trial.index
-        )
-        learns = search.sampler in LEARNING
-        draft = self._projection.sample(arm.name, searched, sampler, self._pruner, learns=learns)
-        projected = self._projection.add(
-            arm.name, trial.id, draft.params, searched, system_attrs=draft.system_attrs
-        )
-        return {**constants(space), **draft.params}, projected
 
     def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
         arm = self._arms[lease.trial.arm_id]
@@ -291,6 +279,7 @@ class Controller:
             runs=runs,
             together=together,
             projected=projected,
+            peers=self._peers(lease.trial, projected.id),
         )
         for run in runs:
             # What an earlier attempt has recorded counts as if this one had.
@@ -305,7 +294,19 @@ class Controller:
     def _should_prune(self, assignment: Assignment) -> bool:
         if self.spec.search.pruner == "none":
             return False
-        return assignment.projected.should_prune(self._pruner)
+        return assignment.projected.should_prune(self._pruner, assignment.peers)
+
+    def _peers(self, trial: TrialRecord, optuna_id: int) -> Mapping[int, int] | None:
+        """Return whom the pruner may compare a trial with: earlier generations, if there are any.
+
+        Who of its own generation has got how far is an accident, and no ground for a decision.
+        """
+        size = self.spec.search.batch_size
+        if size is None or self.spec.search.pruner == "none" or trial.phase is not Phase.TUNE:
+            return None
+        trials = self._ledger.trials(self.study.id, phase=Phase.TUNE, arm_id=trial.arm_id)
+        earlier = trials[: trial.index // size * size]
+        return {**optuna_numbers(earlier), optuna_id: trial.index}
 
     def _freeze(self) -> None:
         if self._ledger.frozen(self.study.id):

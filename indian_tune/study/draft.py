@@ -7,14 +7,15 @@ draft; the trial is then written whole, in one transaction.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from indian_tune.study.view import StorageView
+
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping, Sequence
 
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
@@ -30,8 +31,9 @@ def draft_trial(
     distributions: Mapping[str, BaseDistribution],
     sampler: BaseSampler,
     pruner: BasePruner,
+    others: Sequence[FrozenTrial],
     *,
-    learns: bool,
+    number: int,
 ) -> FrozenTrial:
     """Return a running trial with the parameters that the sampler gives it, not stored yet.
 
@@ -41,9 +43,10 @@ def draft_trial(
         distributions: by parameter, in the order in which they are drawn.
         sampler: who draws; what it keeps with the trial is in the draft's system attributes.
         pruner: of the study; it decides which trials the sampler compares with.
-        learns: whether the sampler looks at the other trials; if not, they are not read.
+        others: the trials that the sampler may look at.
+        number: of the draft; samplers know the trial that they sample by it.
     """
-    drafts = _DraftStorage(storage, study_name, learns=learns)
+    drafts = _DraftStorage(storage, study_name, others, number)
     study = optuna.Study(study_name, cast("BaseStorage", drafts), sampler=sampler, pruner=pruner)
     trial = optuna.trial.Trial(study, _DRAFT_ID)
     for name, what in distributions.items():
@@ -51,38 +54,18 @@ def draft_trial(
     return drafts.draft
 
 
-class _DraftStorage:
-    """Optuna's storage with one more trial in it, which only this object knows."""
+class _DraftStorage(StorageView):
+    """A view with one more trial in it, which only this object knows."""
 
-    def __init__(self, storage: BaseStorage, study_name: str, *, learns: bool) -> None:
-        self._storage = storage
-        self._study_id = storage.get_study_id_from_name(study_name)
-        self._others = storage.get_all_trials(self._study_id, deepcopy=False) if learns else []
+    def __init__(
+        self, storage: BaseStorage, study_name: str, others: Sequence[FrozenTrial], number: int
+    ) -> None:
         self.draft = optuna.trial.create_trial(state=TrialState.RUNNING)
-        # Samplers know the trial that they sample by its number.
-        self.draft.number = len(self._others)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def get_study_id_from_name(self, study_name: str) -> int:
-        return self._study_id
+        self.draft.number = number
+        super().__init__(storage, study_name, (*others, self.draft))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         return self.draft if trial_id == _DRAFT_ID else self._storage.get_trial(trial_id)
-
-    def get_all_trials(
-        self,
-        study_id: int,
-        deepcopy: bool = True,
-        states: Container[TrialState] | None = None,
-    ) -> list[FrozenTrial]:
-        trials = [
-            trial
-            for trial in (*self._others, self.draft)
-            if states is None or trial.state in states
-        ]
-        return copy.deepcopy(trials) if deepcopy else trials
 
     def set_trial_param(
         self, trial_id: int, name: str, value: float, distribution: BaseDistribution

@@ -14,7 +14,7 @@ import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from indian_tune.ledger import State, show_url, sqlite_file, sqlite_settings, tr
 from indian_tune.ledger.database import BUSY_TIMEOUT_SECONDS, explained
 from indian_tune.study.draft import draft_trial
 from indian_tune.study.spec import MAX_SEED
+from indian_tune.study.view import StorageView, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
 
 CONFIRM = "confirm"
@@ -88,9 +90,14 @@ class ProjectedTrial:
         self._projection.report(self.id, value, step)
         self._reported.add(step)
 
-    def should_prune(self, pruner: BasePruner) -> bool:
-        """Ask a pruner about the last report."""
-        return self._projection.should_prune(self._part, self.id, pruner)
+    @property
+    def last_step(self) -> int:
+        """The last step with a score; 0 before the first."""
+        return max(self._reported, default=0)
+
+    def should_prune(self, pruner: BasePruner, peers: Mapping[int, int] | None = None) -> bool:
+        """Ask a pruner about the last report; see :meth:`Projection.should_prune`."""
+        return self._projection.should_prune(self._part, self.id, pruner, peers)
 
 
 class Projection:
@@ -165,13 +172,25 @@ class Projection:
         distributions: Mapping[str, BaseDistribution],
         sampler: BaseSampler,
         pruner: BasePruner,
+        others: Sequence[FrozenTrial],
         *,
-        learns: bool,
+        number: int,
     ) -> FrozenTrial:
-        """Return a trial with the parameters that the sampler gives it, not stored yet."""
+        """Return a trial with the parameters that the sampler gives it, not stored yet.
+
+        Args:
+            arm: whose trial it is.
+            distributions: of the parameters to draw.
+            sampler: who draws.
+            pruner: of the study.
+            others: the trials that the sampler may look at.
+            number: of the new one.
+        """
         with self._errors():
             name = self.name_of(arm)
-            return draft_trial(self._storage, name, distributions, sampler, pruner, learns=learns)
+            return draft_trial(
+                self._storage, name, distributions, sampler, pruner, others, number=number
+            )
 
     def add(
         self,
@@ -219,12 +238,10 @@ class Projection:
                 return trial
         return None
 
-    @transaction
     def known(self, part: str, trial_id: int) -> ProjectedTrial:
         """Return the Optuna trial of that id, which must exist."""
-        with self._errors():
-            trial = self._storage.get_trial(trial_id)
-            return ProjectedTrial(self, part, trial_id, set(trial.intermediate_values))
+        trial = self.trial(trial_id)
+        return ProjectedTrial(self, part, trial_id, set(trial.intermediate_values))
 
     @transaction
     def trials(self, part: str, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
@@ -237,18 +254,54 @@ class Projection:
             )
 
     @transaction
+    def trial(self, trial_id: int) -> FrozenTrial:
+        """Return the Optuna trial of that id, which must exist."""
+        with self._errors():
+            return self._storage.get_trial(trial_id)
+
+    def peers(self, part: str, numbers: Mapping[int, int]) -> list[FrozenTrial]:
+        """Return certain Optuna trials under other numbers, in the order of these.
+
+        Args:
+            part: an arm, or the confirm phase.
+            numbers: by Optuna's id of the trial; one that is not there is left out.
+        """
+        found = {trial._trial_id: trial for trial in self.trials(part)}
+        return [
+            numbered(found[trial_id], number)
+            for trial_id, number in sorted(numbers.items(), key=lambda item: item[1])
+            if trial_id in found
+        ]
+
+    @transaction
     def report(self, trial_id: int, value: float, step: int) -> None:
         """Store the score of a trial at a step."""
         with self._errors():
             self._storage.set_trial_intermediate_value(trial_id, step, value)
 
     @transaction
-    def should_prune(self, part: str, trial_id: int, pruner: BasePruner) -> bool:
-        """Ask a pruner about a trial."""
+    def should_prune(
+        self, part: str, trial_id: int, pruner: BasePruner, peers: Mapping[int, int] | None = None
+    ) -> bool:
+        """Ask a pruner about a trial.
+
+        Args:
+            part: an arm.
+            trial_id: of the Optuna trial.
+            pruner: to ask.
+            peers: numbers of the trials that it may be compared with, by Optuna's ids, and its
+                own; all, as Optuna numbers them, if ``None``.
+        """
         with self._errors():
             name = self.name_of(part)
-            study = optuna.load_study(study_name=name, storage=self._storage, pruner=pruner)
-            return pruner.prune(study, self._storage.get_trial(trial_id))
+            trial = self._storage.get_trial(trial_id)
+            storage = self._storage
+            if peers is not None:
+                seen = self.peers(part, peers)
+                storage = cast("BaseStorage", StorageView(storage, name, seen))
+                trial = numbered(trial, peers[trial_id])
+            study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
+            return pruner.prune(study, trial)
 
     @transaction
     def tell(self, trial_id: int, outcome: State, value: float | None) -> None:

@@ -134,6 +134,11 @@ def restore(
     return projection.add(CONFIRM, trial.id, params, searched, past=past)
 
 
+def catch_up(ledger: Ledger, projection: Projection, study: StudyRecord, spec: StudySpec) -> None:
+    """Tell Optuna every outcome that the ledger knows, for a sampler that is about to learn."""
+    _Mending(ledger, projection, study, spec).follow_ledger()
+
+
 class _Mending:
     """One pass over a study, and what it mended."""
 

@@ -154,6 +154,16 @@ class SearchSection(Section):
     sampler: SamplerName = "tpe"
     pruner: PrunerName = "none"
     seed: Seed = 0
+    batch_size: Count | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch_size is not None and self.batch_size > self.trials:
+            raise ValueError(
+                f"search.batch_size = {self.batch_size} must be at most search.trials = "
+                f"{self.trials}: a generation is a part of an arm's trials"
+            )
+        return self
 
 
 class ArmSection(Section):

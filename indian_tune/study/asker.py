@@ -1,0 +1,130 @@
+"""Asking the sampler for configurations: trial by trial, or a generation at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optuna.trial import TrialState
+
+from indian_tune.ledger import Phase
+from indian_tune.study import faults
+from indian_tune.study.faults import fault_point
+from indian_tune.study.projection import SLOT
+from indian_tune.study.reconcile import catch_up
+from indian_tune.study.sampler import LEARNING, distributions, make_sampler
+from indian_tune.study.space import constants
+from indian_tune.study.view import numbered, under_way
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna.pruners import BasePruner
+    from optuna.trial import FrozenTrial
+
+    from indian_tune.ledger import Lease, Ledger, StudyRecord, TrialRecord
+    from indian_tune.study.projection import ProjectedTrial, Projection
+    from indian_tune.study.spec import StudySpec
+
+
+class Asker:
+    """Gives the tune trials of a study their configurations.
+
+    Without generations an adaptive sampler sees whatever has been reported so far. With
+    generations (``search.batch_size``) a configuration is a function of the study's seed, the arm,
+    the trial's index and the results of earlier generations: trials of its own generation are
+    seen as still running, those of lower index with their configurations.
+
+    Args:
+        ledger: open for writing.
+        study: as registered.
+        spec: the same study, parsed.
+        projection: of the same study.
+        pruner: of the same study.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        study: StudyRecord,
+        spec: StudySpec,
+        projection: Projection,
+        pruner: BasePruner,
+    ) -> None:
+        self._ledger = ledger
+        self._study = study
+        self._spec = spec
+        self._projection = projection
+        self._pruner = pruner
+
+    def ask(self, lease: Lease, arm: str) -> tuple[Mapping[str, float], ProjectedTrial]:
+        """Return the configuration of a leased trial that has none, and its Optuna trial.
+
+        Raises:
+            LeaseLostError: another worker holds the trial now.
+        """
+        if self._spec.search.batch_size is not None:
+            return self._ask_generation(lease, arm, self._spec.search.batch_size)
+        if lease.trial.attempts > 1:
+            # An earlier worker may have died after Optuna's write and before ours.
+            found = self._projection.find(arm, lease.trial.id)
+            if found is not None:
+                return self._whole(arm, found), self._projection.known(arm, found._trial_id)
+        others: Sequence[FrozenTrial] = ()
+        if self._spec.search.sampler in LEARNING:
+            others = self._projection.trials(arm)
+        return self._sample(lease.trial, arm, others, number=len(others))
+
+    def _ask_generation(
+        self, lease: Lease, arm: str, size: int
+    ) -> tuple[Mapping[str, float], ProjectedTrial]:
+        catch_up(self._ledger, self._projection, self._study, self._spec)
+        trials = self._ledger.trials(self._study.id, phase=Phase.TUNE, arm_id=lease.trial.arm_id)
+        first = lease.trial.index // size * size
+        seen = self._projection.peers(arm, optuna_numbers(trials[:first]))
+        siblings = trials[first : first + size]
+        # Asked for before the study was extended, or by a worker that died over it.
+        linked = {
+            shown.number: shown for shown in self._projection.peers(arm, optuna_numbers(siblings))
+        }
+        stray = {
+            shown.user_attrs[SLOT]: shown
+            for shown in self._projection.trials(arm, states=(TrialState.RUNNING,))
+        }
+        asked: dict[int, tuple[Mapping[str, float], int]] = {}
+        for trial in siblings:
+            if trial.config is None and not trial.state.finished:
+                shown = stray.get(trial.id)
+                if shown is None:
+                    _, projected = self._sample(trial, arm, seen, number=trial.index)
+                    fault_point(faults.AFTER_ASK)
+                    shown = self._projection.trial(projected.id)
+                asked[trial.id] = (self._whole(arm, shown), shown._trial_id)
+                seen.append(under_way(numbered(shown, trial.index)))
+            elif trial.index in linked:
+                seen.append(under_way(linked[trial.index]))
+        self._ledger.configure(lease, asked)
+        config, optuna_id = asked[lease.trial.id]
+        return config, self._projection.known(arm, optuna_id)
+
+    def _sample(
+        self, trial: TrialRecord, arm: str, others: Sequence[FrozenTrial], *, number: int
+    ) -> tuple[Mapping[str, float], ProjectedTrial]:
+        space = self._spec.space(arm)
+        searched = distributions(space)
+        search = self._spec.search
+        sampler = make_sampler(search.sampler, space, seed=search.seed, arm=arm, index=trial.index)
+        draft = self._projection.sample(arm, searched, sampler, self._pruner, others, number=number)
+        projected = self._projection.add(
+            arm, trial.id, draft.params, searched, system_attrs=draft.system_attrs
+        )
+        return {**constants(space), **draft.params}, projected
+
+    def _whole(self, arm: str, shown: FrozenTrial) -> Mapping[str, float]:
+        return {**constants(self._spec.space(arm)), **shown.params}
+
+
+def optuna_numbers(trials: Sequence[TrialRecord]) -> dict[int, int]:
+    """Return the numbers under which trials of an arm are seen: their indices, by Optuna's ids."""
+    return {
+        trial.optuna_trial_id: trial.index for trial in trials if trial.optuna_trial_id is not None
+    }
