@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from indian_tune.study.spec import StudySpec
 
 
+class PhaseName(StrEnum):
+    """Which part of a study to work on."""
+
+    ALL = "all"
+    TUNE = "tune"
+    FREEZE = "freeze"
+    CONFIRM = "confirm"
+
+
 class EngineName(StrEnum):
     """Where trials execute."""
 
@@ -36,6 +45,13 @@ def search(
         str | None,
         typer.Option("--as", metavar="NEW-NAME", help="Register the file under another name."),
     ] = None,
+    phase: Annotated[
+        PhaseName, typer.Option(help="Work on one phase only; confirm freezes first if need be.")
+    ] = PhaseName.ALL,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Try failed trials again; cells of a grid always are."),
+    ] = False,
     extend: Annotated[
         int, typer.Option(metavar="N", help="Add N tune trials to every arm first.", min=0)
     ] = 0,
@@ -90,7 +106,8 @@ def search(
     from indian_tune.engines.ray_engine import RayEngine, RayResources
     from indian_tune.engines.session import artifacts_folder, open_session
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.ledger import storage_url
+    from indian_tune.ledger import Phase, storage_url
+    from indian_tune.study.freeze import freeze
     from indian_tune.study.ranking import rank
     from indian_tune.study.registration import renamed
     from indian_tune.study.spec import load_study
@@ -113,7 +130,11 @@ def search(
         storage_path=ray_storage,
     )
     remarks = notices()
-    with open_session(spec, url, data_dir, extend_by=extend) as session:
+    with open_session(spec, url, data_dir, extend_by=extend, retry_failed=retry_failed) as session:
+        if phase in (PhaseName.FREEZE, PhaseName.CONFIRM):
+            _check_tuned(session, again)
+        if phase is PhaseName.FREEZE:
+            freeze(session.ledger, session.study.id, spec)
         settings = [
             WorkerSettings(
                 storage=url.render_as_string(hide_password=False),
@@ -122,6 +143,7 @@ def search(
                 data_dir=data_dir,
                 device=device,
                 threads=threads_per_worker,
+                until=Phase.TUNE if phase in (PhaseName.TUNE, PhaseName.FREEZE) else Phase.CONFIRM,
             )
             for device in slots
         ]
@@ -167,6 +189,19 @@ def search(
             _conclude(results(), spec, session, ranked, _same(storage))
 
 
+def _check_tuned(session: Session, again: str) -> None:
+    """Refuse to go past a tune phase that is not over."""
+    from indian_tune.errors import InputError
+    from indian_tune.ledger import Phase
+
+    left = session.ledger.open_trials(session.study.id, Phase.TUNE)
+    if left:
+        raise InputError(
+            f"{left} tune trials of study {session.study.name!r} are not finished, and winners are "
+            f"chosen among all: run `indian-tune search {again} --phase tune` first"
+        )
+
+
 def _announce(console: Console, spec: StudySpec, session: Session, where: str) -> None:
     from indian_tune.cli.doctor import in_words
     from indian_tune.ledger import Phase
@@ -193,6 +228,7 @@ def _conclude(
     from indian_tune.cli.contrasts import contrast_table
     from indian_tune.cli.output import table
     from indian_tune.cli.ranking import edge_notes, outcomes, ranking_table
+    from indian_tune.ledger import State
 
     console.print(ranking_table(ranked))
     for result in ranked:
@@ -201,6 +237,17 @@ def _conclude(
             console.print(f"{result.name}: {odd}")
     for note in edge_notes(ranked):
         console.print(note)
+    failed = sum(
+        part.counts.get(State.FAILED, 0)
+        for result in ranked
+        for part in (result.tune, result.confirm)
+        if part is not None
+    )
+    if failed:
+        console.print(
+            f"{failed} trials failed, each with its traceback in `indian-tune show`: once their "
+            f"cause is mended, indian-tune search {spec.name}{same} --retry-failed"
+        )
     contrasts = contrast_table(session.ledger, session.study.id, ranked)
     if contrasts is not None:
         console.print(contrasts)

@@ -99,7 +99,9 @@ class RayEngine:
                 study = ledger.study(self._settings.study)
                 spec = parse_study(study.spec, source=f"study {study.name!r}")
                 with joined(ledger, study, "ray") as worker_id:
-                    controller = Controller(ledger, study, spec, worker_id)
+                    controller = Controller(
+                        ledger, study, spec, worker_id, until=self._settings.until
+                    )
                     try:
                         self._tune(controller, interrupt, tick)
                     finally:

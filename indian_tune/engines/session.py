@@ -44,7 +44,12 @@ class Session:
 
 @contextmanager
 def open_session(
-    spec: StudySpec, storage: URL, data_dir: Path | None, *, extend_by: int = 0
+    spec: StudySpec,
+    storage: URL,
+    data_dir: Path | None,
+    *,
+    extend_by: int = 0,
+    retry_failed: bool = False,
 ) -> Iterator[Session]:
     """Register a study or take it up again, and mend what a crash left.
 
@@ -53,6 +58,8 @@ def open_session(
         storage: where it is recorded.
         data_dir: folder of the data sets; ``None`` for the default.
         extend_by: how many tune trials to add to every arm.
+        retry_failed: whether trials that failed are tried again; those of a grid always are, which
+            is worth nothing with holes.
 
     Raises:
         DataError: its data set is missing or damaged; nothing is written.
@@ -66,6 +73,8 @@ def open_session(
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
         repairs = _mend(ledger, study, spec)
+        if retry_failed or spec.search.sampler == "grid":
+            ledger.retry(study.id)
         if extend_by:
             extend(ledger, study, spec, extend_by)
         yield Session(ledger, study, repairs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from indian_tune.ledger import Phase
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,6 +23,7 @@ class WorkerSettings:
         device: ``cpu`` or ``cuda:N``.
         threads: CPU threads within one operation. One by default, because sums are split by
             thread: with another number a run's metrics differ in their last bits.
+        until: the last phase to work on.
     """
 
     storage: str
@@ -29,3 +32,4 @@ class WorkerSettings:
     data_dir: Path | None = None
     device: str = "cpu"
     threads: int = 1
+    until: Phase = Phase.CONFIRM

@@ -64,7 +64,7 @@ def work(
             return trainer_of(spec, problem, settings.device, checkpoints)
 
         with joined(ledger, study, settings.device) as worker_id:
-            controller = Controller(ledger, study, spec, worker_id)
+            controller = Controller(ledger, study, spec, worker_id, until=settings.until)
             try:
                 worker = _Worker(
                     controller, make_trainer, checkpoints, spec, study, should_stop, on_epoch

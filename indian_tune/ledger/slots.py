@@ -23,6 +23,7 @@ REGISTERED = "registered"
 EXTENDED = "extended"
 FROZEN = "frozen"
 UNSEALED = "unsealed"
+RETRIED = "retried"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:
@@ -91,9 +92,9 @@ def insert_confirms(
 
 
 def is_frozen(connection: sa.Connection, study_id: int) -> bool:
-    """Whether the winners stand: frozen, and no trial added since."""
+    """Whether the winners stand: frozen, and no tune trial added or taken up again since."""
     query = sa.select(t.event.c.kind).where(
-        t.event.c.study_id == study_id, t.event.c.kind.in_((FROZEN, EXTENDED))
+        t.event.c.study_id == study_id, t.event.c.kind.in_((FROZEN, EXTENDED, RETRIED))
     )
     return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == FROZEN
 

@@ -30,7 +30,7 @@ class State(StrEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing can follow."""
+        """Whether nothing follows by itself."""
         return self in FINISHED
 
 
@@ -38,10 +38,12 @@ FINISHED = frozenset({State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED
 
 # RUNNING → RUNNING is a takeover: another worker continues from the checkpoint.
 # RUNNING → WAITING gives a trial back: the worker was asked to stop, or an attempt broke.
+# FAILED → WAITING happens only when the user asks for it: what made it fail is mended.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.RUNNING}),
     State.RUNNING: frozenset({State.RUNNING, State.WAITING}) | FINISHED,
     **dict.fromkeys(FINISHED, frozenset[State]()),
+    State.FAILED: frozenset({State.WAITING}),
 }
 
 

@@ -22,7 +22,7 @@ from indian_tune.ledger.database import connect, storage_errors, storage_url
 from indian_tune.ledger.reader import LedgerReader
 from indian_tune.ledger.records import StudyRecord
 from indian_tune.ledger.retry import persist, transaction
-from indian_tune.ledger.states import Phase
+from indian_tune.ledger.states import Phase, State, check_transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -196,6 +196,51 @@ class StudyWriter(LedgerReader):
                 database_time(connection),
             )
             return True
+
+    @transaction
+    def retry(self, study_id: int) -> int:
+        """Put the failed trials of a study back, to be tried again with a full set of attempts.
+
+        What they recorded before they failed stays, and they go on from there. Winners that were
+        frozen without a tune trial that is put back are judged again.
+
+        Returns:
+            How many there were.
+        """
+        with self._writing() as connection:
+            _lock_study(connection, study_id)
+            failed = sa.select(t.trial.c.id, t.trial.c.phase).where(
+                t.trial.c.study_id == study_id, t.trial.c.state == State.FAILED
+            )
+            phases = {row.id: Phase(row.phase) for row in connection.execute(failed)}
+            if not phases:
+                return 0
+            for trial_id in phases:
+                check_transition(f"trial {trial_id}", State.FAILED, State.WAITING)
+            connection.execute(
+                sa.update(t.trial)
+                .where(t.trial.c.id.in_(phases))
+                .values(
+                    state=State.WAITING,
+                    attempts=0,
+                    reason=None,
+                    finished_at=None,
+                    optuna_trial_id=None,
+                    told=False,
+                )
+            )
+            connection.execute(
+                sa.update(t.run)
+                .where(t.run.c.trial_id.in_(phases), t.run.c.state == State.FAILED)
+                .values(state=State.WAITING, finished_at=None)
+            )
+            now = database_time(connection)
+            for trial_id in phases:
+                slots.record_event(connection, study_id, "put back", {}, now, trial_id=trial_id)
+            if Phase.TUNE in phases.values():
+                data = {"trials": len(phases)}
+                slots.record_event(connection, study_id, slots.RETRIED, data, now)
+            return len(phases)
 
     @transaction
     def unseal(self, study_id: int, by: str) -> bool:

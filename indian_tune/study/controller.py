@@ -15,7 +15,7 @@ from indian_tune.ledger import Phase, State
 from indian_tune.study import faults
 from indian_tune.study.asker import Asker, optuna_numbers
 from indian_tune.study.faults import fault_point
-from indian_tune.study.freeze import choose_winners
+from indian_tune.study.freeze import freeze
 from indian_tune.study.projection import CONFIRM, Projection, confirm_params
 from indian_tune.study.pruner import make_pruner
 from indian_tune.study.reconcile import restore
@@ -88,13 +88,23 @@ class Controller:
         study: as registered.
         spec: the same study, parsed.
         worker_id: on whose behalf trials are claimed; must have joined.
+        until: the last phase to work on; without the confirm phase nothing is frozen either.
     """
 
-    def __init__(self, ledger: Ledger, study: StudyRecord, spec: StudySpec, worker_id: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        study: StudyRecord,
+        spec: StudySpec,
+        worker_id: str,
+        *,
+        until: Phase = Phase.CONFIRM,
+    ) -> None:
         self.spec = spec
         self.study = study
         self._ledger = ledger
         self._worker_id = worker_id
+        self._until = until
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
         self._projection = Projection(ledger.url, study.name, spec.searched_arms)
         self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
@@ -116,7 +126,7 @@ class Controller:
         lease = self._claim(Phase.TUNE)
         if lease is not None:
             return self._assign_tune(lease, provenance)
-        if self._ledger.open_trials(self.study.id, Phase.TUNE):
+        if self._until is Phase.TUNE or self._ledger.open_trials(self.study.id, Phase.TUNE):
             return None
         self._freeze()
         lease = self._claim(Phase.CONFIRM)
@@ -124,10 +134,11 @@ class Controller:
 
     @property
     def done(self) -> bool:
-        """Whether every trial of every phase is finished and the winners are frozen."""
-        return (
-            not self._ledger.open_trials(self.study.id, Phase.TUNE)
-            and self._ledger.frozen(self.study.id)
+        """Whether every trial of the phases to work on is finished, and the winners are frozen."""
+        if self._ledger.open_trials(self.study.id, Phase.TUNE):
+            return False
+        return self._until is Phase.TUNE or (
+            self._ledger.frozen(self.study.id)
             and not self._ledger.open_trials(self.study.id, Phase.CONFIRM)
         )
 
@@ -309,11 +320,8 @@ class Controller:
         return {**optuna_numbers(earlier), optuna_id: trial.index}
 
     def _freeze(self) -> None:
-        if self._ledger.frozen(self.study.id):
-            return
-        winners = choose_winners(self._ledger, self.study.id, self.spec)
-        self._ledger.freeze(self.study.id, winners, self.spec.protocol.confirming_seeds)
-        fault_point(faults.AFTER_FREEZE)
+        if freeze(self._ledger, self.study.id, self.spec):
+            fault_point(faults.AFTER_FREEZE)
 
     def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:
         self._ledger.finish(assignment.lease, state, value, reason)

@@ -12,8 +12,20 @@ from indian_tune.study.space import constants
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger import Ledger, LedgerReader
     from indian_tune.study.spec import StudySpec
+
+
+def freeze(ledger: Ledger, study_id: int, spec: StudySpec) -> bool:
+    """Freeze the winners of a tune phase that is over, and make the slots that confirm them.
+
+    Returns:
+        Whether this call did it; ``False`` when they stood, or when tune trials are open.
+    """
+    if ledger.frozen(study_id):
+        return False
+    winners = choose_winners(ledger, study_id, spec)
+    return ledger.freeze(study_id, winners, spec.protocol.confirming_seeds)
 
 
 def choose_winners(ledger: LedgerReader, study_id: int, spec: StudySpec) -> list[Winner]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -60,3 +60,17 @@ def finished(
         env={**os.environ, "COLUMNS": "100"},
     )
     return folder / "indian-tune.db", done
+
+
+@pytest.fixture
+def search(
+    command: Callable[..., Ended], storage: str, write_study: Callable[[dict[str, Any]], Path]
+) -> Callable[..., tuple[int, str, str]]:
+    """Search a study in this process; return status, standard output and standard error."""
+
+    def run(study: dict[str, Any], *options: object) -> tuple[int, str, str]:
+        file = write_study(study)
+        ended = command("search", file, "--storage", storage, "--engine", "inline", *options)
+        return ended.status, ended.out, ended.err
+
+    return run

@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from indian_tune.cli import main
 from indian_tune.ledger import LedgerReader, Phase, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-
-@pytest.fixture
-def search(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    storage: str,
-    write_study: Callable[[dict[str, Any]], Path],
-) -> Callable[..., tuple[int, str, str]]:
-    """Search a study; return status, standard output and standard error."""
-
-    def run(study: dict[str, Any], *options: object) -> tuple[int, str, str]:
-        file = write_study(study)
-        words = ["search", file, "--storage", storage, "--engine", "inline", *options]
-        monkeypatch.setattr(sys, "argv", ["indian-tune", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_a_finished_study_is_extended_and_its_old_trials_stay(
