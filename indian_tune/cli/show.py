@@ -89,6 +89,7 @@ def _print_trial(
     arm: ArmRecord,
     trial: TrialRecord,
 ) -> None:
+    from indian_tune.cli.curve import curves
     from indian_tune.cli.output import config_text, number, percent, table
     from indian_tune.study.ranking import meaning_of
 
@@ -111,7 +112,8 @@ def _print_trial(
             title=f"seed {run.seed}: {run.state}, {run.epochs_done}/{run.epochs_planned} epochs",
             right=("epoch", "step", "train loss", "train acc. %", "valid. loss", "valid. error %"),
         )
-        for epoch in ledger.epochs(run.id):
+        epochs = ledger.epochs(run.id)
+        for epoch in epochs:
             accuracy = epoch.validation_accuracy
             made.add_row(
                 str(epoch.epoch),
@@ -122,6 +124,15 @@ def _print_trial(
                 percent(None if accuracy is None else 1 - accuracy),
             )
         console.print(made)
+        if len(epochs) > 1:
+            errors = [
+                None if epoch.validation_accuracy is None else 100 * (1 - epoch.validation_accuracy)
+                for epoch in epochs
+            ]
+            losses = [epoch.train_loss for epoch in epochs]
+            console.print()
+            console.print(curves({"train loss": losses, "valid. error %": errors}))
+            console.print()
         if run.provenance:
             console.print(", ".join(f"{key} {value}" for key, value in run.provenance.items()))
         if run.error:

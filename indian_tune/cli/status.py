@@ -2,52 +2,105 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from indian_tune.cli.options import Json, Storage, StudyName
 
 if TYPE_CHECKING:
-    from indian_tune.ledger import LedgerReader, StudyRecord
+    from rich.console import Console, RenderableType
+
+    from indian_tune.ledger import LedgerReader, StudyRecord, WorkerRecord
+    from indian_tune.study.ranking import ArmResult
 
 
-def status(study: StudyName = None, storage: Storage = None, as_json: Json = False) -> None:
+def status(
+    study: StudyName = None,
+    storage: Storage = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again and again until it is finished.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How often --watch looks.", min=0.2)
+    ] = 2.0,
+    as_json: Json = False,
+) -> None:
     """Show how far a study is, who works on it, and how its arms stand."""
-    from indian_tune.cli.output import print_json, results, table
-    from indian_tune.cli.ranking import edge_notes, outcomes, ranking_json, ranking_table
+    from indian_tune.cli.output import print_json, results
+    from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader
-    from indian_tune.study.ranking import rank
 
+    if watch and as_json:
+        raise InputError("--watch is for people: for programs ask `status --json` again and again")
     with LedgerReader.open(storage) as ledger:
         record = choose_study(ledger, study)
-        ranked = rank(ledger, record)
-        workers = [worker for worker in ledger.workers(record.id) if worker.left_at is None]
-        held = _held_trials(ledger, record.id)
-        if as_json:
-            print_json(
-                {
-                    "study": record.name,
-                    "storage": ledger.address,
-                    "created_at": record.created_at.isoformat(),
-                    "finished": all(
-                        part.finished == part.total
-                        for result in ranked
-                        for part in (result.tune, result.confirm)
-                        if part is not None
-                    ),
-                    "workers": [
-                        {**vars(worker), "trial": held.get(worker.id)} for worker in workers
-                    ],
-                    "arms": ranking_json(ranked),
-                }
-            )
+        if watch:
+            _watch(results(), ledger, record, every)
             return
-        console = results()
-        console.print(
-            f"[bold]{record.name}[/bold], registered {record.created_at:%Y-%m-%d %H:%M} UTC, "
-            f"in {ledger.address}"
+        standing = look(ledger, record)
+        if as_json:
+            print_json(standing.as_json(ledger.address))
+        else:
+            results().print(standing.shown(ledger.address))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a study stands at one moment.
+
+    Attributes:
+        study: the study.
+        ranked: its arms, best first.
+        workers: those who are there.
+        held: worker id → the trial that it holds.
+    """
+
+    study: StudyRecord
+    ranked: list[ArmResult]
+    workers: list[WorkerRecord]
+    held: dict[str, str]
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(
+            part.finished == part.total
+            for result in self.ranked
+            for part in (result.tune, result.confirm)
+            if part is not None
         )
+
+    def as_json(self, address: str) -> dict[str, object]:
+        """Return it for programs."""
+        from indian_tune.cli.ranking import ranking_json
+
+        return {
+            "study": self.study.name,
+            "storage": address,
+            "created_at": self.study.created_at.isoformat(),
+            "finished": self.finished,
+            "workers": [
+                {**vars(worker), "trial": self.held.get(worker.id)} for worker in self.workers
+            ],
+            "arms": ranking_json(self.ranked),
+        }
+
+    def shown(self, address: str) -> RenderableType:
+        """Return it for people."""
+        from rich.console import Group
+
+        from indian_tune.cli.output import table
+        from indian_tune.cli.ranking import edge_notes, outcomes, ranking_table
+
+        parts: list[RenderableType] = [
+            f"[bold]{self.study.name}[/bold], registered "
+            f"{self.study.created_at:%Y-%m-%d %H:%M} UTC, in {address}"
+        ]
         made = table("arm", "tune", "fresh seeds", "epochs", "", right=("tune", "fresh seeds"))
-        for result in sorted(ranked, key=lambda result: result.position):
+        for result in sorted(self.ranked, key=lambda result: result.position):
             tune, confirm = result.tune, result.confirm
             made.add_row(
                 result.name,
@@ -56,18 +109,51 @@ def status(study: StudyName = None, storage: Storage = None, as_json: Json = Fal
                 str(sum(part.epochs_done for part in (tune, confirm) if part is not None)),
                 ", ".join(filter(None, (outcomes(tune), outcomes(confirm)))),
             )
-        console.print(made)
-        if workers:
+        parts.append(made)
+        if self.workers:
             made = table("worker", "host", "device", "trial", "last heartbeat", title="Workers")
-            for worker in workers:
-                trial = held.get(worker.id, "–")
+            for worker in self.workers:
+                trial = self.held.get(worker.id, "–")
                 beat = f"{worker.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
-                made.add_row(worker.id, worker.host, worker.device, trial, beat)
-            console.print(made)
-        if any(result.value is not None for result in ranked):
-            console.print(ranking_table(ranked))
-            for note in edge_notes(ranked):
-                console.print(note)
+                # Whole ids are for programs; these are told apart by their beginnings.
+                made.add_row(worker.id[:8], worker.host, worker.device, trial, beat)
+            parts.append(made)
+        if any(result.value is not None for result in self.ranked):
+            parts += [ranking_table(self.ranked), *edge_notes(self.ranked)]
+        return Group(*parts)
+
+
+def look(ledger: LedgerReader, study: StudyRecord) -> Standing:
+    """Return how a study stands now."""
+    from indian_tune.study.ranking import rank
+
+    return Standing(
+        study,
+        rank(ledger, study),
+        [worker for worker in ledger.workers(study.id) if worker.left_at is None],
+        _held_trials(ledger, study.id),
+    )
+
+
+def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: float) -> None:
+    """Show a study until it is finished, or Ctrl-C; in a log, whenever something has changed."""
+    import time
+
+    from rich.live import Live
+
+    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    before = None
+    with live or contextlib.nullcontext(), contextlib.suppress(KeyboardInterrupt):
+        while True:
+            standing = look(ledger, study)
+            if live is not None:
+                live.update(standing.shown(ledger.address), refresh=True)
+            elif standing != before:
+                console.print(standing.shown(ledger.address))
+            if standing.finished:
+                return
+            before = standing
+            time.sleep(seconds)
 
 
 def _held_trials(ledger: LedgerReader, study_id: int) -> dict[str, str]:

@@ -15,6 +15,10 @@ from typer.testing import CliRunner
 
 from indian_tune import __version__
 from indian_tune.cli import app
+from indian_tune.ledger import Ledger, Phase, State
+from indian_tune.study.registration import register
+from indian_tune.study.spec import parse_study
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +77,43 @@ def test_status_tells_people_and_programs_the_same(
     assert indian["effective_learning_rate"] == config["gamma0"] / config["alpha"]
 
 
+def test_watching_a_finished_study_shows_it_once_and_ends(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    once = command("status", "--storage", database)
+    assert command("status", "--watch", "--storage", database).out == once.out
+    refused = command("status", "--watch", "--json", "--storage", database)
+    assert (refused.status, "--watch is for people" in refused.err) == (2, True)
+
+
+def test_watching_shows_every_change_until_the_study_is_finished(
+    command: Callable[..., Ended], storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger.open(storage) as ledger:
+        spec = parse_study(TINY, source="test")
+        study = register(ledger, spec)
+        ledger.join(study.id, "worker", host="here", pid=1, started="0", device="cpu")
+
+        def work(seconds: float) -> None:
+            """Finish a trial, or do nothing every second time."""
+            assert seconds == 7
+            waits.append(seconds)
+            lease = ledger.claim(study.id, Phase.TUNE, "worker") if len(waits) % 2 else None
+            if lease is None and not ledger.open_trials(study.id, Phase.TUNE):
+                raise KeyboardInterrupt
+            if lease is not None:
+                ledger.begin(lease, {}, 1, seeds=(0,), epochs=1, provenance={})
+                ledger.finish(lease, State.PRUNED, 0.5, None)
+
+        waits: list[float] = []
+        monkeypatch.setattr("time.sleep", work)
+        ended = command("status", "--watch", "--every", "7", "--storage", storage)
+    assert ended.status == 0
+    assert re.findall(r"^indian +(\d)/2", ended.out, re.MULTILINE) == ["0", "1", "1", "2", "2"]
+    assert re.findall(r"^sgd +(\d)/2", ended.out, re.MULTILINE) == ["0", "0", "1", "1", "2"]
+
+
 def test_show_lists_trials_and_shows_one_epoch_by_epoch(
     finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
 ) -> None:
@@ -87,6 +128,8 @@ def test_show_lists_trials_and_shows_one_epoch_by_epoch(
     one = command("show", "tiny", "indian/confirm/1", "--storage", database)
     assert "seed 1001: complete, 2/2 epochs" in one.out
     assert "effective learning rate" in one.out
+    assert re.search(r"train loss +valid\. error %", one.out)
+    assert re.search(r"┤█+▁* +[\d.]+ ┤", one.out)
     told = json.loads(command("show", "tiny", "sgd/0", "--storage", database, "--json").out)
     assert [epoch["epoch"] for epoch in told["runs"][0]["epochs"]] == [1, 2]
     assert told["runs"][0]["provenance"]["device"] == "cpu"

@@ -1,0 +1,81 @@
+"""Small learning curves in characters: no colour is needed, and any log keeps them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+EIGHTHS = " ▁▂▃▄▅▆▇█"
+HEIGHT = 5
+# Two curves with their labels stand side by side in 80 columns.
+WIDTH = 28
+LABEL = 7
+
+
+def curves(series: dict[str, Sequence[float | None]]) -> RenderableType:
+    """Return the curves of one run side by side, each under its name.
+
+    Args:
+        series: name → value per epoch, ``None`` where it was not finite.
+    """
+    made = Table.grid(padding=(0, 3, 0, 0))
+    texts = [
+        f"{name}\n{curve(values)}"
+        for name, values in series.items()
+        if any(value is not None for value in values)
+    ]
+    for _ in texts:
+        made.add_column(no_wrap=True)
+    made.add_row(*texts)
+    return made
+
+
+def curve(values: Sequence[float | None], *, width: int = WIDTH, height: int = HEIGHT) -> str:
+    """Return values as a chart of ``height`` lines, and a line for the axis of epochs.
+
+    The highest value fills a column, the lowest an eighth of a line, and one that is not finite
+    leaves its columns empty. Few values are as many columns wide as fit. More values than columns
+    are thinned to the last of each stretch, so that the end is always the end.
+
+    Args:
+        values: one per epoch, at least one of them finite.
+        width: columns of the chart, without its labels.
+        height: lines of the chart.
+    """
+    shown = _fitted(values, width)
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = min(finite), max(finite)
+    levels = [_level(value, low, high, height) for value in shown]
+    lines = []
+    for line in range(height - 1, -1, -1):
+        label = ""
+        if line == 0:
+            label = f"{low:.3g}"
+        elif line == height - 1 and high > low:
+            label = f"{high:.3g}"
+        bar = "".join(EIGHTHS[min(8, max(0, level - 8 * line))] for level in levels)
+        lines.append(f"{label:>{LABEL}} ┤{bar}" if label else f"{'':>{LABEL}} │{bar}")
+    last = f" {len(values)}" if len(values) > 1 else ""
+    axis = f"1{last:>{len(shown) - 1}}"
+    return "\n".join([*lines, f"{'epoch':>{LABEL}}  {axis}"])
+
+
+def _fitted(values: Sequence[float | None], width: int) -> list[float | None]:
+    if len(values) <= width:
+        return [value for value in values for _ in range(width // len(values))]
+    return [values[-(-(column + 1) * len(values) // width) - 1] for column in range(width)]
+
+
+def _level(value: float | None, low: float, high: float, height: int) -> int:
+    if value is None or not math.isfinite(value):
+        return 0
+    if high == low:
+        return 1
+    return 1 + round((8 * height - 1) * (value - low) / (high - low))
