@@ -1,7 +1,8 @@
 """Data frames in, evidence out: no database and no torch here."""
 
-from indian_tune.analysis.contrasts import PairedContrast, paired_contrast
+from indian_tune.analysis.analysis import analyze
 from indian_tune.analysis.label import Label, label_of
+from indian_tune.analysis.power import Power, power
 from indian_tune.analysis.verdict import (
     Check,
     Coefficient,
@@ -26,12 +27,13 @@ __all__ = [
     "ImageInterval",
     "Importance",
     "Label",
-    "PairedContrast",
+    "Power",
     "Registration",
     "Scope",
     "SurfaceFit",
     "Threshold",
     "Verdict",
+    "analyze",
     "label_of",
-    "paired_contrast",
+    "power",
 ]

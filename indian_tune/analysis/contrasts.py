@@ -1,99 +1,133 @@
-"""Paired contrasts of two arms over the seeds they share."""
+"""Paired contrasts of two arms over the seeds they share.
+
+A mixed model with z-tests is anti-conservative with few seeds, and arms share their seeds' effects:
+the differences within a seed and a t-test over them hold the level from two seeds on.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
-from indian_tune.errors import InputError
+from indian_tune.analysis.label import Label, label_of
+from indian_tune.analysis.verdict import Contrast
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+# Up to here all 2^n signs are tried, above as many random ones as RESAMPLES.
+EXACT_SEEDS = 13
+RESAMPLES = 9_999
 
 
 @dataclass(frozen=True)
-class PairedContrast:
-    """The mean difference of two arms over seeds, with its t interval.
+class PairedT:
+    """One-sample t statistics of paired differences, arrays [...].
 
     Attributes:
-        arm: the first arm.
-        baseline: the second arm.
-        metric: column that was compared, at the last epoch.
-        estimate: mean of ``arm`` minus ``baseline``, in the metric's unit.
-        low: lower end of the two-sided interval; ``None`` for fewer than two seeds.
-        high: upper end.
-        confidence: of the interval.
-        n: number of seeds.
+        mean: of the differences.
+        deviation: their standard deviation.
+        low: one-sided lower bound of the mean.
+        high: one-sided upper bound.
+        p: one-sided p-value of "the mean is not above 0".
     """
 
-    arm: str
-    baseline: str
-    metric: str
-    estimate: float
-    low: float | None
-    high: float | None
-    confidence: float
-    n: int
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    p: NDArray[np.float64]
 
 
-def paired_contrast(
-    frame: pd.DataFrame, arm: str, baseline: str, metric: str, *, confidence: float = 0.95
-) -> PairedContrast:
-    """Compare two arms at their last epoch, seed by seed (a paired t interval).
+def paired_t(differences: NDArray[np.float64], alpha: float) -> PairedT:
+    """Return the one-sided t test and the bounds of mean differences.
+
+    Differences that are all equal have no spread: their mean is taken as known.
 
     Args:
-        frame: one row per run and epoch, with the columns arm, seed, epoch and ``metric``; one
-            run per arm and seed.
-        arm: value of the column ``arm``.
-        baseline: likewise.
-        metric: a column.
-        confidence: of the two-sided interval, in (0, 1).
-
-    Raises:
-        InputError: an arm is not there, a run stands twice, the seeds of the two arms differ, or a
-            final value is not finite. Nothing is dropped to make the comparison possible.
+        differences: [..., seeds], at least two seeds.
+        alpha: one-sided level of the bounds.
     """
-    first, second = (_final(frame, name, metric) for name in (arm, baseline))
-    if first.keys() != second.keys():
-        lone = sorted(first.keys() ^ second.keys())
-        raise InputError(
-            f"arms {arm!r} and {baseline!r} cannot be paired: only one of them has seeds {lone}"
-        )
-    differences = np.array([first[seed] - second[seed] for seed in sorted(first)])
-    low = high = None
-    if len(differences) > 1:
-        if np.ptp(differences) == 0:
-            low = high = float(differences[0])
-        else:
-            interval = stats.ttest_1samp(differences, 0.0).confidence_interval(confidence)
-            low, high = float(interval.low), float(interval.high)
-    return PairedContrast(
+    n = differences.shape[-1]
+    mean = differences.mean(-1)
+    deviation = np.where(np.ptp(differences, axis=-1) == 0, 0.0, differences.std(-1, ddof=1))
+    error = deviation / math.sqrt(n)
+    known = error == 0
+    t = np.where(known, np.sign(mean) * np.inf, mean / np.where(known, 1.0, error))
+    p = np.where(np.isnan(t), 1.0, special.stdtr(n - 1, -np.nan_to_num(t, nan=0.0)))
+    reach = special.stdtrit(n - 1, 1 - alpha) * error
+    return PairedT(mean, deviation, mean - reach, mean + reach, p)
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Return the one-sided p-value of permuting the signs of paired differences.
+
+    Exact up to ``EXACT_SEEDS`` seeds; above, ``RESAMPLES`` random signs and the observed ones.
+    """
+    n = len(differences)
+    made = stats.permutation_test(
+        (np.asarray(differences, dtype=np.float64),),
+        lambda values, axis: values.mean(axis=axis),
+        permutation_type="samples",
+        alternative="greater",
+        vectorized=True,
+        n_resamples=np.inf if n <= EXACT_SEEDS else RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(made.pvalue)
+
+
+def contrast(
+    differences: NDArray[np.float64],
+    seeds: Sequence[int],
+    *,
+    arm: str,
+    baseline: str,
+    outcome: str,
+    alpha: float,
+    delta: float | None,
+    name: str | None = None,
+    flips: bool = True,
+) -> Contrast:
+    """Return one paired comparison.
+
+    Args:
+        differences: of ``arm`` and ``baseline`` in the order of ``seeds``, finite.
+        seeds: the seeds.
+        arm: the first arm.
+        baseline: the second.
+        outcome: what was compared.
+        alpha: one-sided level.
+        delta: smallest effect of interest; ``None`` where nothing is judged.
+        name: of the contrast; "arm - baseline" by default.
+        flips: whether to permute signs as well.
+    """
+    n = len(seeds)
+    low, high, p, deviation = -math.inf, math.inf, 1.0, None
+    if n > 1:
+        made = paired_t(differences, alpha)
+        low, high, p = float(made.low), float(made.high), float(made.p)
+        deviation = float(made.deviation)
+    return Contrast(
+        name=name or f"{arm} - {baseline}",
         arm=arm,
         baseline=baseline,
-        metric=metric,
+        outcome=outcome,
         estimate=float(differences.mean()),
         low=low,
         high=high,
-        confidence=confidence,
-        n=len(differences),
+        p=p,
+        p_sign_flip=sign_flip(differences.tolist()) if flips and n > 1 else None,
+        p_adjusted=None,
+        deviation=deviation,
+        n=n,
+        seeds=tuple(seeds),
+        differences=tuple(differences.tolist()),
+        label=Label.DESCRIPTIVE if delta is None else label_of(low, high, delta),
     )
-
-
-def _final(frame: pd.DataFrame, arm: str, metric: str) -> dict[int, float]:
-    rows = frame[frame["arm"] == arm]
-    if rows.empty:
-        known = ", ".join(map(repr, sorted(frame["arm"].unique()))) or "none"
-        raise InputError(f"arm {arm!r} is not in the frame: it holds {known}")
-    if rows.duplicated(["seed", "epoch"]).any():
-        raise InputError(f"arm {arm!r} has a seed and epoch twice: give one run per arm and seed")
-    last = rows.loc[rows.groupby("seed")["epoch"].idxmax()]
-    values = {
-        int(seed): float(value) for seed, value in zip(last["seed"], last[metric], strict=True)
-    }
-    broken = sorted(seed for seed, value in values.items() if not np.isfinite(value))
-    if broken:
-        raise InputError(f"arm {arm!r} has no finite {metric} for seeds {broken}")
-    return values

@@ -8,10 +8,12 @@ upper bound is one-sided at the level ``1 - alpha`` of the claims, so that the t
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from indian_tune.analysis.label import Label
 
 Hypothesis = Literal["H1", "H2", "H3a", "H3b", "H4"]
@@ -281,13 +283,13 @@ class Registration:
     Attributes:
         mode: protocol: "honest", or "paper", under which results are descriptive.
         seeds: the fresh seeds that were registered; the frame is held against them.
-        trials: trials per arm that were registered.
+        trials: trials of the search that were registered, by arm.
         breaks: departures that the caller found, one sentence each; none when all is as registered.
     """
 
     mode: Literal["honest", "paper"]
     seeds: tuple[int, ...]
-    trials: int | None = None
+    trials: Mapping[str, int] = field(default_factory=dict)
     breaks: tuple[str, ...] = ()
 
 

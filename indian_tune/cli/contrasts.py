@@ -23,7 +23,7 @@ def contrast_table(
     ledger: LedgerReader, study_id: int, results: Sequence[ArmResult]
 ) -> Table | None:
     """Return every INDIAN arm minus every rival, ``None`` when there is nothing to compare."""
-    from indian_tune.analysis import paired_contrast
+    from indian_tune.analysis.descriptive import final_contrast
     from indian_tune.ledger.frames import epoch_frame
 
     confirmed = [result for result in results if result.confirmed is not None]
@@ -41,13 +41,12 @@ def contrast_table(
         for rival in rivals:
             name = f"{arm.name} - {rival.name}"
             try:
-                contrast = paired_contrast(frame, arm.name, rival.name, METRIC)
+                contrast = final_contrast(frame, arm.name, rival.name, METRIC)
             except InputError as error:
                 made.add_row(name, "–", str(error), "–")
                 continue
-            low, high = contrast.low, contrast.high
-            interval = (
-                "–" if low is None or high is None else f"{100 * low:+.2f}, {100 * high:+.2f}"
-            )
+            interval = "–"
+            if contrast.n > 1:
+                interval = f"{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}"
             made.add_row(name, f"{100 * contrast.estimate:+.2f}", interval, str(contrast.n))
     return made

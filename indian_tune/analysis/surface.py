@@ -1,0 +1,295 @@
+"""H3a: whether accuracy depends on (α, β) at a fixed effective learning rate.
+
+A designed grid over (α, β, η) from the search: per-seed regressions of accuracy on log α, log β,
+their squares and their product, within every η. Each coefficient has a t over seeds, all of them
+together a permutation of cells within seed and η.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from indian_tune.analysis.contrasts import paired_t
+from indian_tune.analysis.crossing import accuracy_at
+from indian_tune.analysis.finding import not_tested, points
+from indian_tune.analysis.frame import DIVERGED
+from indian_tune.analysis.label import Label
+from indian_tune.analysis.verdict import Coefficient, Finding, SurfaceFit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from indian_tune.analysis.evidence import Evidence
+
+QUESTION = "At a fixed learning rate, does accuracy depend on (α, β)?"
+TERMS = ("log alpha", "log beta", "log alpha^2", "log beta^2", "log alpha log beta")
+PERMUTATIONS = 1_999
+ADD_GRID = (
+    "a grid search of arm {arm!r} over at least 3 values of alpha and of beta at the same values "
+    "of eta, on at least 2 tuning seeds"
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The runs of a designed grid.
+
+    Attributes:
+        cells: (alpha, beta, eta), float64 [cells, 3].
+        strata: which η a cell has, int [cells].
+        loss: training loss [seeds, cells, epochs], NaN after a run diverged.
+        accuracy: likewise.
+        final: accuracy at the end [seeds, cells], chance where a run diverged.
+        metric: column of the accuracies.
+    """
+
+    cells: NDArray[np.float64]
+    strata: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    final: NDArray[np.float64]
+    metric: str
+
+
+def find_surface(evidence: Evidence) -> Finding:
+    """Judge H3a by the largest deviation of the fitted surface; it gates nothing."""
+    claim = evidence.claims.h3a
+    if claim is None:
+        add = ADD_GRID.format(arm="indian") + ", named in claims.h3a.arm"
+        return not_tested("H3a", QUESTION, [add])
+    grid = _grid(evidence, claim.arm)
+    if isinstance(grid, str):
+        return not_tested("H3a", QUESTION, [ADD_GRID.format(arm=claim.arm), f"for now {grid}"])
+    alpha, delta = evidence.claims.alpha, evidence.claims.delta
+    surfaces = [fit_surface(grid, grid.final, "final", alpha)]
+    at_loss = accuracy_at(grid.loss, grid.accuracy, evidence.claims.taus)
+    crossed = np.isfinite(at_loss).all((0, 1))
+    if crossed.any():
+        matched = at_loss[..., crossed].mean(-1)
+        surfaces.append(fit_surface(grid, matched, "matched loss", alpha))
+    main = surfaces[0]
+    label = _label(main, alpha, delta)
+    return Finding(
+        hypothesis="H3a",
+        question=QUESTION,
+        label=label,
+        reading=label,
+        strongly=label is Label.SUPPORTED and main.low > delta,
+        sentence=_sentence(label, main, delta)
+        + (
+            "" if crossed.any() else " At equal training loss it cannot be told: no common support."
+        ),
+        estimate=main.largest,
+        low=main.low,
+        high=main.high,
+        p=main.p,
+        n=main.n,
+        surfaces=tuple(surfaces),
+    )
+
+
+def fit_surface(
+    grid: Grid, accuracy: NDArray[np.float64], outcome: str, alpha: float
+) -> SurfaceFit:
+    """Fit the quadratic surface seed by seed.
+
+    Args:
+        grid: the design.
+        accuracy: [seeds, cells].
+        outcome: what it is.
+        alpha: one-sided level.
+    """
+    n, cells = accuracy.shape
+    design = _within(_terms(grid.cells).T, grid.strata).T
+    centred = _within(accuracy, grid.strata)
+    slopes = np.asarray(np.linalg.lstsq(design, centred.T, rcond=None)[0].T, dtype=np.float64)
+    fitted = slopes @ design.T
+    made = paired_t(fitted.T, alpha)
+    error = made.deviation / math.sqrt(n)
+    reach = special.stdtrit(n - 1, 1 - alpha / (2 * cells)) * error
+    coefficients = paired_t(slopes.T, alpha)
+    two_sided = 2 * np.minimum(coefficients.p, 1 - coefficients.p)
+    return SurfaceFit(
+        outcome=outcome,
+        metric=grid.metric,
+        cells=tuple((float(a), float(b), float(e)) for a, b, e in grid.cells),
+        means=tuple(accuracy.mean(0).tolist()),
+        coefficients=tuple(
+            Coefficient(term, float(mean), float(low), float(high), float(p))
+            for term, mean, low, high, p in zip(
+                TERMS,
+                coefficients.mean,
+                coefficients.low,
+                coefficients.high,
+                two_sided,
+                strict=True,
+            )
+        ),
+        largest=float(np.abs(made.mean).max()),
+        low=max(0.0, float((np.abs(made.mean) - reach).max())),
+        high=float(np.maximum(made.high, -made.low).max()),
+        p=joint_p(design, centred, grid.strata),
+        p_friedman=_friedman(grid, accuracy),
+        n=n,
+    )
+
+
+def joint_p(
+    design: NDArray[np.float64],
+    centred: NDArray[np.float64],
+    strata: NDArray[np.int64],
+    permutations: int = PERMUTATIONS,
+) -> float:
+    """Return the joint p-value of all coefficients by permuting cells within seed and η.
+
+    The statistic is the sum of squares that the surface explains of the mean over seeds; the total
+    is the same under every permutation, so that this orders as the F statistic does.
+
+    Args:
+        design: terms centred within η, [cells, terms].
+        centred: accuracies centred within seed and η, [seeds, cells].
+        strata: which η a cell has, [cells].
+        permutations: random ones beside the observed order.
+    """
+    basis = np.linalg.qr(design)[0]
+    rng = np.random.default_rng(0)
+    shuffled = np.empty((permutations, *centred.shape))
+    for stratum in np.unique(strata):
+        own = strata == stratum
+        block = np.broadcast_to(centred[:, own], (permutations, len(centred), own.sum()))
+        shuffled[..., own] = rng.permuted(block, axis=-1)
+    explained = ((shuffled.mean(1) @ basis) ** 2).sum(-1)
+    observed = float(((centred.mean(0) @ basis) ** 2).sum())
+    # Equal up to rounding counts as at least as large.
+    above = int((explained >= observed * (1 - 1e-9)).sum())
+    return (1 + above) / (1 + permutations)
+
+
+def _label(surface: SurfaceFit, alpha: float, delta: float) -> Label:
+    if surface.p < alpha:
+        return Label.SUPPORTED if surface.high >= delta else Label.NEGLIGIBLE
+    return Label.REFUTED if surface.high < delta else Label.INCONCLUSIVE
+
+
+def _sentence(label: Label, surface: SurfaceFit, delta: float) -> str:
+    size = f"the fitted surface deviates by up to {points(surface.largest)[1:]} points"
+    match label:
+        case Label.SUPPORTED:
+            return f"At a fixed effective learning rate accuracy depends on (α, β): {size}."
+        case Label.NEGLIGIBLE:
+            return (
+                f"At a fixed effective learning rate accuracy depends on (α, β), but by less than "
+                f"{100 * delta:g} points: {size}."
+            )
+        case Label.REFUTED:
+            return (
+                f"At a fixed effective learning rate (α, β) move accuracy by less than "
+                f"{100 * delta:g} points: {size}."
+            )
+        case _:
+            return (
+                f"Open whether accuracy depends on (α, β) at a fixed effective learning rate: "
+                f"{size}, as chance may do."
+            )
+
+
+def _grid(evidence: Evidence, arm: str) -> Grid | str:
+    """Return the grid of an arm, or in words why there is none."""
+    search = evidence.search
+    rows = None if search is None else search[search["arm"] == arm]
+    if rows is None or rows.empty:
+        return f"the search of arm {arm!r} is not in the frame"
+    for name in ("alpha", "beta"):
+        if name not in rows or rows[name].isna().any():
+            return f"the search of arm {arm!r} has no column {name}"
+    metric = next(
+        (
+            name
+            for name in ("test_accuracy", "validation_accuracy")
+            if name in rows and rows[name].notna().any()
+        ),
+        None,
+    )
+    if metric is None:
+        return f"the search of arm {arm!r} has no accuracies"
+    rate = _rate(rows)
+    if rate is None:
+        return f"the search of arm {arm!r} has neither eta nor gamma0"
+    rows = rows.assign(_rate=rate).sort_values(["trial", "seed", "epoch"])
+    trials, seeds = np.sort(rows["trial"].unique()), np.sort(rows["seed"].unique())
+    if len(seeds) < 2:
+        return f"the search of arm {arm!r} has one tuning seed"
+    epochs = np.sort(rows["epoch"].unique())
+    first = rows.drop_duplicates("trial").set_index("trial").loc[trials]
+    cells = first[["alpha", "beta", "_rate"]].to_numpy(dtype=np.float64)
+    strata = np.unique(np.round(np.log(cells[:, 2]), 6), return_inverse=True)[1]
+    design = _within(_terms(cells).T, strata).T
+    freedom = len(cells) - (strata.max() + 1) - len(TERMS)
+    if np.linalg.matrix_rank(design) < len(TERMS) or freedom < 1:
+        return f"the {len(cells)} trials of arm {arm!r} are no grid of (alpha, beta) at equal eta"
+    index = pd.MultiIndex.from_product([seeds, trials, epochs])
+    whole = rows.set_index(["seed", "trial", "epoch"]).reindex(index)
+    shape = (len(seeds), len(trials), len(epochs))
+    accuracy = whole[metric].to_numpy(dtype=np.float64).reshape(shape)
+    loss = whole["train_loss"].to_numpy(dtype=np.float64).reshape(shape)
+    final = accuracy[..., -1].copy()
+    short = np.isnan(final)
+    if short.any():
+        state = rows.get("run_state")
+        gone = set() if state is None else _pairs(rows[state == DIVERGED])
+        missing = {
+            (seeds[s].item(), trials[t].item()) for s, t in zip(*np.nonzero(short), strict=True)
+        }
+        if not missing <= gone:
+            return f"{len(missing - gone)} runs of arm {arm!r} were pruned or are not finished"
+        if evidence.chance is None:
+            return "runs diverged, and the number of classes is not known"
+        final[short] = evidence.chance
+    return Grid(cells, strata, loss, accuracy, final, metric)
+
+
+def _rate(rows: pd.DataFrame) -> pd.Series | None:
+    """Return the effective learning rate of every row: η, or γ0 / α."""
+    if "eta" in rows and rows["eta"].notna().all():
+        return rows["eta"]
+    if "gamma0" in rows and rows["gamma0"].notna().all():
+        return rows["gamma0"] / rows["alpha"]
+    return None
+
+
+def _pairs(rows: pd.DataFrame) -> set[tuple[int, int]]:
+    return {(seed, trial) for seed, trial in zip(rows["seed"], rows["trial"], strict=True)}
+
+
+def _terms(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the terms of the surface, [cells, terms]; logarithms are centred over the grid."""
+    a, b = (np.log(cells[:, k]) - np.log(cells[:, k]).mean() for k in (0, 1))
+    return np.stack([a, b, a**2, b**2, a * b], axis=1)
+
+
+def _within(values: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Take the mean of every stratum off, [..., cells]."""
+    centred = values.copy()
+    for stratum in np.unique(strata):
+        own = strata == stratum
+        centred[..., own] -= values[..., own].mean(-1, keepdims=True)
+    return centred
+
+
+def _friedman(grid: Grid, accuracy: NDArray[np.float64]) -> float | None:
+    """Return Friedman's p-value over (α, β), every η averaged; ``None`` unless all η have all."""
+    pairs = np.unique(np.round(np.log(grid.cells[:, :2]), 6), axis=0, return_inverse=True)[1]
+    pairs = pairs.reshape(-1)
+    counts = np.bincount(pairs)
+    if len(counts) < 3 or (counts != grid.strata.max() + 1).any():
+        return None
+    means = [accuracy[:, pairs == pair].mean(1) for pair in range(len(counts))]
+    if np.ptp(means, axis=0).max() == 0:
+        return 1.0
+    return float(stats.friedmanchisquare(*means).pvalue)
