@@ -45,6 +45,26 @@ def ranking_table(results: Sequence[ArmResult]) -> Table:
     return made
 
 
+def front_table(results: Sequence[ArmResult], objectives: Sequence[str]) -> Table | None:
+    """Return the Pareto fronts of a study with several objectives, ``None`` for one with one."""
+    if not any(result.front for result in results):
+        return None
+    made = table(
+        *("arm", "trial", *(name.replace("_", " ") for name in objectives), "configuration"),
+        title="Trials that no other of their arm beats under every objective",
+        right=("trial", *(name.replace("_", " ") for name in objectives)),
+    )
+    for result in results:
+        for trial in result.front:
+            made.add_row(
+                result.name,
+                str(trial.index),
+                *map(number, trial.scores or ()),
+                config_text(trial.config),
+            )
+    return made
+
+
 def edge_notes(results: Sequence[ArmResult]) -> list[str]:
     """Return a sentence for every winner's value at an end of its range."""
     return [
@@ -76,6 +96,9 @@ def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "effective_learning_rate": _of(result.meaning, "effective_learning_rate"),
             "instantaneous_response": _of(result.meaning, "instantaneous_response"),
             "momentum": _of(result.meaning, "momentum"),
+            "front": [
+                {"trial": trial.index, "scores": list(trial.scores or ())} for trial in result.front
+            ],
             "edges": [vars(edge) for edge in result.edges],
             "tune": None if result.tune is None else _progress(result.tune, result.tuned),
             "confirm": None

@@ -227,10 +227,13 @@ def _conclude(
 ) -> None:
     from indian_tune.cli.contrasts import contrast_table
     from indian_tune.cli.output import table
-    from indian_tune.cli.ranking import edge_notes, outcomes, ranking_table
+    from indian_tune.cli.ranking import edge_notes, front_table, outcomes, ranking_table
     from indian_tune.ledger import State
 
     console.print(ranking_table(ranked))
+    front = front_table(ranked, spec.protocol.scores)
+    if front is not None:
+        console.print(front)
     for result in ranked:
         odd = ", ".join(filter(None, (outcomes(result.tune), outcomes(result.confirm))))
         if odd:

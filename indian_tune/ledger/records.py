@@ -66,6 +66,13 @@ class TrialRecord:
     started_at: datetime | None
     finished_at: datetime | None
 
+    @property
+    def scores(self) -> Sequence[float] | None:
+        """The score under every objective of the study; ``None`` when there is none."""
+        if self.values is not None:
+            return self.values
+        return None if self.value is None else [self.value]
+
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -257,7 +257,13 @@ class Ledger(StudyWriter):
 
     @transaction
     def finish(
-        self, lease: Lease, state: State, value: float | None, reason: str | None = None
+        self,
+        lease: Lease,
+        state: State,
+        value: float | None,
+        reason: str | None = None,
+        *,
+        values: Sequence[float] | None = None,
     ) -> None:
         """Record the outcome of the leased trial and end the lease.
 
@@ -268,6 +274,7 @@ class Ledger(StudyWriter):
             state: one of the finished states.
             value: score under the study's objective; ``None`` for FAILED.
             reason: why it was pruned, diverged or failed, in a few words.
+            values: scores under all objectives of a study that has several.
 
         Raises:
             LeaseLostError: the trial was taken over, or ended in another state.
@@ -275,7 +282,12 @@ class Ledger(StudyWriter):
         assert state.finished
         with self._writing() as connection:
             now = database_time(connection)
-            outcome = {"value": runs.finite(value), "reason": reason, "finished_at": now}
+            outcome = {
+                "value": runs.finite(value),
+                "values": None if values is None else list(values),
+                "reason": reason,
+                "finished_at": now,
+            }
             if leases.end(lease, connection, state, **outcome):
                 runs.close(connection, lease.trial.id, state, now)
 

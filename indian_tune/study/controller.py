@@ -19,7 +19,7 @@ from indian_tune.study.freeze import freeze
 from indian_tune.study.projection import CONFIRM, Projection, confirm_params
 from indian_tune.study.pruner import make_pruner
 from indian_tune.study.reconcile import restore
-from indian_tune.study.scoring import compares_seeds, score
+from indian_tune.study.scoring import compares_seeds, objective_values, score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,7 +106,9 @@ class Controller:
         self._worker_id = worker_id
         self._until = until
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
-        self._projection = Projection(ledger.url, study.name, spec.searched_arms)
+        self._projection = Projection(
+            ledger.url, study.name, spec.searched_arms, objectives=len(spec.protocol.scores)
+        )
         self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
         self._asker = Asker(ledger, study, spec, self._projection, self._pruner)
 
@@ -156,6 +158,9 @@ class Controller:
         if not assignment.together:
             return Decision.CONTINUE
         step = max(entry.epoch for entry in entries)
+        if tuning and self.spec.protocol.objectives is not None:
+            # Optuna has no learning curves of trials with several objectives.
+            return Decision.CONTINUE
         assignment.projected.report(statistics.fmean(assignment.scores.values()), step)
         fault_point(faults.AFTER_REPORT)
         # An epoch that is repeated after a crash was judged the first time.
@@ -324,12 +329,17 @@ class Controller:
             fault_point(faults.AFTER_FREEZE)
 
     def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:
-        self._ledger.finish(assignment.lease, state, value, reason)
+        values = None
+        if assignment.lease.trial.phase is Phase.TUNE and self.spec.protocol.objectives is not None:
+            runs = self._ledger.runs(assignment.lease.trial.id)
+            rows = {run.id: self._ledger.epochs(run.id) for run in runs}
+            values = objective_values(self.spec, runs, rows)
+        self._ledger.finish(assignment.lease, state, value, reason, values=values)
         fault_point(faults.AFTER_FINISH)
-        self._tell(assignment, state, value)
+        self._tell(assignment, state, values or [value])
         return state
 
-    def _tell(self, assignment: Assignment, state: State, value: float | None) -> None:
-        self._projection.tell(assignment.projected.id, state, value)
+    def _tell(self, assignment: Assignment, state: State, values: Sequence[float] | None) -> None:
+        self._projection.tell(assignment.projected.id, state, values)
         fault_point(faults.AFTER_TELL)
         self._ledger.mark_told(assignment.lease.trial.id)

@@ -13,6 +13,7 @@ _SCORES = {
     "validation_error": "validation error",
     "validation_loss": "validation loss",
     "train_loss": "training loss",
+    "seconds": "seconds of training",
 }
 
 
@@ -31,7 +32,7 @@ def question(spec: StudySpec) -> str:
 def budget(spec: StudySpec) -> str:
     """Return what every arm may spend, as registered, in one sentence."""
     protocol = spec.protocol
-    trials = sorted({spec.trials_of(arm.name) for arm in spec.arms})
+    trials = sorted({spec.trials_of(arm.name) for arm in spec.arms if arm.searched})
     each = " to ".join(str(count) for count in (trials[0], trials[-1])[: len(trials)])
     text = (
         f"{each} trials per arm × {_count(len(protocol.tuning_seeds), 'tuning seed')} × "
@@ -50,7 +51,7 @@ def budget(spec: StudySpec) -> str:
 
 def score_name(spec: StudySpec) -> str:
     """Return what a trial is judged by, in words; lower is better."""
-    return _SCORES[spec.protocol.score]
+    return " and ".join(_SCORES[name] for name in spec.protocol.scores)
 
 
 def ranges(spec: StudySpec, arm: str) -> dict[str, str]:

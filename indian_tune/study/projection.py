@@ -61,14 +61,14 @@ class Past:
 
     Attributes:
         state: of the trial; one that is not finished is shown as running.
-        value: its score.
+        values: its score under every objective.
         curve: step → score, as it was reported.
         started: when it was first claimed.
         finished: when it ended.
     """
 
     state: State
-    value: float | None = None
+    values: Sequence[float] | None = None
     curve: Mapping[int, float] = field(default_factory=dict)
     started: datetime | None = None
     finished: datetime | None = None
@@ -107,12 +107,13 @@ class Projection:
         url: of the database that holds the ledger.
         study: name of the study.
         arms: names of the arms that are searched.
+        objectives: how many scores a tune trial has.
 
     Raises:
         StorageError: Optuna cannot use the database.
     """
 
-    def __init__(self, url: URL, study: str, arms: Sequence[str]) -> None:
+    def __init__(self, url: URL, study: str, arms: Sequence[str], *, objectives: int = 1) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.url = url
         rdb = self._open()
@@ -124,6 +125,7 @@ class Projection:
         self._storage = optuna.storages.get_storage(rdb)
         self._name = study
         self._arms = tuple(arms)
+        self._objectives = objectives
         self._study_ids: dict[str, int] = {}
 
     def close(self) -> None:
@@ -141,12 +143,13 @@ class Projection:
         """Make the Optuna studies that are not there yet; return how many were missing."""
         with self._errors():
             there = {study.study_name for study in self._storage.get_all_studies()}
-            missing = [name for part in self.parts if (name := self.name_of(part)) not in there]
-            for name in missing:
+            missing = [part for part in self.parts if self.name_of(part) not in there]
+            for part in missing:
+                # A confirm trial has one score: what the winners were chosen by.
                 optuna.create_study(
-                    study_name=name,
+                    study_name=self.name_of(part),
                     storage=self._storage,
-                    direction="minimize",
+                    directions=["minimize"] * (1 if part == CONFIRM else self._objectives),
                     load_if_exists=True,
                 )
             return len(missing)
@@ -217,7 +220,7 @@ class Projection:
         state = _TOLD_AS[past.state]
         template = optuna.trial.create_trial(
             state=state,
-            value=None if not state.is_finished() or state is TrialState.FAIL else past.value,
+            values=None if not state.is_finished() or state is TrialState.FAIL else past.values,
             params=dict(params),
             distributions=dict(distributions),
             user_attrs={SLOT: slot, **_outcome(past.state)},
@@ -304,9 +307,9 @@ class Projection:
             return pruner.prune(study, trial)
 
     @transaction
-    def tell(self, trial_id: int, outcome: State, value: float | None) -> None:
+    def tell(self, trial_id: int, outcome: State, values: Sequence[float] | None) -> None:
         """Record the outcome; one that was recorded before is left."""
-        told = None if value is None or outcome is State.FAILED else [value]
+        told = None if values is None or outcome is State.FAILED else list(values)
         with self._errors():
             try:
                 for key, name in _outcome(outcome).items():

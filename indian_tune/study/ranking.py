@@ -10,6 +10,7 @@ from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges
 from indian_tune.study.parameters import divide
+from indian_tune.study.pareto import pareto_front
 from indian_tune.study.space import parse_space
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         EpochRow,
         LedgerReader,
         StudyRecord,
+        TrialRecord,
     )
     from indian_tune.optim.family import Meaning
     from indian_tune.study.edges import Edge
@@ -58,6 +60,8 @@ class ArmResult:
         value: its score under the study's objective; lower is better.
         config: its configuration; of an arm that is not tuned, the one that it confirms.
         meaning: what that does in the first step.
+        front: complete tune trials that no other beats under every objective, for a study that has
+            several.
         edges: which of its values lie at an end of the range that was searched.
         tuned: its metrics on the tuning seeds.
         confirmed: metrics of the same configuration on fresh seeds, diverged runs left out.
@@ -73,6 +77,7 @@ class ArmResult:
     value: float | None
     config: Mapping[str, float] | None
     meaning: Meaning | None
+    front: Sequence[TrialRecord]
     edges: Sequence[Edge]
     tuned: Metrics | None
     confirmed: Metrics | None
@@ -87,10 +92,11 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     """
     progress = ledger.progress(study.id)
     raw = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
+    several = study.spec["protocol"].get("objectives") is not None
     confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
     tunes = {part.arm.id: part for part in progress if part.phase is Phase.TUNE}
     results = [
-        _result(ledger, arm, tunes.get(arm.id), confirms.get(arm.id), raw[arm.name])
+        _result(ledger, arm, tunes.get(arm.id), confirms.get(arm.id), raw[arm.name], several)
         for arm in ledger.arms(study.id)
     ]
     scores = {result.name: result.value for result in results}
@@ -114,6 +120,7 @@ def _result(
     tune: ArmProgress | None,
     confirm: ArmProgress | None,
     space: Mapping[str, Any],
+    several: bool,
 ) -> ArmResult:
     best = None
     if tune is not None and tune.best_trial is not None:
@@ -143,6 +150,11 @@ def _result(
         value=None if best is None else best.value,
         config=config,
         meaning=None if config is None else meaning_of(arm.optimizer, config),
+        front=pareto_front(
+            ledger.trials(arm.study_id, phase=Phase.TUNE, arm_id=arm.id, states=(State.COMPLETE,))
+        )
+        if several
+        else [],
         edges=[]
         if config is None or tune is None
         else find_edges(arm.optimizer, parse_space(space, f"arm {arm.name!r}"), config),

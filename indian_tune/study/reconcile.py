@@ -117,14 +117,17 @@ def restore(
     assert trial.config is not None
     runs = ledger.runs(trial.id)
     epochs: dict[int, list[EpochRow]] = {run.id: ledger.epochs(run.id) for run in runs}
+    tuning = trial.phase is Phase.TUNE
     past = Past(
         state=trial.state,
-        value=trial.value,
-        curve=learning_curve(spec, runs, epochs, over_seeds=trial.phase is Phase.TUNE),
+        values=trial.scores,
+        curve={}
+        if tuning and spec.protocol.objectives is not None
+        else learning_curve(spec, runs, epochs, over_seeds=tuning),
         started=trial.started_at,
         finished=trial.finished_at,
     )
-    if trial.phase is Phase.TUNE:
+    if tuning:
         searched = distributions(spec.space(arm))
         params = {name: trial.config[name] for name in searched}
         return projection.add(arm, trial.id, params, searched, past=past)
@@ -161,7 +164,7 @@ class _Mending:
                 trial = trials.get(shown.user_attrs.get(SLOT, -1))
                 if trial is not None and trial.optuna_trial_id == shown._trial_id:
                     if trial.state.finished and trial.told:
-                        self._projection.tell(shown._trial_id, trial.state, trial.value)
+                        self._projection.tell(shown._trial_id, trial.state, trial.scores)
                         self.told += 1
                 # A slot without an Optuna trial may be just being asked, or will adopt this one.
                 elif trial is None or trial.state.finished or trial.optuna_trial_id is not None:
@@ -192,7 +195,7 @@ class _Mending:
             return
         if known is not None and shown is not None:
             if not trial.told:
-                self._projection.tell(known, trial.state, trial.value)
+                self._projection.tell(known, trial.state, trial.scores)
                 self._ledger.mark_told(trial.id)
                 self.told += 1
             return

@@ -12,12 +12,57 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.ledger import EpochEntry, EpochRow, RunRecord
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.spec import Objective, StudySpec
 
 
 def score(spec: StudySpec, metrics: EpochEntry | EpochRow) -> float:
     """Return the score of one run at one epoch; one that is not finite counts as chance."""
-    match spec.protocol.score:
+    return _score(spec, spec.protocol.score, metrics)
+
+
+def objective_values(
+    spec: StudySpec, runs: Sequence[RunRecord], epochs: Mapping[int, Sequence[EpochRow]]
+) -> list[float] | None:
+    """Return what a finished trial is worth under each of several objectives; lower is better.
+
+    Each is a mean over runs. A diverged run scores at chance level, and is charged the seconds
+    that it would have taken had it gone on.
+
+    Args:
+        spec: of the study.
+        runs: of the trial.
+        epochs: rows by run id, in order.
+
+    Returns:
+        A value per objective, ``None`` for a study that has only one.
+    """
+    if spec.protocol.objectives is None:
+        return None
+    values = []
+    for name in spec.protocol.scores:
+        if name == "seconds":
+            values.append(statistics.fmean(_seconds(run, epochs.get(run.id, ())) for run in runs))
+        else:
+            values.append(
+                statistics.fmean(
+                    spec.chance_of(name)
+                    if run.state is State.DIVERGED or not epochs.get(run.id)
+                    else _score(spec, name, epochs[run.id][-1])
+                    for run in runs
+                )
+            )
+    return values
+
+
+def _seconds(run: RunRecord, rows: Sequence[EpochRow]) -> float:
+    spent = sum(row.seconds for row in rows)
+    if run.state is State.DIVERGED and rows:
+        return spent / len(rows) * run.epochs_planned
+    return spent
+
+
+def _score(spec: StudySpec, objective: Objective, metrics: EpochEntry | EpochRow) -> float:
+    match objective:
         case "validation_error":
             accuracy = metrics.validation_accuracy
             value = None if accuracy is None else 1 - accuracy
@@ -25,7 +70,7 @@ def score(spec: StudySpec, metrics: EpochEntry | EpochRow) -> float:
             value = metrics.validation_loss
         case "train_loss":
             value = metrics.train_loss
-    return value if value is not None and math.isfinite(value) else spec.chance
+    return value if value is not None and math.isfinite(value) else spec.chance_of(objective)
 
 
 def compares_seeds(spec: StudySpec) -> bool:

@@ -41,6 +41,7 @@ FIRST_CONFIRM_SEED = 1000
 
 Mode = Literal["honest", "paper"]
 Objective = Literal["validation_error", "validation_loss", "train_loss"]
+AnyObjective = Literal["validation_error", "validation_loss", "train_loss", "seconds"]
 SamplerName = Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"]
 PrunerName = Literal["none", "median", "percentile", "hyperband", "wilcoxon", "patient"]
 
@@ -93,6 +94,7 @@ class ProtocolSection(Section):
     tune_seeds: Count | list[Seed] = 1
     confirm_seeds: Annotated[int, Field(ge=0)] | list[Seed] = 5
     objective: Objective | None = None
+    objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
     train_eval_size: Count | None = None
 
     @property
@@ -116,13 +118,23 @@ class ProtocolSection(Section):
 
     @property
     def score(self) -> Objective:
-        """What a trial is judged by; lower is better."""
+        """What a trial is judged by, and winners are chosen by; lower is better."""
         if self.objective is not None:
             return self.objective
+        if self.objectives is not None:
+            first = self.objectives[0]
+            assert first != "seconds"
+            return first
         return "validation_error" if self.mode == "honest" else "train_loss"
+
+    @property
+    def scores(self) -> tuple[AnyObjective, ...]:
+        """All that a trial is judged by, what winners are chosen by first."""
+        return (self.score,) if self.objectives is None else tuple(self.objectives)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        self._check_objectives()
         for key in ("tune_seeds", "confirm_seeds"):
             seeds = getattr(self, key)
             if isinstance(seeds, list) and len(set(seeds)) != len(seeds):
@@ -139,12 +151,29 @@ class ProtocolSection(Section):
             raise ValueError(
                 f"tune_epochs = {self.tune_epochs} must be at most epochs = {self.epochs}"
             )
-        if self.mode == "paper" and self.score != "train_loss":
+        needing = [name for name in self.scores if name.startswith("validation")]
+        if self.mode == "paper" and needing:
             raise ValueError(
-                f"objective = {self.objective!r} needs a validation part, which mode = 'paper' "
+                f"objective = {needing[0]!r} needs a validation part, which mode = 'paper' "
                 "has not: use objective = 'train_loss' or mode = 'honest'"
             )
         return self
+
+    def _check_objectives(self) -> None:
+        if self.objectives is None:
+            return
+        if self.objective is not None:
+            raise ValueError(
+                f"objective = {self.objective!r} and objectives = {self.objectives!r} cannot stand "
+                "together: remove one"
+            )
+        if len(set(self.objectives)) != len(self.objectives):
+            raise ValueError(f"objectives = {self.objectives!r} holds one twice")
+        if self.objectives[0] == "seconds":
+            raise ValueError(
+                f"objectives = {self.objectives!r} begins with 'seconds', and the first one "
+                "chooses the winners: put it after what is to be learnt"
+            )
 
 
 class SearchSection(Section):
@@ -261,8 +290,12 @@ class StudySpec(Section):
     @property
     def chance(self) -> float:
         """The score of a network that knows nothing, which a diverged trial gets."""
+        return self.chance_of(self.protocol.score)
+
+    def chance_of(self, objective: Objective) -> float:
+        """Return what a network that knows nothing scores under an objective."""
         classes = get_dataset_info(self.problem.dataset).classes
-        return 1 - 1 / classes if self.protocol.score == "validation_error" else math.log(classes)
+        return 1 - 1 / classes if objective == "validation_error" else math.log(classes)
 
     def canonical(self) -> dict[str, Any]:
         """Return the study as plain data, every default written out."""
@@ -347,6 +380,17 @@ class StudySpec(Section):
 
     def _check_pruner(self) -> None:
         pruner = self.search.pruner
+        if self.protocol.objectives is not None:
+            if pruner != "none":
+                raise ValueError(
+                    f"search.pruner = {pruner!r} judges by one objective, and protocol.objectives "
+                    "has several: use 'none'"
+                )
+            if self.search.sampler == "cmaes":
+                raise ValueError(
+                    "search.sampler = 'cmaes' follows one objective, and protocol.objectives has "
+                    "several: use 'tpe', 'gp', 'random', 'qmc' or 'grid'"
+                )
         if pruner == "wilcoxon":
             if len(self.protocol.tuning_seeds) < 2:
                 raise ValueError(

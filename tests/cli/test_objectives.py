@@ -1,0 +1,114 @@
+"""Studies with several objectives, from the file to Optuna's Pareto front."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+
+from indian_tune.errors import StudyFileError
+from indian_tune.ledger import EpochRow, LedgerReader, Phase, RunRecord, State, TrialRecord
+from indian_tune.study.pareto import pareto_front
+from indian_tune.study.ranking import rank
+from indian_tune.study.scoring import objective_values
+from indian_tune.study.spec import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OBJECTIVES = ["validation_error", "seconds"]
+
+
+def several(study: dict[str, Any]) -> dict[str, Any]:
+    study["protocol"]["objectives"] = OBJECTIVES
+    return study
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "tpe", "gp"])
+def test_optuna_is_told_every_objective(
+    storage: str,
+    tiny: dict[str, Any],
+    search: Callable[..., tuple[int, str, str]],
+    sampler: str,
+) -> None:
+    several(tiny)["search"] |= {"sampler": sampler, "trials": 3}
+    status, out, _ = search(tiny)
+    assert status == 0
+    assert "no other of their arm beats" in out
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        trials = ledger.trials(study.id, phase=Phase.TUNE)
+        seconds = {
+            run.trial_id: sum(row.seconds for row in ledger.epochs(run.id))
+            for run in ledger.study_runs(study.id, Phase.TUNE)
+        }
+        fronts = {result.name: [t.values for t in result.front] for result in rank(ledger, study)}
+        (frozen,) = ledger.events(study.id, "frozen")
+        confirms = ledger.confirms(study.id)
+    for trial in trials:
+        assert trial.values is not None
+        assert list(trial.values) == [trial.value, seconds[trial.id]]
+    assert {trial.state for trial in confirms} == {State.COMPLETE}
+    for arm in ("indian", "sgd"):
+        told = optuna.load_study(study_name=f"tiny/{arm}", storage=storage)
+        assert len(told.directions) == 2
+        assert sorted(map(list, filter(None, fronts[arm]))) == sorted(
+            trial.values for trial in told.best_trials
+        )
+        best = min(trial.values[0] for trial in told.trials)
+        assert frozen.data["winners"][arm]["value"] == best
+
+
+def trial(index: int, *values: float) -> TrialRecord:
+    blank: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(TrialRecord))
+    return TrialRecord(**{**blank, "index": index, "values": values or None})
+
+
+def test_a_front_holds_what_nothing_dominates() -> None:
+    trials = [trial(0, 3, 1), trial(1, 1, 3), trial(2, 2, 2), trial(3, 3, 3), trial(4, 2, 2)]
+    assert [one.index for one in pareto_front([*trials, trial(5)])] == [1, 2, 4, 0]
+
+
+def test_a_diverged_run_gains_nothing_by_its_early_end(tiny: dict[str, Any]) -> None:
+    spec = parse_study(several(tiny), source="study.toml")
+    blank: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(RunRecord))
+    runs = [
+        RunRecord(**{**blank, "id": 1, "state": State.DIVERGED, "epochs_planned": 10}),
+        RunRecord(**{**blank, "id": 2, "state": State.COMPLETE, "epochs_planned": 10}),
+    ]
+    rows = {
+        1: [EpochRow(1, epoch, 1, None, None, None, None, 2.0) for epoch in (1, 2)],
+        2: [EpochRow(2, epoch, 1, 0.1, 0.9, 0.3, 0.7, 1.0) for epoch in range(1, 11)],
+    }
+    values = objective_values(spec, runs, rows)
+    assert values is not None
+    error, seconds = values
+    assert error == pytest.approx((0.9 + 0.3) / 2)
+    assert seconds == pytest.approx((20 + 10) / 2)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("protocol", {"objectives": ["validation_error"]}, "protocol.objectives is empty|at least"),
+        ("protocol", {"objectives": ["seconds", "validation_error"]}, "begins with 'seconds'"),
+        ("protocol", {"objectives": ["train_loss", "train_loss"]}, "holds one twice"),
+        ("protocol", {"objectives": ["train_loss", "test_loss"]}, "test_loss"),
+        (
+            "protocol",
+            {"objectives": OBJECTIVES, "objective": "train_loss"},
+            "cannot stand together",
+        ),
+        ("search", {"pruner": "median"}, "judges by one objective"),
+        ("search", {"sampler": "cmaes"}, "follows one objective"),
+        ("protocol", {"mode": "paper"}, "needs a validation part"),
+    ],
+)
+def test_objectives_that_cannot_be_searched_together_are_refused(
+    tiny: dict[str, Any], section: str, changes: dict[str, Any], message: str
+) -> None:
+    several(tiny)[section] |= changes
+    with pytest.raises(StudyFileError, match=message):
+        parse_study(tiny, source="study.toml")
