@@ -1,4 +1,4 @@
-"""INDIAN against its rivals on the fresh seeds, as a table."""
+"""The comparisons that a study registered, on the fresh seeds, as a table."""
 
 from __future__ import annotations
 
@@ -9,44 +9,71 @@ from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from rich.table import Table
 
     from indian_tune.ledger import LedgerReader
-    from indian_tune.study.ranking import ArmResult
+    from indian_tune.study.spec import StudySpec
 
 METRIC = "validation_accuracy"
 
 
-def contrast_table(
-    ledger: LedgerReader, study_id: int, results: Sequence[ArmResult]
-) -> Table | None:
-    """Return every INDIAN arm minus every rival, ``None`` when there is nothing to compare."""
+def contrast_table(ledger: LedgerReader, study_id: int, spec: StudySpec) -> Table | None:
+    """Return what the claims compare, ``None`` when there is nothing to compare.
+
+    Validation accuracy stands in for test accuracy, which is sealed.
+    """
     from indian_tune.analysis.descriptive import final_contrast
     from indian_tune.ledger.frames import epoch_frame
 
-    confirmed = [result for result in results if result.confirmed is not None]
-    ours = [r for r in confirmed if r.optimizer.startswith("indian")]
-    rivals = [r for r in confirmed if r not in ours]
     frame = epoch_frame(ledger, study_id, Phase.CONFIRM)
-    if not ours or not rivals or frame[METRIC].isna().all():
+    there = set(frame["arm"])
+    pairs = [pair for pair in dict.fromkeys(_pairs(spec)) if there.issuperset(pair)]
+    diverged = frame["run_state"] == "diverged"
+    if not pairs or frame[METRIC][~diverged].isna().all():
         return None
+    frame.loc[diverged, METRIC] = 1 - spec.chance_of("validation_error")
     made = table(
         *("contrast", "difference, points", "95 % interval", "seeds"),
         title="Validation accuracy on the fresh seeds, paired by seed (descriptive)",
         right=("difference, points", "95 % interval", "seeds"),
     )
-    for arm in ours:
-        for rival in rivals:
-            name = f"{arm.name} - {rival.name}"
-            try:
-                contrast = final_contrast(frame, arm.name, rival.name, METRIC)
-            except InputError as error:
-                made.add_row(name, "–", str(error), "–")
-                continue
-            interval = "–"
-            if contrast.n > 1:
-                interval = f"{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}"
-            made.add_row(name, f"{100 * contrast.estimate:+.2f}", interval, str(contrast.n))
+    for arm, rival in pairs:
+        name = f"{arm} - {rival}"
+        try:
+            contrast = final_contrast(frame, arm, rival, METRIC)
+        except InputError as error:
+            made.add_row(name, "–", str(error), "–")
+            continue
+        interval = "–"
+        if contrast.n > 1:
+            interval = f"{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}"
+        made.add_row(name, f"{100 * contrast.estimate:+.2f}", interval, str(contrast.n))
+    if diverged.any():
+        made.caption = "A run that diverged counts at chance level."
+        made.caption_justify = "left"
     return made
+
+
+def _pairs(spec: StudySpec) -> Iterator[tuple[str, str]]:
+    claims = spec.claims
+    if claims.h1 is not None:
+        for arm in claims.h1.arms:
+            for rival in claims.h1.baselines:
+                yield arm, rival
+    if claims.h2 is not None:
+        yield claims.h2.arm, claims.h2.baseline
+        if claims.h2.matched_rate is not None:
+            yield claims.h2.arm, claims.h2.matched_rate
+        for rival in claims.h2.momentum:
+            yield claims.h2.arm, rival
+    if claims.h3b is not None:
+        yield claims.h3b.full, claims.h3b.rate
+    if claims.h4 is not None:
+        for dropout in (False, True):
+            for decay in (False, True):
+                yield (
+                    claims.h4.arm(tuned=True, dropout=dropout, weight_decay=decay),
+                    claims.h4.arm(tuned=False, dropout=dropout, weight_decay=decay),
+                )

@@ -24,7 +24,7 @@ def ranking_table(results: Sequence[ArmResult]) -> Table:
         title="Arms, best first",
         right=numbers,
     )
-    for column in made.columns:
+    for column in made.columns[:-1]:
         column.no_wrap = True
     for place, result in enumerate(results, 1):
         best = result.confirmed or result.tuned

@@ -251,7 +251,7 @@ def _conclude(
             f"{failed} trials failed, each with its traceback in `indian-tune show`: once their "
             f"cause is mended, indian-tune search {spec.name}{same} --retry-failed"
         )
-    contrasts = contrast_table(session.ledger, session.study.id, ranked)
+    contrasts = contrast_table(session.ledger, session.study.id, spec)
     if contrasts is not None:
         console.print(contrasts)
     console.print(f"\nDatabase: {session.ledger.address}")

@@ -76,10 +76,10 @@ def matched_rate(optimizer: str, config: Mapping[str, float]) -> dict[str, float
     own, training = divide(config)
     complete = get_family(optimizer).complete(own)
     alpha = complete["alpha"]
-    kept = get_family("sgd").hyperparameters.keys() & complete.keys()
-    matched = {name: complete[name] for name in complete if name in kept}
+    known = get_family("sgd").hyperparameters
+    matched = {name: complete[name] for name in own if name in known}
     matched["gamma0"] = complete["gamma0"] / alpha
-    if complete["decoupled_weight_decay"]:
+    if complete["decoupled_weight_decay"] and complete["weight_decay"]:
         # It shrinks θ by the step size times itself, and the step size has grown by 1/α.
         matched["weight_decay"] = complete["weight_decay"] * alpha
     return {**matched, **training}

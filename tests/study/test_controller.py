@@ -364,9 +364,7 @@ def test_arms_that_are_not_tuned_are_confirmed_beside_the_winners(
     winner, matched = configs["indian"], configs["sgd-matched"]
     assert winner is not None
     assert matched == {
-        "decay_power": 0.5,
         "weight_decay": 0.001 * winner["alpha"],
-        "decoupled_weight_decay": 1.0,
         "gamma0": winner["gamma0"] / winner["alpha"],
         "dropout": winner["dropout"],
     }
