@@ -34,3 +34,12 @@ Artifacts = Annotated[
         show_default="indian-tune-artifacts by the database",
     ),
 ]
+Slots = Annotated[
+    int | None,
+    typer.Option(
+        "--slots",
+        min=1,
+        help="Runs that one worker trains side by side; on a GPU the last bits depend on it.",
+        show_default="1 on a CPU; on a GPU what a short trial finds best",
+    ),
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import Artifacts, DataDir, Json, Storage
+from indian_tune.cli.options import Artifacts, DataDir, Json, Slots, Storage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,6 +71,7 @@ def search(
     threads_per_worker: Annotated[
         int, typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.")
     ] = 1,
+    slots: Slots = None,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
     ray_address: Annotated[
@@ -106,12 +107,18 @@ def search(
     from indian_tune.engines.ray_engine import RayEngine, RayResources
     from indian_tune.engines.session import artifacts_folder, open_session
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.errors import InputError
     from indian_tune.ledger import Phase, storage_url
     from indian_tune.study.freeze import freeze
     from indian_tune.study.ranking import rank
     from indian_tune.study.registration import renamed
     from indian_tune.study.spec import load_study
 
+    if slots is not None and engine is EngineName.RAY:
+        raise InputError(
+            f"--slots = {slots} is not for --engine ray, where every trial has a process of its "
+            "own: let several share a GPU with --gpus-per-trial"
+        )
     file = find_study_file(study)
     spec = load_study(file)
     again = f"{study}{_same(storage)}"
@@ -119,7 +126,7 @@ def search(
         spec = renamed(spec, as_name)
         again += f" --as {as_name}"
     url = storage_url(storage)
-    slots = device_slots(
+    assigned = device_slots(
         "cpu" if engine is EngineName.RAY else devices, workers, threads_per_worker
     )
     resources = RayResources(
@@ -142,10 +149,11 @@ def search(
                 artifacts=artifacts or artifacts_folder(url),
                 data_dir=data_dir,
                 device=device,
+                slots=slots,
                 threads=threads_per_worker,
                 until=Phase.TUNE if phase in (PhaseName.TUNE, PhaseName.FREEZE) else Phase.CONFIRM,
             )
-            for device in slots
+            for device in assigned
         ]
         runner: Engine
         match engine:
@@ -154,7 +162,7 @@ def search(
             case EngineName.RAY:
                 runner, where = RayEngine(settings[0], resources), "on Ray"
             case EngineName.OPTUNA:
-                runner, where = ProcessEngine(settings), f"{len(slots)} workers"
+                runner, where = ProcessEngine(settings), f"{len(assigned)} workers"
         _announce(remarks, spec, session, where)
         progress = SearchProgress(remarks, session.ledger, session.study.id, spec)
 

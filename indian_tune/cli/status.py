@@ -157,16 +157,16 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
 
 
 def _held_trials(ledger: LedgerReader, study_id: int) -> dict[str, str]:
-    """Return the trial that each worker holds."""
+    """Return the trials that each worker holds."""
     from indian_tune.cli.show import trial_path
     from indian_tune.ledger import State
 
     names = {arm.id: arm.name for arm in ledger.arms(study_id)}
-    return {
-        trial.worker_id: trial_path(names[trial.arm_id], trial)
-        for trial in ledger.trials(study_id, states=(State.RUNNING,))
-        if trial.worker_id is not None
-    }
+    held: dict[str, list[str]] = {}
+    for trial in ledger.trials(study_id, states=(State.RUNNING,)):
+        if trial.worker_id is not None:
+            held.setdefault(trial.worker_id, []).append(trial_path(names[trial.arm_id], trial))
+    return {worker: ", ".join(paths) for worker, paths in held.items()}
 
 
 def choose_study(ledger: LedgerReader, name: str | None) -> StudyRecord:

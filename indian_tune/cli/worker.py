@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from indian_tune.cli.options import Artifacts, DataDir, Storage
+from indian_tune.cli.options import Artifacts, DataDir, Slots, Storage
 
 
 def worker(
@@ -16,6 +16,7 @@ def worker(
     threads: Annotated[
         int, typer.Option(help="CPU threads; other than 1 changes the last bits.", min=1)
     ] = 1,
+    slots: Slots = None,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
 ) -> None:
@@ -24,7 +25,7 @@ def worker(
     Start it on any machine that reaches the database and the folder of the checkpoints.
     """
     from indian_tune.cli.output import INTERRUPTED, notices
-    from indian_tune.engines.devices import device_slots
+    from indian_tune.engines.devices import confine, device_slots
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
     from indian_tune.engines.session import artifacts_folder
@@ -41,6 +42,8 @@ def worker(
         artifacts=artifacts or artifacts_folder(url),
         data_dir=data_dir,
         device=slot,
+        seen_as=None if slot == "cpu" else confine(slot),
+        slots=slots,
         threads=threads,
     )
     remarks = notices()

@@ -9,6 +9,8 @@ import subprocess
 
 from indian_tune.errors import InputError
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+
 
 def device_slots(devices: str, workers: int | None, threads: int) -> list[str]:
     """Return the device of every worker.
@@ -38,8 +40,47 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def confine(device: str) -> str:
+    """Let this process see the GPU of one device alone, or none for the CPU.
+
+    Must be called before CUDA is used here. Never in a process that starts others: what they see
+    would be counted from what it sees.
+
+    Args:
+        device: ``cpu`` or ``cuda:N``, counted among the GPUs that this process sees now.
+
+    Returns:
+        What torch calls the device from now on.
+    """
+    visible = _visible()
+    if device == "cpu":
+        os.environ[_VISIBLE] = ""
+        return device
+    number = int(device.removeprefix("cuda:"))
+    os.environ[_VISIBLE] = str(number) if visible is None else visible[number]
+    return "cuda:0"
+
+
 def gpu_count() -> int:
-    """Return how many NVIDIA GPUs the driver lists; 0 without a driver."""
+    """Return how many NVIDIA GPUs this process may use; 0 without a driver."""
+    visible = _visible()
+    present = _listed() if visible is None or visible else 0
+    if visible is None:
+        return present
+    for count, name in enumerate(visible):
+        # As CUDA does: the first number that is not there ends the list.
+        if name.lstrip("-").isdigit() and not 0 <= int(name) < present:
+            return count
+    return len(visible) if present else 0
+
+
+def _visible() -> list[str] | None:
+    """Return what the environment restricts CUDA to, ``None`` when it does not."""
+    names = os.environ.get(_VISIBLE)
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _listed() -> int:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return 0

@@ -7,9 +7,11 @@ import multiprocessing
 import signal
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
+from indian_tune.engines.devices import confine
 from indian_tune.engines.relay import log_level, relay_log, send_log
 from indian_tune.errors import EngineError, IndianTuneError
 from indian_tune.ledger import Ledger
@@ -31,11 +33,29 @@ DEATHS_PER_MINUTE = 6
 _EXPLAINED = 3
 
 
-class ProcessEngine:
-    """Runs one process per entry of ``slots``."""
+def train(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
+    """Do what a worker process is for."""
+    from indian_tune.engines.worker import work
 
-    def __init__(self, slots: Sequence[WorkerSettings]) -> None:
+    work(settings, should_stop)
+
+
+class ProcessEngine:
+    """Runs one process per entry of ``slots``, each of which sees its own GPU alone.
+
+    Args:
+        slots: settings of each worker.
+        job: what a worker does until its study is done, or it is asked to stop; travels to the
+            process by name.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[WorkerSettings],
+        job: Callable[[WorkerSettings, Callable[[], bool]], None] = train,
+    ) -> None:
         self._slots = slots
+        self._job = job
         # spawn: a forked torch inherits locks of threads that do not exist in the child.
         self._context = multiprocessing.get_context("spawn")
         self._deaths: deque[float] = deque(maxlen=DEATHS_PER_MINUTE)
@@ -78,7 +98,7 @@ class ProcessEngine:
         receiver, sender = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
         worker = self._context.Process(
-            target=_main, args=(settings, held, sender, log_level()), daemon=True
+            target=_main, args=(self._job, settings, held, sender, log_level()), daemon=True
         )
         worker.start()
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
@@ -121,16 +141,20 @@ class ProcessEngine:
         return self._start(settings)
 
 
-def _main(settings: WorkerSettings, lifeline: Connection, log: Connection, level: int) -> None:
+def _main(
+    job: Callable[[WorkerSettings, Callable[[], bool]], None],
+    settings: WorkerSettings,
+    lifeline: Connection,
+    log: Connection,
+    level: int,
+) -> None:
     # Ctrl-C reaches the whole group: only the parent answers, and tells the workers through stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The parent must be able to end a worker at once, whatever it inherited.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     send_log(log, level)
-    from indian_tune.engines.worker import work
-
     try:
-        work(settings, lifeline.poll)
+        job(replace(settings, seen_as=confine(settings.device)), lifeline.poll)
     except IndianTuneError as error:
         logger.error("%s", error)
         raise SystemExit(_EXPLAINED) from None

@@ -13,9 +13,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from indian_tune.engines import ray_trainable as keys
-from indian_tune.engines.runs import run_key, take_in, training_run
+from indian_tune.engines.runs import OpenTrial, run_key, take_in, training_run
 from indian_tune.errors import LeaseLostError
-from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.ledger import RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class Desk(_Unsaved):
         self._interrupt = interrupt
         self._folder = folder
         self._spec_text = json.dumps(controller.spec.canonical())
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, OpenTrial] = {}
 
     def hand_out(self, ray_id: str) -> dict[str, Any] | str | None:
         """Return what a new Ray trial is to train; nothing for now, or nothing any more."""
@@ -66,13 +65,12 @@ class Desk(_Unsaved):
         if assignment is None:
             return None
         controller = self._controller
-        todo = [run for run in assignment.runs if not run.state.finished]
+        current = OpenTrial.of(controller.study, assignment)
+        todo = list(current.runs.values())
         if not todo:
             controller.finish(assignment)
             return self.hand_out(ray_id)
-        self._open[ray_id] = _Open(
-            assignment, {run_key(controller.study, run): run for run in todo}
-        )
+        self._open[ray_id] = current
         begun = any(run.epochs_done for run in todo)
         return {
             keys.SPEC: self._spec_text,
@@ -121,7 +119,7 @@ class Desk(_Unsaved):
             self._controller.release(current.assignment)
         self._open.clear()
 
-    def _record(self, current: _Open, result: dict[str, Any]) -> bool:
+    def _record(self, current: OpenTrial, result: dict[str, Any]) -> bool:
         controller, assignment = self._controller, current.assignment
         if keys.BROKE in result:
             state = controller.break_off(assignment, result[keys.BROKE])
@@ -135,10 +133,10 @@ class Desk(_Unsaved):
         records = [record for record in records if record.key in current.runs]
         decision = Decision.CONTINUE
         if records:
-            decision = take_in(controller, assignment, current.runs, records)
-        for record in records:
-            if record.diverged or record.epoch == assignment.epochs:
-                del current.runs[record.key]
+            (decision,) = take_in(controller, [(current, records)])
+        if decision is Decision.DROP:
+            logger.warning("%s: another worker has taken it over", assignment.title)
+            return True
         if decision is Decision.PRUNE:
             controller.prune(assignment)
             return True
@@ -146,14 +144,6 @@ class Desk(_Unsaved):
             controller.finish(assignment)
             return True
         return False
-
-
-class _Open:
-    """An assignment that a Ray trial works on, and those of its runs that have not ended."""
-
-    def __init__(self, assignment: Assignment, runs: dict[str, RunRecord]) -> None:
-        self.assignment = assignment
-        self.runs = runs
 
 
 class DeskSearcher(Searcher):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from indian_tune.errors import LeaseLostError
 from indian_tune.ledger import EpochEntry, RunRecord, StudyRecord
 from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.parameters import divide
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from indian_tune.problems import Problem
@@ -40,7 +42,13 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
 
 
 def trainer_of(
-    spec: StudySpec, problem: Problem, device: str, checkpoints: CheckpointFolder
+    spec: StudySpec,
+    problem: Problem,
+    device: str,
+    checkpoints: CheckpointFolder,
+    *,
+    slots: int | None = 1,
+    convolutions: str | None = None,
 ) -> Trainer:
     """Return a trainer that trains as a study says.
 
@@ -49,6 +57,8 @@ def trainer_of(
         problem: from ``problem_of``.
         device: ``cpu`` or ``cuda:N``.
         checkpoints: where runs are saved and resumed from.
+        slots: see :class:`Trainer`.
+        convolutions: see :class:`Trainer`.
     """
     from indian_tune.training import Trainer
 
@@ -60,6 +70,8 @@ def trainer_of(
         precision=spec.problem.precision,
         tf32=spec.problem.tf32,
         augmentation=spec.problem.augmentation,
+        slots=slots,
+        convolutions=convolutions,
     )
 
 
@@ -89,29 +101,61 @@ def training_run(
     )
 
 
+@dataclass
+class OpenTrial:
+    """A trial under way.
+
+    Attributes:
+        assignment: as claimed.
+        runs: those that have not ended, by key.
+    """
+
+    assignment: Assignment
+    runs: dict[str, RunRecord]
+
+    @classmethod
+    def of(cls, study: StudyRecord, assignment: Assignment) -> OpenTrial:
+        """Return a trial with what an earlier attempt has left of it to do."""
+        todo = [run for run in assignment.runs if not run.state.finished]
+        return cls(assignment, {run_key(study, run): run for run in todo})
+
+
 def take_in(
-    controller: Controller,
-    assignment: Assignment,
-    runs: Mapping[str, RunRecord],
-    records: Sequence[EpochRecord],
-) -> Decision:
-    """Report one epoch of runs that train side by side, and the end of those that ended with it.
+    controller: Controller, reports: Sequence[tuple[OpenTrial, Sequence[EpochRecord]]]
+) -> list[Decision]:
+    """Report one epoch of trials that train side by side, and the end of runs that ended with it.
+
+    Runs that have ended leave their trial's ``runs``.
 
     Args:
         controller: of the study.
-        assignment: whose runs they are.
-        runs: the assignment's runs by key.
-        records: of one epoch.
+        reports: each trial with the records of those of its runs that were trained.
 
-    Raises:
-        LeaseLostError: another worker holds the trial now.
+    Returns:
+        What to do with each trial, in turn.
     """
-    decision = controller.report(
-        assignment, [_entry(runs[record.key], record) for record in records]
+    decisions = controller.report_pack(
+        [
+            (trial.assignment, [_entry(trial.runs[record.key], record) for record in records])
+            for trial, records in reports
+        ]
     )
+    return [
+        decision if decision is Decision.DROP else _end_runs(controller, trial, records, decision)
+        for (trial, records), decision in zip(reports, decisions, strict=True)
+    ]
+
+
+def _end_runs(
+    controller: Controller, trial: OpenTrial, records: Sequence[EpochRecord], decision: Decision
+) -> Decision:
     for record in records:
-        if record.diverged or record.epoch == assignment.epochs:
-            at_end = controller.finish_run(assignment, runs[record.key], diverged=record.diverged)
+        if record.diverged or record.epoch == trial.assignment.epochs:
+            run = trial.runs.pop(record.key)
+            try:
+                at_end = controller.finish_run(trial.assignment, run, diverged=record.diverged)
+            except LeaseLostError:
+                return Decision.DROP
             decision = Decision.PRUNE if at_end is Decision.PRUNE else decision
     return decision
 

@@ -12,18 +12,24 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.presence import joined
-from indian_tune.engines.runs import problem_of, run_key, take_in, trainer_of, training_run
+from indian_tune.engines.runs import (
+    OpenTrial,
+    problem_of,
+    run_key,
+    take_in,
+    trainer_of,
+    training_run,
+)
 from indian_tune.errors import IndianTuneError, LeaseLostError
-from indian_tune.ledger import Ledger, RunRecord, StudyRecord
-from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.ledger import Ledger, RunRecord
+from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.study.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, Trainer
+    from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -60,117 +66,235 @@ def work(
         problem = problem_of(spec, settings.data_dir)
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 
+        packing: Packing | None = None
+
         def make_trainer() -> Trainer:
-            return trainer_of(spec, problem, settings.device, checkpoints)
+            nonlocal packing
+            trainer = trainer_of(
+                spec,
+                problem,
+                settings.seen_as or settings.device,
+                checkpoints,
+                slots=settings.slots if packing is None else packing.slots,
+                convolutions=None if packing is None else packing.convolutions,
+            )
+            # Tried out once: another trial may come out differently, and the bits with it.
+            packing = trainer.packing
+            return trainer
 
         with joined(ledger, study, settings.device) as worker_id:
             controller = Controller(ledger, study, spec, worker_id, until=settings.until)
             try:
-                worker = _Worker(
-                    controller, make_trainer, checkpoints, spec, study, should_stop, on_epoch
-                )
-                worker.loop()
+                _Worker(
+                    controller, make_trainer, checkpoints, settings.slots, should_stop, on_epoch
+                ).loop()
             finally:
                 controller.close()
 
 
+class _Held(OpenTrial):
+    """A trial in hand, with the epochs done of those of its runs that are in the trainer."""
+
+    def __init__(self, trial: OpenTrial) -> None:
+        super().__init__(trial.assignment, trial.runs)
+        self.done: dict[str, int] = {}
+
+    @property
+    def next_runs(self) -> list[RunRecord]:
+        """The runs to begin now: all, or one after the other if a pruner compares seeds."""
+        waiting = [run for key, run in self.runs.items() if key not in self.done]
+        if self.assignment.together:
+            return waiting
+        return waiting[:1] if not self.done else []
+
+    @property
+    def behind(self) -> list[str]:
+        """The runs to advance: those least along, so that a report compares equal epochs."""
+        least = min(self.done.values())
+        return [key for key, done in self.done.items() if done == least]
+
+
 class _Worker:
-    """The loop, and how one trial goes through it."""
+    """The loop, and how trials go through it side by side."""
 
     def __init__(
         self,
         controller: Controller,
         make_trainer: Callable[[], Trainer],
         checkpoints: CheckpointFolder,
-        spec: StudySpec,
-        study: StudyRecord,
+        slots: int | None,
         should_stop: Callable[[], bool],
         on_epoch: Callable[[], None] | None,
     ) -> None:
         self._controller = controller
         self._make_trainer = make_trainer
         self._trainer = make_trainer()
+        packing = self._trainer.packing
+        self._slots = slots or (1 if packing is None else packing.slots)
         self._checkpoints = checkpoints
-        self._spec = spec
-        self._study = study
         self._should_stop = should_stop
         self._on_epoch = on_epoch or (lambda: None)
-        self._saved_at = 0.0
+        self._saved_at = time.monotonic()
+        self._held: list[_Held] = []
 
     def loop(self) -> None:
-        provenance = asdict(self._trainer.provenance)
         while not self._should_stop():
-            assignment = self._controller.claim(provenance)
-            if assignment is None:
-                if self._controller.done:
-                    return
+            self._fill()
+            if self._held:
+                self._advance()
+            elif self._controller.done:
+                return
+            else:
                 time.sleep(IDLE_SECONDS)
-                continue
+        self._give_back()
+
+    def _fill(self) -> None:
+        """Claim trials until as many runs are in hand as there are slots."""
+        provenance = asdict(self._trainer.provenance)
+        while sum(len(held.done) for held in self._held) < self._slots:
+            beside = self._held[0].assignment if self._held else None
+            assignment = self._controller.claim(provenance, beside=beside)
+            if assignment is None:
+                return
+            for known in list(self._held):
+                if known.assignment.lease.trial.id == assignment.lease.trial.id:
+                    # It was taken from this worker unnoticed, and has come back under a new lease.
+                    self._end(known, Decision.DROP)
+            held = _Held(OpenTrial.of(self._controller.study, assignment))
+            self._held.append(held)
+            self._begin(held)
+
+    def _begin(self, held: _Held) -> None:
+        """Put the runs of a trial that are next into the trainer; end the trial after its last."""
+        try:
+            while held.next_runs:
+                for run in held.next_runs:
+                    if self._take_up(held, run) is Decision.PRUNE:
+                        self._end(held, Decision.PRUNE)
+                        return
+        except LeaseLostError:
+            self._end(held, Decision.DROP)
+        except IndianTuneError:
+            # The record itself is in trouble: another attempt would meet the same.
+            raise
+        except Exception:  # noqa: BLE001 - whatever a model raises, the study goes on
+            self._break_off(held, traceback.format_exc())
+        else:
+            if not held.done:
+                self._end(held, Decision.CONTINUE)
+
+    def _take_up(self, held: _Held, run: RunRecord) -> Decision:
+        controller = self._controller
+        key = run_key(controller.study, run)
+        done = self._trainer.add(
+            training_run(controller.study, controller.spec, held.assignment, run)
+        )
+        if done < held.assignment.epochs:
+            held.done[key] = done
+            return Decision.CONTINUE
+        # Its last checkpoint was written, but its end was not recorded any more.
+        self._trainer.remove(key)
+        return controller.finish_run(held.assignment, held.runs.pop(key), diverged=False)
+
+    def _advance(self) -> None:
+        """Train one epoch of every trial in hand."""
+        try:
+            records = self._trainer.advance([key for held in self._held for key in held.behind])
+        except IndianTuneError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, the study goes on
+            text = traceback.format_exc()
+            if len(self._held) > 1:
+                logger.warning("a pack broke (%s): its trials go on one by one", error)
+            else:
+                self._break_off(self._held[0], text)
+            self._restart()
+            self._advance_one_by_one()
+        else:
+            self._report(records)
+        self._on_epoch()
+        if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+            self._trainer.save()
+            self._saved_at = time.monotonic()
+
+    def _advance_one_by_one(self) -> None:
+        """Train one epoch of each trial alone, to find the one that breaks a pack."""
+        for held in list(self._held):
             try:
-                self._carry_out(assignment)
-            except LeaseLostError as error:
-                logger.warning("%s: %s", assignment.title, error)
-                self._trainer = self._make_trainer()
+                records = self._trainer.advance(held.behind)
             except IndianTuneError:
-                # The record itself is in trouble: another attempt would meet the same.
                 raise
             except Exception:  # noqa: BLE001 - whatever a model raises, the study goes on
-                text = traceback.format_exc()
-                self._trainer = self._make_trainer()
-                state = self._controller.break_off(assignment, text)
-                logger.warning(
-                    "%s broke and is now %s: %s",
-                    assignment.title,
-                    state,
-                    text.strip().splitlines()[-1],
-                )
+                self._break_off(held, traceback.format_exc())
+                self._restart()
+            else:
+                self._report(records)
 
-    def _carry_out(self, assignment: Assignment) -> None:
-        self._saved_at = time.monotonic()
-        todo = [run for run in assignment.runs if not run.state.finished]
-        batches = [todo] if assignment.together else [[run] for run in todo]
-        for batch in batches:
-            decision = self._train(assignment, batch)
-            for run in batch:
-                self._trainer.remove(run_key(self._study, run))
-            if decision is None:
-                self._controller.release(assignment)
-                return
+    def _restart(self) -> None:
+        """Go on from the checkpoints in a new trainer; one that broke is in no defined state."""
+        self._trainer = self._make_trainer()
+        for held in list(self._held):
+            held.done.clear()
+            self._begin(held)
+
+    def _report(self, records: Sequence[EpochRecord]) -> None:
+        """Report an epoch of the trials in hand, and do what is decided of each."""
+        by_key = {record.key: record for record in records}
+        reports = []
+        for held in self._held:
+            mine = [by_key[key] for key in held.done if key in by_key]
+            if mine:
+                reports.append((held, mine))
+                held.done.update({record.key: record.epoch for record in mine})
+        decisions = take_in(self._controller, reports)
+        for (held, _), decision in zip(reports, decisions, strict=True):
+            for key in held.done.keys() - held.runs.keys():
+                self._trainer.remove(key)
+                del held.done[key]
+            if decision is Decision.CONTINUE:
+                self._begin(held)
+            else:
+                self._end(held, decision)
+
+    def _end(self, held: _Held, decision: Decision) -> None:
+        """Record how a trial ended, and let go of it."""
+        self._let_go(held)
+        assignment = held.assignment
+        try:
             if decision is Decision.PRUNE:
                 self._controller.prune(assignment)
-                break
-        else:
-            self._controller.finish(assignment)
+            elif decision is Decision.CONTINUE:
+                self._controller.finish(assignment)
+        except LeaseLostError:
+            decision = Decision.DROP
+        if decision is Decision.DROP:
+            logger.warning("%s: another worker has taken it over", assignment.title)
+            return
         for run in assignment.runs:
-            self._checkpoints.discard(run_key(self._study, run))
+            self._checkpoints.discard(run_key(self._controller.study, run))
 
-    def _train(self, assignment: Assignment, batch: list[RunRecord]) -> Decision | None:
-        """Train runs side by side to their end; ``None`` when asked to stop before it."""
-        runs = {run_key(self._study, run): run for run in batch}
-        done = {
-            key: self._trainer.add(training_run(self._study, self._spec, assignment, run))
-            for key, run in runs.items()
-        }
-        for key in [key for key, epochs in done.items() if epochs >= assignment.epochs]:
-            # Its last checkpoint was written, but its end was not recorded any more.
-            self._controller.finish_run(assignment, runs.pop(key), diverged=False)
-        while runs:
-            if self._should_stop():
-                self._trainer.save(runs)
-                return None
-            # Runs whose checkpoints are not equally old catch up first, so that every report
-            # compares seeds at the same epoch.
-            behind = min(done[key] for key in runs)
-            records = self._trainer.advance(tuple(key for key in runs if done[key] == behind))
-            done.update({record.key: record.epoch for record in records})
-            decision = take_in(self._controller, assignment, runs, records)
-            self._on_epoch()
-            for record in records:
-                if record.diverged or record.epoch == assignment.epochs:
-                    del runs[record.key]
-            if decision is Decision.PRUNE:
-                return decision
-            if runs and time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
-                self._trainer.save(runs)
-                self._saved_at = time.monotonic()
-        return Decision.CONTINUE
+    def _break_off(self, held: _Held, text: str) -> None:
+        """Record that a trial raised an exception; it is tried again while it may be."""
+        self._let_go(held)
+        try:
+            state = self._controller.break_off(held.assignment, text)
+        except LeaseLostError as error:
+            logger.warning("%s: %s", held.assignment.title, error)
+            return
+        reason = text.strip().splitlines()[-1]
+        logger.warning("%s broke and is now %s: %s", held.assignment.title, state, reason)
+
+    def _give_back(self) -> None:
+        """Checkpoint all trials in hand and give them back, to be continued by whoever comes."""
+        self._trainer.save()
+        for held in self._held:
+            try:
+                self._controller.release(held.assignment)
+            except LeaseLostError as error:
+                logger.warning("%s: %s", held.assignment.title, error)
+        self._held.clear()
+
+    def _let_go(self, held: _Held) -> None:
+        self._held.remove(held)
+        for key in held.done:
+            self._trainer.remove(key)

@@ -19,6 +19,7 @@ from indian_tune.ledger.records import Lease
 from indian_tune.ledger.states import Phase, State, check_transition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime, timedelta
 
     from indian_tune.ledger.records import TrialRecord
@@ -31,14 +32,14 @@ class Demand:
     Attributes:
         study_id: of the study.
         phase: of the trials.
-        arm_id: of one arm only; of all if ``None``.
+        arm_ids: of certain arms only; of all if ``None``.
         generation: how many successive trials of an arm are asked for together and finished before
             the next; ``None`` for no such order.
     """
 
     study_id: int
     phase: Phase
-    arm_id: int | None = None
+    arm_ids: Sequence[int] | None = None
     generation: int | None = None
 
 
@@ -50,8 +51,8 @@ def next_claimable(connection: sa.Connection, demand: Demand, now: datetime) -> 
     mine = sa.select(t.trial).where(
         t.trial.c.study_id == demand.study_id, t.trial.c.phase == demand.phase
     )
-    if demand.arm_id is not None:
-        mine = mine.where(t.trial.c.arm_id == demand.arm_id)
+    if demand.arm_ids is not None:
+        mine = mine.where(t.trial.c.arm_id.in_(demand.arm_ids))
     abandoned = mine.where(t.trial.c.state == State.RUNNING, t.trial.c.lease_expires_at < now)
     waiting = mine.where(t.trial.c.state == State.WAITING)
     if demand.generation is not None:
@@ -150,10 +151,15 @@ def write_under(lease: Lease, connection: sa.Connection, **values: object) -> No
         .values(**values)
     )
     if result.rowcount != 1:
-        raise LeaseLostError(
-            f"trial {lease.trial.id} is no longer this worker's: its lease expired and "
-            "another worker has taken it over"
-        )
+        raise LeaseLostError(lost(lease))
+
+
+def lost(lease: Lease) -> str:
+    """Return what to tell a worker that holds a lease no more."""
+    return (
+        f"trial {lease.trial.id} is no longer this worker's: its lease expired and another worker "
+        "has taken it over"
+    )
 
 
 def end(lease: Lease, connection: sa.Connection, state: State, **values: object) -> bool:

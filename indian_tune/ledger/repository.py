@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from indian_tune.errors import StorageError
+from indian_tune.errors import LeaseLostError, StorageError
 from indian_tune.ledger import leases, runs, slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.database import sqlite_file
@@ -107,7 +107,7 @@ class Ledger(StudyWriter):
         phase: Phase,
         worker_id: str,
         *,
-        arm_id: int | None = None,
+        arm_ids: Sequence[int] | None = None,
         generation: int | None = None,
     ) -> Lease | None:
         """Lease the next trial that was abandoned or waits.
@@ -119,7 +119,7 @@ class Ledger(StudyWriter):
             study_id: of the study.
             phase: of the trial.
             worker_id: who claims; must have joined.
-            arm_id: of the one arm that is wanted; any if ``None``.
+            arm_ids: of the arms that are wanted; all if ``None``.
             generation: how many successive trials of an arm make a generation. Of each arm, only
                 the first generation with open trials is handed out, and of that only the first
                 trial until ``configure`` has given all of them their configurations.
@@ -127,7 +127,7 @@ class Ledger(StudyWriter):
         Returns:
             The lease, or ``None`` when nothing can be claimed now.
         """
-        demand = leases.Demand(study_id, phase, arm_id, generation)
+        demand = leases.Demand(study_id, phase, arm_ids, generation)
         return self._claim(demand, worker_id, secrets.token_hex(16))
 
     @transaction
@@ -230,7 +230,6 @@ class Ledger(StudyWriter):
             )
             return runs.start(connection, lease.trial.id, seeds, epochs, provenance, now)
 
-    @transaction
     def record_epochs(self, lease: Lease, entries: Sequence[EpochEntry]) -> None:
         """Store one epoch of each run that trains together, and renew the lease.
 
@@ -241,11 +240,40 @@ class Ledger(StudyWriter):
         Raises:
             LeaseLostError: the trial was taken over; nothing is stored.
         """
+        if self.record_pack([(lease, entries)]):
+            raise LeaseLostError(leases.lost(lease))
+
+    @transaction
+    def record_pack(self, reports: Sequence[tuple[Lease, Sequence[EpochEntry]]]) -> list[Lease]:
+        """Do what ``record_epochs`` does for several trials in one transaction.
+
+        Returns:
+            The leases that are lost; nothing is stored under them.
+        """
+        refused = []
+        with self._writing() as connection:
+            expiry = database_time(connection) + self.lease
+            for lease, entries in reports:
+                try:
+                    leases.write_under(lease, connection, lease_expires_at=expiry)
+                except LeaseLostError:
+                    refused.append(lease)
+                    continue
+                if runs.record(connection, entries) and lease.trial.attempts > 1:
+                    leases.write_under(lease, connection, attempts=1)
+        return refused
+
+    @transaction
+    def describe(self, lease: Lease, provenance: Mapping[str, Any]) -> None:
+        """Record what the open runs of the leased trial are computed with.
+
+        Raises:
+            LeaseLostError: the trial was taken over.
+        """
         with self._writing() as connection:
             expiry = database_time(connection) + self.lease
             leases.write_under(lease, connection, lease_expires_at=expiry)
-            if runs.record(connection, entries) and lease.trial.attempts > 1:
-                leases.write_under(lease, connection, attempts=1)
+            runs.describe(connection, lease.trial.id, provenance)
 
     @transaction
     def finish_run(self, lease: Lease, run_id: int, state: State) -> None:

@@ -54,14 +54,22 @@ def start(
     ]
     if known:
         connection.execute(
-            sa.update(t.run)
-            .where(mine, t.run.c.state.in_(_OPEN))
-            .values(state=State.RUNNING, provenance=dict(provenance))
+            sa.update(t.run).where(mine, t.run.c.state.in_(_OPEN)).values(state=State.RUNNING)
         )
+        describe(connection, trial_id, provenance)
     if new:
         connection.execute(sa.insert(t.run), new)
     rows = connection.execute(sa.select(t.run).where(mine).order_by(t.run.c.seed))
     return [RunRecord(**{**row, "state": State(row["state"])}) for row in rows.mappings()]
+
+
+def describe(connection: sa.Connection, trial_id: int, provenance: Mapping[str, Any]) -> None:
+    """Store what the open runs of a trial are computed with."""
+    connection.execute(
+        sa.update(t.run)
+        .where(t.run.c.trial_id == trial_id, t.run.c.state.in_(_OPEN))
+        .values(provenance=dict(provenance))
+    )
 
 
 def record(connection: sa.Connection, entries: Sequence[EpochEntry]) -> bool:

@@ -43,6 +43,8 @@ class Decision(Enum):
 
     CONTINUE = auto()
     PRUNE = auto()
+    DROP = auto()
+    """Another worker holds the trial now."""
 
 
 @dataclass
@@ -116,22 +118,26 @@ class Controller:
         """Close the connections to Optuna's tables; the ledger belongs to the caller."""
         self._projection.close()
 
-    def claim(self, provenance: Mapping[str, Any]) -> Assignment | None:
+    def claim(
+        self, provenance: Mapping[str, Any], *, beside: Assignment | None = None
+    ) -> Assignment | None:
         """Return the next trial to train, freezing the winners when the tune phase is over.
 
         Args:
             provenance: device, versions, precision and threads of the worker, kept per run.
+            beside: a trial that it is to be trained with: one of the same optimizer is wanted,
+                because others cannot share a pack.
 
         Returns:
             ``None`` when there is nothing to do now; ``done`` tells whether there may be later.
         """
-        lease = self._claim(Phase.TUNE)
+        lease = self._claim(Phase.TUNE, beside)
         if lease is not None:
             return self._assign_tune(lease, provenance)
         if self._until is Phase.TUNE or self._ledger.open_trials(self.study.id, Phase.TUNE):
             return None
         self._freeze()
-        lease = self._claim(Phase.CONFIRM)
+        lease = self._claim(Phase.CONFIRM, beside)
         return None if lease is None else self._assign_confirm(lease, provenance)
 
     @property
@@ -145,13 +151,41 @@ class Controller:
         )
 
     def report(self, assignment: Assignment, entries: Sequence[EpochEntry]) -> Decision:
-        """Record one epoch of the runs that train side by side.
+        """Record one epoch of the runs of a trial that train side by side.
 
         Raises:
             LeaseLostError: another worker holds the trial now; drop it.
         """
         self._ledger.record_epochs(assignment.lease, entries)
         fault_point(faults.AFTER_EPOCH)
+        return self._judge(assignment, entries)
+
+    def report_pack(
+        self, reports: Sequence[tuple[Assignment, Sequence[EpochEntry]]]
+    ) -> list[Decision]:
+        """Record one epoch of several trials that train side by side.
+
+        Returns:
+            What to do with each, in turn.
+        """
+        lost = self._ledger.record_pack(
+            [(assignment.lease, entries) for assignment, entries in reports]
+        )
+        fault_point(faults.AFTER_EPOCH)
+        return [
+            Decision.DROP if assignment.lease in lost else self._judge(assignment, entries)
+            for assignment, entries in reports
+        ]
+
+    def describe(self, assignment: Assignment, provenance: Mapping[str, Any]) -> None:
+        """Record what a trial is trained with, where that shows only when it has begun.
+
+        Raises:
+            LeaseLostError: another worker holds the trial now.
+        """
+        self._ledger.describe(assignment.lease, provenance)
+
+    def _judge(self, assignment: Assignment, entries: Sequence[EpochEntry]) -> Decision:
         for entry in entries:
             assignment.scores[entry.run_id] = score(self.spec, entry)
         tuning = assignment.lease.trial.phase is Phase.TUNE
@@ -215,9 +249,14 @@ class Controller:
         """Give a trial back, to be continued from its checkpoint."""
         self._ledger.release(assignment.lease)
 
-    def _claim(self, phase: Phase) -> Lease | None:
+    def _claim(self, phase: Phase, beside: Assignment | None) -> Lease | None:
+        alike = None
+        if beside is not None:
+            alike = [arm.id for arm in self._arms.values() if arm.optimizer == beside.arm.optimizer]
         generation = self.spec.search.batch_size if phase is Phase.TUNE else None
-        lease = self._ledger.claim(self.study.id, phase, self._worker_id, generation=generation)
+        lease = self._ledger.claim(
+            self.study.id, phase, self._worker_id, arm_ids=alike, generation=generation
+        )
         if lease is not None:
             fault_point(faults.AFTER_CLAIM)
         return lease

@@ -3,6 +3,7 @@
 from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
 from indian_tune.training.memory import keep_freed_memory
 from indian_tune.training.precision import Precision
+from indian_tune.training.probe import Packing
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.run import EpochRecord, Run
 from indian_tune.training.trainer import Trainer
@@ -11,6 +12,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointFolder",
     "EpochRecord",
+    "Packing",
     "Precision",
     "Provenance",
     "Run",

@@ -119,6 +119,7 @@ class Trainer:
         self._checkpoints = checkpoints
         self._every = checkpoint_every
         self._runs: dict[str, _Held] = {}
+        self._packing: Packing | None
         train = self._feed(problem.train)
         subset = fixed_subset(problem.train, train_eval_size)
         self._feeds = Feeds(
@@ -142,6 +143,11 @@ class Trainer:
     def provenance(self) -> Provenance:
         """What the runs are computed with."""
         return Provenance.of(self._device, self._precision, self._execution.description)
+
+    @property
+    def packing(self) -> Packing | None:
+        """The shape of the packs; ``None`` when runs are looped."""
+        return self._packing
 
     def add(self, run: Run) -> int:
         """Take up a run, from its newest intact checkpoint if it has one.
@@ -239,9 +245,11 @@ class Trainer:
         # Both are checked whatever the execution: a study is not valid on one device only.
         packing = Packing(1 if slots is None else slots, convolutions or CONVOLUTIONS[0])
         if name == "loop":
+            self._packing = None
             return Loop(self._feeds, self._device, self._precision)
         if slots is None or (convolutions is None and slots > 1):
             packing = self._probed(slots, convolutions, packing)
+        self._packing = packing
         return Stacked(self._problem, self._feeds, self._device, self._precision, packing)
 
     def _probed(self, slots: int | None, convolutions: str | None, otherwise: Packing) -> Packing:

@@ -11,12 +11,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from indian_tune.engines.devices import device_slots
 from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt, interruptible
 from indian_tune.engines.processes import ProcessEngine
 from indian_tune.engines.session import artifacts_folder
-from indian_tune.errors import EngineError, InputError
+from indian_tune.errors import EngineError
 from indian_tune.ledger import LedgerReader, State, storage_url
 
 if TYPE_CHECKING:
@@ -209,17 +208,3 @@ def test_checkpoints_lie_beside_the_database_or_where_we_stand(
     server = storage_url("postgresql+psycopg://host/studies")
     assert artifacts_folder(sqlite) == tmp_path / "deep" / "indian-tune-artifacts"
     assert artifacts_folder(server) == tmp_path / "indian-tune-artifacts"
-
-
-def test_workers_are_dealt_to_devices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indian_tune.engines.devices.gpu_count", lambda: 2)
-    monkeypatch.setattr("indian_tune.engines.devices.cores", lambda: 8)
-    assert device_slots("auto", None, 1) == ["cuda:0", "cuda:1"]
-    assert device_slots("cuda:0,cuda:1", 3, 1) == ["cuda:0", "cuda:1", "cuda:0"]
-    assert device_slots("cpu", None, 2) == ["cpu"] * 4
-    with pytest.raises(InputError, match="cuda:2 is not here; this machine has 2 GPUs"):
-        device_slots("cuda:2", None, 1)
-    with pytest.raises(InputError, match="'gpu' is not a device"):
-        device_slots("gpu", None, 1)
-    with pytest.raises(InputError, match="--workers = 0 must be at least 1"):
-        device_slots("cpu", 0, 1)

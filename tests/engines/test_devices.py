@@ -1,0 +1,109 @@
+"""Every worker gets its device, and sees no other."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from indian_tune.engines.devices import confine, device_slots, gpu_count
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.processes import ProcessEngine
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Put an ``nvidia-smi`` on the path that lists so many GPUs."""
+
+    def of(gpus: int) -> None:
+        tool = tmp_path / "nvidia-smi"
+        lines = "\n".join(f"echo 'GPU {n}: NVIDIA H200 (UUID: GPU-{n})'" for n in range(gpus))
+        tool.write_text(f"#!/bin/sh\n{lines}\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    monkeypatch.delenv(VISIBLE, raising=False)
+    return of
+
+
+def look(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
+    """Write down what this worker process sees, and stay until all have."""
+    seen = f"{os.environ[VISIBLE]} {settings.seen_as} {'torch' in sys.modules}"
+    (settings.artifacts / settings.device).write_text(seen)
+    while len(list(settings.artifacts.iterdir())) < int(settings.study) and not should_stop():
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("inherited", "ids"), [(None, range(8)), ("7,6,5,4,3,2,1,0", range(7, -1, -1))]
+)
+def test_each_of_8_workers_on_8_gpus_sees_exactly_one(
+    inherited: str | None,
+    ids: range,
+    tmp_path: Path,
+    machine: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(8)
+    if inherited is not None:
+        monkeypatch.setenv(VISIBLE, inherited)
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    devices = device_slots("auto", None, 1)
+    assert devices == [f"cuda:{n}" for n in range(8)]
+    workers = [WorkerSettings("", str(len(devices)), seen, device=device) for device in devices]
+    ProcessEngine(workers, look).run(Interrupt(), lambda: None)
+    assert {path.name: path.read_text() for path in seen.iterdir()} == {
+        f"cuda:{n}": f"{gpu} cuda:0 False" for n, gpu in enumerate(ids)
+    }
+    assert os.environ.get(VISIBLE) == inherited
+
+
+def test_a_worker_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "0,1")
+    assert confine("cpu") == "cpu"
+    assert os.environ[VISIBLE] == ""
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"),
+    [(None, 4), ("", 0), ("-1", 0), ("2", 1), ("3,1", 2), ("0,9,1", 1), ("GPU-2,GPU-0", 2)],
+)
+def test_gpus_that_the_environment_hides_are_not_counted(
+    visible: str | None,
+    count: int,
+    machine: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(4)
+    if visible is not None:
+        monkeypatch.setenv(VISIBLE, visible)
+    assert gpu_count() == count
+
+
+def test_workers_are_dealt_to_devices_in_turn(
+    machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(2)
+    monkeypatch.setattr("indian_tune.engines.devices.cores", lambda: 8)
+    assert device_slots("auto", None, 1) == ["cuda:0", "cuda:1"]
+    assert device_slots("cuda:0,cuda:1", 3, 1) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert device_slots("cpu", None, 2) == ["cpu"] * 4
+    assert device_slots("cpu", None, 16) == ["cpu"]
+    with pytest.raises(InputError, match="cuda:2 is not here; this machine has 2 GPUs"):
+        device_slots("cuda:2", None, 1)
+    with pytest.raises(InputError, match="'gpu' is not a device"):
+        device_slots("gpu", None, 1)
+    with pytest.raises(InputError, match="--workers = 0 must be at least 1"):
+        device_slots("cpu", 0, 1)

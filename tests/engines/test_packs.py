@@ -1,0 +1,200 @@
+"""A worker that trains several trials side by side leaves the record of one that does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.engines.inline import InlineEngine
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.processes import ProcessEngine
+from indian_tune.ledger import Ledger, LedgerReader, Phase, State
+from indian_tune.ledger.leases import expire
+from indian_tune.training import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.study.spec import StudySpec
+    from indian_tune.training import EpochRecord
+    from tests.engines.conftest import Metrics
+
+    Settings = Callable[..., WorkerSettings]
+    Register = Callable[[str, dict[str, Any]], StudySpec]
+    Record = Callable[..., Metrics]
+
+SLOTS = 3
+
+
+@pytest.fixture
+def study(tiny: dict[str, Any]) -> dict[str, Any]:
+    """Two arms, one of which diverges now and then, with a pruner that sees generations."""
+    tiny["search"] |= {"trials": 8, "pruner": "median", "batch_size": 4}
+    tiny["protocol"] |= {"epochs": 4, "tune_epochs": 4, "confirm_seeds": 1}
+    tiny["arms"] = [
+        {"name": "wild", "optimizer": "sgd", "space": {"gamma0": {"choices": [0.05, 1e30]}}},
+        {"name": "sgd", "optimizer": "sgd"},
+    ]
+    return tiny
+
+
+def outcomes(storage: str) -> list[tuple[Any, ...]]:
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id)
+    return [
+        (trial.arm_id, trial.phase, trial.index, trial.config, trial.state, trial.value)
+        for trial in trials
+    ]
+
+
+@pytest.fixture
+def alone(tmp_path: Path, study: dict[str, Any], settings_for: Settings, register: Register) -> str:
+    """Address of the study as a worker leaves it that trains one trial at a time."""
+    storage = f"sqlite:///{tmp_path / 'alone.db'}"
+    register(storage, study)
+    InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    return storage
+
+
+def test_packs_leave_the_same_record_to_the_last_bit(
+    storage: str,
+    alone: str,
+    study: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    advance = Trainer.advance
+
+    def counted(self: Trainer, keys: Iterable[str] | None = None) -> list[EpochRecord]:
+        sizes.append(len(list(keys or ())))
+        return advance(self, keys)
+
+    monkeypatch.setattr(Trainer, "advance", counted)
+    register(storage, study)
+    InlineEngine(replace(settings_for(storage), slots=SLOTS)).run(Interrupt(), lambda: None)
+    assert outcomes(storage) == outcomes(alone)
+    assert metrics(storage) == metrics(alone)
+    states = {state for *_, state, _ in outcomes(storage)}
+    assert states == {State.COMPLETE, State.PRUNED, State.DIVERGED}
+    # Full as long as there is work of the same kind: a generation of each arm, 4 and 4 trials.
+    assert max(sizes) == SLOTS
+    assert sizes[:4] == [SLOTS] * 4
+
+
+def test_a_pack_that_is_killed_or_interrupted_goes_on_to_the_same_record(
+    storage: str,
+    alone: str,
+    study: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+) -> None:
+    register(storage, study)
+    settings = replace(settings_for(storage), slots=SLOTS)
+    interrupt = Interrupt()
+    epochs = 0
+
+    def stop() -> None:
+        nonlocal epochs
+        epochs += 1
+        if epochs == 2:
+            interrupt.requests = 1
+
+    InlineEngine(settings).run(interrupt, stop)
+    with LedgerReader.open(storage) as ledger:
+        record = ledger.study("tiny")
+        begun = [trial for trial in ledger.trials(record.id) if trial.started_at is not None]
+        open_ones = [trial for trial in begun if not trial.state.finished]
+        assert {trial.state for trial in open_ones} == {State.WAITING}
+        assert len(open_ones) > 1
+    killed: list[int] = []
+
+    def kill() -> None:
+        with LedgerReader.open(storage) as ledger:
+            progress = ledger.progress(record.id)
+            if not killed and sum(part.epochs_done for part in progress) >= 4 * SLOTS:
+                (worker,) = [w for w in ledger.workers(record.id) if w.left_at is None]
+                killed.append(worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
+
+    ProcessEngine([settings]).run(Interrupt(), kill)
+    assert killed
+    assert outcomes(storage) == outcomes(alone)
+    assert metrics(storage) == metrics(alone)
+
+
+def test_a_trial_that_breaks_its_pack_fails_alone(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny["search"]["trials"] = 4
+    tiny["protocol"]["confirm_seeds"] = 0
+    tiny["arms"] = tiny["arms"][1:]
+    broken: set[str] = set()
+    advance = Trainer.advance
+
+    def fragile(self: Trainer, keys: Iterable[str] | None = None) -> list[EpochRecord]:
+        chosen = list(keys or ())
+        broken.update(key for key in chosen if key.endswith("run-2"))
+        if broken & set(chosen):
+            raise ZeroDivisionError("the model is broken")
+        return advance(self, chosen)
+
+    monkeypatch.setattr(Trainer, "advance", fragile)
+    register(storage, tiny)
+    InlineEngine(replace(settings_for(storage), slots=SLOTS)).run(Interrupt(), lambda: None)
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id, phase=Phase.TUNE)
+    states = [trial.state for trial in trials]
+    assert states == [State.COMPLETE, State.FAILED, State.COMPLETE, State.COMPLETE]
+    assert [trial.attempts for trial in trials] == [1, 3, 1, 1]
+    assert trials[1].reason == "ZeroDivisionError: the model is broken"
+    assert "a pack broke (the model is broken): its trials go on one by one" in caplog.text
+
+
+def test_a_lost_lease_drops_its_trial_and_no_other(
+    storage: str,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    register(storage, tiny)
+    settings = replace(settings_for(storage), slots=SLOTS)
+    thefts = 0
+
+    def steal() -> None:
+        """Another worker takes over a trial of the pack, and gives it back at once."""
+        nonlocal thefts
+        thefts += 1
+        if thefts == 1:
+            with Ledger.open(storage) as ledger:
+                study = ledger.study("tiny")
+                (worker,) = ledger.workers(study.id)
+                with ledger._writing() as connection:
+                    expire(connection, worker.id, datetime.now(UTC) - timedelta(seconds=1))
+                ledger.join(study.id, "thief", host=worker.host, pid=1, started="0", device="cpu")
+                lease = ledger.claim(study.id, Phase.TUNE, "thief")
+                assert lease is not None
+                ledger.release(lease)
+                ledger.heartbeat(worker.id)
+
+    InlineEngine(settings).run(Interrupt(), steal)
+    assert caplog.text.count("another worker has taken it over") == 1
+    assert metrics(storage) == undisturbed
