@@ -59,8 +59,8 @@ def paired_t(differences: NDArray[np.float64], alpha: float) -> PairedT:
     deviation = np.where(np.ptp(differences, axis=-1) == 0, 0.0, differences.std(-1, ddof=1))
     error = deviation / math.sqrt(n)
     known = error == 0
-    t = np.where(known, np.sign(mean) * np.inf, mean / np.where(known, 1.0, error))
-    p = np.where(np.isnan(t), 1.0, special.stdtr(n - 1, -np.nan_to_num(t, nan=0.0)))
+    t = mean / np.where(known, 1.0, error)
+    p = np.where(known, np.where(mean > 0, 0.0, 1.0), special.stdtr(n - 1, -t))
     reach = special.stdtrit(n - 1, 1 - alpha) * error
     return PairedT(mean, deviation, mean - reach, mean + reach, p)
 

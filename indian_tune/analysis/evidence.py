@@ -35,7 +35,8 @@ class Evidence:
         edges: of an arm, which of its winner's values lie at an end of their range.
         examples: of an arm, bool or share [seeds, images]: which test images are right at the end.
         thorough: whether to add what stands beside the tests and decides nothing: permuted signs,
-            adjusted p-values, power.
+            adjusted p-values, sensitivity rows,
+            equivalence, power.
     """
 
     claims: ClaimsSection
@@ -96,6 +97,8 @@ class Evidence:
 
         The best **test** epoch is never among them: choosing it looks at what is to be judged.
         """
+        if not self.thorough:
+            return ()
         pairs = [(made.arm, made.baseline) for made in primary]
         kinds: list[Outcome] = ["last epochs"]
         if all(self.curves[arm].validation_accuracy is not None for pair in pairs for arm in pair):

@@ -157,7 +157,7 @@ def _equivalences(evidence: Evidence, claim: Factorial) -> tuple[Equivalence, ..
     cell with both regularizers: δ / (a (1 − a)). Accuracies of exactly 0 or 1 have no logit; then
     the rows on that scale are left out.
     """
-    if len(evidence.seeds) < 2:
+    if len(evidence.seeds) < 2 or not evidence.thorough:
         return ()
     alpha, delta = evidence.claims.alpha, evidence.claims.delta
     values = _values(evidence, claim)

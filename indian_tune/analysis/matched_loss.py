@@ -165,6 +165,8 @@ def _unsmoothed(
     evidence: Evidence, arm: str, baselines: Sequence[str], kept: NDArray[np.bool_]
 ) -> list[Contrast]:
     """Return the contrasts at the first recorded epoch at or below τ."""
+    if not evidence.thorough:
+        return []
     first = {name: evidence.first_crossed(name)[:, kept].mean(1) for name in (arm, *baselines)}
     return [
         evidence.compare(first[arm] - first[other], arm, other, "matched loss, unsmoothed")

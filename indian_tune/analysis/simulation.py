@@ -70,6 +70,7 @@ class Scenario:
         deviation: factor on the spread of runs, by arm.
         seed_deviation: spread of the effect that the arms share within a seed.
         heavy: whether runs spread as a t distribution rather than a normal one.
+        loss_noise: spread of the logarithm of the training loss between epochs.
         floor: training loss that an arm does not get below.
         support: what the claims register about training losses that a run does not reach.
         nulls: tests whose null hypothesis holds, exactly at its boundary.
@@ -83,6 +84,7 @@ class Scenario:
     deviation: Mapping[str, float] = field(default_factory=dict)
     seed_deviation: float = SEED_DEVIATION
     heavy: bool = False
+    loss_noise: float = LOSS_NOISE
     floor: Mapping[str, float] = field(default_factory=dict)
     support: Literal["common", "all"] = "common"
     nulls: tuple[str, ...] = ()
@@ -112,6 +114,7 @@ SCENARIOS = (
     Scenario(
         "effect through loss only",
         speed=dict.fromkeys(TUNED, 1.25),
+        loss_noise=0.2,
         nulls=CONTRASTS[1:],
     ),
     Scenario(
@@ -203,7 +206,7 @@ def _arm(scenario: Scenario, arm: str, shared: np.ndarray, rng: np.random.Genera
     rates = rate * (1 + RATE_DEVIATION * rng.standard_normal((replications, n, 1)))
     floor = scenario.floor.get(arm, 0.0)
     smooth = floor + (START - floor) * np.exp(-rates * np.arange(1, EPOCHS + 1))
-    loss = smooth * np.exp(LOSS_NOISE * rng.standard_normal(shape))
+    loss = smooth * np.exp(scenario.loss_noise * rng.standard_normal(shape))
     if scenario.heavy:
         scale = np.sqrt((HEAVY_FREEDOM - 2) / HEAVY_FREEDOM)
         own = scale * rng.standard_t(HEAVY_FREEDOM, (replications, n, 1))

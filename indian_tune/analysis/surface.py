@@ -106,7 +106,7 @@ def fit_surface(
         alpha: one-sided level.
     """
     n, cells = accuracy.shape
-    design = _within(_terms(grid.cells).T, grid.strata).T
+    design = quadratic_design(grid.cells, grid.strata)
     centred = _within(accuracy, grid.strata)
     slopes = np.asarray(np.linalg.lstsq(design, centred.T, rcond=None)[0].T, dtype=np.float64)
     fitted = slopes @ design.T
@@ -138,6 +138,17 @@ def fit_surface(
         p_friedman=_friedman(grid, accuracy),
         n=n,
     )
+
+
+def quadratic_design(cells: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the terms of the surface, centred within η, [cells, terms].
+
+    Args:
+        cells: (alpha, beta, eta) of every cell, [cells, 3]; logarithms are centred over the grid.
+        strata: which η a cell has, [cells].
+    """
+    a, b = (np.log(cells[:, k]) - np.log(cells[:, k]).mean() for k in (0, 1))
+    return _within(np.stack([a, b, a**2, b**2, a * b]), strata).T
 
 
 def joint_p(
@@ -172,7 +183,7 @@ def joint_p(
 
 
 def _label(surface: SurfaceFit, alpha: float, delta: float) -> Label:
-    if surface.p < alpha:
+    if surface.p <= alpha:
         return Label.SUPPORTED if surface.high >= delta else Label.NEGLIGIBLE
     return Label.REFUTED if surface.high < delta else Label.INCONCLUSIVE
 
@@ -229,7 +240,7 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
     first = rows.drop_duplicates("trial").set_index("trial").loc[trials]
     cells = first[["alpha", "beta", "_rate"]].to_numpy(dtype=np.float64)
     strata = np.unique(np.round(np.log(cells[:, 2]), 6), return_inverse=True)[1]
-    design = _within(_terms(cells).T, strata).T
+    design = quadratic_design(cells, strata)
     freedom = len(cells) - (strata.max() + 1) - len(TERMS)
     if np.linalg.matrix_rank(design) < len(TERMS) or freedom < 1:
         return f"the {len(cells)} trials of arm {arm!r} are no grid of (alpha, beta) at equal eta"
@@ -265,12 +276,6 @@ def _rate(rows: pd.DataFrame) -> pd.Series | None:
 
 def _pairs(rows: pd.DataFrame) -> set[tuple[int, int]]:
     return {(seed, trial) for seed, trial in zip(rows["seed"], rows["trial"], strict=True)}
-
-
-def _terms(cells: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the terms of the surface, [cells, terms]; logarithms are centred over the grid."""
-    a, b = (np.log(cells[:, k]) - np.log(cells[:, k]).mean() for k in (0, 1))
-    return np.stack([a, b, a**2, b**2, a * b], axis=1)
 
 
 def _within(values: NDArray[np.float64], strata: NDArray[np.int64]) -> NDArray[np.float64]:

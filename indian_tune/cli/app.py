@@ -10,6 +10,7 @@ import typer
 
 from indian_tune._version import __version__
 from indian_tune.cli import (
+    analyze,
     dashboard,
     data,
     doctor,
@@ -37,6 +38,7 @@ app.command("search")(search.search)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("show")(show.show)
+app.command("analyze")(analyze.analyze)
 app.command("studies")(studies.studies)
 app.command("doctor")(doctor.doctor)
 app.command("dashboard")(dashboard.dashboard)

@@ -41,7 +41,12 @@ def _notices(stream: TextIO) -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON; numbers that are not finite become null."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, default=str))
+    print(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON; numbers that are not finite become null."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, default=str)
 
 
 def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) -> Table:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("search", "worker", "status", "show", "studies", "data", "doctor", "dashboard"),
+    *("search", "worker", "status", "show", "analyze", "studies", "data", "doctor", "dashboard"),
     *("export", "reproduce"),
 )
 

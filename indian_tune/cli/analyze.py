@@ -1,0 +1,208 @@
+"""`indian-tune analyze`: does tuning (α, β) regularize?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from indian_tune.cli.options import Json, Storage, StudyName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from indian_tune.analysis import Verdict
+
+VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
+
+
+def analyze(
+    study: StudyName = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Runs trained elsewhere: a .parquet or .csv file."),
+    ] = None,
+    claims: Annotated[
+        Path | None, typer.Option("--claims", help="TOML file of claims about --from.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for verdict.json and the data frames behind it."),
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="List every contrast.")] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Test the analysis itself on simulated studies with known truth."
+        ),
+    ] = False,
+    replications: Annotated[
+        int | None, typer.Option("--replications", help="Studies per scenario for --calibrate.")
+    ] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Answer with evidence whether tuning (α, β) regularizes.
+
+    Opens the test results of a finished study, and records that it did.
+    """
+    from indian_tune.cli.output import print_json
+
+    _check(study, source, claims, out, calibrate=calibrate, replications=replications)
+    if calibrate:
+        _calibrate(replications, as_json=as_json)
+        return
+    if source is not None and claims is not None:
+        verdict, frames = _from_file(source, claims)
+    else:
+        verdict, frames = _from_study(storage, study)
+    if out is not None:
+        _write(out, verdict, frames)
+    if as_json:
+        print_json(verdict.as_dict())
+        return
+    from indian_tune.cli.verdict_text import verdict_lines
+
+    print("\n".join(verdict_lines(verdict, details=details)))
+
+
+def _check(
+    study: str | None,
+    source: Path | None,
+    claims: Path | None,
+    out: Path | None,
+    *,
+    calibrate: bool,
+    replications: int | None,
+) -> None:
+    """Refuse options that do not go together, before anything is opened."""
+    from indian_tune.errors import InputError
+
+    if calibrate and (study or source or claims or out):
+        raise InputError("--calibrate simulates its studies: give no STUDY, --from or --out")
+    if replications is not None and not calibrate:
+        raise InputError(f"--replications = {replications} goes with --calibrate")
+    if (source is None) != (claims is None):
+        given, other = ("--from", "--claims") if claims is None else ("--claims", "--from")
+        raise InputError(f"{given} needs {other} beside it")
+    if source is not None and study is not None:
+        raise InputError(f"give either the study {study!r} or --from {source}, not both")
+    if out is not None and (out / VERDICT).exists():
+        raise InputError(f"{out / VERDICT} exists: choose another folder for --out")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is not a folder")
+
+
+def _from_file(source: Path, claims: Path) -> tuple[Verdict, dict[str, pd.DataFrame]]:
+    from indian_tune import analysis
+    from indian_tune.study.claims_file import load_claims
+
+    file = load_claims(claims)
+    frame = _read(source)
+    registration = None
+    if file.registration is not None:
+        registration = analysis.Registration(
+            mode=file.registration.mode,
+            seeds=tuple(file.registration.seeds),
+            trials=file.registration.trials,
+            breaks=tuple(file.departures),
+        )
+    verdict = analysis.analyze(
+        frame,
+        file.claims,
+        registration=registration,
+        scope=analysis.Scope(**file.scope.model_dump()),
+    )
+    return verdict, {RUNS: frame}
+
+
+def _read(source: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    from indian_tune.errors import InputError
+
+    if source.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--from {source} must end with .parquet or .csv")
+    try:
+        return pd.read_parquet(source) if source.suffix == ".parquet" else pd.read_csv(source)
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
+
+
+def _from_study(storage: str | None, name: str | None) -> tuple[Verdict, dict[str, pd.DataFrame]]:
+    from indian_tune import analysis
+    from indian_tune.cli.output import notices
+    from indian_tune.cli.ranking import edge_notes
+    from indian_tune.cli.status import choose_study
+    from indian_tune.ledger import Ledger
+    from indian_tune.ledger.frames import epoch_frame, example_frame
+    from indian_tune.problems.catalog import get_dataset_info
+    from indian_tune.study.ranking import rank
+    from indian_tune.study.spec import parse_study
+    from indian_tune.study.standing import check_finished, departures
+
+    with Ledger.open(storage, create=False) as ledger:
+        record = choose_study(ledger, name)
+        spec = parse_study(dict(record.spec), source=f"study {record.name!r}")
+        check_finished(ledger, record)
+        if ledger.unseal(record.id, by="analyze"):
+            notices().print(
+                f"The test results of {record.name} are open from now on, and its record says so.",
+                soft_wrap=True,
+            )
+        breaks = departures(ledger, record, spec)
+        frame = epoch_frame(ledger, record.id, sealed=True)
+        examples = example_frame(ledger, record.id)
+        edges = {result.name: edge_notes([result]) for result in rank(ledger, record)}
+    verdict = analysis.analyze(
+        frame,
+        spec.claims,
+        registration=analysis.Registration(
+            mode=spec.protocol.mode,
+            seeds=spec.protocol.confirming_seeds,
+            breaks=tuple(breaks),
+        ),
+        scope=analysis.Scope(
+            network=spec.problem.model,
+            dataset=spec.problem.dataset,
+            classes=get_dataset_info(spec.problem.dataset).classes,
+            epochs=spec.protocol.epochs,
+            trials=spec.search.trials,
+            tune_epochs=spec.protocol.tuning_epochs,
+        ),
+        edges=edges,
+        examples=examples,
+    )
+    return verdict, {RUNS: frame, EXAMPLES: examples}
+
+
+def _write(out: Path, verdict: Verdict, frames: dict[str, Any]) -> None:
+    from indian_tune.cli.output import json_text
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        frame.to_parquet(out / name, index=False)
+    # Last, so that a folder with a verdict is a whole one.
+    (out / VERDICT).write_text(json_text(verdict.as_dict()) + "\n", encoding="utf-8")
+
+
+def _calibrate(replications: int | None, *, as_json: bool) -> None:
+    from indian_tune.analysis.calibration import REPLICATIONS, calibrate
+    from indian_tune.cli.output import notices, print_json
+    from indian_tune.errors import IndianTuneError, InputError
+
+    count = REPLICATIONS if replications is None else replications
+    if count < 100:
+        raise InputError(f"--replications = {count} must be at least 100")
+    notices().print(f"{count} simulated studies per scenario and number of seeds …")
+    made = calibrate(count)
+    if as_json:
+        print_json(made.as_dict())
+    else:
+        print(made.text())
+    failed = made.failures
+    if failed:
+        raise IndianTuneError(f"the analysis is not calibrated: {'; '.join(failed)}")

@@ -1,0 +1,61 @@
+"""How a study that is analysed stands to what was registered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import InputError
+from indian_tune.ledger import Phase
+
+if TYPE_CHECKING:
+    from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.spec import StudySpec
+
+
+def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
+    """Refuse a study whose trials are not all finished: its test results stay sealed.
+
+    Raises:
+        InputError: trials wait or run, or nothing was confirmed on fresh seeds.
+    """
+    left = sum(ledger.open_trials(study.id, phase) for phase in Phase)
+    if left or not ledger.frozen(study.id):
+        raise InputError(
+            f"study {study.name!r} is not finished ({left} trials are left): an analysis opens the "
+            "test results, so run it to its end first with `indian-tune search`"
+        )
+    if not ledger.confirms(study.id):
+        raise InputError(
+            f"study {study.name!r} has no runs on fresh seeds (protocol.confirm_seeds = 0), and "
+            "winners are not tested on the seeds that chose them: run it with --as NEW-NAME and "
+            "confirm_seeds of at least 2"
+        )
+
+
+def departures(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> list[str]:
+    """Return in what a study departs from its registration, one clause each; usually nothing.
+
+    Args:
+        ledger: with the study.
+        study: as registered.
+        spec: parsed from it.
+    """
+    found = []
+    text = json.dumps(study.spec, sort_keys=True, separators=(",", ":"))
+    if hashlib.sha256(text.encode()).hexdigest() != study.spec_hash:
+        found.append("the registered study file does not match its hash, so it was changed since")
+    for arm in ledger.arms(study.id):
+        trials = len(ledger.trials(study.id, phase=Phase.TUNE, arm_id=arm.id))
+        planned = spec.trials_of(arm.name)
+        if trials != planned:
+            found.append(f"arm {arm.name!r} had {trials} trials, registered were {planned}")
+    # The first event opens the results; a later extension may have been decided knowing them.
+    events = ledger.events(study.id)
+    opened = next((event for event in events if event.kind == "unsealed"), None)
+    if opened is not None and not opened.data["finished"]:
+        found.append("the test results were opened before the study was finished")
+    if opened is not None and any(e.kind == "extended" and e.id > opened.id for e in events):
+        found.append("trials were added after the test results were opened")
+    return found

@@ -1,0 +1,230 @@
+"""`indian-tune analyze` as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from indian_tune.analysis.simulation import (
+    simulate,
+    simulated_claims,
+    simulated_frame,
+    with_effect,
+)
+from indian_tune.study.claims_file import load_claims
+from tests.conftest import to_toml
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ended
+
+    Finished = tuple[Path, subprocess.CompletedProcess[str]]
+
+TRUTH = with_effect(0.02)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Runs of a simulated study in which tuning gains two points."""
+    file = tmp_path / "runs.parquet"
+    simulated_frame(simulate(TRUTH, 10, 1, np.random.default_rng(0))).to_parquet(file)
+    return file
+
+
+@pytest.fixture
+def claims(tmp_path: Path) -> Path:
+    return write_claims(tmp_path / "claims.toml")
+
+
+def write_claims(file: Path, **sections: Any) -> Path:
+    body = {
+        "claims": simulated_claims(TRUTH).model_dump(mode="json", exclude_none=True),
+        "scope": {"network": "small", "dataset": "digits", "classes": 10},
+        "registration": {"seeds": list(range(10))},
+        **sections,
+    }
+    file.write_text(to_toml(body), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def database(finished: Finished, tmp_path: Path) -> Path:
+    """A copy of the finished study, to open its test results."""
+    copy = tmp_path / "copy.db"
+    shutil.copy(finished[0], copy)
+    return copy
+
+
+def events(database: Path) -> list[dict[str, Any]]:
+    with sqlite3.connect(database) as connection:
+        rows = connection.execute("SELECT data FROM ledger_event WHERE kind = 'unsealed'")
+        found = [json.loads(data) for (data,) in rows]
+    connection.close()
+    return found
+
+
+def test_a_finished_study_is_unsealed_once_and_judged(
+    database: Path, command: Callable[..., Ended]
+) -> None:
+    ended = command("analyze", "tiny", "--storage", database)
+    assert (ended.status, "Traceback" in ended.err) == (0, False)
+    assert "are open from now on" in ended.err
+    assert [event["by"] for event in events(database)] == ["analyze"]
+    assert "Tuning (α, β) regularizes: INCONCLUSIVE" in ended.out
+    assert "nin-small on digits, 2 seeds, 2 epochs" in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+    again = command("analyze", "tiny", "--storage", database)
+    assert (again.out, again.err) == (ended.out, "")
+    assert len(events(database)) == 1
+
+
+def test_json_holds_every_finding_and_no_infinities(
+    database: Path, command: Callable[..., Ended]
+) -> None:
+    told = json.loads(command("analyze", "--storage", database, "--json").out)
+    assert [found["hypothesis"] for found in told["findings"]] == ["H1", "H2", "H3a", "H3b", "H4"]
+    h1 = told["findings"][0]
+    assert h1["n"] == 2
+    assert len(h1["primary"][0]["differences"]) == 2
+    assert h1["images"][0]["images"] == 359
+
+
+def test_out_writes_the_verdict_and_the_frames_behind_it(
+    database: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    command("analyze", "--storage", database, "--out", folder)
+    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    frame = pd.read_parquet(folder / "runs.parquet")
+    assert verdict["study"] == "tiny"
+    assert frame["test_accuracy"].notna().all()
+    last = frame.query("phase == 'confirm' and epoch == 2").pivot(
+        index="seed", columns="arm", values="test_accuracy"
+    )
+    estimate = verdict["findings"][0]["primary"][0]["estimate"]
+    assert estimate == pytest.approx((last["indian"] - last["sgd"]).mean())
+    assert len(pd.read_parquet(folder / "examples.parquet")["correct"][0]) == 359
+    again = command("analyze", "--storage", database, "--out", folder)
+    assert (again.status, "verdict.json exists" in again.err) == (2, True)
+
+
+def test_a_changed_registration_is_exploratory(
+    database: Path, command: Callable[..., Ended]
+) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE ledger_study SET spec_hash = 'other'")
+    connection.close()
+    ended = command("analyze", "--storage", database)
+    assert "Tuning (α, β) regularizes: EXPLORATORY" in ended.out
+    assert "does not match its hash" in " ".join(ended.out.split())
+
+
+def test_results_that_were_opened_too_early_make_it_exploratory(
+    database: Path, command: Callable[..., Ended]
+) -> None:
+    command("analyze", "--storage", database)
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "UPDATE ledger_event SET data = json_set(data, '$.finished', json('false')) "
+            "WHERE kind = 'unsealed'"
+        )
+    connection.close()
+    ended = command("analyze", "--storage", database)
+    assert "opened before the study was finished" in " ".join(ended.out.split())
+
+
+def test_an_unfinished_study_stays_sealed(database: Path, command: Callable[..., Ended]) -> None:
+    with sqlite3.connect(database) as connection:
+        connection.execute(
+            "UPDATE ledger_trial SET state = 'waiting' WHERE phase = 'confirm' AND \"index\" = 0"
+        )
+    connection.close()
+    ended = command("analyze", "--storage", database)
+    assert (ended.status, ended.out) == (2, "")
+    assert "is not finished (2 trials are left)" in ended.err
+    assert events(database) == []
+
+
+def test_runs_trained_elsewhere_are_judged(
+    runs: Path, claims: Path, command: Callable[..., Ended]
+) -> None:
+    ended = command("analyze", "--from", runs, "--claims", claims)
+    assert ended.status == 0
+    assert "Tuning (α, β) regularizes: SUPPORTED" in ended.out
+    assert "small on digits, 10 seeds, 24 epochs" in " ".join(ended.out.split())
+    assert "H3b" in command("analyze", "--from", runs, "--claims", claims, "--details").out
+
+
+def test_a_csv_file_gives_the_same_verdict(
+    runs: Path, claims: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    table = tmp_path / "runs.csv"
+    pd.read_parquet(runs).to_csv(table, index=False)
+    first, second = (
+        command("analyze", "--from", file, "--claims", claims).out for file in (runs, table)
+    )
+    assert first == second
+
+
+def test_claims_that_changed_since_their_registration_are_exploratory(
+    runs: Path, claims: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    digest = load_claims(claims).digest
+    kept, changed = (
+        write_claims(
+            tmp_path / f"{name}.toml", registration={"seeds": list(range(10)), "digest": value}
+        )
+        for name, value in (("kept", digest), ("changed", "0" * 64))
+    )
+    assert "SUPPORTED" in command("analyze", "--from", runs, "--claims", kept).out
+    ended = command("analyze", "--from", runs, "--claims", changed)
+    assert "regularizes: EXPLORATORY" in ended.out
+    assert digest in "".join(ended.out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--from", "{runs}"), "--from needs --claims beside it"),
+        (("--claims", "{claims}"), "--claims needs --from beside it"),
+        (("study", "--from", "{runs}", "--claims", "{claims}"), "not both"),
+        (("--from", "absent.csv", "--claims", "{claims}"), "cannot read absent.csv"),
+        (("--from", "{claims}", "--claims", "{claims}"), "must end with .parquet or .csv"),
+        (("--from", "{runs}", "--claims", "absent.toml"), "cannot read absent.toml"),
+        (("--calibrate", "study"), "--calibrate simulates its studies"),
+        (("--calibrate", "--replications", "5"), "--replications = 5 must be at least 100"),
+        (("--replications", "500"), "goes with --calibrate"),
+        (("absent",), "there is no database"),
+    ],
+)
+def test_bad_options_end_with_2_and_write_nothing(
+    runs: Path,
+    claims: Path,
+    command: Callable[..., Ended],
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    words = [word.format(runs=runs, claims=claims) for word in arguments]
+    ended = command("analyze", *words)
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_mistake_in_the_claims_names_its_key(
+    runs: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    bad = write_claims(tmp_path / "bad.toml", scope={"classes": 1})
+    ended = command("analyze", "--from", runs, "--claims", bad)
+    assert (ended.status, "scope.classes = 1 must be at least 2" in ended.err) == (2, True)
