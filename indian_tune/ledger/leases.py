@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from indian_tune.errors import LeaseLostError
 from indian_tune.ledger import tables as t
+from indian_tune.ledger.budget import spent_arms
 from indian_tune.ledger.reader import trial_record
 from indian_tune.ledger.records import Lease
 from indian_tune.ledger.states import Phase, State, check_transition
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
+    from indian_tune.ledger.budget import Budget
     from indian_tune.ledger.records import TrialRecord
 
 
@@ -35,12 +37,14 @@ class Demand:
         arm_ids: of certain arms only; of all if ``None``.
         generation: how many successive trials of an arm are asked for together and finished before
             the next; ``None`` for no such order.
+        budget: what an arm may spend beside its number of trials.
     """
 
     study_id: int
     phase: Phase
     arm_ids: Sequence[int] | None = None
     generation: int | None = None
+    budget: Budget | None = None
 
 
 def next_claimable(connection: sa.Connection, demand: Demand, now: datetime) -> TrialRecord | None:
@@ -55,6 +59,9 @@ def next_claimable(connection: sa.Connection, demand: Demand, now: datetime) -> 
         mine = mine.where(t.trial.c.arm_id.in_(demand.arm_ids))
     abandoned = mine.where(t.trial.c.state == State.RUNNING, t.trial.c.lease_expires_at < now)
     waiting = mine.where(t.trial.c.state == State.WAITING)
+    if demand.budget is not None:
+        spent = spent_arms(connection, demand.study_id, demand.budget, now)
+        waiting = waiting.where(t.trial.c.started_at.is_not(None) | t.trial.c.arm_id.not_in(spent))
     if demand.generation is not None:
         waiting = _in_turn(waiting, demand, demand.generation)
     # Two queries, because an index serves each of them and none serves both at once.

@@ -19,12 +19,13 @@ from indian_tune.ledger.database import sqlite_file
 from indian_tune.ledger.records import Lease
 from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import Phase, State, check_transition
-from indian_tune.ledger.writer import StudyWriter, database_time
+from indian_tune.ledger.writer import StudyWriter, database_time, lock_study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from indian_tune.ledger.budget import Budget
     from indian_tune.ledger.records import EpochEntry, RunRecord
 
 LEASE_SECONDS = 60.0
@@ -109,6 +110,7 @@ class Ledger(StudyWriter):
         *,
         arm_ids: Sequence[int] | None = None,
         generation: int | None = None,
+        budget: Budget | None = None,
     ) -> Lease | None:
         """Lease the next trial that was abandoned or waits.
 
@@ -123,11 +125,13 @@ class Ledger(StudyWriter):
             generation: how many successive trials of an arm make a generation. Of each arm, only
                 the first generation with open trials is handed out, and of that only the first
                 trial until ``configure`` has given all of them their configurations.
+            budget: what an arm may spend beside its number of trials; slots that it cannot pay for
+                are dropped once its begun trials have ended.
 
         Returns:
             The lease, or ``None`` when nothing can be claimed now.
         """
-        demand = leases.Demand(study_id, phase, arm_ids, generation)
+        demand = leases.Demand(study_id, phase, arm_ids, generation, budget)
         return self._claim(demand, worker_id, secrets.token_hex(16))
 
     @transaction
@@ -137,6 +141,8 @@ class Ledger(StudyWriter):
             known = leases.granted(connection, demand, token)
             if known is not None:
                 return Lease(trial=known, token=token)
+            if demand.budget is not None:
+                lock_study(connection, study_id)
             now = database_time(connection)
             while True:
                 trial = leases.next_claimable(connection, demand, now)

@@ -145,7 +145,7 @@ class StudyWriter(LedgerReader):
     @transaction
     def _extend(self, study_id: int, trials: int, token: str) -> dict[str, int]:
         with self._writing() as connection:
-            _lock_study(connection, study_id)
+            lock_study(connection, study_id)
             query = sa.select(t.event.c.data).where(
                 t.event.c.study_id == study_id, t.event.c.kind == slots.EXTENDED
             )
@@ -173,7 +173,7 @@ class StudyWriter(LedgerReader):
         """
         with self._writing() as connection:
             # Two workers that see the end of the phase together must freeze one after the other.
-            _lock_study(connection, study_id)
+            lock_study(connection, study_id)
             if slots.is_frozen(connection, study_id) or slots.is_open(
                 connection, study_id, Phase.TUNE
             ):
@@ -208,7 +208,7 @@ class StudyWriter(LedgerReader):
             How many there were.
         """
         with self._writing() as connection:
-            _lock_study(connection, study_id)
+            lock_study(connection, study_id)
             failed = sa.select(t.trial.c.id, t.trial.c.phase).where(
                 t.trial.c.study_id == study_id, t.trial.c.state == State.FAILED
             )
@@ -257,7 +257,7 @@ class StudyWriter(LedgerReader):
             Whether this call opened them; ``False`` when they were open.
         """
         with self._writing() as connection:
-            _lock_study(connection, study_id)
+            lock_study(connection, study_id)
             if slots.count_events(connection, study_id, slots.UNSEALED):
                 return False
             finished = slots.is_frozen(connection, study_id) and not any(
@@ -322,5 +322,6 @@ def database_time(connection: sa.Connection) -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)
 
 
-def _lock_study(connection: sa.Connection, study_id: int) -> None:
+def lock_study(connection: sa.Connection, study_id: int) -> None:
+    """Let what concerns a study as a whole happen one after the other."""
     connection.execute(sa.select(t.study.c.id).where(t.study.c.id == study_id).with_for_update())

@@ -255,7 +255,12 @@ class Controller:
             alike = [arm.id for arm in self._arms.values() if arm.optimizer == beside.arm.optimizer]
         generation = self.spec.search.batch_size if phase is Phase.TUNE else None
         lease = self._ledger.claim(
-            self.study.id, phase, self._worker_id, arm_ids=alike, generation=generation
+            self.study.id,
+            phase,
+            self._worker_id,
+            arm_ids=alike,
+            generation=generation,
+            budget=self.spec.budget if phase is Phase.TUNE else None,
         )
         if lease is not None:
             fault_point(faults.AFTER_CLAIM)

@@ -63,8 +63,13 @@ def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> 
 
     Raises:
         InputError: ``trials`` is less than 1, or the study searches a grid, which has no more
-            points.
+            points, or spends a budget of epochs or seconds.
     """
+    if spec.budget is not None:
+        raise InputError(
+            f"study {study.name!r} has a budget of {spec.budget.limit:g} {spec.budget.kind} per "
+            "arm, which more trials would not change: raise it and run the file with --as NEW-NAME"
+        )
     if spec.search.sampler == "grid":
         raise InputError(
             f"study {study.name!r} searches a grid, which has no more points than it has trials: "

@@ -33,6 +33,7 @@ from indian_tune.study.section import Section
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from indian_tune.ledger.budget import Budget
     from indian_tune.optim.family import Family
 
 MAX_SEED = 2**31 - 1
@@ -184,6 +185,9 @@ class SearchSection(Section):
     pruner: PrunerName = "none"
     seed: Seed = 0
     batch_size: Count | None = None
+    budget: Literal["trials", "epochs", "seconds"] = "trials"
+    epochs: Count | None = None
+    seconds: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -262,6 +266,7 @@ class StudySpec(Section):
         for n in range(1, len(self.arms) + 1):
             self._check_arm(n)
         self._check_pruner()
+        self._check_budget()
         self._check_claims()
         return self
 
@@ -273,6 +278,17 @@ class StudySpec(Section):
     def arm(self, name: str) -> ArmSection:
         """Return the arm of that name, which must exist."""
         return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def budget(self) -> Budget | None:
+        """What an arm may spend beside its number of trials."""
+        from indian_tune.ledger.budget import Budget
+
+        search, protocol = self.search, self.protocol
+        limit = search.epochs if search.budget == "epochs" else search.seconds
+        if search.budget == "trials" or limit is None:
+            return None
+        return Budget(search.budget, limit, protocol.tuning_epochs * len(protocol.tuning_seeds))
 
     @property
     def searched_arms(self) -> list[str]:
@@ -377,6 +393,30 @@ class StudySpec(Section):
                 raise ValueError(
                     f"{key} = {arm!r} is no arm of this study.{alternatives(arm, names)}"
                 )
+
+    def _check_budget(self) -> None:
+        search = self.search
+        for kind in ("epochs", "seconds"):
+            if (getattr(search, kind) is not None) != (search.budget == kind):
+                raise ValueError(
+                    f"search.budget = {search.budget!r} and search.{kind} = "
+                    f"{getattr(search, kind)!r} do not go together: budget = {kind!r} needs "
+                    f"{kind}, any other takes none"
+                )
+        budget = self.budget
+        if budget is None:
+            return
+        if search.sampler == "grid" or search.batch_size is not None:
+            what = "sampler = 'grid'" if search.sampler == "grid" else "batch_size"
+            raise ValueError(
+                f"search.{what} needs a fixed number of trials: use budget = 'trials', not "
+                f"{search.budget!r}"
+            )
+        if budget.kind == "epochs" and budget.limit < budget.trial:
+            raise ValueError(
+                f"search.epochs = {search.epochs} does not pay for one trial of {budget.trial} "
+                "epochs: raise it"
+            )
 
     def _check_pruner(self) -> None:
         pruner = self.search.pruner
