@@ -16,6 +16,7 @@ from pydantic import (
     AfterValidator,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -97,6 +98,17 @@ class ProtocolSection(Section):
     objective: Objective | None = None
     objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
     train_eval_size: Count | None = None
+
+    @field_validator("objective", "objectives", mode="before")
+    @classmethod
+    def _nothing_sealed(cls, value: Any) -> Any:
+        for name in value if isinstance(value, list) else [value]:
+            if isinstance(name, str) and name.startswith("test"):
+                raise ValueError(
+                    f"{name!r} reads test data, by which nothing may ever be chosen: use "
+                    "'validation_error', 'validation_loss' or 'train_loss'"
+                )
+        return value
 
     @property
     def tuning_seeds(self) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ def test_a_diverged_run_gains_nothing_by_its_early_end(tiny: dict[str, Any]) -> 
         ("protocol", {"objectives": ["validation_error"]}, "protocol.objectives is empty|at least"),
         ("protocol", {"objectives": ["seconds", "validation_error"]}, "begins with 'seconds'"),
         ("protocol", {"objectives": ["train_loss", "train_loss"]}, "holds one twice"),
-        ("protocol", {"objectives": ["train_loss", "test_loss"]}, "test_loss"),
+        ("protocol", {"objectives": ["train_loss", "test_loss"]}, "reads test data"),
         (
             "protocol",
             {"objectives": OBJECTIVES, "objective": "train_loss"},

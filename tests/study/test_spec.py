@@ -109,7 +109,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("protocol.tune_seeds", [1, 1], "tune_seeds = [1, 1] holds a seed twice"),
     ("protocol.confirm_seeds", [0, 1], "tune_seeds and confirm_seeds share [0]"),
     ("protocol.confirm_seeds", [-1], "protocol.confirm_seeds[1] = -1 must be at least 0"),
-    ("protocol.objective", "test_error", "protocol.objective = 'test_error' is not known"),
+    ("protocol.objective", "error", "protocol.objective = 'error' is not known"),
     ("search.trials", 0, "search.trials = 0 must be at least 1"),
     ("search.trials", "many", "search.trials = 'many' must be a whole number"),
     ("search.sampler", "tpee", "search.sampler = 'tpee' is not known. Did you mean 'tpe'?"),
