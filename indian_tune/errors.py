@@ -5,6 +5,7 @@
     │   ├── HyperparameterError             a value an optimizer cannot take
     │   ├── StudyFileError                  a study file that does not say a valid study
     │   ├── SealedError                     test results that nobody has unsealed
+    │   ├── NoDataError                     a figure of what was not measured
     │   ├── DataError                       a data set that is missing or damaged
     │   └── StorageError                    a database that is unreachable, not ours, or too new
     ├── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
@@ -68,6 +69,10 @@ class StudyFileError(InputError):
 
 class SealedError(InputError):
     """The test results of a study were asked for before they were unsealed."""
+
+
+class NoDataError(InputError):
+    """A figure was asked for whose data the frame or the verdict does not hold."""
 
 
 class DataError(InputError):

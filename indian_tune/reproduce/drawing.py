@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indian_tune.reproduce.objectives import TwoKinks
-from indian_tune.reproduce.style import INDIAN, INK, PALE, panel_letter, shade, tidy
+from indian_tune.analysis.style import INDIAN, INK, PALE, panel_letter, shade, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,72 @@
+"""What the budget of the search bought: the best score so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.analysis.figures.rows import styles_of, trial_scores
+from indian_tune.analysis.style import canvas, percent_label, tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the best score of every arm after each of its trials, in the order of the budget.
+
+    The scores are those of ``trial_scores``; a trial without one counts in the budget and wins
+    nothing.
+
+    Args:
+        frame: one row per run and epoch; the tune phase is used.
+
+    Returns:
+        Columns arm, trial, epochs (trained by the arm up to the end of the trial), score, best and
+        metric.
+
+    Raises:
+        NoDataError: the frame has no tune phase.
+    """
+    trials = trial_scores(frame)
+    by_arm = trials.groupby("arm", sort=False)
+    made = trials.assign(
+        epochs=by_arm["epochs"].cumsum(),
+        best=by_arm["score"].transform(lambda scores: scores.cummin().ffill()),
+    )
+    return made[["arm", "trial", "epochs", "score", "best", "metric"]]
+
+
+def best_so_far(frame: pd.DataFrame) -> Figure:
+    """Draw the best score of every arm against the epochs that it has trained in the search.
+
+    Args:
+        frame: one row per run and epoch; the tune phase is drawn.
+
+    Raises:
+        NoDataError: the frame has no tune phase.
+    """
+    table = best_so_far_table(frame)
+    styles = styles_of(frame)
+    percent = table["metric"].iloc[0] == "validation_error"
+    figure = canvas(3.8)
+    axes = figure.subplots()
+    for arm, line in table.groupby("arm", sort=False):
+        style = styles[str(arm)]
+        axes.step(
+            line["epochs"],
+            (100 if percent else 1) * line["best"],
+            where="post",
+            color=style.color,
+            linestyle=style.dashes,
+            linewidth=1.5,
+            label=str(arm),
+        )
+    axes.set_yscale("log")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("epochs trained by the arm")
+    name = percent_label("validation_error") if percent else "training loss"
+    axes.set_ylabel(f"best {name} so far")
+    tidy(axes)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure

@@ -1,0 +1,100 @@
+"""The 2×2×2 design: what tuning (α, β) adds beside dropout and weight decay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows
+from indian_tune.analysis.style import DASHES, MARKERS, canvas, percent_label, shade, tidy
+from indian_tune.errors import NoDataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from indian_tune.study.claims import Factorial
+
+
+def factorial_table(
+    frame: pd.DataFrame, design: Factorial, *, confidence: float = 0.95
+) -> pd.DataFrame:
+    """Return the final accuracy of every cell.
+
+    Args:
+        frame: one row per run and epoch; the confirm phase is used, without runs that diverged.
+        design: which arm is which cell.
+        confidence: of the two-sided t interval of the mean over seeds.
+
+    Returns:
+        Columns arm, tuned, dropout, weight_decay, mean, low, high (shares) and runs.
+
+    Raises:
+        NoDataError: a cell has no run.
+    """
+    rows = phase_rows(frame, "confirm")
+    outcome = outcome_of(rows)
+    last = ends(rows)
+    cells = []
+    for cell in design.cells:
+        part = last[(last["arm"] == cell.arm) & ~last["diverged"]][outcome]
+        if part.empty:
+            raise NoDataError(f"arm {cell.arm!r}, a cell of the design, has no run to its end")
+        half = np.nan
+        if len(part) > 1:
+            half = stats.t.ppf((1 + confidence) / 2, len(part) - 1) * part.sem()
+        mean = part.mean()
+        cells.append(
+            {
+                "arm": cell.arm,
+                "tuned": cell.tuned,
+                "dropout": cell.dropout,
+                "weight_decay": cell.weight_decay,
+                "mean": mean,
+                "low": mean - half,
+                "high": mean + half,
+                "runs": len(part),
+            }
+        )
+    return pd.DataFrame(cells)
+
+
+def interactions(frame: pd.DataFrame, design: Factorial) -> Figure:
+    """Draw the cells as lines from the default to the tuned (α, β), one per pair of regularizers.
+
+    Bars are 95 % intervals of the mean over seeds. Parallel lines mean that the effects add up.
+
+    Args:
+        frame: one row per run and epoch; the confirm phase is drawn.
+        design: which arm is which cell.
+
+    Raises:
+        NoDataError: a cell has no run.
+    """
+    table = factorial_table(frame, design)
+    figure = canvas(3.6)
+    axes = figure.subplots()
+    for place, ((dropout, decay), part) in enumerate(table.groupby(["dropout", "weight_decay"])):
+        line = part.sort_values("tuned")
+        at = np.array([0.0, 1.0]) + 0.03 * (place - 1.5)
+        mean = 100 * line["mean"].to_numpy()
+        axes.errorbar(
+            at,
+            mean,
+            yerr=[mean - 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy() - mean],
+            color=shade(0.5 if dropout else 0.8),
+            linestyle=DASHES[1 if decay else 0],
+            marker=MARKERS[place],
+            markersize=5,
+            linewidth=1.5,
+            elinewidth=0.9,
+            label=f"dropout {'on' if dropout else 'off'}, weight decay {'on' if decay else 'off'}",
+        )
+    axes.set_xticks([0, 1], ["default (α, β)", "tuned (α, β)"])
+    axes.set_xlim(-0.25, 1.25)
+    axes.set_ylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))))
+    tidy(axes)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure

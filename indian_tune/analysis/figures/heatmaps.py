@@ -1,0 +1,193 @@
+"""Maps over (α, β) of what a designed grid measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from indian_tune.analysis.crossing import first_crossing_accuracy
+from indian_tune.analysis.figures.rows import RUN, ends, outcome_of, phase_rows
+from indian_tune.analysis.style import INK, canvas, tidy, title
+from indian_tune.errors import NoDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Effective learning rates that differ by less than this share are one.
+RATE_TOLERANCE = 1e-6
+# The setting of γ0 at which a cell has its best score.
+TUNED = "tuned γ0"
+QUANTITIES = {
+    "train_loss": "training loss",
+    "accuracy": "accuracy, %",
+    "gap": "generalization gap, points",
+    "matched_accuracy": "accuracy at equal training loss, %",
+}
+
+
+def surface_table(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> pd.DataFrame:
+    """Return what was measured at every point of an arm's grid over (α, β) and the step size.
+
+    Values are means over seeds at the last epoch; a point of which a run diverged has none.
+
+    Args:
+        frame: one row per run and epoch; the tune phase is used.
+        arm: searched over a grid of alpha, beta and either eta or gamma0.
+        taus: training losses at which accuracy is compared; averaged over those that all runs of
+            the grid reach.
+
+    Returns:
+        Columns alpha, beta, setting ("η = …", or "tuned γ0" for the setting of the step size with
+        the lowest training loss), train_loss, accuracy, gap (training minus outcome accuracy),
+        matched_accuracy (NaN without common τ) and diverged.
+
+    Raises:
+        NoDataError: the arm has no grid with at least two values of alpha and of beta.
+    """
+    rows = phase_rows(frame, "tune")
+    rows = rows[rows["arm"] == arm]
+    if not {"alpha", "beta"} <= set(rows.columns) or rows.empty:
+        raise NoDataError(f"arm {arm!r} has no trials over alpha and beta")
+    rate = "eta" if "eta" in rows and rows["eta"].notna().any() else "gamma0"
+    outcome = outcome_of(rows)
+    last = ends(rows).dropna(subset=["alpha", "beta", rate])
+    if last["alpha"].nunique() < 2 or last["beta"].nunique() < 2:
+        raise NoDataError(f"arm {arm!r} was tried at too few values of alpha or beta for a map")
+    points = last.drop_duplicates(["alpha", "beta", rate])
+    if len(points) != last["alpha"].nunique() * last["beta"].nunique() * last[rate].nunique():
+        raise NoDataError(f"arm {arm!r} was not tried on a whole grid of alpha, beta and {rate}")
+    last["matched_accuracy"] = _matched(rows, last, outcome, taus)
+    last["gap"] = last["train_accuracy"] - last[outcome] if "train_accuracy" in last else np.nan
+    last = last.rename(columns={outcome: "accuracy"})
+    by_point = last.groupby(["alpha", "beta", rate])
+    made = by_point[list(QUANTITIES)].mean()
+    made["diverged"] = by_point["diverged"].any()
+    made.loc[made["diverged"], list(QUANTITIES)] = np.nan
+    made = made.reset_index()
+    parts = []
+    if rate == "eta":
+        parts = [
+            part.assign(setting=f"η = {eta:.3g}") for eta, part in made.groupby("eta", sort=True)
+        ]
+    if made[rate].nunique() > 1:
+        # A cell where everything diverged keeps one row, which says so.
+        order = made.sort_values("train_loss", na_position="last")
+        best = order.drop_duplicates(["alpha", "beta"]).sort_values(["alpha", "beta"])
+        parts.append(best.assign(setting=TUNED))
+    elif rate == "gamma0":
+        parts.append(made.assign(setting=f"γ0 = {made['gamma0'].iloc[0]:.3g}"))
+    columns = ["alpha", "beta", "setting", *QUANTITIES, "diverged"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def surface_maps(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> Figure:
+    """Draw the maps of an arm's grid: a row per quantity, a column per effective learning rate.
+
+    Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is plain SGD.
+
+    Args:
+        frame: one row per run and epoch; the tune phase is drawn.
+        arm: searched over a grid of alpha, beta and either eta or gamma0.
+        taus: training losses at which accuracy is compared.
+
+    Raises:
+        NoDataError: the arm has no grid with at least two values of alpha and of beta.
+    """
+    table = surface_table(frame, arm, taus)
+    settings = list(dict.fromkeys(table["setting"]))
+    shown = [name for name in QUANTITIES if table[name].notna().any()]
+    figure = canvas(0.5 + 1.55 * len(shown))
+    grid = figure.subplots(len(shown), len(settings), squeeze=False, sharex=True, sharey=True)
+    for line, name in zip(grid, shown, strict=True):
+        scale = 1 if name == "train_loss" else 100
+        low, high = scale * table[name].min(), scale * table[name].max()
+        for axes, setting in zip(line, settings, strict=True):
+            cells = table[table["setting"] == setting]
+            mesh = _draw_cells(axes, cells, name, scale, (low, high))
+            if name == shown[0]:
+                title(axes, setting)
+            tidy(axes)
+        bar = figure.colorbar(mesh, ax=line, pad=0.01, aspect=12)
+        bar.ax.tick_params(labelsize=8, color=INK, labelcolor=INK)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.set_label(
+            QUANTITIES[name].replace(" at ", "\nat ").replace("ization ", "ization\n"),
+            size=8,
+            color=INK,
+        )
+    figure.supxlabel("α", fontsize=9, color=INK)
+    figure.supylabel("β", fontsize=9, color=INK)
+    return figure
+
+
+def _draw_cells(
+    axes: Axes, cells: pd.DataFrame, name: str, scale: float, span: tuple[float, float]
+) -> object:
+    values = cells.pivot(index="beta", columns="alpha", values=name)
+    gone = cells.pivot(index="beta", columns="alpha", values="diverged")
+    x, y = (_edges(np.asarray(axis, dtype=float)) for axis in (values.columns, values.index))
+    mesh = axes.pcolormesh(
+        x,
+        y,
+        np.ma.masked_invalid(scale * values.to_numpy(float)),
+        cmap="cividis",
+        vmin=span[0],
+        vmax=span[1],
+        edgecolors="none",
+    )
+    for row, low, high in zip(gone.to_numpy(bool), y[:-1], y[1:], strict=True):
+        for lost, left, right in zip(row, x[:-1], x[1:], strict=True):
+            if lost:
+                axes.fill_between(
+                    [left, right],
+                    low,
+                    high,
+                    facecolor="none",
+                    edgecolor=INK,
+                    hatch="////",
+                    linewidth=0,
+                )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(x[0], x[-1])
+    axes.set_ylim(y[0], y[-1])
+    curve = np.geomspace(x[0], x[-1], 50)
+    axes.plot(curve, 1 / curve, color=INK, linestyle="--", linewidth=1)
+    axes.set_xticks(list(values.columns), [f"{value:g}" for value in values.columns], minor=False)
+    axes.set_yticks(list(values.index), [f"{value:g}" for value in values.index], minor=False)
+    axes.minorticks_off()
+    return mesh
+
+
+def _edges(centres: np.ndarray) -> np.ndarray:
+    """Return the borders of cells around points, halfway between them on a log scale."""
+    logs = np.log(centres)
+    middle = (logs[1:] + logs[:-1]) / 2
+    first, last = 2 * logs[0] - middle[0], 2 * logs[-1] - middle[-1]
+    return np.exp(np.concatenate([[first], middle, [last]]))
+
+
+def _matched(
+    rows: pd.DataFrame, last: pd.DataFrame, outcome: str, taus: Sequence[float]
+) -> pd.Series[float]:
+    """Return every run's accuracy at its crossings of the τ that all runs reach, by last row."""
+    sound = last[~last["diverged"]]
+    nothing = pd.Series(np.nan, index=last.index)
+    if not taus or sound.empty:
+        return nothing
+    keys = pd.MultiIndex.from_frame(sound[RUN])
+    wide = rows.set_index(RUN)
+    wide = wide[wide.index.isin(keys)].set_index("epoch", append=True)
+    loss = wide["train_loss"].unstack("epoch").reindex(keys).to_numpy(float)
+    accuracy = wide[outcome].unstack("epoch").reindex(keys).to_numpy(float)
+    reached = first_crossing_accuracy(loss, accuracy, taus)
+    common = np.isfinite(reached).all(0)
+    if not common.any():
+        return nothing
+    nothing.loc[sound.index] = reached[:, common].mean(1)
+    return nothing

@@ -1,0 +1,77 @@
+"""Which hyperparameters mattered in the search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from indian_tune.analysis.style import INDIAN, PALE, canvas, tidy, title
+from indian_tune.errors import NoDataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from indian_tune.analysis.verdict import Verdict
+
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
+COLORS = {"PED-ANOVA": INDIAN, "fANOVA": PALE}
+
+
+def importance_table(verdict: Verdict) -> pd.DataFrame:
+    """Return the share of every hyperparameter of every arm that searched more than one.
+
+    Returns:
+        Columns arm, method, hyperparameter, share and trials.
+
+    Raises:
+        NoDataError: there are none.
+    """
+    rows = [
+        {
+            "arm": each.arm,
+            "method": each.method,
+            "hyperparameter": name,
+            "share": share,
+            "trials": each.trials,
+        }
+        for each in verdict.importances
+        if len(each.shares) > 1
+        for name, share in each.shares
+    ]
+    if not rows:
+        raise NoDataError("no arm searched more than one hyperparameter")
+    return pd.DataFrame(rows)
+
+
+def importances(verdict: Verdict) -> Figure:
+    """Draw the importance of every hyperparameter as bars, a panel per arm; descriptive.
+
+    Raises:
+        NoDataError: no arm searched more than one hyperparameter.
+    """
+    table = importance_table(verdict)
+    groups = list(table.groupby("arm", sort=False))
+    sizes = [part["hyperparameter"].nunique() for _, part in groups]
+    figure = canvas(0.7 + 0.35 * sum(sizes) + 0.25 * len(groups))
+    panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=sizes)
+    for axes, (arm, part) in zip(panels.flat, groups, strict=True):
+        wide = part.pivot(index="hyperparameter", columns="method", values="share")
+        wide = wide.sort_values(wide.columns[-1])
+        methods = list(wide.columns)
+        height = 0.8 / len(methods)
+        for place, method in enumerate(methods):
+            axes.barh(
+                [k + height * (place - (len(methods) - 1) / 2) for k in range(len(wide))],
+                wide[method],
+                height=height,
+                color=COLORS[method],
+                label=method,
+            )
+        axes.set_yticks(range(len(wide)), [SYMBOLS.get(name, name) for name in wide.index])
+        title(axes, f"{arm} ({part['trials'].iloc[0]} trials)")
+        tidy(axes)
+    panels[-1, 0].set_xlabel("share of the variation that it explains")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure

@@ -1,0 +1,133 @@
+"""Training loss and accuracy over epochs: the replica of the paper's Figure 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.style import ArmStyle, canvas, percent_label, tidy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Band = Literal["range", "interval"]
+
+
+def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
+    """Return the mean of every arm at every epoch of the confirm phase, with its spread.
+
+    Runs that diverged are left out; the column ``diverged`` counts them.
+
+    Args:
+        frame: one row per run and epoch.
+        confidence: of the two-sided t interval of the mean over seeds.
+
+    Returns:
+        Columns arm, metric, epoch, mean, min, max, low, high (the interval; NaN with one run),
+        runs and diverged.
+
+    Raises:
+        NoDataError: there is no confirm phase, or no accuracy in it.
+    """
+    rows = phase_rows(frame, "confirm")
+    gone = diverged(rows)
+    lost = rows[gone].groupby("arm")["seed"].nunique()
+    sound = rows[~gone]
+    parts = []
+    for metric in ("train_loss", outcome_of(rows)):
+        groups = sound.groupby(["arm", "epoch"], sort=False)[metric]
+        part = groups.agg(["mean", "min", "max", "std", "count"]).reset_index()
+        half = stats.t.ppf((1 + confidence) / 2, np.maximum(part["count"] - 1, 1)) * (
+            part["std"] / np.sqrt(part["count"])
+        )
+        part = part.assign(
+            metric=metric, low=part["mean"] - half, high=part["mean"] + half, runs=part["count"]
+        )
+        parts.append(part)
+    made = pd.concat(parts, ignore_index=True)
+    made["diverged"] = made["arm"].map(lost).fillna(0).astype(int)
+    columns = ["arm", "metric", "epoch", "mean", "min", "max", "low", "high", "runs", "diverged"]
+    return made[columns]
+
+
+def learning_curves(
+    frame: pd.DataFrame, *, band: Band = "range", published: pd.DataFrame | None = None
+) -> Figure:
+    """Draw training loss (on a log scale) and accuracy over epochs, a line per arm.
+
+    Args:
+        frame: one row per run and epoch; the confirm phase is drawn.
+        band: around the mean over seeds: from the worst to the best run, or its 95 % interval.
+        published: end points to overlay, with columns arm, metric, mean, min and max; those of
+            arms and metrics that are not drawn are left out.
+
+    Raises:
+        NoDataError: there is no confirm phase, or no accuracy in it.
+    """
+    table = learning_curve_table(frame)
+    styles = styles_of(frame)
+    figure = canvas(6.0)
+    panels = figure.subplots(2, 1, sharex=True)
+    edges = ("min", "max") if band == "range" else ("low", "high")
+    for axes, (metric, part) in zip(panels, table.groupby("metric", sort=False), strict=True):
+        scale = 1.0 if metric == "train_loss" else 100.0
+        for arm, line in part.groupby("arm", sort=False):
+            style = styles[str(arm)]
+            lost = int(line["diverged"].iloc[0])
+            axes.plot(
+                line["epoch"],
+                scale * line["mean"],
+                color=style.color,
+                linestyle=style.dashes,
+                linewidth=1.5,
+                label=f"{arm} ({lost} diverged)" if lost else str(arm),
+            )
+            axes.fill_between(
+                line["epoch"],
+                scale * line[edges[0]],
+                scale * line[edges[1]],
+                color=style.color,
+                alpha=0.15,
+                linewidth=0,
+            )
+        if published is not None:
+            points = published[published["metric"] == metric]
+            _overlay(axes, points, styles, int(table["epoch"].max()), scale)
+        tidy(axes)
+    top, bottom = panels
+    top.set_yscale("log")
+    top.set_ylabel("training loss")
+    bottom.set_ylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))))
+    bottom.set_xlabel("epoch")
+    beyond = 1.0 if published is None else 1.12
+    bottom.set_xlim(float(table["epoch"].min()), beyond * float(table["epoch"].max()))
+    handles, labels = top.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def _overlay(
+    axes: Axes, points: pd.DataFrame, styles: Mapping[str, ArmStyle], epoch: int, scale: float
+) -> None:
+    """Draw published end points beside the last epoch, with their range, in their arms' colours."""
+    for place, row in enumerate(points[points["arm"].isin(styles)].to_dict("records")):
+        mean, low, high = (scale * row[name] for name in ("mean", "min", "max"))
+        style = styles[row["arm"]]
+        axes.errorbar(
+            epoch * (1.02 + 0.015 * place),
+            mean,
+            yerr=[[mean - low], [high - mean]],
+            color=style.color,
+            marker="_",
+            markersize=7,
+            linewidth=1,
+            label="_published",
+            clip_on=False,
+        )

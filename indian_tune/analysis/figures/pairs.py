@@ -1,0 +1,112 @@
+"""Two arms seed by seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.style import PALE, canvas, percent_label, tidy, title
+from indian_tune.errors import NoDataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from indian_tune.study.claims import ClaimsSection
+
+COLUMNS = 3
+
+
+def claimed_pairs(claims: ClaimsSection) -> list[tuple[str, str]]:
+    """Return the pairs of arms that the hypotheses compare, each once."""
+    pairs = []
+    if claims.h1 is not None:
+        pairs += [(arm, base) for arm in claims.h1.arms for base in claims.h1.baselines]
+    if claims.h2 is not None:
+        bases = (claims.h2.baseline, claims.h2.matched_rate, *claims.h2.momentum)
+        pairs += [(claims.h2.arm, base) for base in bases if base is not None]
+    if claims.h3b is not None:
+        pairs.append((claims.h3b.full, claims.h3b.rate))
+    return list(dict.fromkeys(pairs))
+
+
+def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Return the final accuracies of pairs of arms, seed by seed.
+
+    Args:
+        frame: one row per run and epoch; the confirm phase is used.
+        pairs: arm and baseline.
+
+    Returns:
+        Columns arm, baseline, seed, arm_accuracy, baseline_accuracy (shares; NaN for a run that
+        diverged). Pairs of which an arm is not in the frame, and seeds that only one of them has,
+        are left out.
+
+    Raises:
+        NoDataError: no pair is in the frame.
+    """
+    rows = phase_rows(frame, "confirm")
+    outcome = outcome_of(rows)
+    last = ends(rows)
+    last.loc[last["diverged"], outcome] = float("nan")
+    accuracy = {arm: part.set_index("seed")[outcome] for arm, part in last.groupby("arm")}
+    parts = []
+    for arm, baseline in pairs:
+        if arm in accuracy and baseline in accuracy:
+            both = pd.concat(
+                {"arm_accuracy": accuracy[arm], "baseline_accuracy": accuracy[baseline]},
+                axis=1,
+                join="inner",
+            )
+            parts.append(both.reset_index().assign(arm=arm, baseline=baseline))
+    if not parts:
+        raise NoDataError("none of the pairs of arms has runs in the confirm phase")
+    columns = ["arm", "baseline", "seed", "arm_accuracy", "baseline_accuracy"]
+    return pd.concat(parts, ignore_index=True)[columns]
+
+
+def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figure:
+    """Draw final accuracies of pairs of arms, a line per seed from the baseline to the arm.
+
+    Args:
+        frame: one row per run and epoch; the confirm phase is drawn.
+        pairs: arm and baseline.
+
+    Raises:
+        NoDataError: no pair is in the frame.
+    """
+    table = pair_table(frame, pairs)
+    styles = styles_of(frame)
+    groups = list(table.groupby(["arm", "baseline"], sort=False))
+    lines = -(-len(groups) // COLUMNS)
+    figure = canvas(0.5 + 2.0 * lines)
+    grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
+    for axes in grid.flat[len(groups) :]:
+        axes.set_visible(False)
+    for axes, ((arm, baseline), part) in zip(grid.flat, groups, strict=False):
+        for row in part.itertuples():
+            values = [100 * row.baseline_accuracy, 100 * row.arm_accuracy]
+            axes.plot([0, 1], values, color=PALE, linewidth=1, zorder=1)
+        for place, (name, column) in enumerate(
+            ((baseline, "baseline_accuracy"), (arm, "arm_accuracy"))
+        ):
+            style = styles[str(name)]
+            axes.plot(
+                [place] * len(part),
+                100 * part[column],
+                linestyle="",
+                marker=style.marker,
+                color=style.color,
+                markersize=4,
+                zorder=2,
+            )
+        axes.set_xticks([0, 1], [str(baseline), str(arm)])
+        axes.set_xlim(-0.4, 1.4)
+        ahead = int((part["arm_accuracy"] > part["baseline_accuracy"]).sum())
+        title(axes, f"ahead on {ahead} of {len(part)}")
+        tidy(axes)
+    figure.supylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))), fontsize=9)
+    return figure

@@ -1,0 +1,92 @@
+"""How many seeds the smallest effect of interest needs, from the spread that was seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from indian_tune.analysis.power import power
+from indian_tune.analysis.style import DASHES, INK, PALE, RIVALS, canvas, tidy
+from indian_tune.errors import NoDataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from indian_tune.analysis.verdict import Verdict
+
+# Numbers of seeds that are drawn, up to what a large study can pay for.
+SEEDS = (3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 65, 80, 100)
+LEVEL = 0.8
+
+
+def power_table(verdict: Verdict) -> pd.DataFrame:
+    """Return the probability of finding δ over numbers of seeds, for every tested hypothesis.
+
+    The deviation is the largest among the primary contrasts of a hypothesis: all of them must hold.
+
+    Returns:
+        Columns hypothesis, deviation (a share), n, power and present (whether n is the number of
+        seeds of the study).
+
+    Raises:
+        NoDataError: no contrast has a deviation above 0.
+    """
+    rows = []
+    for found in verdict.findings:
+        deviations = [made.deviation for made in found.primary if made.deviation]
+        if not deviations:
+            continue
+        present = found.n or 0
+        for n in sorted({*SEEDS, present} - {0, 1}):
+            # Differences of which mean and deviation are as seen, at another number of seeds.
+            share = power(_like(max(deviations), n), verdict.delta, verdict.alpha).achieved
+            rows.append(
+                {
+                    "hypothesis": found.hypothesis,
+                    "deviation": max(deviations),
+                    "n": n,
+                    "power": share,
+                    "present": n == present,
+                }
+            )
+    if not rows:
+        raise NoDataError("no contrast of the verdict has a deviation over seeds")
+    return pd.DataFrame(rows)
+
+
+def power_curve(verdict: Verdict) -> Figure:
+    """Draw the probability of finding an effect of δ against the number of seeds.
+
+    A dot marks the seeds of the study, the horizontal the usual power of 0.8.
+
+    Raises:
+        NoDataError: no contrast has a deviation above 0.
+    """
+    table = power_table(verdict)
+    figure = canvas(3.2)
+    axes = figure.subplots()
+    axes.axhline(LEVEL, color=PALE, linewidth=1)
+    for place, (name, part) in enumerate(table.groupby("hypothesis", sort=False)):
+        colour = (INK, *RIVALS)[place % 7]
+        axes.plot(
+            part["n"], part["power"], color=colour, linestyle=DASHES[place % 4], label=str(name)
+        )
+        here = part[part["present"]]
+        axes.plot(here["n"], here["power"], "o", color=colour, markersize=6)
+    axes.set_xscale("log")
+    axes.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("seeds")
+    axes.set_ylabel(f"power to find δ = {100 * verdict.delta:g} points")
+    tidy(axes)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _like(deviation: float, n: int) -> list[float]:
+    """Return n numbers of a given sample standard deviation."""
+    values = [0.0] * n
+    values[0], values[1] = 1.0, -1.0
+    return [value * deviation * ((n - 1) / 2) ** 0.5 for value in values]

@@ -1,0 +1,121 @@
+"""How the figures of this package look.
+
+Colours are of the Okabe-Ito palette, which readers with any kind of colour vision can tell apart;
+lines differ in dashes and points in shape as well. INDIAN has one hue, its settings differ in
+lightness; no other optimizer has that hue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "INDIAN",
+    "INK",
+    "PALE",
+    "ArmStyle",
+    "arm_styles",
+    "canvas",
+    "panel_letter",
+    "percent_label",
+    "shade",
+    "tidy",
+    "title",
+]
+
+INDIAN = "#0072B2"
+INK = "#333333"
+PALE = "#B8B8B8"
+RIVALS = ("#D55E00", "#009E73", "#E69F00", "#CC79A7", "#7A5C3E", "#8C8C8C")
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.5, 1.2, 1.5)),
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+# Lightness of the settings of INDIAN, the first as the hue itself.
+SHADES = (0.5, 0.78, 0.3, 0.66, 0.9)
+# Inches. As wide as a column of text, so that a page on paper and a small screen show figures
+# at about the size at which they were drawn.
+WIDTH = 5.2
+SMALL, NORMAL = 8, 9
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """How an arm is drawn, in every figure of a study."""
+
+    color: str | tuple[float, float, float]
+    dashes: str | tuple[int, tuple[float, ...]]
+    marker: str
+
+
+def arm_styles(optimizers: Mapping[str, str]) -> dict[str, ArmStyle]:
+    """Return how every arm of a study is drawn.
+
+    Args:
+        optimizers: arm → key of its optimizer, in the order of the study.
+    """
+    styles = {}
+    ours = rivals = 0
+    for arm, optimizer in optimizers.items():
+        color: str | tuple[float, float, float]
+        if optimizer.startswith("indian"):
+            color, turn = shade(SHADES[ours % len(SHADES)]), ours
+            ours += 1
+        else:
+            color, turn = RIVALS[rivals % len(RIVALS)], rivals // len(RIVALS)
+            rivals += 1
+        place = ours + rivals - 1
+        styles[arm] = ArmStyle(color, DASHES[turn % len(DASHES)], MARKERS[place % len(MARKERS)])
+    return styles
+
+
+def canvas(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure in the common width; ``height`` in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def shade(lightness: float) -> tuple[float, float, float]:
+    """Return INDIAN's hue from dark (0) over itself (0.5) to pale (1)."""
+    from matplotlib.colors import to_rgb
+
+    toward = 0.0 if lightness < 0.5 else 1.0
+    share = abs(lightness - 0.5) * 1.4
+    red, green, blue = (part * (1 - share) + toward * share for part in to_rgb(INDIAN))
+    return red, green, blue
+
+
+def tidy(axes: Axes) -> None:
+    """Leave the axes the two lines and the ticks that carry numbers."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.tick_params(labelsize=SMALL, color=INK, labelcolor=INK, which="both")
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_color(INK)
+        label.set_size(NORMAL)
+
+
+def title(axes: Axes, text: str) -> None:
+    """Write a panel's title above it, at its left edge."""
+    axes.set_title(text, loc="left", fontsize=NORMAL, color=INK)
+
+
+def panel_letter(axes: Axes, letter: str, text: str) -> None:
+    """Write a panel's letter and caption above it."""
+    title(axes, f"({letter})  {text}")
+
+
+def percent_label(column: str) -> str:
+    """Return what an axis says that shows a column of shares in percent."""
+    return f"{column.replace('_', ' ')}, %"
