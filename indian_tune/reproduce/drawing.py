@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indian_tune.reproduce.objectives import TwoKinks
 from indian_tune.analysis.style import INDIAN, INK, PALE, panel_letter, shade, tidy
+from indian_tune.reproduce.objectives import TwoKinks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

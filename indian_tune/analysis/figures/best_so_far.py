@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.rows import styles_of, trial_scores
-from indian_tune.analysis.style import canvas, percent_label, tidy
+from indian_tune.analysis.style import canvas, percent_label, plain_log_ticks, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,16 +53,20 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
+        best = (100 if percent else 1) * line["best"]
         axes.step(
             line["epochs"],
-            (100 if percent else 1) * line["best"],
+            best,
             where="post",
             color=style.color,
             linestyle=style.dashes,
             linewidth=1.5,
             label=str(arm),
         )
+        # The last trial's gain has no line after it.
+        axes.plot(line["epochs"].iloc[-1], best.iloc[-1], style.marker, color=style.color, ms=4)
     axes.set_yscale("log")
+    plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
     axes.set_xlabel("epochs trained by the arm")
     name = percent_label("validation_error") if percent else "training loss"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,8 +77,9 @@ def interactions(frame: pd.DataFrame, design: Factorial) -> Figure:
     table = factorial_table(frame, design)
     figure = canvas(3.6)
     axes = figure.subplots()
-    for place, ((dropout, decay), part) in enumerate(table.groupby(["dropout", "weight_decay"])):
-        line = part.sort_values("tuned")
+    for place, (dropout, decay) in enumerate(product((False, True), repeat=2)):
+        line = table[(table["dropout"] == dropout) & (table["weight_decay"] == decay)]
+        line = line.sort_values("tuned")
         at = np.array([0.0, 1.0]) + 0.03 * (place - 1.5)
         mean = 100 * line["mean"].to_numpy()
         axes.errorbar(

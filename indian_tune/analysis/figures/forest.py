@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, tidy
@@ -58,8 +58,8 @@ def forest_table(verdict: Verdict, *, beside: bool = False) -> pd.DataFrame:
 def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
     """Draw the contrasts as estimates with bounds, in percentage points, and the band ±δ.
 
-    The two ends of a bar are one-sided bounds at the level of the claims. Bounds that lie far
-    outside are cut, with an arrow.
+    The two ends of a bar are one-sided bounds at the level of the claims. Bounds that are
+    infinite (one seed) end in an arrow.
 
     Args:
         verdict: from ``analyze``.
@@ -74,21 +74,21 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
     delta = 100 * verdict.delta
     axes.axvspan(-delta, delta, color=PALE, alpha=0.35, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.8)
-    limit = _limit(table, delta)
-    for place, row in enumerate(table.itertuples()):
-        low, high = (max(-limit, min(limit, 100 * float(end))) for end in (row.low, row.high))
-        primary = row.role == "primary"
+    limit, wide = _limit(table, delta)
+    for place, row in enumerate(table.to_dict("records")):
+        low, high = (max(-limit, min(limit, 100 * float(end))) for end in (row["low"], row["high"]))
+        primary = row["role"] == "primary"
         colour = INDIAN if primary else INK
         axes.plot([low, high], [place, place], color=colour, linewidth=1.8 if primary else 1)
         for end, cut, mark in (
-            (low, 100 * row.low < -limit, "<"),
-            (high, 100 * row.high > limit, ">"),
+            (low, 100 * row["low"] < -limit, "<"),
+            (high, 100 * row["high"] > limit, ">"),
         ):
             if cut:
                 axes.plot(end, place, mark, color=colour, markersize=5)
-        axes.plot(100 * row.estimate, place, "o", color=colour, markersize=6 if primary else 4)
+        axes.plot(100 * row["estimate"], place, "o", color=colour, markersize=6 if primary else 4)
         axes.annotate(
-            str(row.label),
+            str(row["label"]),
             (1, place),
             (4, 0),
             xycoords=("axes fraction", "data"),
@@ -98,23 +98,30 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
             color=INK,
         )
     names = [
-        f"{row.hypothesis}  {row.contrast}"
-        + ("" if row.outcome == "final" else f"\n({row.outcome})")
-        for row in table.itertuples()
+        f"{row['hypothesis']}  {row['contrast']}"
+        + ("" if row["outcome"] == "final" else f"\n({row['outcome']})")
+        for row in table.to_dict("records")
     ]
     axes.set_yticks(range(len(table)), names)
     axes.set_ylim(len(table) - 0.4, -0.6)
+    said = f"grey: ±δ = ±{delta:g}"
+    if wide:
+        axes.set_xscale("symlog", linthresh=4 * delta, linscale=1.5)
+        ticks = [t * delta for t in (2, 4, 40) if t * delta <= limit]
+        places = [*(-t for t in reversed(ticks)), 0, *ticks]
+        axes.set_xticks(places, [f"{t:g}" for t in places])
+        axes.minorticks_off()
+        said += f", logarithmic beyond ±{4 * delta:g}"
     axes.set_xlim(-limit, limit)
-    axes.set_xlabel(f"difference in accuracy, percentage points (grey: ±δ = ±{delta:g})")
+    axes.set_xlabel(f"difference in accuracy, percentage points\n({said})")
     tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure
 
 
-def _limit(table: pd.DataFrame, delta: float) -> float:
-    """Return half the width of the axis: all estimates, and bounds that are not far off."""
-    estimates = 100 * table["estimate"].abs().max()
-    bounds = [100 * abs(v) for v in (*table["low"], *table["high"]) if math.isfinite(v)]
-    widest = max([estimates, *bounds], default=delta)
-    return 1.1 * max(min(widest, 4 * max(estimates, delta)), 2 * delta)
+def _limit(table: pd.DataFrame, delta: float) -> tuple[float, bool]:
+    """Return half the width of the axis, and whether it is too wide for the band to be seen."""
+    ends = 100 * table[["estimate", "low", "high"]].abs().to_numpy(float)
+    widest = max(float(ends[np.isfinite(ends)].max()), 2 * delta)
+    return 1.1 * widest, widest > 15 * delta

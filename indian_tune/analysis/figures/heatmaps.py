@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
-# Effective learning rates that differ by less than this share are one.
-RATE_TOLERANCE = 1e-6
 # The setting of γ0 at which a cell has its best score.
 TUNED = "tuned γ0"
 QUANTITIES = {
@@ -114,7 +114,7 @@ def surface_maps(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> F
             tidy(axes)
         bar = figure.colorbar(mesh, ax=line, pad=0.01, aspect=12)
         bar.ax.tick_params(labelsize=8, color=INK, labelcolor=INK)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.set_label(
             QUANTITIES[name].replace(" at ", "\nat ").replace("ization ", "ization\n"),
             size=8,
@@ -127,7 +127,7 @@ def surface_maps(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> F
 
 def _draw_cells(
     axes: Axes, cells: pd.DataFrame, name: str, scale: float, span: tuple[float, float]
-) -> object:
+) -> QuadMesh:
     values = cells.pivot(index="beta", columns="alpha", values=name)
     gone = cells.pivot(index="beta", columns="alpha", values="diverged")
     x, y = (_edges(np.asarray(axis, dtype=float)) for axis in (values.columns, values.index))
@@ -157,19 +157,22 @@ def _draw_cells(
     axes.set_xlim(x[0], x[-1])
     axes.set_ylim(y[0], y[-1])
     curve = np.geomspace(x[0], x[-1], 50)
-    axes.plot(curve, 1 / curve, color=INK, linestyle="--", linewidth=1)
+    # Seen on dark cells and on light ones.
+    axes.plot(curve, 1 / curve, color="#FFFFFF", linewidth=3)
+    axes.plot(curve, 1 / curve, color="#000000", linestyle="--", linewidth=1.2)
     axes.set_xticks(list(values.columns), [f"{value:g}" for value in values.columns], minor=False)
     axes.set_yticks(list(values.index), [f"{value:g}" for value in values.index], minor=False)
     axes.minorticks_off()
     return mesh
 
 
-def _edges(centres: np.ndarray) -> np.ndarray:
+def _edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the borders of cells around points, halfway between them on a log scale."""
     logs = np.log(centres)
     middle = (logs[1:] + logs[:-1]) / 2
     first, last = 2 * logs[0] - middle[0], 2 * logs[-1] - middle[-1]
-    return np.exp(np.concatenate([[first], middle, [last]]))
+    edges: NDArray[np.float64] = np.exp(np.concatenate([[first], middle, [last]]))
+    return edges
 
 
 def _matched(

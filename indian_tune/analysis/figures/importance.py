@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from indian_tune.analysis.style import INDIAN, PALE, canvas, tidy, title
+from indian_tune.analysis.style import INK, PALE, canvas, tidy, title
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from indian_tune.analysis.verdict import Verdict
 
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
-COLORS = {"PED-ANOVA": INDIAN, "fANOVA": PALE}
+COLORS = {"PED-ANOVA": INK, "fANOVA": PALE}
 
 
 def importance_table(verdict: Verdict) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
-from indian_tune.analysis.style import ArmStyle, canvas, percent_label, tidy
+from indian_tune.analysis.style import ArmStyle, accuracy_axis, canvas, percent_label, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,15 +94,21 @@ def learning_curves(
                 scale * line[edges[0]],
                 scale * line[edges[1]],
                 color=style.color,
-                alpha=0.15,
+                alpha=0.12,
                 linewidth=0,
             )
         if published is not None:
             points = published[published["metric"] == metric]
             _overlay(axes, points, styles, int(table["epoch"].max()), scale)
         tidy(axes)
+        # An interval may reach beyond every run, and below 0.
+        low, high = scale * float(part["min"].min()), scale * float(part["max"].max())
+        if metric == "train_loss":
+            axes.set_yscale("log")
+            axes.set_ylim(0.8 * low, 1.25 * high)
+        else:
+            accuracy_axis(axes, low, high)
     top, bottom = panels
-    top.set_yscale("log")
     top.set_ylabel("training loss")
     bottom.set_ylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))))
     bottom.set_xlabel("epoch")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows, styles_of
-from indian_tune.analysis.style import PALE, canvas, percent_label, tidy, title
+from indian_tune.analysis.style import PALE, accuracy_axis, canvas, percent_label, tidy, title
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -82,14 +82,13 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
     styles = styles_of(frame)
     groups = list(table.groupby(["arm", "baseline"], sort=False))
     lines = -(-len(groups) // COLUMNS)
-    figure = canvas(0.5 + 2.0 * lines)
+    figure = canvas(0.5 + 1.75 * lines)
     grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)
     for axes, ((arm, baseline), part) in zip(grid.flat, groups, strict=False):
-        for row in part.itertuples():
-            values = [100 * row.baseline_accuracy, 100 * row.arm_accuracy]
-            axes.plot([0, 1], values, color=PALE, linewidth=1, zorder=1)
+        for values in part[["baseline_accuracy", "arm_accuracy"]].to_numpy():
+            axes.plot([0, 1], 100 * values, color=PALE, linewidth=1, zorder=1)
         for place, (name, column) in enumerate(
             ((baseline, "baseline_accuracy"), (arm, "arm_accuracy"))
         ):
@@ -108,5 +107,7 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
         ahead = int((part["arm_accuracy"] > part["baseline_accuracy"]).sum())
         title(axes, f"ahead on {ahead} of {len(part)}")
         tidy(axes)
+    both = 100 * table[["arm_accuracy", "baseline_accuracy"]]
+    accuracy_axis(grid[0, 0], float(both.min().min()), float(both.max().max()))
     figure.supylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))), fontsize=9)
     return figure

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from indian_tune.analysis.style import ArmStyle, arm_styles
 from indian_tune.errors import NoDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The outcome is the first of these that was measured.
 OUTCOMES = ("test_accuracy", "validation_accuracy", "train_accuracy")
@@ -53,7 +57,8 @@ def diverged(rows: pd.DataFrame) -> pd.Series[bool]:
     if "run_state" in rows:
         return rows["run_state"] == "diverged"
     finite = np.isfinite(rows["train_loss"])
-    return ~finite.groupby([rows[key] for key in RUN]).transform("all")
+    whole: pd.Series[bool] = finite.groupby([rows[key] for key in RUN]).transform("all")
+    return ~whole
 
 
 def ends(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.figures.rows import styles_of, trial_scores
-from indian_tune.analysis.style import INK, canvas, percent_label, tidy, title
+from indian_tune.analysis.style import INK, canvas, percent_label, plain_log_ticks, tidy, title
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def step_size_table(
         )
         best = part["score"].idxmin() if part["score"].notna().any() else None
         margin = MARGIN * np.log(high / low)
-        value = np.nan if best is None else np.log(part.loc[best, "gamma0"])
+        value = np.log(part["gamma0"].where(part.index == best)).min()
         edge = bool(value <= np.log(low) + margin or value >= np.log(high) - margin)
         parts.append(part.assign(best=part.index == best, low=low, high=high, edge=edge))
     if not parts:
@@ -78,7 +78,7 @@ def step_sizes(
     styles = styles_of(frame)
     groups = list(table.groupby("arm", sort=False))
     lines = -(-len(groups) // COLUMNS)
-    figure = canvas(0.4 + 1.6 * lines)
+    figure = canvas(0.6 + 1.6 * lines)
     grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)
@@ -112,9 +112,10 @@ def step_sizes(
             axes.axvline(end, color=INK, linestyle=":", linewidth=0.8)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis)
         title(axes, f"{arm}: best at an end" if part["edge"].iloc[0] else str(arm))
         tidy(axes)
     figure.supxlabel("first step size γ0", fontsize=9)
     name = percent_label("validation_error") if percent else "training loss"
-    figure.supylabel(f"{name} after the search's epochs", fontsize=9)
+    figure.supylabel(name, fontsize=9)
     return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, tidy
+from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, plain_log_ticks, tidy
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def thresholds(verdict: Verdict) -> Figure:
     dropped = table.loc[~table["kept"], "tau"]
     axes.plot(dropped, [0] * len(dropped), "x", color=INK, markersize=7)
     axes.set_xscale("log")
+    plain_log_ticks(axes.xaxis)
     axes.invert_xaxis()
     axes.set_xlabel("training loss τ (falls to the right)")
     axes.set_ylabel(f"difference, percentage points\n(grey: ±δ = ±{delta:g})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
-from indian_tune.analysis.style import INK, PALE, canvas, percent_label, tidy
+from indian_tune.analysis.style import INK, PALE, accuracy_axis, canvas, percent_label, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ def trajectories(
     table = trajectory_table(frame, arms)
     rows = phase_rows(frame, "confirm")
     outcome = outcome_of(rows)
-    rows = rows[~diverged(rows)]
+    rows = rows[~diverged(rows) & rows["arm"].isin(table["arm"])]
     styles = styles_of(frame)
     figure = canvas(4.3)
     axes = figure.subplots()
@@ -110,8 +110,8 @@ def trajectories(
     axes.set_xlabel("training loss (falls to the right)")
     axes.set_ylabel(percent_label(outcome))
     # Most of the way is the first epochs; what matters lies near its end.
-    low = 100 * table.groupby("arm")["accuracy"].quantile(0.1).min()
-    axes.set_ylim(bottom=max(0.0, low - 2))
+    low = float(table.groupby("arm")["accuracy"].quantile(0.1).min())
+    accuracy_axis(axes, 100 * low, 100 * float(rows[outcome].max()))
     tidy(axes)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure

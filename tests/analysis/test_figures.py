@@ -1,0 +1,395 @@
+"""Figures: what is drawn is what the frame and the verdict say, read back from the axes."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.colors as mcolors
+import numpy as np
+import pandas as pd
+import pytest
+
+from indian_tune.analysis import Registration, Scope, analyze, figures
+from indian_tune.analysis.power import power
+from indian_tune.analysis.style import INDIAN, arm_styles
+from indian_tune.errors import NoDataError
+from indian_tune.study.claims import (
+    Cell,
+    ClaimsSection,
+    Factorial,
+    MatchedLoss,
+    Replication,
+    Surface,
+    Thresholds,
+    TuningGain,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from indian_tune.analysis import Verdict
+
+SEEDS = (1000, 1001, 1002, 1003)
+EPOCHS = 8
+LEVELS = {"indian": 0.03, "indian-rate": 0.02, "sgd": 0.0, "sgd-matched": 0.005, "qhm": 0.01}
+GRID = (0.1, 0.5, 2.0)
+CLAIMS = ClaimsSection(
+    thresholds=Thresholds(low=0.2, high=0.8, count=3),
+    h1=Replication(arms=["indian"], baselines=["sgd"]),
+    h2=MatchedLoss(arm="indian", baseline="sgd", matched_rate="sgd-matched", momentum=["qhm"]),
+    h3a=Surface(arm="surface"),
+    h3b=TuningGain(rate="indian-rate", full="indian"),
+)
+
+
+def run(arm: str, seed: int, level: float, **more: Any) -> list[dict[str, Any]]:
+    """Return the rows of one run: a falling loss, a rising accuracy."""
+    noise = np.random.default_rng([seed, len(arm)]).normal(0, 0.003)
+    loss = 1.2 * np.exp(-0.4 * np.arange(EPOCHS))
+    return [
+        {
+            "study": "s",
+            "arm": arm,
+            "optimizer": "indian" if arm.startswith(("indian", "surface")) else "sgd",
+            "phase": "confirm",
+            "trial": 0,
+            "trial_state": "complete",
+            "run_state": "complete",
+            "seed": seed,
+            "epoch": epoch + 1,
+            "step": 10 * epoch,
+            "train_loss": loss[epoch],
+            "train_accuracy": 1 - 0.3 * loss[epoch],
+            "validation_loss": loss[epoch],
+            "validation_accuracy": 0.9 - 0.3 * loss[epoch] + level + noise,
+            "seconds": 1.0,
+            "test_accuracy": 0.9 - 0.3 * loss[epoch] + level + noise,
+            **more,
+        }
+        for epoch in range(EPOCHS)
+    ]
+
+
+def search(arm: str, trial: int, level: float, **config: float) -> list[dict[str, Any]]:
+    return run(arm, 0, level, phase="tune", trial=trial, **config)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    rows = [row for arm, seed in product(LEVELS, SEEDS) for row in run(arm, seed, LEVELS[arm])]
+    for trial, gamma0 in enumerate((0.01, 0.1, 1.0)):
+        rows += search("indian", trial, 0.01 * trial, gamma0=gamma0, alpha=0.5 + trial, beta=0.1)
+        rows += search("sgd", trial, -0.01 * (trial - 1) ** 2, gamma0=gamma0)
+    lost = search("sgd", 3, 0.0, gamma0=3.0)[:2]
+    gone = {"run_state": "diverged", "trial_state": "diverged", "train_loss": np.nan}
+    rows += [lost[0], {**lost[1], **gone}]
+    for trial, (alpha, beta, eta) in enumerate(product(GRID, GRID, (0.1, 0.2))):
+        level = 0.01 * np.log(alpha) - 0.02 * np.log(beta) + eta / 10
+        for seed in (0, 1):
+            rows += [
+                {**row, "seed": seed, "alpha": alpha, "beta": beta, "eta": eta}
+                for row in search("surface", trial, level)
+            ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def verdict(frame: pd.DataFrame) -> Verdict:
+    trials = {"indian": 3, "sgd": 4, "surface": 18}
+    registration = Registration("honest", SEEDS, trials)
+    return analyze(frame, CLAIMS, registration=registration, scope=Scope(classes=10))
+
+
+def confirm(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
+    return frame[(frame["phase"] == "confirm") & (frame["arm"] == arm)]
+
+
+def panels(figure: Figure) -> list[Any]:
+    """Return the axes of a figure; what the artists on them offer depends on their kind."""
+    return list(figure.axes)
+
+
+def lines(axes: Any) -> dict[str, np.ndarray]:
+    """Return the labelled lines of axes: label → points [n, 2]."""
+    return {
+        str(line.get_label()): np.asarray(line.get_xydata())
+        for line in axes.lines
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+@pytest.mark.parametrize("band", ["range", "interval"])
+def test_learning_curves_are_means_over_seeds_with_their_band(
+    frame: pd.DataFrame, band: figures.Band
+) -> None:
+    figure = figures.learning_curves(frame, band=band)
+    for axes, metric, scale in zip(
+        panels(figure), ("train_loss", "test_accuracy"), (1, 100), strict=True
+    ):
+        drawn = lines(axes)
+        assert list(drawn) == list(LEVELS)
+        for place, arm in enumerate(LEVELS):
+            wide = confirm(frame, arm).pivot(index="epoch", columns="seed", values=metric)
+            np.testing.assert_allclose(drawn[arm][:, 0], np.arange(1, EPOCHS + 1))
+            np.testing.assert_allclose(drawn[arm][:, 1], scale * wide.mean(axis=1))
+            edge = axes.collections[place].get_paths()[0].vertices[:, 1]
+            if band == "range":
+                low, high = wide.to_numpy().min(), wide.to_numpy().max()
+            else:
+                # 3.182446 is the 97.5 % point of t with 3 degrees of freedom.
+                half = 3.182446 * wide.std(axis=1) / 2
+                low = (wide.mean(axis=1) - half).min()
+                high = (wide.mean(axis=1) + half).max()
+            assert [edge.min(), edge.max()] == pytest.approx([scale * low, scale * high])
+
+
+def test_published_end_points_are_overlaid_on_the_arms_they_belong_to(frame: pd.DataFrame) -> None:
+    published = pd.DataFrame(
+        {
+            "arm": ["sgd", "unknown"],
+            "metric": ["test_accuracy", "test_accuracy"],
+            "mean": [0.5, 0.1],
+            "min": [0.4, 0.1],
+            "max": [0.7, 0.1],
+        }
+    )
+    _, bottom = panels(figures.learning_curves(frame, published=published))
+    (marks,) = bottom.containers
+    assert marks.lines[0].get_ydata() == pytest.approx([50])
+    (segment,) = marks.lines[2][0].get_segments()
+    assert segment[:, 1] == pytest.approx([40, 70])
+
+
+def test_trajectories_go_through_mean_loss_and_mean_accuracy_with_every_tau(
+    frame: pd.DataFrame,
+) -> None:
+    (axes,) = panels(figures.trajectories(frame, CLAIMS.taus, ["indian", "sgd"]))
+    drawn = lines(axes)
+    assert list(drawn) == ["indian", "sgd"]
+    for arm, points in drawn.items():
+        by_epoch = confirm(frame, arm).groupby("epoch")[["train_loss", "test_accuracy"]].mean()
+        np.testing.assert_allclose(points, by_epoch.to_numpy() * [1, 100])
+    marked = [line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1]
+    assert set(CLAIMS.taus) <= {float(place) for place in marked}
+    assert axes.xaxis_inverted()
+
+
+def test_the_forest_shows_every_primary_contrast_of_the_verdict(verdict: Verdict) -> None:
+    table = figures.forest_table(verdict)
+    primary = [made for found in verdict.findings for made in found.primary]
+    assert table["estimate"].tolist() == [made.estimate for made in primary]
+    (axes,) = panels(figures.forest(verdict))
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    bars = [line for line in axes.lines if line.get_linewidth() == 1.8]
+    for made, dot, bar in zip(primary, dots, bars, strict=True):
+        assert dot.get_xdata() == pytest.approx([100 * made.estimate])
+        assert bar.get_xdata() == pytest.approx([100 * made.low, 100 * made.high])
+    band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
+    assert [band.x0, band.x1] == pytest.approx([-0.5, 0.5])
+    assert [text.get_text() for text in axes.texts] == [str(made.label) for made in primary]
+
+
+def test_pairs_are_joined_seed_by_seed_and_counted(frame: pd.DataFrame) -> None:
+    figure = figures.paired_seeds(frame, [("indian", "sgd"), ("indian", "absent")])
+    (axes,) = panels(figure)
+    joins = [line for line in axes.lines if len(line.get_xdata()) == 2]
+    last = frame[frame["epoch"] == EPOCHS]
+    for line, seed in zip(joins, SEEDS, strict=True):
+        accuracies = [
+            100 * confirm(last, arm).set_index("seed")["test_accuracy"][seed]
+            for arm in ("sgd", "indian")
+        ]
+        assert line.get_ydata() == pytest.approx(accuracies)
+    assert axes.get_title(loc="left") == "ahead on 4 of 4"
+    with pytest.raises(NoDataError, match="none of the pairs"):
+        figures.paired_seeds(frame, [("indian", "absent")])
+
+
+def test_the_pairs_of_the_claims_are_each_compared_once() -> None:
+    assert figures.claimed_pairs(CLAIMS) == [
+        ("indian", "sgd"),
+        ("indian", "sgd-matched"),
+        ("indian", "qhm"),
+        ("indian", "indian-rate"),
+    ]
+
+
+def test_step_sizes_show_every_score_ring_the_best_and_flag_an_end(frame: pd.DataFrame) -> None:
+    figure = figures.step_sizes(frame, {"indian": (0.001, 1.0), "sgd": (0.001, 10.0)})
+    indian, sgd = panels(figure)
+    assert indian.get_title(loc="left") == "indian: best at an end"
+    assert sgd.get_title(loc="left") == "sgd"
+    scores, crosses, ring = (np.asarray(line.get_xydata()) for line in sgd.lines[:3])
+    tuned = frame[(frame["phase"] == "tune") & (frame["arm"] == "sgd") & (frame["epoch"] == EPOCHS)]
+    errors = 100 * (1 - tuned["validation_accuracy"])
+    np.testing.assert_allclose(scores[:3], np.stack([tuned["gamma0"], errors], axis=1))
+    assert np.isnan(scores[3, 1])
+    assert crosses[:, 0].tolist() == [3.0]
+    np.testing.assert_allclose(ring, [[0.1, errors.min()]])
+
+
+def test_best_so_far_never_rises_and_counts_what_diverged(frame: pd.DataFrame) -> None:
+    (axes,) = panels(figures.best_so_far(frame[frame["arm"] != "surface"]))
+    drawn = lines(axes)
+    table = figures.best_so_far_table(frame)
+    sgd = table[table["arm"] == "sgd"]
+    assert sgd["epochs"].tolist() == [8, 16, 24, 26]
+    assert sgd["best"].tolist() == sgd["score"].cummin().ffill().tolist()
+    np.testing.assert_allclose(drawn["sgd"], np.stack([sgd["epochs"], 100 * sgd["best"]], axis=1))
+    assert (np.diff(drawn["indian"][:, 1]) <= 0).all()
+
+
+def test_maps_hold_the_means_of_every_cell(frame: pd.DataFrame) -> None:
+    table = figures.surface_table(frame, "surface", CLAIMS.taus)
+    assert list(dict.fromkeys(table["setting"])) == ["η = 0.1", "η = 0.2", "tuned γ0"]
+    cells = frame[(frame["arm"] == "surface") & (frame["epoch"] == EPOCHS)]
+    means = cells.groupby(["eta", "alpha", "beta"])["test_accuracy"].mean()
+    fixed = table[table["setting"] != "tuned γ0"]
+    np.testing.assert_allclose(fixed["accuracy"], means)
+    # All runs have the same loss, so that the accuracies at equal loss differ as the levels do.
+    difference = fixed["accuracy"] - fixed["matched_accuracy"]
+    assert difference.max() - difference.min() < 1e-3
+    figure = figures.surface_maps(frame, "surface", CLAIMS.taus)
+    maps = [axes for axes in panels(figure) if axes.get_label() != "<colorbar>"]
+    assert len(maps) == 4 * 3
+    mesh = maps[3].collections[0]
+    shown = fixed[fixed["setting"] == "η = 0.1"].pivot(
+        index="beta", columns="alpha", values="accuracy"
+    )
+    np.testing.assert_allclose(np.asarray(mesh.get_array()), 100 * shown.to_numpy())
+    curve = maps[3].lines[0].get_xydata()
+    np.testing.assert_allclose(curve[:, 0] * curve[:, 1], 1.0)
+
+
+def test_a_cell_that_diverged_is_hatched_and_has_no_colour(frame: pd.DataFrame) -> None:
+    cell = (frame["arm"] == "surface") & (frame["trial"] == 4) & (frame["seed"] == 1)
+    broken = frame.copy()
+    broken.loc[cell, "run_state"] = "diverged"
+    broken.loc[cell, "train_loss"] = np.nan
+    table = figures.surface_table(broken, "surface")
+    lost = table[table["diverged"]]
+    assert lost[["alpha", "beta", "setting"]].to_numpy().tolist() == [[0.1, 2.0, "η = 0.1"]]
+    assert lost["accuracy"].isna().all()
+    figure = figures.surface_maps(broken, "surface")
+    hatched = [part for part in panels(figure)[0].collections if part.get_hatch()]
+    assert len(hatched) == 1
+    assert np.asarray(panels(figure)[0].collections[0].get_array()).astype(float)[2, 0] != 0
+    assert np.ma.getmaskarray(panels(figure)[0].collections[0].get_array())[2, 0]
+
+
+def test_differences_at_equal_loss_are_those_of_the_verdict(verdict: Verdict) -> None:
+    kept = [each for each in verdict.finding("H2").thresholds if each.kept]
+    (axes,) = panels(figures.thresholds(verdict))
+    (dots,) = (line for line in axes.lines if line.get_marker() == "o")
+    expected = [[each.tau, 100 * (each.estimate or 0.0)] for each in kept]
+    np.testing.assert_allclose(np.asarray(dots.get_xydata()), expected)
+    bars = axes.collections[0].get_segments()
+    for bar, each in zip(bars, kept, strict=True):
+        assert bar[:, 1] == pytest.approx([100 * (each.low or 0.0), 100 * (each.high or 0.0)])
+
+
+def test_interactions_show_the_mean_of_every_cell() -> None:
+    cells, rows = [], []
+    for n, (tuned, dropout, decay) in enumerate(product((False, True), repeat=3)):
+        cells.append(Cell(arm=f"indian-{n}", tuned=tuned, dropout=dropout, weight_decay=decay))
+        for seed in SEEDS:
+            rows += run(f"indian-{n}", seed, 0.01 * n)
+    design = Factorial(cells=cells)
+    frame = pd.DataFrame(rows)
+    table = figures.factorial_table(frame, design)
+    (axes,) = panels(figures.interactions(frame, design))
+    drawn = [container.lines[0].get_ydata() for container in axes.containers]
+    for values, (dropout, decay) in zip(drawn, product((False, True), repeat=2), strict=True):
+        arms = [
+            design.arm(tuned=tuned, dropout=dropout, weight_decay=decay) for tuned in (False, True)
+        ]
+        ends = frame[frame["epoch"] == EPOCHS].groupby("arm")["test_accuracy"].mean()
+        np.testing.assert_allclose(values, 100 * ends[arms])
+    assert table["runs"].tolist() == [len(SEEDS)] * 8
+    with pytest.raises(NoDataError, match="'indian-3', a cell of the design"):
+        figures.interactions(frame[frame["arm"] != "indian-3"], design)
+
+
+def test_the_power_curve_agrees_with_the_power_of_the_study(verdict: Verdict) -> None:
+    (axes,) = panels(figures.power_curve(verdict))
+    drawn = lines(axes)
+    for name, points in drawn.items():
+        found = verdict.finding(name)  # type: ignore[arg-type]
+        widest = max(found.primary, key=lambda made: made.deviation or 0.0)
+        own = power(widest.differences, verdict.delta, verdict.alpha).achieved
+        here = points[points[:, 0] == len(SEEDS), 1]
+        assert here == pytest.approx([own])
+        assert (np.diff(points[:, 1]) >= -1e-9).all()
+
+
+def test_importances_are_those_of_the_verdict(verdict: Verdict) -> None:
+    table = figures.importance_table(verdict)
+    expected = {
+        (each.arm, each.method, name): share
+        for each in verdict.importances
+        if len(each.shares) > 1
+        for name, share in each.shares
+    }
+    assert {
+        (row["arm"], row["method"], row["hyperparameter"]): row["share"]
+        for row in table.to_dict("records")
+    } == expected
+    figure = figures.importances(verdict)
+    widths = sorted(bar.get_width() for axes in panels(figure) for bar in axes.patches)
+    np.testing.assert_allclose(widths, sorted(expected.values()))
+
+
+def test_indian_has_one_hue_and_no_rival_comes_near_it() -> None:
+    indians = {f"indian-{n}": "indian" for n in range(5)}
+    rivals = {f"rival-{n}": "sgd" for n in range(12)}
+    styles = arm_styles({**rivals, **indians})
+    hue = mcolors.rgb_to_hsv(mcolors.to_rgb(INDIAN))[0]
+    for arm, style in styles.items():
+        own = mcolors.rgb_to_hsv(mcolors.to_rgb(style.color))
+        if arm in indians:
+            assert own[0] == pytest.approx(hue, abs=0.02)
+        else:
+            assert own[1] < 0.1 or abs(own[0] - hue) > 0.1
+    looks = {(str(style.color), str(style.dashes)) for style in styles.values()}
+    assert len(looks) == len(styles)
+
+
+def test_every_exhibit_says_what_to_see_and_gives_its_numbers(
+    frame: pd.DataFrame, verdict: Verdict
+) -> None:
+    shown = {each.name: each for each in figures.exhibits(frame, CLAIMS, verdict)}
+    assert list(shown) == [
+        *("contrasts", "accuracy-against-loss", "matched-loss", "learning-curves"),
+        *("learning-curves-intervals", "paired-seeds", "surface", "step-size", "best-so-far"),
+        *("importance", "power"),
+    ]
+    for each in shown.values():
+        assert len(each.caption) > 60
+        assert len(each.alt) > 40
+        assert not each.table.empty
+        fits(each.figure)
+
+
+def test_no_figure_is_drawn_of_what_is_not_there(frame: pd.DataFrame) -> None:
+    only_search = frame[frame["phase"] == "tune"].drop(columns="test_accuracy")
+    shown = [each.name for each in figures.exhibits(only_search, CLAIMS)]
+    assert shown == ["surface", "step-size", "best-so-far"]
+    only_fresh = frame[(frame["phase"] == "confirm") & (frame["seed"] == SEEDS[0])]
+    shown = [each.name for each in figures.exhibits(only_fresh, ClaimsSection())]
+    assert shown == ["accuracy-against-loss", "learning-curves"]
+    with pytest.raises(NoDataError, match="no rows of the tune phase"):
+        figures.best_so_far(only_fresh)
+    with pytest.raises(NoDataError, match="no trials over alpha and beta"):
+        figures.surface_maps(frame, "qhm")
+
+
+def fits(figure: Figure) -> None:
+    """Check that nothing is drawn beyond the canvas."""
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    assert box.x0 > -0.05
+    assert box.y0 > -0.05
+    assert box.x1 < width + 0.05
+    assert box.y1 < height + 0.05
