@@ -55,6 +55,12 @@ def search(
     extend: Annotated[
         int, typer.Option(metavar="N", help="Add N tune trials to every arm first.", min=0)
     ] = 0,
+    extend_space: Annotated[
+        bool,
+        typer.Option(
+            "--extend-space", help="Search on beyond the ends at which winners lie, as new trials."
+        ),
+    ] = False,
     engine: Annotated[
         EngineName,
         typer.Option(
@@ -137,7 +143,9 @@ def search(
         storage_path=ray_storage,
     )
     remarks = notices()
-    with open_session(spec, url, data_dir, extend_by=extend, retry_failed=retry_failed) as session:
+    with open_session(
+        spec, url, data_dir, extend_by=extend, wider=extend_space, retry_failed=retry_failed
+    ) as session:
         if phase in (PhaseName.FREEZE, PhaseName.CONFIRM):
             _check_tuned(session, again)
         if phase is PhaseName.FREEZE:

@@ -13,7 +13,7 @@ from indian_tune.ledger import Ledger, sqlite_file
 from indian_tune.problems import verify
 from indian_tune.study.projection import Projection
 from indian_tune.study.reconcile import Repairs, rebuild, reconcile
-from indian_tune.study.registration import extend, register
+from indian_tune.study.registration import extend, extend_space, register
 from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def open_session(
     data_dir: Path | None,
     *,
     extend_by: int = 0,
+    wider: bool = False,
     retry_failed: bool = False,
 ) -> Iterator[Session]:
     """Register a study or take it up again, and mend what a crash left.
@@ -58,6 +59,7 @@ def open_session(
         storage: where it is recorded.
         data_dir: folder of the data sets; ``None`` for the default.
         extend_by: how many tune trials to add to every arm.
+        wider: whether arms whose winner lies at an end of its range search beyond it.
         retry_failed: whether trials that failed are tried again; those of a grid always are, which
             is worth nothing with holes.
 
@@ -75,7 +77,9 @@ def open_session(
         repairs = _mend(ledger, study, spec)
         if retry_failed or spec.search.sampler == "grid":
             ledger.retry(study.id)
-        if extend_by:
+        if wider:
+            extend_space(ledger, study, spec, extend_by or None)
+        elif extend_by:
             extend(ledger, study, spec, extend_by)
         yield Session(ledger, study, repairs)
         # A connection that was lost may have left a trial twice in Optuna's tables.

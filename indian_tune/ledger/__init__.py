@@ -33,6 +33,7 @@ from indian_tune.ledger.records import (
     WorkerRecord,
 )
 from indian_tune.ledger.retry import transaction
+from indian_tune.ledger.slots import EXTENDED
 from indian_tune.ledger.states import FINISHED, Phase, State
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_STORAGE",
+    "EXTENDED",
     "FINISHED",
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",

@@ -41,8 +41,15 @@ def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan
     connection.execute(sa.insert(t.trial), slots)
 
 
-def extend(connection: sa.Connection, study_id: int, trials: int) -> dict[str, int]:
+def extend(
+    connection: sa.Connection, study_id: int, trials: int | Mapping[str, int]
+) -> dict[str, int]:
     """Add tune slots to every arm, after those there are.
+
+    Args:
+        connection: in a write transaction.
+        study_id: of the study.
+        trials: how many for each arm, or by the name of the arm.
 
     Returns:
         The new number of tune trials by the name of the arm.
@@ -54,15 +61,18 @@ def extend(connection: sa.Connection, study_id: int, trials: int) -> dict[str, i
         .group_by(t.arm.c.id, t.arm.c.name, t.arm.c.position)
         .order_by(t.arm.c.position)
     ).all()
+    added = {
+        name: trials if isinstance(trials, int) else trials.get(name, 0) for _, name, _ in counts
+    }
     connection.execute(
         sa.insert(t.trial),
         [
             _slot(study_id, arm_id, Phase.TUNE, index)
-            for arm_id, _, count in counts
-            for index in range(count, count + trials)
+            for arm_id, name, count in counts
+            for index in range(count, count + added[name])
         ],
     )
-    return {name: count + trials for _, name, count in counts}
+    return {name: count + added[name] for _, name, count in counts}
 
 
 def insert_confirms(

@@ -122,15 +122,22 @@ class StudyWriter(LedgerReader):
             )
             return study
 
-    def extend(self, study_id: int, trials: int) -> dict[str, int]:
-        """Add tune trials to every arm; those there are stay as they are.
+    def extend(
+        self,
+        study_id: int,
+        trials: int | Mapping[str, int],
+        spaces: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> dict[str, int]:
+        """Add tune trials to arms; those there are stay as they are.
 
         Winners that were frozen before no longer stand: `freeze` judges them again when the new
         trials are finished.
 
         Args:
             study_id: of the study.
-            trials: how many to add to each arm.
+            trials: how many to add to each arm, or by the name of the arm.
+            spaces: what the new trials of an arm are drawn from, where that is another space than
+                before.
 
         Returns:
             The new number of tune trials by the name of the arm.
@@ -138,12 +145,19 @@ class StudyWriter(LedgerReader):
         Raises:
             InputError: ``trials`` is less than 1.
         """
-        if trials < 1:
+        most = trials if isinstance(trials, int) else max(trials.values(), default=0)
+        if most < 1:
             raise InputError(f"trials = {trials} to add must be at least 1")
-        return self._extend(study_id, trials, secrets.token_hex(16))
+        return self._extend(study_id, trials, dict(spaces or {}), secrets.token_hex(16))
 
     @transaction
-    def _extend(self, study_id: int, trials: int, token: str) -> dict[str, int]:
+    def _extend(
+        self,
+        study_id: int,
+        trials: int | Mapping[str, int],
+        spaces: Mapping[str, Mapping[str, Any]],
+        token: str,
+    ) -> dict[str, int]:
         with self._writing() as connection:
             lock_study(connection, study_id)
             query = sa.select(t.event.c.data).where(
@@ -153,7 +167,18 @@ class StudyWriter(LedgerReader):
                 if data["token"] == token:
                     return dict(data["trials"])
             totals = slots.extend(connection, study_id, trials)
-            data = {"added": trials, "trials": totals, "token": token}
+            added = {
+                arm: trials if isinstance(trials, int) else trials.get(arm, 0) for arm in totals
+            }
+            data = {
+                "added": added,
+                "trials": totals,
+                "spaces": {
+                    arm: {"first": totals[arm] - added[arm], "space": dict(space)}
+                    for arm, space in spaces.items()
+                },
+                "token": token,
+            }
             slots.record_event(
                 connection, study_id, slots.EXTENDED, data, database_time(connection)
             )

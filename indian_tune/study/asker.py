@@ -13,6 +13,7 @@ from indian_tune.study.projection import SLOT
 from indian_tune.study.reconcile import catch_up
 from indian_tune.study.sampler import LEARNING, distributions, make_sampler
 from indian_tune.study.space import constants
+from indian_tune.study.space_history import SpaceHistory
 from indian_tune.study.view import numbered, under_way
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Asker:
         self._spec = spec
         self._projection = projection
         self._pruner = pruner
+        self._spaces = SpaceHistory(ledger, study.id, spec)
 
     def ask(self, lease: Lease, arm: str) -> tuple[Mapping[str, float], ProjectedTrial]:
         """Return the configuration of a leased trial that has none, and its Optuna trial.
@@ -109,10 +111,18 @@ class Asker:
     def _sample(
         self, trial: TrialRecord, arm: str, others: Sequence[FrozenTrial], *, number: int
     ) -> tuple[Mapping[str, float], ProjectedTrial]:
-        space = self._spec.space(arm)
-        searched = distributions(space)
+        space = self._spaces.of(arm, trial.index)
         search = self._spec.search
-        sampler = make_sampler(search.sampler, space, seed=search.seed, arm=arm, index=trial.index)
+        grid = search.sampler == "grid"
+        searched = distributions(space, grid=grid)
+        sampler = make_sampler(
+            search.sampler,
+            space,
+            seed=search.seed,
+            arm=arm,
+            index=trial.index,
+            cell=self._spaces.grid_point(arm, trial.index) if grid else None,
+        )
         draft = self._projection.sample(arm, searched, sampler, self._pruner, others, number=number)
         projected = self._projection.add(
             arm, trial.id, draft.params, searched, system_attrs=draft.system_attrs

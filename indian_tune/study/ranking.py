@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.ledger import Phase, State
+from indian_tune.ledger import EXTENDED, Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges
 from indian_tune.study.parameters import divide
@@ -92,6 +92,10 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     """
     progress = ledger.progress(study.id)
     raw = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
+    for extension in ledger.events(study.id, EXTENDED):
+        # Edges are those of the space that was searched last.
+        for name, wider in extension.data.get("spaces", {}).items():
+            raw[name] = wider["space"]
     several = study.spec["protocol"].get("objectives") is not None
     confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
     tunes = {part.arm.id: part for part in progress if part.phase is Phase.TUNE}

@@ -16,6 +16,7 @@ from indian_tune.ledger import Phase, State
 from indian_tune.study.projection import CONFIRM, SLOT, Past, confirm_params
 from indian_tune.study.sampler import distributions
 from indian_tune.study.scoring import learning_curve
+from indian_tune.study.space_history import SpaceHistory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,8 @@ def restore(
         finished=trial.finished_at,
     )
     if tuning:
-        searched = distributions(spec.space(arm))
+        space = SpaceHistory(ledger, trial.study_id, spec).of(arm, trial.index)
+        searched = distributions(space, grid=spec.search.sampler == "grid")
         params = {name: trial.config[name] for name in searched}
         return projection.add(arm, trial.id, params, searched, past=past)
     seeds = spec.protocol.confirming_seeds

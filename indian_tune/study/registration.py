@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from indian_tune.errors import InputError, StudyFileError
-from indian_tune.ledger import ArmPlan
+from indian_tune.ledger import ArmPlan, Phase
+from indian_tune.study.ranking import rank
+from indian_tune.study.space_history import SpaceHistory
 from indian_tune.study.spec import parse_study
+from indian_tune.study.wider import new_cells, widened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from indian_tune.ledger import Ledger, StudyRecord
+    from indian_tune.ledger.budget import Budget
     from indian_tune.study.spec import StudySpec
 
 
@@ -66,14 +70,12 @@ def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> 
             points, or spends a budget of epochs or seconds.
     """
     if spec.budget is not None:
-        raise InputError(
-            f"study {study.name!r} has a budget of {spec.budget.limit:g} {spec.budget.kind} per "
-            "arm, which more trials would not change: raise it and run the file with --as NEW-NAME"
-        )
+        _refuse_budget(study, spec.budget)
     if spec.search.sampler == "grid":
         raise InputError(
             f"study {study.name!r} searches a grid, which has no more points than it has trials: "
-            "write a larger grid and run it with --as NEW-NAME"
+            "--extend-space adds cells beyond an end at which a winner lies, or write a larger "
+            "grid and run it with --as NEW-NAME"
         )
     ledger.extend(study.id, trials)
 
@@ -81,6 +83,59 @@ def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> 
 def _as_read_now(record: StudyRecord) -> StudySpec:
     """Return a registered study with what an older version did not write out."""
     return parse_study(record.spec, source=f"study {record.name!r} as it is registered")
+
+
+def extend_space(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int | None) -> None:
+    """Search on beyond the ends of the ranges at which winners lie.
+
+    Every arm gets the same number of new trials, so that budgets stay equal; those of an arm whose
+    winner lies at an end are drawn from the wider space. On a grid only the new cells are added.
+
+    Args:
+        ledger: open for writing.
+        study: as registered; its tune phase must be over.
+        spec: the same study, parsed.
+        trials: how many new trials for each arm; as many as the file gives it if ``None``.
+
+    Raises:
+        InputError: the tune phase is not over, no winner lies at an end, the number of trials is
+            given for a grid, or the budget is not one of trials.
+    """
+    if spec.budget is not None:
+        _refuse_budget(study, spec.budget)
+    grid = spec.search.sampler == "grid"
+    if grid and trials is not None:
+        raise InputError(
+            f"--extend {trials} cannot stand beside --extend-space for study {study.name!r}, which "
+            "searches a grid: its new cells are the new trials"
+        )
+    if ledger.open_trials(study.id, Phase.TUNE):
+        raise InputError(
+            f"the tune phase of study {study.name!r} is not over, so nobody knows yet where its "
+            "winners lie: finish it first, then use --extend-space"
+        )
+    history = SpaceHistory(ledger, study.id, spec)
+    spaces, cells = {}, {}
+    for result in rank(ledger, study):
+        if not result.edges or result.tune is None:
+            continue
+        before = history.raw(result.name, result.tune.total - 1)
+        after = widened(result.optimizer, before, result.edges, grid=grid)
+        if after is not None:
+            spaces[result.name] = after
+            cells[result.name] = new_cells(before, after) if grid else 0
+    if not spaces:
+        raise InputError(
+            f"no winner of study {study.name!r} lies at an end of a range that can be extended"
+        )
+    ledger.extend(study.id, cells if grid else trials or spec.search.trials, spaces)
+
+
+def _refuse_budget(study: StudyRecord, budget: Budget) -> NoReturn:
+    raise InputError(
+        f"study {study.name!r} has a budget of {budget.limit:g} {budget.kind} per arm, which more "
+        "trials would not change: raise it and run the file with --as NEW-NAME"
+    )
 
 
 def _about_trials(record: StudyRecord, spec: StudySpec) -> str:

@@ -34,16 +34,30 @@ if TYPE_CHECKING:
 LEARNING = frozenset({"tpe", "gp", "cmaes"})
 
 
-def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Return what Optuna needs to know of a space; constants are not its business."""
+def distributions(space: Space, *, grid: bool = False) -> dict[str, BaseDistribution]:
+    """Return what Optuna needs to know of a space; constants are not its business.
+
+    Args:
+        space: of the arm.
+        grid: whether its points are fixed by a grid. An ordered list then is a range to Optuna,
+            which may grow when the grid is extended, and which it draws to scale.
+    """
     return {
-        name: _distribution(parameter)
+        name: _distribution(parameter, grid=grid)
         for name, parameter in space.items()
         if not isinstance(parameter, Constant)
     }
 
 
-def make_sampler(name: str, space: Space, *, seed: int, arm: str, index: int) -> BaseSampler:
+def make_sampler(
+    name: str,
+    space: Space,
+    *,
+    seed: int,
+    arm: str,
+    index: int,
+    cell: Mapping[str, float] | None = None,
+) -> BaseSampler:
     """Return the sampler that gives trial ``index`` of an arm its configuration.
 
     Args:
@@ -52,11 +66,12 @@ def make_sampler(name: str, space: Space, *, seed: int, arm: str, index: int) ->
         seed: of the study.
         arm: its name.
         index: of the trial within the arm.
+        cell: its point of a grid; by default the one of that index.
     """
     own = derived_seed(seed, arm, index)
     match name:
         case "grid":
-            return IndexedSampler(grid_points(space, f"arm {arm!r}")[index])
+            return IndexedSampler(cell or grid_points(space, f"arm {arm!r}")[index])
         case "qmc":
             return IndexedSampler(_sobol_point(space, derived_seed(seed, arm), index))
         case "random":
@@ -111,8 +126,10 @@ class IndexedSampler(BaseSampler):
         return self._point[param_name]
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def _distribution(parameter: Parameter, *, grid: bool) -> BaseDistribution:
     match parameter:
+        case Grid(values) if grid:
+            return FloatDistribution(values[0], values[-1], log=values[0] > 0)
         case Choices(values) | Grid(values):
             return CategoricalDistribution(values)
         case Range(integer=True):

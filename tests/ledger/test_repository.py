@@ -352,7 +352,10 @@ def test_an_extension_adds_slots_and_touches_no_old_one(ledger: Ledger, study: S
         (Phase.TUNE, 4, State.WAITING),
     ]
     (event,) = ledger.events(study.id, "extended")
-    assert (event.data["added"], event.data["trials"]) == (2, {"indian": 5, "sgd": 5})
+    assert (event.data["added"], event.data["trials"]) == (
+        {"indian": 2, "sgd": 2},
+        {"indian": 5, "sgd": 5},
+    )
 
 
 def test_after_an_extension_only_a_new_winner_gets_new_confirm_slots(

@@ -1,0 +1,60 @@
+"""Which space each tune trial of a study is drawn from: the file's, or an extension of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.ledger import EXTENDED
+from indian_tune.study.space import grid_points, parse_space
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from indian_tune.ledger import LedgerReader
+    from indian_tune.study.space import Space
+    from indian_tune.study.spec import StudySpec
+
+
+class SpaceHistory:
+    """Looks spaces up in what a study registered and in its extensions.
+
+    Args:
+        ledger: to read from.
+        study_id: of the study.
+        spec: as registered.
+    """
+
+    def __init__(self, ledger: LedgerReader, study_id: int, spec: StudySpec) -> None:
+        self._ledger = ledger
+        self._study_id = study_id
+        self._spec = spec
+
+    def of(self, arm: str, index: int) -> Space:
+        """Return the space that a tune trial of an arm is drawn from."""
+        return parse_space(self.raw(arm, index), f"arm {arm!r}")
+
+    def raw(self, arm: str, index: int) -> Mapping[str, Any]:
+        """Return the same as it would stand in a study file."""
+        space: Mapping[str, Any] = self._spec.arm(arm).space
+        # The trials of the file's own budget need no look at the record.
+        if index >= self._spec.trials_of(arm):
+            for first, extended in self._extensions(arm):
+                space = extended if first <= index else space
+        return space
+
+    def grid_point(self, arm: str, index: int) -> dict[str, float]:
+        """Return the cell of a tune trial on a grid; an extension holds its new cells alone."""
+        cells = grid_points(self._spec.space(arm), f"arm {arm!r}")
+        if index >= len(cells):
+            for _, extended in self._extensions(arm):
+                whole = grid_points(parse_space(extended, f"arm {arm!r}"), f"arm {arm!r}")
+                cells += [cell for cell in whole if cell not in cells]
+        return cells[index]
+
+    def _extensions(self, arm: str) -> list[tuple[int, Mapping[str, Any]]]:
+        """Return the index of the first trial and the space of every extension of an arm."""
+        return [
+            (data["spaces"][arm]["first"], data["spaces"][arm]["space"])
+            for data in (event.data for event in self._ledger.events(self._study_id, EXTENDED))
+            if arm in data.get("spaces", {})
+        ]
