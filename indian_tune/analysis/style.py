@@ -47,7 +47,7 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
 )
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 # Lightness of the settings of INDIAN, the first as the hue itself.
-SHADES = (0.5, 0.78, 0.3, 0.66, 0.9)
+SHADES = (0.5, 0.78, 0.36, 0.66, 0.9)
 # Inches. As wide as a column of text, so that a page on paper and a small screen show figures
 # at about the size at which they were drawn.
 WIDTH = 5.2

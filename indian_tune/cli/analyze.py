@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +14,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.analysis import Verdict
+    from indian_tune.analysis.report import Background
+    from indian_tune.study.claims import ClaimsSection
 
+REPORT = "report.html"
 VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A verdict, and what a report shows beside it.
+
+    Attributes:
+        verdict: what was found.
+        frames: the data behind it, by the name of their file.
+        claims: what was tested.
+        background: protocol, budget and provenance.
+        ranges: arm → lowest and highest γ0 that was searched.
+    """
+
+    verdict: Verdict
+    frames: dict[str, pd.DataFrame]
+    claims: ClaimsSection
+    background: Background
+    ranges: dict[str, tuple[float, float]]
 
 
 def analyze(
@@ -28,8 +51,13 @@ def analyze(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for verdict.json and the data frames behind it."),
+        typer.Option(
+            "--out", help="Folder for report.html, verdict.json and the data behind them."
+        ),
     ] = None,
+    figures: Annotated[
+        str, typer.Option("--figures", help="Write figures in these formats too: png,pdf.")
+    ] = "",
     details: Annotated[bool, typer.Option("--details", help="List every contrast.")] = False,
     calibrate: Annotated[
         bool,
@@ -47,18 +75,26 @@ def analyze(
 
     Opens the test results of a finished study, and records that it did.
     """
-    from indian_tune.cli.output import print_json
+    from indian_tune.cli.output import notices, print_json
+    from indian_tune.errors import InputError
 
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
+    odd = sorted({*figures.split(",")} - {"", "svg", "png", "pdf"})
+    if odd or (figures and out is None):
+        raise InputError(
+            f"--figures {figures} goes with --out, and takes svg, png and pdf, joined by commas"
+        )
     if calibrate:
         _calibrate(replications, as_json=as_json)
         return
     if source is not None and claims is not None:
-        verdict, frames = _from_file(source, claims)
+        found = _from_file(source, claims)
     else:
-        verdict, frames = _from_study(storage, study)
+        found = _from_study(storage, study)
+    verdict = found.verdict
     if out is not None:
-        _write(out, verdict, frames)
+        _write(out, found, [form for form in figures.split(",") if form])
+        notices().print(f"Report: {out / REPORT}", soft_wrap=True)
     if as_json:
         print_json(verdict.as_dict())
         return
@@ -94,8 +130,9 @@ def _check(
         raise InputError(f"--out {out} is not a folder")
 
 
-def _from_file(source: Path, claims: Path) -> tuple[Verdict, dict[str, pd.DataFrame]]:
+def _from_file(source: Path, claims: Path) -> Analysis:
     from indian_tune import analysis
+    from indian_tune.analysis.report import Background
     from indian_tune.study.claims_file import load_claims
 
     file = load_claims(claims)
@@ -114,7 +151,8 @@ def _from_file(source: Path, claims: Path) -> tuple[Verdict, dict[str, pd.DataFr
         registration=registration,
         scope=analysis.Scope(**file.scope.model_dump()),
     )
-    return verdict, {RUNS: frame}
+    background = Background(provenance=[("Runs", str(source)), ("Claims", str(claims))])
+    return Analysis(verdict, {RUNS: frame}, file.claims, background, {})
 
 
 def _read(source: Path) -> pd.DataFrame:
@@ -132,8 +170,9 @@ def _read(source: Path) -> pd.DataFrame:
         raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
 
 
-def _from_study(storage: str | None, name: str | None) -> tuple[Verdict, dict[str, pd.DataFrame]]:
+def _from_study(storage: str | None, name: str | None) -> Analysis:
     from indian_tune import analysis
+    from indian_tune.cli.background import background, step_size_ranges
     from indian_tune.cli.output import notices
     from indian_tune.cli.ranking import edge_notes
     from indian_tune.cli.status import choose_study
@@ -157,6 +196,7 @@ def _from_study(storage: str | None, name: str | None) -> tuple[Verdict, dict[st
         frame = epoch_frame(ledger, record.id, sealed=True)
         examples = example_frame(ledger, record.id)
         edges = {result.name: edge_notes([result]) for result in rank(ledger, record)}
+        about = background(ledger, record, spec)
     verdict = analysis.analyze(
         frame,
         spec.claims,
@@ -176,17 +216,35 @@ def _from_study(storage: str | None, name: str | None) -> tuple[Verdict, dict[st
         edges=edges,
         examples=examples,
     )
-    return verdict, {RUNS: frame, EXAMPLES: examples}
+    _remember(storage, record.id, verdict)
+    frames = {RUNS: frame, EXAMPLES: examples}
+    return Analysis(verdict, frames, spec.claims, about, step_size_ranges(spec))
 
 
-def _write(out: Path, verdict: Verdict, frames: dict[str, Any]) -> None:
+def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:
+    """Record the verdict with the study, once: the dashboard shows it."""
+    from indian_tune.ledger import Ledger
+    from indian_tune.ledger.slots import VERDICT as KIND
+
+    data = {"label": str(verdict.label), "text": f"{verdict.label}. {verdict.sentence}"}
+    with Ledger.open(storage, create=False) as ledger:
+        known = ledger.events(study_id, KIND)
+        if not known or known[-1].data != data:
+            ledger.record_event(study_id, KIND, data)
+
+
+def _write(out: Path, found: Analysis, formats: list[str]) -> None:
+    from indian_tune.analysis.figures import exhibits
+    from indian_tune.analysis.report import write_report
     from indian_tune.cli.output import json_text
 
     out.mkdir(parents=True, exist_ok=True)
-    for name, frame in frames.items():
+    for name, frame in found.frames.items():
         frame.to_parquet(out / name, index=False)
+    shown = exhibits(found.frames[RUNS], found.claims, found.verdict, ranges=found.ranges)
+    write_report(out, found.verdict, shown, found.background, formats)
     # Last, so that a folder with a verdict is a whole one.
-    (out / VERDICT).write_text(json_text(verdict.as_dict()) + "\n", encoding="utf-8")
+    (out / VERDICT).write_text(json_text(found.verdict.as_dict()) + "\n", encoding="utf-8")
 
 
 def _calibrate(replications: int | None, *, as_json: bool) -> None:

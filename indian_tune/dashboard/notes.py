@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Phase
+from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study.description import budget, question, ranges, score_name
 from indian_tune.study.projection import CONFIRM, OUTCOME
@@ -14,8 +15,6 @@ from indian_tune.study.spec import parse_study
 if TYPE_CHECKING:
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
     from indian_tune.study.spec import StudySpec
-
-VERDICT = "verdict"
 
 
 def study_notes(ledger: LedgerReader, study: StudyRecord) -> dict[str, tuple[str, str]]:

@@ -23,6 +23,7 @@ REGISTERED = "registered"
 EXTENDED = "extended"
 FROZEN = "frozen"
 UNSEALED = "unsealed"
+VERDICT = "verdict"
 RETRIED = "retried"
 
 

@@ -1,0 +1,171 @@
+"""``report.html``: the verdict, the evidence and where it comes from, in one file.
+
+Nothing in the page is fetched: styles and figures stand in it. The figures lie beside it as files
+of their own, with the numbers behind them as CSV.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from indian_tune.analysis.style import INK, PALE
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
+    from indian_tune.analysis.figures import Exhibit
+    from indian_tune.analysis.verdict import Verdict
+
+REPORT = "report.html"
+FIGURES = "figures"
+FORMATS = ("svg", "png", "pdf")
+DOTS_PER_INCH = 200
+# Nothing in a file that changes from one run to the next.
+_NO_METADATA = {
+    "svg": dict.fromkeys(("Creator", "Date", "Format", "Type")),
+    "pdf": dict.fromkeys(("Creator", "CreationDate", "Producer")),
+    "png": {"Software": None},
+}
+
+
+@dataclass(frozen=True)
+class Background:
+    """What a report says beside the verdict and its figures.
+
+    Attributes:
+        question: what the study asks.
+        protocol: name and value, a row each.
+        budget: heading of the columns, then a row per arm.
+        provenance: name and value, a row each.
+        spec: the study as registered, as text.
+    """
+
+    question: str = ""
+    protocol: Sequence[tuple[str, str]] = ()
+    budget: Sequence[Sequence[str]] = ()
+    provenance: Sequence[tuple[str, str]] = ()
+    spec: str = ""
+
+
+def write_report(
+    folder: Path,
+    verdict: Verdict,
+    shown: Iterable[Exhibit],
+    background: Background,
+    formats: Sequence[str] = (),
+) -> list[Path]:
+    """Write the report, its figures and their numbers.
+
+    Args:
+        folder: made if need be; files of earlier reports in it are replaced.
+        verdict: from ``analyze``.
+        shown: the figures.
+        background: what else the report says.
+        formats: in which the figures are written beside SVG: png, pdf.
+
+    Returns:
+        The files, the report first.
+
+    Raises:
+        InputError: a format is not known, or the folder cannot be written.
+    """
+    for form in formats:
+        if form not in FORMATS:
+            raise InputError(f"--figures {form} is not known: allowed are {', '.join(FORMATS)}")
+    exhibits = list(shown)
+    report = folder / REPORT
+    files = [report]
+    try:
+        (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+        for each in exhibits:
+            table = folder / FIGURES / f"{each.name}.csv"
+            each.table.to_csv(table, index=False, lineterminator="\n")
+            files.append(table)
+            for form in dict.fromkeys(("svg", *formats)):
+                file = folder / FIGURES / f"{each.name}.{form}"
+                _save(each.figure, file, form, each.name)
+                files.append(file)
+        report.write_text(render(verdict, exhibits, background), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {folder} cannot be written: {error}") from error
+    return files
+
+
+def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -> str:
+    """Return the page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("indian_tune.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"points": points, "p_value": p_value, "share": lambda x: f"{x:.2f}"}
+    return environment.get_template("report.html.jinja").render(
+        verdict=verdict,
+        level=f"{100 * (1 - 2 * verdict.alpha):g} %",
+        exhibits=[(each, inline_svg(each)) for each in shown],
+        background=background,
+        figures=FIGURES,
+    )
+
+
+def inline_svg(exhibit: Exhibit) -> Markup:
+    """Return a figure as an element of a page: named, in the colours of the page, as wide as it."""
+    from markupsafe import Markup, escape
+
+    text = StringIO()
+    _save(exhibit.figure, text, "svg", exhibit.name)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    # Several figures share a page, so that what they name needs names of its own.
+    svg = re.sub(r'\bid="', f'id="{exhibit.name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{exhibit.name}-", svg)
+    svg = re.sub(r'href="#', f'href="#{exhibit.name}-', svg)
+    for colour, name in ((INK, "ink"), (PALE, "pale")):
+        svg = re.sub(colour, f"var(--{name})", svg, flags=re.IGNORECASE)
+    # The page decides how wide; the view box keeps the shape.
+    head, rest = svg.split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    return Markup(f'{head} role="img" aria-label="{escape(exhibit.alt)}">{rest}')  # noqa: S704
+
+
+def points(share: float | None) -> str:
+    """Return a share in percentage points, with its sign."""
+    if share is None:
+        return "–"
+    if math.isinf(share):
+        return "−∞" if share < 0 else "∞"
+    return f"{100 * share:+.2f}".replace("-", "−")
+
+
+def p_value(p: float | None) -> str:
+    """Return a p-value as papers print it."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _save(figure: Figure, file: Path | StringIO, form: str, name: str) -> None:
+    import matplotlib
+
+    # Text stays text, which can be searched and read aloud, and has the colour of the page.
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(
+            file,
+            format=form,
+            dpi=DOTS_PER_INCH,
+            transparent=form == "svg",
+            metadata=_NO_METADATA[form],
+        )

@@ -1,0 +1,147 @@
+"""What a report says of a study beside its verdict: protocol, budget and provenance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indian_tune._version import __version__
+from indian_tune.analysis.report import Background
+from indian_tune.ledger import Phase
+from indian_tune.ledger.frames import run_frame
+from indian_tune.study import space as spaces
+from indian_tune.study.description import budget, question, score_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.spec import StudySpec
+
+# Columns of a run's provenance that a report shows, in words.
+COMPUTED_WITH = {
+    "device": "Device",
+    "device_name": "Processor",
+    "torch_version": "torch",
+    "precision": "Precision",
+    "execution": "Execution",
+}
+
+
+def background(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> Background:
+    """Return what stands in a report beside the verdict; nothing sealed is read."""
+    return Background(
+        question=question(spec),
+        protocol=_protocol(spec),
+        budget=_budget(ledger, study),
+        provenance=_provenance(ledger, study),
+        spec=json.dumps(study.spec, indent=2, ensure_ascii=False),
+    )
+
+
+def step_size_ranges(spec: StudySpec) -> dict[str, tuple[float, float]]:
+    """Return the lowest and highest γ0 that every arm searched, where it searched one."""
+    found = {}
+    for arm in spec.arms:
+        parameter = spec.space(arm.name).get("gamma0")
+        if parameter is not None and not isinstance(parameter, spaces.Constant):
+            found[arm.name] = spaces.bounds(parameter)
+    return found
+
+
+def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
+    problem, protocol, claims = spec.problem, spec.protocol, spec.claims
+    held = "none: all training images train"
+    if protocol.mode == "honest":
+        held = f"{100 * problem.validation_fraction:g} % of the training images"
+    return [
+        ("Network", problem.model),
+        ("Data", problem.dataset),
+        ("Held out for validation", held),
+        ("Dropout", f"{problem.dropout:g}"),
+        ("Batch size", str(problem.batch_size)),
+        ("Mode", protocol.mode),
+        ("Judged in the search by", score_name(spec)),
+        ("Budget", budget(spec)),
+        ("Tuning seeds", _listed(protocol.tuning_seeds)),
+        ("Fresh seeds", _listed(protocol.confirming_seeds)),
+        ("Smallest effect of interest", f"{100 * claims.delta:g} percentage points"),
+        ("Level of every test", f"{claims.alpha:g}, one-sided"),
+        ("Training losses compared", ", ".join(f"{tau:.3g}" for tau in claims.taus)),
+    ]
+
+
+def _budget(ledger: LedgerReader, study: StudyRecord) -> list[list[str]]:
+    parts: dict[str, dict[Phase, tuple[str, int, str]]] = {}
+    for part in ledger.progress(study.id):
+        odd = ", ".join(
+            f"{count} {state}" for state, count in part.counts.items() if state != "complete"
+        )
+        told = (f"{part.finished}/{part.total}", part.epochs_done, odd)
+        parts.setdefault(part.arm.name, {})[part.phase] = told
+    nothing = ("–", 0, "")
+    rows = [["arm", "trials", "their epochs", "fresh seeds", "their epochs", "not complete"]]
+    for arm, phases in parts.items():
+        tune, confirm = phases.get(Phase.TUNE, nothing), phases.get(Phase.CONFIRM, nothing)
+        odd = ", ".join(filter(None, (tune[2], confirm[2])))
+        rows.append([arm, tune[0], str(tune[1]), confirm[0], str(confirm[1]), odd])
+    return rows
+
+
+def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str]]:
+    runs = run_frame(ledger, study.id)
+    events = {event.kind: event for event in ledger.events(study.id)}
+    rows = [
+        ("Study", study.name),
+        ("Registered", f"{study.created_at:%Y-%m-%d %H:%M} UTC"),
+        ("Hash of what was registered", study.spec_hash),
+        ("indian-tune", f"{study.version} at registration, {__version__} for this report"),
+    ]
+    commit = _commit()
+    if commit is not None:
+        rows.append(("Commit of this report's code", commit))
+    if "frozen" in events:
+        rows.append(("Winners frozen", f"{events['frozen'].at:%Y-%m-%d %H:%M} UTC"))
+    if "unsealed" in events:
+        opened = events["unsealed"]
+        rows.append(
+            ("Test results opened", f"{opened.at:%Y-%m-%d %H:%M} UTC, by {opened.data['by']}")
+        )
+    rows += [
+        (title, ", ".join(_values(runs, name)))
+        for name, title in COMPUTED_WITH.items()
+        if name in runs
+    ]
+    hours = runs["seconds"].sum() / 3600
+    return [*rows, ("Runs", f"{len(runs)}, together {hours:.2f} hours of training")]
+
+
+def _commit() -> str | None:
+    """Return the commit of the source tree that this is, ``None`` when it is installed from one."""
+    git = shutil.which("git")
+    here = Path(__file__).parents[2]
+    if git is None or not (here / ".git").exists():
+        return None
+    asked = subprocess.run(  # noqa: S603 - a program of the user's own, with fixed arguments
+        [git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None
+
+
+def _values(runs: pd.DataFrame, name: str) -> list[str]:
+    return sorted({str(value) for value in runs[name].dropna()})
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    if len(seeds) > 3 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds)) or "none"
