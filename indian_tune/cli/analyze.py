@@ -47,7 +47,7 @@ def analyze(
         typer.Option("--from", help="Runs trained elsewhere: a .parquet or .csv file."),
     ] = None,
     claims: Annotated[
-        Path | None, typer.Option("--claims", help="TOML file of claims about --from.")
+        Path | None, typer.Option("--claims", help="TOML or JSON file of claims about --from.")
     ] = None,
     out: Annotated[
         Path | None,

@@ -89,10 +89,12 @@ def export(
                 as_json=as_json,
             )
             return
+        from indian_tune.export.claims import exported_claims
         from indian_tune.export.tables import study_tables, write_tables
 
         tables = study_tables(ledger, record, sealed=unseal)
-        files = write_tables(tables, record, folder, form)
+        claims = exported_claims(ledger, record)
+        files = write_tables(tables, record, claims, folder, form)
         rows = {name: len(table) for name, table in tables.items()}
         lines = [
             f"{file} ({rows[file.stem]} rows)" if file.stem in rows else str(file) for file in files

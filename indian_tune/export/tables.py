@@ -44,15 +44,20 @@ def study_tables(
 
 
 def write_tables(
-    tables: dict[str, pd.DataFrame], study: StudyRecord, folder: Path, form: str
+    tables: dict[str, pd.DataFrame],
+    study: StudyRecord,
+    claims: dict[str, Any],
+    folder: Path,
+    form: str,
 ) -> list[Path]:
-    """Write tables, a file each, and ``study.json``: what was registered.
+    """Write tables, a file each, ``study.json``, what was registered, and ``claims.json``.
 
     Numbers keep every digit. What is missing is an empty field in CSV and null in JSON.
 
     Args:
         tables: by name.
         study: that they are of.
+        claims: from ``exported_claims``; with them ``analyze --from`` reads the epochs.
         folder: made if need be.
         form: csv, parquet or json.
 
@@ -63,16 +68,17 @@ def write_tables(
         InputError: one of the files is there already, or cannot be written; nothing is replaced.
     """
     files = {name: folder / f"{name}.{form}" for name in tables}
-    about = folder / "study.json"
-    refuse_existing([*files.values(), about])
+    beside = {folder / "study.json": _registered(study), folder / "claims.json": claims}
+    refuse_existing([*files.values(), *beside])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             _WRITERS[form](table, files[name])
-        about.write_text(_dumps(_registered(study)), encoding="utf-8")
+        for file, content in beside.items():
+            file.write_text(_dumps(content), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--out {folder} cannot be written: {error}") from error
-    return [*files.values(), about]
+    return [*files.values(), *beside]
 
 
 def refuse_existing(files: list[Path]) -> None:

@@ -1,4 +1,4 @@
-"""The claims about runs that were trained elsewhere: TOML in, frozen sections out."""
+"""The claims about runs that were trained elsewhere: TOML or JSON in, frozen sections out."""
 
 from __future__ import annotations
 
@@ -73,11 +73,13 @@ def load_claims(path: Path) -> ClaimsFile:
         InputError: it cannot be read, or does not say valid claims.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise InputError(f"{path} is not valid {kind}: {error}") from error
     try:
         return ClaimsFile.model_validate(raw)
     except ValidationError as error:

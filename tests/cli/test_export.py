@@ -14,14 +14,18 @@ from optuna_dashboard import get_note
 from tensorboardX.proto.event_pb2 import Event
 
 from indian_tune.cli import main
+from indian_tune.export.claims import exported_claims
 from indian_tune.ledger import ArmPlan, EpochEntry, Ledger, LedgerReader, Phase
 from indian_tune.ledger.frames import epoch_frame
+from indian_tune.study.registration import register
+from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.cli.conftest import Ended
     from tests.conftest import PostgresServer
 
 
@@ -212,6 +216,35 @@ def test_test_results_come_out_only_with_unseal_which_is_recorded(
     again = tmp_path / "again"
     assert export("--format", form, "--out", again, "--storage", own)[0] == 0
     assert b"test_" not in everything(again)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_exported_files_give_the_same_verdict_as_the_study(
+    own: Path, tmp_path: Path, command: Callable[..., Ended], form: str
+) -> None:
+    here = json.loads(command("analyze", "tiny", "--storage", own, "--json").out)
+    out = tmp_path / "out"
+    files = ("--from", out / f"epochs.{form}", "--claims", out / "claims.json")
+    ended = command("export", "--format", form, "--out", out, "--unseal", "--storage", own)
+    assert ended.status == 0
+    there = json.loads(command("analyze", *files, "--json").out)
+    assert there["label"] == here["label"] != "EXPLORATORY"
+    assert (there["exploratory"], there["diverged"]) == ([], here["diverged"])
+    for far, near in zip(there["findings"], here["findings"], strict=True):
+        for key in ("hypothesis", "label", "estimate", "low", "high", "p", "n", "primary"):
+            assert far[key] == near[key], key
+    assert any(found["primary"] for found in there["findings"])
+
+
+def test_a_study_opened_too_early_is_exploratory_from_its_files_too(
+    tiny: dict[str, Any], storage: str
+) -> None:
+    spec = parse_study(tiny, source="test")
+    with Ledger.open(storage) as ledger:
+        study = register(ledger, spec)
+        assert "registration" in exported_claims(ledger, study)
+        ledger.unseal(study.id, by="export --unseal")
+        assert "registration" not in exported_claims(ledger, study)
 
 
 def test_event_files_hold_every_curve_and_every_hyperparameter(

@@ -1,0 +1,45 @@
+"""The claims of a study in a file: its exported runs can be analysed without its database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.problems.catalog import get_dataset_info
+from indian_tune.study.claims_file import ClaimsFile, RegistrationSection, ScopeSection
+from indian_tune.study.spec import parse_study
+from indian_tune.study.standing import departures
+
+if TYPE_CHECKING:
+    from indian_tune.ledger import LedgerReader, StudyRecord
+
+
+def exported_claims(ledger: LedgerReader, study: StudyRecord) -> dict[str, Any]:
+    """Return the claims, the scope and the registration of a study as ``load_claims`` reads them.
+
+    A study that departs from its registration is exported without one: what is analysed from the
+    files is exploratory, as it is in the database.
+
+    Args:
+        ledger: with the study.
+        study: to take out.
+    """
+    spec = parse_study(dict(study.spec), source=f"study {study.name!r} in {ledger.address}")
+    file = ClaimsFile(
+        claims=spec.claims,
+        scope=ScopeSection(
+            network=spec.problem.model,
+            dataset=spec.problem.dataset,
+            classes=get_dataset_info(spec.problem.dataset).classes,
+            trials=spec.search.trials,
+            tune_epochs=spec.protocol.tuning_epochs,
+        ),
+    )
+    said = file.model_dump(mode="json", exclude_none=True)
+    if not departures(ledger, study, spec):
+        registration = RegistrationSection(
+            mode=spec.protocol.mode,
+            seeds=list(spec.protocol.confirming_seeds),
+            digest=file.digest,
+        )
+        said["registration"] = registration.model_dump(mode="json")
+    return said
