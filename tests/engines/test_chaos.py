@@ -48,8 +48,14 @@ def assert_sound(storage: str, parts: dict[str, int]) -> None:
     assert all(trial.told for trial in trials)
     assert len(epochs) == sum(run.epochs_planned for run in runs)
     shown: dict[int, int] = {}
+    rdb = optuna.storages.RDBStorage(storage)
+    told = {
+        part: optuna.load_study(study_name=f"tiny/{part}", storage=rdb).trials for part in parts
+    }
+    rdb.remove_session()
+    rdb.engine.dispose()
     for part, count in parts.items():
-        theirs = optuna.load_study(study_name=f"tiny/{part}", storage=storage).trials
+        theirs = told[part]
         assert [trial.state for trial in theirs] == [TrialState.COMPLETE] * count
         shown |= {trial._trial_id: trial.user_attrs["slot"] for trial in theirs}
     assert shown == {trial.optuna_trial_id: trial.id for trial in trials}
