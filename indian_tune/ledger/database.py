@@ -252,16 +252,22 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
         if connection.dialect.name == "postgresql":
             # Two processes that open a new database together make its tables one after the other.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-        has_version = sa.inspect(connection).has_table(VERSION_TABLE)
-        if has_version:
+        before = None
+        if sa.inspect(connection).has_table(VERSION_TABLE):
             version = sa.table(VERSION_TABLE, sa.column("version_num"))
-            if connection.scalar(sa.select(version.c.version_num)) == HEAD_REVISION:
+            before = connection.scalar(sa.select(version.c.version_num))
+            if before == HEAD_REVISION:
                 return
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        logger.info("database %s now has schema %s", show_url(url), HEAD_REVISION)
+        if before is None:
+            logger.info("Database %s has schema %s", show_url(url), HEAD_REVISION)
+        else:
+            logger.warning(
+                "Database %s was brought from schema %s to %s", show_url(url), before, HEAD_REVISION
+            )
 
 
 def damages(engine: sa.Engine) -> list[str]:
