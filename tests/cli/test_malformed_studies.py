@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.section import Section
 from indian_tune.study.spec import ArmSection, ProblemSection, ProtocolSection, SearchSection
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Ended
 
-SECTIONS = {
+SECTIONS: dict[str, type[Section]] = {
     "problem": ProblemSection,
     "protocol": ProtocolSection,
     "search": SearchSection,
