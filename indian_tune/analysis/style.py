@@ -66,6 +66,8 @@ class ArmStyle:
 def arm_styles(optimizers: Mapping[str, str]) -> dict[str, ArmStyle]:
     """Return how every arm of a study is drawn.
 
+    Neighbours differ in dashes, so that of two arms that do the same both are seen.
+
     Args:
         optimizers: arm → key of its optimizer, in the order of the study.
     """
@@ -77,7 +79,7 @@ def arm_styles(optimizers: Mapping[str, str]) -> dict[str, ArmStyle]:
             color, turn = shade(SHADES[ours % len(SHADES)]), ours
             ours += 1
         else:
-            color, turn = RIVALS[rivals % len(RIVALS)], rivals // len(RIVALS)
+            color, turn = RIVALS[rivals % len(RIVALS)], rivals
             rivals += 1
         place = ours + rivals - 1
         styles[arm] = ArmStyle(color, DASHES[turn % len(DASHES)], MARKERS[place % len(MARKERS)])
