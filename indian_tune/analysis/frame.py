@@ -166,9 +166,10 @@ def _check_ranges(rows: pd.DataFrame) -> None:
         values = rows[column]
         outside = (values < 0) | (values > 1)
         if outside.any():
+            first = rows[outside].iloc[0]
             raise InputError(
-                f"{column} = {values[outside].iloc[0]!r} ({_run_name(rows[outside].iloc[0])}) is "
-                "no share in [0, 1]: divide percentages by 100"
+                f"{column} = {float(first[column])!r} ({_run_name(first)}) is no share in [0, 1]: "
+                "divide percentages by 100"
             )
 
 
@@ -201,7 +202,7 @@ def _run_name(row: object) -> str:
 def _odd(values: pd.Series) -> object:
     if not pd.api.types.is_numeric_dtype(values):
         return repr(values.iloc[0])
-    return repr(values[values != values.round()].iloc[0])
+    return repr(float(values[values != values.round()].iloc[0]))
 
 
 def _some(values: Iterable[object], most: int = 5) -> str:

@@ -36,7 +36,8 @@ def importances(search: pd.DataFrame) -> tuple[Importance, ...]:
     made = []
     for arm in dict.fromkeys(search["arm"]) if len(search) else ():
         table, names = _trials(search[search["arm"] == arm])
-        if len(table) >= FEWEST_TRIALS and len(names) > 1:
+        # Scores that are all alike leave nothing to explain.
+        if len(table) >= FEWEST_TRIALS and len(names) > 1 and table["_score"].nunique() > 1:
             made += [_evaluate(str(arm), table, names, method) for method in METHODS]
     return tuple(made)
 

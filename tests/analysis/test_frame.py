@@ -1,0 +1,91 @@
+"""What is refused of a data frame: a clear error, never a silent drop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from indian_tune.analysis import Scope
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.analysis.conftest import Study
+
+    Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def at(frame: pd.DataFrame, arm: str = "sgd", seed: int = 4, epoch: int = 7) -> pd.Series[bool]:
+    return (frame["arm"] == arm) & (frame["seed"] == seed) & (frame["epoch"] == epoch)
+
+
+def changed(frame: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
+    frame.loc[at(frame), column] = value
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda f: f.drop(columns=["train_loss", "seed"]),
+            "lacks the columns seed, train_loss: it has study, arm",
+        ),
+        (lambda f: f.assign(phase="tune", trial=0), "no rows of the confirm phase"),
+        (lambda f: f[~((f["arm"] == "sgd") & (f["seed"] == 4))], "only one of them has seeds 4"),
+        (
+            lambda f: pd.concat([f, f.iloc[[7]]]),
+            "arm indian, seed 0, epoch 8 stands more than once",
+        ),
+        (lambda f: changed(f, "test_accuracy", np.nan), "test_accuracy of sgd 4 is not finite at"),
+        (
+            lambda f: changed(f, "train_loss", np.inf),
+            "train_loss of sgd 4 is not finite at epoch 7",
+        ),
+        (lambda f: changed(f, "test_accuracy", 61.0), "test_accuracy = 61.0 (sgd 4) is no share"),
+        (lambda f: f[~at(f, epoch=24)], "arm 'sgd' seed 4 has 23 epochs, the frame has 24"),
+        (lambda f: f[~at(f)], "arm 'sgd' seed 4 has 23 epochs, the frame has 24"),
+        (lambda f: f.assign(seed=f["seed"] + 0.5), "column seed must hold whole numbers, got 0.5"),
+        (lambda f: f.assign(epoch="last"), "column epoch must hold whole numbers, got 'last'"),
+        (
+            lambda f: f.assign(study=np.where(f["arm"] == "sgd", "one", "two")),
+            "several studies ('one', 'two')",
+        ),
+        (
+            lambda f: f.assign(run_state=np.where(at(f), "failed", "complete")),
+            "runs are failed (sgd 4)",
+        ),
+        (lambda f: f.assign(arm=f["arm"].where(~at(f))), "column arm has empty places"),
+    ],
+)
+def test_a_bad_frame_is_refused_with_what_is_wrong_and_where(
+    direct: Study, change: Change, message: str
+) -> None:
+    with pytest.raises(InputError) as error:
+        direct.judged(change(direct.frame.copy()))
+    assert message in str(error.value)
+
+
+def test_a_run_that_diverged_needs_the_number_of_classes(direct: Study) -> None:
+    frame = direct.frame.assign(
+        run_state=np.where(direct.frame["arm"] == "adam", "diverged", "complete")
+    )
+    with pytest.raises(InputError, match="give the number of classes"):
+        direct.judged(frame, scope=Scope())
+    assert len(direct.judged(frame).diverged) == 10
+
+
+def test_the_order_of_rows_and_arms_does_not_matter(direct: Study) -> None:
+    shuffled = direct.frame.sample(frac=1, random_state=0)
+    assert direct.judged(shuffled) == direct.judged()
+
+
+def test_columns_that_are_not_needed_may_be_absent(direct: Study) -> None:
+    frame = direct.frame.drop(columns=["study", "phase", "validation_accuracy"])
+    found = direct.judged(frame).finding("H3b")
+    assert found.primary == direct.judged().finding("H3b").primary
+    assert {row.outcome for row in found.sensitivity} == {"last epochs"}

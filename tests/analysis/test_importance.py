@@ -1,0 +1,41 @@
+"""Which hyperparameters mattered in a search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from indian_tune.analysis.importance import importances
+
+
+def search(trials: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    alpha, beta = np.exp(rng.uniform(-3, 1, trials)), np.exp(rng.uniform(-3, 1, trials))
+    return pd.DataFrame(
+        {
+            "arm": "indian",
+            "phase": "tune",
+            "trial": np.arange(trials),
+            "seed": 0,
+            "epoch": 1,
+            "train_loss": 1.0,
+            "validation_accuracy": 0.8 - 0.05 * (np.log(alpha) + 1) ** 2,
+            "alpha": alpha,
+            "beta": beta,
+            "dropout": 0.5,
+        }
+    )
+
+
+@pytest.mark.parametrize("method", ["PED-ANOVA", "fANOVA"])
+def test_what_matters_comes_first(method: str) -> None:
+    made = next(m for m in importances(search(60)) if m.method == method)
+    assert [name for name, _ in made.shares] == ["alpha", "beta"]
+    assert made.shares[0][1] > 0.7
+    assert sum(share for _, share in made.shares) == pytest.approx(1)
+    assert made.trials == 60
+
+
+def test_few_trials_say_nothing() -> None:
+    assert importances(search(5)) == ()
