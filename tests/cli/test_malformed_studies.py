@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.section import Section
 from indian_tune.study.spec import ArmSection, ProblemSection, ProtocolSection, SearchSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from indian_tune.study.section import Section
     from tests.cli.conftest import Ended
 
 SECTIONS: dict[str, type[Section]] = {
