@@ -282,10 +282,19 @@ class TestPacksAgreeWithTheLoop:
     ) -> None:
         self.check(problem, make_run, packing, own_network, "indian", Precision(), 1e-4)
 
-    def test_after_20_steps_to_the_digits_of_bfloat16(
+    def test_after_20_steps_as_near_to_float64_as_the_loop_in_bfloat16(
         self, problem: Problem, make_run: MakeRun, packing: Packing, own_network: bool
     ) -> None:
-        self.check(problem, make_run, packing, own_network, "sgd", Precision("bfloat16"), 0.05)
+        # How far bfloat16 strays differs from processor to processor, but alike for both.
+        problem = of_everyday(problem) if own_network else problem
+        runs = [make_run(key=f"{s}", seed=s, family="sgd", config={"gamma0": 0.1}) for s in (1, 2)]
+        exact = weights_after(problem, runs, Precision("float64"), None)
+        looped = weights_after(problem, runs, Precision("bfloat16"), None)
+        packed = weights_after(problem, runs, Precision("bfloat16"), packing)
+        for truth, one, other in zip(exact, looped, packed, strict=True):
+            strayed = distance(one, truth)
+            assert strayed > 1e-3
+            assert 1e-4 < distance(other, truth) < 1.5 * strayed
 
     def check(
         self,
