@@ -56,12 +56,14 @@ class Desk(_Unsaved):
         self._folder = folder
         self._spec_text = json.dumps(controller.spec.canonical())
         self._open: dict[str, OpenTrial] = {}
+        self._described: set[str] = set()
 
     def hand_out(self, ray_id: str) -> dict[str, Any] | str | None:
         """Return what a new Ray trial is to train; nothing for now, or nothing any more."""
         if self._interrupt.requested or self._controller.done:
             return str(Searcher.FINISHED)
-        assignment = self._controller.claim({"engine": "ray"})
+        # What a trial is computed with, its actor tells with its first result.
+        assignment = self._controller.claim({})
         if assignment is None:
             return None
         controller = self._controller
@@ -97,6 +99,10 @@ class Desk(_Unsaved):
         if current is None:
             return True
         try:
+            if ray_id not in self._described and keys.PROVENANCE in result:
+                (provenance,) = result[keys.PROVENANCE]
+                self._controller.describe(current.assignment, provenance)
+                self._described.add(ray_id)
             ended = self._record(current, result)
         except LeaseLostError as error:
             logger.warning("%s: %s", current.assignment.title, error)
@@ -112,6 +118,14 @@ class Desk(_Unsaved):
             self._controller.break_off(
                 current.assignment, "Ray gave the trial up: its actors died too often"
             )
+
+    def tidy(self, trial_id: int) -> None:
+        """Remove Ray's checkpoints of a trial of the ledger that is finished."""
+        if not self._controller.finished(trial_id):
+            return
+        filesystem, attempts = _attempts(self._folder, trial_id)
+        for path in attempts:
+            filesystem.delete_dir(path)
 
     def give_back(self) -> None:
         """Give every open trial back, to be continued from its checkpoint."""
@@ -200,6 +214,19 @@ class Ticker(_Unsaved, tune.Callback):
         self._tick()
 
 
+class Tidier(_Unsaved, tune.Callback):
+    """Removes the checkpoints of finished trials, so that they do not pile up."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tidy up after a trial that Ray is done with."""
+        self._desk.tidy(trial.config["trial"])
+
+
 class InterruptStopper(_Unsaved, tune.Stopper):
     """Stops everything when the user has asked to."""
 
@@ -227,17 +254,24 @@ def newest_checkpoint(folder: str, trial_id: int) -> str | None:
         folder: of the experiment; a path or an address.
         trial_id: in the ledger.
     """
-    filesystem, root = pyarrow.fs.FileSystem.from_uri(folder)
-
-    def children(path: str) -> list[str]:
-        found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
-        return sorted(info.path for info in found if info.type is pyarrow.fs.FileType.Directory)
-
-    prefix = f"trial-{trial_id}-"
-    attempts = [path for path in children(root) if path.rpartition("/")[2].startswith(prefix)]
+    filesystem, attempts = _attempts(folder, trial_id)
     for attempt in reversed(attempts):
-        checkpoints = [p for p in children(attempt) if "/checkpoint_" in p]
+        checkpoints = [path for path in _folders(filesystem, attempt) if "/checkpoint_" in path]
         if checkpoints:
             scheme, separator, _ = folder.partition("://")
             return f"{scheme}{separator}{checkpoints[-1]}" if separator else checkpoints[-1]
     return None
+
+
+def _attempts(folder: str, trial_id: int) -> tuple[pyarrow.fs.FileSystem, list[str]]:
+    """Return the folders of a trial's attempts, oldest first, and the file system they lie on."""
+    filesystem, root = pyarrow.fs.FileSystem.from_uri(folder)
+    prefix = f"trial-{trial_id}-"
+    return filesystem, [
+        path for path in _folders(filesystem, root) if path.rpartition("/")[2].startswith(prefix)
+    ]
+
+
+def _folders(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
+    found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.path for info in found if info.type is pyarrow.fs.FileType.Directory)

@@ -165,7 +165,7 @@ class RayEngine:
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
                 stop=ray_desk.InterruptStopper(interrupt),
-                callbacks=[ray_desk.Ticker(tick)],
+                callbacks=[ray_desk.Ticker(tick), ray_desk.Tidier(desk)],
                 verbose=0,
             ),
         )

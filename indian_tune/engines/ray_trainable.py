@@ -119,7 +119,8 @@ class TrialTrainable(tune.Trainable):
         return {
             RECORDS: [asdict(record) for record in records],
             COMPLETE: complete,
-            PROVENANCE: asdict(self._trainer.provenance),
+            # In a list: Ray takes the dictionaries in a result apart.
+            PROVENANCE: [asdict(self._trainer.provenance)],
             SHOULD_CHECKPOINT: due,
             "done": not self._waiting and not self._trainer.active,
         }

@@ -177,6 +177,10 @@ class Controller:
             for assignment, entries in reports
         ]
 
+    def finished(self, trial_id: int) -> bool:
+        """Whether nothing more will happen to a trial of the study."""
+        return self._ledger.trial(trial_id).state.finished
+
     def describe(self, assignment: Assignment, provenance: Mapping[str, Any]) -> None:
         """Record what a trial is trained with, where that shows only when it has begun.
 

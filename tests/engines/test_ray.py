@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +16,7 @@ from indian_tune.engines.ray_desk import newest_checkpoint
 from indian_tune.engines.ray_engine import RayEngine, RayResources
 from indian_tune.errors import EngineError, InputError
 from indian_tune.ledger import EpochRow, LedgerReader, State
+from indian_tune.training import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,9 +69,23 @@ def test_ray_leaves_the_same_record_as_inline_to_the_last_bit(
 ) -> None:
     register(storage, tiny)
     ticks: list[None] = []
+    most = 0
+
+    def look() -> None:
+        nonlocal most
+        ticks.append(None)
+        most = max(most, len(list(settings.artifacts.rglob("trial-*"))))
+
     engine = RayEngine(settings, RayResources(workers=2))
-    engine.run(Interrupt(), lambda: ticks.append(None))
+    engine.run(Interrupt(), look)
     assert metrics(storage) == undisturbed
+    # Folders of trials under way, and of those that have just ended; not of all 8.
+    assert most <= 5
+    with LedgerReader.open(storage) as ledger:
+        runs = ledger.study_runs(ledger.study("tiny").id)
+    told = {tuple(sorted((run.provenance or {}).items())) for run in runs}
+    expected = {**asdict(Provenance.of("cpu")), "threads": 1}
+    assert told == {tuple(sorted(expected.items()))}
     assert states(storage) == [(State.COMPLETE, 1)] * 8
     assert ticks
     assert not [path for path in settings.artifacts.rglob("*") if path.is_file()]
@@ -113,6 +132,66 @@ def test_an_interrupted_ray_study_goes_on_to_the_same_record(
     RayEngine(settings, RayResources(workers=1)).run(Interrupt(), lambda: None)
     assert metrics(storage) == undisturbed
     assert states(storage) == [(State.COMPLETE, 1)] * 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_driver_loses_nothing(
+    storage: str,
+    settings: WorkerSettings,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    register: Register,
+    metrics: Read,
+    write_study: Callable[[dict[str, Any]], Path],
+) -> None:
+    register(storage, tiny)
+    command = [sys.executable, "-m", "indian_tune", "search", str(write_study(tiny))]
+    command += ["--engine", "ray", "--workers", "2", "--storage", storage]
+    command += ["--artifacts", str(settings.artifacts)]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while sum(len(epochs) for epochs in metrics(storage).values()) < 3:
+        assert driver.poll() is None
+        time.sleep(0.1)
+    driver.kill()
+    driver.wait()
+    begun = metrics(storage)
+    assert begun != undisturbed
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert metrics(storage) == undisturbed
+    assert {state for state, _ in states(storage)} == {State.COMPLETE}
+    assert not [path for path in settings.artifacts.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+def test_ctrl_c_stops_a_ray_search_and_keeps_everything(
+    signals: int,
+    storage: str,
+    settings: WorkerSettings,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    register: Register,
+    metrics: Read,
+    write_study: Callable[[dict[str, Any]], Path],
+) -> None:
+    register(storage, tiny)
+    command = [sys.executable, "-m", "indian_tune", "search", str(write_study(tiny))]
+    command += ["--engine", "ray", "--workers", "1", "--storage", storage]
+    command += ["--artifacts", str(settings.artifacts)]
+    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while sum(len(epochs) for epochs in metrics(storage).values()) < 1:
+        assert driver.poll() is None
+        time.sleep(0.1)
+    for _ in range(signals):
+        driver.send_signal(signal.SIGINT)
+    _, told = driver.communicate(timeout=120)
+    assert driver.returncode == 130
+    assert "Go on with" in told
+    assert "Traceback" not in told
+    assert metrics(storage) != undisturbed
+    RayEngine(settings, RayResources(workers=1)).run(Interrupt(), lambda: None)
+    assert metrics(storage) == undisturbed
 
 
 @pytest.mark.slow
