@@ -55,14 +55,20 @@ def image_interval(
         [
             resampled_means(
                 differences,
-                rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=size),
-                rng.multinomial(images, np.full(images, 1 / images), size=size),
+                _counts(rng, seeds, size),
+                _counts(rng, images, size),
             )
             for size in _sizes(resamples)
         ]
     )
     low, high = np.quantile(means, [alpha, 1 - alpha])
     return ImageInterval(name, float(differences.mean()), float(low), float(high), images, seeds)
+
+
+def _counts(rng: np.random.Generator, n: int, resamples: int) -> NDArray[np.int64]:
+    """Draw n of n with replacement and count how often each was drawn, [resamples, n]."""
+    drawn = rng.integers(n, size=(resamples, n))
+    return np.stack([np.bincount(row, minlength=n) for row in drawn])
 
 
 def _sizes(resamples: int) -> list[int]:

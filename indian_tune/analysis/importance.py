@@ -14,6 +14,8 @@ from indian_tune.analysis.verdict import Importance
 FEWEST_TRIALS = 10
 # A hyperparameter whose values span more than this factor is read on a log scale.
 LOG_SPAN = 10.0
+# Optuna grows 64 trees of any depth, which takes minutes for a few hundred trials.
+FANOVA_TREES, FANOVA_DEPTH = 16, 6
 METHODS: tuple[Literal["PED-ANOVA", "fANOVA"], ...] = ("PED-ANOVA", "fANOVA")
 # What is known of a run besides its hyperparameters.
 _NOT_HYPERPARAMETERS = (
@@ -88,7 +90,7 @@ def _evaluate(
         evaluator = (
             PedAnovaImportanceEvaluator()
             if method == "PED-ANOVA"
-            else FanovaImportanceEvaluator(seed=0)
+            else FanovaImportanceEvaluator(n_trees=FANOVA_TREES, max_depth=FANOVA_DEPTH, seed=0)
         )
         with warnings.catch_warnings():
             # Evaluators call themselves experimental, and remark on scores that are all equal.
