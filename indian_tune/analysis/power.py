@@ -27,7 +27,7 @@ class Power:
         delta: effect to be found.
         alpha: one-sided level.
         power: probability that is asked for.
-        n: seeds that the deviation was estimated from; ``None`` when it was given.
+        n: seeds that the last two are for: those that were given, or else the pilot's.
         seeds_needed: smallest number of seeds that finds ``delta`` with that probability.
         detectable: smallest effect found with that probability at ``n`` seeds; ``None`` without n.
         achieved: probability of finding ``delta`` at ``n`` seeds; likewise.
@@ -44,7 +44,12 @@ class Power:
 
 
 def power(
-    pilot: float | Sequence[float], delta: float, alpha: float = 0.05, power: float = 0.8
+    pilot: float | Sequence[float],
+    delta: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    *,
+    n: int | None = None,
 ) -> Power:
     """Return the seeds that an effect needs, from a pilot.
 
@@ -53,6 +58,7 @@ def power(
         delta: effect to be found, in the unit of the differences.
         alpha: one-sided level of the test.
         power: probability of finding it.
+        n: seeds of the study that is planned, at least 2; by default those of the pilot.
 
     Raises:
         InputError: a value is out of range, or the pilot holds fewer than two differences.
@@ -62,13 +68,14 @@ def power(
             raise InputError(f"{key} = {value!r} must be between 0 and 1")
     if not delta > 0 or not math.isfinite(delta):
         raise InputError(f"delta = {delta!r} must be a number above 0")
-    n = None
+    if n is not None and n < 2:
+        raise InputError(f"n = {n!r} must be at least 2: one seed has no spread")
     if isinstance(pilot, int | float):
         deviation = float(pilot)
     else:
-        n = len(pilot)
-        if n < 2:
+        if len(pilot) < 2:
             raise InputError(f"pilot = {list(pilot)!r} must hold at least 2 paired differences")
+        n = n or len(pilot)
         deviation = float(np.std(pilot, ddof=1))
     if not deviation >= 0 or not math.isfinite(deviation):
         raise InputError(f"pilot = {pilot!r} has no finite standard deviation")

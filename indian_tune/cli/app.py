@@ -15,6 +15,7 @@ from indian_tune.cli import (
     data,
     doctor,
     export,
+    plan,
     reproduce,
     search,
     show,
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("search")(search.search)
+app.command("plan")(plan.plan)
 app.command("worker")(worker.worker)
 app.command("status")(status.status)
 app.command("show")(show.show)

@@ -45,7 +45,7 @@ def trainer_of(
     spec: StudySpec,
     problem: Problem,
     device: str,
-    checkpoints: CheckpointFolder,
+    checkpoints: CheckpointFolder | None,
     *,
     slots: int | None = 1,
     convolutions: str | None = None,
@@ -56,7 +56,7 @@ def trainer_of(
         spec: of the study.
         problem: from ``problem_of``.
         device: ``cpu`` or ``cuda:N``.
-        checkpoints: where runs are saved and resumed from.
+        checkpoints: where runs are saved and resumed from; ``None`` for neither.
         slots: see :class:`Trainer`.
         convolutions: see :class:`Trainer`.
     """

@@ -6,17 +6,26 @@ On J(θ) = λθ²/2 one step is linear in (θ, v) with the matrix
     [ -γ(1 - αβ)λ      1 - αγ ]
 
 and the Jury conditions on its trace and determinant give the inequalities below.
+
+With constant hyperparameters SGD, its momentum forms and QHM are such recursions too. Trace and
+determinant are then functions of what a configuration means: with effective learning rate η,
+instantaneous response r and momentum μ they are 1 + μ - λr and μ + λ(η(1 - μ) - r). For INDIAN,
+where η = γ/α, r = γβ and μ = 1 - αγ, these are the trace and the determinant above.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim.hyperparameters import ALPHA, BETA, GAMMA0
 
-__all__ = ["stability_limit", "stable"]
+if TYPE_CHECKING:
+    from indian_tune.optim.family import Meaning
+
+__all__ = ["contracts", "stability_limit", "stable"]
 
 GAMMA = replace(GAMMA0, name="gamma")
 
@@ -72,6 +81,25 @@ def stability_limit(alpha: float, beta: float, gamma: float) -> float:
     if gamma > beta:
         limits.append(alpha / (gamma - beta))
     return min(limits)
+
+
+def contracts(meaning: Meaning, curvature: float) -> bool | None:
+    """Say whether a configuration contracts on J = ``curvature`` · θ²/2 with its first step size.
+
+    Args:
+        meaning: what the configuration does in its first step, weight decay left out.
+        curvature: λ, above 0.
+
+    Returns:
+        ``None`` for a configuration that is no linear recursion, as those of adaptive families.
+    """
+    rate, response = meaning.effective_learning_rate, meaning.instantaneous_response
+    momentum = meaning.momentum
+    if rate is None or response is None or momentum is None:
+        return None
+    trace = 1 + momentum - curvature * response
+    determinant = momentum + curvature * (rate * (1 - momentum) - response)
+    return abs(trace) < 1 + determinant and determinant < 1
 
 
 def _check(alpha: float, beta: float, gamma: float) -> None:

@@ -73,7 +73,7 @@ def make_sampler(
         case "grid":
             return IndexedSampler(cell or grid_points(space, f"arm {arm!r}")[index])
         case "qmc":
-            return IndexedSampler(_sobol_point(space, derived_seed(seed, arm), index))
+            return IndexedSampler(sobol_points(space, derived_seed(seed, arm), 1, start=index)[0])
         case "random":
             return optuna.samplers.RandomSampler(seed=own)
         case "tpe":
@@ -144,22 +144,31 @@ def _distribution(parameter: Parameter, *, grid: bool) -> BaseDistribution:
     raise AssertionError(f"{parameter} has no distribution")
 
 
-def _sobol_point(space: Space, seed: int, index: int) -> dict[str, float]:
-    """Return point ``index`` of the scrambled Sobol sequence of a space."""
+def sobol_points(space: Space, seed: int, count: int, *, start: int = 0) -> list[dict[str, float]]:
+    """Return points of the scrambled Sobol sequence of a space, constants left out.
+
+    Args:
+        space: with at least one parameter to search.
+        seed: of the scrambling.
+        count: how many points.
+        start: index of the first one.
+    """
     from scipy.stats import qmc
 
     searched = {n: p for n, p in space.items() if not isinstance(p, Constant)}
     sequence = qmc.Sobol(len(searched), scramble=True, rng=np.random.default_rng(seed))
-    if index:
-        sequence.fast_forward(index)
-    (unit,) = sequence.random(1)
-    return {
-        name: _at(parameter, float(u))
-        for (name, parameter), u in zip(searched.items(), unit, strict=True)
-    }
+    if start:
+        sequence.fast_forward(start)
+    return [
+        {
+            name: at_quantile(parameter, float(u))
+            for (name, parameter), u in zip(searched.items(), unit, strict=True)
+        }
+        for unit in sequence.random(count)
+    ]
 
 
-def _at(parameter: Parameter, u: float) -> float:
+def at_quantile(parameter: Parameter, u: float) -> float:
     """Return the value at quantile ``u`` in [0, 1) of a parameter's uniform distribution."""
     match parameter:
         case Choices(values) | Grid(values):

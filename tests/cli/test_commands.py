@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("search", "worker", "status", "show", "analyze", "studies", "data", "doctor", "dashboard"),
-    *("export", "reproduce"),
+    *("export", "plan", "reproduce"),
 )
 
 

@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from indian_tune.errors import HyperparameterError
-from indian_tune.optim import indian_step, stability_limit, stable
+from indian_tune.optim import get_family, indian_step, stability_limit, stable
+from indian_tune.optim.stability import contracts
 
 
 def spectral_radii(alpha: float, beta: float, gamma: float, curvatures: np.ndarray) -> np.ndarray:
@@ -53,8 +54,12 @@ def test_predicate_agrees_with_the_eigenvalues_on_random_draws() -> None:
 def test_limit_is_where_stability_ends(alpha: float, beta: float, gamma: float) -> None:
     limit = stability_limit(alpha, beta, gamma)
     if limit == 0:
-        assert alpha * gamma >= 2
-        assert not any(stable(alpha, beta, gamma, 10.0**k) for k in range(-12, 12))
+        excess = alpha * gamma - 2
+        assert excess >= 0
+        # With γ > 2β larger curvatures are stable again.
+        again = 2 * excess / (gamma * (gamma - 2 * beta)) if gamma > 2 * beta else math.inf
+        below = [curvature for k in range(-12, 12) if (curvature := 10.0**k) < 0.999 * again]
+        assert not any(stable(alpha, beta, gamma, curvature) for curvature in below)
     else:
         assert stable(alpha, beta, gamma, limit * (1 - 1e-9))
         assert stable(alpha, beta, gamma, limit * 1e-3)
@@ -94,3 +99,67 @@ def test_wrong_arguments_are_refused(value: float) -> None:
     if not math.isfinite(value):
         with pytest.raises(HyperparameterError, match="curvature must be"):
             stable(0.5, 0.1, 0.1, value)
+
+
+SPACES: dict[str, dict[str, tuple[float, float]]] = {
+    "sgd": {"gamma0": (-2, 2)},
+    "momentum": {"gamma0": (-2, 2), "momentum": (-1, -0.01)},
+    "nesterov": {"gamma0": (-2, 2), "momentum": (-1, -0.01)},
+    "qhm": {"gamma0": (-2, 2), "momentum": (-1, -0.01), "nu": (-1, 0)},
+    "indian": {"gamma0": (-2, 1), "alpha": (-1, 1), "beta": (-1, 1)},
+}
+
+
+def spectral_radius(family: str, config: dict[str, float], curvature: float) -> float:
+    """Of the recursion that the family's own optimizer follows on curvature * theta^2 / 2.
+
+    Its iterates obey theta'' = T theta' - D theta, from which T and D are solved.
+    """
+    theta = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    optimizer, _ = get_family(family).build([theta], {**config, "decay_power": 0.0})
+    path = [1.0]
+    for _ in range(3):
+        theta.grad = curvature * theta.detach()
+        optimizer.step()
+        path.append(theta.item())
+    if family == "sgd":
+        return abs(path[1] / path[0])
+    trace, determinant = np.linalg.solve(
+        [[path[1], -path[0]], [path[2], -path[1]]], [path[2], path[3]]
+    )
+    return float(np.abs(np.roots([1.0, -trace, determinant])).max())
+
+
+@pytest.mark.parametrize("family", SPACES)
+def test_a_configuration_contracts_as_its_own_optimizer_does(family: str) -> None:
+    generator = np.random.default_rng(1)
+    decided = contracting = 0
+    for _ in range(300):
+        config = {
+            name: float(10 ** generator.uniform(*exponents))
+            for name, exponents in SPACES[family].items()
+        }
+        curvature = float(10 ** generator.uniform(-1, 2))
+        radius = spectral_radius(family, config, curvature)
+        # Near the border, and where the iterates vanish at once, T and D have lost their digits.
+        if abs(radius - 1) < 1e-3 or radius < 1e-2:
+            continue
+        found = contracts(get_family(family).meaning(config), curvature)
+        assert found is (radius < 1), (config, curvature, radius)
+        decided += 1
+        contracting += found
+    assert decided > 250
+    assert 20 < contracting < decided - 20
+
+
+def test_what_contracts_agrees_with_the_predicate_of_indian() -> None:
+    generator = np.random.default_rng(2)
+    for _ in range(500):
+        alpha, beta, gamma, curvature = (float(x) for x in 10 ** generator.uniform(-2, 2, 4))
+        meaning = get_family("indian").meaning({"alpha": alpha, "beta": beta, "gamma0": gamma})
+        assert contracts(meaning, curvature) == stable(alpha, beta, gamma, curvature)
+
+
+@pytest.mark.parametrize("family", ["adam", "adagrad", "adamw"])
+def test_adaptive_families_have_no_recursion_to_judge(family: str) -> None:
+    assert contracts(get_family(family).meaning({"gamma0": 0.1}), 1.0) is None

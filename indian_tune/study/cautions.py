@@ -1,0 +1,232 @@
+"""What a study cannot show, said before it runs: hypotheses out of reach, and warnings."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.study.hypotheses import SURFACE_POINTS
+from indian_tune.study.plan import CURVATURES, grids, searched, unstable_shares
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indian_tune.study.claims import ClaimsSection
+    from indian_tune.study.spec import StudySpec
+
+# A tune run shorter than this share of a confirm run may choose what is best early on only.
+SHORT_TUNE = 0.2
+TRIALS_PER_HYPERPARAMETER = 10
+# A gap in a grid that is this many times the median gap is a hole; a point left out doubles one.
+HOLE = 1.75
+MOSTLY = 0.5
+TESTED = ("H1", "H2", "H3a", "H3b", "H4")
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a study can say on one hypothesis.
+
+    Attributes:
+        hypothesis: H1, H2, H3a, H3b or H4.
+        testable: whether it contains what the hypothesis compares.
+        compares: what is compared, in words; empty if nothing is.
+        contrasts: how many paired contrasts Holm's method corrects for; 1 where there is one.
+        missing: what to add for it to be tested, or to be supported; empty if nothing.
+    """
+
+    hypothesis: str
+    testable: bool
+    compares: str = ""
+    contrasts: int = 1
+    missing: str = ""
+
+
+def prospects(spec: StudySpec) -> list[Prospect]:
+    """Return what a study can say on each hypothesis."""
+    claims = spec.claims
+    if spec.protocol.mode == "paper":
+        missing = "mode = 'paper' is descriptive: use protocol.mode = 'honest'"
+        return [
+            _replication(claims),
+            *(Prospect(name, False, missing=missing) for name in TESTED[1:]),
+        ]
+    return [
+        _replication(claims),
+        _matched_loss(claims),
+        _surface(claims),
+        _tuning_gain(claims),
+        _factorial(claims),
+    ]
+
+
+def warnings(spec: StudySpec) -> list[str]:
+    """Return what to think of before a study is run, a sentence each."""
+    return [
+        *_about_seeds(spec),
+        *_about_controls(spec),
+        *_about_budget(spec),
+        *_about_spaces(spec),
+    ]
+
+
+def seeds_to_reject(contrasts: int, alpha: float) -> int:
+    """Return the fewest seeds with which sign flips can reject one of several contrasts by Holm.
+
+    The exact one-sided test on n seeds has no p-value below 1/2^n, and the smallest of m p-values
+    is held against alpha/m.
+    """
+    return math.ceil(math.log2(contrasts / alpha))
+
+
+def _replication(claims: ClaimsSection) -> Prospect:
+    if claims.h1 is None:
+        return Prospect(
+            "H1", False, missing="a tuned arm of indian and one of sgd, adagrad or adam"
+        )
+    arms, baselines = len(claims.h1.arms), len(claims.h1.baselines)
+    return Prospect("H1", True, f"{arms} × {baselines} arms at their end", arms * baselines)
+
+
+def _matched_loss(claims: ClaimsSection) -> Prospect:
+    if claims.h2 is None:
+        return Prospect("H2", False, missing="a tuned arm of indian and one of sgd")
+    compares = f"{claims.h2.arm} and {claims.h2.baseline} at equal training loss"
+    missing = ""
+    if claims.h2.matched_rate is None:
+        missing = f"for SUPPORTED an arm of sgd with matched_rate_of = {claims.h2.arm!r}"
+    return Prospect("H2", True, compares, missing=missing)
+
+
+def _surface(claims: ClaimsSection) -> Prospect:
+    if claims.h3a is None:
+        return Prospect(
+            "H3a",
+            False,
+            missing=f"sampler = 'grid', an arm of indian with {SURFACE_POINTS} values or more of "
+            "alpha, beta and the rate, tune_seeds of 2 or more",
+        )
+    return Prospect("H3a", True, f"the grid of {claims.h3a.arm}")
+
+
+def _tuning_gain(claims: ClaimsSection) -> Prospect:
+    if claims.h3b is None:
+        default = ", ".join(f"{name} = {value:g}" for name, value in claims.default.items())
+        return Prospect(
+            "H3b",
+            False,
+            missing=f"an arm of indian that searches alpha, beta and gamma0, and one that holds "
+            f"{default} and searches gamma0",
+        )
+    return Prospect("H3b", True, f"{claims.h3b.full} and {claims.h3b.rate}")
+
+
+def _factorial(claims: ClaimsSection) -> Prospect:
+    if claims.h4 is None:
+        return Prospect(
+            "H4",
+            False,
+            missing="[[factors]] tuning, dropout and weight_decay over one arm of indian",
+        )
+    return Prospect("H4", True, "2×2×2 arms: tuning × dropout × weight decay")
+
+
+def _about_seeds(spec: StudySpec) -> Iterator[str]:
+    n, alpha = len(spec.protocol.confirming_seeds), spec.claims.alpha
+    compared = [each for each in prospects(spec) if each.testable and each.hypothesis != "H3a"]
+    if not compared:
+        return
+    if n < 2:
+        yield (
+            f"protocol.confirm_seeds gives {n} fresh seeds, and a difference paired by seed has a "
+            "spread from 2 on: raise it"
+        )
+        return
+    for each in compared:
+        needed = seeds_to_reject(each.contrasts, alpha)
+        if n < needed:
+            under = f" under Holm over {each.contrasts} contrasts" if each.contrasts > 1 else ""
+            yield (
+                f"{n} seeds cannot reject {each.hypothesis}{under} by the exact sign-flip test: "
+                f"its smallest p is 1/2^{n} = {2.0**-n:.3g}, above {alpha / each.contrasts:.3g}; "
+                f"{needed} seeds can"
+            )
+
+
+def _about_controls(spec: StudySpec) -> Iterator[str]:
+    if spec.protocol.mode == "paper":
+        yield (
+            "mode = 'paper' selects on training loss and reports on the test images: a descriptive "
+            "replication, underpowered, without a verdict"
+        )
+    elif spec.claims.h2 is not None and spec.claims.h2.matched_rate is None:
+        yield (
+            "no arm has a matched learning rate, so H2 cannot be SUPPORTED: add an arm of sgd with "
+            f"matched_rate_of = {spec.claims.h2.arm!r}"
+        )
+
+
+def _about_budget(spec: StudySpec) -> Iterator[str]:
+    protocol, trials = spec.protocol, spec.search.trials
+    if protocol.confirming_seeds and protocol.tuning_epochs < SHORT_TUNE * protocol.epochs:
+        yield (
+            f"a tune run has {protocol.tuning_epochs} epochs and a confirm run {protocol.epochs}: "
+            "what wins early may lose late, so raise protocol.tune_epochs if you can"
+        )
+    if spec.search.sampler == "grid":
+        counts = {arm: spec.trials_of(arm) for arm in spec.searched_arms}
+        if len(set(counts.values())) > 1:
+            listed = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+            yield f"the grids are not of one size, and so the budgets of the arms differ: {listed}"
+        return
+    thin: dict[int, list[str]] = {}
+    for arm in spec.searched_arms:
+        count = len(searched(spec, arm))
+        if trials < TRIALS_PER_HYPERPARAMETER * count:
+            thin.setdefault(count, []).append(arm)
+    for count, arms in sorted(thin.items()):
+        yield (
+            f"{trials} trials are few for {count} searched hyperparameters "
+            f"({', '.join(arms)}): {TRIALS_PER_HYPERPARAMETER * count} or more are usual"
+        )
+
+
+def _about_spaces(spec: StudySpec) -> Iterator[str]:
+    for arm in spec.searched_arms:
+        for name, values in grids(spec, arm).items():
+            for low, high, middle in _holes(values):
+                yield (
+                    f"arm {arm!r}: the grid of {name} has a hole between {low:g} and {high:g}: "
+                    f"add a value such as {middle:.2g}"
+                )
+        shares = unstable_shares(spec, arm)
+        if shares is not None and shares[0] > MOSTLY:
+            yield (
+                f"arm {arm!r}: {shares[0]:.0%} of its space is unstable already at curvature "
+                f"{CURVATURES[0]:g}, so most trials will diverge: lower its rates"
+            )
+
+
+def _holes(values: tuple[float, ...]) -> list[tuple[float, float, float]]:
+    """Return neighbours that lie much further apart than is usual in a grid, and a value between.
+
+    Positive values are compared by their ratios if these are more even than the differences.
+    """
+    pairs = list(itertools.pairwise(values))
+    if len(pairs) < 2:
+        return []
+    gaps = [high - low for low, high in pairs]
+    middles = [(low + high) / 2 for low, high in pairs]
+    if values[0] > 0:
+        ratios = [math.log(high / low) for low, high in pairs]
+        if max(ratios) / min(ratios) <= max(gaps) / min(gaps):
+            gaps, middles = ratios, [math.sqrt(low * high) for low, high in pairs]
+    usual = statistics.median(gaps)
+    return [
+        (*pair, middle)
+        for pair, gap, middle in zip(pairs, gaps, middles, strict=True)
+        if gap > HOLE * usual
+    ]

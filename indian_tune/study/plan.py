@@ -1,0 +1,193 @@
+"""What a study comes to, counted before anything runs: runs, epochs, steps, and its spaces.
+
+Neither torch nor pandas is loaded.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import HyperparameterError
+from indian_tune.ledger import Phase
+from indian_tune.optim.stability import contracts
+from indian_tune.problems.catalog import get_dataset_info
+from indian_tune.problems.stratify import part_size
+from indian_tune.study.freeze import matched_rate
+from indian_tune.study.ranking import meaning_of
+from indian_tune.study.sampler import at_quantile, sobol_points
+from indian_tune.study.space import Constant, Grid, bounds, constants, grid_points
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from indian_tune.study.space import Parameter
+    from indian_tune.study.spec import StudySpec
+
+CURVATURES = (1.0, 10.0, 100.0)
+# A power of two, as the Sobol sequence is balanced at those.
+POINTS = 1024
+RATES = ("gamma0", "eta")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one arm does in one phase.
+
+    Attributes:
+        arm: its name.
+        phase: which.
+        trials: what workers claim: configurations in the tune phase, seeds in the confirm phase.
+        seeds: runs of a trial, which one worker trains.
+        epochs: of a run, if it is neither pruned nor diverges.
+        steps_per_epoch: optimizer steps; the mean over the space where it searches the batch size.
+    """
+
+    arm: str
+    phase: Phase
+    trials: int
+    seeds: int
+    epochs: int
+    steps_per_epoch: float
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return self.trials * self.seeds
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all runs together."""
+        return self.runs * self.epochs
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of all runs together."""
+        return round(self.total_epochs * self.steps_per_epoch)
+
+
+def workload(spec: StudySpec) -> list[Work]:
+    """Return what every arm does, the tune phase first; at most, if runs are pruned or diverge."""
+    protocol = spec.protocol
+    tune = [
+        Work(
+            arm.name,
+            Phase.TUNE,
+            spec.trials_of(arm.name),
+            len(protocol.tuning_seeds),
+            protocol.tuning_epochs,
+            _steps_per_epoch(spec, arm.name),
+        )
+        for arm in spec.arms
+        if arm.searched
+    ]
+    confirm = [
+        Work(
+            arm.name,
+            Phase.CONFIRM,
+            len(protocol.confirming_seeds),
+            1,
+            protocol.epochs,
+            _steps_per_epoch(spec, arm.name),
+        )
+        for arm in spec.arms
+        if protocol.confirming_seeds
+    ]
+    return tune + confirm
+
+
+def images(spec: StudySpec) -> tuple[int, int, int]:
+    """Return how many images there are for training, validation and testing."""
+    info = get_dataset_info(spec.problem.dataset)
+    held_out = 0
+    if spec.protocol.mode == "honest":
+        held_out = part_size(spec.problem.validation_fraction, info.train_images)
+    return info.train_images - held_out, held_out, info.test_images
+
+
+def measured_images(spec: StudySpec) -> int:
+    """Return how many images an epoch ends with measuring: training, validation and test."""
+    train, validation, test = images(spec)
+    return min(train, spec.protocol.train_eval_size or train) + validation + test
+
+
+def points(spec: StudySpec, arm: str) -> list[dict[str, float]]:
+    """Return whole configurations that stand for the space of an arm.
+
+    All points of a grid, the one configuration of an arm that is not tuned, and quasi-random
+    points of any other space; none for an arm whose configuration follows from a winner.
+    """
+    section, space = spec.arm(arm), spec.space(arm)
+    if section.matched_rate_of is not None:
+        return []
+    fixed = constants(space)
+    if section.fixed:
+        return [fixed]
+    if spec.search.sampler == "grid":
+        searched = grid_points(space, f"arm {arm!r}")
+    else:
+        searched = sobol_points(space, 0, POINTS)
+    return [{**fixed, **point} for point in searched]
+
+
+def unstable_shares(spec: StudySpec, arm: str) -> tuple[float, ...] | None:
+    """Return the share of an arm's space predicted unstable at each of ``CURVATURES``.
+
+    A point is unstable at curvature λ if its recursion does not contract on λθ²/2 with its first,
+    and largest, step size.
+
+    Returns:
+        ``None`` where it is not known: adaptive families, which are no linear recursions, and an
+        arm whose configuration follows from a winner.
+    """
+    try:
+        meanings = [meaning_of(spec.arm(arm).optimizer, point) for point in points(spec, arm)]
+    except HyperparameterError:
+        # Values that are fine one by one and not together, which only torch can tell.
+        return None
+    verdicts = [[contracts(meaning, curvature) for meaning in meanings] for curvature in CURVATURES]
+    if not meanings or any(None in row for row in verdicts):
+        return None
+    return tuple(row.count(False) / len(row) for row in verdicts)
+
+
+def typical(spec: StudySpec, arm: str) -> dict[str, float]:
+    """Return a configuration of an arm to time steps with: the smallest rate, else the medians.
+
+    What a step costs does not depend on the rate, and a run at a small one does not diverge.
+    """
+    section = spec.arm(arm)
+    if section.matched_rate_of is not None:
+        source = spec.arm(section.matched_rate_of)
+        return matched_rate(source.optimizer, typical(spec, source.name))
+    return {
+        name: bounds(parameter)[0] if name in RATES else at_quantile(parameter, 0.5)
+        for name, parameter in spec.space(arm).items()
+    }
+
+
+def searched(spec: StudySpec, arm: str) -> list[str]:
+    """Return the hyperparameters that an arm searches."""
+    if not spec.arm(arm).searched:
+        return []
+    return [name for name, value in spec.space(arm).items() if _is_searched(value)]
+
+
+def grids(spec: StudySpec, arm: str) -> Mapping[str, tuple[float, ...]]:
+    """Return the ordered lists of values that an arm searches, by hyperparameter."""
+    space = spec.space(arm)
+    return {name: value.values for name, value in space.items() if isinstance(value, Grid)}
+
+
+def _is_searched(parameter: Parameter) -> bool:
+    low, high = bounds(parameter)
+    return not isinstance(parameter, Constant) and low != high
+
+
+def _steps_per_epoch(spec: StudySpec, arm: str) -> float:
+    train, _, _ = images(spec)
+    sizes = [spec.problem.batch_size]
+    if "batch_size" in spec.space(arm):
+        sizes = [int(point["batch_size"]) for point in points(spec, arm)]
+    return statistics.fmean(-(-train // size) for size in sizes)

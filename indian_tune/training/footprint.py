@@ -1,0 +1,108 @@
+"""How much memory a run takes, counted without measuring a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from indian_tune.optim.families import get_family
+from indian_tune.problems.models import dropout_layers
+from indian_tune.training.precision import Precision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor
+
+    from indian_tune.problems.problem import ModelBuilder
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a run holds in a training step; allocators and temporary results come on top.
+
+    Attributes:
+        parameters: of the network.
+        gradients: of the parameters.
+        optimizer: its state.
+        activations: what the forward pass keeps for the backward pass, images included.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """Sum of the parts."""
+        return self.parameters + self.gradients + self.optimizer + self.activations
+
+
+def footprint(
+    build_model: ModelBuilder,
+    *,
+    shape: tuple[int, int, int],
+    family: str,
+    config: Mapping[str, float],
+    batch_size: int,
+    dropout: float,
+    precision: str = "float32",
+) -> Footprint:
+    """Take one training step on blank images on the CPU, and count what it keeps.
+
+    Args:
+        build_model: makes the network.
+        shape: of an image: channels, height, width.
+        family: name of the optimizer's family.
+        config: of the optimizer.
+        batch_size: images of the step.
+        dropout: rate.
+        precision: of the arithmetic, as the trainer names it.
+    """
+    arithmetic = Precision(precision)
+    model = build_model(seed=0, dropout=dropout).to(CPU, arithmetic.dtype)
+    parameters = list(model.parameters())
+    optimizer, _ = get_family(family).build(parameters, config)
+    for layer in dropout_layers(model):
+        layer.seek(0, 0)
+    kept: dict[int, int] = {}
+    own = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    images = torch.zeros(batch_size, *shape, dtype=arithmetic.dtype)
+    images = images.contiguous(memory_format=torch.channels_last)
+    labels = torch.zeros(batch_size, dtype=torch.int64)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        arithmetic.forward(CPU),
+    ):
+        loss = functional.cross_entropy(model(images), labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    states = [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    ]
+    return Footprint(
+        parameters=_bytes(parameters),
+        gradients=_bytes(each.grad for each in parameters if each.grad is not None),
+        optimizer=_bytes(states),
+        activations=sum(kept.values()),
+    )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,178 @@
+"""`indian-tune plan`: what a study will cost and can show, before anything runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from indian_tune.ledger import LedgerReader, Phase
+from indian_tune.ledger.frames import epoch_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Ended
+
+
+def test_a_plan_fits_into_80_columns_and_writes_nothing(
+    command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = command("plan", "factorial", "--no-timing")
+    assert ended.status == 0
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "indian-default-off-tuned" in ended.out
+    assert "320 runs, 25,600 epochs, 36,019,200 steps" in ended.out
+    assert list(Path().iterdir()) == []
+
+
+def test_programs_get_counts_shares_power_hypotheses_and_warnings(
+    command: Callable[..., Ended],
+) -> None:
+    told = json.loads(command("plan", "quickstart", "--no-timing", "--json").out)
+    assert told["total"] == {"runs": 68, "epochs": 704, "steps": 704 * 34}
+    assert [(part["phase"], part["arm"], part["runs"]) for part in told["work"]][3:5] == [
+        ("tune", "adam", 12),
+        ("confirm", "indian", 5),
+    ]
+    assert told["cost"] == {"timed": False, "reason": "--no-timing"}
+    assert told["memory"] is None
+    assert told["unstable"]["curvatures"] == [1, 10, 100]
+    assert told["unstable"]["arms"]["adam"] is None
+    assert told["unstable"]["arms"]["sgd"][0] == 0
+    assert [each["hypothesis"] for each in told["hypotheses"] if each["testable"]] == ["H1", "H2"]
+    text = "\n".join(told["warnings"])
+    assert "5 seeds cannot reject H1 under Holm over 3 contrasts" in text
+    assert "H2 cannot be SUPPORTED" in text
+
+
+def test_seeds_needed_are_those_of_the_noncentral_t(command: Callable[..., Ended]) -> None:
+    arguments = ("plan", "regularization", "--no-timing", "--sd", "0.008", "--json")
+    found = json.loads(command(*arguments).out)["power"]["contrasts"]["any two arms"]
+
+    def power(effect: float, n: int) -> float:
+        return float(stats.nct.sf(stats.t.ppf(0.95, n - 1), n - 1, effect * math.sqrt(n)))
+
+    needed = found["seeds_needed"]
+    assert power(0.005 / 0.008, needed) >= 0.8 > power(0.005 / 0.008, needed - 1)
+    assert found["n"] == 12
+    assert power(found["detectable"] / 0.008, 12) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_pilot_gives_the_deviation_of_its_paired_differences(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    options = ("--pilot", "tiny", "--storage", database, "--no-timing")
+    told = json.loads(command("plan", "quickstart", *options, "--json").out)
+    with LedgerReader.open(str(database)) as ledger:
+        frame = epoch_frame(ledger, ledger.study("tiny").id, Phase.CONFIRM)
+    last = frame[frame["epoch"] == 2].pivot_table(
+        index="seed", columns="arm", values="validation_accuracy"
+    )
+    (found,) = told["power"]["contrasts"].items()
+    assert found[0] == "indian - sgd"
+    assert found[1]["deviation"] == pytest.approx(np.std(last["indian"] - last["sgd"], ddof=1))
+    assert found[1]["n"] == 5
+    assert (told["power"]["assumed"], told["power"]["pilot"]) == (False, "tiny")
+    assert "SD of pilot tiny" in command("plan", "quickstart", *options).out
+
+
+def test_missing_data_leave_the_rest_of_the_plan(
+    command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    arguments = ("plan", "paper-figure2", "--data-dir", tmp_path / "none")
+    ended = command(*arguments)
+    assert ended.status == 0
+    assert "Not timed: the data set is missing" in ended.out
+    assert "data set 'cifar100' is not in" in ended.out
+    assert "6,360 epochs" in ended.out
+    told = json.loads(command(*arguments, "--json").out)
+    assert told["cost"]["timed"] is False
+    assert "indian-tune data fetch cifar100" in told["cost"]["reason"]
+    assert told["warnings"][0] == told["cost"]["reason"]
+    # Counted without a single image: weights, gradients and activations of the published network.
+    assert told["memory"]["run_bytes"] > 3 * 994_456 * 4
+    assert told["memory"]["process_bytes"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--sd", "0"), "--sd = 0.0 must be above 0 and below 1"),
+        (("--sd", "1.5"), "0.01 is one percentage point"),
+        (("--sd", "0.01", "--pilot", "tiny"), "give one of them"),
+        (("--workers", "0"), "--workers = 0 must be at least 1"),
+        (("--pilot", "tiny", "--storage", "sqlite:///none.db"), "none.db"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    command: Callable[..., Ended], options: tuple[str, ...], message: str
+) -> None:
+    ended = command("plan", "quickstart", "--no-timing", *options)
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.err
+    assert list(Path().iterdir()) == []
+
+
+def test_a_pilot_without_validation_accuracy_is_refused(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+    storage: str,
+) -> None:
+    tiny["protocol"] |= {"mode": "paper", "confirm_seeds": 2}
+    tiny["search"]["trials"] = 1
+    file = write_study(tiny)
+    assert command("search", file, "--storage", storage, "--engine", "inline").status == 0
+    ended = command("plan", file, "--no-timing", "--pilot", "tiny", "--storage", storage)
+    assert ended.status == 2
+    assert "take a study with mode = 'honest'" in ended.err
+
+
+def test_a_plan_without_timing_loads_neither_torch_nor_matplotlib(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from indian_tune.cli import app\n"
+        "app(['plan', 'quickstart', '--no-timing'], standalone_mode=False)\n"
+        "found = {'torch', 'ray', 'matplotlib'} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_timed_plan_tells_wall_time_device_hours_and_memory(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+) -> None:
+    file = write_study(tiny)
+    ended = command("plan", file, "--devices", "cpu", "--workers", "1", "--json")
+    assert (ended.status, "Timing a few steps with 1 workers" in ended.err) == (0, True)
+    told = json.loads(ended.out)
+    cost = told["cost"]
+    assert cost["timed"] is True
+    assert cost["wall_seconds"] == pytest.approx(sum(part["seconds"] for part in told["work"]))
+    assert cost["device_hours"] == pytest.approx(cost["wall_seconds"] / 3600)
+    for part in told["work"]:
+        assert part["seconds"] == pytest.approx(part["epochs"] * part["epoch_seconds"])
+        (speed,) = cost["speeds"][part["arm"]]
+        images = sum(told["images"].values())
+        expected = part["steps_per_epoch"] * speed["step_seconds"] + images * speed["image_seconds"]
+        assert part["epoch_seconds"] == pytest.approx(expected)
+    assert told["memory"]["process_bytes"] > 50e6
+    assert told["memory"]["device_bytes"] is None
+    people = command("plan", file, "--devices", "cpu", "--workers", "1").out
+    assert "with 1 worker on cpu" in people.replace("\n", " ")
