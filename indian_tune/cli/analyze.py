@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from indian_tune.study.claims import ClaimsSection
 
 REPORT = "report.html"
+FEWEST_REPLICATIONS = 500
 VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
 
 
@@ -253,10 +255,17 @@ def _calibrate(replications: int | None, *, as_json: bool) -> None:
     from indian_tune.errors import IndianTuneError, InputError
 
     count = REPLICATIONS if replications is None else replications
-    if count < 100:
-        raise InputError(f"--replications = {count} must be at least 100")
-    notices().print(f"{count} simulated studies per scenario and number of seeds …")
-    made = calibrate(count)
+    if count < FEWEST_REPLICATIONS:
+        raise InputError(
+            f"--replications = {count} must be at least {FEWEST_REPLICATIONS}: with fewer, chance "
+            "hides what is to be seen"
+        )
+    processes = os.cpu_count() or 1
+    notices().print(
+        f"{count} simulated studies per scenario and number of seeds in {processes} processes; "
+        f"the usual {REPLICATIONS} take about half an hour of processor time …"
+    )
+    made = calibrate(count, processes=processes)
     if as_json:
         print_json(made.as_dict())
     else:

@@ -201,7 +201,7 @@ def test_claims_that_changed_since_their_registration_are_exploratory(
         (("--from", "{claims}", "--claims", "{claims}"), "must end with .parquet or .csv"),
         (("--from", "{runs}", "--claims", "absent.toml"), "cannot read absent.toml"),
         (("--calibrate", "study"), "--calibrate simulates its studies"),
-        (("--calibrate", "--replications", "5"), "--replications = 5 must be at least 100"),
+        (("--calibrate", "--replications", "5"), "--replications = 5 must be at least 500"),
         (("--replications", "500"), "goes with --calibrate"),
         (("absent",), "there is no database"),
     ],
