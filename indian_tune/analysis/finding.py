@@ -108,8 +108,8 @@ def _sentence(
     delta: float,
 ) -> str:
     least = min(primary, key=lambda made: made.estimate)
-    smallest = "the smallest difference, " if len(primary) > 1 else ""
-    amount = f"{smallest}{least.name}, is {points(least.estimate)} points"
+    name = f"the smallest difference, {least.name}," if len(primary) > 1 else least.name
+    amount = f"{name} is {points(least.estimate)} points"
     opened = claim[0].upper() + claim[1:]
     match label:
         case Label.SUPPORTED if strongly:

@@ -33,7 +33,9 @@ def find_replication(evidence: Evidence) -> Finding:
         evidence,
         "H1",
         QUESTION,
-        f"{arms} beat{'s' * (len(claim.arms) == 1)} {baselines}",
+        f"arm {arms} beats {baselines}"
+        if len(claim.arms) == 1
+        else f"arms {arms} beat {baselines}",
         primary,
         secondary=tuple(evidence.contrast(a, b) for a in claim.arms for b in beside),
         sensitivity=evidence.sensitivity(primary),
