@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from indian_tune.cli.options import Json
+from indian_tune.cli.options import DataDir, Json, Storage
 from indian_tune.cli.output import number, print_json, results, table
 from indian_tune.errors import InputError
 
@@ -19,6 +20,14 @@ app = typer.Typer(help="Reproduce the figures and the theorem of the paper.", no
 
 Out = Annotated[Path, typer.Option(help="Folder for the figure and its numbers.")]
 DEFAULT_OUT = Path("reproduced")
+REPLICATION = "descriptive replication, underpowered"
+
+
+class Scale(StrEnum):
+    """How large a replication is."""
+
+    FULL = "full"
+    CPU = "cpu"
 
 
 @app.command("figure1")
@@ -94,6 +103,92 @@ def theorem1(
         return
     _print_rows(rows, radius=runs[0].radius)
     _print_files(files)
+
+
+@app.command("figure2")
+def figure2(
+    scale: Annotated[
+        Scale, typer.Option(help="full: CIFAR-100 on GPUs; cpu: digits on two cores.")
+    ] = Scale.FULL,
+    out: Out = DEFAULT_OUT,
+    storage: Storage = None,
+    data_dir: DataDir = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes.", show_default="one per GPU or CPU core")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run Figure 2 again, or go on with it, and draw it beside the published end points.
+
+    It is a descriptive replication: five seeds, and the images it reports on are the test set. The
+    study is paper-figure2; interrupted, the same command goes on.
+    """
+    import contextlib
+    import sys
+
+    from indian_tune.cli.search import search
+    from indian_tune.ledger import Ledger, Phase
+    from indian_tune.ledger.frames import epoch_frame
+    from indian_tune.reproduce.figure2 import end_points, published_end_points, write_figure2
+    from indian_tune.study.standing import check_finished
+
+    _make_folder(out)
+    name = "paper-figure2" if scale is Scale.FULL else "paper-figure2-cpu"
+    # What the search says of itself is a remark here.
+    with contextlib.redirect_stdout(sys.stderr):
+        search(study=name, storage=storage, data_dir=data_dir, workers=workers)
+    with Ledger.open(storage, create=False) as ledger:
+        study = ledger.study(name)
+        check_finished(ledger, study)
+        ledger.unseal(study.id, by="reproduce figure2")
+        frame = epoch_frame(ledger, study.id, Phase.CONFIRM, sealed=True)
+    comparable = scale is Scale.FULL
+    files = write_figure2(frame, out, comparable=comparable)
+    ours = end_points(frame).to_dict("records")
+    theirs = {(row["arm"], row["metric"]): row for row in published_end_points().to_dict("records")}
+    if as_json:
+        print_json(
+            {
+                "study": name,
+                "label": REPLICATION,
+                "comparable": comparable,
+                "end_points": ours,
+                "published": list(theirs.values()) if comparable else None,
+                "files": files,
+            }
+        )
+        return
+    _print_end_points(ours, theirs if comparable else None)
+    _print_files(files)
+
+
+def _print_end_points(
+    ours: list[dict[Any, Any]], theirs: dict[tuple[str, str], dict[Any, Any]] | None
+) -> None:
+    shown = table(
+        *("arm", "", "ours", "published", "diverged"),
+        title=f"Figure 2 at the last epoch, mean [worst to best run]: {REPLICATION}",
+        right=("ours", "published", "diverged"),
+    )
+    for row in ours:
+        published = None if theirs is None else theirs.get((row["arm"], row["metric"]))
+        shown.add_row(
+            row["arm"],
+            {"train_loss": "training loss", "test_accuracy": "test accuracy"}[row["metric"]],
+            _range(row),
+            "–" if published is None else _range(published),
+            str(row["diverged"]) if row["diverged"] else "",
+        )
+    results().print(shown)
+    typer.echo(
+        "The step sizes tried are ours: the paper does not print its grids."
+        if theirs is not None
+        else "The published numbers are of CIFAR-100 and say nothing about digits."
+    )
+
+
+def _range(row: dict[Any, Any]) -> str:
+    return f"{number(row['mean'])} [{number(row['min'])} to {number(row['max'])}]"
 
 
 def _make_folder(out: Path) -> None:

@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
 from indian_tune.cli.reproduce import app
 from indian_tune.errors import InputError
+from indian_tune.ledger import LedgerReader
+from tests.conftest import to_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,3 +66,30 @@ def test_help_imports_neither_torch_nor_matplotlib() -> None:
         "assert not {'torch', 'matplotlib', 'scipy', 'numpy'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_figure2_runs_its_study_and_tells_its_end_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny |= {"name": "paper-figure2-cpu"}
+    tiny["protocol"] |= {"mode": "paper", "confirm_seeds": 2}
+    small = tmp_path / "small.toml"
+    small.write_text(to_toml(tiny), encoding="utf-8")
+    monkeypatch.setattr("indian_tune.cli.shipped.find_study_file", lambda _: small)
+    options = ["--scale", "cpu", "--out", str(tmp_path / "out"), "--json"]
+    result = CliRunner().invoke(app, ["figure2", *options])
+    assert result.exit_code == 0, result.exception
+    report = json.loads(result.stdout)
+    assert (report["study"], report["comparable"], report["published"]) == (
+        *("paper-figure2-cpu", False),
+        None,
+    )
+    assert {(row["arm"], row["metric"], row["runs"]) for row in report["end_points"]} == {
+        (arm, metric, 2) for arm in ("indian", "sgd") for metric in ("train_loss", "test_accuracy")
+    }
+    with LedgerReader.open(f"sqlite:///{tmp_path / 'indian-tune.db'}") as ledger:
+        (event,) = ledger.events(ledger.study("paper-figure2-cpu").id, "unsealed")
+    assert event.data["by"] == "reproduce figure2"

@@ -1,0 +1,96 @@
+"""Figure 2 of the paper: training loss and test accuracy on CIFAR-100, run again.
+
+The published end points (epoch 200, mean and range over 5 initialisations) were read off the
+figure of the extended version by C. Castera, J. Bolte, C. Févotte and E. Pauwels, *An Inertial
+Newton Algorithm for Deep Learning*, so they are good to about a line's width.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from indian_tune.analysis.figures import learning_curve_table, learning_curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METRICS = ("train_loss", "test_accuracy")
+_PUBLISHED = Path(__file__).parent / "published_cifar100.csv"
+_DOTS_PER_INCH = 150
+
+
+def published_end_points() -> pd.DataFrame:
+    """Return the published end points.
+
+    Returns:
+        Columns arm (as in the study paper-figure2), metric, mean, min and max; losses are mean
+        cross-entropies, accuracies shares.
+    """
+    rows = pd.read_csv(_PUBLISHED)
+    arms = [
+        f"indian-{row.alpha:g}-{row.beta:g}" if row.optimizer == "indian" else row.optimizer
+        for row in rows.itertuples()
+    ]
+    parts = [
+        pd.DataFrame(
+            {
+                "arm": arms,
+                "metric": metric,
+                **{name: rows[f"{metric}_{name}"] for name in ("mean", "min", "max")},
+            }
+        )
+        for metric in METRICS
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def end_points(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what the arms of a study have come to at their last epoch.
+
+    Args:
+        frame: one row per run and epoch, test metrics included; the confirm phase counts.
+
+    Returns:
+        Columns arm, metric, mean, min, max, runs and diverged, over the runs that did not diverge.
+
+    Raises:
+        NoDataError: there is no confirm phase, or no accuracy in it.
+    """
+    table = learning_curve_table(frame)
+    last = table[table["epoch"] == table.groupby(["arm", "metric"])["epoch"].transform("max")]
+    columns = ["arm", "metric", "mean", "min", "max", "runs", "diverged"]
+    return last[columns].reset_index(drop=True)
+
+
+def draw_figure2(frame: pd.DataFrame, *, comparable: bool) -> Figure:
+    """Draw training loss (log scale) and test accuracy: mean line, band from worst to best run.
+
+    Args:
+        frame: one row per run and epoch, test metrics included.
+        comparable: whether the published end points belong beside ours, as they do for the
+            published network on CIFAR-100 alone.
+    """
+    return learning_curves(frame, published=published_end_points() if comparable else None)
+
+
+def write_figure2(frame: pd.DataFrame, folder: Path, *, comparable: bool) -> list[Path]:
+    """Write the figure as SVG and PNG, its curves and the end points as CSV.
+
+    Returns:
+        The files, in ``folder``, which is made if need be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = draw_figure2(frame, comparable=comparable)
+    files = [folder / f"figure2.{kind}" for kind in ("svg", "png")]
+    for file in files:
+        figure.savefig(file, dpi=_DOTS_PER_INCH)
+    for name, table in (
+        ("figure2.csv", learning_curve_table(frame)),
+        ("figure2-end-points.csv", end_points(frame)),
+    ):
+        table.to_csv(folder / name, index=False)
+        files.append(folder / name)
+    return files
