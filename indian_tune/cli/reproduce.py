@@ -11,7 +11,7 @@ import typer
 
 from indian_tune.cli.options import DataDir, Json, Storage
 from indian_tune.cli.output import number, print_json, results, table
-from indian_tune.errors import InputError
+from indian_tune.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     from indian_tune.reproduce import ConvergenceRow, Difference, Discretisation
@@ -127,12 +127,13 @@ def figure2(
     import sys
 
     from indian_tune.cli.search import search
-    from indian_tune.ledger import Ledger, Phase
+    from indian_tune.ledger import Ledger, Phase, State
     from indian_tune.ledger.frames import epoch_frame
     from indian_tune.reproduce.figure2 import end_points, published_end_points, write_figure2
     from indian_tune.study.standing import check_finished
 
-    _make_folder(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is not a folder: name another")
     name = "paper-figure2" if scale is Scale.FULL else "paper-figure2-cpu"
     # What the search says of itself is a remark here.
     with contextlib.redirect_stdout(sys.stderr):
@@ -140,6 +141,12 @@ def figure2(
     with Ledger.open(storage, create=False) as ledger:
         study = ledger.study(name)
         check_finished(ledger, study)
+        failed = ledger.trials(study.id, states=(State.FAILED,))
+        if failed:
+            raise EngineError(
+                f"{len(failed)} trials of study {name!r} failed, so its test results stay sealed: "
+                f"mend their cause, then indian-tune search {name} --retry-failed"
+            )
         ledger.unseal(study.id, by="reproduce figure2")
         frame = epoch_frame(ledger, study.id, Phase.CONFIRM, sealed=True)
     comparable = scale is Scale.FULL
@@ -181,7 +188,8 @@ def _print_end_points(
         )
     results().print(shown)
     typer.echo(
-        "The step sizes tried are ours: the paper does not print its grids."
+        "Accuracy is that of the 10,000 test images, and there is no validation part. The step "
+        "sizes tried are ours: the paper does not print its grids."
         if theirs is not None
         else "The published numbers are of CIFAR-100 and say nothing about digits."
     )

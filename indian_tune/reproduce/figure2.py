@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from indian_tune.analysis.figures import learning_curve_table, learning_curves
+from indian_tune.reproduce.writers import write_canvas
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS = ("train_loss", "test_accuracy")
 _PUBLISHED = Path(__file__).parent / "published_cifar100.csv"
-_DOTS_PER_INCH = 150
 
 
 def published_end_points() -> pd.DataFrame:
@@ -83,10 +83,7 @@ def write_figure2(frame: pd.DataFrame, folder: Path, *, comparable: bool) -> lis
         The files, in ``folder``, which is made if need be.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    figure = draw_figure2(frame, comparable=comparable)
-    files = [folder / f"figure2.{kind}" for kind in ("svg", "png")]
-    for file in files:
-        figure.savefig(file, dpi=_DOTS_PER_INCH)
+    files = write_canvas(draw_figure2(frame, comparable=comparable), folder, "figure2")
     for name, table in (
         ("figure2.csv", learning_curve_table(frame)),
         ("figure2-end-points.csv", end_points(frame)),

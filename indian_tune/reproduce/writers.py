@@ -34,7 +34,7 @@ def write_figure1(figure: Figure1, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        *_write_canvas(draw_figure1(figure), folder, "figure1"),
+        *write_canvas(draw_figure1(figure), folder, "figure1"),
         _write_rows(
             folder / "figure1.csv",
             (
@@ -62,7 +62,7 @@ def write_convergence(runs: Sequence[ConvergenceRun], folder: Path) -> list[Path
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [
-        *_write_canvas(draw_convergence(runs), folder, "theorem1"),
+        *write_canvas(draw_convergence(runs), folder, "theorem1"),
         _write_rows(
             folder / "theorem1.csv",
             (
@@ -81,7 +81,8 @@ def write_convergence(runs: Sequence[ConvergenceRun], folder: Path) -> list[Path
     ]
 
 
-def _write_canvas(canvas: Canvas, folder: Path, name: str) -> list[Path]:
+def write_canvas(canvas: Canvas, folder: Path, name: str) -> list[Path]:
+    """Write a figure as SVG and PNG into a folder that is there; return the files."""
     import matplotlib
 
     vector, pixels = folder / f"{name}.svg", folder / f"{name}.png"
