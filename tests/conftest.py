@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[1]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -161,6 +164,15 @@ def write_study(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def short_quickstart(write_study: Callable[[dict[str, Any]], Path]) -> Path:
+    """The quickstart cut down to two short trials an arm, for what tests where it runs."""
+    study = tomllib.loads((ROOT / "studies/quickstart.toml").read_text(encoding="utf-8"))
+    study["protocol"] |= {"epochs": 2, "tune_epochs": 2, "confirm_seeds": 1}
+    study["search"]["trials"] = 2
+    return write_study(study)
 
 
 def to_toml(study: dict[str, Any]) -> str:

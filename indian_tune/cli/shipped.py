@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from importlib.metadata import files
 from pathlib import Path
 
 from indian_tune.errors import StudyFileError
@@ -10,10 +10,18 @@ from indian_tune.errors import StudyFileError
 
 def shipped_studies() -> list[Path]:
     """Return the study files of this installation, by name."""
-    beside = Path(__file__).parents[2] / "studies"
-    installed = Path(sys.prefix) / "share" / "indian-tune" / "studies"
-    folder = beside if beside.is_dir() else installed
-    return sorted(folder.glob("*.toml"))
+    beside = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
+    return beside or sorted(_installed())
+
+
+def _installed() -> list[Path]:
+    # Where they lie depends on who installs (environment, user, system): the record says it.
+    recorded = files("indian-tune") or []
+    return [
+        Path(str(file.locate())).resolve()
+        for file in recorded
+        if file.match("indian-tune/studies/*.toml")
+    ]
 
 
 def find_study_file(given: str) -> Path:
