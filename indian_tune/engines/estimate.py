@@ -317,7 +317,7 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    values = math.prod(problem.train.images.shape[1:])
+    values = math.prod(problem.train.inputs.shape[1:])
     steps = max(LEAST_STEPS, GPU_STEPS if on_gpu else CPU_VALUES // (values * kind.batch_size))
     count = max(kind.batch_size, GPU_IMAGES if on_gpu else CPU_VALUES // values)
     stepping = _Timed(spec, _cut(problem, train=steps * kind.batch_size, test=1), kind, device)
@@ -399,7 +399,7 @@ def _cut(problem: Problem, *, train: int, test: int) -> Problem:
     from indian_tune.problems import Split
 
     def first(split: Split, count: int) -> Split:
-        return Split(split.images[:count], split.labels[:count])
+        return Split(split.inputs[:count], split.labels[:count])
 
     validation = problem.validation
     return replace(
@@ -421,7 +421,7 @@ def _bytes(problem: Problem) -> int:
     splits = [problem.train, problem.test]
     if problem.validation is not None:
         splits.append(problem.validation)
-    return sum(split.images.nbytes + split.labels.nbytes for split in splits)
+    return sum(split.inputs.nbytes + split.labels.nbytes for split in splits)
 
 
 def _process_bytes() -> int | None:

@@ -161,8 +161,8 @@ def _read_mnist(source: DatasetSource, folder: Path) -> tuple[Split, Split]:
 
 def _find_fault(split: Split, info: DatasetInfo, count: int) -> str | None:
     expected = (count, info.channels, info.size, info.size)
-    if tuple(split.images.shape) != expected or split.images.dtype != torch.uint8:
-        return f"has images of {_shape(split.images)}, expected uint8 {list(expected)}"
+    if tuple(split.inputs.shape) != expected or split.inputs.dtype != torch.uint8:
+        return f"has images of {_shape(split.inputs)}, expected uint8 {list(expected)}"
     if tuple(split.labels.shape) != (count,):
         return f"has {split.labels.shape[0]:,} labels for {count:,} images"
     low, high = int(split.labels.min()), int(split.labels.max())

@@ -1,4 +1,12 @@
-"""A problem: the data splits and the network that a run trains."""
+"""A problem: what the trainer needs to know of what it trains.
+
+A problem is a classification: every example has one of ``classes`` labels, networks return a logit
+per class, they are trained on the mean cross-entropy, and measured by it and by the share of
+examples classified correctly. What knows nothing scores 1 - 1/classes and log(classes).
+
+The catalog's problems come from ``load_problem``; problems of one's own are made by a function that
+a study file names (``problem.factory``) and returns a :class:`Problem`.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set, held in memory.
+    """A part of a data set, held in memory on the CPU.
 
     Attributes:
-        images: uint8, shape [N, channels, height, width]; normalised only when used.
+        inputs: shape [N, channels, …]: images [N, channels, height, width], rows of a table
+            [N, features], or whatever else the network takes. uint8 or floating numbers, which are
+            normalised when used, or int64 such as tokens, which stay as they are.
         labels: int64, shape [N], values in 0 … classes - 1.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
@@ -27,10 +37,23 @@ class Split:
 
 
 class ModelBuilder(Protocol):
-    """Makes a network whose initial weights are a function of ``seed`` alone."""
+    """Makes a network whose initial weights are a function of ``seed`` alone.
+
+    torch's global generator is seeded from ``seed`` before every call, so what a layer of torch
+    draws by itself is such a function. Networks that drop values should do so by
+    :class:`indian_tune.problems.models.CounterDropout`: its masks need no global generator, so
+    that runs can be packed.
+    """
 
     def __call__(self, *, seed: int, dropout: float) -> torch.nn.Module:
-        """Return the network on the CPU in float32, in training mode."""
+        """Return the network on the CPU in float32, in training mode.
+
+        It maps inputs [B, channels, …] to logits [B, classes].
+
+        Args:
+            seed: of the run.
+            dropout: rate, in [0, 1), as the study or the arm's configuration gives it.
+        """
         ...
 
 
@@ -38,26 +61,29 @@ class ModelBuilder(Protocol):
 class Problem:
     """What is trained, and on what.
 
+    An input x is normalised as (x / scale - mean) / std; the defaults leave it as it is.
+
     Attributes:
-        dataset: name in the catalog of data sets.
-        model: name in the catalog of models.
+        dataset: its name, in the catalog or of one's own.
+        model: name of the network, in the catalog or of one's own.
         classes: number of classes.
         train: what the optimizer sees.
-        validation: carved from the training images (honest mode); ``None`` in paper mode.
-        test: the sealed test images.
-        mean: per channel, of the training images scaled by 1/255 (by 1/16 for digits).
-        std: per channel, same scale as ``mean``.
-        scale: what a raw pixel is divided by before ``mean`` and ``std`` apply.
+        test: the sealed test examples.
         build_model: network for a seed and a dropout rate.
+        validation: held out of the training examples (honest mode); ``None`` in paper mode, and in
+            what a factory returns to have it carved out as the study file says.
+        mean: per channel, of the training inputs divided by ``scale``; or one number for all.
+        std: likewise.
+        scale: what a raw input is divided by, such as 255 for the pixels of most images.
     """
 
     dataset: str
     model: str
     classes: int
     train: Split
-    validation: Split | None
     test: Split
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    scale: float
     build_model: ModelBuilder
+    validation: Split | None = None
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    scale: float = 1.0

@@ -113,7 +113,7 @@ def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
     """
     rest, taken = stratify(split.labels.numpy(), part, seed)
     left, carved = (
-        Split(split.images[positions], split.labels[positions])
+        Split(split.inputs[positions], split.labels[positions])
         for positions in (torch.from_numpy(rest), torch.from_numpy(taken))
     )
     return left, carved
@@ -126,8 +126,8 @@ def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], t
     result is the same on every machine. The standard deviation divides by the number of pixels.
     """
     means, deviations = [], []
-    for channel in range(split.images.shape[1]):
-        counts = torch.bincount(split.images[:, channel].flatten(), minlength=256).tolist()
+    for channel in range(split.inputs.shape[1]):
+        counts = torch.bincount(split.inputs[:, channel].flatten(), minlength=256).tolist()
         pixels = sum(counts)
         total = sum(count * value for value, count in enumerate(counts))
         squares = sum(count * value**2 for value, count in enumerate(counts))
@@ -137,8 +137,8 @@ def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], t
 
 
 def _padded(split: Split, size: int) -> Split:
-    missing = size - split.images.shape[-1]
+    missing = size - split.inputs.shape[-1]
     if missing == 0:
         return split
     before, after = missing // 2, missing - missing // 2
-    return Split(pad(split.images, (before, after, before, after)), split.labels)
+    return Split(pad(split.inputs, (before, after, before, after)), split.labels)

@@ -73,7 +73,7 @@ def _batch_size(feed: Feed) -> int:
     """A function of images and device kind alone: the last bits of a loss depend on it."""
     if feed.labels.device.type != "cpu":
         return GPU_BATCH
-    return max(CPU_BATCH_LEAST, CPU_BATCH_VALUES // feed.values_per_image)
+    return max(CPU_BATCH_LEAST, CPU_BATCH_VALUES // feed.values_per_input)
 
 
 @contextmanager

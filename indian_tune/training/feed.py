@@ -1,4 +1,4 @@
-"""Feeds a network with images that live on its device as bytes."""
+"""Feeds a network with examples that live on its device as they are stored."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 CHUNK_VALUES = 1_000_000
 """Values normalised at once: few enough to stay in a CPU's cache, enough to make calls rare."""
 
+IMAGE_RANK = 4
+"""Dimensions of a batch of images: [n, channels, height, width]."""
+
 Batch = tuple["Tensor", "Tensor"]
-"""Images, floating [n, channels, height, width] in channels-last format, and labels, int64 [n]."""
+"""Inputs [n, channels, …] (images in channels-last format), and labels, int64 [n]."""
 
 
 class Feed:
@@ -31,10 +34,10 @@ class Feed:
     Read only: all runs of a trainer share it.
 
     Args:
-        split: images and labels.
+        split: inputs and labels.
         problem: says how to normalise.
-        device: where the images are to live.
-        dtype: of the images that are yielded.
+        device: where the examples are to live.
+        dtype: of the inputs that are yielded, unless they are int64, which stay as they are.
     """
 
     def __init__(
@@ -44,8 +47,8 @@ class Feed:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        # Rows of pixels with the channels innermost, so that a gathered batch is channels-last.
-        self._images = split.images.permute(0, 2, 3, 1).contiguous().to(device)
+        # The channels innermost, so that a gathered batch of images is channels-last.
+        self._inputs = split.inputs.movedim(1, -1).contiguous().to(device)
         self._labels = split.labels.to(device)
         std = torch.tensor(problem.std, dtype=torch.float64)
         mean = torch.tensor(problem.mean, dtype=torch.float64)
@@ -61,9 +64,14 @@ class Feed:
         return self._labels
 
     @property
-    def values_per_image(self) -> int:
-        """Channels × height × width."""
-        return self._images[0].numel()
+    def rank(self) -> int:
+        """Dimensions of a batch of inputs: 4 for images, 2 for the rows of a table."""
+        return self._inputs.dim()
+
+    @property
+    def values_per_input(self) -> int:
+        """Channels × height × width of an image, features of a table."""
+        return self._inputs[0].numel()
 
     def batches(
         self,
@@ -75,11 +83,11 @@ class Feed:
         """Yield batches; the last may be smaller.
 
         Args:
-            size: images per batch.
-            order: int64 [N], the images to take, in turn; all, as they lie, if ``None``.
-            augmented: a run's seed and the steps it has taken, to crop and flip at random.
+            size: examples per batch.
+            order: int64 [N], the examples to take, in turn; all, as they lie, if ``None``.
+            augmented: a run's seed and the steps it has taken, to crop and flip images at random.
         """
-        chunk = max(1, CHUNK_VALUES // (self.values_per_image * size)) * size
+        chunk = max(1, CHUNK_VALUES // (self.values_per_input * size)) * size
         count = len(self) if order is None else int(order.shape[0])
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
@@ -90,34 +98,38 @@ class Feed:
                 first, last = start // size, -(-stop // size)
                 steps = torch.arange(step + first, step + last, device=self._labels.device)
                 bits = augmentation_bits(size, seed=seed, steps=steps).flatten()[: stop - start]
-            images, labels = self.gather(pick, bits)
+            inputs, labels = self.gather(pick, bits)
             yield from zip(
-                torch.split(images.permute(0, 3, 1, 2), size),
+                torch.split(inputs.movedim(-1, 1), size),
                 torch.split(labels, size),
                 strict=True,
             )
 
     def gather(self, pick: Tensor | slice, bits: Tensor | None = None) -> Batch:
-        """Take some images.
+        """Take some examples.
 
         Args:
             pick: which, int64 of any shape, or a slice.
-            bits: int32 [*pick.shape], to crop and flip them at random; ``None`` to leave them.
+            bits: int32 [*pick.shape], to crop and flip images at random; ``None`` to leave them.
 
         Returns:
-            Images [*pick.shape, height, width, channels] and labels [*pick.shape].
+            Inputs [*pick.shape, …, channels] and labels [*pick.shape].
         """
-        raw = self._images[pick]
+        raw = self._inputs[pick]
+        if raw.dtype == torch.int64:
+            return raw, self._labels[pick]
         if bits is not None:
             raw = crop_and_flip(raw, bits)
-        return raw.to(self._gain.dtype).mul_(self._gain).add_(self._offset), self._labels[pick]
+        # A copy, since a slice of inputs that are stored in this very type is no copy yet.
+        values = raw.to(self._gain.dtype, copy=True)
+        return values.mul_(self._gain).add_(self._offset), self._labels[pick]
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
-    """Return the order in which an epoch visits the training images, a function of its arguments.
+    """Return the order in which an epoch visits the training set, a function of its arguments.
 
     Args:
-        count: number of training images.
+        count: number of training examples.
         seed: the run's.
         epoch: counted from 1.
 
@@ -128,7 +140,7 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
 
 
 def fixed_subset(split: Split, size: int | None) -> Split:
-    """Return ``size`` images of a split, the same for all runs; the split itself if ``None``.
+    """Return ``size`` examples of a split, the same for all runs; the split itself if ``None``.
 
     They keep their order in the split.
     """
@@ -136,7 +148,7 @@ def fixed_subset(split: Split, size: int | None) -> Split:
         return split
     source = generator("training metrics", len(split))
     pick = torch.randperm(len(split), generator=source)[:size].sort().values
-    return Split(images=split.images[pick], labels=split.labels[pick])
+    return Split(inputs=split.inputs[pick], labels=split.labels[pick])
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:

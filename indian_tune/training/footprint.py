@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from indian_tune.optim.families import get_family
 from indian_tune.problems.models import dropout_layers
+from indian_tune.training.feed import IMAGE_RANK
 from indian_tune.training.precision import Precision
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Footprint:
         parameters: of the network.
         gradients: of the parameters.
         optimizer: its state.
-        activations: what the forward pass keeps for the backward pass, images included.
+        activations: what the forward pass keeps for the backward pass, inputs included.
     """
 
     parameters: int
@@ -47,21 +48,23 @@ class Footprint:
 def footprint(
     build_model: ModelBuilder,
     *,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
+    whole: bool = False,
     family: str,
     config: Mapping[str, float],
     batch_size: int,
     dropout: float,
     precision: str = "float32",
 ) -> Footprint:
-    """Take one training step on blank images on the CPU, and count what it keeps.
+    """Take one training step on blank inputs on the CPU, and count what it keeps.
 
     Args:
         build_model: makes the network.
-        shape: of an image: channels, height, width.
+        shape: of an input: channels, height and width of an image, features of a table.
+        whole: whether inputs are int64, which stay as they are.
         family: name of the optimizer's family.
         config: of the optimizer.
-        batch_size: images of the step.
+        batch_size: inputs of the step.
         dropout: rate.
         precision: of the arithmetic, as the trainer names it.
     """
@@ -80,14 +83,15 @@ def footprint(
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    images = torch.zeros(batch_size, *shape, dtype=arithmetic.dtype)
-    images = images.contiguous(memory_format=torch.channels_last)
+    inputs = torch.zeros(batch_size, *shape, dtype=torch.int64 if whole else arithmetic.dtype)
+    if inputs.dim() == IMAGE_RANK:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     labels = torch.zeros(batch_size, dtype=torch.int64)
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         arithmetic.forward(CPU),
     ):
-        loss = functional.cross_entropy(model(images), labels)
+        loss = functional.cross_entropy(model(inputs), labels)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     states = [

@@ -11,6 +11,7 @@ import torch
 from indian_tune.optim.families import get_family
 from indian_tune.problems.randomness import lent_global_generator
 from indian_tune.training.evaluation import Measure, correctness, digits_of, evaluate
+from indian_tune.training.feed import IMAGE_RANK
 from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
 
@@ -81,7 +82,9 @@ class LiveRun:
         self.config = family.complete(run.config)
         with lent_global_generator("initial weights", run.seed):
             model = problem.build_model(seed=run.seed, dropout=run.dropout)
-        model = model.to(device, precision.dtype).to(memory_format=torch.channels_last)
+        model = model.to(device, precision.dtype)
+        if problem.train.inputs.dim() == IMAGE_RANK:
+            model = model.to(memory_format=torch.channels_last)
         self.model = model.train()
         self.optimizer, self.scheduler = family.build(self.model.parameters(), self.config)
         self.epoch = 0

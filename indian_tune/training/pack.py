@@ -77,7 +77,7 @@ class Pack:
         self._device = device
         self._precision = precision
         self._batch_size = kind.batch_size
-        self._forward = make_forward(network, convolutions)
+        self._forward = make_forward(network, convolutions, feed.rank)
         named = dict(network.named_parameters())
         self._trained = [name for name, each in named.items() if each.requires_grad]
         self._layout = Layout({name: named[name] for name in self._trained})

@@ -15,6 +15,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from indian_tune.problems.models import CounterDropout, Pointwise, dropout_layers
+from indian_tune.training.feed import IMAGE_RANK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -40,24 +41,25 @@ class StackedForward(Protocol):
         Args:
             parameters: by name, [K, *shape].
             buffers: by name, [K, *shape]; a network may change them in place.
-            images: [K, B, height, width, channels].
+            images: [K, B, height, width, channels], or other inputs [K, B, …, channels].
             seeds: int64 [K], of the runs.
             steps: int64 [K], optimizer steps that each run has taken.
         """
         ...
 
 
-def make_forward(network: nn.Module, convolutions: str) -> StackedForward:
+def make_forward(network: nn.Module, convolutions: str, rank: int = IMAGE_RANK) -> StackedForward:
     """Return the best way for a network.
 
     Args:
         network: says the layers; its own parameters are not used.
         convolutions: one of :data:`CONVOLUTIONS`; without meaning for networks with layers that
             only ``torch.func`` can compute.
+        rank: dimensions of a batch of inputs.
     """
     network = network.train()
     layers = list(_layers(network))
-    if all(_is_known(layer) for _, layer in layers):
+    if _is_plain(network, layers) and _fits_together([layer for _, layer in layers], rank):
         return LayerwiseForward(layers, convolutions)
     return VmappedForward(network)
 
@@ -87,7 +89,7 @@ class VmappedForward:
     ) -> Tensor:
         """See :class:`StackedForward`."""
         own = dict(parameters), dict(buffers)
-        logits: Tensor = self._vmapped(*own, images.permute(0, 1, 4, 2, 3), seeds, steps)
+        logits: Tensor = self._vmapped(*own, images.movedim(-1, 2), seeds, steps)
         return logits
 
     def _one(
@@ -154,12 +156,45 @@ class LayerwiseForward:
 
 
 def _layers(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The layers of nested sequences; what is not exactly a sequence is one layer."""
+    """The layers of nested sequences as applied; what is not exactly a sequence is one layer."""
     if type(network) is not nn.Sequential:
         yield prefix, network
         return
-    for name, child in network.named_children():
+    # Not named_children, which leaves a layer out that is applied for a second time.
+    for name, child in network._modules.items():
+        assert child is not None
         yield from _layers(child, f"{prefix}.{name}" if prefix else name)
+
+
+def _is_plain(network: nn.Module, layers: list[tuple[str, nn.Module]]) -> bool:
+    """Whether nothing happens but the layers, each with parameters of its own to be trained."""
+    trained = {name for name, each in network.named_parameters() if each.requires_grad}
+    needed = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, layer in layers
+        for name, _ in layer.named_parameters()
+    }
+    hooked = any(
+        each._forward_hooks or each._forward_pre_hooks or each._backward_hooks
+        for each in network.modules()
+    )
+    return needed <= trained and not hooked
+
+
+def _fits_together(layers: list[nn.Module], rank: int) -> bool:
+    """Whether every layer is known, and gets what it is computed for: images, or flat values."""
+    flat = rank == 2
+    if not flat and rank != IMAGE_RANK:
+        return False
+    for layer in layers:
+        if not _is_known(layer):
+            return False
+        if isinstance(layer, nn.Flatten):
+            flat = True
+        takes = {nn.Linear: True, nn.Conv2d: False, nn.MaxPool2d: False, nn.AvgPool2d: False}
+        if any(isinstance(layer, kind) and flat is not due for kind, due in takes.items()):
+            return False
+    return True
 
 
 def _is_known(layer: nn.Module) -> bool:

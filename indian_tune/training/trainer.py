@@ -12,7 +12,7 @@ from indian_tune.errors import CheckpointError, InputError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
-from indian_tune.training.feed import Feed, fingerprint, fixed_subset
+from indian_tune.training.feed import IMAGE_RANK, Feed, fingerprint, fixed_subset
 from indian_tune.training.live import Feeds, LiveRun
 from indian_tune.training.loop import Loop
 from indian_tune.training.precision import Precision
@@ -115,6 +115,11 @@ class Trainer:
         self._precision = Precision(precision, tf32)
         if augmentation not in AUGMENTATIONS:
             raise InputError(unknown_name("augmentation", augmentation, AUGMENTATIONS))
+        if augmentation != "none" and problem.train.inputs.dim() != IMAGE_RANK:
+            raise InputError(
+                f"augmentation = {augmentation!r} needs images [N, channels, height, width], got "
+                f"inputs of shape {list(problem.train.inputs.shape)}: use 'none'"
+            )
         self._augmentation = augmentation
         self._checkpoints = checkpoints
         self._every = checkpoint_every
@@ -131,7 +136,7 @@ class Trainer:
         )
         self._execution = self._make_execution(execution, slots, convolutions)
         self._data = (
-            "" if checkpoints is None else fingerprint((problem.train.images, problem.train.labels))
+            "" if checkpoints is None else fingerprint((problem.train.inputs, problem.train.labels))
         )
 
     @property

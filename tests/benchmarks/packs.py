@@ -57,7 +57,7 @@ def make_problem(model: str, batches: int) -> Problem:
         classes=classes,
         train=train,
         validation=None,
-        test=Split(train.images[:1], train.labels[:1]),
+        test=Split(train.inputs[:1], train.labels[:1]),
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
         scale=255.0,

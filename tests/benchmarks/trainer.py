@@ -85,7 +85,7 @@ CONTENDERS = {
 def digits() -> Problem:
     problem = load_problem(dataset="digits", model="nin-small")
     # Twice the same images, so that what an epoch needs besides its steps does not count.
-    many = Split(problem.train.images.repeat(2, 1, 1, 1), problem.train.labels.repeat(2))
+    many = Split(problem.train.inputs.repeat(2, 1, 1, 1), problem.train.labels.repeat(2))
     return replace(problem, train=many, validation=None, test=_first(problem.test, 1))
 
 
@@ -108,7 +108,7 @@ def cifar_shaped(count: int) -> Problem:
 
 
 def _first(split: Split, count: int) -> Split:
-    return Split(split.images[:count], split.labels[:count])
+    return Split(split.inputs[:count], split.labels[:count])
 
 
 class ImagesInMemory(VisionDataset):  # type: ignore[misc]
@@ -118,7 +118,7 @@ class ImagesInMemory(VisionDataset):  # type: ignore[misc]
         scale = problem.scale / 255
         to_tensor = [transforms.ToTensor(), transforms.Normalize(problem.mean, problem.std)]
         super().__init__(root="", transform=transforms.Compose(to_tensor))
-        images = (problem.train.images / scale).to(torch.uint8)
+        images = (problem.train.inputs / scale).to(torch.uint8)
         self.data = images.permute(0, 2, 3, 1).squeeze(-1).numpy()
         self.targets = problem.train.labels.tolist()
 
@@ -201,7 +201,7 @@ def _checked(trainer: Trainer) -> None:
 def network_s_epoch(problem: Problem, precision: str) -> Epoch:
     """As many forward and backward passes as an epoch has, on one batch, and nothing else."""
     model = problem.build_model(seed=0, dropout=0.5)
-    channels, height, width = problem.train.images.shape[1:]
+    channels, height, width = problem.train.inputs.shape[1:]
     images = torch.randn(BATCH_SIZE, channels, height, width)
     images = images.to(memory_format=torch.channels_last)
     labels = problem.train.labels[:BATCH_SIZE]
@@ -254,7 +254,7 @@ def step_flops(problem: Problem) -> int:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
     with torch.no_grad():
-        model(torch.zeros(1, *problem.train.images.shape[1:]))
+        model(torch.zeros(1, *problem.train.inputs.shape[1:]))
     return 2 * BATCH_SIZE * (3 * sum(products) - products[0])
 
 

@@ -20,7 +20,7 @@ def loss_before_training(problem: Problem, seed: int) -> float:
     network = problem.build_model(seed=seed, dropout=0.0)
     mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (problem.mean, problem.std))
     with torch.inference_mode():
-        images = (problem.train.images / problem.scale - mean) / std
+        images = (problem.train.inputs / problem.scale - mean) / std
         return float(cross_entropy(network(images), problem.train.labels))
 
 

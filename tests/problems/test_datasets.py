@@ -25,12 +25,12 @@ def test_the_digits_are_all_there_with_a_stratified_fifth_for_testing() -> None:
     from sklearn.datasets import load_digits
 
     train, test = load_arrays("digits")
-    assert train.images.shape == (1438, 1, 8, 8)
-    assert test.images.shape == (359, 1, 8, 8)
-    assert train.images.dtype == torch.uint8
+    assert train.inputs.shape == (1438, 1, 8, 8)
+    assert test.inputs.shape == (359, 1, 8, 8)
+    assert train.inputs.dtype == torch.uint8
     assert train.labels.dtype == torch.int64
     original = load_digits()
-    pixels = torch.cat([train.images, test.images]).numpy().reshape(1797, 64)
+    pixels = torch.cat([train.inputs, test.inputs]).numpy().reshape(1797, 64)
     labels = torch.cat([train.labels, test.labels]).numpy()
     rows = np.column_stack([pixels, labels])
     expected = np.column_stack([original.data, original.target])
@@ -42,7 +42,7 @@ def test_the_digits_are_all_there_with_a_stratified_fifth_for_testing() -> None:
 def test_the_test_part_of_the_digits_never_changes() -> None:
     _, test = load_arrays("digits")
     assert test.labels[:12].tolist() == [2, 3, 1, 3, 5, 0, 1, 5, 0, 8, 0, 3]
-    assert int(test.images.sum()) == 112_174
+    assert int(test.inputs.sum()) == 112_174
 
 
 def test_cifar100_goes_from_the_server_into_tensors_unchanged(
@@ -51,10 +51,10 @@ def test_cifar100_goes_from_the_server_into_tensors_unchanged(
     fetch(small_cifar100.info, data, mirror=serve(small_cifar100.mirror).address)
     for split, part in zip(load_arrays(small_cifar100.info, data), ("train", "test"), strict=True):
         written = pickle.loads(small_cifar100.contents[f"cifar-100-python/{part}"])
-        assert split.images.dtype == torch.uint8
-        assert split.images.is_contiguous()
-        assert split.images.flatten(1).tolist() == written["data"].tolist()
-        assert split.images.shape[1:] == (3, 32, 32)
+        assert split.inputs.dtype == torch.uint8
+        assert split.inputs.is_contiguous()
+        assert split.inputs.flatten(1).tolist() == written["data"].tolist()
+        assert split.inputs.shape[1:] == (3, 32, 32)
         assert split.labels.dtype == torch.int64
         assert split.labels.tolist() == written["fine_labels"]
 
@@ -62,7 +62,7 @@ def test_cifar100_goes_from_the_server_into_tensors_unchanged(
 def test_cifar10_is_read_from_all_its_batches_in_order(small_cifar10: Small, data: Path) -> None:
     small_cifar10.unpack_into(data)
     train, test = load_arrays(small_cifar10.info, data)
-    assert train.images[:, 2, 31, 31].tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
+    assert train.inputs[:, 2, 31, 31].tolist() == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4
     assert train.labels[::4].tolist() == [1, 2, 3, 4, 5]
     assert test.labels.tolist() == list(range(10))
 
@@ -72,10 +72,10 @@ def test_mnist_goes_from_the_server_into_tensors_unchanged(
 ) -> None:
     fetch(small_mnist.info, data, mirror=serve(small_mnist.mirror).address)
     train, test = load_arrays(small_mnist.info, data)
-    assert train.images.shape == (40, 1, 28, 28)
-    assert test.images.shape == (20, 1, 28, 28)
+    assert train.inputs.shape == (40, 1, 28, 28)
+    assert test.inputs.shape == (20, 1, 28, 28)
     pixels = small_mnist.contents["MNIST/raw/t10k-images-idx3-ubyte"][16:]
-    assert bytes(test.images.flatten().tolist()) == pixels
+    assert bytes(test.inputs.flatten().tolist()) == pixels
     assert train.labels.tolist() == [index % 10 for index in range(40)]
     assert train.labels.dtype == torch.int64
 
@@ -222,4 +222,4 @@ def test_files_that_old_versions_of_torchvision_left_are_not_read_instead(
     for name in ("training.pt", "test.pt"):
         torch.save((torch.zeros(40, 28, 28, dtype=torch.uint8), torch.zeros(40)), processed / name)
     train, _ = load_arrays(small_mnist.info, data)
-    assert train.images.max() > 0
+    assert train.inputs.max() > 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def keys(split: Split) -> list[bytes]:
     """The images of a split as values that can be compared."""
-    return [image.numpy().tobytes() for image in split.images]
+    return [image.numpy().tobytes() for image in split.inputs]
 
 
 @given(
@@ -104,7 +104,7 @@ def test_carving_moves_images_with_their_labels() -> None:
     left, carved = carve(split, 8, 0)
     assert (len(left), len(carved)) == (32, 8)
     for part in (left, carved):
-        assert (part.images.flatten().long() % 4).tolist() == part.labels.tolist()
+        assert (part.inputs.flatten().long() % 4).tolist() == part.labels.tolist()
 
 
 def test_statistics_agree_with_numpy_in_float64() -> None:
@@ -121,7 +121,7 @@ def test_statistics_do_not_depend_on_the_order_of_the_images() -> None:
     images = torch.randint(0, 256, (500, 3, 8, 8), generator=torch.Generator().manual_seed(0))
     split = Split(images.to(torch.uint8), torch.zeros(500, dtype=torch.int64))
     assert channel_statistics(split, 255) == channel_statistics(
-        Split(split.images.flip(0), split.labels), 255
+        Split(split.inputs.flip(0), split.labels), 255
     )
 
 
@@ -131,7 +131,7 @@ def test_the_honest_problem_divides_the_training_images_and_leaves_the_test_alon
     assert problem.validation is not None
     assert (len(problem.train), len(problem.validation), len(problem.test)) == (1294, 144, 359)
     assert sorted(keys(problem.train) + keys(problem.validation)) == sorted(keys(train))
-    assert torch.equal(problem.test.images, test.images)
+    assert torch.equal(problem.test.inputs, test.inputs)
     assert torch.equal(problem.test.labels, test.labels)
     assert (problem.dataset, problem.model, problem.classes) == ("digits", "nin-small", 10)
     assert problem.scale == 16
@@ -141,20 +141,20 @@ def test_the_test_images_are_the_same_for_every_split_seed() -> None:
     first, second = (
         load_problem(dataset="digits", model="nin-small", split_seed=seed) for seed in (0, 1)
     )
-    assert torch.equal(first.test.images, second.test.images)
-    assert not torch.equal(first.train.images, second.train.images)
+    assert torch.equal(first.test.inputs, second.test.inputs)
+    assert not torch.equal(first.train.inputs, second.train.inputs)
 
 
 def test_the_paper_mode_trains_on_every_training_image() -> None:
     problem = load_problem(dataset="digits", model="nin-small", validation_fraction=None)
     train, _ = load_arrays("digits")
     assert problem.validation is None
-    assert torch.equal(problem.train.images, train.images)
+    assert torch.equal(problem.train.inputs, train.inputs)
 
 
 def test_mean_and_std_are_of_the_training_part_alone() -> None:
     problem = load_problem(dataset="digits", model="nin-small", validation_fraction=0.5)
-    pixels = problem.train.images.numpy().astype(np.float64) / 16
+    pixels = problem.train.inputs.numpy().astype(np.float64) / 16
     np.testing.assert_allclose(problem.mean, [pixels.mean()], rtol=1e-13)
     np.testing.assert_allclose(problem.std, [pixels.std()], rtol=1e-12)
     whole = load_problem(dataset="digits", model="nin-small", validation_fraction=None)
@@ -167,11 +167,11 @@ def test_small_images_are_padded_with_black_on_all_sides(small_mnist: Small, dat
     stored, _ = load_arrays(small_mnist.info, data)
     assert problem.validation is not None
     for split in (problem.train, problem.validation, problem.test):
-        assert split.images.shape[1:] == (1, 32, 32)
-        assert int(split.images.sum()) == int(split.images[:, :, 2:30, 2:30].sum())
-    cropped = Split(problem.train.images[:, :, 2:30, 2:30], problem.train.labels)
+        assert split.inputs.shape[1:] == (1, 32, 32)
+        assert int(split.inputs.sum()) == int(split.inputs[:, :, 2:30, 2:30].sum())
+    cropped = Split(problem.train.inputs[:, :, 2:30, 2:30], problem.train.labels)
     assert set(keys(cropped)) < set(keys(stored))
-    pixels = problem.train.images.numpy().astype(np.float64) / 255
+    pixels = problem.train.inputs.numpy().astype(np.float64) / 255
     np.testing.assert_allclose(problem.mean, [pixels.mean()], rtol=1e-13)
 
 
@@ -179,7 +179,7 @@ def test_the_network_fits_the_images_and_the_classes(small_cifar100: Small, data
     small_cifar100.unpack_into(data)
     problem = load_problem(dataset=small_cifar100.info, model="nin", width=0.1, data_dir=data)
     network = problem.build_model(seed=1, dropout=0.0)
-    logits = network(problem.train.images[:2].float() / problem.scale)
+    logits = network(problem.train.inputs[:2].float() / problem.scale)
     assert logits.shape == (2, 100)
     assert len(problem.mean) == len(problem.std) == 3
 

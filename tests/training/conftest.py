@@ -24,7 +24,7 @@ def _split(name: str, count: int) -> Split:
     images = torch.randint(0, 60, (count, 1, 8, 8), dtype=torch.uint8, generator=source)
     for image, label in zip(images, labels.tolist(), strict=True):
         image[0, 2 * label + 1] += 150
-    return Split(images=images, labels=labels)
+    return Split(inputs=images, labels=labels)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def test_a_feed_draws_for_each_batch_by_its_step_wherever_the_feed_begins(
 ) -> None:
     count = 2100
     images = torch.arange(1, 65, dtype=torch.uint8).view(1, 1, 8, 8).expand(count, -1, -1, -1)
-    split = Split(images=images, labels=torch.zeros(count, dtype=torch.int64))
+    split = Split(inputs=images, labels=torch.zeros(count, dtype=torch.int64))
     for values in (64, 64 * 600):
         wide = images.repeat(1, values // 64, 1, 1)[:700] if values > 64 else images
         feed = Feed(Split(wide, split.labels[: len(wide)]), _plain(problem, wide.shape[1]), CPU)

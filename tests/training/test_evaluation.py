@@ -31,7 +31,7 @@ def make_feed() -> Callable[[Tensor, list[int]], Feed]:
     """Makes a feed of 1×1×3 images whose pixels come out as they go in."""
 
     def make(pixels: Tensor, labels: list[int]) -> Feed:
-        split = Split(images=pixels.to(torch.uint8).view(-1, 1, 1, 3), labels=torch.tensor(labels))
+        split = Split(inputs=pixels.to(torch.uint8).view(-1, 1, 1, 3), labels=torch.tensor(labels))
         problem = Problem(
             dataset="",
             model="",

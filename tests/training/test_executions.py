@@ -245,7 +245,7 @@ class TestEveryExecution:
     ) -> None:
         many = torch.arange(280) % 70
         train_part = replace(
-            problem.train, images=problem.train.images[many], labels=problem.train.labels[many]
+            problem.train, inputs=problem.train.inputs[many], labels=problem.train.labels[many]
         )
         trainer = Trainer(replace(problem, train=train_part), **arguments)
         trainer.add(make_run(**{**DIVERGING, "batch_size": 1}))

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 def colour(problem: Problem) -> Problem:
     """23 colour images of 4×5 pixels, with their own mean and spread in each channel."""
     images = torch.randint(0, 256, (23, 3, 4, 5), generator=generator("colour"))
-    split = Split(images=images.to(torch.uint8), labels=torch.arange(23))
+    split = Split(inputs=images.to(torch.uint8), labels=torch.arange(23))
     return replace(problem, train=split, mean=(0.1, 0.5, 0.9), std=(0.2, 0.3, 0.4))
 
 
@@ -36,12 +36,37 @@ def joined(batches: Iterable[Batch]) -> tuple[Tensor, Tensor]:
 def test_images_are_normalised_per_channel_and_channels_last(colour: Problem) -> None:
     images, labels = joined(Feed(colour.train, colour, CPU).batches(7))
     mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (colour.mean, colour.std))
-    expected = (colour.train.images / 255 - mean) / std
+    expected = (colour.train.inputs / 255 - mean) / std
     torch.testing.assert_close(images, expected, atol=2e-6, rtol=0)
     assert torch.equal(labels, colour.train.labels)
     first, _ = next(Feed(colour.train, colour, CPU).batches(7))
     assert first.dtype == torch.float32
     assert first.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_rows_of_a_table_are_normalised_per_feature_and_stay_as_they_are_stored(
+    problem: Problem,
+) -> None:
+    rows = torch.randn(9, 3, generator=generator("rows"))
+    split = Split(rows.clone(), torch.arange(9) % 3)
+    own = replace(problem, train=split, mean=(0.0, 1.0, 2.0), std=(1.0, 2.0, 4.0), scale=2.0)
+    feed = Feed(split, own, CPU)
+    assert (feed.rank, feed.values_per_input) == (2, 3)
+    expected = (rows / 2 - torch.tensor(own.mean)) / torch.tensor(own.std)
+    for _ in range(2):
+        inputs, _ = joined(feed.batches(4))
+        torch.testing.assert_close(inputs, expected, atol=1e-6, rtol=0)
+    assert torch.equal(split.inputs, rows)
+
+
+def test_sequences_come_as_they_are_given_and_tokens_unchanged(problem: Problem) -> None:
+    plain = replace(problem, mean=(0.0,), std=(1.0,), scale=1.0)
+    waves = torch.randn(5, 2, 7, generator=generator("waves"))
+    tokens = torch.randint(0, 99, (5, 7), generator=generator("tokens"))
+    for stored in (waves, tokens):
+        inputs, _ = joined(Feed(Split(stored, torch.arange(5)), plain, CPU).batches(2))
+        assert inputs.dtype == stored.dtype
+        assert torch.equal(inputs, stored)
 
 
 def test_an_order_is_followed_and_the_last_smaller_batch_kept(colour: Problem) -> None:
@@ -90,13 +115,13 @@ def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:
 def test_the_fixed_subset_is_the_same_every_time_and_in_the_order_of_the_split(
     problem: Problem,
 ) -> None:
-    numbered = Split(images=problem.train.images, labels=torch.arange(70))
+    numbered = Split(inputs=problem.train.inputs, labels=torch.arange(70))
     subset = fixed_subset(numbered, 30)
     picked = subset.labels.tolist()
     assert picked == sorted(set(picked))
     assert len(picked) == 30
     assert picked != list(range(30))
-    assert torch.equal(subset.images, numbered.images[subset.labels])
+    assert torch.equal(subset.inputs, numbered.inputs[subset.labels])
     assert fixed_subset(numbered, 30).labels.tolist() == picked
 
 

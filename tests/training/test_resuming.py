@@ -175,7 +175,7 @@ class TestCheckpoints:
     ) -> None:
         run = make_run(key="a")
         save_one_epoch(problem, run, tmp_path)
-        part = Split(problem.train.images[1:], problem.train.labels[1:])
+        part = Split(problem.train.inputs[1:], problem.train.labels[1:])
         wider = partial(build_model, "nin-small", classes=3, channels=1, size=8, width=2.0)
         normal = partial(
             build_model, "nin-small", classes=3, channels=1, size=8, init="normal", init_std=0.1

@@ -85,6 +85,33 @@ def test_a_network_with_a_layer_of_another_kind_is_left_to_torch() -> None:
     assert type(make_forward(plain, "matmul")) is LayerwiseForward
 
 
+def test_a_network_that_is_more_than_its_layers_is_left_to_torch() -> None:
+    def made() -> nn.Sequential:
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16))
+
+    frozen, hooked, tied, on_images = made(), made(), made(), nn.Sequential(nn.Linear(4, 4))
+    frozen[1].requires_grad_(False)
+    hooked[2].register_forward_hook(lambda *parts: parts[-1] + 1)
+    tied[3] = tied[1]
+    assert type(make_forward(made(), "matmul")) is LayerwiseForward
+    for network in (frozen, hooked, tied, on_images):
+        assert type(make_forward(network, "matmul")) is VmappedForward
+    # A linear layer maps the features of a table, and the width of an image.
+    assert type(make_forward(on_images, "matmul", rank=2)) is LayerwiseForward
+    assert type(make_forward(made(), "matmul", rank=3)) is VmappedForward
+
+
+def test_a_layer_that_is_applied_twice_is_computed_twice() -> None:
+    double = CounterDropout(0.0, layer=0)
+    half = nn.AvgPool2d(2)
+    network = nn.Sequential(half, double, half, nn.Flatten(), nn.Linear(1, 1, bias=False)).double()
+    images = torch.arange(32, dtype=torch.float64).view(2, 1, 4, 4, 1)
+    forward = make_forward(network, "matmul")
+    assert type(forward) is LayerwiseForward
+    logits = forward({"4.weight": torch.ones(2, 1, 1).double()}, {}, images, SEEDS, STEPS)
+    assert logits.flatten().tolist() == [7.5, 23.5]
+
+
 def test_without_dropout_no_mask_is_drawn() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), CounterDropout(0.0, layer=0))
     parameters = {"1.weight": torch.ones(2, 3, 4), "1.bias": torch.zeros(2, 3)}

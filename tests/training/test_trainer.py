@@ -39,7 +39,7 @@ def metrics(record: EpochRecord) -> list[float | None]:
 def numbered(problem: Problem, build: Callable[..., nn.Module], count: int) -> Problem:
     """A problem whose image i is all i."""
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
-    split = Split(images=images, labels=torch.arange(count) % 3)
+    split = Split(inputs=images, labels=torch.arange(count) % 3)
     return replace(
         problem, train=split, mean=(0.0,), std=(1.0,), scale=1.0, model="own", build_model=build
     )
@@ -118,7 +118,7 @@ class TestTraining:
         optimizer = torch.optim.SGD(model.parameters(), run.config["gamma0"])
         seen = torch.tensor(order_seen(problem, run, len(problem.train)))
         for step, pick in enumerate(torch.split(seen, run.batch_size)):
-            images = (problem.train.images[pick] / 255 - problem.mean[0]) / problem.std[0]
+            images = (problem.train.inputs[pick] / 255 - problem.mean[0]) / problem.std[0]
             for layer in dropout_layers(model):
                 layer.seek(run.seed, step)
             for group in optimizer.param_groups:
