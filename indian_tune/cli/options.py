@@ -43,3 +43,11 @@ Slots = Annotated[
         show_default="1 on a CPU; on a GPU what a short trial finds best",
     ),
 ]
+ShrinkPacks = Annotated[
+    bool,
+    typer.Option(
+        "--shrink-packs",
+        help="On a GPU, train fewer runs than slots in a smaller pack: faster at the end of a "
+        "study, but their last bits then depend on how many there were.",
+    ),
+]

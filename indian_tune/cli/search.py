@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import Artifacts, DataDir, Json, Slots, Storage
+from indian_tune.cli.options import Artifacts, DataDir, Json, ShrinkPacks, Slots, Storage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,6 +78,7 @@ def search(
         int, typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.")
     ] = 1,
     slots: Slots = None,
+    shrink_packs: ShrinkPacks = False,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
     ray_address: Annotated[
@@ -120,10 +121,11 @@ def search(
     from indian_tune.study.registration import renamed
     from indian_tune.study.spec import load_study
 
-    if slots is not None and engine is EngineName.RAY:
+    if (slots is not None or shrink_packs) and engine is EngineName.RAY:
+        given = "--shrink-packs" if slots is None else f"--slots = {slots}"
         raise InputError(
-            f"--slots = {slots} is not for --engine ray, where every trial has a process of its "
-            "own: let several share a GPU with --gpus-per-trial"
+            f"{given} is not for --engine ray, where every trial has a process of its own: let "
+            "several share a GPU with --gpus-per-trial"
         )
     file = find_study_file(study)
     spec = load_study(file)
@@ -158,6 +160,7 @@ def search(
                 data_dir=data_dir,
                 device=device,
                 slots=slots,
+                shrink=shrink_packs,
                 threads=threads_per_worker,
                 until=Phase.TUNE if phase in (PhaseName.TUNE, PhaseName.FREEZE) else Phase.CONFIRM,
             )

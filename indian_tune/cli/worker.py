@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from indian_tune.cli.options import Artifacts, DataDir, Slots, Storage
+from indian_tune.cli.options import Artifacts, DataDir, ShrinkPacks, Slots, Storage
 
 
 def worker(
@@ -17,6 +17,7 @@ def worker(
         int, typer.Option(help="CPU threads; other than 1 changes the last bits.", min=1)
     ] = 1,
     slots: Slots = None,
+    shrink_packs: ShrinkPacks = False,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
 ) -> None:
@@ -44,6 +45,7 @@ def worker(
         device=slot,
         seen_as=None if slot == "cpu" else confine(slot),
         slots=slots,
+        shrink=shrink_packs,
         threads=threads,
     )
     remarks = notices()

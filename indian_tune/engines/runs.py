@@ -48,6 +48,7 @@ def trainer_of(
     checkpoints: CheckpointFolder | None,
     *,
     slots: int | None = 1,
+    shrink: bool = False,
     convolutions: str | None = None,
 ) -> Trainer:
     """Return a trainer that trains as a study says.
@@ -58,6 +59,7 @@ def trainer_of(
         device: ``cpu`` or ``cuda:N``.
         checkpoints: where runs are saved and resumed from; ``None`` for neither.
         slots: see :class:`Trainer`.
+        shrink: see :class:`Trainer`.
         convolutions: see :class:`Trainer`.
     """
     from indian_tune.training import Trainer
@@ -71,6 +73,7 @@ def trainer_of(
         tf32=spec.problem.tf32,
         augmentation=spec.problem.augmentation,
         slots=slots,
+        shrink=shrink,
         convolutions=convolutions,
     )
 

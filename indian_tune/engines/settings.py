@@ -25,6 +25,7 @@ class WorkerSettings:
             where it has the same name.
         slots: runs that a worker trains side by side; ``None`` for one on a CPU, and on a GPU for
             as many as a trial of a few seconds finds best.
+        shrink: whether fewer runs than slots, as at the end of a study, go into a smaller pack.
         threads: CPU threads within one operation. One by default, because sums are split by
             thread: with another number a run's metrics differ in their last bits.
         until: the last phase to work on.
@@ -37,5 +38,6 @@ class WorkerSettings:
     device: str = "cpu"
     seen_as: str | None = None
     slots: int | None = None
+    shrink: bool = False
     threads: int = 1
     until: Phase = Phase.CONFIRM

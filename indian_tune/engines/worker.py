@@ -76,6 +76,7 @@ def work(
                 settings.seen_as or settings.device,
                 checkpoints,
                 slots=settings.slots if packing is None else packing.slots,
+                shrink=settings.shrink,
                 convolutions=None if packing is None else packing.convolutions,
             )
             # Tried out once: another trial may come out differently, and the bits with it.

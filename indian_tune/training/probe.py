@@ -40,6 +40,8 @@ class Packing:
     Attributes:
         slots: K, runs that are computed together.
         convolutions: ``grouped`` or ``matmul``, how their spatial convolutions are computed.
+        shrink: whether fewer runs than K, as at the end of a study, go into a smaller pack: faster,
+            but a run's last bits then depend on how many are beside it.
 
     Raises:
         InputError: a value is not allowed.
@@ -47,12 +49,26 @@ class Packing:
 
     slots: int = 1
     convolutions: str = "grouped"
+    shrink: bool = False
 
     def __post_init__(self) -> None:
         if self.slots < 1:
             raise InputError(f"slots = {self.slots!r} is not allowed: 1 or more is")
         if self.convolutions not in CONVOLUTIONS:
             raise InputError(unknown_name("convolutions", self.convolutions, CONVOLUTIONS))
+
+    def slots_for(self, runs: int) -> int:
+        """Return the slots of the pack for some runs: K, or halved while they still fit if shrunk.
+
+        Halving keeps the list of shapes short, since each is captured anew on a GPU.
+
+        Args:
+            runs: 1 to K.
+        """
+        slots = self.slots
+        while self.shrink and runs <= slots // 2:
+            slots //= 2
+        return slots
 
 
 def probe(

@@ -27,13 +27,13 @@ log = logging.getLogger(__name__)
 
 
 class Stacked:
-    """Runs in packs of a fixed number of slots.
+    """Runs in packs.
 
     Runs that cannot share a pack (of different families, kinds of weight decay, batch sizes or
     dropout rates) go into different ones. Slots that the caller leaves empty are computed all the
-    same: a pack that shrank would change the bits of the runs that remain. What cannot be packed
-    at all, an optimizer of torch's or a network that draws from the global generator, is trained in
-    a loop, and the log says why.
+    same, unless ``packing.shrink``: a pack that shrinks changes the bits of the runs that remain.
+    What cannot be packed at all, an optimizer of torch's or a network that draws from the global
+    generator, is trained in a loop, and the log says why.
 
     Args:
         problem: builds the network.
@@ -57,36 +57,38 @@ class Stacked:
         self._precision = precision
         self._packing = packing
         self._loop = Loop(feeds, device, precision)
-        self._packs: dict[PackKind, Pack | None] = {}
+        self._packs: dict[tuple[PackKind, int], Pack | None] = {}
 
     @property
     def description(self) -> str:
         """See :class:`Execution`."""
-        return f"stacked, {self._packing.slots} slots, {self._packing.convolutions}"
+        packing = self._packing
+        slots = f"{packing.slots} slots" + " or fewer" * packing.shrink
+        return f"stacked, {slots}, {packing.convolutions}"
 
     def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
         """Train an epoch of each run and measure it; see :class:`Execution`."""
         kinds: dict[PackKind, list[LiveRun]] = {}
         for live in lives:
             kinds.setdefault(PackKind.of(live), []).append(live)
-        # Memory is for the kinds of runs that there are now.
-        self._packs = {kind: pack for kind, pack in self._packs.items() if kind in kinds}
+        slots = self._packing.slots
+        packs = [
+            (kind, alike[start : start + slots])
+            for kind, alike in kinds.items()
+            for start in range(0, len(alike), slots)
+        ]
+        shapes = [(kind, self._packing.slots_for(len(members))) for kind, members in packs]
+        # Memory is for the packs that are needed now.
+        self._packs = {shape: self._packs[shape] for shape in shapes if shape in self._packs}
         records: dict[str, EpochRecord] = {}
-        for kind, alike in kinds.items():
-            pack = self._pack(kind)
-            if pack is None:
-                done = self._loop.advance(alike)
-            else:
-                starts = range(0, len(alike), pack.slots)
-                done = [
-                    record
-                    for start in starts
-                    for record in self._train(pack, alike[start : start + pack.slots])
-                ]
+        for shape, (_, members) in zip(shapes, packs, strict=True):
+            done = self._train(self._pack(*shape), members)
             records.update((record.key, record) for record in done)
         return [records[live.run.key] for live in lives]
 
-    def _train(self, pack: Pack, lives: Sequence[LiveRun]) -> list[EpochRecord]:
+    def _train(self, pack: Pack | None, lives: Sequence[LiveRun]) -> list[EpochRecord]:
+        if pack is None:
+            return self._loop.advance(lives)
         began = perf_counter()
         pack.train_epoch(lives)
         share = (perf_counter() - began) / len(lives)
@@ -98,13 +100,13 @@ class Stacked:
             record = live.finish_epoch(self._feeds)
         return replace(record, seconds=share + perf_counter() - began)
 
-    def _pack(self, kind: PackKind) -> Pack | None:
+    def _pack(self, kind: PackKind, slots: int) -> Pack | None:
         """The pack for a kind of runs; ``None`` if they can only be looped."""
-        if kind not in self._packs:
-            self._packs[kind] = self._new_pack(kind)
-        return self._packs[kind]
+        if (kind, slots) not in self._packs:
+            self._packs[kind, slots] = self._new_pack(kind, slots)
+        return self._packs[kind, slots]
 
-    def _new_pack(self, kind: PackKind) -> Pack | None:
+    def _new_pack(self, kind: PackKind, slots: int) -> Pack | None:
         family = kind.structure.family
         if not stackable(family):
             log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
@@ -112,7 +114,7 @@ class Stacked:
         try:
             return Pack(
                 kind,
-                self._packing.slots,
+                slots,
                 self._problem,
                 self._feeds,
                 self._device,

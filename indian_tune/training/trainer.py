@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -82,6 +82,9 @@ class Trainer:
         slots: of a pack. Empty ones cost as much as full ones, so that a run's bits do not depend
             on how many others there are. ``None`` for as many as a trial of a few seconds finds
             best; that may come out differently another time, and the bits with it.
+        shrink: whether fewer runs than slots go into a smaller pack, of half the slots, a quarter
+            and so on: faster at the end of a study, but a run's last bits then depend on how many
+            are beside it.
         convolutions: how a pack computes them, ``grouped`` or ``matmul``; by default ``grouped``
             with one slot, and what a trial finds best with several.
 
@@ -102,6 +105,7 @@ class Trainer:
         augmentation: str = "none",
         execution: str | None = None,
         slots: int | None = 1,
+        shrink: bool = False,
         convolutions: str | None = None,
     ) -> None:
         if checkpoint_every < 1:
@@ -134,7 +138,7 @@ class Trainer:
             test=self._feed(problem.test),
             augmented=augmentation == "crop-flip",
         )
-        self._execution = self._make_execution(execution, slots, convolutions)
+        self._execution = self._make_execution(execution, slots, convolutions, shrink=shrink)
         self._data = (
             "" if checkpoints is None else fingerprint((problem.train.inputs, problem.train.labels))
         )
@@ -241,7 +245,7 @@ class Trainer:
         return Feed(split, self._problem, self._device, self._precision.dtype)
 
     def _make_execution(
-        self, name: str | None, slots: int | None, convolutions: str | None
+        self, name: str | None, slots: int | None, convolutions: str | None, *, shrink: bool
     ) -> Execution:
         if name is None:
             name = "stacked" if self._device.type == "cuda" else "loop"
@@ -254,7 +258,7 @@ class Trainer:
             return Loop(self._feeds, self._device, self._precision)
         if slots is None or (convolutions is None and slots > 1):
             packing = self._probed(slots, convolutions, packing)
-        self._packing = packing
+        self._packing = packing = replace(packing, shrink=shrink)
         return Stacked(self._problem, self._feeds, self._device, self._precision, packing)
 
     def _probed(self, slots: int | None, convolutions: str | None, otherwise: Packing) -> Packing:

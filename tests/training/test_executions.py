@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from indian_tune.training import CheckpointFolder, EpochRecord, Precision, Run, 
 from indian_tune.training.feed import Feed
 from indian_tune.training.live import Feeds, LiveRun
 from indian_tune.training.loop import Loop
+from indian_tune.training.pack import Pack
 from indian_tune.training.probe import Packing
 from indian_tune.training.stacked import Stacked
 
@@ -261,6 +262,46 @@ class TestEveryExecution:
         slots, way = arguments.get("slots", 1), arguments.get("convolutions", "grouped")
         is_loop = arguments["execution"] == "loop"
         assert told == ("loop" if is_loop else f"stacked, {slots} slots, {way}")
+
+
+class TestAPackThatShrinks:
+    def test_halves_its_slots_while_the_runs_fit(self) -> None:
+        packing = Packing(32, shrink=True)
+        assert [packing.slots_for(runs) for runs in (32, 17, 16, 9, 4, 3, 2, 1)] == [
+            *(32, 32, 16, 16, 4, 4, 2, 1)
+        ]
+        assert {Packing(32).slots_for(runs) for runs in range(1, 33)} == {32}
+
+    def test_trains_to_what_the_loop_finds_and_tells_that_it_shrinks(
+        self, problem: Problem, make_run: MakeRun
+    ) -> None:
+        epochs = {"1": 4, "2": 3, "3": 2, "4": 1, "5": 1}
+        runs = [make_run(key=k, seed=int(k), epochs=count) for k, count in epochs.items()]
+        shrinking: dict[str, Any] = {"execution": "stacked", "slots": 4, "shrink": True}
+        shrinking["convolutions"] = "grouped"
+        assert "4 slots or fewer" in Trainer(problem, **shrinking).provenance.execution
+        for run in runs:
+            others = [other for other in runs if other is not run]
+            found = train(problem, shrinking, run, *others)
+            looped = train(problem, {"execution": "loop"}, run)
+            assert [record.train_loss for record in found] == pytest.approx(
+                [record.train_loss for record in looped], rel=1e-4
+            )
+
+    def test_computes_no_empty_slots_for_the_last_run(
+        self, problem: Problem, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trained: list[tuple[int, int]] = []
+        train_epoch = Pack.train_epoch
+
+        def watched(pack: Pack, lives: Sequence[LiveRun]) -> None:
+            trained.append((pack.slots, len(lives)))
+            train_epoch(pack, lives)
+
+        monkeypatch.setattr(Pack, "train_epoch", watched)
+        runs = [make_run(key=f"{n}", seed=n, epochs=n) for n in (1, 2, 3)]
+        train(problem, {"execution": "stacked", "slots": 2, "shrink": True}, *runs)
+        assert trained == [(2, 2), (1, 1), (2, 2), (1, 1)]
 
 
 @pytest.mark.parametrize("packing", PACKINGS.values(), ids=PACKINGS)
