@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,10 +64,14 @@ class PostgresServer:
     Args:
         programs: folder of ``initdb`` and ``pg_ctl``.
         folder: short enough for the path of a socket; belongs to the server's user.
+        settings: of the server; for tests by default, whose data need not outlive a power cut.
     """
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(
+        self, programs: Path, folder: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self._programs = programs
+        self._settings = settings or {"fsync": "off", "max_connections": "200"}
         self._folder = folder
         # The server refuses to run as root.
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -76,7 +80,9 @@ class PostgresServer:
         self._run("initdb", "--auth=trust", "--username=tester", "--no-sync", "--encoding=UTF8")
 
     def start(self) -> None:
-        options = f"-k {self._folder} -c listen_addresses= -c fsync=off -c max_connections=200"
+        settings = {"listen_addresses": "", **self._settings}
+        given = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        options = f"-k {self._folder} {given}"
         self._run("pg_ctl", "start", "--wait", f"--log={self._folder / 'log'}", "-o", options)
 
     def stop(self) -> None:
@@ -121,7 +127,8 @@ class PostgresServer:
         assert done.returncode == 0, f"{program} ended with {done.returncode}: {detail[-2000:]}"
 
 
-def _postgres_programs() -> Path | None:
+def postgres_programs() -> Path | None:
+    """Return the folder of PostgreSQL's newest server programs, ``None`` where there is none."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
     on_path = shutil.which("initdb")
     if found:
@@ -132,7 +139,7 @@ def _postgres_programs() -> Path | None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A running PostgreSQL server, shared by the tests of one process."""
-    programs = _postgres_programs()
+    programs = postgres_programs()
     if programs is None:
         reason = "PostgreSQL's server programs are missing: install the package postgresql"
         # Where the tests judge a change, nothing that can be installed may be left out.

@@ -10,7 +10,7 @@ All contenders take turns in one process, so that the ratios are measured side b
 gives one time per contender, ratios are taken within a round, and medians over the rounds are
 reported with the range of the middle half.
 
-    python tests/benchmarks/optimizer_step.py --out tests/benchmarks/results
+    python -m tests.benchmarks.optimizer_step --out tests/benchmarks/results
 
 On a GPU (``--device cuda``) times are taken with CUDA events.
 """
@@ -18,7 +18,6 @@ On a GPU (``--device cuda``) times are taken with CUDA events.
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
 import time
@@ -30,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from indian_tune.optim import Indian, psi_form_step
+from tests.benchmarks.report import processor, save, spread
 
 # Convolutions and the dense layer of Network in Network for 100 classes: (out, in, kernel).
 CONVOLUTIONS = [
@@ -148,11 +148,6 @@ def measure(device: str, rounds: int, *, sweep: bool) -> dict[str, list[float]]:
     return times
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(values, n=4)
-    return {"median": median, "lower_quartile": low, "upper_quartile": high}
-
-
 def ratio(times: dict[str, list[float]], name: str, reference: str) -> dict[str, float]:
     return spread([a / b for a, b in zip(times[name], times[reference], strict=True)])
 
@@ -173,13 +168,6 @@ def summarise(times: dict[str, list[float]]) -> dict[str, Any]:
             "Indian / copy of as much memory": ratio(times, ours, "copy of as much memory"),
         },
     }
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def describe(device: str, rounds: int) -> dict[str, Any]:
@@ -234,12 +222,8 @@ def main() -> None:
     for key in CONDITIONS.values():
         times = measure(arguments.device, arguments.rounds, sweep=key == "swept")
         report[key] = summarise(times)
-    print(to_markdown(report))
-    if arguments.out is not None:
-        name = "optimizer_step" if arguments.device == "cpu" else "optimizer_step_cuda"
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
-        (arguments.out / f"{name}.md").write_text(to_markdown(report))
+    name = "optimizer_step" if arguments.device == "cpu" else "optimizer_step_cuda"
+    save(arguments.out, name, report, to_markdown(report))
 
 
 if __name__ == "__main__":

@@ -18,13 +18,12 @@ thread is also taken in seconds of the processor, which other work on the machin
 The machine's load is reported: with other work beside it, a loop of two threads that wait for each
 other suffers more than two loops of one.
 
-    python tests/benchmarks/trainer.py --out tests/benchmarks/results
+    python -m tests.benchmarks.trainer --out tests/benchmarks/results
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -37,20 +36,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torchvision
-from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchvision import transforms
-from torchvision.datasets import VisionDataset
 
-from indian_tune.optim import psi_form_step
 from indian_tune.problems import load_problem
-from indian_tune.problems.models import CounterDropout, Pointwise, build_model, dropout_layers
+from indian_tune.problems.models import build_model, dropout_layers
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.training import Run, Trainer, keep_freed_memory
+from tests.benchmarks.everyday import EverydayTraining
+from tests.benchmarks.report import processor, save, spread
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -111,66 +106,16 @@ def _first(split: Split, count: int) -> Split:
     return Split(split.inputs[:count], split.labels[:count])
 
 
-class ImagesInMemory(VisionDataset):  # type: ignore[misc]
-    """A data set as torchvision has them: arrays of bytes, handed out as transformed images."""
-
-    def __init__(self, problem: Problem) -> None:
-        scale = problem.scale / 255
-        to_tensor = [transforms.ToTensor(), transforms.Normalize(problem.mean, problem.std)]
-        super().__init__(root="", transform=transforms.Compose(to_tensor))
-        images = (problem.train.inputs / scale).to(torch.uint8)
-        self.data = images.permute(0, 2, 3, 1).squeeze(-1).numpy()
-        self.targets = problem.train.labels.tolist()
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image = Image.fromarray(np.ascontiguousarray(self.data[index]))
-        return self.transform(image), self.targets[index]
-
-
-def everyday_network(problem: Problem) -> nn.Module:
-    """The problem's network of torch's own layers, in torch's default memory format."""
-    network = problem.build_model(seed=0, dropout=0.5)
-
-    def translated(layer: nn.Module) -> nn.Module:
-        if isinstance(layer, nn.Sequential):
-            return nn.Sequential(*map(translated, layer))
-        if isinstance(layer, CounterDropout):
-            return nn.Dropout(layer.rate)
-        if isinstance(layer, Pointwise):
-            plain = nn.Conv2d(layer.in_channels, layer.out_channels, 1)
-            plain.load_state_dict(layer.state_dict())
-            return plain
-        return layer
-
-    return translated(network).to(memory_format=torch.contiguous_format)
-
-
 Epoch = Callable[[], None]
 
 
 def user_s_epoch(problem: Problem) -> Epoch:
-    loader = DataLoader[Any](ImagesInMemory(problem), batch_size=BATCH_SIZE, shuffle=True)
-    model = everyday_network(problem)
-    phases = [(1 - ALPHA * BETA) * each.detach().clone() for each in model.parameters()]
-    steps = 0
+    training = EverydayTraining(
+        problem, gamma0=GAMMA0, alpha=ALPHA, beta=BETA, batch_size=BATCH_SIZE, dropout=0.5
+    )
 
     def epoch() -> None:
-        nonlocal steps
-        total = 0.0
-        for images, labels in loader:
-            model.zero_grad()
-            loss = nn.functional.cross_entropy(model(images), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            gamma = GAMMA0 / (steps + 1) ** 0.5
-            with torch.no_grad():
-                for theta, psi in zip(model.parameters(), phases, strict=True):
-                    assert theta.grad is not None
-                    psi_form_step(theta, psi, theta.grad, gamma=gamma, alpha=ALPHA, beta=BETA)
-            steps += 1
-            total += loss.item()
+        training.epoch()
 
     return epoch
 
@@ -351,11 +296,6 @@ def measure(problem: Problem, rounds: int) -> dict[str, list[Seconds]]:
     return times
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(values, n=4)
-    return {"median": median, "lower_quartile": low, "upper_quartile": high}
-
-
 def summarise(problem: Problem, times: dict[str, list[Seconds]]) -> dict[str, Any]:
     count = len(problem.train)
     rates = {
@@ -392,13 +332,6 @@ def summarise(problem: Problem, times: dict[str, list[Seconds]]) -> dict[str, An
         ),
         "float32_step_over_product_bound": spread(bound),
     }
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def describe(rounds: dict[str, int]) -> dict[str, Any]:
@@ -476,11 +409,7 @@ def main() -> None:
     for title, problem in problems.items():
         load = os.getloadavg()[0]
         report[title] = {"load": load, **summarise(problem, measure(problem, rounds[title]))}
-    print(to_markdown(report))
-    if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "trainer.json").write_text(json.dumps(report, indent=2) + "\n")
-        (arguments.out / "trainer.md").write_text(to_markdown(report))
+    save(arguments.out, "trainer", report, to_markdown(report))
 
 
 if __name__ == "__main__":

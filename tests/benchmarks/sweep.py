@@ -1,0 +1,320 @@
+"""A whole sweep, against what a user would pick instead: plain Optuna and plain Ray Tune.
+
+Claims, for the same 40 trials of INDIAN on digits (same network, images, configurations and number
+of epochs) on 2 cores: `indian-tune search` gets through at least 2.5 times as many trials an hour
+as a script around Optuna, and 3 times as many as one around Ray Tune; with `--engine ray` at least
+1.5 times as many as the latter. And after everything was killed half-way (SIGKILL, as in a power
+cut), the same command completes exactly the registered trials: none is lost, none is doubled, none
+is left RUNNING.
+
+The scripts are `sweep_optuna.py`, in two processes on one SQLite file and with ``n_jobs=2`` (what
+Optuna's tutorial shows first), and `sweep_ray.py`. Both train with the loop of `everyday.py`, and
+evaluate on the validation images after every epoch; `indian-tune` evaluates on training and test
+images besides, and stores it. Each contender starts from nothing: imports, an empty database, a Ray
+cluster of its own. All take turns in every round; ratios are taken within a round.
+
+    python -m tests.benchmarks.sweep --out tests/benchmarks/results
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.benchmarks.report import cells, in_words, load, machine, ratios, save, spread
+from tests.benchmarks.sweep_task import configurations, study
+from tests.benchmarks.usage import run
+from tests.conftest import to_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROCESSES, THREADS = "plain Optuna, 2 processes", "plain Optuna, n_jobs=2"
+RAY = "plain Ray Tune"
+OURS, OURS_ON_RAY = "indian-tune search", "indian-tune search --engine ray"
+GOALS = {(OURS, PROCESSES): 2.5, (OURS, RAY): 3.0, (OURS_ON_RAY, RAY): 1.5}
+# Two more ratios that a reader will ask for, without a goal.
+ASKED = {(OURS, THREADS): None, (OURS_ON_RAY, PROCESSES): None}
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep has left behind.
+
+    Attributes:
+        scores: validation error of every finished trial, by its configuration.
+        finished: number of finished trials, doubled ones included.
+        running: epochs recorded of every trial that stands as running.
+    """
+
+    scores: dict[tuple[float, ...], float]
+    finished: int
+    running: list[int]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """How a sweep is started, and how what it has done is read."""
+
+    command: tuple[str, ...]
+    read: Callable[[Path, int], Outcome]
+
+
+def _key(config: dict[str, float]) -> tuple[float, ...]:
+    # Optuna's tables, Ray's JSON and the configurations as drawn agree to the last bits only.
+    return tuple(float(f"{config[name]:.12g}") for name in sorted(("alpha", "beta", "gamma0")))
+
+
+def read_optuna(folder: Path, epochs: int) -> Outcome:
+    """Read Optuna's tables, which `indian-tune` keeps as well."""
+    file = next(folder.glob("*.db"), None)
+    if file is None:
+        return Outcome({}, 0, [])
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=60)) as database:
+        if not database.execute("SELECT name FROM sqlite_master WHERE name = 'trials'").fetchone():
+            return Outcome({}, 0, [])
+        rows = database.execute(
+            "SELECT trials.trial_id, state, value, count(trial_value_id) FROM trials "
+            "LEFT JOIN trial_values USING (trial_id) GROUP BY trials.trial_id"
+        ).fetchall()
+        params: dict[int, dict[str, float]] = {}
+        for trial, name, value in database.execute(
+            "SELECT trial_id, param_name, param_value FROM trial_params"
+        ):
+            params.setdefault(trial, {})[name] = value
+        steps = dict(
+            database.execute(
+                "SELECT trial_id, count(*) FROM trial_intermediate_values GROUP BY trial_id"
+            )
+        )
+    done = [(trial, value) for trial, state, value, _ in rows if state == "COMPLETE"]
+    return Outcome(
+        {_key(params[trial]): value for trial, value in done},
+        len(done),
+        [steps.get(trial, 0) for trial, state, *_ in rows if state == "RUNNING"],
+    )
+
+
+def read_ray(folder: Path, epochs: int) -> Outcome:
+    """Read the results that Ray Tune writes for every trial."""
+    scores, finished, running = {}, 0, []
+    for file in folder.glob("ray/sweep/*/result.json"):
+        results = [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+        if results and results[-1]["training_iteration"] >= epochs:
+            finished += 1
+            scores[_key(results[-1]["config"])] = results[-1]["validation_error"]
+        else:
+            running.append(len(results))
+    return Outcome(scores, finished, running)
+
+
+def contenders(trials: int, epochs: int) -> dict[str, Contender]:
+    size = (f"--trials={trials}", f"--epochs={epochs}")
+    script = (sys.executable, "-m", "tests.benchmarks.sweep_optuna", *size)
+    ours = (sys.executable, "-m", "indian_tune", "search", "sweep.toml", "--phase=tune")
+    return {
+        PROCESSES: Contender((*script, "--parallel=processes"), read_optuna),
+        THREADS: Contender((*script, "--parallel=threads"), read_optuna),
+        RAY: Contender((sys.executable, "-m", "tests.benchmarks.sweep_ray", *size), read_ray),
+        OURS: Contender(ours, read_optuna),
+        OURS_ON_RAY: Contender((*ours, "--engine=ray", "--workers=2"), read_optuna),
+    }
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment without what would change how torch uses the cores."""
+    kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    return {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def sweep(contender: Contender, trials: int, epochs: int) -> dict[str, Any]:
+    """Run a sweep from nothing."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "sweep.toml").write_text(to_toml(study(trials, epochs)), encoding="utf-8")
+        before = load()
+        used = run(contender.command, folder, environment=environment())
+        outcome = contender.read(folder, epochs)
+    wanted = {_key(config) for config in configurations(trials)}
+    assert outcome.finished == trials, f"{outcome.finished} of {trials} trials are finished"
+    assert outcome.scores.keys() == wanted, "not the configurations that all contenders get"
+    return {
+        "wall_seconds": used.wall,
+        "processor_seconds": used.processor,
+        "memory_mib": used.memory / 2**20,
+        "trials_per_hour": 3600 * trials / used.wall,
+        "best_validation_error": min(outcome.scores.values()),
+        "load": before,
+    }
+
+
+def power_cut(contender: Contender, trials: int, epochs: int) -> dict[str, Any]:
+    """Kill a sweep when half of its trials are finished, start it again, and take stock."""
+    wanted = {_key(config) for config in configurations(trials)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "sweep.toml").write_text(to_toml(study(trials, epochs)), encoding="utf-8")
+        killed = run(
+            contender.command,
+            folder,
+            environment=environment(),
+            until=lambda: contender.read(folder, epochs).finished >= trials // 2,
+        )
+        assert killed.killed, "the sweep was over before it could be killed"
+        cut = contender.read(folder, epochs)
+        again = run(contender.command, folder, environment=environment())
+        end = contender.read(folder, epochs)
+    return {
+        "finished_at_the_cut": cut.finished,
+        "under_way_at_the_cut": len(cut.running),
+        "epochs_under_way": sum(cut.running),
+        "finished_in_the_end": end.finished,
+        "registered_but_lost": len(wanted - end.scores.keys()),
+        "not_registered": len(end.scores.keys() - wanted),
+        "doubled": end.finished - len(end.scores),
+        "left_running": len(end.running),
+        "seconds_of_the_second_run": again.wall,
+    }
+
+
+def measure(rounds: int, cuts: int, trials: int, epochs: int) -> dict[str, Any]:
+    """Return every contender's rounds, ratios within them, and what power cuts cost."""
+    names = contenders(trials, epochs)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for number in range(rounds):
+        # Nobody always comes after the same one, or always first.
+        order = list(names)[number % len(names) :] + list(names)[: number % len(names)]
+        for name in order:
+            found[name].append(sweep(names[name], trials, epochs))
+            last = found[name][-1]
+            print(f"round {number + 1}, {name}: {last['wall_seconds']:.1f} s", file=sys.stderr)
+    after: dict[str, list[dict[str, Any]]] = {}
+    for _ in range(cuts):
+        for name, contender in names.items():
+            after.setdefault(name, []).append(power_cut(contender, trials, epochs))
+            print(f"cut, {name}: {after[name][-1]}", file=sys.stderr)
+    rates = {name: [row["trials_per_hour"] for row in rows] for name, rows in found.items()}
+    return {
+        "rounds": found,
+        "summary": {
+            name: {
+                key: spread([row[key] for row in rows])
+                for key in (
+                    "trials_per_hour",
+                    "wall_seconds",
+                    "processor_seconds",
+                    "memory_mib",
+                    "best_validation_error",
+                )
+            }
+            for name, rows in found.items()
+        },
+        "ratios": [
+            {
+                "of": ours,
+                "to": other,
+                "goal": goal,
+                "trials_per_hour": ratios(rates[ours], rates[other]),
+                "processor_seconds": ratios(
+                    [row["processor_seconds"] for row in found[other]],
+                    [row["processor_seconds"] for row in found[ours]],
+                ),
+            }
+            for (ours, other), goal in {**GOALS, **ASKED}.items()
+        ],
+        "power_cuts": after,
+    }
+
+
+def to_markdown(report: dict[str, Any]) -> str:
+    setting = report["setting"]
+    loads = [row["load"] for rows in report["rounds"].values() for row in rows]
+    lines = [
+        f"# {setting['trials']} trials of {setting['epochs']} epochs on digits, on 2 cores",
+        "",
+        f"{in_words(setting['machine'])}. n = {setting['rounds']} rounds; median and spread (the "
+        "middle half; the range of fewer than four). Load of the machine before a contender "
+        f"began: {min(loads):.1f} to {max(loads):.1f}.",
+        "",
+        "| contender | trials/h | spread | wall, s | processor, s | memory, MiB | best error, % |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in report["summary"].items():
+        lines.append(
+            f"| {name} | {cells(row['trials_per_hour'], ',.0f')} | "
+            f"{row['wall_seconds']['median']:.0f} | {row['processor_seconds']['median']:.0f} | "
+            f"{row['memory_mib']['median']:,.0f} | "
+            f"{100 * row['best_validation_error']['median']:.1f} |"
+        )
+    lines += [
+        "",
+        "Memory is the largest sum of proportional set sizes over all processes.",
+        "",
+        "| trials an hour, within a round | ratio | spread | goal | processor's seconds |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for row in report["ratios"]:
+        goal = "" if row["goal"] is None else f"≥ {row['goal']:g}"
+        lines.append(
+            f"| {row['of']} / {row['to']} | {cells(row['trials_per_hour'], '.2f')} | {goal} | "
+            f"÷ {row['processor_seconds']['median']:.2f} |"
+        )
+    lines += [
+        "",
+        "## Killed half-way, and started again by the same command",
+        "",
+        "| contender | finished, cut | under way | their epochs | in the end | lost | not "
+        "registered | doubled | left RUNNING |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    keys = (
+        *("finished_at_the_cut", "under_way_at_the_cut", "epochs_under_way"),
+        *("finished_in_the_end", "registered_but_lost", "not_registered", "doubled"),
+        "left_running",
+    )
+    lines += [
+        f"| {name} | {' | '.join(str(row[key]) for key in keys)} |"
+        for name, rows in report["power_cuts"].items()
+        for row in rows
+    ]
+    lines += [
+        "",
+        "Lost: a registered configuration that no finished trial has in the end. Their epochs: "
+        "what was recorded of the trials under way, which is lost with the trial, or trained again "
+        "at most (`indian-tune` goes on from checkpoints of every 5 seconds).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cuts", type=int, default=1, help="power cuts per contender")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
+    given = parser.parse_args()
+    packages = ("torch", "torchvision", "optuna", "ray", "sqlalchemy")
+    report = {
+        "setting": {
+            "machine": machine(*packages),
+            "trials": given.trials,
+            "epochs": given.epochs,
+            "rounds": given.rounds,
+        },
+        **measure(given.rounds, given.cuts, given.trials, given.epochs),
+    }
+    save(given.out, "sweep", report, to_markdown(report))
+
+
+if __name__ == "__main__":
+    main()
