@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from indian_tune.cli.app import app
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.spec import ProblemSection, ProtocolSection, SearchSection, load_study
 
@@ -16,12 +20,83 @@ ROOT = Path(__file__).parents[1]
 GUIDES = ("README.md", "studies/README.md")
 
 
-def test_the_readme_s_runnable_blocks_run() -> None:
+def runnable(language: str) -> list[str]:
+    """The readme's blocks of one language that are marked to be run."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"<!-- runnable -->\n```python\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == text.count("<!-- runnable -->") > 0
+    return re.findall(rf"<!-- runnable -->\n```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_every_mark_stands_before_a_block_that_is_run() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(runnable("python")) + len(runnable("sh")) == text.count("<!-- runnable -->")
+
+
+def test_the_readme_s_runnable_python_runs() -> None:
+    blocks = runnable("python")
+    assert blocks
     for block in blocks:
         subprocess.run([sys.executable, "-W", "error", "-c", block], check=True)
+
+
+@pytest.mark.slow
+def test_the_readme_s_runnable_commands_run(tmp_path: Path) -> None:
+    blocks = runnable("sh")
+    assert blocks
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for block in blocks:
+        subprocess.run(
+            ["/bin/sh", "-euc", block], cwd=tmp_path, env=os.environ | {"PATH": path}, check=True
+        )
+    assert (tmp_path / "report/report.html").exists()
+
+
+def commands(group: Any, name: str = "indian-tune") -> dict[str, Any]:
+    """Every command of the tool by the words that call it."""
+    found = {name: group}
+    for word, command in getattr(group, "commands", {}).items():
+        found |= commands(command, f"{name} {word}")
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
+OPTIONS = {
+    name: {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)} | {"--help"}
+    for name, command in COMMANDS.items()
+}
+
+
+def test_the_readme_names_every_command_and_help_every_option() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    ends = [name.split()[1:] for name in COMMANDS if name != "indian-tune"]
+    assert [words for words in ends if not all(f"{word}" in text for word in words)] == []
+    top = [words[0] for words in ends if len(words) == 1]
+    assert [word for word in top if f"`indian-tune {word}" not in text] == []
+    silent = [
+        (name, p.opts) for name, command in COMMANDS.items() for p in command.params if not p.help
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_command_and_option_of_a_guide_exists(guide: str) -> None:
+    text = (ROOT / guide).read_text(encoding="utf-8")
+    # To the end of the line in a block, of the code in a sentence.
+    calls = re.findall(r"indian-tune (?=[a-z-])([^`|\n]+)", text)
+    assert calls
+    for call in calls:
+        words = call.split()
+        depth = max(
+            (n for n in range(3) if " ".join(["indian-tune", *words[:n]]) in COMMANDS), default=0
+        )
+        name = " ".join(["indian-tune", *words[:depth]])
+        assert depth or words[0].startswith("-"), f"there is no command in {call!r}"
+        for word in words[depth:]:
+            if word.startswith("-"):
+                flag = word.partition("=")[0].rstrip(".,;:")
+                assert flag in OPTIONS[name], f"{name} has no {flag}"
+    known = set().union(*OPTIONS.values())
+    for flag in re.findall(r"`(--[a-z-]+)", text):
+        assert flag in known, f"no command has {flag}"
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -30,6 +105,14 @@ def test_every_link_to_a_file_leads_to_one(guide: str) -> None:
     links = re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text(encoding="utf-8"))
     assert links
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_link_to_a_heading_leads_to_one(guide: str) -> None:
+    text = (ROOT / guide).read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+    assert [link for link in re.findall(r"\]\(#([^)]+)\)", text) if link not in anchors] == []
 
 
 def test_every_key_of_a_study_file_stands_in_its_guide() -> None:
