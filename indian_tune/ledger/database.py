@@ -245,9 +245,6 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
 
 
 def _upgrade(engine: sa.Engine, url: URL) -> None:
-    from alembic import command
-    from alembic.config import Config
-
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             # Two processes that open a new database together make its tables one after the other.
@@ -258,6 +255,10 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
             before = connection.scalar(sa.select(version.c.version_num))
             if before == HEAD_REVISION:
                 return
+        # Only here: every worker opens the database, and nearly every one finds it up to date.
+        from alembic import command
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pickle
 import warnings
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +18,6 @@ from indian_tune.problems.stratify import stratify
 from indian_tune.problems.verification import verify
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
     from indian_tune.problems.sources import DatasetSource
@@ -102,17 +101,29 @@ _UNREADABLE = (
 
 
 def _read_digits() -> tuple[Split, Split]:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    labels = digits.target.astype(np.int64)
+    table = _digits_table()
+    labels = table[:, -1].astype(np.int64)
     # Grey levels are whole numbers from 0 to 16 in float64.
-    images = torch.from_numpy(digits.images.astype(np.uint8)).unsqueeze(1)
+    images = torch.from_numpy(table[:, :-1].astype(np.uint8)).reshape(-1, 1, 8, 8)
     train, test = (
         Split(images[positions], torch.from_numpy(labels)[positions])
         for positions in stratify(labels, DIGITS_TEST_FRACTION, _DIGITS_TEST_SEED)
     )
     return train, test
+
+
+def _digits_table() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Return the pixels of each image, row by row, and its label: shape [1797, 65]."""
+    # Importing scikit-learn takes a worker as long as importing torch; reading its file does not.
+    found = importlib.util.find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",", ndmin=2)
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return np.column_stack((digits.data, digits.target))
 
 
 def _read_cifar(class_name: str, source: DatasetSource, folder: Path) -> tuple[Split, Split]:

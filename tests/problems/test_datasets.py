@@ -39,6 +39,16 @@ def test_the_digits_are_all_there_with_a_stratified_fifth_for_testing() -> None:
     assert share.sub(0.2).abs().max() < 1 / 170
 
 
+def test_the_digits_are_the_same_where_scikit_learn_keeps_them_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    direct = load_arrays("digits")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for one, other in zip(direct, load_arrays("digits"), strict=True):
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.labels, other.labels)
+
+
 def test_the_test_part_of_the_digits_never_changes() -> None:
     _, test = load_arrays("digits")
     assert test.labels[:12].tolist() == [2, 3, 1, 3, 5, 0, 1, 5, 0, 8, 0, 3]
