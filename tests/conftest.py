@@ -79,6 +79,11 @@ class PostgresServer:
             shutil.chown(folder, self._user)
         self._run("initdb", "--auth=trust", "--username=tester", "--no-sync", "--encoding=UTF8")
 
+    def admit(self, network: str) -> None:
+        """Let a network in; to be called before the start."""
+        with (self._folder / "data" / "pg_hba.conf").open("a") as admitted:
+            admitted.write(f"host all all {network} trust\n")
+
     def start(self) -> None:
         settings = {"listen_addresses": "", **self._settings}
         given = " ".join(f"-c {name}={value}" for name, value in settings.items())
@@ -136,9 +141,9 @@ def postgres_programs() -> Path | None:
     return None if on_path is None else Path(on_path).resolve().parent
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A running PostgreSQL server, shared by the tests of one process."""
+@contextlib.contextmanager
+def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """Make a PostgreSQL server, to be started; skip the test where none can run."""
     programs = postgres_programs()
     if programs is None:
         reason = "PostgreSQL's server programs are missing: install the package postgresql"
@@ -146,9 +151,16 @@ def postgres() -> Iterator[PostgresServer]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp")))
-        server = PostgresServer(programs, folder)
-        server.start()
+        server = PostgresServer(programs, folder, settings)
         stack.callback(server.stop)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A running PostgreSQL server, shared by the tests of one process."""
+    with postgres_server() as server:
+        server.start()
         yield server
 
 

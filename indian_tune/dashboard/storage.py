@@ -12,7 +12,8 @@ from optuna_dashboard._note import note_ver_key, split_body
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StorageError
 from indian_tune.ledger import show_url, sqlite_file, sqlite_settings
-from indian_tune.ledger.database import BUSY_TIMEOUT_SECONDS, explained
+from indian_tune.ledger.connections import connect_args
+from indian_tune.ledger.database import explained
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
@@ -102,9 +103,10 @@ def _annotated(attrs: dict[str, Any], note: tuple[str, str] | None) -> dict[str,
 
 
 def _connect_args(url: URL, *, writable: bool) -> dict[str, Any]:
-    if sqlite_file(url) is not None:
-        return {"timeout": BUSY_TIMEOUT_SECONDS}
-    return {} if writable else {"options": "-c default_transaction_read_only=on"}
+    args = connect_args(url)
+    if sqlite_file(url) is None and not writable:
+        args["options"] = "-c default_transaction_read_only=on"
+    return args
 
 
 def _configure_sqlite(engine: sa.Engine, *, writable: bool) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from indian_tune.ledger.connections import sqlite_settings
 from indian_tune.ledger.database import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
     show_url,
     sqlite_file,
-    sqlite_settings,
     storage_url,
 )
 from indian_tune.ledger.reader import LedgerReader

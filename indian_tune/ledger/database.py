@@ -10,12 +10,13 @@ import os
 import sqlite3
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from indian_tune.errors import IndianTuneError, StorageError, UnwritableError
+from indian_tune.ledger.connections import configure, connect_args
 from indian_tune.ledger.mounts import network_file_system
 from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
 
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_STORAGE = "sqlite:///indian-tune.db"
 STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
-BUSY_TIMEOUT_SECONDS = 60
 # How SQLite and PostgreSQL say that a disk is full, a file or a transaction read-only, or the
 # disk itself in trouble.
 _UNWRITABLE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})
@@ -153,27 +153,17 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
     return engine
 
 
-def sqlite_settings(connection: Any) -> None:
-    """Set what every SQLite connection of ours, and of Optuna on our behalf, needs."""
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
 def _engine(url: URL) -> sa.Engine:
+    args = connect_args(url)
+    if sqlite_file(url) is not None:
+        # The driver must not open transactions on its own, because a write that begins as a read
+        # cannot wait for the lock; it fails with "database is locked".
+        args["isolation_level"] = None
+    # No ping before each transaction: one that finds its connection broken is repeated.
+    engine = sa.create_engine(url, connect_args=args)
+    configure(engine)
     if sqlite_file(url) is None:
-        # No ping before each transaction: one that finds its connection broken is repeated.
-        return sa.create_engine(url)
-    # isolation_level=None: the driver must not open transactions on its own, because a write
-    # that begins as a read cannot wait for the lock; it fails with "database is locked".
-    engine = sa.create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "isolation_level": None}
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        sqlite_settings(connection)
+        return engine
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, cast
 import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
 
 from indian_tune.errors import StorageError
-from indian_tune.ledger import State, show_url, sqlite_file, sqlite_settings, transaction
-from indian_tune.ledger.database import BUSY_TIMEOUT_SECONDS, explained
+from indian_tune.ledger import State, show_url, transaction
+from indian_tune.ledger.connections import configure, connect_args
+from indian_tune.ledger.database import explained
 from indian_tune.study.draft import draft_trial
 from indian_tune.study.spec import MAX_SEED
 from indian_tune.study.view import StorageView, numbered
@@ -117,10 +117,9 @@ class Projection:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.url = url
         rdb = self._open()
-        if sqlite_file(url) is not None:
-            event.listen(rdb.engine, "connect", lambda connection, _: sqlite_settings(connection))
-            # The connections that made the tables were opened without the settings.
-            rdb.engine.dispose()
+        configure(rdb.engine)
+        # The connections that made the tables were opened without the settings.
+        rdb.engine.dispose()
         self._engine = rdb.engine
         self._storage = optuna.storages.get_storage(rdb)
         self._name = study
@@ -336,14 +335,12 @@ class Projection:
         return self._study_ids[part]
 
     def _open(self) -> optuna.storages.RDBStorage:
-        kwargs: dict[str, Any] = {}
-        if sqlite_file(self.url) is not None:
-            kwargs = {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}}
         for attempt in range(1, _OPENING_ATTEMPTS + 1):
             try:
                 with self._errors():
                     return optuna.storages.RDBStorage(
-                        self.url.render_as_string(hide_password=False), engine_kwargs=dict(kwargs)
+                        self.url.render_as_string(hide_password=False),
+                        engine_kwargs={"connect_args": connect_args(self.url)},
                     )
             except StorageError:
                 if attempt == _OPENING_ATTEMPTS:

@@ -31,7 +31,7 @@ def settings_for(tmp_path: Path) -> Callable[..., WorkerSettings]:
     return settings
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def register() -> Callable[[str, dict[str, Any]], StudySpec]:
     """Register a study."""
 
@@ -44,7 +44,7 @@ def register() -> Callable[[str, dict[str, Any]], StudySpec]:
     return registered
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def metrics() -> Callable[..., Metrics]:
     """Return the record without ids and times: (arm, phase, trial, seed) → epochs."""
 

@@ -56,20 +56,6 @@ def test_a_study_runs_to_its_end_and_leaves_nothing_behind(
     assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
 
 
-def test_processes_leave_the_same_record_as_inline_to_the_last_bit(
-    storage: str,
-    tiny: dict[str, Any],
-    undisturbed: Metrics,
-    settings_for: Settings,
-    register: Register,
-    metrics: Record,
-) -> None:
-    register(storage, tiny)
-    slot = settings_for(storage)
-    ProcessEngine([slot, slot]).run(Interrupt(), nothing)
-    assert metrics(storage) == undisturbed
-
-
 def test_an_interrupted_study_goes_on_to_the_same_record(
     storage: str,
     tiny: dict[str, Any],

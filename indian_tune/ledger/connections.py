@@ -1,0 +1,70 @@
+"""What every connection needs, the ledger's own and Optuna's on our behalf.
+
+A network that fails in silence leaves both ends waiting: without these settings a worker would hang
+for a quarter of an hour, and what it had locked would stay locked for two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+BUSY_TIMEOUT_SECONDS = 60
+# https://www.postgresql.org/docs/current/libpq-connect.html; seconds, the last one milliseconds.
+_LIBPQ = {
+    "connect_timeout": 10,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# The server's view of the same connection. A transaction of ours takes milliseconds: one that has
+# been idle for so long has lost its worker, and must not keep others from the trial it locked.
+_SERVER = {
+    "tcp_keepalives_idle": "20s",
+    "tcp_keepalives_interval": "5s",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+}
+
+
+def connect_args(url: URL) -> dict[str, Any]:
+    """Return what the driver is given beside the address; what stands in the address goes first."""
+    if url.get_backend_name() == "sqlite":
+        return {"timeout": BUSY_TIMEOUT_SECONDS}
+    return {key: value for key, value in _LIBPQ.items() if key not in url.query}
+
+
+def configure(engine: sa.Engine) -> None:
+    """Give every connection that an engine makes from now on the settings that it needs."""
+    sqlite = engine.dialect.name == "sqlite"
+    if not sqlite and "options" in engine.url.query:
+        # Whoever sets the server's side in the address has the last word.
+        return
+
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        (sqlite_settings if sqlite else _server_settings)(connection)
+
+
+def sqlite_settings(connection: Any) -> None:
+    """Set what a connection to an SQLite file needs."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _server_settings(connection: Any) -> None:
+    settings = ", ".join(
+        f"set_config('{name}', '{value}', false)" for name, value in _SERVER.items()
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {settings}")
+    # Settings go with the transaction that made them if it is rolled back.
+    connection.commit()

@@ -1,0 +1,58 @@
+"""What every connection is given, so that a network that fails in silence is noticed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+
+from indian_tune.ledger import Ledger, storage_url
+from indian_tune.ledger.connections import connect_args
+from indian_tune.ledger.database import connect, explained
+from indian_tune.ledger.retry import passes
+from indian_tune.study.projection import Projection
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgresServer
+
+LIMIT = "idle_in_transaction_session_timeout"
+
+
+def dawdle(connection: sa.Connection) -> None:
+    """Stay in a transaction without end."""
+    while True:
+        connection.execute(sa.text("SELECT 1"))
+        time.sleep(0.2)
+
+
+def test_what_stands_in_the_address_goes_before_the_defaults() -> None:
+    plain = connect_args(storage_url("postgresql://host/studies"))
+    assert plain["connect_timeout"] == 10
+    assert plain["tcp_user_timeout"] == 30_000
+    own = connect_args(storage_url("postgresql://host/studies?tcp_user_timeout=5000"))
+    assert own == {name: value for name, value in plain.items() if name != "tcp_user_timeout"}
+    assert connect_args(storage_url("study.db")) == {"timeout": 60}
+
+
+@pytest.mark.postgres
+def test_the_server_ends_what_a_lost_worker_has_locked(postgres: PostgresServer) -> None:
+    url = storage_url(postgres.new_database())
+    with Ledger.open(url) as ledger:
+        projection = Projection(url, "tiny", ["sgd"])
+        for engine in (ledger._engine, projection._engine):
+            with engine.connect() as connection:
+                assert connection.scalar(sa.text(f"SHOW {LIMIT}")) == "30s"
+        projection.close()
+    own = storage_url(f"{url.render_as_string(False)}&options=-c%20{LIMIT}%3D50")
+    engine = connect(own, write=False)
+    with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as raised:
+        dawdle(connection)
+    # What the worker did not commit is done again, on another connection.
+    error = explained(own, raised.value)
+    error.__cause__ = raised.value
+    assert passes(error)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    engine.dispose()
