@@ -93,11 +93,12 @@ class TrialTrainable(tune.Trainable):
         """Make the trainer, once Ray has handed over a checkpoint if it has one."""
         import torch
 
-        from indian_tune.training import CheckpointFolder, Run, keep_freed_memory
+        from indian_tune.training import CheckpointFolder, Run, keep_freed_memory, spare_compiler
 
         config = self._config
         torch.set_num_threads(config[THREADS])
         keep_freed_memory()
+        spare_compiler()
         if not self._resumed and config[RESUME] is not None:
             tune.Checkpoint(config[RESUME]).to_directory(str(self._folder))
         self._waiting = [Run(**run) for run in config[RUNS]]

@@ -56,10 +56,11 @@ def work(
     """
     import torch
 
-    from indian_tune.training import CheckpointFolder, keep_freed_memory
+    from indian_tune.training import CheckpointFolder, keep_freed_memory, spare_compiler
 
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
+    spare_compiler()
     with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
         spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")

@@ -194,9 +194,18 @@ def build_model(
     # torch's layers draw weights of their own, from the global generator, unless on "meta".
     with torch.device("meta"):
         model = _network(name, classes, channels, size, width, dropout)
-    model.to_empty(device="cpu")
+    _allocate(model)
     _draw_weights(model, seed, std)
     return model.to(memory_format=torch.channels_last)
+
+
+def _allocate(model: nn.Module) -> None:
+    """Give a network on "meta" weights of its own on the CPU, without values."""
+    # What Module.to_empty does, but to make a tensor like one on "meta" imports SymPy, which takes
+    # every worker a quarter of a second.
+    for module in model.modules():
+        for name, weights in module.named_parameters(recurse=False):
+            module.register_parameter(name, nn.Parameter(torch.empty(weights.shape, device="cpu")))
 
 
 def _network(

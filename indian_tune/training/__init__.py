@@ -6,6 +6,7 @@ from indian_tune.training.precision import Precision
 from indian_tune.training.probe import Packing
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.run import EpochRecord, Run
+from indian_tune.training.startup import spare_compiler
 from indian_tune.training.trainer import Trainer
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "Run",
     "Trainer",
     "keep_freed_memory",
+    "spare_compiler",
 ]

@@ -43,6 +43,12 @@ OURS, OURS_ON_RAY = "indian-tune search", "indian-tune search --engine ray"
 GOALS = {(OURS, PROCESSES): 2.5, (OURS, RAY): 3.0, (OURS_ON_RAY, RAY): 1.5}
 # Two more ratios that a reader will ask for, without a goal.
 ASKED = {(OURS, THREADS): None, (OURS_ON_RAY, PROCESSES): None}
+# They take long, and take part in fewer rounds.
+SLOW = {THREADS, RAY, OURS_ON_RAY}
+MEASURED = (
+    *("trials_per_hour", "wall_seconds", "processor_seconds"),
+    *("memory_mib", "best_validation_error"),
+)
 ROOT = Path(__file__).parents[2]
 
 
@@ -186,52 +192,59 @@ def power_cut(contender: Contender, trials: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def measure(rounds: int, cuts: int, trials: int, epochs: int) -> dict[str, Any]:
-    """Return every contender's rounds, ratios within them, and what power cuts cost."""
+def measure(setting: dict[str, Any], keep: Callable[[dict[str, Any]], None]) -> None:
+    """Let all contenders take turns, then cut their power; hand over what there is after each."""
+    trials, epochs = setting["trials"], setting["epochs"]
     names = contenders(trials, epochs)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for number in range(rounds):
+    found: dict[str, list[dict[str, Any]]] = {}
+    cuts: dict[str, list[dict[str, Any]]] = {}
+    for number in range(setting["rounds"]):
+        taking_part = [
+            name for name in names if number < setting["slow_rounds"] or name not in SLOW
+        ]
         # Nobody always comes after the same one, or always first.
-        order = list(names)[number % len(names) :] + list(names)[: number % len(names)]
-        for name in order:
-            found[name].append(sweep(names[name], trials, epochs))
-            last = found[name][-1]
-            print(f"round {number + 1}, {name}: {last['wall_seconds']:.1f} s", file=sys.stderr)
-    after: dict[str, list[dict[str, Any]]] = {}
-    for _ in range(cuts):
+        for name in taking_part[number:] + taking_part[:number]:
+            found.setdefault(name, []).append(sweep(names[name], trials, epochs))
+            seconds = found[name][-1]["wall_seconds"]
+            print(f"round {number + 1}, {name}: {seconds:.1f} s", file=sys.stderr)
+            keep(summarise(found, cuts))
+    names = contenders(setting["cut_trials"], epochs)
+    for _ in range(setting["cuts"]):
         for name, contender in names.items():
-            after.setdefault(name, []).append(power_cut(contender, trials, epochs))
-            print(f"cut, {name}: {after[name][-1]}", file=sys.stderr)
-    rates = {name: [row["trials_per_hour"] for row in rows] for name, rows in found.items()}
+            cuts.setdefault(name, []).append(power_cut(contender, setting["cut_trials"], epochs))
+            print(f"cut, {name}: {cuts[name][-1]}", file=sys.stderr)
+            keep(summarise(found, cuts))
+
+
+def summarise(
+    found: dict[str, list[dict[str, Any]]], cuts: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Return medians, ratios within rounds, and what the power cuts cost."""
+
+    def quotients(key: str, of: str, to: str) -> dict[str, float]:
+        # A slow contender sits the later rounds out.
+        together = list(zip(found[of], found[to], strict=False))
+        return ratios([one[key] for one, _ in together], [other[key] for _, other in together])
+
+    summary: dict[str, Any] = {
+        name: {key: spread([row[key] for row in rows]) for key in MEASURED}
+        for name, rows in found.items()
+    }
     return {
         "rounds": found,
-        "summary": {
-            name: {
-                key: spread([row[key] for row in rows])
-                for key in (
-                    "trials_per_hour",
-                    "wall_seconds",
-                    "processor_seconds",
-                    "memory_mib",
-                    "best_validation_error",
-                )
-            }
-            for name, rows in found.items()
-        },
+        "summary": summary,
         "ratios": [
             {
                 "of": ours,
                 "to": other,
                 "goal": goal,
-                "trials_per_hour": ratios(rates[ours], rates[other]),
-                "processor_seconds": ratios(
-                    [row["processor_seconds"] for row in found[other]],
-                    [row["processor_seconds"] for row in found[ours]],
-                ),
+                "trials_per_hour": quotients("trials_per_hour", ours, other),
+                "processor_seconds": quotients("processor_seconds", other, ours),
             }
             for (ours, other), goal in {**GOALS, **ASKED}.items()
+            if ours in found and other in found
         ],
-        "power_cuts": after,
+        "power_cuts": cuts,
     }
 
 
@@ -241,36 +254,38 @@ def to_markdown(report: dict[str, Any]) -> str:
     lines = [
         f"# {setting['trials']} trials of {setting['epochs']} epochs on digits, on 2 cores",
         "",
-        f"{in_words(setting['machine'])}. n = {setting['rounds']} rounds; median and spread (the "
-        "middle half; the range of fewer than four). Load of the machine before a contender "
+        f"{in_words(setting['machine'])}. Median and spread over n rounds (the middle half; the "
+        "range of fewer than four). Load of the machine before a contender "
         f"began: {min(loads):.1f} to {max(loads):.1f}.",
         "",
-        "| contender | trials/h | spread | wall, s | processor, s | memory, MiB | best error, % |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| contender | n | trials/h | spread | wall, s | processor, s | MiB | best error, % |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in report["summary"].items():
         lines.append(
-            f"| {name} | {cells(row['trials_per_hour'], ',.0f')} | "
+            f"| {name} | {row['wall_seconds']['n']} | {cells(row['trials_per_hour'], ',.0f')} | "
             f"{row['wall_seconds']['median']:.0f} | {row['processor_seconds']['median']:.0f} | "
             f"{row['memory_mib']['median']:,.0f} | "
             f"{100 * row['best_validation_error']['median']:.1f} |"
         )
     lines += [
         "",
-        "Memory is the largest sum of proportional set sizes over all processes.",
+        "Memory is the largest sum of proportional set sizes over all processes. Other work on the "
+        "machine lengthens the seconds by the clock, and not for all alike; less so those of the "
+        "processor.",
         "",
-        "| trials an hour, within a round | ratio | spread | goal | processor's seconds |",
-        "|---|---:|---:|---:|---:|",
+        "| ratio within a round | trials an hour | spread | goal | processor's seconds | spread |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for row in report["ratios"]:
         goal = "" if row["goal"] is None else f"≥ {row['goal']:g}"
         lines.append(
             f"| {row['of']} / {row['to']} | {cells(row['trials_per_hour'], '.2f')} | {goal} | "
-            f"÷ {row['processor_seconds']['median']:.2f} |"
+            f"{cells(row['processor_seconds'], '.2f')} |"
         )
     lines += [
         "",
-        "## Killed half-way, and started again by the same command",
+        f"## {setting['cut_trials']} trials, killed half-way and started again",
         "",
         "| contender | finished, cut | under way | their epochs | in the end | lost | not "
         "registered | doubled | left RUNNING |",
@@ -298,22 +313,25 @@ def to_markdown(report: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cuts", type=int, default=1, help="power cuts per contender")
+    parser.add_argument("--slow-rounds", type=int, help="of those that take long; default: all")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--cuts", type=int, default=1, help="power cuts per contender")
+    parser.add_argument("--cut-trials", type=int, default=12, help="of a sweep that is cut")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
     given = parser.parse_args()
-    packages = ("torch", "torchvision", "optuna", "ray", "sqlalchemy")
-    report = {
-        "setting": {
-            "machine": machine(*packages),
-            "trials": given.trials,
-            "epochs": given.epochs,
-            "rounds": given.rounds,
-        },
-        **measure(given.rounds, given.cuts, given.trials, given.epochs),
+    setting = {
+        "machine": machine("torch", "torchvision", "optuna", "ray", "sqlalchemy"),
+        "rounds": given.rounds,
+        "slow_rounds": given.rounds if given.slow_rounds is None else given.slow_rounds,
+        **{key: vars(given)[key] for key in ("trials", "epochs", "cuts", "cut_trials")},
     }
-    save(given.out, "sweep", report, to_markdown(report))
+
+    def keep(found: dict[str, Any]) -> None:
+        report = {"setting": setting, **found}
+        save(given.out, "sweep", report, to_markdown(report))
+
+    measure(setting, keep)
 
 
 if __name__ == "__main__":

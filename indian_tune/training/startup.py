@@ -1,0 +1,31 @@
+"""How fast this process gets to its first step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+
+# The methods of torch's optimizers that import its compiler, only to tell it to leave them alone.
+_METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+
+
+def spare_compiler() -> bool:
+    """Keep torch's optimizers from importing torch's compiler, for the whole process.
+
+    Making one imports ``torch._dynamo``, which takes a second of the processor, only to keep the
+    compiler away from methods that nobody compiles here. The mark set here is the one that torch
+    looks for before it does so. A step of torch's own optimizers imports it all the same.
+
+    Returns:
+        Whether it could be done: not with a torch that is built otherwise, which only starts
+        slower.
+    """
+    done = True
+    for name in _METHODS:
+        method: Any = getattr(getattr(Optimizer, name), "__wrapped__", None)
+        if method is None:
+            done = False
+        elif not hasattr(method, "__dynamo_disable"):
+            setattr(method, "__dynamo_disable", method)
+    return done
