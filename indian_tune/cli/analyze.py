@@ -180,7 +180,6 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
     from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
-    from indian_tune.problems.catalog import get_dataset_info
     from indian_tune.study.ranking import rank
     from indian_tune.study.spec import parse_study
     from indian_tune.study.standing import check_finished, departures
@@ -208,9 +207,9 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
             breaks=tuple(breaks),
         ),
         scope=analysis.Scope(
-            network=spec.problem.model,
-            dataset=spec.problem.dataset,
-            classes=get_dataset_info(spec.problem.dataset).classes,
+            network=spec.problem.network_name,
+            dataset=spec.problem.data_name,
+            classes=spec.problem.classes,
             epochs=spec.protocol.epochs,
             trials=spec.search.trials,
             tune_epochs=spec.protocol.tuning_epochs,

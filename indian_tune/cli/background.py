@@ -59,9 +59,11 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     held = "none: all training images train"
     if protocol.mode == "honest":
         held = f"{100 * problem.validation_fraction:g} % of the training images"
+    if problem.facts is not None:
+        held = f"{problem.facts.validation} of {problem.facts.train + problem.facts.validation}"
     return [
-        ("Network", problem.model),
-        ("Data", problem.dataset),
+        ("Network", problem.network_name),
+        ("Data", problem.data_name),
         ("Held out for validation", held),
         ("Dropout", f"{problem.dropout:g}"),
         ("Batch size", str(problem.batch_size)),

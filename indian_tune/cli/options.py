@@ -34,6 +34,13 @@ Artifacts = Annotated[
         show_default="indian-tune-artifacts by the database",
     ),
 ]
+AllowImport = Annotated[
+    bool,
+    typer.Option(
+        "--allow-import",
+        help="Run code that the study names: its problem.factory, its own optimizers.",
+    ),
+]
 Slots = Annotated[
     int | None,
     typer.Option(

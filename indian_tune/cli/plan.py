@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import DataDir, Json, Storage
+from indian_tune.cli.options import AllowImport, DataDir, Json, Storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,7 @@ def plan(
     ] = None,
     storage: Storage = None,
     data_dir: DataDir = None,
+    allow_import: AllowImport = False,
     as_json: Json = False,
 ) -> None:
     """Say what a study will cost and what it can show; nothing is run and nothing is written."""
@@ -60,6 +61,7 @@ def plan(
     from indian_tune.cli.plan_report import Report, print_report
     from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines.devices import device_slots
+    from indian_tune.engines.own_code import folders, prepared
     from indian_tune.errors import InputError
     from indian_tune.study.spec import load_study
 
@@ -71,16 +73,18 @@ def plan(
         raise InputError(
             f"--sd = {sd} must be above 0 and below 1: 0.01 is one percentage point of accuracy"
         )
-    spec = load_study(find_study_file(study))
+    file = find_study_file(study)
+    imports = folders(file.parent) if allow_import else None
+    spec = prepared(load_study(file), imports)
     slots = device_slots(devices, workers, threads_per_worker)
     powers = _powers(spec, sd, pilot, storage)
-    reason, estimate = _estimate(spec, slots, data_dir, threads_per_worker, timing=timing)
+    reason, estimate = _estimate(spec, slots, data_dir, threads_per_worker, imports, timing=timing)
     report = Report(
         spec=spec,
         slots=tuple(slots),
         estimate=estimate,
         not_timed=reason,
-        memory=_memory(spec, estimate) if timing else None,
+        memory=_memory(spec, estimate, imports) if timing else None,
         powers=powers,
         assumed=pilot is None,
         pilot=pilot,
@@ -92,15 +96,21 @@ def plan(
 
 
 def _estimate(
-    spec: StudySpec, slots: list[str], data_dir: Path | None, threads: int, *, timing: bool
+    spec: StudySpec,
+    slots: list[str],
+    data_dir: Path | None,
+    threads: int,
+    imports: tuple[str, ...] | None,
+    *,
+    timing: bool,
 ) -> tuple[str | None, Estimate | None]:
     """Return why nothing was timed, or what was."""
     from indian_tune.cli.plan_report import NOT_ASKED
-    from indian_tune.problems import verify
+    from indian_tune.engines.runs import missing_data
 
-    status = verify(spec.problem.dataset, data_dir, checksums=False)
-    if not status.usable:
-        return status.advice, None
+    missing = missing_data(spec, data_dir)
+    if missing is not None:
+        return missing, None
     if not timing:
         return NOT_ASKED, None
 
@@ -108,17 +118,18 @@ def _estimate(
     from indian_tune.engines.estimate import estimate
 
     notices().print(f"Timing a few steps with {len(slots)} workers on {', '.join(set(slots))} …")
-    return None, estimate(spec, slots, data_dir=data_dir, threads=threads)
+    return None, estimate(spec, slots, data_dir=data_dir, threads=threads, imports=imports)
 
 
-def _memory(spec: StudySpec, estimate: Estimate | None) -> Memory:
+def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...] | None) -> Memory:
     from indian_tune.cli.plan_report import Memory
-    from indian_tune.engines.estimate import data_bytes, run_bytes
+    from indian_tune.engines.estimate import count_bytes
 
     speeds = [] if estimate is None else [s for row in estimate.speeds.values() for s in row]
+    run_bytes, data_bytes = count_bytes(spec, imports)
     return Memory(
-        run_bytes=max(run_bytes(spec, arm.name) for arm in spec.arms),
-        data_bytes=data_bytes(spec),
+        run_bytes=run_bytes,
+        data_bytes=data_bytes,
         device_bytes=max(
             (s.device_bytes for s in speeds if s.device_bytes is not None), default=None
         ),

@@ -143,7 +143,7 @@ def print_report(console: Console, report: Report) -> None:
     spec = report.spec
     train, validation, test = images(spec)
     console.print(
-        f"[bold]{spec.name}[/bold]: {spec.problem.model} on {spec.problem.dataset}, "
+        f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{spec.protocol.mode} mode; {train:,} training, {validation:,} validation and {test:,} "
         f"test images"
     )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import Artifacts, DataDir, Json, ShrinkPacks, Slots, Storage
+from indian_tune.cli.options import (
+    AllowImport,
+    Artifacts,
+    DataDir,
+    Json,
+    ShrinkPacks,
+    Slots,
+    Storage,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,6 +105,7 @@ def search(
             help="Folder or address that every Ray node reaches.", show_default="in --artifacts"
         ),
     ] = None,
+    allow_import: AllowImport = False,
     as_json: Json = False,
 ) -> None:
     """Tune every arm of a study, confirm the winners on fresh seeds, and rank them.
@@ -110,6 +119,7 @@ def search(
     from indian_tune.engines.devices import device_slots
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
+    from indian_tune.engines.own_code import folders
     from indian_tune.engines.processes import ProcessEngine
     from indian_tune.engines.ray_engine import RayEngine, RayResources
     from indian_tune.engines.session import artifacts_folder, open_session
@@ -133,6 +143,9 @@ def search(
     if as_name is not None:
         spec = renamed(spec, as_name)
         again += f" --as {as_name}"
+    if allow_import:
+        again += " --allow-import"
+    imports = folders(file.parent) if allow_import else None
     url = storage_url(storage)
     assigned = device_slots(
         "cpu" if engine is EngineName.RAY else devices, workers, threads_per_worker
@@ -146,8 +159,15 @@ def search(
     )
     remarks = notices()
     with open_session(
-        spec, url, data_dir, extend_by=extend, wider=extend_space, retry_failed=retry_failed
+        spec,
+        url,
+        data_dir,
+        extend_by=extend,
+        wider=extend_space,
+        retry_failed=retry_failed,
+        imports=imports,
     ) as session:
+        spec = session.spec
         if phase in (PhaseName.FREEZE, PhaseName.CONFIRM):
             _check_tuned(session, again)
         if phase is PhaseName.FREEZE:
@@ -162,6 +182,7 @@ def search(
                 slots=slots,
                 shrink=shrink_packs,
                 threads=threads_per_worker,
+                imports=imports,
                 until=Phase.TUNE if phase in (PhaseName.TUNE, PhaseName.FREEZE) else Phase.CONFIRM,
             )
             for device in assigned
@@ -231,12 +252,14 @@ def _announce(console: Console, spec: StudySpec, session: Session, where: str) -
         part.total for part in session.ledger.progress(session.study.id) if part.phase is Phase.TUNE
     )
     console.print(
-        f"[bold]{spec.name}[/bold]: {spec.problem.model} on {spec.problem.dataset}, "
+        f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
         f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), then the winners on "
         f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs; "
         f"{where}"
     )
+    for change in session.changes:
+        console.print(f"Warning: {change}", markup=False)
     if session.repairs:
         console.print(f"Mended after a crash: {in_words(session.repairs)}")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from indian_tune.cli.options import Artifacts, DataDir, ShrinkPacks, Slots, Storage
+from indian_tune.cli.options import AllowImport, Artifacts, DataDir, ShrinkPacks, Slots, Storage
 
 
 def worker(
@@ -20,6 +20,7 @@ def worker(
     shrink_packs: ShrinkPacks = False,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
+    allow_import: AllowImport = False,
 ) -> None:
     """Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.
 
@@ -29,6 +30,7 @@ def worker(
     from indian_tune.engines.devices import confine, device_slots
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
+    from indian_tune.engines.own_code import folders
     from indian_tune.engines.session import artifacts_folder
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.ledger import LedgerReader, storage_url
@@ -47,6 +49,7 @@ def worker(
         slots=slots,
         shrink=shrink_packs,
         threads=threads,
+        imports=folders() if allow_import else None,
     )
     remarks = notices()
     remarks.print(f"Working on {name} with {slot}; Ctrl-C leaves after this epoch.")

@@ -48,8 +48,8 @@ def _shared(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> str:
     problem = spec.problem
     lines = (
         f"**Question.** {question(spec)}",
-        f"**Problem.** {problem.model} on {problem.dataset}, dropout {problem.dropout:g}, batches "
-        f"of {problem.batch_size}.",
+        f"**Problem.** {problem.network_name} on {problem.data_name}, dropout "
+        f"{problem.dropout:g}, batches of {problem.batch_size}.",
         f"**Budget.** {budget(spec)}",
         f"**Verdict.** {_verdict(ledger, study)}",
         f"Values are the {score_name(spec)}, lower is better. A trial whose loss was no longer "

@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 from threading import BrokenBarrierError
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError, EngineError
+from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Phase
-from indian_tune.problems import verify
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
 from indian_tune.study.parameters import divide
 from indian_tune.study.plan import images, measured_images, typical, workload
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from indian_tune.problems import Problem, Split
+    from indian_tune.problems import ModelBuilder, Problem, Split
     from indian_tune.study.plan import Work
     from indian_tune.study.spec import StudySpec
     from indian_tune.training import Run, Trainer
@@ -137,7 +138,12 @@ def kind_of(spec: StudySpec, arm: str) -> Kind:
 
 
 def estimate(
-    spec: StudySpec, slots: Sequence[str], *, data_dir: Path | None = None, threads: int = 1
+    spec: StudySpec,
+    slots: Sequence[str],
+    *,
+    data_dir: Path | None = None,
+    threads: int = 1,
+    imports: tuple[str, ...] | None = None,
 ) -> Estimate:
     """Time a few training steps and measurements of every kind of run, and count on from there.
 
@@ -146,18 +152,19 @@ def estimate(
         slots: the device of every worker there would be.
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
+        imports: folders in which own code is looked for; ``None`` if none may be imported.
 
     Raises:
         DataError: the data set is missing.
         EngineError: a worker could not measure.
     """
-    status = verify(spec.problem.dataset, data_dir, checksums=False)
-    if not status.usable:
-        raise DataError(status.advice)
+    missing = missing_data(spec, data_dir)
+    if missing is not None:
+        raise DataError(missing)
     kinds = {arm.name: kind_of(spec, arm.name) for arm in spec.arms}
     # Runs that differ in numbers alone take the same operations.
     alike = {_operations(kind): kind for kind in kinds.values()}
-    found = _measure_together(spec, list(alike.values()), slots, data_dir, threads)
+    found = _measure_together(spec, list(alike.values()), slots, data_dir, threads, imports)
     rows = {operations: tuple(speeds[n] for speeds in found) for n, operations in enumerate(alike)}
     speeds = {arm: rows[_operations(kind)] for arm, kind in kinds.items()}
     costs = tuple(
@@ -187,43 +194,73 @@ def wall_seconds(costs: Sequence[Cost], phase: Phase, workers: int) -> float:
     return max(free)
 
 
-def run_bytes(spec: StudySpec, arm: str) -> int:
-    """Return what a run of an arm holds in memory: weights, gradients, optimizer, activations.
+def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tuple[int, int]:
+    """Return what a run holds in memory, and what the data hold once for a worker.
 
-    Counted on blank images, so that the data set need not be there. Loads torch.
+    Of a run: weights, gradients, optimizer and activations, in the arm that needs most. Counted on
+    blank inputs, so that a data set of the catalog need not be there. Loads torch.
+
+    Args:
+        spec: of the study.
+        imports: folders in which own code is looked for; ``None`` if none may be imported.
     """
+    with imports_allowed(imports):
+        if spec.problem.factory is not None:
+            from indian_tune.engines.runs import problem_of
+
+            problem = problem_of(spec, None)
+            inputs = problem.train.inputs
+            shape, whole = tuple(inputs.shape[1:]), str(inputs.dtype) == "torch.int64"
+            return _run_bytes(spec, problem.build_model, shape, whole=whole), _bytes(problem)
+        shape = _image_shape(spec)
+        data = sum(images(spec)) * (math.prod(shape) + 8)
+        return _run_bytes(spec, _catalog_model(spec, shape), shape), data
+
+
+def _image_shape(spec: StudySpec) -> tuple[int, ...]:
+    assert spec.problem.dataset is not None
+    assert spec.problem.model is not None
+    size = get_model_info(spec.problem.model).size
+    return get_dataset_info(spec.problem.dataset).channels, size, size
+
+
+def _catalog_model(spec: StudySpec, shape: tuple[int, ...]) -> ModelBuilder:
     import functools
 
     from indian_tune.problems import build_model
-    from indian_tune.training.footprint import footprint
 
     section = spec.problem
-    dataset, model = get_dataset_info(section.dataset), get_model_info(section.model)
-    kind = kind_of(spec, arm)
-    return footprint(
-        functools.partial(
+    assert section.model is not None
+    return functools.partial(
+        build_model,
+        section.model,
+        classes=section.classes,
+        channels=shape[0],
+        size=shape[1],
+        width=section.width,
+        init=section.init,
+        init_std=section.init_std,
+    )
+
+
+def _run_bytes(
+    spec: StudySpec, build_model: ModelBuilder, shape: tuple[int, ...], *, whole: bool = False
+) -> int:
+    from indian_tune.training.footprint import footprint
+
+    return max(
+        footprint(
             build_model,
-            section.model,
-            classes=dataset.classes,
-            channels=dataset.channels,
-            size=model.size,
-            width=section.width,
-            init=section.init,
-            init_std=section.init_std,
-        ),
-        shape=(dataset.channels, model.size, model.size),
-        family=kind.family,
-        config=dict(kind.config),
-        batch_size=kind.batch_size,
-        dropout=kind.dropout,
-        precision=section.precision,
-    ).total
-
-
-def data_bytes(spec: StudySpec) -> int:
-    """Return what the images and labels of the data set hold in memory, once for a worker."""
-    dataset, model = get_dataset_info(spec.problem.dataset), get_model_info(spec.problem.model)
-    return sum(images(spec)) * (dataset.channels * model.size**2 + 8)
+            shape=shape,
+            whole=whole,
+            family=kind.family,
+            config=dict(kind.config),
+            batch_size=kind.batch_size,
+            dropout=kind.dropout,
+            precision=spec.problem.precision,
+        ).total
+        for kind in (kind_of(spec, arm.name) for arm in spec.arms)
+    )
 
 
 def _operations(kind: Kind) -> tuple[Any, ...]:
@@ -246,6 +283,7 @@ def _measure_together(
     slots: Sequence[str],
     data_dir: Path | None,
     threads: int,
+    imports: tuple[str, ...] | None,
 ) -> list[list[Speed]]:
     """Return what every worker measured of every kind."""
     context = multiprocessing.get_context("spawn")
@@ -254,7 +292,7 @@ def _measure_together(
         len(slots), mp_context=context, initializer=_meet_at, initargs=(barrier,)
     ) as pool:
         futures = [
-            pool.submit(_measure, spec.canonical(), kinds, device, data_dir, threads)
+            pool.submit(_measure, spec.canonical(), kinds, device, data_dir, threads, imports)
             for device in slots
         ]
         for future in as_completed(futures):
@@ -282,6 +320,7 @@ def _measure(
     device: str,
     data_dir: Path | None,
     threads: int,
+    imports: tuple[str, ...] | None,
 ) -> list[Speed]:
     """Measure every kind, in a worker's process."""
     import torch
@@ -294,11 +333,12 @@ def _measure(
         torch.set_num_threads(threads)
         keep_freed_memory()
         spec = parse_study(canonical, source="study")
-        problem = problem_of(spec, data_dir)
         speeds = []
-        for kind in kinds:
-            _barrier.wait(START_SECONDS)
-            speeds.append(_speed(spec, problem, kind, device))
+        with imports_allowed(imports):
+            problem = problem_of(spec, data_dir)
+            for kind in kinds:
+                _barrier.wait(START_SECONDS)
+                speeds.append(_speed(spec, problem, kind, device))
         return speeds
     except BaseException:
         _barrier.abort()

@@ -83,6 +83,7 @@ class Desk(_Unsaved):
             keys.RECORDED: {run_key(controller.study, run): run.epochs_done for run in todo},
             keys.TOGETHER: assignment.together,
             keys.THREADS: self._settings.threads,
+            keys.IMPORTS: self._settings.imports,
             keys.DATA_DIR: None
             if self._settings.data_dir is None
             else str(self._settings.data_dir.absolute()),

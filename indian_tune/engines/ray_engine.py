@@ -41,6 +41,8 @@ _RAY_SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # Files for Ray's own loggers: the ledger has all that would be in them.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A path in a study file means the same under every engine.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 
@@ -123,7 +125,8 @@ class RayEngine:
                 )
         try:
             context = ray.init(
-                address=self._resources.address,
+                # Without an address Ray would join whatever cluster runs on this machine.
+                address=self._resources.address or "local",
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 ignore_reinit_error=True,

@@ -18,6 +18,7 @@ from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from indian_tune.engines.runs import problem_of, trainer_of
+from indian_tune.imports import imports_allowed
 from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Keys of a trial's configuration, as the driver fills it in.
-SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME = (
-    *("spec", "runs", "recorded", "together", "threads", "data_dir", "resume_from"),
+SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS = (
+    *("spec", "runs", "recorded", "together", "threads", "data_dir", "resume_from", "imports"),
 )
 # Keys of a result, as the driver reads it.
 RECORDS, COMPLETE, BROKE, PROVENANCE = "records", "complete", "broke", "provenance"
@@ -61,7 +62,8 @@ class TrialTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Train one epoch."""
         try:
-            return self._step()
+            with imports_allowed(self._config[IMPORTS]):
+                return self._step()
         except Exception:  # noqa: BLE001 - whatever a model raises, the study goes on
             return {BROKE: traceback.format_exc(), "done": True}
 

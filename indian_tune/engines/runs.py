@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from indian_tune.errors import LeaseLostError
+from indian_tune.errors import InputError, LeaseLostError
 from indian_tune.ledger import EpochEntry, RunRecord, StudyRecord
+from indian_tune.problems import verify
 from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.parameters import divide
+from indian_tune.study.registration import differences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from indian_tune.problems import Problem
+    from indian_tune.study.problem import ProblemSection
     from indian_tune.study.spec import StudySpec
     from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
 
@@ -24,21 +27,58 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
 
     Raises:
         DataError: the data set is missing or damaged.
+        InputError: its factory may not be imported, fails, or makes another problem than was
+            registered.
     """
+    section = spec.problem
+    held_out = section.validation_fraction if spec.protocol.mode == "honest" else None
+    if section.factory is not None:
+        return _own_problem(section, section.factory, held_out)
     from indian_tune.problems import load_problem
 
-    section = spec.problem
-    honest = spec.protocol.mode == "honest"
+    assert section.dataset is not None
+    assert section.model is not None
     return load_problem(
         dataset=section.dataset,
         model=section.model,
         width=section.width,
         init=section.init,
         init_std=section.init_std,
-        validation_fraction=section.validation_fraction if honest else None,
+        validation_fraction=held_out,
         split_seed=section.split_seed,
         data_dir=data_dir,
     )
+
+
+def _own_problem(section: ProblemSection, factory: str, held_out: float | None) -> Problem:
+    from indian_tune.problems import make_problem
+    from indian_tune.study.facts import ProblemFacts
+
+    problem = make_problem(
+        factory,
+        section.arguments,
+        dropout=section.dropout,
+        validation_fraction=held_out,
+        split_seed=section.split_seed,
+    )
+    facts = ProblemFacts.of(problem)
+    if section.facts not in (None, facts):
+        assert section.facts is not None
+        registered, now = (each.model_dump() for each in (section.facts, facts))
+        lines = "; ".join(differences(registered, now))
+        raise InputError(
+            f"problem.factory = {factory!r} makes another problem than the study was registered "
+            f"with ({lines}): give it the code and the data of then"
+        )
+    return problem
+
+
+def missing_data(spec: StudySpec, data_dir: Path | None) -> str | None:
+    """Return how to get the data set of a study, ``None`` if it is there or a factory makes it."""
+    if spec.problem.dataset is None:
+        return None
+    status = verify(spec.problem.dataset, data_dir, checksums=False)
+    return None if status.usable else status.advice
 
 
 def trainer_of(

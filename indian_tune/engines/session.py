@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
+from indian_tune.engines.own_code import prepared, remember
+from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError, LedgerError, StudyFileError
+from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Ledger, sqlite_file
-from indian_tune.problems import verify
 from indian_tune.study.projection import Projection
 from indian_tune.study.reconcile import Repairs, rebuild, reconcile
 from indian_tune.study.registration import extend, extend_space, register
 from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy.engine import URL
 
@@ -34,12 +36,16 @@ class Session:
     Attributes:
         ledger: open for writing.
         study: as registered.
+        spec: of the study, with the facts of a problem of one's own.
         repairs: what a crash had left half-written.
+        changes: what is told of own code that has changed since the study was registered.
     """
 
     ledger: Ledger
     study: StudyRecord
+    spec: StudySpec
     repairs: Repairs
+    changes: list[str]
 
 
 @contextmanager
@@ -51,6 +57,7 @@ def open_session(
     extend_by: int = 0,
     wider: bool = False,
     retry_failed: bool = False,
+    imports: Sequence[str] | None = None,
 ) -> Iterator[Session]:
     """Register a study or take it up again, and mend what a crash left.
 
@@ -62,16 +69,18 @@ def open_session(
         wider: whether arms whose winner lies at an end of its range search beyond it.
         retry_failed: whether trials that failed are tried again; those of a grid always are, which
             is worth nothing with holes.
+        imports: folders in which own code is looked for; ``None`` if none may be imported.
 
     Raises:
         DataError: its data set is missing or damaged; nothing is written.
-        InputError: it cannot be extended.
+        InputError: it cannot be extended, or its own code cannot be used.
         StorageError: the database cannot be used; nothing is written.
         StudyFileError: another study is registered under its name.
     """
-    status = verify(spec.problem.dataset, data_dir, checksums=False)
-    if not status.usable:
-        raise DataError(status.advice)
+    missing = missing_data(spec, data_dir)
+    if missing is not None:
+        raise DataError(missing)
+    spec = prepared(spec, imports)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
         repairs = _mend(ledger, study, spec)
@@ -81,7 +90,9 @@ def open_session(
             extend_space(ledger, study, spec, extend_by or None)
         elif extend_by:
             extend(ledger, study, spec, extend_by)
-        yield Session(ledger, study, repairs)
+        with imports_allowed(imports):
+            changes = remember(ledger, study, spec)
+        yield Session(ledger, study, spec, repairs, changes)
         # A connection that was lost may have left a trial twice in Optuna's tables.
         _mend(ledger, study, spec)
 

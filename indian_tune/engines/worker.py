@@ -11,6 +11,7 @@ import traceback
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.own_code import check_optimizers
 from indian_tune.engines.presence import joined
 from indian_tune.engines.runs import (
     OpenTrial,
@@ -21,6 +22,7 @@ from indian_tune.engines.runs import (
     training_run,
 )
 from indian_tune.errors import IndianTuneError, LeaseLostError
+from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Ledger, RunRecord
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.spec import parse_study
@@ -52,7 +54,8 @@ def work(
         on_epoch: called after every epoch that was reported.
 
     Raises:
-        InputError: the study is not registered, or its data are missing.
+        InputError: the study is not registered, its data are missing, or its own code may not be
+            imported or cannot be used.
     """
     import torch
 
@@ -61,9 +64,13 @@ def work(
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
     spare_compiler()
-    with Ledger.open(settings.storage, patient=True) as ledger:
+    with (
+        imports_allowed(settings.imports),
+        Ledger.open(settings.storage, patient=True) as ledger,
+    ):
         study = ledger.study(settings.study)
         spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
+        check_optimizers(spec)
         problem = problem_of(spec, settings.data_dir)
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 

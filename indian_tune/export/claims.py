@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.study.claims_file import ClaimsFile, RegistrationSection, ScopeSection
 from indian_tune.study.spec import parse_study
 from indian_tune.study.standing import departures
@@ -27,9 +26,9 @@ def exported_claims(ledger: LedgerReader, study: StudyRecord) -> dict[str, Any]:
     file = ClaimsFile(
         claims=spec.claims,
         scope=ScopeSection(
-            network=spec.problem.model,
-            dataset=spec.problem.dataset,
-            classes=get_dataset_info(spec.problem.dataset).classes,
+            network=spec.problem.network_name,
+            dataset=spec.problem.data_name,
+            classes=spec.problem.classes,
             trials=spec.search.trials,
             tune_epochs=spec.protocol.tuning_epochs,
         ),

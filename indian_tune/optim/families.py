@@ -11,11 +11,12 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from indian_tune.errors import HyperparameterError, unknown_name
+from indian_tune.errors import HyperparameterError
 from indian_tune.optim.family import Family, Meaning
 from indian_tune.optim.hyperparameters import (
     ALPHA,
     BETA,
+    CONSTANT_STEP,
     DECAY_POWER,
     DECOUPLED_WEIGHT_DECAY,
     ETA,
@@ -26,6 +27,7 @@ from indian_tune.optim.hyperparameters import (
     WEIGHT_DECAY,
     Hyperparameter,
 )
+from indian_tune.optim.own_family import is_own, own_family
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FAMILIES", "get_family"]
 
-CONSTANT_STEP = replace(DECAY_POWER, default=0.0)
 EPS = Hyperparameter("eps", "keeps the denominator from 0", default=1e-8, low=0, low_open=True)
 BETA1 = replace(MOMENTUM, name="beta1", meaning="decay of the mean of the gradients")
 BETA2 = replace(MOMENTUM, name="beta2", meaning="decay of the mean of their squares", default=0.999)
@@ -45,22 +46,19 @@ def get_family(name: str) -> Family:
     """Return the family called ``name``.
 
     Args:
-        name: a key of :data:`FAMILIES`, or ``torch.optim:Class`` for any other optimizer of torch
-            (only this looks torch up).
+        name: a key of :data:`FAMILIES`, ``torch.optim:Class`` for any other optimizer of torch
+            (only this looks torch up), or one of one's own, see :func:`own_family`.
 
     Raises:
         HyperparameterError: there is no such family, or the class cannot be tuned.
     """
-    if ":" in name:
-        from indian_tune.optim.torch_family import torch_family
+    if is_own(name, FAMILIES):
+        return own_family(name, FAMILIES)
+    if name in FAMILIES:
+        return FAMILIES[name]
+    from indian_tune.optim.torch_family import torch_family
 
-        return torch_family(name)
-    if name not in FAMILIES:
-        raise HyperparameterError(
-            f"{unknown_name('optimizer', name, FAMILIES)}, or torch.optim:Class for another "
-            "optimizer of torch, such as torch.optim:RMSprop"
-        )
-    return FAMILIES[name]
+    return torch_family(name)
 
 
 def _named(*hyperparameters: Hyperparameter) -> dict[str, Hyperparameter]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from indian_tune.errors import HyperparameterError
@@ -11,6 +11,7 @@ from indian_tune.errors import HyperparameterError
 __all__ = [
     "ALPHA",
     "BETA",
+    "CONSTANT_STEP",
     "DECAY_POWER",
     "DECOUPLED_WEIGHT_DECAY",
     "ETA",
@@ -105,6 +106,7 @@ DECAY_POWER = Hyperparameter(
     low=0,
     high=1,
 )
+CONSTANT_STEP = replace(DECAY_POWER, default=0.0)
 INITIAL_VELOCITY = Hyperparameter(
     "initial_velocity", "s in the start with velocity -s times the first gradient"
 )

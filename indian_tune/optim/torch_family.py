@@ -1,4 +1,4 @@
-"""Any optimizer of torch as a family, read off its signature."""
+"""Any optimizer of torch's kind as a family, read off its signature."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 
 from indian_tune.errors import HyperparameterError, unknown_name
 from indian_tune.optim.family import Family, Meaning
-from indian_tune.optim.hyperparameters import DECAY_POWER, GAMMA0, Hyperparameter
+from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
 
 if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
-__all__ = ["torch_family"]
+__all__ = ["family_of", "torch_family"]
 
 MODULE = "torch.optim"
 # How a step is computed, not what it computes.
@@ -31,22 +31,12 @@ UNFIT = {
 
 
 def torch_family(name: str) -> Family:
-    """Return the family of ``torch.optim:Class``.
-
-    Every argument whose default is a number or a truth value is a hyperparameter under its own
-    name, except ``lr``, which is ``gamma0``; a pair such as ``betas`` gives ``beta1`` and
-    ``beta2``. ``weight_decay`` is what the class takes it for. The intervals are unknown here, so
-    a value out of range is refused by torch when the optimizer is built.
+    """Return the family of ``torch.optim:Class``, see :func:`family_of`.
 
     Raises:
         HyperparameterError: ``name`` is no optimizer of torch, or one that cannot be tuned.
     """
-    module, _, class_name = name.partition(":")
-    if module != MODULE:
-        raise HyperparameterError(
-            f"optimizer = {name!r}: only optimizers of torch can be named as module:Class; write "
-            "torch.optim:Class or the name of a built-in family"
-        )
+    class_name = name.partition(":")[2]
     classes = {
         key: value
         for key, value in vars(torch.optim).items()
@@ -58,43 +48,63 @@ def torch_family(name: str) -> Family:
         )
     if class_name in UNFIT:
         raise HyperparameterError(f"optimizer = {name!r} cannot be tuned: {UNFIT[class_name]}")
-    return _family(name, classes[class_name])
+    own = family_of(name, classes[class_name])
+    return replace(own, default_space={"gamma0": {"low": 1e-4, "high": 1.0, "log": True}})
 
 
-def _family(name: str, optimizer: type[torch.optim.Optimizer]) -> Family:
+def family_of(name: str, optimizer: type[torch.optim.Optimizer]) -> Family:
+    """Return the family of a class of optimizers.
+
+    Every argument after the parameters is a hyperparameter under its own name if its default is a
+    number or a truth value, or if it has none; except ``lr``, which is ``gamma0``. A pair such as
+    ``betas`` gives ``beta1`` and ``beta2``. ``weight_decay`` is what the class takes it for. The
+    intervals are unknown here, so a value out of range is refused by the class when it is built.
+    A class with an argument ``decay_power`` sees to its schedule itself.
+
+    Args:
+        name: of the family.
+        optimizer: the class.
+    """
     arguments: dict[str, tuple[Hyperparameter, ...]] = {}
-    for parameter in inspect.signature(optimizer).parameters.values():
+    _, *parameters = inspect.signature(optimizer).parameters.values()
+    for parameter in parameters:
         argument, default = parameter.name, parameter.default
-        if argument in IMPLEMENTATION:
+        various = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if argument in IMPLEMENTATION or various:
             continue
         if argument == "lr":
             arguments[argument] = (GAMMA0,)
         elif isinstance(default, tuple) and all(isinstance(part, (int, float)) for part in default):
             arguments[argument] = tuple(
-                _hyperparameter(f"{argument.removesuffix('s')}{place}", float(part), optimizer)
+                _hyperparameter(f"{argument.removesuffix('s')}{place}", float(part), name)
                 for place, part in enumerate(default, start=1)
             )
         elif isinstance(default, (bool, int, float)):
             whole = parameter.annotation in (int, "int")
-            arguments[argument] = (_hyperparameter(argument, default, optimizer, whole=whole),)
+            arguments[argument] = (_hyperparameter(argument, default, name, whole=whole),)
+        elif default is parameter.empty:
+            arguments[argument] = (_hyperparameter(argument, None, name),)
     own = {one.name: one for several in arguments.values() for one in several}
     return Family(
         name,
         optimizer.__name__,
-        {**own, "decay_power": replace(DECAY_POWER, default=0.0)},
-        {"gamma0": {"low": 1e-4, "high": 1.0, "log": True}},
+        {**own, "decay_power": own.get("decay_power", CONSTANT_STEP)},
+        {},
         partial(_make, name, optimizer, arguments),
         _explain,
+        schedules_itself="decay_power" in own,
     )
 
 
 def _hyperparameter(
-    name: str, default: float, optimizer: type[torch.optim.Optimizer], *, whole: bool = False
+    name: str, default: float | bool | None, owner: str, *, whole: bool = False
 ) -> Hyperparameter:
     kind: Literal["float", "int", "bool"] = "int" if whole else "float"
     if isinstance(default, bool):
         kind = "bool"
-    meaning = f"{name} of torch.optim.{optimizer.__name__}"
+    meaning = f"{name} of {owner.replace(':', '.')}"
+    if default is None:
+        return Hyperparameter(name, meaning, required=True)
     return Hyperparameter(name, meaning, float(default), kind=kind)
 
 

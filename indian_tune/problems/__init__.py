@@ -25,7 +25,8 @@ from indian_tune.problems.sources import Archive, DatasetSource, StoredFile
 if TYPE_CHECKING:
     from indian_tune.problems.datasets import load_arrays
     from indian_tune.problems.fetcher import fetch
-    from indian_tune.problems.models import build_model
+    from indian_tune.problems.models import CounterDropout, build_model
+    from indian_tune.problems.own import make_problem
     from indian_tune.problems.splits import load_problem
     from indian_tune.problems.verification import DataState, DataStatus, verify
 
@@ -33,6 +34,7 @@ __all__ = [
     "DATASETS",
     "MODELS",
     "Archive",
+    "CounterDropout",
     "DataState",
     "DataStatus",
     "DatasetInfo",
@@ -50,16 +52,19 @@ __all__ = [
     "get_model_info",
     "load_arrays",
     "load_problem",
+    "make_problem",
     "verify",
 ]
 
 _LATER = {
+    "CounterDropout": "models",
     "DataState": "verification",
     "DataStatus": "verification",
     "build_model": "models",
     "fetch": "fetcher",
     "load_arrays": "datasets",
     "load_problem": "splits",
+    "make_problem": "own",
     "verify": "verification",
 }
 

@@ -24,8 +24,8 @@ def question(spec: StudySpec) -> str:
     names = [arm.name for arm in spec.arms]
     listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
     return (
-        f"Which configuration of {listed} is best for {spec.problem.model} on "
-        f"{spec.problem.dataset}, when every arm gets the same budget?"
+        f"Which configuration of {listed} is best for {spec.problem.network_name} on "
+        f"{spec.problem.data_name}, when every arm gets the same budget?"
     )
 
 

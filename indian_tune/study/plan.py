@@ -99,6 +99,10 @@ def workload(spec: StudySpec) -> list[Work]:
 
 def images(spec: StudySpec) -> tuple[int, int, int]:
     """Return how many images there are for training, validation and testing."""
+    facts = spec.problem.facts
+    if facts is not None:
+        return facts.train, facts.validation, facts.test
+    assert spec.problem.dataset is not None
     info = get_dataset_info(spec.problem.dataset)
     held_out = 0
     if spec.protocol.mode == "honest":

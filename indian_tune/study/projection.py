@@ -25,7 +25,7 @@ from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, connect_args
 from indian_tune.ledger.database import explained
 from indian_tune.study.draft import draft_trial
-from indian_tune.study.spec import MAX_SEED
+from indian_tune.study.section import MAX_SEED
 from indian_tune.study.view import StorageView, numbered
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     Field,
     ValidationError,
     field_validator,
@@ -22,14 +21,14 @@ from pydantic import (
 
 from indian_tune.errors import InputError, StudyFileError, alternatives
 from indian_tune.optim.families import get_family
-from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.study import space as spaces
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.factors import expand
 from indian_tune.study.hypotheses import INDIAN, fill_in
 from indian_tune.study.messages import explain
 from indian_tune.study.parameters import TRAINING_PARAMETERS
-from indian_tune.study.section import Section
+from indian_tune.study.problem import ProblemSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.section import Count, Section, Seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from indian_tune.ledger.budget import Budget
     from indian_tune.optim.family import Family
 
-MAX_SEED = 2**31 - 1
 # Where counted confirm seeds begin, far above any counted tuning seed.
 FIRST_CONFIRM_SEED = 1000
 
@@ -48,43 +46,6 @@ SamplerName = Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"]
 PrunerName = Literal["none", "median", "percentile", "hyperband", "wilcoxon", "patient"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-
-
-def _known_dataset(name: str) -> str:
-    return get_dataset_info(name).name
-
-
-def _known_model(name: str) -> str:
-    return get_model_info(name).name
-
-
-class ProblemSection(Section):
-    """``[problem]``: the data set and the network."""
-
-    dataset: Annotated[str, AfterValidator(_known_dataset)]
-    model: Annotated[str, AfterValidator(_known_model)]
-    dropout: float = Field(default=0.5, ge=0, lt=1)
-    batch_size: Count = 32
-    width: float = Field(default=1.0, gt=0)
-    init: Literal["he_normal", "normal"] = "he_normal"
-    init_std: float | None = Field(default=None, gt=0)
-    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    split_seed: Seed = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    tf32: bool = False
-    augmentation: Literal["none", "crop-flip"] = "none"
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        check_fit(get_dataset_info(self.dataset), get_model_info(self.model))
-        if (self.init == "normal") != (self.init_std is not None):
-            raise ValueError(
-                f"init = {self.init!r} and init_std = {self.init_std!r} do not go together: "
-                "init = 'normal' needs init_std, init = 'he_normal' takes none"
-            )
-        return self
 
 
 class ProtocolSection(Section):
@@ -322,7 +283,7 @@ class StudySpec(Section):
 
     def chance_of(self, objective: Objective) -> float:
         """Return what a network that knows nothing scores under an objective."""
-        classes = get_dataset_info(self.problem.dataset).classes
+        classes = self.problem.classes
         return 1 - 1 / classes if objective == "validation_error" else math.log(classes)
 
     def canonical(self) -> dict[str, Any]:

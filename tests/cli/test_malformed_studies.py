@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.spec import ArmSection, ProblemSection, ProtocolSection, SearchSection
+from indian_tune.study.problem import ProblemSection
+from indian_tune.study.spec import ArmSection, ProtocolSection, SearchSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ WRONG: dict[str, list[Any]] = {
     "tf32": [1, "yes"],
     "fixed": [1, "yes"],
     "space": ["wide", {"alhpa": 0.5}, {"alpha": True}, {"alpha": {"low": 1}}],
+    "factory": [True, {"no": "such"}, "os.system", "a module:name", "os:", ""],
+    "arguments": [True, {"path": "no-factory.csv"}],
     "default": ["small", {"alpha": "half"}],
     **{key: [True, {"arm": 1}] for key in ("h1", "h2", "h3a", "h3b", "h4")},
 }

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.engines.estimate import Cost, estimate, kind_of, run_bytes, wall_seconds
+from indian_tune.engines.estimate import Cost, count_bytes, estimate, kind_of, wall_seconds
 from indian_tune.errors import DataError
 from indian_tune.ledger import Phase
 from indian_tune.study.plan import Work
@@ -63,11 +63,14 @@ def test_missing_data_are_an_error_that_says_so(tiny: dict[str, Any], tmp_path: 
 
 def test_the_published_network_is_counted_without_its_data(tiny: dict[str, Any]) -> None:
     tiny["problem"] = {"dataset": "cifar100", "model": "nin", "batch_size": 2}
-    spec = parse_study(tiny, source="test")
     weights = 994_456 * 4
+    both, data = count_bytes(parse_study(tiny, source="test"))
+    assert data == 60_000 * (3 * 32 * 32 + 8)
+    tiny["arms"] = tiny["arms"][1:]
+    sgd, _ = count_bytes(parse_study(tiny, source="test"))
     # Weights, gradients and, for INDIAN alone, velocities.
-    assert run_bytes(spec, "sgd") > 2 * weights
-    assert run_bytes(spec, "indian") - run_bytes(spec, "sgd") == pytest.approx(weights, rel=1e-3)
+    assert sgd > 2 * weights
+    assert both - sgd == pytest.approx(weights, rel=1e-3)
 
 
 def test_the_kind_of_a_run_is_at_the_smallest_rate_of_its_space(tiny: dict[str, Any]) -> None:

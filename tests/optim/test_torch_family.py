@@ -80,7 +80,7 @@ def test_a_decay_power_gives_any_optimizer_the_schedule() -> None:
         ("torch.optim:SparseAdam", "sparse gradients only"),
         ("torch.optim:Optimizer", "base class"),
         ("torch.optim:lr_scheduler", "is not known"),
-        ("os:system", "only optimizers of torch can be named"),
+        ("os system", "or package.module:Class for one of your own"),
     ],
 )
 def test_what_is_no_tunable_optimizer_is_refused(name: str, message: str) -> None:

@@ -1,0 +1,106 @@
+"""What a study names of its user's own code: tried before it is registered, and recorded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from indian_tune.engines.runs import problem_of
+from indian_tune.imports import imports_allowed, source_of
+from indian_tune.optim.families import FAMILIES
+from indian_tune.optim.own_family import GROUP as OPTIMIZERS
+from indian_tune.optim.own_family import check_optimizer, is_own
+from indian_tune.study.facts import ProblemFacts
+from indian_tune.study.parameters import divide
+from indian_tune.study.plan import typical
+from indian_tune.study.space import bounds
+from indian_tune.study.spec import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from indian_tune.imports import Source
+    from indian_tune.ledger import Ledger, StudyRecord
+    from indian_tune.study.spec import StudySpec
+
+# Kind of the event that keeps where references led when the study was registered.
+EVENT = "own code"
+# As in problems.own, whose import would load torch.
+PROBLEMS = "indian_tune.problems"
+
+
+def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
+    """Try a study's own code, and return the study with the facts of its problem.
+
+    A study that names none is returned as it is, and torch is not loaded.
+
+    Args:
+        spec: as its file says it.
+        imports: folders in which modules are looked for; ``None`` if none may be imported.
+
+    Raises:
+        InputError: the code may not be imported, is not found, or cannot be used; the message
+            names the key.
+    """
+    with imports_allowed(imports):
+        check_optimizers(spec)
+        if spec.problem.factory is None:
+            return spec
+        facts = ProblemFacts.of(problem_of(spec, None))
+    plain = spec.canonical()
+    plain["problem"]["facts"] = facts.model_dump(mode="json")
+    return parse_study(plain, source=f"study {spec.name!r}")
+
+
+def check_optimizers(spec: StudySpec) -> None:
+    """Try every optimizer of one's own with typical values and with the ends of its ranges.
+
+    Raises:
+        InputError: see :func:`prepared`.
+    """
+    for n, arm in enumerate(spec.arms, 1):
+        if not is_own(arm.optimizer, FAMILIES):
+            continue
+        space = spec.space(arm.name)
+        ends = [{name: bounds(each)[end] for name, each in space.items()} for end in (0, 1)]
+        for config in (typical(spec, arm.name), *ends):
+            check_optimizer(arm.optimizer, divide(config)[0], key=f"arms[{n}].optimizer")
+
+
+def sources(spec: StudySpec) -> list[Source]:
+    """Return where the references of a study lead from here, as far as they lead anywhere."""
+    named = {arm.optimizer: OPTIMIZERS for arm in spec.arms if is_own(arm.optimizer, FAMILIES)}
+    if spec.problem.factory is not None:
+        named[spec.problem.factory] = PROBLEMS
+    found = [source_of(reference, group) for reference, group in named.items()]
+    return [source for source in found if source is not None]
+
+
+def remember(ledger: Ledger, study: StudyRecord, spec: StudySpec) -> list[str]:
+    """Record where a study's references lead, or tell what has changed since.
+
+    Returns:
+        A sentence for every module that is not what it was when the study was registered.
+    """
+    now = {source.reference: asdict(source) for source in sources(spec)}
+    if not now:
+        return []
+    events = ledger.events(study.id, EVENT)
+    if not events:
+        ledger.record_event(study.id, EVENT, {"sources": list(now.values())})
+        return []
+    return [
+        f"the code of {reference} is not what it was when study {study.name!r} was registered: "
+        "runs from before and from now on may differ; run a new study with --as NEW-NAME to keep "
+        "them apart"
+        for known in events[0].data["sources"]
+        if (reference := known["reference"]) in now and now[reference] != known
+    ]
+
+
+def folders(*more: Path) -> tuple[str, ...]:
+    """Return the folders in which modules are looked for: the current one, and others."""
+    from pathlib import Path
+
+    return tuple(dict.fromkeys(str(each.absolute()) for each in (Path.cwd(), *more)))

@@ -1,0 +1,222 @@
+"""Code that a study file names: imported only where its user has allowed it.
+
+A reference is ``package.module:name``, which is imported inside ``imports_allowed`` alone, or the
+name of an entry point that an installed package declares, which whoever installed it has allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+import re
+import sys
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import InputError, alternatives
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+log = logging.getLogger(__name__)
+
+OPTION = "--allow-import"
+
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_ENTRY_POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+# Folders that are searched before the installed packages; None where nothing may be imported.
+_folders: tuple[str, ...] | None = None
+
+
+@contextmanager
+def imports_allowed(folders: Sequence[str] | None) -> Iterator[None]:
+    """Let references be imported within the block, in the whole process.
+
+    Args:
+        folders: searched for modules before the installed packages; ``None`` allows nothing.
+    """
+    global _folders
+    before, path = _folders, list(sys.path)
+    if folders is not None:
+        _folders = tuple(folders)
+        sys.path[:0] = _folders
+    try:
+        yield
+    finally:
+        _folders = before
+        sys.path[:] = path
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text has the form ``package.module:name``."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def check_form(text: str, key: str, what: str) -> None:
+    """Check that a text can be a reference; nothing is imported.
+
+    Args:
+        text: as given.
+        key: where it was given.
+        what: it is to name, such as ``function``.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not is_reference(text) and not _ENTRY_POINT.fullmatch(text):
+        raise InputError(
+            f"{key} = {text!r} must be package.module:{what}, or the name that an installed "
+            f"package gives its {what}"
+        )
+
+
+def entry_point_names(group: str) -> list[str]:
+    """Return the names that installed packages declare in a group of entry points."""
+    return sorted(importlib.metadata.entry_points(group=group).names)
+
+
+def load_named(reference: str, *, key: str, group: str) -> object:
+    """Return what a reference names.
+
+    Args:
+        reference: ``package.module:name``, or the name of an entry point.
+        key: of the study file, for messages.
+        group: of entry points.
+
+    Raises:
+        InputError: it is not allowed here, is not found, or its module fails.
+    """
+    where = f"{key} = {reference!r}"
+    if not is_reference(reference):
+        return _from_entry_point(reference, where, group)
+    if _folders is None:
+        raise InputError(
+            f"{where} names code, which a study file may not run by itself: read that code, then "
+            f"add {OPTION}"
+        )
+    module_name, _, name = reference.partition(":")
+    with blamed(where, f"importing {module_name}", but=ModuleNotFoundError):
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise InputError(_not_found(where, module_name, str(error.name))) from error
+    return _attribute(module, name, where)
+
+
+def _from_entry_point(name: str, where: str, group: str) -> object:
+    found = importlib.metadata.entry_points(group=group, name=name)
+    if not found:
+        raise InputError(
+            f"{where} is no installed {group}.{alternatives(name, entry_point_names(group))}; or "
+            "write package.module:name"
+        )
+    (point, *_) = found
+    with blamed(where, f"importing {point.value}"):
+        return point.load()
+
+
+def _not_found(where: str, module: str, missing: str) -> str:
+    searched = ", ".join(_folders or ())
+    if module == missing or module.startswith(f"{missing}."):
+        return (
+            f"{where}: there is no module {missing!r} among the installed packages, on PYTHONPATH "
+            f"or in {searched}. Install it, or run the command in the folder that holds it"
+        )
+    return f"{where}: module {module!r} needs the module {missing!r}, which is not installed"
+
+
+def _attribute(module: ModuleType, name: str, where: str) -> object:
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        own = [each for each in vars(module) if not each.startswith("_")]
+        raise InputError(
+            f"{where}: {module.__file__} has no {name!r}.{alternatives(name, own)}"
+        ) from None
+
+
+@contextmanager
+def blamed(where: str, doing: str, but: type[Exception] | None = None) -> Iterator[None]:
+    """Turn whatever somebody else's code raises into a message about the key that names it.
+
+    Args:
+        where: the key and its value.
+        doing: what it was asked to do, such as ``importing the module``.
+        but: an exception that is let through.
+
+    Raises:
+        InputError: the code in the block failed.
+    """
+    try:
+        yield
+    except InputError as error:
+        # Of this package's own functions, called from there: it says what is wrong by itself.
+        raise error if str(error).startswith(where) else InputError(f"{where}: {error}") from error
+    except Exception as error:
+        if but is not None and isinstance(error, but):
+            raise
+        log.debug("%s failed", doing, exc_info=True)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"{where}: {doing} failed with {type(error).__name__}: {error} "
+            f"({place.filename}, line {place.lineno})"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which code a reference meant when a study was registered.
+
+    Attributes:
+        reference: as in the study file.
+        module: that it names.
+        version: of the installed package that the module belongs to; ``None`` if of none.
+        sha256: of the module's file, in hexadecimal; ``None`` if it has none. Modules that it
+            imports in turn are not looked at.
+    """
+
+    reference: str
+    module: str
+    version: str | None
+    sha256: str | None
+
+
+def source_of(reference: str, group: str) -> Source | None:
+    """Return where a reference leads from here; ``None`` if nowhere.
+
+    The module itself is not run; packages that it lies in are.
+    """
+    module, version = reference.partition(":")[0], None
+    if not is_reference(reference):
+        found = importlib.metadata.entry_points(group=group, name=reference)
+        if not found:
+            return None
+        (point, *_) = found
+        module = point.module
+        version = None if point.dist is None else point.dist.version
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if version is None:
+        version = _version(module.partition(".")[0])
+    file = None if spec.origin is None else Path(spec.origin)
+    digest = None
+    if file is not None and file.is_file():
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Source(reference, module, version, digest)
+
+
+def _version(package: str) -> str | None:
+    names = importlib.metadata.packages_distributions().get(package, [])
+    return importlib.metadata.version(names[0]) if names else None

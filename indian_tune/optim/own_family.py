@@ -1,0 +1,148 @@
+"""An optimizer of one's own as a family: a class of torch's kind that a study file names.
+
+The family itself is made without importing anything: a registered study can be read, shown and
+ranked anywhere. What the class takes is known only where it is imported.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import HyperparameterError, InputError, unknown_name
+from indian_tune.imports import blamed, check_form, entry_point_names, is_reference, load_named
+from indian_tune.optim.family import Family, Meaning
+from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.optim.optimizer import ParamsT
+
+    from indian_tune.optim.family import Config
+
+__all__ = ["GROUP", "check_optimizer", "is_own", "own_family"]
+
+GROUP = "indian_tune.optimizers"
+"""Entry points by which an installed package names its optimizers."""
+
+
+def is_own(name: str, catalog: Mapping[str, object]) -> bool:
+    """Whether a name can only be an optimizer of one's own: neither in the catalog nor torch's."""
+    return name not in catalog and name.partition(":")[0] != "torch.optim"
+
+
+def own_family(name: str, catalog: Mapping[str, object]) -> Family:
+    """Return the family of ``package.module:Class`` or of an installed entry point.
+
+    Nothing is imported. The hyperparameters are those that a configuration gives, passed to the
+    class by name; ``gamma0`` is its ``lr``.
+
+    Args:
+        name: as in the study file.
+        catalog: names of the built-in families, for the message.
+
+    Raises:
+        HyperparameterError: it is neither of the form ``package.module:Class`` nor installed.
+    """
+    if not is_reference(name) and name not in entry_point_names(GROUP):
+        raise HyperparameterError(
+            f"{unknown_name('optimizer', name, catalog)}, torch.optim:Class for another optimizer "
+            "of torch, such as torch.optim:RMSprop, or package.module:Class for one of your own"
+        )
+    return _OwnFamily(
+        name, name.rpartition(":")[2], _AnyNumber(), {}, functools.partial(_make, name), _explain
+    )
+
+
+def check_optimizer(name: str, config: Config, *, key: str) -> None:
+    """Import an optimizer, and take a step with it.
+
+    Args:
+        name: of its family.
+        config: a configuration of the arm's space.
+        key: of the study file that names the optimizer, for messages.
+
+    Raises:
+        InputError: the class is not found or not allowed to be imported, is no optimizer, does
+            not take the configuration, or cannot take a step without more.
+    """
+    import torch
+
+    where = f"{key} = {name!r}"
+    check_form(name, key, "Class")
+    loaded = _loaded(name, key)
+    try:
+        loaded.check_names(config)
+    except HyperparameterError as error:
+        raise InputError(f"{where}: {error}") from error
+    parameter = torch.nn.Parameter(torch.ones(2, 3))
+    with blamed(where, "taking a step"):
+        optimizer, scheduler = loaded.build([parameter], config)
+        for _ in range(2):
+            parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+
+
+@dataclass(frozen=True)
+class _OwnFamily(Family):
+    """Takes any hyperparameter, until its class is imported and says what it takes."""
+
+    def check_names(self, names: object) -> None:
+        """Accept all names."""
+
+    def complete(self, config: Config) -> dict[str, float]:
+        """Return ``config`` checked to hold finite numbers; the class has its own defaults."""
+        return {
+            name: self.hyperparameters[name].check(value, owner=self.name)
+            for name, value in config.items()
+        }
+
+    def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
+        """See :meth:`Family.build`; imports the class."""
+        return _loaded(self.name, "optimizer").build(params, config)
+
+
+class _AnyNumber(Mapping[str, Hyperparameter]):
+    """A hyperparameter of every name; the two whose meaning is known are listed."""
+
+    def __getitem__(self, name: str) -> Hyperparameter:
+        known = {GAMMA0.name: GAMMA0, CONSTANT_STEP.name: CONSTANT_STEP}
+        return known.get(name) or Hyperparameter(name, f"{name} of the optimizer")
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (GAMMA0.name, CONSTANT_STEP.name)
+
+    def __len__(self) -> int:
+        return 2
+
+
+def _loaded(name: str, key: str) -> Family:
+    """Return the family as the class itself says it.
+
+    Raises:
+        InputError: see :func:`check_optimizer`.
+    """
+    import torch
+
+    from indian_tune.optim.torch_family import family_of
+
+    found = load_named(name, key=key, group=GROUP)
+    if not isinstance(found, type) or not issubclass(found, torch.optim.Optimizer):
+        raise InputError(
+            f"{key} = {name!r} must be a subclass of torch.optim.Optimizer, got {found!r}"
+        )
+    return family_of(name, found)
+
+
+def _make(name: str, params: ParamsT, config: dict[str, float]) -> Optimizer:
+    return _loaded(name, "optimizer").make(params, config)
+
+
+def _explain(config: dict[str, float]) -> Meaning:
+    del config
+    return Meaning(None, None, None)

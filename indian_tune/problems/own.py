@@ -1,0 +1,217 @@
+"""Problems of one's own: made by a function that a study file names, and checked before use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from indian_tune.errors import InputError
+from indian_tune.imports import blamed, load_named
+from indian_tune.problems.models import dropout_layers
+from indian_tune.problems.problem import Problem, Split
+from indian_tune.problems.randomness import lent_global_generator
+from indian_tune.problems.splits import carve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUP = "indian_tune.problems"
+"""Entry points by which an installed package names its problems."""
+
+# Examples that a network is tried on: more than one, as batch normalisation needs.
+TRIED = 4
+
+
+def make_problem(
+    factory: str,
+    arguments: Mapping[str, Any],
+    *,
+    dropout: float = 0.0,
+    validation_fraction: float | None = 0.1,
+    split_seed: int = 0,
+    key: str = "problem.factory",
+) -> Problem:
+    """Call the function that makes a problem, check what it returns, and settle its splits.
+
+    A validation part that the function made is kept. Otherwise one is carved out of the training
+    part, stratified by class.
+
+    Args:
+        factory: ``package.module:function``, or an entry point of :data:`GROUP`.
+        arguments: passed to the function by name.
+        dropout: that a network is tried with.
+        validation_fraction: part of the training examples that is carved out; ``None`` trains on
+            all of them (paper mode), those of the function's own validation part included.
+        split_seed: which are carved out.
+        key: of the study file that names the function, for messages.
+
+    Raises:
+        InputError: the function is not found or not allowed to be imported, fails, or returns
+            what cannot be trained; the message names the key and what is wrong.
+    """
+    where = f"{key} = {factory!r}"
+    function = load_named(factory, key=key, group=GROUP)
+    if not callable(function):
+        raise InputError(f"{where} must be a function that returns a Problem, got {function!r}")
+    with (
+        blamed(where, f"calling it with {dict(arguments)!r}"),
+        # What it draws from torch's global generator, such as a split, is the same everywhere.
+        lent_global_generator("problem"),
+    ):
+        made = function(**arguments)
+    if not isinstance(made, Problem):
+        raise InputError(
+            f"{where} must return an indian_tune.problems.Problem, got {type(made).__name__}"
+        )
+    fault = _fault(made)
+    if fault is not None:
+        raise InputError(f"{where}: {fault}")
+    _try_network(made, where, dropout)
+    return _settled(made, validation_fraction, split_seed)
+
+
+def _settled(made: Problem, validation_fraction: float | None, split_seed: int) -> Problem:
+    if validation_fraction is None:
+        if made.validation is None:
+            return made
+        parts = (made.train, made.validation)
+        whole = Split(
+            torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts])
+        )
+        return replace(made, train=whole, validation=None)
+    if made.validation is not None:
+        return made
+    train, validation = carve(made.train, validation_fraction, split_seed)
+    return replace(made, train=train, validation=validation)
+
+
+def _fault(made: Problem) -> str | None:
+    """Return what is wrong with the data of a problem, ``None`` if nothing is."""
+    for name in ("dataset", "model"):
+        if not isinstance(getattr(made, name), str) or not getattr(made, name):
+            return f"its {name} must be a name, got {getattr(made, name)!r}"
+    # A dataclass takes whatever it is given.
+    classes: object = made.classes
+    if not isinstance(classes, int) or classes < 2:
+        return f"its classes must be a whole number of at least 2, got {classes!r}"
+    parts: dict[str, object] = {
+        "train": made.train,
+        "validation": made.validation,
+        "test": made.test,
+    }
+    for name, split in parts.items():
+        if split is None and name == "validation":
+            continue
+        fault = _split_fault(split, made)
+        if fault is not None:
+            return f"its {name} part {fault}"
+    return _normalisation_fault(made)
+
+
+def _split_fault(split: object, made: Problem) -> str | None:
+    if not isinstance(split, Split):
+        return f"must be an indian_tune.problems.Split, got {type(split).__name__}"
+    inputs, labels = split.inputs, split.labels
+    found: dict[str, object] = {"inputs": inputs, "labels": labels}
+    for name, tensor in found.items():
+        if not isinstance(tensor, Tensor):
+            return f"has {name} of type {type(tensor).__name__}: a torch.Tensor is due"
+        if tensor.device.type != "cpu":
+            return f"has {name} on {tensor.device}: they must be on the CPU"
+    if inputs.dim() < 2:
+        return f"has inputs of shape {list(inputs.shape)}: at least [N, channels] is due"
+    if inputs.dtype not in (torch.uint8, torch.int64) and not inputs.is_floating_point():
+        return f"has inputs of {inputs.dtype}: uint8, floating numbers or int64 are due"
+    if labels.dtype != torch.int64 or labels.dim() != 1:
+        return f"has labels of {labels.dtype} and shape {list(labels.shape)}: int64 [N] is due"
+    if len(inputs) != len(labels):
+        return f"has {len(inputs):,} inputs and {len(labels):,} labels: as many are due"
+    if len(labels) == 0:
+        return "is empty"
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= made.classes:
+        return (
+            f"has labels from {low} to {high}: with classes = {made.classes}, 0 to "
+            f"{made.classes - 1} are due"
+        )
+    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
+        return "has inputs that are not finite"
+    first = made.train.inputs
+    if inputs.dtype != first.dtype or inputs.shape[1:] != first.shape[1:]:
+        return (
+            f"has inputs of {inputs.dtype} and shape {list(inputs.shape)}, unlike the training "
+            f"part's {first.dtype} and {list(first.shape)}"
+        )
+    return None
+
+
+def _normalisation_fault(made: Problem) -> str | None:
+    channels = made.train.inputs.shape[1]
+    for name in ("mean", "std"):
+        values = getattr(made, name)
+        if len(values) not in (1, channels) or not all(isfinite(value) for value in values):
+            return f"its {name} must be 1 or {channels} finite numbers, got {values!r}"
+    if min(made.std) <= 0 or not made.scale > 0:
+        return f"its std and scale must be above 0, got {made.std!r} and {made.scale!r}"
+    plain = (set(made.mean), set(made.std), made.scale) == ({0.0}, {1.0}, 1.0)
+    if made.train.inputs.dtype == torch.int64 and not plain:
+        return "its inputs are int64, which are not normalised: leave mean, std and scale out"
+    return None
+
+
+def _try_network(made: Problem, where: str, dropout: float) -> None:
+    """Build a network twice and give it a few examples, as the trainer does.
+
+    Raises:
+        InputError: it cannot be trained, or its weights are not a function of the seed.
+    """
+    build = made.build_model
+    with blamed(where, f"building its model {made.model!r}"):
+        built = []
+        for _ in range(2):
+            with lent_global_generator("initial weights", 0):
+                built.append(build(seed=0, dropout=dropout))
+    network = built[0]
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"{where}: its build_model must return a torch.nn.Module, got {type(network).__name__}"
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise InputError(f"{where}: its model {made.model!r} has no parameters to train")
+    weights, again = (list(each.state_dict().values()) for each in built)
+    if not all(map(torch.equal, weights, again)):
+        raise InputError(
+            f"{where}: its model {made.model!r} gets other weights when it is built again with the "
+            "same seed: draw them from torch's generator, or from one seeded with seed"
+        )
+    raw = made.train.inputs[:TRIED]
+    inputs = raw if raw.dtype == torch.int64 else raw.float()
+    for training in (True, False):
+        with (
+            blamed(where, f"giving its model {made.model!r} inputs of shape {list(raw.shape)}"),
+            lent_global_generator("problem"),
+        ):
+            _seek(network)
+            logits = network.train(training)(inputs)
+        _check_logits(logits, (len(raw), made.classes), where, made.model)
+
+
+def _seek(network: nn.Module) -> None:
+    for layer in dropout_layers(network):
+        layer.seek(0, 0)
+
+
+def _check_logits(logits: object, due: tuple[int, int], where: str, model: str) -> None:
+    found = type(logits).__name__
+    if isinstance(logits, Tensor):
+        if tuple(logits.shape) == due and logits.is_floating_point():
+            return
+        found = f"{logits.dtype} of shape {list(logits.shape)}"
+    raise InputError(
+        f"{where}: its model {model!r} must return logits of shape {list(due)}, one per class, got "
+        f"{found}"
+    )

@@ -1,0 +1,140 @@
+"""Own problems and optimizers on the command line: asked for, run, and read without their code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from indian_tune.ledger import LedgerReader, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Ended
+
+EXAMPLES = Path(__file__).parents[2] / "studies" / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The table's example, cut short, in a folder of its own beside the current one."""
+    monkeypatch.delitem(sys.modules, "table_mlp", raising=False)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for name in ("table_mlp.py", "wine.csv"):
+        shutil.copy(EXAMPLES / name, folder)
+    text = (EXAMPLES / "table_mlp.toml").read_text(encoding="utf-8")
+    for old, new in (
+        ("tune_epochs = 10", "tune_epochs = 2"),
+        ("epochs = 20", "epochs = 2"),
+        ("confirm_seeds = 5", "confirm_seeds = 2"),
+        ("trials = 8", "trials = 2"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file = folder / "table_mlp.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_runs_to_its_end(tmp_path: Path, name: str) -> None:
+    study = EXAMPLES / f"{name}.toml"
+    subprocess.run(
+        [sys.executable, "-m", "indian_tune", "search", study, "--allow-import"],
+        cwd=tmp_path,
+        check=True,
+    )
+    with LedgerReader.open(f"sqlite:///{tmp_path / 'indian-tune.db'}") as ledger:
+        (record,) = ledger.studies()
+        states = {trial.state for trial in ledger.trials(record.id)}
+        assert record.name == name
+        assert states <= {State.COMPLETE, State.DIVERGED}
+        rows = [
+            ledger.epochs(run.id)[-1]
+            for trial in ledger.confirms(record.id)
+            for run in ledger.runs(trial.id)
+        ]
+    errors = [1 - row.validation_accuracy for row in rows if row.validation_accuracy is not None]
+    # Far from chance: 2/3 for three cultivars, 9/10 for ten digits.
+    assert len(errors) == len(rows) > 0
+    assert sum(errors) / len(errors) < 0.3
+
+
+def test_code_is_run_only_when_that_is_allowed(
+    example: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    before = set(tmp_path.rglob("*"))
+    for name in ("search", "plan"):
+        ended = command(name, example)
+        assert (ended.status, ended.out) == (2, "")
+        assert "problem.factory = 'table_mlp:make_problem' names code" in ended.err
+        assert ended.err.endswith("add --allow-import\n")
+    assert set(tmp_path.rglob("*")) == before
+    assert "table_mlp" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("wine.csv", "wein.csv", "No such file or directory"),
+        ("table_mlp:make_problem", "tabel_mlp:make_problem", "there is no module 'tabel_mlp'"),
+        (":make_problem", ":make_problm", "Did you mean 'make_problem'"),
+        ("label =", "lable =", "unexpected keyword argument 'lable'"),
+        ("batch_size", 'dataset = "digits"\nbatch_size', "problem.dataset = 'digits' has no mea"),
+        ("batch_size", "width = 0.5\nbatch_size", "problem.width = 0.5 has no meaning beside"),
+        ('"wine.csv"', "2026-01-01", "problem.arguments.path = datetime.date(2026, 1, 1) cannot"),
+        ('"wine.csv"', "[1.0, nan]", "problem.arguments.path[2] = nan cannot be recorded"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_nothing_is_written(
+    example: Path, tmp_path: Path, command: Callable[..., Ended], old: str, new: str, said: str
+) -> None:
+    text = example.read_text(encoding="utf-8")
+    assert old in text
+    example.write_text(text.replace(old, new), encoding="utf-8")
+    ended = command("search", example, "--allow-import")
+    assert (ended.status, ended.out) == (2, "")
+    assert said in ended.err
+    assert "problem." in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "indian-tune.db").exists()
+
+
+def test_a_finished_study_is_read_without_its_code(
+    example: Path, command: Callable[..., Ended]
+) -> None:
+    ended = command("search", example, "--allow-import", "--engine", "inline")
+    assert ended.status == 0, ended.err
+    assert "mlp on wine" in ended.err
+    shutil.rmtree(example.parent)
+    sys.modules.pop("table_mlp", None)
+    for asked in (["status"], ["show", "table_mlp"], ["export", "--format", "csv"]):
+        assert command(*asked).status == 0
+    verdict = command("analyze", "table_mlp", "--json")
+    assert verdict.status == 0, verdict.err
+    assert "table_mlp" not in sys.modules
+    for asked in (["worker", "table_mlp"], ["worker", "table_mlp", "--allow-import"]):
+        refused = command(*asked)
+        assert refused.status == 2
+        assert "problem.factory = 'table_mlp:make_problem'" in refused.err
+
+
+def test_a_plan_counts_what_the_factory_made(example: Path, command: Callable[..., Ended]) -> None:
+    ended = command("plan", example, "--allow-import", "--workers", "1", "--json")
+    assert ended.status == 0, ended.err
+    told = json.loads(ended.out)
+    assert told["images"] == {"train": 106, "validation": 35, "test": 37}
+    # 13 float32 numbers and a label of 8 bytes for each wine.
+    assert told["memory"]["data_bytes"] == 178 * (13 * 4 + 8)
+    # 13·32 + 32 + 32·32 + 32 + 32·3 + 3 weights, their gradients, and a velocity or two.
+    assert told["memory"]["run_bytes"] > 3 * 1603 * 4
+    assert told["cost"]["timed"] is True

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from indian_tune.errors import HyperparameterError, InputError
+from indian_tune.imports import imports_allowed
+from indian_tune.optim import get_family
+from indian_tune.optim.own_family import check_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CODE = """
+import torch
+from indian_tune import Indian
+
+class Plain(torch.optim.SGD):
+    def __init__(self, params, lr, *, power: int = 2, betas=(0.5, 0.25), nesterov=False, **more):
+        super().__init__(params, lr)
+        self.seen = (lr, power, betas, nesterov)
+        if power > 3:
+            raise ValueError("power is too high")
+
+class Own(Indian):
+    pass
+
+class NeedsClosure(torch.optim.LBFGS):
+    pass
+
+class Broken(torch.optim.SGD):
+    def step(self):
+        raise RuntimeError("no step")
+
+def function(params, lr):
+    return torch.optim.SGD(params, lr)
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def allowed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_optimizers.py").write_text(CODE)
+    with imports_allowed([str(folder)]):
+        yield folder
+
+
+def test_a_family_is_made_without_importing_anything() -> None:
+    family = get_family("no_such_module:Class")
+    assert (family.title, family.default_space) == ("Class", {})
+    assert family.complete({"gamma0": 0.1, "tau": 3}) == {"gamma0": 0.1, "tau": 3.0}
+    assert family.meaning({"gamma0": 0.1}).momentum is None
+    assert family.hyperparameter("tau").allows(-5)
+    with pytest.raises(HyperparameterError, match="gamma0 of no_such_module:Class must be"):
+        family.complete({"gamma0": -1.0})
+
+
+def test_a_configuration_is_passed_by_name_in_the_types_of_the_signature() -> None:
+    family = get_family("own_optimizers:Plain")
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer, scheduler = family.build(
+        [parameter], {"gamma0": 0.4, "power": 3.0, "beta2": 0.75, "nesterov": 1.0}
+    )
+    assert optimizer.seen == (0.4, 3, (0.5, 0.75), True)  # type: ignore[attr-defined]
+    assert scheduler is None
+    optimizer, scheduler = family.build([parameter], {"gamma0": 0.4, "decay_power": 0.5})
+    assert scheduler is not None
+
+
+def test_a_class_with_a_schedule_of_its_own_keeps_it() -> None:
+    parameter = nn.Parameter(torch.ones(2))
+    optimizer, scheduler = get_family("own_optimizers:Own").build(
+        [parameter], {"gamma0": 0.4, "alpha": 0.2, "beta": 0.1}
+    )
+    assert scheduler is None
+    assert optimizer.param_groups[0]["decay_power"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "message"),
+    [
+        ("own_optimizers:Plain", {"gamma0": 0.1, "pwer": 1}, "'pwer' is not known. Did you mean"),
+        ("own_optimizers:Plain", {"power": 1}, "needs gamma0"),
+        ("own_optimizers:Plain", {"gamma0": 0.1, "power": 1.5}, "must be a whole number"),
+        ("own_optimizers:Plain", {"gamma0": 0.1, "power": 4}, "power is too high"),
+        ("own_optimizers:NeedsClosure", {"gamma0": 0.1}, "taking a step failed with TypeError"),
+        ("own_optimizers:Broken", {"gamma0": 0.1}, "taking a step failed with RuntimeError"),
+        ("own_optimizers:function", {"gamma0": 0.1}, "must be a subclass of torch.optim.Opt"),
+        ("own_optimizers:Sgd", {"gamma0": 0.1}, "has no 'Sgd'"),
+        ("own_optimizrs:Plain", {"gamma0": 0.1}, "no module 'own_optimizrs'"),
+    ],
+)
+def test_what_cannot_be_tuned_is_named_with_the_key_of_its_arm(
+    name: str, config: dict[str, float], message: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        check_optimizer(name, config, key="arms[2].optimizer")
+    assert str(refused.value).startswith(f"arms[2].optimizer = '{name}'")
+    assert message in str(refused.value)
+
+
+def test_a_sound_optimizer_passes() -> None:
+    check_optimizer("own_optimizers:Plain", {"gamma0": 0.1, "power": 3}, key="arms[1].optimizer")

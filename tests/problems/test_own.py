@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from indian_tune.errors import InputError
+from indian_tune.imports import imports_allowed
+from indian_tune.problems import Problem, Split, make_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LABELS = torch.arange(40) % 3
+FACTORY = "own_problem:make"
+
+
+def build(*, seed: int, dropout: float) -> nn.Module:
+    del seed, dropout
+    return nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+
+def sound(**changes: Any) -> Problem:
+    rows = torch.arange(80, dtype=torch.float32).view(40, 2)
+    given: dict[str, Any] = {
+        "dataset": "rows",
+        "model": "net",
+        "classes": 3,
+        "train": Split(rows, LABELS),
+        "test": Split(rows[:7], LABELS[:7]),
+        "build_model": build,
+    }
+    return Problem(**given | changes)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Problem]:
+    """Let a study's factory be a function, and make its problem."""
+
+    def make(function: object, arguments: dict[str, Any] | None = None, **more: Any) -> Problem:
+        module = ModuleType("own_problem")
+        module.make = function  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "own_problem", module)
+        with imports_allowed([]):
+            return make_problem(FACTORY, arguments or {}, **more)
+
+    return make
+
+
+def test_a_validation_part_is_carved_by_class_and_nothing_is_lost(
+    made: Callable[..., Problem],
+) -> None:
+    problem = made(sound, validation_fraction=0.3, split_seed=1)
+    assert problem.validation is not None
+    assert (len(problem.train), len(problem.validation), len(problem.test)) == (28, 12, 7)
+    assert problem.validation.labels.bincount().tolist() == [4, 4, 4]
+    rows = torch.cat([problem.train.inputs, problem.validation.inputs])
+    assert sorted(rows[:, 0].tolist()) == list(range(0, 80, 2))
+    again = made(sound, validation_fraction=0.3, split_seed=1)
+    assert again.validation is not None
+    assert torch.equal(again.validation.inputs, problem.validation.inputs)
+
+
+def test_a_validation_part_of_its_own_is_kept_and_joined_where_all_is_trained_on(
+    made: Callable[..., Problem],
+) -> None:
+    held = Split(torch.full((5, 2), -1.0), LABELS[:5])
+    kept = made(lambda: sound(validation=held))
+    assert kept.validation is held
+    assert len(kept.train) == 40
+    joined = made(lambda: sound(validation=held), validation_fraction=None)
+    assert joined.validation is None
+    assert torch.equal(joined.train.inputs[-5:], held.inputs)
+    assert len(joined.train) == 45
+
+
+def test_arguments_are_passed_by_name(made: Callable[..., Problem]) -> None:
+    def factory(path: str, classes: int = 3) -> Problem:
+        return replace(sound(), dataset=path, classes=classes)
+
+    assert made(factory, {"path": "a.csv"}).dataset == "a.csv"
+    with pytest.raises(InputError, match="unexpected keyword argument 'pth'"):
+        made(factory, {"pth": "a.csv"})
+
+
+def test_what_the_factory_draws_is_the_same_in_every_process(
+    made: Callable[..., Problem],
+) -> None:
+    def factory() -> Problem:
+        return sound(train=Split(torch.randn(40, 2), LABELS))
+
+    torch.rand(3)
+    first = made(factory, validation_fraction=None)
+    torch.rand(5)
+    second = made(factory, validation_fraction=None)
+    assert torch.equal(first.train.inputs, second.train.inputs)
+
+
+NOT_A_TENSOR: Any = [0, 1, 2]
+
+
+def rows(*shape: int) -> torch.Tensor:
+    return torch.zeros(shape)
+
+
+class Unseeded(nn.Linear):
+    count = 0
+
+    def __init__(self) -> None:
+        super().__init__(2, 3)
+        Unseeded.count += 1
+        nn.init.constant_(self.weight, Unseeded.count)
+
+
+def network(module: object) -> Problem:
+    return sound(build_model=lambda **_: module)
+
+
+WRONG: list[tuple[Callable[[], object], str]] = [
+    (lambda: {"train": 1}, "must return an indian_tune.problems.Problem, got dict"),
+    (lambda: 1 / 0, "calling it with {} failed with ZeroDivisionError"),
+    (lambda: sound(classes=1), "classes must be a whole number of at least 2, got 1"),
+    (lambda: sound(classes="3"), "classes must be a whole number"),
+    (lambda: sound(dataset=""), "its dataset must be a name"),
+    (lambda: sound(classes=2), "train part has labels from 0 to 2: with classes = 2, 0 to 1"),
+    (lambda: sound(test=Split(rows(3, 2), LABELS[:4])), "test part has 3 inputs and 4 labels"),
+    (lambda: sound(test=Split(rows(0, 2), LABELS[:0])), "test part is empty"),
+    (lambda: sound(test=(rows(3, 2), LABELS[:3])), "test part must be an indian_tune.problems.Spl"),
+    (lambda: sound(test=Split(rows(3), LABELS[:3])), "at least [N, channels] is due"),
+    (lambda: sound(test=Split(rows(3, 5), LABELS[:3])), "unlike the training part's"),
+    (lambda: sound(test=Split(rows(3, 2).int(), LABELS[:3])), "inputs of torch.int32"),
+    (lambda: sound(test=Split(rows(3, 2), LABELS[:3].float())), "int64 [N] is due"),
+    (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),
+    (lambda: sound(test=Split(rows(3, 2) / 0, LABELS[:3])), "inputs that are not finite"),
+    (lambda: sound(validation=3), "validation part must be"),
+    (lambda: sound(mean=(1.0, 2.0, 3.0)), "its mean must be 1 or 2 finite numbers"),
+    (lambda: sound(std=(1.0, 0.0)), "std and scale must be above 0"),
+    (lambda: network(3), "build_model must return a torch.nn.Module, got int"),
+    (lambda: network(nn.Flatten()), "has no parameters to train"),
+    (lambda: network(nn.Linear(3, 3)), "giving its model 'net' inputs of shape [4, 2] failed"),
+    (lambda: network(nn.Linear(2, 5)), "must return logits of shape [4, 3]"),
+    (lambda: sound(build_model=lambda seed: build), "building its model 'net' failed with TypeErr"),
+    (lambda: sound(build_model=lambda **_: Unseeded()), "other weights when it is built again"),
+]
+
+
+@pytest.mark.parametrize(("factory", "message"), WRONG, ids=[text for _, text in WRONG])
+def test_what_cannot_be_trained_is_named_with_the_key(
+    made: Callable[..., Problem], factory: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        made(factory)
+    assert str(refused.value).startswith(f"problem.factory = '{FACTORY}'")
+    assert message in str(refused.value)
+
+
+def test_what_is_no_function_is_refused(made: Callable[..., Problem]) -> None:
+    with pytest.raises(InputError, match="must be a function that returns a Problem, got 3"):
+        made(3)
+
+
+def test_tokens_are_not_normalised(made: Callable[..., Problem]) -> None:
+    def factory(**changes: Any) -> Problem:
+        tokens = torch.arange(80).view(40, 2)
+        return sound(
+            train=Split(tokens, LABELS),
+            test=Split(tokens[:3], LABELS[:3]),
+            build_model=lambda **_: nn.Sequential(
+                nn.Embedding(80, 4), nn.Flatten(), nn.Linear(8, 3)
+            ),
+            **changes,
+        )
+
+    assert made(factory).train.inputs.dtype == torch.int64
+    with pytest.raises(InputError, match="int64, which are not normalised"):
+        made(lambda: factory(scale=80.0))

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.errors import InputError
+from indian_tune.imports import imports_allowed, load_named, source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+GROUP = "indian_tune.problems"
+KEY = "problem.factory"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder whose modules are forgotten afterwards."""
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("mine_"):
+            del sys.modules[name]
+
+
+def load(reference: str, folder: Path) -> object:
+    with imports_allowed([str(folder)]):
+        return load_named(reference, key=KEY, group=GROUP)
+
+
+def test_nothing_is_imported_without_permission(folder: Path) -> None:
+    (folder / "mine_touch.py").write_text("import pathlib; pathlib.Path('touched').touch()\n")
+    with pytest.raises(InputError, match=r"factory = 'mine_touch:x' names code.*--allow-import"):
+        load_named("mine_touch:x", key=KEY, group=GROUP)
+    with (
+        imports_allowed(None),
+        pytest.raises(InputError, match="--allow-import"),
+    ):
+        load_named("mine_touch:x", key=KEY, group=GROUP)
+    assert "mine_touch" not in sys.modules
+
+
+def test_permission_and_search_path_end_with_the_block(folder: Path) -> None:
+    (folder / "mine_value.py").write_text("value = 7\n")
+    before = list(sys.path)
+    assert load("mine_value:value", folder) == 7
+    assert sys.path == before
+    with pytest.raises(InputError, match="--allow-import"):
+        load_named("mine_value:value", key=KEY, group=GROUP)
+
+
+@pytest.mark.parametrize(
+    ("code", "reference", "message"),
+    [
+        (None, "mine_absent:x", "no module 'mine_absent' among the installed packages"),
+        ("import mine_lacking", "mine_a:x", "'mine_a' needs the module 'mine_lacking'"),
+        ("valeu = 1", "mine_b:value", "has no 'value'. Did you mean 'valeu'"),
+        ("x = 1 / 0", "mine_c:x", "importing mine_c failed with ZeroDivisionError"),
+        ("x = (", "mine_d:x", "importing mine_d failed with SyntaxError"),
+        ("from math import nothing", "mine_e:x", "importing mine_e failed with ImportError"),
+    ],
+)
+def test_what_cannot_be_imported_is_named_with_its_key(
+    folder: Path, code: str | None, reference: str, message: str
+) -> None:
+    if code is not None:
+        (folder / f"{reference.partition(':')[0]}.py").write_text(code + "\n")
+    with pytest.raises(InputError) as refused:
+        load(reference, folder)
+    assert str(refused.value).startswith(f"problem.factory = '{reference}'")
+    assert message in str(refused.value)
+
+
+def test_where_was_searched_is_said(folder: Path) -> None:
+    with pytest.raises(InputError, match="run the command in the folder that holds it") as refused:
+        load("mine_absent.deep:x", folder)
+    assert str(folder) in str(refused.value)
+
+
+def test_an_installed_entry_point_needs_no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("sine", "math:sin", GROUP)
+
+    def entry_points(**chosen: Any) -> EntryPoints:
+        return EntryPoints([point]).select(**chosen)
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    function = load_named("sine", key=KEY, group=GROUP)
+    assert callable(function)
+    assert function(0.0) == 0.0
+    with pytest.raises(InputError, match=r"'sien' is no installed .* Did you mean 'sine'"):
+        load_named("sien", key=KEY, group=GROUP)
+
+
+def test_a_source_is_known_by_its_file_without_being_run(folder: Path) -> None:
+    file = folder / "mine_source.py"
+    file.write_text("raise RuntimeError\n")
+    with imports_allowed([str(folder)]):
+        first = source_of("mine_source:x", GROUP)
+        file.write_text("raise ValueError\n")
+        second = source_of("mine_source:x", GROUP)
+        assert source_of("mine_absent:x", GROUP) is None
+    assert first is not None
+    assert second is not None
+    assert (first.module, first.version) == ("mine_source", None)
+    assert first.sha256 != second.sha256
+    assert "mine_source" not in sys.modules
+    installed = source_of("pydantic:BaseModel", GROUP)
+    assert installed is not None
+    assert installed.version is not None
