@@ -1,16 +1,24 @@
-"""`indian-tune doctor`: examine a database and mend it."""
+"""`indian-tune doctor`: examine this machine and a database, and mend the database."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from indian_tune.cli.options import Json, Storage
+from indian_tune.cli.options import Artifacts, DataDir, Json, Storage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from indian_tune.engines.checkup import Check
     from indian_tune.engines.session import Finding
     from indian_tune.study.reconcile import Repairs
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
@@ -22,50 +30,104 @@ def doctor(
             help="Make Optuna's tables of our studies anew from the ledger; others stay.",
         ),
     ] = False,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to reach: auto, ray://HOST:PORT or HOST:PORT."),
+    ] = None,
+    data_dir: DataDir = None,
+    artifacts: Artifacts = None,
     as_json: Json = False,
 ) -> None:
-    """Examine every study of a database, mend what a crash left, and say what was found.
+    """Examine this machine and every study of a database, and mend what a crash left.
 
     An older schema is brought up to date. Safe while workers are at work, except for
-    --rebuild-optuna, which refuses. Ends with 1 when something could not be mended.
+    --rebuild-optuna, which refuses. Ends with 1 when a check fails or something could not be
+    mended, with 2 when the database that was named cannot be used; warnings change nothing.
     """
-    from indian_tune.cli.output import print_json, results, table
-    from indian_tune.engines.session import examine
-    from indian_tune.ledger import Ledger
+    from indian_tune.cli.output import print_json, results
+    from indian_tune.engines.checkup import check_database, check_machine, check_new_database
+    from indian_tune.engines.checkup.check import Check, Level
+    from indian_tune.engines.session import artifacts_folder, examine
+    from indian_tune.errors import StorageError
+    from indian_tune.ledger import Ledger, show_url, sqlite_file, storage_url
 
-    with Ledger.open(storage, create=False) as ledger:
-        damages = ledger.damages()
-        # What is written into a damaged file is lost, or damages more.
-        findings = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
-        address = ledger.address
-    if as_json:
-        print_json(
-            {
-                "storage": address,
-                "damages": damages,
-                "studies": [_finding_json(finding) for finding in findings],
-            }
-        )
+    url = storage_url(storage)
+    checks = check_machine(url, artifacts or artifacts_folder(url), data_dir, ray_address)
+    console = results()
+    if not as_json:
+        _print_checks(console, checks)
+    told: dict[str, Any] = {"storage": show_url(url), "damages": [], "studies": []}
+    unusable: StorageError | None = None
+    file = sqlite_file(url)
+    if storage is None and not rebuild_optuna and file is not None and not file.exists():
+        about = check_new_database(url)
+        failed = False
+        if not as_json:
+            _print_checks(console, [about])
     else:
-        console = results()
+        try:
+            with Ledger.open(url, create=False) as ledger:
+                about = check_database(ledger)
+                damages = ledger.damages()
+                # What is written into a damaged file is lost, or damages more.
+                findings = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
+        except StorageError as error:
+            unusable, failed = error, True
+            about = Check("database", Level.FAIL, str(error))
+        else:
+            told |= {"damages": damages, "studies": [_finding_json(each) for each in findings]}
+            failed = bool(damages) or any(finding.problem for finding in findings)
+            if not as_json:
+                _print_checks(console, [about])
+                _print_database(console, told["storage"], damages, findings)
+    if as_json:
+        print_json({**told, "checks": [asdict(check) for check in (*checks, about)]})
+    if unusable is not None:
+        raise unusable
+    if failed or any(check.level is Level.FAIL for check in (*checks, about)):
+        raise typer.Exit(1)
+
+
+def _print_checks(console: Console, checks: Sequence[Check]) -> None:
+    """Print a line for every check, with what to do below it."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    made = Table.grid(padding=(0, 2, 0, 0))
+    # Of one width, so that what is printed later stands below what came before.
+    made.add_column(width=4)
+    made.add_column(width=17)
+    made.add_column(overflow="fold")
+    for check in checks:
+        style = STYLES[check.level]
+        made.add_row(f"[{style}]{check.level}[/]", escape(check.name), escape(check.text))
+        if check.fix:
+            made.add_row("", "", f"→ {escape(check.fix)}")
+    console.print(made)
+
+
+def _print_database(
+    console: Console, address: str, damages: Sequence[str], findings: Sequence[Finding]
+) -> None:
+    from indian_tune.cli.output import table
+
+    console.print()
+    if damages:
+        console.print(
+            f"The file of {address} is damaged; nothing was changed. Go on from a copy "
+            "(`indian-tune export --db` makes one):",
+            *damages[:10],
+            sep="\n  ",
+        )
+    elif findings:
         made = table("study", "trials", "finished", "found", right=("trials", "finished"))
         for finding in findings:
             found = finding.problem or in_words(finding.repairs)
             made.add_row(finding.study, str(finding.trials), str(finding.finished), found)
-        if damages:
-            console.print(
-                f"The file of {address} is damaged; nothing was changed. Go on from a copy "
-                "(`indian-tune export --db` makes one):",
-                *damages[:10],
-                sep="\n  ",
-            )
-        elif findings:
-            console.print(f"{address} opens, and its file is sound.")
-            console.print(made)
-        else:
-            console.print(f"{address} opens, and holds no study.")
-    if damages or any(finding.problem for finding in findings):
-        raise typer.Exit(1)
+        console.print(f"{address} opens, and its file is sound.")
+        console.print(made)
+    else:
+        console.print(f"{address} opens, and holds no study.")
 
 
 def in_words(repairs: Repairs | None) -> str:

@@ -183,6 +183,26 @@ class RayEngine:
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
+def cluster_resources(address: str) -> dict[str, float]:
+    """Return what a Ray cluster has, by name, such as ``CPU``; it is joined and left.
+
+    Raises:
+        EngineError: it cannot be reached.
+    """
+    _knock(address)
+    import ray
+
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EngineError(f"Ray cannot be reached at {address}: {error}") from error
+    try:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    finally:
+        ray.shutdown()
+    return resources
+
+
 def _knock(address: str) -> None:
     """Find out at once whether anything listens at an address: Ray itself tries for minutes.
 

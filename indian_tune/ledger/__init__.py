@@ -16,6 +16,7 @@ from indian_tune.ledger.database import (
     sqlite_file,
     storage_url,
 )
+from indian_tune.ledger.mounts import file_system
 from indian_tune.ledger.reader import LedgerReader
 from indian_tune.ledger.records import (
     ArmPlan,
@@ -63,6 +64,7 @@ __all__ = [
     "TrialRecord",
     "Winner",
     "WorkerRecord",
+    "file_system",
     "show_url",
     "sqlite_file",
     "sqlite_settings",

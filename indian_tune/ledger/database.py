@@ -9,6 +9,7 @@ import logging
 import os
 import sqlite3
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,7 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
     """
     file = sqlite_file(url)
     if file is not None:
-        _check_file(file, write=write, create=create)
+        check_file(file, write=write, create=create)
     engine = _engine(url)
     try:
         with storage_errors(url):
@@ -173,7 +174,17 @@ def _engine(url: URL) -> sa.Engine:
     return engine
 
 
-def _check_file(file: Path, *, write: bool, create: bool) -> None:
+def check_file(file: Path, *, write: bool, create: bool) -> None:
+    """Check that a file can be an SQLite database of ours, as far as its path tells.
+
+    Args:
+        file: of the database.
+        write: whether it will be written.
+        create: whether it may be made.
+
+    Raises:
+        StorageError: it cannot; the message says why and what to do.
+    """
     # Looked at, never opened: closing a file ends every lock that this process has on it, and
     # with it the protection of the connections that SQLite has open.
     if file.is_dir():
@@ -259,6 +270,35 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
             logger.warning(
                 "Database %s was brought from schema %s to %s", show_url(url), before, HEAD_REVISION
             )
+
+
+@dataclass(frozen=True)
+class DatabaseInfo:
+    """What a database is.
+
+    Attributes:
+        kind: ``SQLite`` or ``PostgreSQL``.
+        version: of the library or the server.
+        revision: of our schema.
+        journal: SQLite's journal mode; ``None`` for a server.
+    """
+
+    kind: str
+    version: str
+    revision: str
+    journal: str | None
+
+
+def about(engine: sa.Engine) -> DatabaseInfo:
+    """Return what an open database is."""
+    table = sa.table(VERSION_TABLE, sa.column("version_num"))
+    with engine.begin() as connection:
+        revision = str(connection.scalar(sa.select(table.c.version_num)))
+        if engine.dialect.name == "sqlite":
+            journal = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+            return DatabaseInfo("SQLite", sqlite3.sqlite_version, revision, journal)
+        version = str(connection.exec_driver_sql("SHOW server_version").scalar())
+    return DatabaseInfo("PostgreSQL", version, revision, None)
 
 
 def damages(engine: sa.Engine) -> list[str]:

@@ -22,6 +22,15 @@ def network_file_system(file: Path) -> tuple[str, Path] | None:
 
     ``None`` on a local one, and where the system does not say.
     """
+    found = file_system(file)
+    return found if found is not None and found[0] in NETWORK_FILE_SYSTEMS else None
+
+
+def file_system(file: Path) -> tuple[str, Path] | None:
+    """Return kind and mount point of the file system that a file lies on, or would.
+
+    ``None`` where the system does not say.
+    """
     try:
         lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -31,8 +40,7 @@ def network_file_system(file: Path) -> tuple[str, Path] | None:
     kinds = {Path(_unescaped(line.split()[1])): line.split()[2] for line in lines if line}
     for folder in (path, *path.parents):
         if folder in kinds:
-            kind = kinds[folder]
-            return (kind, folder) if kind in NETWORK_FILE_SYSTEMS else None
+            return kinds[folder], folder
     return None
 
 

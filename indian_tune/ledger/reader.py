@@ -14,6 +14,8 @@ from indian_tune.errors import InputError, SealedError
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.database import (
+    DatabaseInfo,
+    about,
     connect,
     copy_database,
     damages,
@@ -93,6 +95,11 @@ class LedgerReader:
     def address(self) -> str:
         """The database as it may be shown: without its password."""
         return show_url(self.url)
+
+    def about(self) -> DatabaseInfo:
+        """Return what the database is: kind, version, schema, journal."""
+        with storage_errors(self.url):
+            return about(self._engine)
 
     def damages(self) -> list[str]:
         """Return what is damaged in the database's file, as far as the database can tell."""

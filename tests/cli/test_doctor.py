@@ -191,6 +191,93 @@ def test_a_missing_database_is_not_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def levels(out: str) -> dict[str, str]:
+    """Return the level of every check of a JSON report, by name."""
+    return {check["name"]: check["level"] for check in json.loads(out)["checks"]}
+
+
+def test_the_machine_is_examined_although_there_is_no_database_yet(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
+    status, out, _ = doctor("--json")
+    found = levels(out)
+    assert "fail" not in found.values(), out
+    assert status == 0
+    assert found["torch"] == found["Python"] == found["Ray"] == found["database"] == "ok"
+    (about,) = (c for c in json.loads(out)["checks"] if c["name"] == "database")
+    assert "none yet, will be created" in about["text"]
+    told = json.loads(out)
+    assert (told["storage"], told["damages"], told["studies"]) == (
+        "sqlite:///indian-tune.db",
+        [],
+        [],
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_is_described(
+    database: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    registered(database, tiny)
+    status, out, _ = doctor("--storage", database, "--json")
+    (about,) = (c for c in json.loads(out)["checks"] if c["name"] == "database")
+    assert (status, about["level"]) == (0, "ok")
+    assert f"schema {HEAD_REVISION}" in about["text"]
+    if database.startswith("sqlite"):
+        assert f"SQLite {sqlite3.sqlite_version}" in about["text"]
+        assert "journal wal" in about["text"]
+    else:
+        assert re.search(r"PostgreSQL \d+", about["text"])
+
+
+def test_a_database_that_cannot_be_reached_is_told_beside_the_machine(
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    address = "postgresql+psycopg://someone:secret@127.0.0.1:1/none?connect_timeout=2"
+    status, out, err = doctor("--storage", address, "--json")
+    assert status == 2
+    assert levels(out)["database"] == "fail"
+    assert levels(out)["Python"] == "ok"
+    assert "secret" not in out + err
+
+
+def test_a_cluster_that_does_not_answer_fails(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, _ = doctor("--ray-address", "127.0.0.1:1")
+    assert status == 1
+    assert re.search(r"^fail  Ray cluster +Ray cannot be reached at 127\.0\.0\.1:1", out, re.M)
+    assert "→ check the address" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_colour_comes_with_words_and_can_be_refused(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    doctor: Callable[..., tuple[int, str, str]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    green = "\x1b[32mok\x1b[0m"
+    assert green in doctor()[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = doctor()[1]
+    assert green not in out
+    assert "ok" in out
+
+
 def test_a_damaged_file_is_reported_and_left_as_it_is(
     storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
 ) -> None:

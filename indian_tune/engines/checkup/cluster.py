@@ -1,0 +1,48 @@
+"""Ray: whether it can be imported, and whether a cluster answers."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+
+from indian_tune.engines.checkup.check import Check, Level
+
+
+def check_ray(address: str | None) -> list[Check]:
+    """Check Ray.
+
+    Args:
+        address: of a cluster to be reached; ``None`` for none.
+    """
+    try:
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray.tune")
+    except Exception as error:  # noqa: BLE001 - a broken installation may raise anything
+        return [
+            Check(
+                "Ray",
+                Level.FAIL,
+                f"cannot be imported: {type(error).__name__}: {error}",
+                "reinstall it: pip install --force-reinstall 'ray[tune]'",
+            )
+        ]
+    found = [Check("Ray", Level.OK, f"{ray.__version__}")]
+    return found if address is None else [*found, _check_cluster(address)]
+
+
+def _check_cluster(address: str) -> Check:
+    import ray
+
+    from indian_tune.engines.ray_engine import cluster_resources
+    from indian_tune.errors import EngineError
+
+    try:
+        resources = cluster_resources(address)
+    except EngineError as error:
+        fix = (
+            f"check the address; the cluster needs this Ray ({ray.__version__}) and this Python "
+            f"({platform.python_version()})"
+        )
+        return Check("Ray cluster", Level.FAIL, str(error), fix)
+    numbers = ", ".join(f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
+    return Check("Ray cluster", Level.OK, f"{address} answers: {numbers}")

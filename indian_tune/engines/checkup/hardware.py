@@ -1,0 +1,108 @@
+"""Processor cores, memory and GPUs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from indian_tune.engines.checkup.check import Check, Level, gib
+from indian_tune.engines.devices import cores, gpu_count
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+# What the process of one worker takes, with torch loaded and a small data set.
+WORKER_BYTES = 600 * 2**20
+# Of a GPU: less than this is what other programs have left of it.
+SCARCE = 0.5
+
+
+def check_hardware() -> list[Check]:
+    """Check the processor, the memory and every GPU."""
+    return [_check_cores(), _check_memory(), *_check_gpus()]
+
+
+def _check_cores() -> Check:
+    usable, present = cores(), os.cpu_count() or 1
+    text = f"{usable} cores" if usable != 1 else "1 core"
+    if usable < present:
+        text += f" of {present} (this process may use no more)"
+    return Check("processor", Level.OK, text)
+
+
+def _check_memory() -> Check:
+    found = memory()
+    if found is None:
+        return Check("memory", Level.OK, "the system does not say how much there is")
+    free, total = found
+    text = f"{gib(free)} free of {gib(total)}"
+    if free < WORKER_BYTES:
+        return Check(
+            "memory",
+            Level.WARN,
+            f"{text}; a worker takes about {gib(WORKER_BYTES)}",
+            "end other programs, or use fewer --workers",
+        )
+    return Check("memory", Level.OK, text)
+
+
+def memory() -> tuple[int, int] | None:
+    """Return the bytes of memory that are free and that there are, limits of a container included.
+
+    ``None`` where the system does not say.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
+        free, total = (int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))
+    except (OSError, KeyError, ValueError):
+        return None
+    try:
+        limit = int((CGROUP / "memory.max").read_text())
+        used = int((CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free, total
+    # Pages of files that were read count as used there, and are given back when they are wanted.
+    return min(free, max(0, limit - used)), min(total, limit)
+
+
+def _check_gpus() -> list[Check]:
+    try:
+        import torch
+    except Exception:  # noqa: BLE001 - told of torch itself
+        return []
+    seen = gpu_count()
+    if not torch.cuda.is_available():
+        if not seen:
+            return [Check("GPU", Level.OK, "none: runs are trained on the CPU")]
+        built = torch.version.cuda
+        why = "torch is built without CUDA" if built is None else f"torch's CUDA {built} finds none"
+        return [
+            Check(
+                "GPU",
+                Level.WARN,
+                f"{seen} here, and {why}: runs are trained on the CPU",
+                "install a build of torch for the driver that `nvidia-smi` names",
+            )
+        ]
+    return [_check_gpu(number) for number in range(torch.cuda.device_count())]
+
+
+def _check_gpu(number: int) -> Check:
+    import torch
+
+    name = f"cuda:{number}"
+    try:
+        kind = torch.cuda.get_device_name(number)
+        free, total = torch.cuda.mem_get_info(number)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        return Check(
+            name,
+            Level.FAIL,
+            f"cannot be used: {reason}",
+            "look at `nvidia-smi`, or leave it out with --devices",
+        )
+    text = f"{kind}, {gib(free)} free of {gib(total)}, CUDA {torch.version.cuda}"
+    if free < SCARCE * total:
+        fix = "end what `nvidia-smi` lists, or choose others with --devices"
+        return Check(name, Level.WARN, text, fix)
+    return Check(name, Level.OK, text)
