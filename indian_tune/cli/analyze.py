@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from indian_tune.cli.options import Json, Storage, StudyName
+from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage, StudyName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 FEWEST_REPLICATIONS = 500
 VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
+FLATNESS = "flatness.csv"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Analysis:
         claims: what was tested.
         background: protocol, budget and provenance.
         ranges: arm → lowest and highest γ0 that was searched.
+        flatness: of every run on the fresh seeds, where it was asked for.
     """
 
     verdict: Verdict
@@ -40,6 +42,7 @@ class Analysis:
     claims: ClaimsSection
     background: Background
     ranges: dict[str, tuple[float, float]]
+    flatness: pd.DataFrame | None = None
 
 
 def analyze(
@@ -70,6 +73,25 @@ def analyze(
     replications: Annotated[
         int | None, typer.Option("--replications", help="Studies per scenario for --calibrate.")
     ] = None,
+    flatness: Annotated[
+        bool,
+        typer.Option(
+            "--flatness",
+            help="Measure how flat the loss is at the weights that protocol.keep_checkpoints kept.",
+        ),
+    ] = False,
+    flatness_examples: Annotated[
+        int | None,
+        typer.Option(
+            "--flatness-examples",
+            min=1,
+            help="Training examples that --flatness is measured on.",
+            show_default="512",
+        ),
+    ] = None,
+    artifacts: Artifacts = None,
+    data_dir: DataDir = None,
+    allow_import: AllowImport = False,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
@@ -77,7 +99,7 @@ def analyze(
 
     Opens the test results of a finished study, and records that it did.
     """
-    from indian_tune.cli.output import notices, print_json
+    from indian_tune.cli.output import notices, print_json, results
     from indian_tune.errors import InputError
 
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
@@ -86,23 +108,39 @@ def analyze(
         raise InputError(
             f"--figures {figures} goes with --out, and takes svg, png and pdf, joined by commas"
         )
+    if flatness and (calibrate or source is not None):
+        raise InputError("--flatness needs the weights of a STUDY: give no --from or --calibrate")
+    if not flatness and (flatness_examples is not None or artifacts is not None):
+        option = "--artifacts" if flatness_examples is None else "--flatness-examples"
+        raise InputError(f"{option} goes with --flatness")
     if calibrate:
         _calibrate(replications, as_json=as_json)
         return
     if source is not None and claims is not None:
         found = _from_file(source, claims)
     else:
-        found = _from_study(storage, study)
+        measured = None
+        if flatness:
+            from indian_tune.engines.own_code import folders
+            from indian_tune.imports import imports_allowed
+
+            with imports_allowed(folders() if allow_import else None):
+                measured = _measure_flatness(storage, study, artifacts, data_dir, flatness_examples)
+        found = replace(_from_study(storage, study), flatness=measured)
     verdict = found.verdict
     if out is not None:
         _write(out, found, [form for form in figures.split(",") if form])
         notices().print(f"Report: {out / REPORT}", soft_wrap=True)
     if as_json:
-        print_json(verdict.as_dict())
+        print_json(_with_flatness(found))
         return
     from indian_tune.cli.verdict_text import verdict_lines
 
     print("\n".join(verdict_lines(verdict, details=details)))
+    if found.flatness is not None:
+        from indian_tune.cli.flatness_table import flatness_table
+
+        results().print(flatness_table(found.flatness))
 
 
 def _check(
@@ -222,6 +260,49 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
     return Analysis(verdict, frames, spec.claims, about, step_size_ranges(spec))
 
 
+def _measure_flatness(
+    storage: str | None,
+    name: str | None,
+    artifacts: Path | None,
+    data_dir: Path | None,
+    examples: int | None,
+) -> pd.DataFrame:
+    """Measure flatness, before the test results are opened: a mistake here opens nothing."""
+    from indian_tune.cli.output import notices
+    from indian_tune.cli.status import choose_study
+    from indian_tune.engines.flatness import EXAMPLES, flatness_frame
+    from indian_tune.engines.session import artifacts_folder
+    from indian_tune.ledger import Ledger
+    from indian_tune.study.spec import parse_study
+    from indian_tune.study.standing import check_finished
+
+    with Ledger.open(storage, create=False) as ledger:
+        record = choose_study(ledger, name)
+        spec = parse_study(dict(record.spec), source=f"study {record.name!r}")
+        check_finished(ledger, record)
+        with notices().status("Flatness …") as status:
+            return flatness_frame(
+                ledger,
+                record,
+                spec,
+                artifacts or artifacts_folder(ledger.url),
+                data_dir,
+                examples=examples or EXAMPLES,
+                on_run=lambda done, runs: status.update(f"Flatness: {done} of {runs} runs"),
+            )
+
+
+def _with_flatness(found: Analysis) -> dict[str, Any]:
+    """Return a verdict as plain data, with the flatness of the arms where it was measured."""
+    said = found.verdict.as_dict()
+    if found.flatness is None:
+        return said
+    from indian_tune.analysis.flatness import summarise_flatness
+
+    arms = [made.as_dict() for made in summarise_flatness(found.flatness)]
+    return {**said, "flatness": {"descriptive": True, "arms": arms}}
+
+
 def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:
     """Record the verdict with the study, once: the dashboard shows it."""
     from indian_tune.ledger import Ledger
@@ -242,10 +323,18 @@ def _write(out: Path, found: Analysis, formats: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in found.frames.items():
         frame.to_parquet(out / name, index=False)
-    shown = exhibits(found.frames[RUNS], found.claims, found.verdict, ranges=found.ranges)
+    if found.flatness is not None:
+        found.flatness.to_csv(out / FLATNESS, index=False, lineterminator="\n")
+    shown = exhibits(
+        found.frames[RUNS],
+        found.claims,
+        found.verdict,
+        ranges=found.ranges,
+        flatness=found.flatness,
+    )
     write_report(out, found.verdict, shown, found.background, formats)
     # Last, so that a folder with a verdict is a whole one.
-    (out / VERDICT).write_text(json_text(found.verdict.as_dict()) + "\n", encoding="utf-8")
+    (out / VERDICT).write_text(json_text(_with_flatness(found)) + "\n", encoding="utf-8")
 
 
 def _calibrate(replications: int | None, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from indian_tune.engines import ray_trainable as keys
-from indian_tune.engines.runs import OpenTrial, run_key, take_in, training_run
+from indian_tune.engines.runs import OpenTrial, keeps_weights, run_key, take_in, training_run
 from indian_tune.errors import LeaseLostError
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
@@ -89,6 +89,9 @@ class Desk(_Unsaved):
             else str(self._settings.data_dir.absolute()),
             keys.RESUME: newest_checkpoint(self._folder, assignment.lease.trial.id)
             if begun
+            else None,
+            keys.KEEP: str(self._settings.artifacts.absolute())
+            if keeps_weights(controller.spec, assignment)
             else None,
             "trial": assignment.lease.trial.id,
             "attempt": assignment.lease.trial.attempts,

@@ -17,7 +17,7 @@ import ray
 from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from indian_tune.engines.runs import problem_of, trainer_of
+from indian_tune.engines.runs import kept_folder, problem_of, trainer_of
 from indian_tune.imports import imports_allowed
 from indian_tune.study.spec import parse_study
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Keys of a trial's configuration, as the driver fills it in.
-SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS = (
+SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP = (
     *("spec", "runs", "recorded", "together", "threads", "data_dir", "resume_from", "imports"),
+    "keep_in",
 )
 # Keys of a result, as the driver reads it.
 RECORDS, COMPLETE, BROKE, PROVENANCE = "records", "complete", "broke", "provenance"
@@ -116,6 +117,7 @@ class TrialTrainable(tune.Trainable):
         complete, owed = self._take_up(self._trainer)
         records = owed or self._advance(self._trainer)
         self._last.update({record.key: record for record in records})
+        self._keep(self._trainer, records)
         due = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
         if due:
             self._saved_at = time.monotonic()
@@ -144,6 +146,14 @@ class TrialTrainable(tune.Trainable):
             elif done >= run.epochs:
                 complete.append(run.key)
         return complete, owed
+
+    def _keep(self, trainer: Trainer, records: list[EpochRecord]) -> None:
+        """Keep the weights of runs at their end."""
+        if self._config[KEEP] is not None:
+            ends = {run["key"]: run["epochs"] for run in self._config[RUNS]}
+            for record in records:
+                if record.epoch == ends[record.key] and not record.diverged:
+                    trainer.keep(record.key, kept_folder(Path(self._config[KEEP])))
 
     def _last_records(self) -> dict[str, EpochRecord]:
         from indian_tune.training import EpochRecord

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError, LeaseLostError
-from indian_tune.ledger import EpochEntry, RunRecord, StudyRecord
+from indian_tune.ledger import EpochEntry, Phase, RunRecord, StudyRecord
 from indian_tune.problems import verify
 from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.parameters import divide
@@ -123,6 +123,18 @@ def run_key(study: StudyRecord, run: RunRecord) -> str:
     # The time of registration keeps apart what a deleted database's namesake has left behind.
     born = int(study.created_at.timestamp() * 1e6)
     return f"{study.name}-{born:x}-run-{run.id}"
+
+
+def kept_folder(artifacts: Path) -> CheckpointFolder:
+    """Return where the final weights lie that a study keeps (``protocol.keep_checkpoints``)."""
+    from indian_tune.training import CheckpointFolder
+
+    return CheckpointFolder(artifacts / "kept")
+
+
+def keeps_weights(spec: StudySpec, assignment: Assignment) -> bool:
+    """Whether the final weights of the runs of an assignment are to stay."""
+    return spec.protocol.keep_checkpoints and assignment.lease.trial.phase is Phase.CONFIRM
 
 
 def training_run(

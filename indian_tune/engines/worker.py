@@ -15,6 +15,8 @@ from indian_tune.engines.own_code import check_optimizers
 from indian_tune.engines.presence import joined
 from indian_tune.engines.runs import (
     OpenTrial,
+    keeps_weights,
+    kept_folder,
     problem_of,
     run_key,
     take_in,
@@ -95,7 +97,13 @@ def work(
             controller = Controller(ledger, study, spec, worker_id, until=settings.until)
             try:
                 _Worker(
-                    controller, make_trainer, checkpoints, settings.slots, should_stop, on_epoch
+                    controller,
+                    make_trainer,
+                    checkpoints,
+                    kept_folder(settings.artifacts),
+                    settings.slots,
+                    should_stop,
+                    on_epoch,
                 ).loop()
             finally:
                 controller.close()
@@ -131,6 +139,7 @@ class _Worker:
         controller: Controller,
         make_trainer: Callable[[], Trainer],
         checkpoints: CheckpointFolder,
+        kept: CheckpointFolder,
         slots: int | None,
         should_stop: Callable[[], bool],
         on_epoch: Callable[[], None] | None,
@@ -141,6 +150,7 @@ class _Worker:
         packing = self._trainer.packing
         self._slots = slots or (1 if packing is None else packing.slots)
         self._checkpoints = checkpoints
+        self._kept = kept
         self._should_stop = should_stop
         self._on_epoch = on_epoch or (lambda: None)
         self._saved_at = time.monotonic()
@@ -253,6 +263,7 @@ class _Worker:
         for held in self._held:
             mine = [by_key[key] for key in held.done if key in by_key]
             if mine:
+                self._keep(held, mine)
                 reports.append((held, mine))
                 held.done.update({record.key: record.epoch for record in mine})
         decisions = take_in(self._controller, reports)
@@ -264,6 +275,13 @@ class _Worker:
                 self._begin(held)
             else:
                 self._end(held, decision)
+
+    def _keep(self, held: _Held, records: Sequence[EpochRecord]) -> None:
+        """Keep the weights of runs at their end, before that is recorded: none is then without."""
+        if keeps_weights(self._controller.spec, held.assignment):
+            for record in records:
+                if record.epoch == held.assignment.epochs and not record.diverged:
+                    self._trainer.keep(record.key, self._kept)
 
     def _end(self, held: _Held, decision: Decision) -> None:
         """Record how a trial ended, and let go of it."""

@@ -59,6 +59,7 @@ class ProtocolSection(Section):
     objective: Objective | None = None
     objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
     train_eval_size: Count | None = None
+    keep_checkpoints: bool = False
 
     @field_validator("objective", "objectives", mode="before")
     @classmethod

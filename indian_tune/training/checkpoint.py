@@ -114,6 +114,14 @@ class CheckpointFolder:
             log.warning("Run %r has no intact checkpoint: it starts from the beginning", key)
         return None
 
+    def has(self, key: str) -> bool:
+        """Whether a run has a checkpoint, intact or not.
+
+        Raises:
+            InputError: the key is empty or too long for a file name.
+        """
+        return bool(_newest_first(self._folder(key)))
+
     def discard(self, key: str) -> None:
         """Remove all checkpoints of a run; it need not have any.
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from indian_tune.training.precision import Precision
     from indian_tune.training.run import Run
 
+MODEL = "model"
+"""Key of the weights in the state of a run."""
+
 
 @dataclass(frozen=True)
 class Feeds:
@@ -127,14 +130,14 @@ class LiveRun:
         """Return all that is needed to go on: tensors and plain values."""
         return {
             "step": self.step,
-            "model": self.model.state_dict(),
+            MODEL: self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
         }
 
     def restore(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Go on from a ``state`` of the same run after ``epoch`` epochs."""
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(state[MODEL])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])

@@ -13,7 +13,7 @@ from indian_tune.optim.families import get_family
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.feed import IMAGE_RANK, Feed, fingerprint, fixed_subset
-from indian_tune.training.live import Feeds, LiveRun
+from indian_tune.training.live import MODEL, Feeds, LiveRun
 from indian_tune.training.loop import Loop
 from indian_tune.training.precision import Precision
 from indian_tune.training.probe import Packing, probe
@@ -231,6 +231,20 @@ class Trainer:
                 }
                 self._checkpoints.save(live.run.key, Checkpoint(live.epoch, state))
                 held.saved_epoch = live.epoch
+
+    def keep(self, key: str, folder: CheckpointFolder) -> None:
+        """Write a run's weights as they are now, without what is needed to train on.
+
+        Args:
+            key: of the run, here and in the folder.
+            folder: another one than that of the checkpoints from which runs are resumed.
+
+        Raises:
+            CheckpointError: the file cannot be written.
+            InputError: no such run is held.
+        """
+        live = self._held(key).live
+        folder.save(key, Checkpoint(live.epoch, {MODEL: live.model.state_dict()}))
 
     def remove(self, key: str) -> None:
         """Let go of a run and its memory, finished or not; its checkpoints stay.

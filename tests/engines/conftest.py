@@ -13,6 +13,8 @@ from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import EpochRow, LedgerReader, storage_url
 from indian_tune.study.spec import StudySpec, parse_study
+from indian_tune.training import CheckpointFolder
+from indian_tune.training.feed import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,31 @@ def metrics() -> Callable[..., Metrics]:
             return found
 
     return of
+
+
+@pytest.fixture
+def keeping(tiny: dict[str, Any]) -> dict[str, Any]:
+    """The study `tiny`, told to keep the final weights of its runs on the fresh seeds."""
+    return {**tiny, "protocol": {**tiny["protocol"], "keep_checkpoints": True}}
+
+
+@pytest.fixture
+def kept_weights(tmp_path: Path) -> Callable[[], list[tuple[int, str]]]:
+    """Return the epoch and the hash of all weights in the folder of artifacts, and remove them."""
+
+    def found() -> list[tuple[int, str]]:
+        files = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
+        weights = []
+        for file in files:
+            folder = CheckpointFolder(file.parent.parent)
+            saved = folder.load(file.parent.name)
+            assert saved is not None
+            assert set(saved.state) == {"model"}
+            weights.append((saved.epoch, fingerprint(saved.state["model"].values())))
+            folder.discard(file.parent.name)
+        return sorted(weights)
+
+    return found
 
 
 @pytest.fixture

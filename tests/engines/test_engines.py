@@ -56,6 +56,35 @@ def test_a_study_runs_to_its_end_and_leaves_nothing_behind(
     assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
 
 
+def test_final_weights_are_kept_if_asked_for_and_are_the_same_however_they_came_about(
+    tmp_path: Path,
+    keeping: dict[str, Any],
+    kept_weights: Callable[[], list[tuple[int, str]]],
+    settings_for: Settings,
+    register: Register,
+) -> None:
+    found = []
+    for name in ("inline", "interrupted", "processes"):
+        storage = f"sqlite:///{tmp_path / name}.db"
+        register(storage, keeping)
+        slot = settings_for(storage)
+        engine = ProcessEngine([slot, slot]) if name == "processes" else InlineEngine(slot)
+        interrupted = name == "interrupted"
+        while interrupted:
+            interrupt = Interrupt()
+
+            def stop(interrupt: Interrupt = interrupt) -> None:
+                interrupt.requests = 1
+
+            engine.run(interrupt, stop)
+            interrupted = interrupt.requested
+        engine.run(Interrupt(), nothing)
+        found.append(kept_weights())
+    assert [epoch for epoch, _ in found[0]] == [2] * 4, "2 winners on 2 seeds; none of the search"
+    assert len({digest for _, digest in found[0]}) == 4
+    assert found[1:] == found[:1] * 2
+
+
 def test_an_interrupted_study_goes_on_to_the_same_record(
     storage: str,
     tiny: dict[str, Any],

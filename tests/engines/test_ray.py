@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.ray_desk import newest_checkpoint
 from indian_tune.engines.ray_engine import RayEngine, RayResources
@@ -89,6 +90,26 @@ def test_ray_leaves_the_same_record_as_inline_to_the_last_bit(
     assert states(storage) == [(State.COMPLETE, 1)] * 8
     assert ticks
     assert not [path for path in settings.artifacts.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_ray_keeps_the_same_final_weights_as_inline(
+    storage: str,
+    settings: WorkerSettings,
+    tmp_path: Path,
+    keeping: dict[str, Any],
+    kept_weights: Callable[[], list[tuple[int, str]]],
+    settings_for: Callable[[str], WorkerSettings],
+    register: Register,
+) -> None:
+    register(storage, keeping)
+    RayEngine(settings, RayResources(workers=2)).run(Interrupt(), lambda: None)
+    by_ray = kept_weights()
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    register(other, keeping)
+    InlineEngine(settings_for(other)).run(Interrupt(), lambda: None)
+    assert by_ray == kept_weights()
+    assert len(by_ray) == 4
 
 
 @pytest.mark.slow

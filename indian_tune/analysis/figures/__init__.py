@@ -7,6 +7,7 @@ Every figure has a function that returns the table behind it; what is not in the
 from indian_tune.analysis.figures.best_so_far import best_so_far, best_so_far_table
 from indian_tune.analysis.figures.exhibits import Exhibit, exhibits
 from indian_tune.analysis.figures.factorial import factorial_table, interactions
+from indian_tune.analysis.figures.flatness import flatness_table, sharpness
 from indian_tune.analysis.figures.forest import forest, forest_table
 from indian_tune.analysis.figures.heatmaps import surface_maps, surface_table
 from indian_tune.analysis.figures.importance import importance_table, importances
@@ -25,6 +26,7 @@ __all__ = [
     "claimed_pairs",
     "exhibits",
     "factorial_table",
+    "flatness_table",
     "forest",
     "forest_table",
     "importance_table",
@@ -36,6 +38,7 @@ __all__ = [
     "paired_seeds",
     "power_curve",
     "power_table",
+    "sharpness",
     "step_size_table",
     "step_sizes",
     "surface_maps",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.best_so_far import best_so_far, best_so_far_table
 from indian_tune.analysis.figures.factorial import factorial_table, interactions
+from indian_tune.analysis.figures.flatness import flatness_table, sharpness
 from indian_tune.analysis.figures.forest import forest, forest_table
 from indian_tune.analysis.figures.heatmaps import surface_maps, surface_table
 from indian_tune.analysis.figures.importance import importance_table, importances
@@ -17,6 +18,7 @@ from indian_tune.analysis.figures.rows import outcome_of, phase_rows
 from indian_tune.analysis.figures.step_size import step_size_table, step_sizes
 from indian_tune.analysis.figures.thresholds import threshold_table, thresholds
 from indian_tune.analysis.figures.trajectories import trajectories, trajectory_table
+from indian_tune.analysis.flatness import summarise_flatness
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def exhibits(
     *,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     published: pd.DataFrame | None = None,
+    flatness: pd.DataFrame | None = None,
 ) -> Iterator[Exhibit]:
     """Yield every figure for which there are data, the most telling first.
 
@@ -66,6 +69,7 @@ def exhibits(
         verdict: from ``analyze``; without one, the figures of contrasts are left out.
         ranges: arm → lowest and highest γ0 that was searched.
         published: published end points, as ``learning_curves`` takes them.
+        flatness: one row per run, as ``flatness_table`` takes it.
     """
     parts: list[Callable[[], Exhibit]] = []
     if verdict is not None:
@@ -84,6 +88,8 @@ def exhibits(
     ]
     if verdict is not None:
         parts += [lambda: _importances(verdict), lambda: _power(verdict)]
+    if flatness is not None:
+        parts.append(lambda: _flatness(frame, flatness))
     for part in parts:
         try:
             yield part()
@@ -322,6 +328,26 @@ def _power(verdict: Verdict) -> Exhibit:
         alt=f"Power over seeds. {said}.",
         figure=power_curve(verdict),
         table=table,
+    )
+
+
+def _flatness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Exhibit:
+    said = "; ".join(
+        f"{made.arm} {made.mean:.3g}"
+        for made in summarise_flatness(flatness)
+        if made.measure == "sharpness"
+    )
+    return Exhibit(
+        name="sharpness",
+        title="Sharpness and generalisation",
+        caption="Every run on the fresh seeds at its end: how much the training loss rises within "
+        "a small, relative distance of the weights (left, the same however a rectifier network is "
+        "rescaled) and the largest curvature (right). Descriptive: sharpness follows the effective "
+        "learning rate η of an arm, so only arms of about equal η compare, and no difference here "
+        "explains one in accuracy.",
+        alt=f"Error over sharpness, a point per run. Mean worst-case adaptive sharpness: {said}.",
+        figure=sharpness(frame, flatness),
+        table=flatness_table(frame, flatness),
     )
 
 

@@ -1,0 +1,95 @@
+"""Sharpness at the end of training against generalisation, run by run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.flatness import MEASURES
+from indian_tune.analysis.style import canvas, plain_log_ticks, tidy
+from indian_tune.errors import NoDataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+ACROSS = ("sharpness", "top_eigenvalue")
+"""The measures that are drawn, a column of panels each."""
+
+
+def flatness_table(frame: pd.DataFrame, flatness: pd.DataFrame) -> pd.DataFrame:
+    """Return the flatness of every run beside its error and its generalisation gap.
+
+    Args:
+        frame: one row per run and epoch; the confirm phase is used.
+        flatness: one row per run, as ``summarise_flatness`` takes it.
+
+    Returns:
+        The columns of ``flatness``, with error (share of the test images classified wrongly at the
+        last epoch, of the validation images while the test set is sealed) and gap (that error
+        minus the same on the training images; NaN where it was not measured).
+
+    Raises:
+        NoDataError: no run has both.
+    """
+    rows = phase_rows(frame, "confirm")
+    outcome = outcome_of(rows)
+    last = ends(rows)
+    last = last.assign(error=1 - last[outcome], gap=np.nan)
+    if "train_accuracy" in last:
+        last["gap"] = last["train_accuracy"] - last[outcome]
+    made = flatness.merge(
+        last[["arm", "trial", "seed", "error", "gap"]], on=["arm", "trial", "seed"]
+    )
+    if made.empty:
+        raise NoDataError("no run on the fresh seeds has its flatness measured")
+    return made
+
+
+def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
+    """Draw error and generalisation gap over two measures of sharpness, a point per run.
+
+    Args:
+        frame: one row per run and epoch; the confirm phase is drawn.
+        flatness: one row per run, as ``flatness_table`` takes it.
+
+    Raises:
+        NoDataError: no run on the fresh seeds has its flatness measured.
+    """
+    table = flatness_table(frame, flatness)
+    styles = styles_of(frame)
+    part_of = outcome_of(phase_rows(frame, "confirm")).removesuffix("_accuracy")
+    down = {"error": f"{part_of} error, %", "gap": f"{part_of} - training error, points"}
+    shown = {name: label for name, label in down.items() if table[name].notna().any()}
+    figure = canvas(0.9 + 2.1 * len(shown))
+    grid = figure.subplots(len(shown), len(ACROSS), squeeze=False, sharex="col", sharey="row")
+    for line, (name, label) in zip(grid, shown.items(), strict=True):
+        for axes, measure in zip(line, ACROSS, strict=True):
+            # On a logarithmic axis a measure that is not above 0 has no place.
+            above = table[table[measure] > 0]
+            for arm, points in above.groupby("arm", sort=False):
+                style = styles[str(arm)]
+                rate = points["effective_learning_rate"].iloc[0]
+                axes.plot(
+                    points[measure],
+                    100 * points[name],
+                    linestyle="",
+                    marker=style.marker,
+                    markersize=5,
+                    # Hollow, so that of two arms that do the same both are seen.
+                    markerfacecolor="none",
+                    color=style.color,
+                    label=str(arm) if np.isnan(rate) else f"{arm} (η = {rate:.2g})",
+                )
+            if len(above):
+                axes.set_xscale("log")
+                plain_log_ticks(axes.xaxis)
+            tidy(axes)
+        line[0].set_ylabel(label)
+    for axes, measure in zip(grid[-1], ACROSS, strict=True):
+        axes.set_xlabel(MEASURES[measure])
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure

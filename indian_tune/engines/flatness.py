@@ -1,0 +1,156 @@
+"""The flatness of a study's final weights, run by run. Loads torch and pandas."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from indian_tune.engines.runs import kept_folder, problem_of, run_key
+from indian_tune.errors import CheckpointError, InputError
+from indian_tune.ledger import Phase, State
+from indian_tune.study.parameters import divide
+from indian_tune.study.ranking import meaning_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from indian_tune.ledger import ArmRecord, LedgerReader, RunRecord, StudyRecord, TrialRecord
+    from indian_tune.study.spec import StudySpec
+    from indian_tune.training import CheckpointFolder
+
+EXAMPLES = 512
+"""Training examples on which flatness is measured, unless told otherwise."""
+
+
+def flatness_frame(
+    ledger: LedgerReader,
+    study: StudyRecord,
+    spec: StudySpec,
+    artifacts: Path,
+    data_dir: Path | None = None,
+    *,
+    examples: int = EXAMPLES,
+    device: str | None = None,
+    on_run: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Measure the flatness of every run on the fresh seeds at its end, in float64.
+
+    A run that diverged has no row: there are no weights at which it could be measured.
+
+    Args:
+        ledger: with the study.
+        study: finished.
+        spec: of the study.
+        artifacts: folder of the checkpoints, as it was given to the search.
+        data_dir: folder of the data sets; ``None`` for the default.
+        examples: of the training set, the same for all runs; all if it has no more.
+        device: ``cpu`` or ``cuda:N``; a GPU if there is one by default.
+        on_run: called after every run with how many are done, and how many there are.
+
+    Returns:
+        Columns study, arm, optimizer, phase, trial, seed, epoch, examples, parameters,
+        effective_learning_rate (of the first step), those of
+        :class:`indian_tune.training.flatness.Flatness`, and one per hyperparameter.
+
+    Raises:
+        InputError: weights were not kept, or are not there.
+        DataError: the data set is missing or damaged.
+    """
+    import pandas as pd
+    import torch
+
+    from indian_tune.problems.randomness import lent_global_generator
+    from indian_tune.training.feed import Feed, fixed_subset
+    from indian_tune.training.flatness import measure_flatness
+    from indian_tune.training.live import MODEL
+
+    kept = kept_folder(artifacts)
+    runs = _finished(ledger, study)
+    _check_kept(study, spec, kept, runs)
+    if not runs:
+        raise InputError(f"all runs of study {study.name!r} on the fresh seeds diverged")
+    problem = problem_of(spec, data_dir)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    subset = fixed_subset(problem.train, examples)
+    feed = Feed(subset, problem, place, torch.float64)
+    rows = []
+    for done, (arm, trial, run) in enumerate(runs, 1):
+        saved = kept.load(run_key(study, run))
+        if saved is None:
+            raise CheckpointError(
+                f"the weights of {_title(arm, run)} in {kept.root} are damaged: copy them there "
+                "again, or run the study again with --as NEW-NAME"
+            )
+        _, own = divide(trial.config or {})
+        with lent_global_generator("initial weights", run.seed):
+            model = problem.build_model(
+                seed=run.seed, dropout=own.get("dropout", spec.problem.dropout)
+            )
+        try:
+            model.load_state_dict(saved.state[MODEL])
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights of {_title(arm, run)} do not fit the network as it is now: {error}"
+            ) from error
+        model = model.to(place, torch.float64)
+        meaning = meaning_of(arm.optimizer, trial.config or {})
+        rows.append(
+            {
+                "study": study.name,
+                "arm": arm.name,
+                "optimizer": arm.optimizer,
+                "phase": str(trial.phase),
+                "trial": trial.index,
+                "seed": run.seed,
+                "epoch": saved.epoch,
+                "examples": len(subset),
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "effective_learning_rate": meaning.effective_learning_rate,
+                **asdict(measure_flatness(model, feed)),
+                **(trial.config or {}),
+            }
+        )
+        if on_run is not None:
+            on_run(done, len(runs))
+    return pd.DataFrame(rows).astype({"effective_learning_rate": "float64"})
+
+
+def _finished(
+    ledger: LedgerReader, study: StudyRecord
+) -> list[tuple[ArmRecord, TrialRecord, RunRecord]]:
+    """Return the runs of the winners on the fresh seeds that did not diverge."""
+    arms = {arm.id: arm for arm in ledger.arms(study.id)}
+    trials = {trial.id: trial for trial in ledger.confirms(study.id)}
+    return [
+        (arms[trials[run.trial_id].arm_id], trials[run.trial_id], run)
+        for run in ledger.study_runs(study.id, Phase.CONFIRM)
+        if run.trial_id in trials and run.state is State.COMPLETE
+    ]
+
+
+def _check_kept(
+    study: StudyRecord,
+    spec: StudySpec,
+    kept: CheckpointFolder,
+    runs: list[tuple[ArmRecord, TrialRecord, RunRecord]],
+) -> None:
+    """Demand that every run has its weights, before the first is measured."""
+    if not spec.protocol.keep_checkpoints:
+        raise InputError(
+            f"study {study.name!r} has kept no weights (protocol.keep_checkpoints = false), and "
+            "flatness is measured at them: set protocol.keep_checkpoints = true and run it with "
+            "--as NEW-NAME"
+        )
+    missing = [(arm, run) for arm, _, run in runs if not kept.has(run_key(study, run))]
+    if missing:
+        raise InputError(
+            f"the weights of {len(missing)} of {len(runs)} runs, such as {_title(*missing[0])}, "
+            f"are not in {kept.root}: name the folder that the search had with --artifacts"
+        )
+
+
+def _title(arm: ArmRecord, run: RunRecord) -> str:
+    return f"arm {arm.name!r}, seed {run.seed}"
