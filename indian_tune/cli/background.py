@@ -107,6 +107,9 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
     commit = _commit()
     if commit is not None:
         rows.append(("Commit of this report's code", commit))
+    for source in events["own code"].data["sources"] if "own code" in events else []:
+        known = source["version"] or f"SHA-256 {source['sha256']}"
+        rows.append((f"Own code {source['reference']}", known))
     if "frozen" in events:
         rows.append(("Winners frozen", f"{events['frozen'].at:%Y-%m-%d %H:%M} UTC"))
     if "unsealed" in events:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from indian_tune.engines.runs import problem_of
 from indian_tune.imports import imports_allowed, source_of
 from indian_tune.optim.families import FAMILIES
-from indian_tune.optim.own_family import GROUP as OPTIMIZERS
+from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
+from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
 from indian_tune.study.facts import ProblemFacts
 from indian_tune.study.parameters import divide
 from indian_tune.study.plan import typical
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 # Kind of the event that keeps where references led when the study was registered.
 EVENT = "own code"
-# As in problems.own, whose import would load torch.
-PROBLEMS = "indian_tune.problems"
 
 
 def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from indian_tune.optim.family import Config
 
-__all__ = ["GROUP", "check_optimizer", "is_own", "own_family"]
+__all__ = ["ENTRY_POINTS", "check_optimizer", "is_own", "own_family"]
 
-GROUP = "indian_tune.optimizers"
-"""Entry points by which an installed package names its optimizers."""
+ENTRY_POINTS = "indian_tune.optimizers"
+"""Group by which an installed package names its optimizers."""
 
 
 def is_own(name: str, catalog: Mapping[str, object]) -> bool:
@@ -47,7 +47,7 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
     Raises:
         HyperparameterError: it is neither of the form ``package.module:Class`` nor installed.
     """
-    if not is_reference(name) and name not in entry_point_names(GROUP):
+    if not is_reference(name) and name not in entry_point_names(ENTRY_POINTS):
         raise HyperparameterError(
             f"{unknown_name('optimizer', name, catalog)}, torch.optim:Class for another optimizer "
             "of torch, such as torch.optim:RMSprop, or package.module:Class for one of your own"
@@ -131,7 +131,7 @@ def _loaded(name: str, key: str) -> Family:
 
     from indian_tune.optim.torch_family import family_of
 
-    found = load_named(name, key=key, group=GROUP)
+    found = load_named(name, key=key, group=ENTRY_POINTS)
     if not isinstance(found, type) or not issubclass(found, torch.optim.Optimizer):
         raise InputError(
             f"{key} = {name!r} must be a subclass of torch.optim.Optimizer, got {found!r}"

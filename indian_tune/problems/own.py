@@ -12,15 +12,12 @@ from torch import Tensor, nn
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
 from indian_tune.problems.models import dropout_layers
-from indian_tune.problems.problem import Problem, Split
+from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import lent_global_generator
 from indian_tune.problems.splits import carve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-GROUP = "indian_tune.problems"
-"""Entry points by which an installed package names its problems."""
 
 # Examples that a network is tried on: more than one, as batch normalisation needs.
 TRIED = 4
@@ -41,7 +38,7 @@ def make_problem(
     part, stratified by class.
 
     Args:
-        factory: ``package.module:function``, or an entry point of :data:`GROUP`.
+        factory: ``package.module:function``, or an entry point of :data:`ENTRY_POINTS`.
         arguments: passed to the function by name.
         dropout: that a network is tried with.
         validation_fraction: part of the training examples that is carved out; ``None`` trains on
@@ -54,7 +51,7 @@ def make_problem(
             what cannot be trained; the message names the key and what is wrong.
     """
     where = f"{key} = {factory!r}"
-    function = load_named(factory, key=key, group=GROUP)
+    function = load_named(factory, key=key, group=ENTRY_POINTS)
     if not callable(function):
         raise InputError(f"{where} must be a function that returns a Problem, got {function!r}")
     with (

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+ENTRY_POINTS = "indian_tune.problems"
+"""Group by which an installed package names the functions that make its problems."""
+
 
 @dataclass(frozen=True)
 class Split:

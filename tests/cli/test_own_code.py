@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from indian_tune.cli.background import background
 from indian_tune.ledger import LedgerReader, State
+from indian_tune.study.spec import load_study, parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +45,18 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = folder / "table_mlp.toml"
     file.write_text(text, encoding="utf-8")
     return file
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_example_says_what_it_asks_costs_and_reports_and_stands_in_the_guide(
+    name: str,
+) -> None:
+    file = EXAMPLES / f"{name}.toml"
+    assert load_study(file).name == name
+    text = file.read_text(encoding="utf-8")
+    assert text.splitlines()[0].endswith("?")
+    assert [word for word in ("# Question", "# Cost", "# Reports") if word not in text] == []
+    assert f"examples/{name}.toml" in (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -110,9 +125,10 @@ def test_a_mistake_is_named_with_its_key_and_nothing_is_written(
 
 
 def test_a_finished_study_is_read_without_its_code(
-    example: Path, command: Callable[..., Ended]
+    example: Path, tmp_path: Path, command: Callable[..., Ended]
 ) -> None:
     ended = command("search", example, "--allow-import", "--engine", "inline")
+    digest = hashlib.sha256(example.with_suffix(".py").read_bytes()).hexdigest()
     assert ended.status == 0, ended.err
     assert "mlp on wine" in ended.err
     shutil.rmtree(example.parent)
@@ -121,6 +137,13 @@ def test_a_finished_study_is_read_without_its_code(
         assert command(*asked).status == 0
     verdict = command("analyze", "table_mlp", "--json")
     assert verdict.status == 0, verdict.err
+    with LedgerReader.open(f"sqlite:///{tmp_path / 'indian-tune.db'}") as ledger:
+        record = ledger.study("table_mlp")
+        about = background(ledger, record, parse_study(record.spec, source="the record"))
+    assert ("Data", "wine") in about.protocol
+    assert ("Held out for validation", "35 of 141") in about.protocol
+    told = dict(about.provenance)["Own code table_mlp:make_problem"]
+    assert told == f"SHA-256 {digest}"
     assert "table_mlp" not in sys.modules
     for asked in (["worker", "table_mlp"], ["worker", "table_mlp", "--allow-import"]):
         refused = command(*asked)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.optim import get_family
-from indian_tune.optim.own_family import check_optimizer
+from indian_tune.optim.own_family import ENTRY_POINTS, check_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,3 +106,20 @@ def test_what_cannot_be_tuned_is_named_with_the_key_of_its_arm(
 
 def test_a_sound_optimizer_passes() -> None:
     check_optimizer("own_optimizers:Plain", {"gamma0": 0.1, "power": 3}, key="arms[1].optimizer")
+
+
+def test_an_installed_package_names_its_optimizers_without_permission(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = EntryPoint("rprop", "torch.optim:Rprop", ENTRY_POINTS)
+
+    def entry_points(**chosen: Any) -> EntryPoints:
+        return EntryPoints([point]).select(**chosen)
+
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    with imports_allowed(None):
+        check_optimizer("rprop", {"gamma0": 0.1, "eta2": 1.5}, key="arms[1].optimizer")
+        optimizer, _ = get_family("rprop").build([nn.Parameter(torch.ones(1))], {"gamma0": 0.1})
+    assert type(optimizer) is torch.optim.Rprop
+    with pytest.raises(HyperparameterError, match="optimizer = 'rporp' is not known"):
+        get_family("rporp")
