@@ -30,6 +30,8 @@ COMPUTED_WITH = {
     "torch_version": "torch",
     "precision": "Precision",
     "execution": "Execution",
+    "version": "indian-tune that trained",
+    "commit": "Commit that trained",
 }
 
 
@@ -120,7 +122,7 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
     rows += [
         (title, ", ".join(_values(runs, name)))
         for name, title in COMPUTED_WITH.items()
-        if name in runs
+        if name in runs and runs[name].notna().any()
     ]
     hours = runs["seconds"].sum() / 3600
     return [*rows, ("Runs", f"{len(runs)}, together {hours:.2f} hours of training")]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from indian_tune._version import __version__
+from indian_tune.commit import source_commit
 from indian_tune.training.precision import FLOAT32
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class Provenance:
         precision: of the arithmetic, as :class:`Precision` names it.
         tf32: whether float32 products were shortened; always false on a CPU.
         execution: how runs are computed, with the shape of packs.
+        version: of this package.
+        commit: of its source tree when it is run from a checkout, else ``None``.
     """
 
     device: str
@@ -38,6 +42,8 @@ class Provenance:
     precision: str
     tf32: bool
     execution: str
+    version: str
+    commit: str | None
 
     @classmethod
     def of(
@@ -56,5 +62,7 @@ class Provenance:
             threads=torch.get_num_threads(),
             precision=precision.name,
             execution=execution,
+            version=__version__,
+            commit=source_commit(),
             tf32=precision.tf32 and device.type == "cuda",
         )

@@ -113,6 +113,8 @@ def test_out_writes_the_verdict_and_the_frames_behind_it(
     estimate = verdict["findings"][0]["primary"][0]["estimate"]
     assert estimate == pytest.approx((last["indian"] - last["sgd"]).mean())
     assert len(pd.read_parquet(folder / "examples.parquet")["correct"][0]) == 359
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert "indian-tune that trained" in report
     again = command("analyze", "--storage", database, "--out", folder)
     assert (again.status, "verdict.json exists" in again.err) == (2, True)
 

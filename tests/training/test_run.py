@@ -5,11 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from indian_tune._version import __version__
+from indian_tune.commit import commit_of
 from indian_tune.errors import InputError
 from indian_tune.training import EpochRecord, Provenance, Run
 
@@ -80,6 +83,8 @@ def test_provenance_says_what_the_bits_depend_on_and_names_no_machine() -> None:
         "precision": "float32",
         "tf32": False,
         "execution": "loop",
+        "version": __version__,
+        "commit": commit_of(Path(__file__).parents[2]),
     }
     assert torch.backends.cpu.get_cpu_capability() in provenance.device_name
 
