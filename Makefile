@@ -9,7 +9,7 @@ DEV := $(VENV)/.installed-dev
 # One thread per process: the tests run side by side, and torch would take every core in each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quickstart install dev test test-slow format-check lint types unit format clean
+.PHONY: quickstart install dev test test-slow format-check lint types unit bench format clean
 
 quickstart: $(BASE)
 	$(BIN)/indian-tune search studies/quickstart.toml
@@ -34,6 +34,10 @@ unit: $(DEV)
 
 test-slow: $(DEV)
 	$(BIN)/pytest -m slow
+
+# Hours, on a machine that does nothing else; QUICK=1 takes minutes and only shows that all work.
+bench: $(DEV)
+	$(BIN)/python -m tests.benchmarks $(if $(QUICK),--quick --out build/bench-quick)
 
 format: $(DEV)
 	$(BIN)/ruff format .

@@ -112,6 +112,18 @@ class PostgresServer:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self._address(name).replace("postgresql://", "postgresql+psycopg://")
 
+    def processor_seconds(self) -> float:
+        """Return what the server's processes have used so far, those of closed connections too."""
+        main = (self._folder / "data" / "postmaster.pid").read_text().splitlines()[0]
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        ticks = 0
+        for pid in (main, *children):
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                # Time of its own; for the server's first process also that of children that ended.
+                ticks += sum(map(int, fields[11:15] if pid == main else fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def _address(self, database: str) -> str:
         return f"postgresql://tester@/{database}?host={self._folder}"
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -89,13 +90,19 @@ def metrics(run_id: int, epochs: int = EPOCHS) -> list[EpochEntry]:
     return entries
 
 
-def train_nothing(controller: Controller) -> bool:
-    """Take one trial from its claim to its end; return whether there was one."""
+def train_nothing(controller: Controller, seconds: float = 0.0) -> bool:
+    """Take one trial from its claim to its end; return whether there was one.
+
+    Args:
+        controller: of the worker.
+        seconds: how long to wait before each report, in place of training.
+    """
     assignment = controller.claim({"device": "cpu"})
     if assignment is None:
         return False
     (run,) = assignment.runs
     for entry in metrics(run.id, assignment.epochs):
+        time.sleep(seconds)
         controller.report(assignment, [entry])
     controller.finish_run(assignment, run, diverged=False)
     controller.finish(assignment)
@@ -230,6 +237,7 @@ def commands(storage: str, folder: Path, repetitions: int) -> dict[str, Any]:
     """Return how long the commands take on a finished study, their start included."""
     program = [sys.executable, "-m", "indian_tune"]
     asked = {
+        "--version": ["--version"],
         "status": ["status", "service"],
         "show": ["show", "service", "indian/0"],
         "show, every trial": ["show", "service"],
@@ -238,23 +246,33 @@ def commands(storage: str, folder: Path, repetitions: int) -> dict[str, Any]:
         "analyze --out": ["analyze", "service", "--out", str(folder / "report")],
     }
     found: dict[str, Any] = {}
-    bare = [_clock([*program, "--version"]) for _ in range(repetitions)]
-    found["--version"] = {"seconds": spread(bare), "memory_mib": None}
     for name, arguments in asked.items():
-        command = [*program, *arguments, "--storage", storage]
+        command = [*program, *arguments]
+        if name != "--version":
+            command += ["--storage", storage]
         if name.startswith("analyze"):
             used = run(command, folder)
-            found[name] = {"seconds": spread([used.wall]), "memory_mib": used.memory / 2**20}
+            found[name] = {
+                "seconds": spread([used.wall]),
+                "processor_seconds": spread([used.processor]),
+                "memory_mib": used.memory / 2**20,
+            }
         else:
-            clocked = [_clock(command) for _ in range(repetitions)]
-            found[name] = {"seconds": spread(clocked), "memory_mib": None}
+            costs = [_command(command) for _ in range(repetitions)]
+            found[name] = {
+                "seconds": spread([each.wall for each in costs]),
+                "processor_seconds": spread([each.processor for each in costs]),
+                "memory_mib": None,
+            }
     return found
 
 
-def _clock(command: list[str]) -> float:
-    start = time.perf_counter()
+def _command(command: list[str]) -> Cost:
+    """Run a command that has no children of its own."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
 
 def pages(storage: str) -> dict[str, Any]:
@@ -264,7 +282,7 @@ def pages(storage: str) -> dict[str, Any]:
 
 
 @contextmanager
-def private_server() -> Iterator[PostgresServer | None]:
+def private_server(connections: int = 100) -> Iterator[PostgresServer | None]:
     """Yield a PostgreSQL server, ``None`` where it is not installed."""
     programs = postgres_programs()
     if programs is None:
@@ -272,7 +290,8 @@ def private_server() -> Iterator[PostgresServer | None]:
         return
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder:
         # As SQLite with synchronous=NORMAL: a commit does not wait for the disk.
-        server = PostgresServer(programs, Path(folder), {"synchronous_commit": "off"})
+        settings = {"synchronous_commit": "off", "max_connections": str(connections)}
+        server = PostgresServer(programs, Path(folder), settings)
         server.start()
         try:
             yield server
@@ -355,14 +374,15 @@ def to_markdown(report: dict[str, Any]) -> str:
         "From the shell's prompt to the answer; load of the machine when this began: "
         f"{report['load_of_commands']:.1f}.",
         "",
-        "| command | s | spread | limit | memory, MiB |",
-        "|---|---:|---:|---:|---:|",
+        "| command | s | spread | limit | processor, s | memory, MiB |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for name, row in report["commands"].items():
         limit = LIMITS.get(name)
         memory = row["memory_mib"]
         lines.append(
             f"| {name} | {cells(row['seconds'], '.2f')} | {'' if limit is None else limit} | "
+            f"{row['processor_seconds']['median']:.2f} | "
             f"{'' if memory is None else f'{memory:,.0f}'} |"
         )
     lines += [

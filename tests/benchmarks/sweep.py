@@ -128,11 +128,11 @@ def contenders(trials: int, epochs: int) -> dict[str, Contender]:
     script = (sys.executable, "-m", "tests.benchmarks.sweep_optuna", *size)
     ours = (sys.executable, "-m", "indian_tune", "search", "sweep.toml", "--phase=tune")
     return {
-        PROCESSES: Contender((*script, "--parallel=processes"), read_optuna),
-        THREADS: Contender((*script, "--parallel=threads"), read_optuna),
-        RAY: Contender((sys.executable, "-m", "tests.benchmarks.sweep_ray", *size), read_ray),
         OURS: Contender(ours, read_optuna),
+        PROCESSES: Contender((*script, "--parallel=processes"), read_optuna),
         OURS_ON_RAY: Contender((*ours, "--engine=ray", "--workers=2"), read_optuna),
+        RAY: Contender((sys.executable, "-m", "tests.benchmarks.sweep_ray", *size), read_ray),
+        THREADS: Contender((*script, "--parallel=threads"), read_optuna),
     }
 
 

@@ -1,0 +1,108 @@
+"""The benchmarks run from end to end at tiny sizes, and say what a reader needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_quickly(name: str, folder: Path) -> dict[str, Any]:
+    """Run a benchmark at its tiny size; return its JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--quick", f"--out={folder}", "--only", name],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    markdown = (folder / f"{name}.md").read_text(encoding="utf-8")
+    assert markdown.startswith("# ")
+    assert markdown in done.stdout
+    report: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return report
+
+
+def assert_machine(report: dict[str, Any]) -> None:
+    machine = report["setting"]["machine"]
+    assert machine["processor"]
+    assert machine["cores"] >= 1
+    assert machine["optuna"]
+
+
+@pytest.mark.slow
+def test_a_sweep_gives_all_contenders_the_same_trials(tmp_path: Path) -> None:
+    report = run_quickly("sweep", tmp_path)
+    assert_machine(report)
+    assert len(report["summary"]) == 5
+    for row in report["summary"].values():
+        assert row["trials_per_hour"]["median"] > 0
+        assert row["processor_seconds"]["median"] > 1
+        assert row["memory_mib"]["median"] > 100
+        assert 0 <= row["best_validation_error"]["median"] <= 1
+    pairs = {(row["of"], row["to"]): row["goal"] for row in report["ratios"]}
+    assert pairs["indian-tune search", "plain Optuna, 2 processes"] == 2.5
+    assert pairs["indian-tune search", "plain Ray Tune"] == 3.0
+    assert all(row["load"] >= 0 for rows in report["rounds"].values() for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_the_service_is_compared_with_optuna_at_every_mark(tmp_path: Path) -> None:
+    report = run_quickly("service", tmp_path)
+    assert_machine(report)
+    assert {"SQLite, random", "SQLite, tpe"} <= report["growth"].keys()
+    growth = report["growth"]["SQLite, random"]
+    assert list(growth["at"]) == ["4", "8", "12"]
+    for row in growth["at"].values():
+        ours, plain = row["indian-tune"]["milliseconds"], row["plain Optuna"]["milliseconds"]
+        assert ours["median"] > 0
+        assert plain["n"] == ours["n"]
+    assert report["commands"].keys() >= {"status", "show", "analyze"}
+    assert report["pages"]["/api/studies"]["bytes"] > 0
+
+
+@pytest.mark.slow
+def test_the_way_to_a_verdict_is_measured_command_by_command(tmp_path: Path) -> None:
+    report = run_quickly("verdict", tmp_path)
+    assert_machine(report)
+    both, search = (report["summary"][name]["wall_seconds"] for name in ("both", "search"))
+    assert both["median"] > search["median"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_the_model_is_checked_against_a_database_that_loses_nothing(tmp_path: Path) -> None:
+    report = run_quickly("scale", tmp_path)
+    assert_machine(report)
+    # A claim, a configuration and an end are some transactions each, an epoch is one or more.
+    assert report["constants"]["transactions_per_trial"] > 2
+    assert report["constants"]["transactions_per_epoch"] >= 1
+    assert report["check"]["measured"]["transactions_per_second"] > 0
+    assert set(report["check"]["wrong"].values()) == {0}
+    assert all(row["first_bottleneck"] in row["used"] for row in report["paper"])
+
+
+@pytest.mark.slow
+def test_the_trainer_and_the_step_are_measured(tmp_path: Path) -> None:
+    assert run_quickly("optimizer_step", tmp_path)["swept"]["ratios"]
+    assert run_quickly("trainer", tmp_path)["nin-small on digits"]["ratios"]
+
+
+def test_quick_results_never_take_the_place_of_real_ones() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--quick"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--out" in done.stderr
