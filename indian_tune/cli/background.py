@@ -12,6 +12,7 @@ from indian_tune._version import __version__
 from indian_tune.analysis.report import Background
 from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
+from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.study import space as spaces
 from indian_tune.study.description import budget, question, score_name
 
@@ -109,7 +110,7 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
     commit = _commit()
     if commit is not None:
         rows.append(("Commit of this report's code", commit))
-    for source in events["own code"].data["sources"] if "own code" in events else []:
+    for source in events[OWN_CODE].data["sources"] if OWN_CODE in events else []:
         known = source["version"] or f"SHA-256 {source['sha256']}"
         rows.append((f"Own code {source['reference']}", known))
     if "frozen" in events:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.engines.runs import problem_of
 from indian_tune.imports import imports_allowed, source_of
+from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.optim.families import FAMILIES
 from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from indian_tune.imports import Source
     from indian_tune.ledger import Ledger, StudyRecord
     from indian_tune.study.spec import StudySpec
-
-# Kind of the event that keeps where references led when the study was registered.
-EVENT = "own code"
 
 
 def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
@@ -77,7 +75,7 @@ def sources(spec: StudySpec) -> list[Source]:
 
 
 def remember(ledger: Ledger, study: StudyRecord, spec: StudySpec) -> list[str]:
-    """Record where a study's references lead, or tell what has changed since.
+    """Record where a study's references lead, and again whenever that has changed.
 
     Returns:
         A sentence for every module that is not what it was when the study was registered.
@@ -85,9 +83,10 @@ def remember(ledger: Ledger, study: StudyRecord, spec: StudySpec) -> list[str]:
     now = {source.reference: asdict(source) for source in sources(spec)}
     if not now:
         return []
-    events = ledger.events(study.id, EVENT)
+    events = ledger.events(study.id, OWN_CODE)
+    if not events or events[-1].data["sources"] != list(now.values()):
+        ledger.record_event(study.id, OWN_CODE, {"sources": list(now.values())})
     if not events:
-        ledger.record_event(study.id, EVENT, {"sources": list(now.values())})
         return []
     return [
         f"the code of {reference} is not what it was when study {study.name!r} was registered: "

@@ -25,6 +25,7 @@ FROZEN = "frozen"
 UNSEALED = "unsealed"
 VERDICT = "verdict"
 RETRIED = "retried"
+OWN_CODE = "own code"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:

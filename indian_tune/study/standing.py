@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
+from indian_tune.ledger.slots import OWN_CODE
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
@@ -52,6 +53,8 @@ def departures(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> lis
         # A budget of epochs or seconds may be spent before the trials are.
         if trials > planned or (trials < planned and spec.budget is None):
             found.append(f"arm {arm.name!r} had {trials} trials, registered were {planned}")
+    if len(ledger.events(study.id, OWN_CODE)) > 1:
+        found.append("the code that it names was changed after it was registered")
     # The first event opens the results; a later extension may have been decided knowing them.
     events = ledger.events(study.id)
     opened = next((event for event in events if event.kind == "unsealed"), None)
