@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.25
 # A worker that dies is replaced, but a machine on which they die in a row is not asked for more.
 DEATHS_PER_MINUTE = 6
+MINUTE_SECONDS = 60.0
 # Exit status of a worker that has met an error it explains itself.
 _EXPLAINED = 3
 
@@ -126,11 +127,11 @@ class ProcessEngine:
             raise EngineError("a worker could not go on; its message stands above")
         now = time.monotonic()
         self._deaths.append(now)
-        if len(self._deaths) == DEATHS_PER_MINUTE and now - self._deaths[0] < 60:
+        if len(self._deaths) == DEATHS_PER_MINUTE and now - self._deaths[0] < MINUTE_SECONDS:
             raise EngineError(
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
                 f"{dead.exitcode}: nothing is lost; free memory or use fewer --workers, then run "
-                "the same command again"
+                "the same command again, with --retry-failed"
             )
         logger.warning("a worker died with exit status %s and is replaced", dead.exitcode)
         with Ledger.open(settings.storage, patient=True) as ledger:

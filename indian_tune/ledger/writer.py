@@ -227,13 +227,23 @@ class StudyWriter(LedgerReader):
         """Put the failed trials of a study back, to be tried again with a full set of attempts.
 
         What they recorded before they failed stays, and they go on from there. Winners that were
-        frozen without a tune trial that is put back are judged again.
+        frozen without a tune trial that is put back are judged again. A trial that nobody holds
+        and that has killed workers, but not been given up yet, gets a full set of attempts too.
 
         Returns:
-            How many there were.
+            How many failed trials there were.
         """
         with self._writing() as connection:
             lock_study(connection, study_id)
+            connection.execute(
+                sa.update(t.trial)
+                .where(
+                    t.trial.c.study_id == study_id,
+                    t.trial.c.state == State.RUNNING,
+                    t.trial.c.lease_expires_at <= database_time(connection),
+                )
+                .values(attempts=0)
+            )
             failed = sa.select(t.trial.c.id, t.trial.c.phase).where(
                 t.trial.c.study_id == study_id, t.trial.c.state == State.FAILED
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ from optuna.trial import TrialState
 
 from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt, interruptible
-from indian_tune.engines.processes import ProcessEngine
-from indian_tune.engines.session import artifacts_folder
+from indian_tune.engines.processes import ProcessEngine, train
+from indian_tune.engines.session import artifacts_folder, open_session
 from indian_tune.errors import EngineError
 from indian_tune.ledger import LedgerReader, State, storage_url
+from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,6 +205,52 @@ def test_a_worker_that_cannot_start_ends_the_engine_with_an_error(
     register(storage, tiny)
     with pytest.raises(EngineError, match="a worker could not go on"):
         ProcessEngine([settings_for(storage, study="absent")]).run(Interrupt(), nothing)
+
+
+def die_at_once(_settings: WorkerSettings, _should_stop: Callable[[], bool]) -> None:
+    """What a worker does where CUDA, say, takes the process with it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_training(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
+    """What a worker does where memory runs out."""
+    from indian_tune.training import Trainer
+
+    def advance(_trainer: Trainer, _keys: object = None) -> list[Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+    Trainer.advance = advance  # type: ignore[method-assign, assignment]
+    train(settings, should_stop)
+
+
+@pytest.mark.parametrize(
+    ("job", "failed"), [(die_at_once, 0), pytest.param(die_in_training, 1, marks=pytest.mark.slow)]
+)
+def test_workers_that_always_die_end_the_search_and_lose_nothing(
+    job: Callable[[WorkerSettings, Callable[[], bool]], None],
+    failed: int,
+    storage: str,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    settings_for: Settings,
+    metrics: Record,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # However long a busy machine takes to start six workers.
+    monkeypatch.setattr("indian_tune.engines.processes.MINUTE_SECONDS", math.inf)
+    spec = parse_study(tiny, source="study.toml")
+    slot = settings_for(storage)
+    with open_session(spec, storage_url(storage), None) as session:
+        with pytest.raises(EngineError, match=r"6 workers died within a minute, .* status -9"):
+            ProcessEngine([slot], job=job).run(Interrupt(), nothing)
+        trials = session.ledger.trials(session.study.id)
+        # A trial is tried three times before it is held to be what kills its workers.
+        assert sum(trial.state is State.FAILED for trial in trials) == failed
+        assert not session.ledger.study_epochs(session.study.id)
+    with open_session(spec, storage_url(storage), None, retry_failed=True):
+        ProcessEngine([slot]).run(Interrupt(), nothing)
+    assert metrics(storage) == undisturbed
 
 
 def test_the_first_signal_asks_and_the_second_stops() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune.engines import ray_trainable
 from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.ray_desk import newest_checkpoint
@@ -41,17 +45,55 @@ def settings(storage: str, settings_for: Callable[[str], WorkerSettings]) -> Wor
     return settings_for(storage)
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """Three nodes; the head only drives, so that the others can be lost."""
+@contextmanager
+def cluster_of(*nodes: dict[str, Any]) -> Iterator[Cluster]:
+    """Run a cluster whose head only drives, so that every other node can be lost."""
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        made.add_node(num_cpus=1, num_gpus=1)
+    for node in nodes:
+        made.add_node(**node)
     made.wait_for_nodes()
-    yield made
-    made.shutdown()  # type: ignore[no-untyped-call]
+    try:
+        yield made
+    finally:
+        made.shutdown()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def driver_midway(command: list[str], epochs: Callable[[], int]) -> Iterator[subprocess.Popen[str]]:
+    """Start a search, and wait until its first epochs are recorded."""
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        try:
+            while not epochs():
+                assert driver.poll() is None
+                time.sleep(0.1)
+            yield driver
+        finally:
+            driver.kill()
+
+
+@pytest.fixture
+def command(
+    storage: str,
+    settings: WorkerSettings,
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+) -> list[str]:
+    """The search of the study `tiny` on Ray, as a user starts it."""
+    return [
+        *(sys.executable, "-m", "indian_tune", "search", str(write_study(tiny))),
+        *("--engine", "ray", "--workers", "1", "--storage", storage),
+        *("--artifacts", str(settings.artifacts)),
+    ]
+
+
+@pytest.fixture
+def epochs(storage: str, metrics: Read) -> Callable[[], int]:
+    """Count the epochs that are recorded."""
+    return lambda: sum(len(rows) for rows in metrics(storage).values())
 
 
 def states(storage: str) -> list[tuple[State, int]]:
@@ -139,12 +181,13 @@ def test_an_interrupted_ray_study_goes_on_to_the_same_record(
     undisturbed: Metrics,
     register: Register,
     metrics: Read,
+    epochs: Callable[[], int],
 ) -> None:
     register(storage, tiny)
     interrupt = Interrupt()
 
     def stop_midway() -> None:
-        if sum(len(epochs) for epochs in metrics(storage).values()) >= 3:
+        if epochs() >= 3:
             interrupt.requests = 1
 
     RayEngine(settings, RayResources(workers=1)).run(interrupt, stop_midway)
@@ -164,20 +207,13 @@ def test_a_killed_driver_loses_nothing(
     undisturbed: Metrics,
     register: Register,
     metrics: Read,
-    write_study: Callable[[dict[str, Any]], Path],
+    command: list[str],
+    epochs: Callable[[], int],
 ) -> None:
     register(storage, tiny)
-    command = [sys.executable, "-m", "indian_tune", "search", str(write_study(tiny))]
-    command += ["--engine", "ray", "--workers", "2", "--storage", storage]
-    command += ["--artifacts", str(settings.artifacts)]
-    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while sum(len(epochs) for epochs in metrics(storage).values()) < 3:
-        assert driver.poll() is None
-        time.sleep(0.1)
-    driver.kill()
-    driver.wait()
-    begun = metrics(storage)
-    assert begun != undisturbed
+    with driver_midway(command, epochs) as driver:
+        driver.kill()
+    assert metrics(storage) != undisturbed
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert metrics(storage) == undisturbed
     assert {state for state, _ in states(storage)} == {State.COMPLETE}
@@ -185,34 +221,39 @@ def test_a_killed_driver_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signals", [1, 2])
-def test_ctrl_c_stops_a_ray_search_and_keeps_everything(
-    signals: int,
+@pytest.mark.parametrize(
+    "signals", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=str
+)
+def test_a_signal_stops_a_ray_search_and_keeps_everything(
+    signals: tuple[signal.Signals, ...],
     storage: str,
     settings: WorkerSettings,
     tiny: dict[str, Any],
     undisturbed: Metrics,
     register: Register,
     metrics: Read,
-    write_study: Callable[[dict[str, Any]], Path],
+    command: list[str],
+    epochs: Callable[[], int],
 ) -> None:
     register(storage, tiny)
-    command = [sys.executable, "-m", "indian_tune", "search", str(write_study(tiny))]
-    command += ["--engine", "ray", "--workers", "1", "--storage", storage]
-    command += ["--artifacts", str(settings.artifacts)]
-    driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while sum(len(epochs) for epochs in metrics(storage).values()) < 1:
-        assert driver.poll() is None
-        time.sleep(0.1)
-    for _ in range(signals):
-        driver.send_signal(signal.SIGINT)
-    _, told = driver.communicate(timeout=120)
+    with driver_midway(command, epochs) as driver:
+        for number in signals:
+            driver.send_signal(number)
+        _, told = driver.communicate(timeout=300)
     assert driver.returncode == 130
     assert "Go on with" in told
     assert "Traceback" not in told
     assert metrics(storage) != undisturbed
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        # Nobody holds a lease any more, and what was begun has a checkpoint to go on from.
+        assert not ledger.trials(study.id, states=(State.RUNNING,))
+        begun = [run for run in ledger.study_runs(study.id) if run.state is State.RUNNING]
+    kept = list(settings.artifacts.rglob("checkpoint_*"))
+    assert len(kept) >= sum(run.epochs_done > 0 for run in begun) or len(signals) > 1
     RayEngine(settings, RayResources(workers=1)).run(Interrupt(), lambda: None)
     assert metrics(storage) == undisturbed
+    assert states(storage) == [(State.COMPLETE, 1)] * 8
 
 
 @pytest.mark.slow
@@ -223,22 +264,63 @@ def test_a_lost_node_loses_nothing(
     undisturbed: Metrics,
     register: Register,
     metrics: Read,
-    cluster: Cluster,
+    epochs: Callable[[], int],
 ) -> None:
     register(storage, tiny)
     lost: list[float] = []
+    with cluster_of(*[{"num_cpus": 1, "num_gpus": 1}] * 2) as cluster:
 
-    def lose_a_node() -> None:
-        if not lost and sum(len(epochs) for epochs in metrics(storage).values()) >= 2:
-            lost.append(time.monotonic())
-            node = next(iter(cluster.worker_nodes))
-            cluster.remove_node(node, allow_graceful=False)
+        def lose_a_node() -> None:
+            if not lost and epochs() >= 2:
+                lost.append(time.monotonic())
+                node = next(iter(cluster.worker_nodes))
+                cluster.remove_node(node, allow_graceful=False)
 
-    resources = RayResources(address=cluster.address, gpus_per_trial=0.5, cpus_per_trial=0.5)
-    RayEngine(settings, resources).run(Interrupt(), lose_a_node)
+        resources = RayResources(address=cluster.address, gpus_per_trial=0.5, cpus_per_trial=0.5)
+        RayEngine(settings, resources).run(Interrupt(), lose_a_node)
     assert lost
     assert metrics(storage) == undisturbed
     assert {state for state, _ in states(storage)} == {State.COMPLETE}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("gpus", "each"), [(8, 1.0), (4, 0.5)])
+def test_every_trial_sees_the_gpu_that_it_was_lent_and_no_other(
+    gpus: int,
+    each: float,
+    tmp_path: Path,
+    storage: str,
+    settings: WorkerSettings,
+    tiny: dict[str, Any],
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once = 8
+    tiny["search"]["trials"] = at_once // 2
+    tiny["protocol"] |= {"epochs": 1, "tune_epochs": 1, "confirm_seeds": 0}
+    register(storage, tiny)
+    folder = tmp_path / "seen"
+    folder.mkdir()
+
+    # Not at the top of the module, where Ray's actors would have to find it.
+    class Looking(ray_trainable.TrialTrainable):
+        """Notes what it sees, and waits until as many as expected do."""
+
+        def setup(self, config: dict[str, Any]) -> None:
+            seen = os.environ["CUDA_VISIBLE_DEVICES"]
+            (folder / f"trial-{config['trial']}").write_text(seen)
+            while len(list(folder.iterdir())) < at_once:
+                time.sleep(0.1)
+            super().setup(config)
+
+    monkeypatch.setattr(ray_trainable, "TrialTrainable", Looking)
+    with cluster_of({"num_cpus": at_once, "num_gpus": gpus}) as cluster:
+        resources = RayResources(address=cluster.address, gpus_per_trial=each)
+        RayEngine(settings, resources).run(Interrupt(), lambda: None)
+    seen = Counter(file.read_text() for file in folder.iterdir())
+    assert seen == {str(n): round(1 / each) for n in range(gpus)}
+    assert states(storage) == [(State.COMPLETE, 1)] * at_once
 
 
 def test_the_newest_checkpoint_of_a_trial_is_found_again(tmp_path: Path) -> None:
