@@ -190,16 +190,35 @@ class DeskSearcher(Searcher):
 
 
 class DeskScheduler(FIFOScheduler):
-    """Tells the desk every result, and Ray what was decided."""
+    """Tells the desk every result, and Ray what was decided.
 
-    def __init__(self, desk: Desk) -> None:
+    When the user has asked to stop, every trial is paused after its epoch, for which Ray writes a
+    checkpoint of it, and none is begun.
+
+    Attributes:
+        settled: whether no trial is under way.
+    """
+
+    def __init__(self, desk: Desk, interrupt: Interrupt) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
+        self._interrupt = interrupt
+        self.settled = True
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the next trial to begin or to go on with."""
+        self.settled = not any(
+            trial.status == trial.RUNNING for trial in tune_controller.get_live_trials()
+        )
+        if self._interrupt.requested:
+            return None
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Record a result."""
-        stop = self._desk.take_in(trial.trial_id, result)
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+        if self._desk.take_in(trial.trial_id, result):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.PAUSE if self._interrupt.requested else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Record the last result."""
@@ -232,18 +251,19 @@ class Tidier(_Unsaved, tune.Callback):
 
 
 class InterruptStopper(_Unsaved, tune.Stopper):
-    """Stops everything when the user has asked to."""
+    """Stops everything when the user has asked to, and every trial has its checkpoint."""
 
-    def __init__(self, interrupt: Interrupt) -> None:
+    def __init__(self, interrupt: Interrupt, scheduler: DeskScheduler) -> None:
         self._interrupt = interrupt
+        self._scheduler = scheduler
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no trial on its own."""
         return False
 
     def stop_all(self) -> bool:
-        """Say whether the user has asked to stop."""
-        return self._interrupt.requested
+        """Say whether the user has asked to stop, and nothing is under way any more."""
+        return self._interrupt.requested and self._scheduler.settled
 
 
 def trial_folder(trial: Trial) -> str:

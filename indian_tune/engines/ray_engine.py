@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import socket
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +125,7 @@ class RayEngine:
                 own["num_cpus"] = max(
                     1, round(self._resources.workers * self._resources.cpus_per_trial)
                 )
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             context = ray.init(
                 # Without an address Ray would join whatever cluster runs on this machine.
@@ -136,6 +139,10 @@ class RayEngine:
             raise EngineError(
                 f"Ray cannot be reached at {self._resources.address or 'this machine'}: {error}"
             ) from error
+        finally:
+            # Ray answers SIGTERM by killing its processes at once, whoever has asked before.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_sigterm)
         dashboard = getattr(context, "dashboard_url", "")
         if dashboard:
             logger.warning("Ray's dashboard is at http://%s", dashboard)
@@ -152,12 +159,13 @@ class RayEngine:
         born = int(controller.study.created_at.timestamp() * 1e6)
         name = f"{controller.study.name}-{born:x}"
         desk = ray_desk.Desk(controller, self._settings, interrupt, f"{root}/{name}")
+        scheduler = ray_desk.DeskScheduler(desk, interrupt)
         demand = {"cpu": self._resources.cpus_per_trial, "gpu": self._resources.gpus_per_trial}
         tuner = tune.Tuner(
             tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
             tune_config=tune.TuneConfig(
                 search_alg=ray_desk.DeskSearcher(desk),
-                scheduler=ray_desk.DeskScheduler(desk),
+                scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=True,
                 trial_dirname_creator=ray_desk.trial_folder,
@@ -167,7 +175,7 @@ class RayEngine:
                 storage_path=root,
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                stop=ray_desk.InterruptStopper(interrupt),
+                stop=ray_desk.InterruptStopper(interrupt, scheduler),
                 callbacks=[ray_desk.Ticker(tick), ray_desk.Tidier(desk)],
                 verbose=0,
             ),
