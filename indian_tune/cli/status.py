@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,12 +56,14 @@ class Standing:
         ranked: its arms, best first.
         workers: those who are there.
         held: worker id → the trial that it holds.
+        packings: worker id → the shape of its packs, where it trains runs side by side.
     """
 
     study: StudyRecord
     ranked: list[ArmResult]
     workers: list[WorkerRecord]
     held: dict[str, str]
+    packings: dict[str, dict[str, Any]]
 
     @property
     def finished(self) -> bool:
@@ -83,7 +85,12 @@ class Standing:
             "created_at": self.study.created_at.isoformat(),
             "finished": self.finished,
             "workers": [
-                {**vars(worker), "trial": self.held.get(worker.id)} for worker in self.workers
+                {
+                    **vars(worker),
+                    "trial": self.held.get(worker.id),
+                    "packing": self.packings.get(worker.id),
+                }
+                for worker in self.workers
             ],
             "arms": ranking_json(self.ranked),
         }
@@ -116,7 +123,9 @@ class Standing:
                 trial = self.held.get(worker.id, "–")
                 beat = f"{worker.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
                 # Whole ids are for programs; these are told apart by their beginnings.
-                made.add_row(worker.id[:8], worker.host, worker.device, trial, beat)
+                packing = self.packings.get(worker.id)
+                device = worker.device + (f", {packing['slots']} slots" if packing else "")
+                made.add_row(worker.id[:8], worker.host, device, trial, beat)
             parts.append(made)
         if any(result.value is not None for result in self.ranked):
             parts += [ranking_table(self.ranked), *edge_notes(self.ranked)]
@@ -132,6 +141,7 @@ def look(ledger: LedgerReader, study: StudyRecord) -> Standing:
         rank(ledger, study),
         [worker for worker in ledger.workers(study.id) if worker.left_at is None],
         _held_trials(ledger, study.id),
+        _packings(ledger, study.id),
     )
 
 
@@ -167,6 +177,14 @@ def _held_trials(ledger: LedgerReader, study_id: int) -> dict[str, str]:
         if trial.worker_id is not None:
             held.setdefault(trial.worker_id, []).append(trial_path(names[trial.arm_id], trial))
     return {worker: ", ".join(paths) for worker, paths in held.items()}
+
+
+def _packings(ledger: LedgerReader, study_id: int) -> dict[str, dict[str, Any]]:
+    """Return the shape of the packs of each worker that has any."""
+    from indian_tune.ledger import PACKED
+
+    chosen = [dict(event.data) for event in ledger.events(study_id, PACKED)]
+    return {packing.pop("worker"): packing for packing in chosen}
 
 
 def choose_study(ledger: LedgerReader, name: str | None) -> StudyRecord:

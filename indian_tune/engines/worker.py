@@ -25,7 +25,7 @@ from indian_tune.engines.runs import (
 )
 from indian_tune.errors import IndianTuneError, LeaseLostError
 from indian_tune.imports import imports_allowed
-from indian_tune.ledger import Ledger, RunRecord
+from indian_tune.ledger import PACKED, Ledger, RunRecord
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.spec import parse_study
 
@@ -96,7 +96,7 @@ def work(
         with joined(ledger, study, settings.device) as worker_id:
             controller = Controller(ledger, study, spec, worker_id, until=settings.until)
             try:
-                _Worker(
+                worker = _Worker(
                     controller,
                     make_trainer,
                     checkpoints,
@@ -104,7 +104,12 @@ def work(
                     settings.slots,
                     should_stop,
                     on_epoch,
-                ).loop()
+                )
+                if worker.packing is not None:
+                    # Workers may choose differently, and bits depend on it.
+                    chosen = {"worker": worker_id, **asdict(worker.packing)}
+                    ledger.record_event(study.id, PACKED, chosen)
+                worker.loop()
             finally:
                 controller.close()
 
@@ -147,8 +152,8 @@ class _Worker:
         self._controller = controller
         self._make_trainer = make_trainer
         self._trainer = make_trainer()
-        packing = self._trainer.packing
-        self._slots = slots or (1 if packing is None else packing.slots)
+        self.packing = self._trainer.packing
+        self._slots = slots or (1 if self.packing is None else self.packing.slots)
         self._checkpoints = checkpoints
         self._kept = kept
         self._should_stop = should_stop

@@ -34,7 +34,7 @@ from indian_tune.ledger.records import (
     WorkerRecord,
 )
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.slots import EXTENDED
+from indian_tune.ledger.slots import EXTENDED, PACKED
 from indian_tune.ledger.states import FINISHED, Phase, State
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = [
     "FINISHED",
     "LEASE_SECONDS",
     "MAX_ATTEMPTS",
+    "PACKED",
     "STORAGE_VARIABLE",
     "ArmPlan",
     "ArmProgress",

@@ -26,6 +26,7 @@ UNSEALED = "unsealed"
 VERDICT = "verdict"
 RETRIED = "retried"
 OWN_CODE = "own code"
+PACKED = "packed"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:

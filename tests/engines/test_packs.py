@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune.cli.status import look
 from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.processes import ProcessEngine
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.problems import Problem
     from indian_tune.study.spec import StudySpec
     from indian_tune.training import EpochRecord
     from tests.engines.conftest import Metrics
@@ -198,3 +200,32 @@ def test_a_lost_lease_drops_its_trial_and_no_other(
     InlineEngine(settings).run(Interrupt(), steal)
     assert caplog.text.count("another worker has taken it over") == 1
     assert metrics(storage) == undisturbed
+
+
+def test_the_shape_of_a_workers_packs_is_shown_with_it(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    init = Trainer.__init__
+
+    def stacked(self: Trainer, problem: Problem, **options: Any) -> None:
+        """Pack on a CPU too, as on a GPU."""
+        init(self, problem, execution="stacked", **options | {"convolutions": "matmul"})
+
+    monkeypatch.setattr(Trainer, "__init__", stacked)
+    register(storage, tiny)
+    shown: list[Any] = []
+
+    def look_at() -> None:
+        with LedgerReader.open(storage) as ledger:
+            shown.append(look(ledger, ledger.study("tiny")).as_json(storage)["workers"])
+
+    InlineEngine(replace(settings_for(storage), slots=SLOTS)).run(Interrupt(), look_at)
+    expected = {"slots": SLOTS, "convolutions": "matmul", "shrink": False}
+    assert [worker["packing"] for worker in shown[0]] == [expected]
+    with LedgerReader.open(storage) as ledger:
+        runs = ledger.study_runs(ledger.study("tiny").id)
+    assert {(run.provenance or {})["execution"] for run in runs} == {"stacked, 3 slots, matmul"}
