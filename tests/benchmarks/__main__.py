@@ -17,6 +17,7 @@ BENCHMARKS = {
     "optimizer_step": ["--rounds=3"],
     "trainer": ["--rounds=2"],
     "sweep": ["--rounds=1", "--trials=2", "--epochs=1", "--cuts=0"],
+    "engines": ["--rounds=1", "--trials=4", "--equal-trials=4", "--lengths", "1", "2"],
     "service": [
         *("--sqlite-random=4,8,12", "--postgresql-random=2,3,4"),
         *("--sqlite-tpe=4,8,12", "--postgresql-tpe=2,3,4", "--repetitions=1"),

@@ -54,6 +54,17 @@ def test_a_sweep_gives_all_contenders_the_same_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_engines_are_measured_beside_plain_ray(tmp_path: Path) -> None:
+    report = run_quickly("engines", tmp_path)
+    assert_machine(report)
+    rates = report["trials_per_second"]
+    for name in ("optuna engine", "ray engine", "plain Ray Tune"):
+        assert rates[f"{name}, steady"]["median"] >= rates[f"{name}, whole"]["median"] > 0
+    assert report["shares"].keys() == {"1", "2"}
+    assert 0 < report["shares"]["2"]["share of time between trials"]["median"] < 1
+
+
+@pytest.mark.slow
 @pytest.mark.postgres
 def test_the_service_is_compared_with_optuna_at_every_mark(tmp_path: Path) -> None:
     report = run_quickly("service", tmp_path)
