@@ -311,12 +311,12 @@ def test_every_trial_sees_the_gpu_that_it_was_lent_and_no_other(
     class Looking(ray_trainable.TrialTrainable):
         """Notes what it sees, and waits until as many as expected do."""
 
-        def setup(self, config: dict[str, Any]) -> None:
+        def step(self) -> dict[str, Any]:
             seen = os.environ["CUDA_VISIBLE_DEVICES"]
-            (folder / f"trial-{config['trial']}").write_text(seen)
+            (folder / f"trial-{self.config['trial']}").write_text(seen)
             while len(list(folder.iterdir())) < at_once:
                 time.sleep(0.1)
-            super().setup(config)
+            return super().step()
 
     monkeypatch.setattr(ray_trainable, "TrialTrainable", Looking)
     with cluster_of({"num_cpus": at_once, "num_gpus": gpus}) as cluster:
