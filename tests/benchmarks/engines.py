@@ -227,6 +227,7 @@ def train_by_the_clock(settings: WorkerSettings, should_stop: Callable[[], bool]
     Trainer.advance = noted_advance  # type: ignore[method-assign, assignment]
     work(settings, should_stop)
     noted = {"until_claim": at_claims[0], "epochs": epochs}
+    settings.artifacts.mkdir(parents=True, exist_ok=True)
     (settings.artifacts / f"clock-{os.getpid()}.json").write_text(json.dumps(noted))
 
 
@@ -260,7 +261,8 @@ def utilisation(trials: int, length: int) -> dict[str, float]:
     assert len(noted) == WORKERS
     assert sum(len(each["epochs"]) for each in noted) == trials * length
     whole = training = idle = 0.0
-    for epochs in (each["epochs"] for each in noted):
+    # One may be too late for any of a few short trials.
+    for epochs in filter(None, (each["epochs"] for each in noted)):
         whole += epochs[-1][1] - epochs[0][0]
         training += sum(ended - began for began, ended in epochs)
         idle += sum(epochs[n][0] - epochs[n - 1][1] for n in range(length, len(epochs), length))
@@ -317,8 +319,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         f"{in_words(setting['machine'])}. {setting['trials']} trials, {SLOTS} slots, TPE sampler, "
         f"SQLite; n = {len(loads)} rounds, in each of which all take turns. The load of the "
-        f"machine at their beginnings was {min(loads):.1f} to {max(loads):.1f}. Of fewer than four rounds "
-        "the whole range stands for the middle half.",
+        f"machine at their beginnings was {min(loads):.1f} to {max(loads):.1f}. Of fewer "
+        "than four rounds the whole range stands for the middle half.",
         "",
         "| trials per second | median | middle half |",
         "|---|---:|---:|",
