@@ -49,6 +49,7 @@ MEASURED = (
     *("trials_per_hour", "wall_seconds", "processor_seconds"),
     *("memory_mib", "best_validation_error"),
 )
+TABLES = {"trials", "trial_values", "trial_params", "trial_intermediate_values"}
 ROOT = Path(__file__).parents[2]
 
 
@@ -86,7 +87,9 @@ def read_optuna(folder: Path, epochs: int) -> Outcome:
     if file is None:
         return Outcome({}, 0, [])
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=60)) as database:
-        if not database.execute("SELECT name FROM sqlite_master WHERE name = 'trials'").fetchone():
+        there = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+        # It may be looked at while the tables are being made.
+        if not there >= TABLES:
             return Outcome({}, 0, [])
         rows = database.execute(
             "SELECT trials.trial_id, state, value, count(trial_value_id) FROM trials "
