@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -123,6 +124,36 @@ class PostgresServer:
                 # Time of its own; for the server's first process also that of children that ended.
                 ticks += sum(map(int, fields[11:15] if pid == main else fields[11:13]))
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def run_client(self, program: str, database: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's client programs on a database; return what it printed.
+
+        Args:
+            program: such as ``psql``.
+            database: address from ``new_database``.
+            *arguments: of the program.
+        """
+        done = subprocess.run(
+            [self._programs / program, *arguments],
+            env={
+                **os.environ,
+                "PGHOST": str(self._folder),
+                "PGUSER": "tester",
+                "PGDATABASE": str(make_url(database).database),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{program} ended with {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    def demand_password(self, role: str) -> None:
+        """Let a role in with its password alone, as a server does that others can reach."""
+        rules = self._folder / "data/pg_hba.conf"
+        rules.write_text(f"local all {role} scram-sha-256\n" + rules.read_text())
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute("SELECT pg_reload_conf()")
 
     def _address(self, database: str) -> str:
         return f"postgresql://tester@/{database}?host={self._folder}"

@@ -18,7 +18,7 @@ from indian_tune.study.problem import ProblemSection
 from indian_tune.study.spec import ProtocolSection, SearchSection, load_study
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("README.md", "studies/README.md")
+GUIDES = ("README.md", "studies/README.md", "docker/README.md")
 
 
 def runnable(language: str) -> list[str]:

@@ -16,6 +16,14 @@ def dashboard(
         int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65535)
     ] = 8080,
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer only requests meant for this name; may be given again.",
+            show_default="this machine's, if bound to it; else any",
+        ),
+    ] = None,
     allow_writes: Annotated[
         bool,
         typer.Option("--allow-writes", help="Let the browser edit notes and delete studies."),
@@ -37,7 +45,14 @@ def dashboard(
 
     with (
         LedgerReader.open(storage) as ledger,
-        DashboardServer(ledger, study, host=host, port=port, allow_writes=allow_writes) as server,
+        DashboardServer(
+            ledger,
+            study,
+            host=host,
+            port=port,
+            allowed_hosts=allowed_host or (),
+            allow_writes=allow_writes,
+        ) as server,
     ):
         remarks = notices()
         if not is_local(host):

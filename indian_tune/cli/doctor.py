@@ -23,6 +23,10 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 def doctor(
     storage: Storage = None,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Make the tables if the database has none, or a new file."),
+    ] = False,
     rebuild_optuna: Annotated[
         bool,
         typer.Option(
@@ -47,7 +51,7 @@ def doctor(
     from indian_tune.cli.output import print_json, results
     from indian_tune.engines.checkup import check_database, check_machine, check_new_database
     from indian_tune.engines.checkup.check import Check, Level
-    from indian_tune.engines.session import artifacts_folder, examine
+    from indian_tune.engines.session import artifacts_folder, examine, make_optuna_tables
     from indian_tune.errors import StorageError
     from indian_tune.ledger import Ledger, show_url, sqlite_file, storage_url
 
@@ -59,14 +63,21 @@ def doctor(
     told: dict[str, Any] = {"storage": show_url(url), "damages": [], "studies": []}
     unusable: StorageError | None = None
     file = sqlite_file(url)
-    if storage is None and not rebuild_optuna and file is not None and not file.exists():
+    if (
+        storage is None
+        and not (create or rebuild_optuna)
+        and file is not None
+        and not file.exists()
+    ):
         about = check_new_database(url)
         failed = False
         if not as_json:
             _print_checks(console, [about])
     else:
         try:
-            with Ledger.open(url, create=False) as ledger:
+            with Ledger.open(url, create=create) as ledger:
+                if create:
+                    make_optuna_tables(ledger)
                 about = check_database(ledger)
                 damages = ledger.damages()
                 # What is written into a damaged file is lost, or damages more.

@@ -16,6 +16,7 @@ from indian_tune.dashboard.storage import DashboardStorage
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import TracebackType
 
     from indian_tune.ledger import LedgerReader
@@ -48,6 +49,8 @@ class DashboardServer:
         study: show this study alone; ``None`` for all.
         host: address to bind to. On a loopback address only requests meant for this machine are
             answered.
+        allowed_hosts: names under which it is reached; requests meant for another are refused.
+            Empty: this machine's own on a loopback address, any on another.
         port: to listen on; 0 for any that is free.
         allow_writes: whether notes may be edited and studies deleted.
 
@@ -63,6 +66,7 @@ class DashboardServer:
         *,
         host: str = LOCAL_HOST,
         port: int = DEFAULT_PORT,
+        allowed_hosts: Collection[str] = (),
         allow_writes: bool = False,
     ) -> None:
         if study is not None:
@@ -73,14 +77,16 @@ class DashboardServer:
         app = wsgi(optuna.storages.get_storage(self._storage))
         if not allow_writes:
             app = read_only(app)
-        if is_local(host):
+        if allowed_hosts:
+            app = only_for(app, {name.lower() for name in allowed_hosts})
+        elif is_local(host):
             app = only_for(app, LOOPBACK_HOSTS | {host})
         try:
             self._server = make_server(
                 host, port, app, _Server6 if ":" in host else _Server, _Handler
             )
         except (OSError, OverflowError) as error:
-            self._storage.engine.dispose()
+            self._storage.close()
             raise InputError(
                 f"--host {host} --port {port} cannot be listened on ({error}): name another port, "
                 "or 0 for any that is free"
@@ -98,8 +104,7 @@ class DashboardServer:
         traceback: TracebackType | None,
     ) -> None:
         self._server.server_close()
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._storage.close()
 
     def serve(self) -> None:
         """Answer requests until ``stop`` is called from another thread, or Ctrl-C."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Optuna keeps the names of the objectives here.
 METRIC_NAMES = "study:metric_names"
+# How PostgreSQL says so; SQLite has words alone.
+_UNDEFINED_TABLE = "42P01"
 
 
 class DashboardStorage(RDBStorage):
@@ -56,16 +58,24 @@ class DashboardStorage(RDBStorage):
                 _configure_sqlite(self.engine, writable=writable)
             self.get_all_studies()
         except (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError) as error:
+            self.close()
             cause = error.__cause__ or error
-            if isinstance(cause, sa.exc.DBAPIError) and "no such table" not in str(cause):
+            if isinstance(cause, sa.exc.DBAPIError) and not _is_missing_table(cause):
                 raise explained(url, cause) from error
             raise StorageError(
                 f"database {show_url(url)} has no tables of Optuna's: `indian-tune doctor "
-                f"--storage {show_url(url)}` makes them"
+                f"--create --storage {show_url(url)}` makes them"
             ) from error
         except RuntimeError as error:
             # Optuna's tables are of another version than Optuna itself.
+            self.close()
             raise StorageError(f"database {show_url(url)}: {error}") from error
+
+    def close(self) -> None:
+        """Close the connections, of which there are none where opening failed early."""
+        if hasattr(self, "engine"):
+            self.remove_session()
+            self.engine.dispose()
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return the studies that are meant, each with its note and the name of its objective."""
@@ -89,6 +99,11 @@ class DashboardStorage(RDBStorage):
             if self._study in (None, study.name)
             for name, note in study_notes(self._ledger, study).items()
         }
+
+
+def _is_missing_table(error: sa.exc.DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    return state == _UNDEFINED_TABLE or "no such table" in str(error)
 
 
 def _annotated(attrs: dict[str, Any], note: tuple[str, str] | None) -> dict[str, Any]:

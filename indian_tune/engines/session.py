@@ -110,6 +110,15 @@ def _mend(
         projection.close()
 
 
+def make_optuna_tables(ledger: Ledger) -> None:
+    """Make Optuna's tables where they are missing, for those who may only read afterwards.
+
+    Raises:
+        StorageError: Optuna cannot use the database.
+    """
+    Projection(ledger.url, "", ()).close()
+
+
 @dataclass(frozen=True)
 class Finding:
     """What an examination found in one study.

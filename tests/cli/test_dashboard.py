@@ -186,6 +186,27 @@ def test_a_request_for_another_host_is_refused(dashboard: Client) -> None:
     assert dashboard.ask("/api/studies", Host="localhost:8080")[0] == 200
 
 
+def test_only_requests_for_the_names_that_are_allowed_are_answered(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    with served(finished[0], host="127.0.0.1", allowed_hosts=["Tuning.example", "127.0.0.1"]) as c:
+        assert c.ask("/api/studies", Host="tuning.example:80")[0] == 200
+        assert c.ask("/api/studies")[0] == 200
+        assert c.ask("/api/studies", Host="localhost")[0] == 403
+
+
+def test_a_database_without_optuna_s_tables_is_refused_with_the_way_to_make_them(
+    database: str, command: Callable[..., Ended]
+) -> None:
+    Ledger.open(database).close()
+    ended = command("dashboard", "--storage", database, "--port", "0")
+    assert (ended.status, ended.out) == (2, "")
+    assert "has no tables of Optuna's: `indian-tune doctor --create --storage" in ended.err
+    assert command("doctor", "--create", "--storage", database).status == 0
+    with LedgerReader.open(database) as ledger, DashboardServer(ledger, port=0):
+        assert ledger.studies() == []
+
+
 def test_nothing_sealed_is_served(
     finished: tuple[Path, subprocess.CompletedProcess[str]], dashboard: Client
 ) -> None:
@@ -275,4 +296,4 @@ def test_what_cannot_be_shown_is_refused_with_the_way_on(
     with Ledger.open(storage) as ledger:
         ledger.register("study", {}, "hash", [ArmPlan("indian", "indian", 1)])
     ended = command("dashboard", "--storage", storage)
-    assert (ended.status, "`indian-tune doctor --storage" in ended.err) == (2, True)
+    assert (ended.status, "`indian-tune doctor --create --storage" in ended.err) == (2, True)

@@ -183,6 +183,20 @@ def test_a_rebuild_beside_working_workers_is_refused(
     assert "stop them before its Optuna tables are rebuilt" in " ".join(out.split())
 
 
+def test_the_tables_of_an_empty_database_are_made_when_asked_for(
+    database: str, doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    for _ in range(2):
+        status, out, _ = doctor("--create", "--storage", database)
+        assert (status, "holds no study" in out) == (0, True)
+    with LedgerReader.open(database) as ledger:
+        assert ledger.studies() == []
+    storage = optuna.storages.RDBStorage(database, skip_table_creation=True)
+    assert storage.get_all_studies() == []
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def test_a_missing_database_is_not_made(
     tmp_path: Path, doctor: Callable[..., tuple[int, str, str]]
 ) -> None:
