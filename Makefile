@@ -9,7 +9,7 @@ DEV := $(VENV)/.installed-dev
 # One thread per process: the tests run side by side, and torch would take every core in each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quickstart install dev test test-slow format-check lint types unit bench format clean
+.PHONY: quickstart install dev test test-slow test-image format-check lint types unit bench format clean
 
 quickstart: $(BASE)
 	$(BIN)/indian-tune search studies/quickstart.toml
@@ -30,10 +30,14 @@ types: $(DEV)
 	$(BIN)/mypy
 
 unit: $(DEV)
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow and not image"
 
 test-slow: $(DEV)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not image"
+
+# Builds the container image, 7 GB, in about ten minutes: needs root, buildah and debootstrap.
+test-image: $(DEV)
+	$(BIN)/pytest -m image
 
 # Hours, on a machine that does nothing else; QUICK=1 takes minutes and only shows that all work.
 bench: $(DEV)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Gigabytes are fetched, unpacked and stored: minutes on two cores.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 NEEDED_BYTES = 25e9
@@ -168,7 +168,7 @@ def test_the_image_says_who_runs_it_and_whether_it_is_well(builder: Builder, ima
     told: Any = json.loads(builder("inspect", "--type", "image", image))
     config = told["Docker"]["config"]
     assert config["User"] == "1000:1000"
-    assert config["WorkingDir"] == "/work"
+    assert config["WorkingDir"] == "/studies"
     assert config["Entrypoint"] == ["entrypoint.sh"]
     assert config["Healthcheck"]["Test"] == ["CMD", "indian-tune", "studies", "--json"]
     # Neither a secret of the build nor an address of the host's is kept.
@@ -185,7 +185,7 @@ def test_the_program_runs_in_the_image_as_nobody_of_importance(
     studies: Any = json.loads(builder(*run, "indian-tune", "studies", "--json"))
     shipped = {path.stem for path in (ROOT / "studies").glob("*.toml")}
     assert {file["name"] for file in studies["files"]} == shipped
-    writable = "touch /work/new /data/new /artifacts/new && ! touch /opt/indian-tune/new"
+    writable = "touch /studies/new /data/new /artifacts/new && ! touch /opt/indian-tune/new"
     builder(*run, "sh", "-c", writable)
     # The pins hold, and the build left nothing lying about.
     torch = builder(
@@ -204,7 +204,7 @@ def test_the_quickstart_runs_in_the_image(
     builder: Builder, container: str, short_quickstart: Path
 ) -> None:
     done = builder(
-        *("run", "--isolation", "chroot", f"--volume={short_quickstart}:/work/study.toml:ro"),
+        *("run", "--isolation", "chroot", f"--volume={short_quickstart}:/studies/study.toml:ro"),
         *(container, "--", "entrypoint.sh", "indian-tune", "search", "study.toml", "--json"),
     )
     answer: Any = json.loads(done)
