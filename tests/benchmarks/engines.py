@@ -158,7 +158,7 @@ def run_plain(folder: Path, trials: int) -> float:
         began = time.time()
         tune.report({"loss": config["alpha"] * config["gamma0"], "began": began})
 
-    ray.init(num_cpus=SLOTS)
+    ray.init(address="local", num_cpus=SLOTS)
     tuner = tune.Tuner(
         objective,
         param_space={

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     given = parser.parse_args()
 
-    ray.init(num_cpus=2)
+    ray.init(address="local", num_cpus=2)
     folder = Path("ray").absolute()
     experiment = str(folder / "sweep")
     if tune.Tuner.can_restore(experiment):
