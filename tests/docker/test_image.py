@@ -24,8 +24,6 @@ pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 NEEDED_BYTES = 25e9
-# Those of pip's settings that say where packages come from.
-PIP_SETTINGS = ("index-url", "extra-index-url", "find-links", "trusted-host", "cert", "proxy")
 # Debian's release with Python 3.11.
 RELEASE = "bookworm"
 
@@ -138,13 +136,13 @@ def image(builder: Builder, base: str, tmp_path_factory: pytest.TempPathFactory)
 
 
 def host_pip(file: Path) -> tuple[Path, list[str]]:
-    """Write where this machine's pip finds packages; return that and the paths it names."""
+    """Write this machine's settings of pip, which say where packages are, and the paths in them."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
     # Such as global.cert='/etc/ssl/certs/ca-certificates.crt'; the environment's begin with :env:.
     found = dict(re.findall(r"^[^.\n]*\.(\S+?)='(.*)'$", listed, re.MULTILINE))
-    values = {key: found[key].replace("\\n", " ").split() for key in PIP_SETTINGS if key in found}
+    values = {key: value.replace("\\n", " ").split() for key, value in found.items()}
     lines = [f"{key} = " + "\n  ".join(value) for key, value in values.items()]
     file.write_text("\n".join(["[global]", *lines]) + "\n", encoding="utf-8")
     paths = set()
