@@ -123,7 +123,7 @@ def _estimate(
 
 def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...] | None) -> Memory:
     from indian_tune.cli.plan_report import Memory
-    from indian_tune.engines.estimate import count_bytes
+    from indian_tune.engines.memory import count_bytes
 
     speeds = [] if estimate is None else [s for row in estimate.speeds.values() for s in row]
     run_bytes, data_bytes = count_bytes(spec, imports)

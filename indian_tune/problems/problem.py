@@ -90,3 +90,9 @@ class Problem:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     scale: float = 1.0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all examples and their labels."""
+        splits = (self.train, self.validation, self.test)
+        return sum(s.inputs.nbytes + s.labels.nbytes for s in splits if s is not None)

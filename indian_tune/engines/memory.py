@@ -1,0 +1,83 @@
+"""What a study needs of memory, counted without a run."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+from indian_tune.engines.timing import kind_of
+from indian_tune.imports import imports_allowed
+from indian_tune.problems.catalog import get_dataset_info, get_model_info
+from indian_tune.study.plan import images
+
+if TYPE_CHECKING:
+    from indian_tune.problems import ModelBuilder
+    from indian_tune.study.spec import StudySpec
+
+
+def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tuple[int, int]:
+    """Return what a run holds in memory, and what the data hold once for a worker.
+
+    Of a run: weights, gradients, optimizer and activations, in the arm that needs most. Counted on
+    blank inputs, so that a data set of the catalog need not be there. Loads torch.
+
+    Args:
+        spec: of the study.
+        imports: folders in which own code is looked for; ``None`` if none may be imported.
+    """
+    with imports_allowed(imports):
+        if spec.problem.factory is not None:
+            from indian_tune.engines.runs import problem_of
+
+            problem = problem_of(spec, None)
+            inputs = problem.train.inputs
+            shape, whole = tuple(inputs.shape[1:]), str(inputs.dtype) == "torch.int64"
+            return _run_bytes(spec, problem.build_model, shape, whole=whole), problem.nbytes
+        shape = _image_shape(spec)
+        data = sum(images(spec)) * (math.prod(shape) + 8)
+        return _run_bytes(spec, _catalog_model(spec, shape), shape), data
+
+
+def _image_shape(spec: StudySpec) -> tuple[int, ...]:
+    assert spec.problem.dataset is not None
+    assert spec.problem.model is not None
+    size = get_model_info(spec.problem.model).size
+    return get_dataset_info(spec.problem.dataset).channels, size, size
+
+
+def _catalog_model(spec: StudySpec, shape: tuple[int, ...]) -> ModelBuilder:
+    from indian_tune.problems import build_model
+
+    section = spec.problem
+    assert section.model is not None
+    return partial(
+        build_model,
+        section.model,
+        classes=section.classes,
+        channels=shape[0],
+        size=shape[1],
+        width=section.width,
+        init=section.init,
+        init_std=section.init_std,
+    )
+
+
+def _run_bytes(
+    spec: StudySpec, build_model: ModelBuilder, shape: tuple[int, ...], *, whole: bool = False
+) -> int:
+    from indian_tune.training.footprint import footprint
+
+    return max(
+        footprint(
+            build_model,
+            shape=shape,
+            whole=whole,
+            family=kind.family,
+            config=dict(kind.config),
+            batch_size=kind.batch_size,
+            dropout=kind.dropout,
+            precision=spec.problem.precision,
+        ).total
+        for kind in (kind_of(spec, arm.name) for arm in spec.arms)
+    )

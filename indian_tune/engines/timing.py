@@ -1,0 +1,294 @@
+"""The speed of workers, measured: a few steps of every kind of run, timed on the devices there are.
+
+Every worker that there would be times the same steps at the same time, in a process of its own, so
+that what they take from each other is in the figures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+import signal
+import statistics
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from threading import BrokenBarrierError
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.errors import EngineError
+from indian_tune.imports import imports_allowed
+from indian_tune.study.parameters import divide
+from indian_tune.study.plan import typical
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from indian_tune.problems import Problem, Split
+    from indian_tune.study.spec import StudySpec
+    from indian_tune.training import Run, Trainer
+
+# How long the steps of one kind of run are timed at least, after a warm-up.
+TIMED_SECONDS = 0.4
+TIMED_EPOCHS = 2
+# Values of the images that are trained on, and measured, while it is timed: enough to be timed
+# well, and no more than a few seconds on one core.
+CPU_VALUES = 1 << 17
+GPU_STEPS = 200
+GPU_IMAGES = 8192
+LEAST_STEPS = 4
+# Loading torch on a machine full of workers takes a while; a worker that failed ends the wait.
+START_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs that cost the same: what a step computes depends on nothing else.
+
+    Attributes:
+        family: of the optimizer.
+        batch_size: images of a step.
+        dropout: rate.
+        config: of the optimizer, sorted pairs.
+    """
+
+    family: str
+    batch_size: int
+    dropout: float
+    config: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one worker measured of one kind of run.
+
+    Attributes:
+        step_seconds: of a training step.
+        image_seconds: of measuring an image.
+        device_bytes: most memory that torch held on a GPU for one run and its data set; ``None``
+            on a CPU.
+        process_bytes: most memory that the worker's process has held so far; ``None`` where the
+            system does not say.
+    """
+
+    step_seconds: float
+    image_seconds: float
+    device_bytes: int | None
+    process_bytes: int | None
+
+
+def kind_of(spec: StudySpec, arm: str) -> Kind:
+    """Return the kind of an arm's runs, at a configuration that is typical of its space."""
+    config, own = divide(typical(spec, arm))
+    return Kind(
+        family=spec.arm(arm).optimizer,
+        batch_size=int(own.get("batch_size", spec.problem.batch_size)),
+        dropout=own.get("dropout", spec.problem.dropout),
+        config=tuple(sorted(config.items())),
+    )
+
+
+def measure_together(
+    spec: StudySpec,
+    kinds: Sequence[Kind],
+    slots: Sequence[str],
+    data_dir: Path | None,
+    threads: int,
+    imports: tuple[str, ...] | None,
+) -> list[list[Speed]]:
+    """Return what every worker measured of every kind.
+
+    Args:
+        spec: of the study; its data set must be there.
+        kinds: of runs.
+        slots: device of every worker.
+        data_dir: folder of the data sets; ``None`` for the default.
+        threads: CPU threads of each worker.
+        imports: folders in which own code is looked for; ``None`` if none may be imported.
+
+    Returns:
+        Per worker, a speed per kind.
+
+    Raises:
+        EngineError: a worker could not measure.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(len(slots))
+    with ProcessPoolExecutor(
+        len(slots), mp_context=context, initializer=_meet_at, initargs=(barrier,)
+    ) as pool:
+        futures = [
+            pool.submit(_measure, spec.canonical(), kinds, device, data_dir, threads, imports)
+            for device in slots
+        ]
+        for future in as_completed(futures):
+            # The one that failed tells why; the others only waited for it.
+            error = future.exception()
+            if error is not None and not isinstance(error, BrokenBarrierError):
+                barrier.abort()
+                raise EngineError(f"the steps could not be timed: {error}") from error
+        return [future.result() for future in futures]
+
+
+_barrier: Any = None
+
+
+def _meet_at(barrier: Any) -> None:
+    # Ctrl-C reaches the whole group: only the parent answers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    global _barrier
+    _barrier = barrier
+
+
+def _measure(
+    canonical: dict[str, Any],
+    kinds: Sequence[Kind],
+    device: str,
+    data_dir: Path | None,
+    threads: int,
+    imports: tuple[str, ...] | None,
+) -> list[Speed]:
+    """Measure every kind, in a worker's process."""
+    import torch
+
+    from indian_tune.engines.runs import problem_of
+    from indian_tune.study.spec import parse_study
+    from indian_tune.training import keep_freed_memory
+
+    try:
+        torch.set_num_threads(threads)
+        keep_freed_memory()
+        spec = parse_study(canonical, source="study")
+        speeds = []
+        with imports_allowed(imports):
+            problem = problem_of(spec, data_dir)
+            for kind in kinds:
+                _barrier.wait(START_SECONDS)
+                speeds.append(_speed(spec, problem, kind, device))
+        return speeds
+    except BaseException:
+        _barrier.abort()
+        raise
+
+
+def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
+    """Solve for the seconds of a step and of an image, from epochs of two sorts.
+
+    One has many steps and the other many images to measure. They take turns, so that a load that
+    comes and goes meets both.
+    """
+    on_gpu = device != "cpu"
+    if on_gpu:
+        import torch
+
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    values = math.prod(problem.train.inputs.shape[1:])
+    steps = max(LEAST_STEPS, GPU_STEPS if on_gpu else CPU_VALUES // (values * kind.batch_size))
+    count = max(kind.batch_size, GPU_IMAGES if on_gpu else CPU_VALUES // values)
+    stepping = _Timed(spec, _cut(problem, train=steps * kind.batch_size, test=1), kind, device)
+    held = _device_bytes(device, problem, stepping.problem) if on_gpu else None
+    measuring = _Timed(spec, _cut(problem, train=kind.batch_size, test=count), kind, device)
+    for turn in itertools.count(1):
+        stepping.advance()
+        measuring.advance()
+        if turn >= TIMED_EPOCHS and stepping.total >= TIMED_SECONDS:
+            break
+    scale = stepping.steps * measuring.images - measuring.steps * stepping.images
+    step = (stepping.seconds * measuring.images - measuring.seconds * stepping.images) / scale
+    image = (measuring.seconds * stepping.steps - stepping.seconds * measuring.steps) / scale
+    return Speed(
+        step_seconds=max(step, 0.0),
+        image_seconds=max(image, 0.0),
+        device_bytes=held,
+        process_bytes=_process_bytes(),
+    )
+
+
+class _Timed:
+    """A run whose epochs are timed, after one to warm up."""
+
+    def __init__(self, spec: StudySpec, problem: Problem, kind: Kind, device: str) -> None:
+        from indian_tune.engines.runs import trainer_of
+
+        self.problem = problem
+        self._trainer = trainer_of(spec, problem, device, None)
+        self._trainer.add(_run(kind))
+        self._found: list[float] = []
+        train = len(problem.train)
+        self.steps = -(-train // kind.batch_size)
+        self.images = min(train, spec.protocol.train_eval_size or train) + len(problem.test)
+        if problem.validation is not None:
+            self.images += len(problem.validation)
+        _advance(self._trainer)
+
+    def advance(self) -> None:
+        self._found.append(_advance(self._trainer))
+
+    @property
+    def seconds(self) -> float:
+        """Median of an epoch."""
+        return statistics.median(self._found)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all epochs but the first."""
+        return sum(self._found)
+
+
+def _advance(trainer: Trainer) -> float:
+    (record,) = trainer.advance()
+    if record.diverged:
+        raise EngineError(
+            "a run diverged at the smallest rate of its space while its steps were timed"
+        )
+    return record.seconds
+
+
+def _run(kind: Kind) -> Run:
+    from indian_tune.training import Run
+
+    return Run(
+        key="timed",
+        seed=0,
+        # Never reached: the last epoch of a run has more to measure.
+        epochs=1_000_000,
+        family=kind.family,
+        config=dict(kind.config),
+        batch_size=kind.batch_size,
+        dropout=kind.dropout,
+    )
+
+
+def _cut(problem: Problem, *, train: int, test: int) -> Problem:
+    """Return a problem with few images, as far as there are that many."""
+    from indian_tune.problems import Split
+
+    def first(split: Split, count: int) -> Split:
+        return Split(split.inputs[:count], split.labels[:count])
+
+    validation = problem.validation
+    return replace(
+        problem,
+        train=first(problem.train, train),
+        validation=None if validation is None else first(validation, 1),
+        test=first(problem.test, test),
+    )
+
+
+def _device_bytes(device: str, problem: Problem, timed: Problem) -> int:
+    """Return the most that torch held on a GPU, with the images that were not used added."""
+    import torch
+
+    return int(torch.cuda.max_memory_reserved(device)) + problem.nbytes - timed.nbytes
+
+
+def _process_bytes() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
