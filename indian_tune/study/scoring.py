@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.ledger import EpochEntry, EpochRow, RunRecord
-    from indian_tune.study.spec import Objective, StudySpec
+    from indian_tune.study.protocol import Objective
+    from indian_tune.study.spec import StudySpec
 
 
 def score(spec: StudySpec, metrics: EpochEntry | EpochRow) -> float:

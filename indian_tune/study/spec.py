@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import (
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -28,6 +27,7 @@ from indian_tune.study.hypotheses import INDIAN, fill_in
 from indian_tune.study.messages import explain
 from indian_tune.study.parameters import TRAINING_PARAMETERS
 from indian_tune.study.problem import ProblemSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.section import Count, Section, Seed
 
 if TYPE_CHECKING:
@@ -35,120 +35,12 @@ if TYPE_CHECKING:
 
     from indian_tune.ledger.budget import Budget
     from indian_tune.optim.family import Family
+    from indian_tune.study.protocol import Objective
 
-# Where counted confirm seeds begin, far above any counted tuning seed.
-FIRST_CONFIRM_SEED = 1000
-
-Mode = Literal["honest", "paper"]
-Objective = Literal["validation_error", "validation_loss", "train_loss"]
-AnyObjective = Literal["validation_error", "validation_loss", "train_loss", "seconds"]
 SamplerName = Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"]
 PrunerName = Literal["none", "median", "percentile", "hyperband", "wilcoxon", "patient"]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-
-
-class ProtocolSection(Section):
-    """``[protocol]``: how long, on which seeds, and judged by what."""
-
-    mode: Mode = "honest"
-    epochs: Count
-    tune_epochs: Count | None = None
-    tune_seeds: Count | list[Seed] = 1
-    confirm_seeds: Annotated[int, Field(ge=0)] | list[Seed] = 5
-    objective: Objective | None = None
-    objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
-    train_eval_size: Count | None = None
-    keep_checkpoints: bool = False
-
-    @field_validator("objective", "objectives", mode="before")
-    @classmethod
-    def _nothing_sealed(cls, value: Any) -> Any:
-        for name in value if isinstance(value, list) else [value]:
-            if isinstance(name, str) and name.startswith("test"):
-                raise ValueError(
-                    f"{name!r} reads test data, by which nothing may ever be chosen: use "
-                    "'validation_error', 'validation_loss' or 'train_loss'"
-                )
-        return value
-
-    @property
-    def tuning_seeds(self) -> tuple[int, ...]:
-        """Seeds that every tune trial is scored on: those listed, or 0, 1, …"""
-        if isinstance(self.tune_seeds, int):
-            return tuple(range(self.tune_seeds))
-        return tuple(self.tune_seeds)
-
-    @property
-    def confirming_seeds(self) -> tuple[int, ...]:
-        """Fresh seeds of the confirm phase: those listed, or 1000, 1001, …"""
-        if isinstance(self.confirm_seeds, int):
-            return tuple(range(FIRST_CONFIRM_SEED, FIRST_CONFIRM_SEED + self.confirm_seeds))
-        return tuple(self.confirm_seeds)
-
-    @property
-    def tuning_epochs(self) -> int:
-        """Length of a tune run."""
-        return self.epochs if self.tune_epochs is None else self.tune_epochs
-
-    @property
-    def score(self) -> Objective:
-        """What a trial is judged by, and winners are chosen by; lower is better."""
-        if self.objective is not None:
-            return self.objective
-        if self.objectives is not None:
-            first = self.objectives[0]
-            assert first != "seconds"
-            return first
-        return "validation_error" if self.mode == "honest" else "train_loss"
-
-    @property
-    def scores(self) -> tuple[AnyObjective, ...]:
-        """All that a trial is judged by, what winners are chosen by first."""
-        return (self.score,) if self.objectives is None else tuple(self.objectives)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        self._check_objectives()
-        for key in ("tune_seeds", "confirm_seeds"):
-            seeds = getattr(self, key)
-            if isinstance(seeds, list) and len(set(seeds)) != len(seeds):
-                raise ValueError(f"{key} = {seeds!r} holds a seed twice")
-        if self.tune_seeds == []:
-            raise ValueError("tune_seeds = [] must hold at least one seed")
-        shared = sorted(set(self.tuning_seeds) & set(self.confirming_seeds))
-        if shared:
-            raise ValueError(
-                f"tune_seeds and confirm_seeds share {shared}: confirmation needs fresh seeds, "
-                "so give it others"
-            )
-        if self.tuning_epochs > self.epochs:
-            raise ValueError(
-                f"tune_epochs = {self.tune_epochs} must be at most epochs = {self.epochs}"
-            )
-        needing = [name for name in self.scores if name.startswith("validation")]
-        if self.mode == "paper" and needing:
-            raise ValueError(
-                f"objective = {needing[0]!r} needs a validation part, which mode = 'paper' "
-                "has not: use objective = 'train_loss' or mode = 'honest'"
-            )
-        return self
-
-    def _check_objectives(self) -> None:
-        if self.objectives is None:
-            return
-        if self.objective is not None:
-            raise ValueError(
-                f"objective = {self.objective!r} and objectives = {self.objectives!r} cannot stand "
-                "together: remove one"
-            )
-        if len(set(self.objectives)) != len(self.objectives):
-            raise ValueError(f"objectives = {self.objectives!r} holds one twice")
-        if self.objectives[0] == "seconds":
-            raise ValueError(
-                f"objectives = {self.objectives!r} begins with 'seconds', and the first one "
-                "chooses the winners: put it after what is to be learnt"
-            )
 
 
 class SearchSection(Section):

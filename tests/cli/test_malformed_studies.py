@@ -9,7 +9,8 @@ import pytest
 
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.problem import ProblemSection
-from indian_tune.study.spec import ArmSection, ProtocolSection, SearchSection
+from indian_tune.study.protocol import ProtocolSection
+from indian_tune.study.spec import ArmSection, SearchSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
