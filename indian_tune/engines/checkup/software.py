@@ -49,29 +49,22 @@ def _check_packages() -> Check:
     needed = [
         each for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})
     ]
-    wrong, missing = [], []
+    unmet, findings = [], []
     for each in needed:
         try:
             version = importlib.metadata.version(each.name)
         except importlib.metadata.PackageNotFoundError:
-            missing.append(each)
-            continue
-        if not each.specifier.contains(version, prereleases=True):
-            wrong.append(f"{each.name} {version} is not {each.specifier}")
-            missing.append(each)
-    if not missing:
+            finding = f"{each.name} is missing"
+        else:
+            if each.specifier.contains(version, prereleases=True):
+                continue
+            finding = f"{each.name} {version} is not {each.specifier}"
+        unmet.append(each)
+        findings.append(finding)
+    if not unmet:
         return Check("packages", Level.OK, f"{own} and all {len(needed)} that it requires")
-    wrong += [f"{each.name} is missing" for each in missing if not _is_there(each.name)]
-    install = " ".join(f"'{each.name}{each.specifier}'" for each in missing)
-    return Check("packages", Level.FAIL, "; ".join(wrong), f"run `pip install {install}`")
-
-
-def _is_there(name: str) -> bool:
-    try:
-        importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+    install = " ".join(f"'{each.name}{each.specifier}'" for each in unmet)
+    return Check("packages", Level.FAIL, "; ".join(findings), f"run `pip install {install}`")
 
 
 def _check_torch() -> Check:
