@@ -251,7 +251,7 @@ def to_toml(study: dict[str, Any]) -> str:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return not value or not isinstance(value[0], dict)
+        return not value or not all(isinstance(part, dict) for part in value)
     return not isinstance(value, dict)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from indian_tune.ledger import ArmRecord, LedgerReader, StudyRecord, TrialRecord
 
+# Rows of a table that a person still reads; laying out thousands takes seconds.
+ROWS = 200
 TRIAL = re.compile(r"(?P<arm>[^/]+)(?:/(?P<phase>tune|confirm))?(?:/(?P<index>\d+))?")
 
 
@@ -26,11 +28,23 @@ def show(
             help="An arm, or one of its trials: indian, indian/3, indian/confirm/0.",
         ),
     ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Order trials by their score, the best first.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            min=0,
+            help="Show no more than so many trials; 0 for all.",
+            show_default=f"{ROWS} in a table, all as JSON",
+        ),
+    ] = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Show every trial of a study, those of one arm, or one trial epoch by epoch."""
-    from indian_tune.cli.output import print_json, results
+    """Show the trials of a study, those of one arm, or one trial epoch by epoch."""
+    from indian_tune.cli.output import notices, print_json, results
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader, Phase
 
@@ -46,17 +60,28 @@ def show(
         arm = None if parts is None else arms[parts["arm"]]
         phase = None if parts is None or parts["phase"] is None else Phase(parts["phase"])
         if arm is None or parts is None or parts["index"] is None:
-            trials = ledger.trials(record.id, arm_id=None if arm is None else arm.id, phase=phase)
+            arm_id = None if arm is None else arm.id
+            if limit is None and not as_json:
+                limit = ROWS
+            trials = ledger.trials(
+                record.id, arm_id=arm_id, phase=phase, best_first=best, limit=limit or None
+            )
             if as_json:
                 names = {a.id: a.name for a in arms.values()}
                 print_json([_trial_json(t, names[t.arm_id]) for t in trials])
-            else:
-                _print_trials(results(), list(arms.values()), trials)
+                return
+            _print_trials(results(), list(arms.values()), trials)
+            total = ledger.count_trials(record.id, arm_id=arm_id, phase=phase)
+            if total > len(trials):
+                notices().print(
+                    f"These are {len(trials):,} of {total:,} trials: --limit 0 shows all, "
+                    "--best the best ones first, ARM those of one arm"
+                )
             return
         index = int(parts["index"])
         found = ledger.find_trial(arm.id, phase or Phase.TUNE, index)
         if found is None:
-            total = len(ledger.trials(record.id, arm_id=arm.id, phase=phase or Phase.TUNE))
+            total = ledger.count_trials(record.id, arm_id=arm.id, phase=phase or Phase.TUNE)
             raise InputError(
                 f"arm {arm.name!r} has no {phase or Phase.TUNE} trial {index}: it has {total}, "
                 "counted from 0"

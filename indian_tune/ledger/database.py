@@ -32,6 +32,8 @@ STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
 # disk itself in trouble.
 _UNWRITABLE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})
 _UNWRITABLE_STATES = frozenset({"53100", "25006", "58030"})
+# A server that refuses a connection gives no state, only these words.
+_FULL = ("too many clients", "too many connections", "remaining connection slots")
 # Any number that nothing else in the database uses as an advisory lock.
 _UPGRADE_LOCK = 0x1ED6E5
 
@@ -123,6 +125,11 @@ def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableEr
         return UnwritableError(
             f"{message}. What was recorded before is safe: make room or make it writable, then "
             "run the same command again"
+        )
+    if any(words in str(error.orig) for words in _FULL):
+        return StorageError(
+            f"{message}. Every worker keeps two connections: raise max_connections of the server "
+            "above twice the number of workers, or start fewer"
         )
     return StorageError(message)
 

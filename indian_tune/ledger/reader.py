@@ -48,6 +48,20 @@ if TYPE_CHECKING:
 _TRIAL_COLUMNS = tuple(column for column in t.trial.c if column.name != "lease_token")
 
 
+def _chosen(
+    study_id: int, phase: Phase | None, arm_id: int | None, states: Sequence[State] | None
+) -> list[sa.ColumnElement[bool]]:
+    """Return what a query for some of a study's trials asks of them."""
+    wanted = [t.trial.c.study_id == study_id]
+    if phase is not None:
+        wanted.append(t.trial.c.phase == phase)
+    if arm_id is not None:
+        wanted.append(t.trial.c.arm_id == arm_id)
+    if states is not None:
+        wanted.append(t.trial.c.state.in_(states))
+    return wanted
+
+
 def trial_record(row: sa.RowMapping) -> TrialRecord:
     """Make the record of one row of ``ledger_trial``."""
     values = {column.name: row[column.name] for column in _TRIAL_COLUMNS}
@@ -174,18 +188,41 @@ class LedgerReader:
         phase: Phase | None = None,
         arm_id: int | None = None,
         states: Sequence[State] | None = None,
+        best_first: bool = False,
+        limit: int | None = None,
     ) -> list[TrialRecord]:
-        """Return trials ordered by arm, phase (tune first) and index."""
-        query = sa.select(*_TRIAL_COLUMNS).where(t.trial.c.study_id == study_id)
-        if phase is not None:
-            query = query.where(t.trial.c.phase == phase)
-        if arm_id is not None:
-            query = query.where(t.trial.c.arm_id == arm_id)
-        if states is not None:
-            query = query.where(t.trial.c.state.in_(states))
+        """Return trials ordered by arm, phase (tune first) and index.
+
+        Args:
+            study_id: whose trials.
+            phase: of this phase alone.
+            arm_id: of this arm alone.
+            states: in these states alone.
+            best_first: order those with a score by it, before those without.
+            limit: no more than so many, from the first.
+        """
+        query = sa.select(*_TRIAL_COLUMNS).where(*_chosen(study_id, phase, arm_id, states))
+        if best_first:
+            query = query.order_by(t.trial.c.value.is_(None), t.trial.c.value)
         query = query.order_by(t.trial.c.arm_id, t.trial.c.phase.desc(), t.trial.c.index)
+        if limit is not None:
+            query = query.limit(limit)
         with self._reading() as connection:
             return [trial_record(row) for row in connection.execute(query).mappings()]
+
+    @transaction
+    def count_trials(
+        self,
+        study_id: int,
+        *,
+        phase: Phase | None = None,
+        arm_id: int | None = None,
+        states: Sequence[State] | None = None,
+    ) -> int:
+        """Return how many trials there are of a study; the arguments are those of `trials`."""
+        query = sa.select(sa.func.count()).where(*_chosen(study_id, phase, arm_id, states))
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one()
 
     def confirms(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
         """Return the confirm trials of the winners that were frozen last, by arm and index.
@@ -204,16 +241,9 @@ class LedgerReader:
         with self._reading() as connection:
             return slots.is_frozen(connection, study_id)
 
-    @transaction
     def open_trials(self, study_id: int, phase: Phase) -> int:
         """Return how many trials of a phase wait or run."""
-        query = sa.select(sa.func.count()).where(
-            t.trial.c.study_id == study_id,
-            t.trial.c.phase == phase,
-            t.trial.c.state.in_((State.WAITING, State.RUNNING)),
-        )
-        with self._reading() as connection:
-            return connection.execute(query).scalar_one()
+        return self.count_trials(study_id, phase=phase, states=(State.WAITING, State.RUNNING))
 
     def runs(self, trial_id: int) -> list[RunRecord]:
         """Return the runs of a trial by seed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -322,11 +323,29 @@ def load_study(path: Path) -> StudySpec:
         raise StudyFileError(
             f"there is no study file {path}: `indian-tune studies` lists those that come along"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyFileError(f"study file {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise StudyFileError(f"study file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise StudyFileError(
+            f"study file {path} is not UTF-8: byte {error.object[error.start]:#x} in line {line}; "
+            "save it as UTF-8, as TOML has to be"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"study file {path} is not valid TOML: {error}") from error
     return parse_study(raw, source=str(path))
+
+
+def _made_by_factors(raw: Any, message: str) -> str:
+    """Return what the arms of a message are, when the file does not hold them as they are."""
+    if not isinstance(raw, dict) or not raw.get("factors"):
+        return ""
+    numbers = sorted({int(number) for number in re.findall(r"\barms\[(\d+)\]", message)})
+    if not numbers:
+        return ""
+    arms = expand(raw)["arms"]
+    names = ", ".join(f"arms[{number}] is {arms[number - 1]['name']!r}" for number in numbers)
+    return f"\n[[factors]] made these arms of [[arms]] and their levels: {names}"
 
 
 def parse_study(raw: Any, *, source: str) -> StudySpec:
@@ -342,7 +361,8 @@ def parse_study(raw: Any, *, source: str) -> StudySpec:
     try:
         spec = StudySpec.model_validate(raw)
     except ValidationError as error:
-        raise StudyFileError(explain(error, StudySpec, source)) from error
+        message = explain(error, StudySpec, source)
+        raise StudyFileError(message + _made_by_factors(raw, message)) from error
     claims = fill_in(
         spec.claims,
         spec.arms,

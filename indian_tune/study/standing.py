@@ -48,7 +48,7 @@ def departures(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> lis
     if hashlib.sha256(text.encode()).hexdigest() != study.spec_hash:
         found.append("the registered study file does not match its hash, so it was changed since")
     for arm in ledger.arms(study.id):
-        trials = len(ledger.trials(study.id, phase=Phase.TUNE, arm_id=arm.id))
+        trials = ledger.count_trials(study.id, phase=Phase.TUNE, arm_id=arm.id)
         planned = spec.trials_of(arm.name)
         # A budget of epochs or seconds may be spent before the trials are.
         if trials > planned or (trials < planned and spec.budget is None):

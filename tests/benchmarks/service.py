@@ -2,8 +2,8 @@
 
 Claims: with the random sampler, a trial of 20 epochs (claim, configuration, 20 reports, end) costs
 at most 1.5 times as much when 10,000 trials are there as when 1,000 are, on SQLite and on
-PostgreSQL; at 10,000 trials `status` answers within 1 s, `show` of a trial within 0.5 s, the
-program's start included, `analyze` within 20 s, and the dashboard's first page within 5 s.
+PostgreSQL; at 10,000 trials `status` answers within 1 s, `show` within 0.5 s, the program's start
+included, `analyze` within 20 s, and the dashboard's first page within 5 s.
 
 Nothing is trained: what remains is the record. Plain Optuna (ask, 20 reports, tell) on the same
 kind of database with the same kind of sampler takes turns with it, trial by trial, in one process,
@@ -12,11 +12,15 @@ beside Optuna's value, and renews a lease. Growth is also given in seconds of th
 processor time, which other work on the machine does not lengthen.
 
     python -m tests.benchmarks.service --out tests/benchmarks/results
+    python -m tests.benchmarks.service --out tests/benchmarks/results --parts postgresql-tpe
+
+The second measures one part anew and keeps what the folder holds of the others.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 import resource
@@ -49,16 +53,11 @@ if TYPE_CHECKING:
 
 EPOCHS, CONFIRM_SEEDS = 20, 5
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
-# What a sampler that learns computes grows with the trials there are.
-MARKS = {
-    (SQLITE, "random"): (100, 1_000, 10_000),
-    (POSTGRESQL, "random"): (100, 1_000, 10_000),
-    (SQLITE, "tpe"): (100, 1_000, 2_000),
-    (POSTGRESQL, "tpe"): (100, 500, 1_000),
-}
+SIZES = (100, 1_000, 10_000)
+PARTS = [(database, sampler) for sampler in ("random", "tpe") for database in (SQLITE, POSTGRESQL)]
 WINDOW = 100
 GROWTH = 1.5
-LIMITS = {"status": 1.0, "show": 0.5, "analyze": 20.0, "dashboard": 5.0}
+LIMITS = {"status": 1.0, "show": 0.5, "show, one trial": 0.5, "analyze": 20.0, "dashboard": 5.0}
 OURS, PLAIN = "indian-tune", "plain Optuna"
 FILES = {"ours": OURS, "plain": PLAIN}
 
@@ -239,9 +238,10 @@ def commands(storage: str, folder: Path, repetitions: int) -> dict[str, Any]:
     asked = {
         "--version": ["--version"],
         "status": ["status", "service"],
-        "show": ["show", "service", "indian/0"],
-        "show, every trial": ["show", "service"],
-        "show, one arm": ["show", "service", "sgd"],
+        "show": ["show", "service"],
+        "show, the best ones": ["show", "service", "--best"],
+        "show, one trial": ["show", "service", "indian/0"],
+        "show, every trial": ["show", "service", "--limit", "0"],
         "analyze": ["analyze", "service"],
         "analyze --out": ["analyze", "service", "--out", str(folder / "report")],
     }
@@ -305,13 +305,13 @@ def measure(
     folder: Path,
     keep: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Measure everything, and hand over what there is after each part.
+    """Measure some parts, and hand over what there is after each.
 
     Args:
-        marks: numbers of trials, by kind of database and sampler; with random on SQLite first.
-        repetitions: of each command.
+        marks: numbers of trials, by kind of database and sampler.
+        repetitions: of each command, which are measured on SQLite with the random sampler.
         folder: where the databases are left.
-        keep: takes the report so far.
+        keep: takes what was found so far.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found: dict[str, Any] = {"growth": {}}
@@ -324,7 +324,7 @@ def measure(
             else:
                 continue
             found["growth"][f"{database}, {sampler}"] = growth(ours, plain, sampler, wanted)
-            if "commands" not in found:
+            if (database, sampler) == PARTS[0]:
                 found["load_of_commands"] = load()
                 found["commands"] = commands(ours, folder, repetitions)
                 found["pages"] = pages(ours)
@@ -333,6 +333,21 @@ def measure(
                     for who, name in FILES.items()
                 }
             keep(found)
+
+
+def others(folder: Path | None, setting: dict[str, Any]) -> dict[str, Any]:
+    """Return the report that a folder holds already; an empty one if there is none.
+
+    Raises:
+        SystemExit: it comes of another machine or of other versions.
+    """
+    file = None if folder is None else folder / "service.json"
+    if file is None or not file.exists():
+        return {"growth": {}}
+    report: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if report["setting"] != setting:
+        raise SystemExit(f"{file} comes of another machine or of other versions: measure all parts")
+    return report
 
 
 def to_markdown(report: dict[str, Any]) -> str:
@@ -366,6 +381,10 @@ def to_markdown(report: dict[str, Any]) -> str:
                 f"| {name}, {who} | {row['from']:,} to {row['to']:,} | {row['wall']:.2f} | "
                 f"{row['processor']:.2f} |"
             )
+    loads = [each for found in report["growth"].values() for each in found["load"]]
+    lines += ["", f"Load of the machine meanwhile: {min(loads):.1f} to {max(loads):.1f}."]
+    if "commands" not in report:
+        return "\n".join(lines) + "\n"
     trials = max(map(int, report["growth"]["SQLite, random"]["at"]))
     lines += [
         "",
@@ -405,10 +424,11 @@ def main() -> None:
     def numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
 
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parts = {(database, sampler): f"--{database}-{sampler}".lower() for database, sampler in MARKS}
-    for part, option in parts.items():
-        parser.add_argument(option, type=numbers, default=MARKS[part], help="such as 10,100,1000")
+    parts = {f"{database}-{sampler}".lower(): (database, sampler) for database, sampler in PARTS}
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--parts", choices=list(parts), nargs="+", default=list(parts))
+    for part in parts:
+        parser.add_argument(f"--{part}", type=numbers, default=SIZES, help="such as 10,100,1000")
     parser.add_argument("--repetitions", type=int, default=5, help="of each command")
     parser.add_argument("--databases", type=Path, help="folder in which the databases are left")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
@@ -418,10 +438,15 @@ def main() -> None:
         "sqlite": sqlite3.sqlite_version,
         "epochs": EPOCHS,
     }
-    marks = {part: vars(given)[option[2:].replace("-", "_")] for part, option in parts.items()}
+    marks = {parts[part]: vars(given)[part.replace("-", "_")] for part in given.parts}
 
     def keep(found: dict[str, Any]) -> None:
-        report = {"setting": setting, **found}
+        # Read each time: another process may measure another part meanwhile.
+        kept = others(given.out, setting) if len(given.parts) < len(parts) else {"growth": {}}
+        rows = {**kept["growth"], **found["growth"]}
+        order = [", ".join(part) for part in PARTS]
+        growth = {name: rows[name] for name in order if name in rows}
+        report = {**kept, **found, "setting": setting, "growth": growth}
         save(given.out, "service", report, to_markdown(report))
 
     with tempfile.TemporaryDirectory() as name:

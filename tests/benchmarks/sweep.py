@@ -43,8 +43,8 @@ OURS, OURS_ON_RAY = "indian-tune search", "indian-tune search --engine ray"
 GOALS = {(OURS, PROCESSES): 2.5, (OURS, RAY): 3.0, (OURS_ON_RAY, RAY): 1.5}
 # Two more ratios that a reader will ask for, without a goal.
 ASKED = {(OURS, THREADS): None, (OURS_ON_RAY, PROCESSES): None}
-# They take long, and take part in fewer rounds.
-SLOW = {THREADS, RAY, OURS_ON_RAY}
+# They take long, and take part in fewer rounds; what no goal is about, in the first one alone.
+SLOW = {RAY, OURS_ON_RAY}
 MEASURED = (
     *("trials_per_hour", "wall_seconds", "processor_seconds"),
     *("memory_mib", "best_validation_error"),
@@ -195,25 +195,38 @@ def power_cut(contender: Contender, trials: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def measure(setting: dict[str, Any], keep: Callable[[dict[str, Any]], None]) -> None:
-    """Let all contenders take turns, then cut their power; hand over what there is after each."""
+def measure(
+    setting: dict[str, Any],
+    before: dict[str, Any],
+    keep: Callable[[dict[str, Any]], None],
+) -> None:
+    """Let all contenders take turns, then cut their power; hand over what there is after each.
+
+    Args:
+        setting: how much of what.
+        before: the report of a measurement that was stopped, which is gone on with; may be empty.
+        keep: takes what was found so far.
+    """
     trials, epochs = setting["trials"], setting["epochs"]
     names = contenders(trials, epochs)
-    found: dict[str, list[dict[str, Any]]] = {}
-    cuts: dict[str, list[dict[str, Any]]] = {}
+    turns = {THREADS: 1, **dict.fromkeys(SLOW, setting["slow_rounds"])}
+    found: dict[str, list[dict[str, Any]]] = before.get("rounds", {})
+    cuts: dict[str, list[dict[str, Any]]] = before.get("power_cuts", {})
     for number in range(setting["rounds"]):
-        taking_part = [
-            name for name in names if number < setting["slow_rounds"] or name not in SLOW
-        ]
+        taking_part = [name for name in names if number < turns.get(name, setting["rounds"])]
         # Nobody always comes after the same one, or always first.
         for name in taking_part[number:] + taking_part[:number]:
+            if len(found.get(name, ())) > number:
+                continue
             found.setdefault(name, []).append(sweep(names[name], trials, epochs))
             seconds = found[name][-1]["wall_seconds"]
             print(f"round {number + 1}, {name}: {seconds:.1f} s", file=sys.stderr)
             keep(summarise(found, cuts))
     names = contenders(setting["cut_trials"], epochs)
-    for _ in range(setting["cuts"]):
+    for number in range(setting["cuts"]):
         for name, contender in names.items():
+            if len(cuts.get(name, ())) > number:
+                continue
             cuts.setdefault(name, []).append(power_cut(contender, setting["cut_trials"], epochs))
             print(f"cut, {name}: {cuts[name][-1]}", file=sys.stderr)
             keep(summarise(found, cuts))
@@ -322,6 +335,9 @@ def main() -> None:
     parser.add_argument("--cuts", type=int, default=1, help="power cuts per contender")
     parser.add_argument("--cut-trials", type=int, default=12, help="of a sweep that is cut")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from what the folder of --out holds"
+    )
     given = parser.parse_args()
     setting = {
         "machine": machine("torch", "torchvision", "optuna", "ray", "sqlalchemy"),
@@ -334,7 +350,15 @@ def main() -> None:
         report = {"setting": setting, **found}
         save(given.out, "sweep", report, to_markdown(report))
 
-    measure(setting, keep)
+    before: dict[str, Any] = {}
+    if given.resume:
+        if given.out is None:
+            parser.error("--resume needs --out, the folder to go on from")
+        before = json.loads((given.out / "sweep.json").read_text(encoding="utf-8"))
+        same = ("machine", "trials", "epochs", "cut_trials")
+        if any(before["setting"][key] != setting[key] for key in same):
+            parser.error("what the folder holds was measured elsewhere, or of something else")
+    measure(setting, before, keep)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from indian_tune.cli import app
 from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.study.registration import register
 from indian_tune.study.spec import parse_study
-from tests.conftest import TINY
+from tests.conftest import TINY, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,6 +133,50 @@ def test_show_lists_trials_and_shows_one_epoch_by_epoch(
     told = json.loads(command("show", "tiny", "sgd/0", "--storage", database, "--json").out)
     assert [epoch["epoch"] for epoch in told["runs"][0]["epochs"]] == [1, 2]
     assert told["runs"][0]["provenance"]["device"] == "cpu"
+
+
+def test_show_stops_where_nobody_reads_on_and_says_how_to_see_the_rest(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
+) -> None:
+    database, _ = finished
+    some = command("show", "tiny", "--storage", database, "--limit", "3")
+    assert re.findall(r"^((?:indian|sgd)\S*) +complete", some.out, re.MULTILINE) == [
+        *("indian/0", "indian/1", "indian/confirm/0")
+    ]
+    assert "3 of 8 trials: --limit 0 shows all" in " ".join(some.err.split())
+    every = command("show", "tiny", "--storage", database, "--limit", "0")
+    assert every.out == command("show", "tiny", "--storage", database).out
+    assert every.err == ""
+    told = json.loads(
+        command("show", "tiny", "indian/tune", "--best", "--storage", database, "--json").out
+    )
+    scores = [trial["value"] for trial in told]
+    assert len(scores) == 2
+    assert scores == sorted(scores)
+    (best,) = json.loads(
+        command(
+            *("show", "tiny", "indian/tune", "--best", "--limit", "1"),
+            *("--storage", database, "--json"),
+        ).out
+    )
+    assert best == told[0]
+
+
+def test_a_search_that_compares_nothing_loads_no_statistics(tmp_path: Path) -> None:
+    study = {**TINY, "protocol": {"epochs": 1, "confirm_seeds": 0}}
+    (tmp_path / "study.toml").write_text(to_toml(study), encoding="utf-8")
+    script = (
+        "import sys, typer\n"
+        "from indian_tune.cli.app import app\n"
+        "try:\n"
+        "    app(['search', 'study.toml', '--engine', 'inline'], standalone_mode=False)\n"
+        "finally:\n"
+        "    print('loaded', sorted({'torch', 'pandas', 'statsmodels'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "loaded ['torch']"
 
 
 def test_no_command_reveals_the_test_set(

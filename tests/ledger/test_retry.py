@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from indian_tune.errors import StorageError
 from indian_tune.ledger import ArmPlan, EpochEntry, Ledger, Phase, State
 from indian_tune.ledger.retry import passes, persist
+from tests.conftest import postgres_server
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -89,6 +91,21 @@ def test_only_a_worker_waits_for_a_server_that_does_not_answer(postgres: Postgre
         with pytest.raises(StorageError, match="failed: No such file"):
             Ledger.open(address)
         Ledger.open(address, patient=True).close()
+
+
+@pytest.mark.postgres
+def test_a_server_with_no_connection_left_says_what_to_raise() -> None:
+    few = {"fsync": "off", "max_connections": "5", "superuser_reserved_connections": "0"}
+    with ExitStack() as stack:
+        server = stack.enter_context(postgres_server(few))
+        server.start()
+        address = server.new_database()
+        Ledger.open(address).close()
+        engine = sa.create_engine(address, poolclass=sa.NullPool)
+        for _ in range(5):
+            stack.enter_context(engine.connect())
+        with pytest.raises(StorageError, match="raise max_connections of the server above twice"):
+            Ledger.open(address)
 
 
 def test_a_study_registered_by_many_at_once_is_registered_once(database: str) -> None:

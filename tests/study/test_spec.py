@@ -186,6 +186,6 @@ def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path: Path) -> None:
     broken.write_text("name = ")
     with pytest.raises(StudyFileError, match=r"broken\.toml is not valid TOML"):
         load_study(broken)
-    broken.write_bytes(b"\xff\xfe")
-    with pytest.raises(StudyFileError, match="cannot be read"):
+    broken.write_bytes(b"name = 1\nx = \xff\xfe")
+    with pytest.raises(StudyFileError, match="is not UTF-8: byte 0xff in line 2; save it as UTF-8"):
         load_study(broken)
