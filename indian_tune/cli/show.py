@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from indian_tune.ledger import ArmRecord, LedgerReader, StudyRecord, TrialRecord
 
 # Rows of a table that a person still reads; laying out thousands takes seconds.
-ROWS = 200
+ROWS = 100
 TRIAL = re.compile(r"(?P<arm>[^/]+)(?:/(?P<phase>tune|confirm))?(?:/(?P<index>\d+))?")
 
 
