@@ -124,9 +124,11 @@ class SearchProgress:
         first = next((mark for mark in self._marks if mark[1] > self._marks[0][1]), None)
         if first is None or now == first[0] or done == first[1]:
             return f"{done} epochs"
+        left = self._epochs_left(parts)
+        if left == 0:
+            return f"{done} epochs"
         rate = (done - first[1]) / (now - first[0])
-        left = self._epochs_left(parts) / rate
-        return f"{done} epochs, {rate:.1f} epochs/s, {duration(left)} left"
+        return f"{done} epochs, {rate:.1f} epochs/s, {duration(left / rate)} left"
 
     def _epochs_left(self, parts: list[ArmProgress]) -> int:
         protocol = self._spec.protocol

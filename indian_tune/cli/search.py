@@ -300,7 +300,12 @@ def _conclude(
     name = spec.name
     hints = table("Next", "")
     hints.show_header = False
-    hints.add_row(f"indian-tune show {name}{same}", "every trial")
+    if any(result.confirm for result in ranked):
+        hints.add_row(
+            f"indian-tune analyze {name} --out report{same}",
+            "open the test results: effects, intervals, a verdict, figures",
+        )
+    hints.add_row(f"indian-tune show {name}{same}", "its trials")
     hints.add_row(f"indian-tune show {name} {ranked[0].name}/0{same}", "one, epoch by epoch")
     hints.add_row(f"indian-tune dashboard {name}{same}", "the search in a browser")
     console.print("Next:", hints)

@@ -41,6 +41,7 @@ def test_a_search_ends_with_a_ranking_on_stdout_and_progress_on_stderr(
     assert re.search(r"α=[\d.]+ β=[\d.]+ γ0=[\d.]+", done.stdout)
     assert "indian - sgd" in done.stdout
     assert "Database: sqlite:///indian-tune.db" in done.stdout
+    assert "indian-tune analyze tiny --out report" in done.stdout
     assert "indian-tune show tiny" in done.stdout
     assert "tiny: nin-small on digits, 2 arms, 4 trials" in done.stderr
     assert "epochs" in done.stderr
