@@ -7,6 +7,7 @@ import copy
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -39,6 +40,12 @@ TINY: dict[str, Any] = {
         {"name": "sgd", "optimizer": "sgd"},
     ],
 }
+
+
+def pytest_configure() -> None:
+    # A shell starts what runs in the background with SIGINT ignored, which every program that the
+    # tests start would inherit; several are to be stopped by Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
