@@ -82,3 +82,20 @@ def test_factors_that_are_not_valid_are_refused(
 def test_a_factor_cannot_stand_twice(tiny: dict[str, Any]) -> None:
     with pytest.raises(StudyFileError, match=r"factors\[2\]\.name = 'dropout' stands twice"):
         parse(tiny, DROPOUT, DROPOUT)
+
+
+def test_a_mistake_in_a_level_says_which_arm_the_factors_made(tiny: dict[str, Any]) -> None:
+    tiny["arms"] = [{"name": "indian", "optimizer": "indian"}]
+    tiny["factors"] = [
+        {"name": "dropout", "levels": {"off": {"dropout": 0.0}, "on": {"dropuot": 0.5}}}
+    ]
+    with pytest.raises(StudyFileError, match="dropuot") as refused:
+        parse_study(tiny, source="study.toml")
+    assert str(refused.value).endswith(
+        "[[factors]] made these arms of [[arms]] and their levels: arms[2] is 'indian-on'"
+    )
+    del tiny["factors"]
+    tiny["arms"][0]["space"] = {"dropuot": 0.5}
+    with pytest.raises(StudyFileError, match="dropuot") as refused:
+        parse_study(tiny, source="study.toml")
+    assert "factors" not in str(refused.value)
