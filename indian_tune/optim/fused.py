@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -56,21 +57,24 @@ def fusable(
     must be laid out alike and dense; a velocity always is, hence so is what has its strides.
     """
     device, dtype = params[0].device, params[0].dtype
-    return (
+    if not (
         alpha * gamma <= LARGEST_FORGETTING
         and abs(gamma - beta) > NEAREST * beta
         and device.type in DEVICES
         and dtype in DTYPES
-        and all(
-            theta.dtype is dtype
-            and theta.device == device
-            and (
-                theta.stride() == grad.stride() == velocity.stride()
-                or (_laid_out_alike(theta, grad) and _laid_out_alike(theta, velocity))
-            )
-            for theta, grad, velocity in zip(params, grads, velocities, strict=True)
-        )
-    )
+    ):
+        return False
+    # Part of every step, and for small networks as long as the kernel itself: a plain loop.
+    for theta, grad, velocity in zip(params, grads, velocities, strict=True):
+        if theta.dtype is not dtype or theta.device != device:
+            return False
+        ours, theirs = theta.stride(), grad.stride()
+        if ours != theirs and not _alike(theta.shape, ours, theirs):
+            return False
+        theirs = velocity.stride()
+        if ours != theirs and not _alike(theta.shape, ours, theirs):
+            return False
+    return True
 
 
 def fused_step(
@@ -126,10 +130,9 @@ def _to_single(value: float) -> float:
     return rounded
 
 
-def _laid_out_alike(one: Tensor, other: Tensor) -> bool:
+@lru_cache(maxsize=4096)
+def _alike(shape: torch.Size, ours: tuple[int, ...], theirs: tuple[int, ...]) -> bool:
     # A dimension of size 1, as in a 1x1 convolution, has a stride but is never walked along.
     return all(
-        mine == theirs
-        for size, mine, theirs in zip(one.shape, one.stride(), other.stride(), strict=True)
-        if size > 1
+        mine == other for size, mine, other in zip(shape, ours, theirs, strict=True) if size > 1
     )
