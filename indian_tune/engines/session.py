@@ -101,7 +101,11 @@ def _mend(
     ledger: Ledger, study: StudyRecord, spec: StudySpec, *, rebuild_optuna: bool = False
 ) -> Repairs:
     projection = Projection(
-        ledger.url, study.name, spec.searched_arms, objectives=len(spec.protocol.scores)
+        ledger.url,
+        study.name,
+        spec.searched_arms,
+        objectives=len(spec.protocol.scores),
+        pool=ledger.pool,
     )
     try:
         mend = rebuild if rebuild_optuna else reconcile

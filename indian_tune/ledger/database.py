@@ -34,6 +34,8 @@ _UNWRITABLE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sql
 _UNWRITABLE_STATES = frozenset({"53100", "25006", "58030"})
 # A server that refuses a connection gives no state, only these words.
 _FULL = ("too many clients", "too many connections", "remaining connection slots")
+# Of one process with a server, for moments: threads that ask for more wait for their turn.
+_MOST_CONNECTIONS = 15
 # Any number that nothing else in the database uses as an advisory lock.
 _UPGRADE_LOCK = 0x1ED6E5
 
@@ -128,8 +130,8 @@ def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableEr
         )
     if any(words in str(error.orig) for words in _FULL):
         return StorageError(
-            f"{message}. Every worker keeps two connections: raise max_connections of the server "
-            "above twice the number of workers, or start fewer"
+            f"{message}. Every worker keeps a connection and opens a second one for moments: raise "
+            "max_connections of the server well above the number of workers, or start fewer"
         )
     return StorageError(message)
 
@@ -167,11 +169,17 @@ def _engine(url: URL) -> sa.Engine:
         # The driver must not open transactions on its own, because a write that begins as a read
         # cannot wait for the lock; it fails with "database is locked".
         args["isolation_level"] = None
-    # No ping before each transaction: one that finds its connection broken is repeated.
+    if sqlite_file(url) is None:
+        # Kept open is what a worker needs all the time; a heartbeat that falls into a transaction
+        # gets a connection for itself. Whoever has many workers runs out of connections first.
+        # No ping before each transaction: one that finds its connection broken is repeated.
+        engine = sa.create_engine(
+            url, connect_args=args, pool_size=1, max_overflow=_MOST_CONNECTIONS - 1
+        )
+        configure(engine)
+        return engine
     engine = sa.create_engine(url, connect_args=args)
     configure(engine)
-    if sqlite_file(url) is None:
-        return engine
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

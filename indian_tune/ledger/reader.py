@@ -110,6 +110,15 @@ class LedgerReader:
         """The database as it may be shown: without its password."""
         return show_url(self.url)
 
+    @property
+    def pool(self) -> sa.Pool | None:
+        """Connections that others in this process may use too; ``None`` for an SQLite file.
+
+        A connection to a server is what a lab with many workers runs out of first. To SQLite, each
+        user keeps its own: they differ in how the driver begins a transaction.
+        """
+        return None if self._engine.dialect.name == "sqlite" else self._engine.pool
+
     def about(self) -> DatabaseInfo:
         """Return what the database is: kind, version, schema, journal."""
         with storage_errors(self.url):

@@ -109,7 +109,11 @@ class Controller:
         self._until = until
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
         self._projection = Projection(
-            ledger.url, study.name, spec.searched_arms, objectives=len(spec.protocol.scores)
+            ledger.url,
+            study.name,
+            spec.searched_arms,
+            objectives=len(spec.protocol.scores),
+            pool=ledger.pool,
         )
         self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
         self._asker = Asker(ledger, study, spec, self._projection, self._pruner)

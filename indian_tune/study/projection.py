@@ -108,18 +108,33 @@ class Projection:
         study: name of the study.
         arms: names of the arms that are searched.
         objectives: how many scores a tune trial has.
+        pool: of the ledger's connections, to share them; its owner closes it.
 
     Raises:
         StorageError: Optuna cannot use the database.
     """
 
-    def __init__(self, url: URL, study: str, arms: Sequence[str], *, objectives: int = 1) -> None:
+    def __init__(
+        self,
+        url: URL,
+        study: str,
+        arms: Sequence[str],
+        *,
+        objectives: int = 1,
+        pool: sa.Pool | None = None,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.url = url
         rdb = self._open()
-        configure(rdb.engine)
         # The connections that made the tables were opened without the settings.
         rdb.engine.dispose()
+        if pool is None:
+            configure(rdb.engine)
+        else:
+            # Not given to Optuna from the start: an engine asks the server what it is when it
+            # opens its first connection, and a pool may have opened it already.
+            rdb.engine.pool = pool
+        self._own_pool = pool is None
         self._engine = rdb.engine
         self._storage = optuna.storages.get_storage(rdb)
         self._name = study
@@ -128,9 +143,10 @@ class Projection:
         self._study_ids: dict[str, int] = {}
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, unless they are the ledger's."""
         self._storage.remove_session()
-        self._engine.dispose()
+        if self._own_pool:
+            self._engine.dispose()
 
     @property
     def parts(self) -> tuple[str, ...]:

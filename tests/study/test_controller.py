@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from indian_tune.errors import StudyFileError
@@ -379,3 +383,43 @@ def test_arms_that_are_not_tuned_are_confirmed_beside_the_winners(
     rdb.remove_session()
     rdb.engine.dispose()
     assert names == ["tiny/indian", "tiny/confirm"]
+
+
+@pytest.mark.postgres
+def test_a_worker_keeps_one_connection_for_the_ledger_and_optuna(
+    postgres: PostgresServer, tiny: dict[str, Any]
+) -> None:
+    address = postgres.new_database()
+    watch = sa.create_engine(address, poolclass=sa.NullPool)
+    query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
+
+    def kept() -> int:
+        # A connection that its client has closed takes the server a moment.
+        for _ in range(100):
+            with watch.connect() as connection:
+                count = int(connection.execute(sa.text(query)).scalar_one())
+            if count == 1:
+                break
+            time.sleep(0.05)
+        return count
+
+    with opened(address, tiny) as controller:
+        ledger = controller._ledger
+        assignment = claim(controller)
+        together = threading.Barrier(4)
+
+        def beat(_: int) -> None:
+            together.wait()
+            for _ in range(5):
+                ledger.heartbeat("worker")
+
+        with ThreadPoolExecutor(4) as pool:
+            hearts = [pool.submit(beat, heart) for heart in range(4)]
+            train(controller, assignment, 0.5)
+        for heart in hearts:
+            heart.result()
+        assert kept() == 1
+        controller.close()
+        # Closing it gives up nothing that is the ledger's.
+        ledger.heartbeat("worker")
+        assert kept() == 1
