@@ -100,13 +100,7 @@ def open_session(
 def _mend(
     ledger: Ledger, study: StudyRecord, spec: StudySpec, *, rebuild_optuna: bool = False
 ) -> Repairs:
-    projection = Projection(
-        ledger.url,
-        study.name,
-        spec.searched_arms,
-        objectives=len(spec.protocol.scores),
-        pool=ledger.pool,
-    )
+    projection = Projection.beside(ledger, study, spec)
     try:
         mend = rebuild if rebuild_optuna else reconcile
         return mend(ledger, projection, study, spec, process_info.is_dead)

@@ -108,13 +108,7 @@ class Controller:
         self._worker_id = worker_id
         self._until = until
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
-        self._projection = Projection(
-            ledger.url,
-            study.name,
-            spec.searched_arms,
-            objectives=len(spec.protocol.scores),
-            pool=ledger.pool,
-        )
+        self._projection = Projection.beside(ledger, study, spec)
         self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
         self._asker = Asker(ledger, study, spec, self._projection, self._pruner)
 

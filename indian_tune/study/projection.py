@@ -14,7 +14,7 @@ import math
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import optuna
 import sqlalchemy as sa
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
+
+    from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.spec import StudySpec
 
 CONFIRM = "confirm"
 SLOT = "slot"
@@ -141,6 +144,21 @@ class Projection:
         self._arms = tuple(arms)
         self._objectives = objectives
         self._study_ids: dict[str, int] = {}
+
+    @classmethod
+    def beside(cls, ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> Self:
+        """Open the projection of a study on the connections of its ledger.
+
+        Raises:
+            StorageError: Optuna cannot use the database.
+        """
+        return cls(
+            ledger.url,
+            study.name,
+            spec.searched_arms,
+            objectives=len(spec.protocol.scores),
+            pool=ledger.pool,
+        )
 
     def close(self) -> None:
         """Close the connections, unless they are the ledger's."""
