@@ -107,8 +107,8 @@ class Played:
         transactions: in that time, counted by the workers.
         transactions_per_second: of all processes together.
         server_seconds: of the server's processor from start to end.
-        connections: open at once; the median of what was seen every second.
-        most_connections: the largest of that; opening Optuna's tables takes a second one.
+        connections: open at once, looked at every second while there were any; what takes less
+            than a second may go unseen.
         trials: finished by them.
         bytes: by which the database grew.
     """
@@ -117,10 +117,19 @@ class Played:
     transactions: int
     transactions_per_second: float
     server_seconds: float
-    connections: float
-    most_connections: int
+    connections: tuple[int, ...]
     trials: int
     bytes: int
+
+    @property
+    def kept_connections(self) -> float:
+        """The median of what was open."""
+        return statistics.median(self.connections)
+
+    @property
+    def most_connections(self) -> int:
+        """The most that were open: to open Optuna's tables takes a second one for a moment."""
+        return max(self.connections)
 
 
 @dataclass(frozen=True)
@@ -255,8 +264,7 @@ def play(server: PostgresServer, part: Part, workers: int) -> tuple[Played, str]
         transactions_per_second=sum(count / (end - start) for count, start, end in counted),
         server_seconds=server.processor_seconds() - busy,
         # None is open before the processes have loaded what they need.
-        connections=statistics.median(each for each in connections if each),
-        most_connections=max(connections),
+        connections=tuple(each for each in connections if each),
         trials=workers * part.trials,
         bytes=_size(storage) - size,
     )
@@ -328,7 +336,7 @@ def calibrate(server: PostgresServer, trials: int) -> Constants:
         server_seconds_per_epoch=of_server[1],
         worker_seconds_per_trial=of_worker[0],
         worker_seconds_per_epoch=of_worker[1],
-        connections_per_worker=idle.connections / 4,
+        connections_per_worker=idle.kept_connections / 4,
         heartbeat_seconds=heartbeat,
         bytes_per_trial=bytes_of_a_trial + 20 * bytes_of_an_epoch,
     )
@@ -525,7 +533,7 @@ def main() -> None:
             "predicted": predicted,
             "measured": {
                 "transactions_per_second": played.transactions_per_second,
-                "connections": played.connections,
+                "connections": played.kept_connections,
             },
             "most_connections": played.most_connections,
             "wrong": wrong,
