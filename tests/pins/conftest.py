@@ -1,0 +1,130 @@
+"""What was computed with an earlier commit, and how to compute it again.
+
+The released database holds two studies: ``pinned``, which is finished, and ``interrupted``, a
+longer one that was stopped by Ctrl-C in the middle of a trial. Their bits do not depend on the
+processor: torch, oneDNN and MKL are held to instructions that every x86-64 processor has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from indian_tune.ledger import LedgerReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PINS = Path(__file__).parent
+STUDY = PINS / "pinned.toml"
+# The version of torch that computed the pinned bits; another one rounds in other places.
+PINNED_TORCH = "2.14.1"
+PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "DNNL_MAX_CPU_ISA": "SSE41",
+    "MKL_CBWR": "COMPATIBLE",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+}
+
+# (arm, phase, trial, seed) as text → metrics of every epoch, as hexadecimal floating-point numbers.
+Bits = dict[str, list[dict[str, str | None]]]
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A folder with the database of the pinned version and its checkpoints."""
+    with tarfile.open(PINS / "released-0003.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+@pytest.fixture
+def command() -> Callable[..., str]:
+    """Run the command line in a folder with portable arithmetic; return standard output."""
+
+    def run(folder: Path, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "indian_tune", *arguments],
+            cwd=folder,
+            env={**os.environ, **PORTABLE},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}: {done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def bits_of(database: Path, study: str) -> Bits:
+    """Return the metrics of every epoch of a study, to the last bit."""
+    with LedgerReader.open(str(database)) as ledger:
+        record = ledger.study(study)
+        arms = {arm.id: arm.name for arm in ledger.arms(record.id)}
+        # The test metrics are read from their table, since reading them needs an unseal event.
+        sealed = _sealed(database)
+        return {
+            f"{arms[trial.arm_id]} {trial.phase} {trial.index} {run.seed}": [
+                {
+                    "train_loss": _hex(row.train_loss),
+                    "train_accuracy": _hex(row.train_accuracy),
+                    "validation_loss": _hex(row.validation_loss),
+                    "validation_accuracy": _hex(row.validation_accuracy),
+                    **sealed[run.id, row.epoch],
+                }
+                for row in ledger.epochs(run.id)
+            ]
+            for trial in ledger.trials(record.id)
+            for run in ledger.runs(trial.id)
+        }
+
+
+def same_bits(found: Bits, pinned: Bits) -> None:
+    """Assert that the metrics are the pinned ones: to the bit where that can be asked for.
+
+    With another version of torch or on another kind of processor sums are rounded elsewhere, and
+    losses are compared within 1e-3.
+    """
+    assert sorted(found) == sorted(pinned)
+    if torch.__version__.split("+")[0] == PINNED_TORCH and platform.machine() == "x86_64":
+        assert found == pinned
+        return
+    for key, epochs in pinned.items():
+        assert len(found[key]) == len(epochs)
+        for now, then in zip(found[key], epochs, strict=True):
+            assert _number(now["train_loss"]) == pytest.approx(
+                _number(then["train_loss"]), rel=1e-3
+            )
+
+
+def _hex(value: float | None) -> str | None:
+    return None if value is None else float(value).hex()
+
+
+def _number(text: str | None) -> float:
+    return float("nan") if text is None else float.fromhex(text)
+
+
+def _sealed(database: Path) -> dict[tuple[int, int], dict[str, str | None]]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute(
+            "SELECT run_id, epoch, test_loss, test_accuracy FROM ledger_sealed_epoch"
+        ).fetchall()
+    return {
+        (run, epoch): {"test_loss": _hex(loss), "test_accuracy": _hex(accuracy)}
+        for run, epoch, loss, accuracy in rows
+    }

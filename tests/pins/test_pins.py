@@ -1,0 +1,88 @@
+"""Nothing that a user computes or has recorded may change unless a change says so."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from indian_tune.ledger import Ledger, LedgerReader, State
+from indian_tune.study.spec import load_study
+from tests.pins.conftest import PINS, STUDY, bits_of, same_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from indian_tune.ledger import TrialRecord
+    from tests.pins.conftest import Bits
+
+ROOT = Path(__file__).parents[2]
+DIGESTS: dict[str, str] = json.loads((PINS / "digests.json").read_text(encoding="utf-8"))
+ENGINES = (
+    ("--engine", "inline"),
+    ("--engine", "optuna", "--workers", "2"),
+    ("--engine", "ray", "--workers", "2"),
+)
+
+
+def pinned_bits(study: str) -> Bits:
+    bits: Bits = json.loads(gzip.decompress((PINS / "bits.json.gz").read_bytes()))[study]
+    return bits
+
+
+def trials_of(database: Path, study: str) -> list[TrialRecord]:
+    with LedgerReader.open(str(database)) as ledger:
+        return ledger.trials(ledger.study(study).id)
+
+
+def test_every_shipped_study_has_a_pinned_digest() -> None:
+    shipped = [*(ROOT / "studies").rglob("*.toml"), *PINS.glob("*.toml")]
+    assert sorted(DIGESTS) == sorted(str(path.relative_to(ROOT)) for path in shipped)
+
+
+@pytest.mark.parametrize("name", sorted(DIGESTS))
+def test_a_study_file_keeps_its_digest(name: str) -> None:
+    assert load_study(ROOT / name).digest == DIGESTS[name]
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=[engine[1] for engine in ENGINES])
+def test_a_study_is_computed_to_the_pinned_bits(
+    engine: tuple[str, ...], tmp_path: Path, command: Callable[..., str]
+) -> None:
+    command(tmp_path, "search", str(STUDY), *engine)
+    same_bits(bits_of(tmp_path / "indian-tune.db", "pinned"), pinned_bits("pinned"))
+
+
+def test_a_released_database_opens_with_the_bits_it_was_written_with(
+    released: Path, command: Callable[..., str]
+) -> None:
+    database = released / "indian-tune.db"
+    # Opening it for writing brings an older schema up to date.
+    with Ledger.open(str(database)):
+        pass
+    assert bits_of(database, "pinned") == pinned_bits("pinned")
+    assert {trial.state for trial in trials_of(database, "pinned")} == {State.COMPLETE}
+    assert "pinned, registered 2026-11-26" in command(released, "status", "pinned")
+
+
+def test_an_interrupted_study_of_a_released_database_goes_on_to_the_same_bits(
+    released: Path, command: Callable[..., str]
+) -> None:
+    database = released / "indian-tune.db"
+    states = {trial.state for trial in trials_of(database, "interrupted")}
+    assert states == {State.COMPLETE, State.WAITING}
+    assert list(released.rglob("*.ckpt"))
+    command(released, "search", str(PINS / "interrupted.toml"), "--engine", "inline")
+    same_bits(bits_of(database, "interrupted"), pinned_bits("interrupted"))
+
+
+def test_a_finished_study_is_exported_to_the_pinned_tables(
+    released: Path, command: Callable[..., str]
+) -> None:
+    command(released, "export", "pinned", "--format", "csv", "--unseal", "--out", "exported")
+    for pinned in sorted((PINS / "exported").iterdir()):
+        exported = (released / "exported" / pinned.name).read_text(encoding="utf-8")
+        assert exported == pinned.read_text(encoding="utf-8"), pinned.name
