@@ -16,7 +16,8 @@ from indian_tune.cli.app import app
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.problem import ProblemSection
 from indian_tune.study.protocol import ProtocolSection
-from indian_tune.study.spec import SearchSection, load_study
+from indian_tune.study.search import SearchSection
+from indian_tune.study.spec import load_study
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ("README.md", "studies/README.md", "docker/README.md")

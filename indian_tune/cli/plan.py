@@ -163,15 +163,15 @@ def _pilot(name: str, storage: str | None) -> dict[str, tuple[float, ...]]:
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader, Phase
     from indian_tune.ledger.frames import epoch_frame
-    from indian_tune.study.hypotheses import INDIAN
+    from indian_tune.optim.families import get_family
 
     metric = "validation_accuracy"
     with LedgerReader.open(storage) as ledger:
         record = ledger.study(name)
         frame = epoch_frame(ledger, record.id, Phase.CONFIRM)
         arms = [arm for arm in ledger.arms(record.id) if arm.name in set(frame["arm"])]
-    ours = [arm.name for arm in arms if arm.optimizer in INDIAN]
-    rivals = [arm.name for arm in arms if arm.optimizer not in INDIAN]
+    ours = [arm.name for arm in arms if get_family(arm.optimizer).role == "ours"]
+    rivals = [arm.name for arm in arms if arm.name not in ours]
     if not ours or not rivals or frame[metric].isna().all():
         raise InputError(
             f"--pilot {name}: there is no INDIAN arm and rival with validation accuracy on fresh "

@@ -204,6 +204,7 @@ INDIAN = Family(
     _make_indian,
     _explain_indian,
     schedules_itself=True,
+    role="ours",
 )
 INDIAN_ETA = _EtaFamily(
     "indian-eta",
@@ -213,6 +214,7 @@ INDIAN_ETA = _EtaFamily(
     _make_indian,
     _explain_indian,
     schedules_itself=True,
+    role="ours",
 )
 SGD = Family(
     "sgd",
@@ -221,6 +223,7 @@ SGD = Family(
     {"gamma0": _log_range(1e-3, 1.0)},
     _make_sgd,
     _explain_sgd,
+    role="baseline",
 )
 HEAVY_BALL = Family(
     "momentum",
@@ -229,6 +232,7 @@ HEAVY_BALL = Family(
     {"gamma0": _log_range(1e-4, 1.0), "momentum": {"low": 0.5, "high": 0.99}},
     _make_sgd,
     _explain_sgd,
+    role="momentum",
 )
 NESTEROV = replace(
     HEAVY_BALL,
@@ -255,6 +259,7 @@ QHM = Family(
     },
     _make_qhm,
     _explain_qhm,
+    role="momentum",
 )
 ADAGRAD = Family(
     "adagrad",
@@ -265,6 +270,7 @@ ADAGRAD = Family(
     {"gamma0": _log_range(1e-4, 1.0)},
     _make_adagrad,
     _explain_adaptive,
+    role="baseline",
 )
 ADAM = Family(
     "adam",
@@ -273,6 +279,7 @@ ADAM = Family(
     {"gamma0": _log_range(1e-5, 1e-1), "beta1": {"low": 0.8, "high": 0.99}},
     _make_adam,
     _explain_adaptive,
+    role="baseline",
 )
 ADAMW = Family(
     "adamw",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from indian_tune.errors import HyperparameterError, unknown_name
 from indian_tune.optim.schedules import power_decay
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     Config = Mapping[str, float]
 
-__all__ = ["Family", "Meaning"]
+__all__ = ["Family", "Meaning", "Role"]
+
+Role = Literal["ours", "baseline", "momentum", "other"]
+"""What a family is in the comparisons of the claim: INDIAN itself, a rival of the paper, a momentum
+method that INDIAN contains, or anything else."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Family:
         make: builds the optimizer from parameters and a complete configuration.
         explain: says what a complete configuration does.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
+        role: in the comparisons of the claim.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Family:
     make: Callable[[ParamsT, dict[str, float]], Optimizer]
     explain: Callable[[dict[str, float]], Meaning]
     schedules_itself: bool = False
+    role: Role = "other"
 
     @property
     def decay_power(self) -> float:

@@ -13,12 +13,9 @@ from indian_tune.study.claims import MatchedLoss, Replication, Surface, TuningGa
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from indian_tune.study.arm import ArmSection
     from indian_tune.study.claims import ClaimsSection
-    from indian_tune.study.spec import ArmSection
 
-INDIAN = frozenset({"indian", "indian-eta"})
-BASELINES = frozenset({"sgd", "adagrad", "adam"})
-MOMENTUM = frozenset({"qhm", "momentum", "nesterov"})
 # The hyperparameters whose tuning is the usual way to regularize.
 USUAL = frozenset({"dropout", "weight_decay"})
 # Points on each axis from which a quadratic surface can be fitted.
@@ -37,7 +34,7 @@ def fill_in(
         grid: whether the search is a designed grid.
         seeds: of a tune trial.
     """
-    ours = [arm for arm in arms if arm.optimizer in INDIAN]
+    ours = [arm for arm in arms if arm.family.role == "ours"]
     replication = claims.h1 or _replication(ours, arms)
     if paper:
         return claims.model_copy(update={"h1": replication})
@@ -53,8 +50,8 @@ def fill_in(
 def _replication(ours: Sequence[ArmSection], arms: Sequence[ArmSection]) -> Replication | None:
     tuned = [arm.name for arm in ours if not arm.fixed]
     rivals = [arm for arm in arms if arm not in ours and arm.searched]
-    baselines = [arm.name for arm in rivals if arm.optimizer in BASELINES]
-    beside = [arm.name for arm in rivals if arm.optimizer not in BASELINES]
+    baselines = [arm.name for arm in rivals if arm.family.role == "baseline"]
+    beside = [arm.name for arm in rivals if arm.family.role != "baseline"]
     if not tuned or not baselines:
         return None
     return Replication(arms=tuned, baselines=baselines, beside=beside)
@@ -72,7 +69,9 @@ def _matched_loss(ours: Sequence[ArmSection], arms: Sequence[ArmSection]) -> Mat
         arm=arm.name,
         baseline=baseline.name,
         matched_rate=None if matched is None else matched.name,
-        momentum=[other.name for other in arms if other.optimizer in MOMENTUM and other.searched],
+        momentum=[
+            other.name for other in arms if other.family.role == "momentum" and other.searched
+        ],
     )
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import (
     Field,
@@ -22,14 +22,16 @@ from pydantic import (
 from indian_tune.errors import InputError, StudyFileError, alternatives
 from indian_tune.optim.families import get_family
 from indian_tune.study import space as spaces
+from indian_tune.study.arm import ArmSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.factors import expand
-from indian_tune.study.hypotheses import INDIAN, fill_in
+from indian_tune.study.hypotheses import fill_in
 from indian_tune.study.messages import explain
 from indian_tune.study.parameters import TRAINING_PARAMETERS
 from indian_tune.study.problem import ProblemSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
-from indian_tune.study.section import Count, Section, Seed
+from indian_tune.study.search import SearchSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.section import Name, Section
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,59 +39,6 @@ if TYPE_CHECKING:
     from indian_tune.ledger.budget import Budget
     from indian_tune.optim.family import Family
     from indian_tune.study.protocol import Objective
-
-SamplerName = Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"]
-PrunerName = Literal["none", "median", "percentile", "hyperband", "wilcoxon", "patient"]
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-
-
-class SearchSection(Section):
-    """``[search]``: the budget of every arm and who proposes."""
-
-    trials: Count
-    sampler: SamplerName = "tpe"
-    pruner: PrunerName = "none"
-    seed: Seed = 0
-    batch_size: Count | None = None
-    budget: Literal["trials", "epochs", "seconds"] = "trials"
-    epochs: Count | None = None
-    seconds: float | None = Field(default=None, gt=0)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.batch_size is not None and self.batch_size > self.trials:
-            raise ValueError(
-                f"search.batch_size = {self.batch_size} must be at most search.trials = "
-                f"{self.trials}: a generation is a part of an arm's trials"
-            )
-        return self
-
-
-class ArmSection(Section):
-    """``[[arms]]``: one optimizer with its search space.
-
-    ``space`` overrides the family's default space, name by name. An arm may also be ``fixed``: it
-    is not tuned, and its constants go to the confirm phase as they are. Or it is SGD whose step
-    size is matched: at confirmation it takes the effective learning rate of the winner of the
-    INDIAN arm ``matched_rate_of``.
-    """
-
-    name: Name
-    optimizer: str
-    space: dict[str, Any] = Field(default_factory=dict)
-    fixed: bool = False
-    matched_rate_of: str | None = None
-
-    @property
-    def searched(self) -> bool:
-        """Whether the arm has trials in the tune phase."""
-        return not self.fixed and self.matched_rate_of is None
-
-    @property
-    def family(self) -> Family:
-        """The optimizer family that the arm searches."""
-        return get_family(self.optimizer)
 
 
 class StudySpec(Section):
@@ -237,7 +186,7 @@ class StudySpec(Section):
             raise StudyFileError(
                 f"{where} is no arm of this study.{alternatives(arm.matched_rate_of, names)}"
             )
-        if source.optimizer not in INDIAN or source.matched_rate_of is not None:
+        if source.family.role != "ours" or source.matched_rate_of is not None:
             raise StudyFileError(f"{where} must be an arm of indian or indian-eta")
         if arm.optimizer != "sgd" or arm.space or arm.fixed:
             raise StudyFileError(

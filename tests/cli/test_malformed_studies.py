@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune.study.arm import ArmSection
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.problem import ProblemSection
 from indian_tune.study.protocol import ProtocolSection
-from indian_tune.study.spec import ArmSection, SearchSection
+from indian_tune.study.search import SearchSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
