@@ -1,0 +1,69 @@
+"""Imports go down only, and in no circle: also those of annotations and within functions."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# From the top down; what is not listed here is no part of the package.
+LAYERS = (
+    *("__main__", "cli", "reproduce", "export", "dashboard", "engines", "analysis", "study"),
+    *("ledger", "training", "problems", "optim", "imports", "errors", "commit", "_version"),
+)
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its dotted name."""
+    found = {}
+    for path in (ROOT / "indian_tune").rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports() -> dict[str, set[str]]:
+    """Return the modules of the package that each of them imports, wherever it does."""
+    files = modules()
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        named = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                assert node.level == 0, f"{path} imports relatively"
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= {one if one in files else node.module for one in inner}
+        graph[name] = {one for one in named if one in files} - {name}
+    return graph
+
+
+def layer(name: str) -> str:
+    return name.split(".")[1]
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    inside = {layer(name) for name in modules() if "." in name}
+    assert inside == set(LAYERS)
+
+
+def test_imports_go_down_only() -> None:
+    up = [
+        f"{name} imports {imported}"
+        for name, found in imports().items()
+        for imported in found
+        if "." in name and "." in imported
+        if LAYERS.index(layer(imported)) < LAYERS.index(layer(name))
+    ]
+    assert up == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
