@@ -316,7 +316,7 @@ def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:
 
 
 def _write(out: Path, found: Analysis, formats: list[str]) -> None:
-    from indian_tune.analysis.figures import exhibits
+    from indian_tune.analysis.figures import Material, exhibits
     from indian_tune.analysis.report import write_report
     from indian_tune.cli.output import json_text
 
@@ -325,14 +325,14 @@ def _write(out: Path, found: Analysis, formats: list[str]) -> None:
         frame.to_parquet(out / name, index=False)
     if found.flatness is not None:
         found.flatness.to_csv(out / FLATNESS, index=False, lineterminator="\n")
-    shown = exhibits(
+    material = Material(
         found.frames[RUNS],
         found.claims,
         found.verdict,
         ranges=found.ranges,
         flatness=found.flatness,
     )
-    write_report(out, found.verdict, shown, found.background, formats)
+    write_report(out, found.verdict, exhibits(material), found.background, formats)
     # Last, so that a folder with a verdict is a whole one.
     (out / VERDICT).write_text(json_text(_with_flatness(found)) + "\n", encoding="utf-8")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,9 @@ import pandas as pd
 import pytest
 
 from indian_tune.analysis import Registration, Scope, analyze, figures
+from indian_tune.analysis.figures.exhibits import makers
 from indian_tune.analysis.power import power
+from indian_tune.analysis.report import Background, write_report
 from indian_tune.analysis.style import INDIAN, arm_styles
 from indian_tune.errors import NoDataError
 from indian_tune.study.claims import (
@@ -26,6 +30,8 @@ from indian_tune.study.claims import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from indian_tune.analysis import Verdict
@@ -358,7 +364,7 @@ def test_indian_has_one_hue_and_no_rival_comes_near_it() -> None:
 def test_every_exhibit_says_what_to_see_and_gives_its_numbers(
     frame: pd.DataFrame, verdict: Verdict
 ) -> None:
-    shown = {each.name: each for each in figures.exhibits(frame, CLAIMS, verdict)}
+    shown = {each.name: each for each in figures.exhibits(figures.Material(frame, CLAIMS, verdict))}
     assert list(shown) == [
         *("contrasts", "accuracy-against-loss", "matched-loss", "learning-curves"),
         *("learning-curves-intervals", "paired-seeds", "surface", "step-size", "best-so-far"),
@@ -373,10 +379,10 @@ def test_every_exhibit_says_what_to_see_and_gives_its_numbers(
 
 def test_no_figure_is_drawn_of_what_is_not_there(frame: pd.DataFrame) -> None:
     only_search = frame[frame["phase"] == "tune"].drop(columns="test_accuracy")
-    shown = [each.name for each in figures.exhibits(only_search, CLAIMS)]
+    shown = [each.name for each in figures.exhibits(figures.Material(only_search, CLAIMS))]
     assert shown == ["surface", "step-size", "best-so-far"]
     only_fresh = frame[(frame["phase"] == "confirm") & (frame["seed"] == SEEDS[0])]
-    shown = [each.name for each in figures.exhibits(only_fresh, ClaimsSection())]
+    shown = [each.name for each in figures.exhibits(figures.Material(only_fresh, ClaimsSection()))]
     assert shown == ["accuracy-against-loss", "learning-curves"]
     with pytest.raises(NoDataError, match="no rows of the tune phase"):
         figures.best_so_far(only_fresh)
@@ -393,3 +399,46 @@ def fits(figure: Figure) -> None:
     assert box.y0 > -0.05
     assert box.x1 < width + 0.05
     assert box.y1 < height + 0.05
+
+
+def test_a_figure_is_one_module(
+    frame: pd.DataFrame, verdict: Verdict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "counts.py").write_text(
+        """
+from matplotlib.figure import Figure
+
+from indian_tune.analysis.figures import Exhibit
+
+
+def count_runs(material):
+    table = material.frame.groupby("arm", as_index=False)["seed"].nunique()
+    figure = Figure()
+    figure.subplots().bar(table["arm"], table["seed"])
+    return Exhibit("counts", "Runs", "How many.", "Bars of counts.", figure, table)
+
+
+EXHIBITS = {35: count_runs}
+""",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "indian_tune.analysis.figures.counts", raising=False)
+    material = figures.Material(frame, CLAIMS, verdict)
+    shown = list(figures.exhibits(material))
+    names = [each.name for each in shown]
+    assert names.index("counts") == names.index("learning-curves") - 1
+    write_report(tmp_path / "report", verdict, shown, Background())
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "How many." in page
+    assert "Bars of counts." in page
+    assert (tmp_path / "report/figures/counts.csv").read_text().startswith("arm,seed\n")
+
+
+def test_two_figures_in_one_place_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    forest = importlib.import_module("indian_tune.analysis.figures.forest")
+    monkeypatch.setattr(forest, "EXHIBITS", {20: lambda _: None})
+    with pytest.raises(
+        ValueError, match="place 20 is taken twice, the second time in trajectories"
+    ):
+        makers()

@@ -84,9 +84,9 @@ def test_every_run_is_a_point_of_its_arm_and_the_legend_tells_the_rate() -> None
 
 
 def test_the_report_shows_it_only_when_it_was_measured() -> None:
-    without = [each.name for each in figures.exhibits(epochs(), ClaimsSection())]
+    without = [each.name for each in figures.exhibits(figures.Material(epochs(), ClaimsSection()))]
     assert "sharpness" not in without
-    shown = list(figures.exhibits(epochs(), ClaimsSection(), flatness=flatness()))
+    shown = list(figures.exhibits(figures.Material(epochs(), ClaimsSection(), flatness=flatness())))
     assert [each.name for each in shown] == [*without, "sharpness"]
     assert "Descriptive" in shown[-1].caption
     assert "indian 3.67" in shown[-1].alt

@@ -11,7 +11,7 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 
-from indian_tune.analysis.figures import exhibits
+from indian_tune.analysis.figures import Material, exhibits
 from indian_tune.analysis.report import Background, points, render, write_report
 from indian_tune.errors import InputError
 from tests.analysis import test_figures as study
@@ -34,7 +34,7 @@ frame, verdict = study.frame, study.verdict
 
 @pytest.fixture(scope="module")
 def shown(frame: pd.DataFrame, verdict: Verdict) -> list[Exhibit]:
-    return list(exhibits(frame, study.CLAIMS, verdict))
+    return list(exhibits(Material(frame, study.CLAIMS, verdict)))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ Every figure has a function that returns the table behind it; what is not in the
 """
 
 from indian_tune.analysis.figures.best_so_far import best_so_far, best_so_far_table
-from indian_tune.analysis.figures.exhibits import Exhibit, exhibits
+from indian_tune.analysis.figures.exhibit import Exhibit, Material
+from indian_tune.analysis.figures.exhibits import exhibits
 from indian_tune.analysis.figures.factorial import factorial_table, interactions
 from indian_tune.analysis.figures.flatness import flatness_table, sharpness
 from indian_tune.analysis.figures.forest import forest, forest_table
@@ -21,6 +22,7 @@ from indian_tune.analysis.figures.trajectories import trajectories, trajectory_t
 __all__ = [
     "Band",
     "Exhibit",
+    "Material",
     "best_so_far",
     "best_so_far_table",
     "claimed_pairs",

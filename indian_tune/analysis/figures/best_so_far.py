@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import styles_of, trial_scores
 from indian_tune.analysis.style import canvas, percent_label, plain_log_ticks, tidy
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
 
 def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -74,3 +77,24 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     tidy(axes)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+def _exhibit(material: Material) -> Exhibit:
+    table = best_so_far_table(material.frame)
+    last = table.groupby("arm", sort=False).tail(1)
+    said = "; ".join(
+        f"{row['arm']} {row['best']:.4g} after {row['epochs']} epochs"
+        for row in last.to_dict("records")
+    )
+    return Exhibit(
+        name="best-so-far",
+        title="What the search bought",
+        caption="The best score so far against the epochs that an arm has trained. All arms had "
+        "the same budget; one that still falls at its end may not have found its best.",
+        alt=f"Best {table['metric'].iloc[0].replace('_', ' ')}: {said}.",
+        figure=best_so_far(material.frame),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {100: _exhibit}

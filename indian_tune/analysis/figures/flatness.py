@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows, styles_of
-from indian_tune.analysis.flatness import MEASURES
+from indian_tune.analysis.flatness import MEASURES, summarise_flatness
 from indian_tune.analysis.style import canvas, plain_log_ticks, tidy
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
 ACROSS = ("sharpness", "top_eigenvalue")
 """The measures that are drawn, a column of panels each."""
@@ -93,3 +96,28 @@ def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+def _exhibit(material: Material) -> Exhibit:
+    if material.flatness is None:
+        raise NoDataError("the flatness of the runs was not measured")
+    said = "; ".join(
+        f"{made.arm} {made.mean:.3g}"
+        for made in summarise_flatness(material.flatness)
+        if made.measure == "sharpness"
+    )
+    return Exhibit(
+        name="sharpness",
+        title="Sharpness and generalisation",
+        caption="Every run on the fresh seeds at its end: how much the training loss rises within "
+        "a small, relative distance of the weights (left, the same however a rectifier network is "
+        "rescaled) and the largest curvature (right). Descriptive: sharpness follows the effective "
+        "learning rate η of an arm, so only arms of about equal η compare, and no difference here "
+        "explains one in accuracy.",
+        alt=f"Error over sharpness, a point per run. Mean worst-case adaptive sharpness: {said}.",
+        figure=sharpness(material.frame, material.flatness),
+        table=flatness_table(material.frame, material.flatness),
+    )
+
+
+EXHIBITS: Exhibits = {130: _exhibit}

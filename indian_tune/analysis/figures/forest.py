@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from indian_tune.analysis.figures.exhibit import Exhibit, signed_points
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, tidy
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.analysis.verdict import Contrast, Verdict
 
 
@@ -125,3 +127,27 @@ def _limit(table: pd.DataFrame, delta: float) -> tuple[float, bool]:
     ends = 100 * table[["estimate", "low", "high"]].abs().to_numpy(float)
     widest = max(float(ends[np.isfinite(ends)].max()), 2 * delta)
     return 1.1 * widest, widest > 15 * delta
+
+
+def _exhibit(material: Material) -> Exhibit:
+    verdict = material.judged
+    table = forest_table(verdict)
+    said = "; ".join(
+        f"{row['hypothesis']} {row['contrast']}: {signed_points(row['estimate'])} "
+        f"({signed_points(row['low'])} to {signed_points(row['high'])}), {row['label']}"
+        for row in table.to_dict("records")
+    )
+    return Exhibit(
+        name="contrasts",
+        title="The contrasts that the verdict rests on",
+        caption="Each line is one comparison, paired by seed: the dot is the mean difference in "
+        "accuracy, the ends of the bar are its one-sided bounds. A bar right of zero supports the "
+        "arm named first; one that ends left of the grey band's right edge rules out a difference "
+        f"of δ = {100 * verdict.delta:g} points. The label says what that line shows alone.",
+        alt=f"Differences in percentage points with bounds. {said}.",
+        figure=forest(verdict),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {10: _exhibit}

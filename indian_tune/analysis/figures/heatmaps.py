@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.crossing import first_crossing_accuracy
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import RUN, ends, outcome_of, phase_rows
 from indian_tune.analysis.style import INK, canvas, tidy, title
 from indian_tune.errors import NoDataError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
 # The setting of γ0 at which a cell has its best score.
 TUNED = "tuned γ0"
@@ -194,3 +197,28 @@ def _matched(
         return nothing
     nothing.loc[sound.index] = reached[:, common].mean(1)
     return nothing
+
+
+def _exhibit(material: Material) -> Exhibit:
+    if material.claims.h3a is None:
+        raise NoDataError("no arm was searched over a designed grid")
+    arm, taus = material.claims.h3a.arm, material.claims.taus
+    table = surface_table(material.frame, arm, taus)
+    by_accuracy = table.sort_values("accuracy").dropna(subset=["accuracy"])
+    worst, best = by_accuracy.iloc[0], by_accuracy.iloc[-1]
+    return Exhibit(
+        name="surface",
+        title="Over the plane of (α, β)",
+        caption="A column per effective learning rate η, the last one with the step size tuned in "
+        "every cell. If (α, β) did nothing but set the learning rate, the maps at fixed η would "
+        "have one colour. Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is SGD.",
+        alt=f"Maps over alpha and beta. The highest accuracy, {100 * best['accuracy']:.2f} %, is "
+        f"at alpha {best['alpha']:g}, beta {best['beta']:g} ({best['setting']}); the lowest, "
+        f"{100 * worst['accuracy']:.2f} %, at alpha {worst['alpha']:g}, beta {worst['beta']:g} "
+        f"({worst['setting']}).",
+        figure=surface_maps(material.frame, arm, taus),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {70: _exhibit}

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.style import INK, PALE, canvas, tidy, title
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.analysis.verdict import Verdict
 
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
@@ -75,3 +77,23 @@ def importances(verdict: Verdict) -> Figure:
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
+
+
+def _exhibit(material: Material) -> Exhibit:
+    table = importance_table(material.judged)
+    said = "; ".join(
+        f"{row['arm']}, {row['method']}: {row['hyperparameter']} {row['share']:.2f}"
+        for row in table.to_dict("records")
+    )
+    return Exhibit(
+        name="importance",
+        title="Which hyperparameters mattered",
+        caption="The share of the variation between trials that each hyperparameter explains, by "
+        "two methods. Descriptive: it depends on the ranges that were searched.",
+        alt=f"Importance: {said}.",
+        figure=importances(material.judged),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {110: _exhibit}

@@ -8,14 +8,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
 from indian_tune.analysis.style import ArmStyle, accuracy_axis, canvas, percent_label, tidy
+from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
 Band = Literal["range", "interval"]
 
@@ -137,3 +141,50 @@ def _overlay(
             label="_published",
             clip_on=False,
         )
+
+
+def _over_epochs(material: Material) -> Exhibit:
+    overlaid = (
+        ""
+        if material.published is None
+        else " Bars at the right are the material.published end points."
+    )
+    return Exhibit(
+        name="learning-curves",
+        title="Training loss and accuracy over epochs",
+        caption="Means over seeds; bands reach from the worst to the best run. A band is no "
+        "interval: it grows with the number of seeds." + overlaid,
+        alt=_curve_words(material.frame),
+        figure=learning_curves(material.frame, published=material.published),
+        table=learning_curve_table(material.frame),
+    )
+
+
+def _with_intervals(material: Material) -> Exhibit:
+    table = learning_curve_table(material.frame)
+    if table["low"].isna().all():
+        raise NoDataError("one seed has no interval")
+    return Exhibit(
+        name="learning-curves-intervals",
+        title="The same with intervals",
+        caption="Bands are 95 % intervals of the mean over seeds. Whether two arms differ is not "
+        "seen by overlap: the arms share their seeds, and the contrasts above are paired.",
+        alt=_curve_words(material.frame),
+        figure=learning_curves(material.frame, band="interval"),
+        table=table,
+    )
+
+
+def _curve_words(frame: pd.DataFrame) -> str:
+    table = learning_curve_table(frame)
+    ends = table[table["epoch"] == table.groupby("arm")["epoch"].transform("max")]
+    loss = ends[ends["metric"] == "train_loss"].set_index("arm")["mean"]
+    outcome = outcome_of(phase_rows(frame, "confirm"))
+    accuracy = ends[ends["metric"] == outcome].set_index("arm")["mean"]
+    said = "; ".join(
+        f"{arm} ends at loss {loss[arm]:.3g} with {100 * accuracy[arm]:.2f} %" for arm in loss.index
+    )
+    return f"Training loss and {outcome.replace('_', ' ')} over epochs, a line per arm. {said}."
+
+
+EXHIBITS: Exhibits = {40: _over_epochs, 50: _with_intervals}

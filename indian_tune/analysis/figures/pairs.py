@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows, styles_of
 from indian_tune.analysis.style import PALE, accuracy_axis, canvas, percent_label, tidy, title
 from indian_tune.errors import NoDataError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.study.claims import ClaimsSection
 
 COLUMNS = 3
@@ -111,3 +113,27 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
     accuracy_axis(grid[0, 0], float(both.min().min()), float(both.max().max()))
     figure.supylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))), fontsize=9)
     return figure
+
+
+def _exhibit(material: Material) -> Exhibit:
+    pairs = claimed_pairs(material.claims)
+    table = pair_table(material.frame, pairs)
+    ahead = table.assign(ahead=table["arm_accuracy"] > table["baseline_accuracy"])
+    counts = ahead.groupby(["arm", "baseline"], sort=False)["ahead"].agg(["sum", "size"])
+    said = "; ".join(
+        f"{row['arm']} is ahead of {row['baseline']} on {row['sum']} of {row['size']} seeds"
+        for row in counts.reset_index().to_dict("records")
+    )
+    return Exhibit(
+        name="paired-seeds",
+        title="Seed by seed",
+        caption="Final accuracy of two arms that share initial weights and data order, a line per "
+        "seed. Lines that all rise mean a difference that every seed shows; lines that cross mean "
+        "that the seed decides.",
+        alt=f"Final accuracies by seed. {said}.",
+        figure=paired_seeds(material.frame, pairs),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {60: _exhibit}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.power import power
 from indian_tune.analysis.style import DASHES, INK, PALE, RIVALS, canvas, tidy
 from indian_tune.errors import NoDataError
@@ -13,6 +14,7 @@ from indian_tune.errors import NoDataError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.analysis.verdict import Verdict
 
 # Numbers of seeds that are drawn, up to what a large study can pay for.
@@ -90,3 +92,24 @@ def _like(deviation: float, n: int) -> list[float]:
     values = [0.0] * n
     values[0], values[1] = 1.0, -1.0
     return [value * deviation * ((n - 1) / 2) ** 0.5 for value in values]
+
+
+def _exhibit(material: Material) -> Exhibit:
+    table = power_table(material.judged)
+    here = table[table["present"]]
+    said = "; ".join(
+        f"{row['hypothesis']}: {row['power']:.2f} with {row['n']} seeds"
+        for row in here.to_dict("records")
+    )
+    return Exhibit(
+        name="power",
+        title="How many seeds it takes",
+        caption="The probability of finding an effect of exactly δ, if the differences spread as "
+        "they do here; the dot is this study, the horizontal the usual 0.8.",
+        alt=f"Power over seeds. {said}.",
+        figure=power_curve(material.judged),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {120: _exhibit}

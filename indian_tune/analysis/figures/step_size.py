@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import styles_of, trial_scores
 from indian_tune.analysis.style import INK, canvas, percent_label, plain_log_ticks, tidy, title
 from indian_tune.errors import NoDataError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from matplotlib.figure import Figure
+
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
 COLUMNS = 2
 # How near an end counts as at the end, as a share of the logarithm of the range.
@@ -119,3 +122,22 @@ def step_sizes(
     name = percent_label("validation_error") if percent else "training loss"
     figure.supylabel(name, fontsize=9)
     return figure
+
+
+def _exhibit(material: Material) -> Exhibit:
+    table = step_size_table(material.frame, material.ranges)
+    edges = table.loc[table["edge"], "arm"].unique()
+    return Exhibit(
+        name="step-size",
+        title="Sensitivity to the step size",
+        caption="Every trial of the search by its γ0; the ring is the best. Dotted verticals are "
+        "the ends of the range: a ring at one of them means that better values may lie beyond. "
+        "Crosses diverged, or were pruned.",
+        alt="Scores over the first step size, a panel per arm. "
+        + (f"Best at an end: {', '.join(edges)}." if len(edges) else "No best lies at an end."),
+        figure=step_sizes(material.frame, material.ranges),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {90: _exhibit}

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from indian_tune.analysis.figures.exhibit import Exhibit, signed_points
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, plain_log_ticks, tidy
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.analysis.verdict import Verdict
 
 
@@ -69,3 +71,22 @@ def thresholds(verdict: Verdict) -> Figure:
     axes.set_ylabel(f"difference, percentage points\n(grey: ±δ = ±{delta:g})")
     tidy(axes)
     return figure
+
+
+def _exhibit(material: Material) -> Exhibit:
+    table = threshold_table(material.judged)
+    kept = table[table["kept"]].to_dict("records")
+    said = "; ".join(f"at τ = {row['tau']:.2g}: {signed_points(row['estimate'])}" for row in kept)
+    return Exhibit(
+        name="matched-loss",
+        title="The difference at equal training loss",
+        caption="The mean difference in accuracy at the moment when both arms first reach a "
+        "training loss τ, with its bounds. Crosses are τ that were dropped because a run never "
+        "crosses them.",
+        alt=f"Differences in percentage points: {said}.",
+        figure=thresholds(material.judged),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {30: _exhibit}

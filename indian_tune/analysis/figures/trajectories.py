@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
 from indian_tune.analysis.style import INK, PALE, accuracy_axis, canvas, percent_label, tidy
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
 
 def trajectory_table(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> pd.DataFrame:
@@ -115,3 +118,32 @@ def trajectories(
     tidy(axes)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+def _exhibit(material: Material) -> Exhibit:
+    arms: list[str] | None = None
+    taus: tuple[float, ...] = ()
+    claim = material.claims.h2
+    if claim is not None:
+        named = (claim.arm, claim.baseline, claim.matched_rate, *claim.momentum)
+        arms, taus = [name for name in named if name is not None], material.claims.taus
+    table = trajectory_table(material.frame, arms)
+    ends = table.groupby("arm", sort=False).tail(1)
+    said = "; ".join(
+        f"{row['arm']} ends at loss {row['train_loss']:.3g} with {100 * row['accuracy']:.2f} %"
+        for row in ends.to_dict("records")
+    )
+    return Exhibit(
+        name="accuracy-against-loss",
+        title="Accuracy against training loss",
+        caption="Each line is an arm's way through training, from left to right. A line that runs "
+        "above another is more accurate at equal training loss, which is what a regularizer does; "
+        "lines on top of each other differ only in how fast they get there. Dotted verticals are "
+        "the training losses τ at which H2 compares; the mark is the end of training.",
+        alt=f"Accuracy over training loss, a line per arm. {said}.",
+        figure=trajectories(material.frame, taus, arms),
+        table=table,
+    )
+
+
+EXHIBITS: Exhibits = {20: _exhibit}
