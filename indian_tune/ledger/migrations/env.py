@@ -1,7 +1,7 @@
 """Alembic's environment: runs on the connection that the ledger hands over.
 
-A migration adds and drops columns in place. Alembic's batch mode would rebuild the table, and under
-SQLite dropping the old one deletes, by the foreign keys, every row that refers to it.
+Foreign keys are off while it runs under SQLite, where Alembic's batch mode makes a table again and
+drops the old one.
 """
 
 from alembic import context
