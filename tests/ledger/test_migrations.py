@@ -144,8 +144,8 @@ def test_a_trial_is_one_of_its_arm_phase_and_replicate(
     Ledger.open(database).close()
     statement = (
         'INSERT INTO ledger_trial (id, study_id, arm_id, phase, replicate, "index", state, '
-        f"attempts, told) SELECT 3, 1, 1, '{phase}', {replicate}, 0, 'waiting', 0, told FROM ledger_trial "
-        "WHERE id = 2"
+        f"attempts, told) SELECT 3, 1, 1, '{phase}', {replicate}, 0, 'waiting', 0, told "
+        "FROM ledger_trial WHERE id = 2"
     )
     with old.execution_options(writes=True).connect() as connection:
         if allowed:
