@@ -156,7 +156,7 @@ def write_under(lease: Lease, connection: sa.Connection, **values: object) -> No
         LeaseLostError: another worker has taken the trial over, or it was ended or given back.
     """
     held = {"leased": lease.trial.id, "held": lease.token}
-    if connection.execute(_UNDER_LEASE, {**held, **values}).rowcount != 1:
+    if connection.execute(_UNDER_LEASE.values(values), held).rowcount != 1:
         raise LeaseLostError(lost(lease))
 
 
