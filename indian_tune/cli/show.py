@@ -185,6 +185,8 @@ def _trial_json(trial: TrialRecord, arm: str) -> dict[str, object]:
 
 
 def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> dict[str, object]:
+    from indian_tune.training.metrics import OPEN, metric_names
+
     meaning = None
     if trial.config is not None:
         from indian_tune.study.ranking import meaning_of
@@ -205,6 +207,7 @@ def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> 
                         "run_id": run.id,
                         "epoch": epoch.epoch,
                         "step": epoch.step,
+                        **dict.fromkeys(metric_names(OPEN)),
                         **epoch.metrics,
                         "seconds": epoch.seconds,
                     }

@@ -432,6 +432,7 @@ class LedgerReader:
                 t.sealed_epoch,
                 (t.sealed_epoch.c.run_id == t.epoch.c.run_id)
                 & (t.sealed_epoch.c.epoch == t.epoch.c.epoch),
+                isouter=True,
             )
         found: dict[int, list[EpochRecord]] = {}
         with self._reading() as connection:
@@ -441,7 +442,7 @@ class LedgerReader:
                     step=row.step,
                     metrics=measured(row.metrics),
                     seconds=row.seconds,
-                    sealed=measured(row.sealed) if sealed else {},
+                    sealed=measured(row.sealed or {}) if sealed else {},
                 )
                 found.setdefault(row.run_id, []).append(record)
         return found

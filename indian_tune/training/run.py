@@ -63,13 +63,13 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         step: optimizer steps taken since the run began.
-        metrics: name → value on the training images, or on a fixed subset if the trainer was given
-            a size, and on the validation images if the problem has any.
+        metrics: name → value on the training data, or on a fixed subset if the trainer was given a
+            size, and on the validation data if the problem has any.
         seconds: wall time of training and measuring.
-        sealed: name → value on the test images; never to be used in choosing anything. Empty in
+        sealed: name → value on the test data; never to be used in choosing anything. Empty in
             what the ledger hands out, unless the study is unsealed and they were asked for.
-        test_correct: sealed; at the last epoch of a run that did not diverge, which test images are
-            classified correctly: a character for each, 1 or 0.
+        test_correct: sealed; at the last epoch of a run that did not diverge, which test examples
+            are classified correctly: a character for each, 1 or 0.
         key: of the run; empty in what the ledger hands out, which knows runs by their id.
     """
 
