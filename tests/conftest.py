@@ -19,6 +19,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from indian_tune.training import EpochRecord
+from indian_tune.training.metrics import OPEN, SEALED, metric_names
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -64,6 +67,20 @@ def tiny_toml() -> str:
 def storage(tmp_path: Path) -> str:
     """Address of a database that does not exist yet."""
     return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+def measured(epoch: int, *values: float, seconds: float = 0.1) -> EpochRecord:
+    """Return what a training might have measured after an epoch.
+
+    Args:
+        epoch: counted from 1.
+        values: losses and accuracies on training, validation and test data; 0.5 if left out.
+        seconds: wall time.
+    """
+    names = [*metric_names(OPEN), *metric_names(SEALED)]
+    named = dict(zip(names, values or [0.5] * len(names), strict=True))
+    sealed = {name: named.pop(name) for name in metric_names(SEALED)}
+    return EpochRecord(epoch=epoch, step=epoch, metrics=named, sealed=sealed, seconds=seconds)
 
 
 class PostgresServer:

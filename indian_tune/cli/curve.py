@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -19,25 +19,26 @@ WIDTH = 28
 LABEL = 7
 
 
-def curves(series: dict[str, Sequence[float | None]]) -> RenderableType:
-    """Return the curves of one run side by side, each under its name.
+def curves(series: Mapping[str, Sequence[float]]) -> RenderableType:
+    """Return the curves of one run, two side by side, each under its name.
 
     Args:
-        series: name → value per epoch, ``None`` where it was not finite.
+        series: name → value per epoch; one that is not finite leaves a gap.
     """
     made = Table.grid(padding=(0, 3, 0, 0))
     texts = [
         f"{name}\n{curve(values)}"
         for name, values in series.items()
-        if any(value is not None for value in values)
+        if any(map(math.isfinite, values))
     ]
-    for _ in texts:
+    for _ in texts[:2]:
         made.add_column(no_wrap=True)
-    made.add_row(*texts)
+    for start in range(0, len(texts), 2):
+        made.add_row(*texts[start : start + 2])
     return made
 
 
-def curve(values: Sequence[float | None], *, width: int = WIDTH, height: int = HEIGHT) -> str:
+def curve(values: Sequence[float], *, width: int = WIDTH, height: int = HEIGHT) -> str:
     """Return values as a chart of ``height`` lines, and a line for the axis of epochs.
 
     The highest value fills a column, the lowest an eighth of a line, and one that is not finite
@@ -50,7 +51,7 @@ def curve(values: Sequence[float | None], *, width: int = WIDTH, height: int = H
         height: lines of the chart.
     """
     shown = _fitted(values, width)
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+    finite = [value for value in values if math.isfinite(value)]
     low, high = min(finite), max(finite)
     levels = [_level(value, low, high, height) for value in shown]
     lines = []
@@ -67,14 +68,14 @@ def curve(values: Sequence[float | None], *, width: int = WIDTH, height: int = H
     return "\n".join([*lines, f"{'epoch':>{LABEL}}  {axis}"])
 
 
-def _fitted(values: Sequence[float | None], width: int) -> list[float | None]:
+def _fitted(values: Sequence[float], width: int) -> list[float]:
     if len(values) <= width:
         return [value for value in values for _ in range(width // len(values))]
     return [values[-(-(column + 1) * len(values) // width) - 1] for column in range(width)]
 
 
-def _level(value: float | None, low: float, high: float, height: int) -> int:
-    if value is None or not math.isfinite(value):
+def _level(value: float, low: float, high: float, height: int) -> int:
+    if not math.isfinite(value):
         return 0
     if high == low:
         return 1

@@ -78,7 +78,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def percent(value: float | None, std: float | None = None) -> str:
     """Return a share as a percentage, with a standard deviation if there is one."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "–"
     return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ±{100 * std:.1f}"
 

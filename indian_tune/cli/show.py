@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Rows of a table that a person still reads; laying out thousands takes seconds.
 ROWS = 100
-TRIAL = re.compile(r"(?P<arm>[^/]+)(?:/(?P<phase>tune|confirm))?(?:/(?P<index>\d+))?")
+TRIAL = re.compile(r"(?P<arm>[^/]+)(?:/(?P<phase>tune|match|confirm))?(?:/(?P<index>\d+))?")
 
 
 def show(
@@ -132,31 +132,36 @@ def _print_trial(
             f"{number(meaning.momentum)} (first step)"
         )
     for run in ledger.runs(trial.id):
-        made = table(
-            *("epoch", "step", "train loss", "train acc. %", "valid. loss", "valid. error %"),
-            title=f"seed {run.seed}: {run.state}, {run.epochs_done}/{run.epochs_planned} epochs",
-            right=("epoch", "step", "train loss", "train acc. %", "valid. loss", "valid. error %"),
-        )
         epochs = ledger.epochs(run.id)
+        names = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
+        views = [(name, *_view(name)) for name in names]
+        columns = ("epoch", "step", *(heading for _, heading, _ in views))
+        made = table(
+            *columns,
+            title=f"seed {run.seed}: {run.state}, {run.epochs_done}/{run.epochs_planned} epochs",
+            right=columns,
+        )
         for epoch in epochs:
-            accuracy = epoch.validation_accuracy
             made.add_row(
-                str(epoch.epoch),
-                str(epoch.step),
-                number(epoch.train_loss, 4),
-                percent(epoch.train_accuracy),
-                number(epoch.validation_loss, 4),
-                percent(None if accuracy is None else 1 - accuracy),
+                *(str(epoch.epoch), str(epoch.step)),
+                *(
+                    percent(1 - epoch.value(name)) if share else number(epoch.value(name), 4)
+                    for name, _, share in views
+                ),
             )
         console.print(made)
         if len(epochs) > 1:
-            errors = [
-                None if epoch.validation_accuracy is None else 100 * (1 - epoch.validation_accuracy)
-                for epoch in epochs
-            ]
-            losses = [epoch.train_loss for epoch in epochs]
+            shown = {
+                heading: [
+                    100 * (1 - epoch.value(name)) if share else epoch.value(name)
+                    for epoch in epochs
+                ]
+                for name, heading, share in views
+                # The loss as it is minimized, all else as it carries over.
+                if name.endswith("_loss") != name.startswith("validation_")
+            }
             console.print()
-            console.print(curves({"train loss": losses, "valid. error %": errors}))
+            console.print(curves(shown))
             console.print()
         if run.provenance:
             console.print(", ".join(f"{key} {value}" for key, value in run.provenance.items()))
@@ -180,6 +185,8 @@ def _trial_json(trial: TrialRecord, arm: str) -> dict[str, object]:
 
 
 def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> dict[str, object]:
+    from indian_tune.training.metrics import OPEN, metric_names
+
     meaning = None
     if trial.config is not None:
         from indian_tune.study.ranking import meaning_of
@@ -195,11 +202,33 @@ def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> 
                 "epochs_planned": run.epochs_planned,
                 "provenance": run.provenance,
                 "error": run.error,
-                "epochs": [vars(epoch) for epoch in ledger.epochs(run.id)],
+                "epochs": [
+                    {
+                        "run_id": run.id,
+                        "epoch": epoch.epoch,
+                        "step": epoch.step,
+                        **dict.fromkeys(metric_names(OPEN)),
+                        **epoch.metrics,
+                        "seconds": epoch.seconds,
+                    }
+                    for epoch in ledger.epochs(run.id)
+                ],
             }
             for run in ledger.runs(trial.id)
         ],
     }
+
+
+def _view(name: str) -> tuple[str, bool]:
+    """Return the heading of a metric, and whether it is a share, shown as an error in %."""
+    from indian_tune.training.metrics import METRICS
+
+    split, _, kind = name.partition("_")
+    metric = METRICS.get(kind)
+    if metric is None:
+        return name, False
+    heading = f"{split.replace('validation', 'valid.')} {metric.title}"
+    return f"{heading} %" if metric.share else heading, metric.share
 
 
 def trial_path(arm: str, trial: TrialRecord) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError, LeaseLostError
-from indian_tune.ledger import EpochEntry, Phase, RunRecord, StudyRecord
+from indian_tune.ledger import Phase, RunRecord, StudyRecord
 from indian_tune.problems import verify
 from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.parameters import divide
@@ -191,7 +191,7 @@ def take_in(
     """
     decisions = controller.report_pack(
         [
-            (trial.assignment, [_entry(trial.runs[record.key], record) for record in records])
+            (trial.assignment, {trial.runs[record.key].id: record for record in records})
             for trial, records in reports
         ]
     )
@@ -213,19 +213,3 @@ def _end_runs(
                 return Decision.DROP
             decision = Decision.PRUNE if at_end is Decision.PRUNE else decision
     return decision
-
-
-def _entry(run: RunRecord, record: EpochRecord) -> EpochEntry:
-    return EpochEntry(
-        run_id=run.id,
-        epoch=record.epoch,
-        step=record.step,
-        train_loss=record.train_loss,
-        train_accuracy=record.train_accuracy,
-        validation_loss=record.validation_loss,
-        validation_accuracy=record.validation_accuracy,
-        test_loss=record.test_loss,
-        test_accuracy=record.test_accuracy,
-        seconds=record.seconds,
-        test_correct=record.test_correct,
-    )

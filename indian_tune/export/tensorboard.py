@@ -10,23 +10,16 @@ from tensorboardX.summary import hparams
 
 from indian_tune.errors import InputError
 from indian_tune.ledger.frames import epoch_frame
+from indian_tune.training.metrics import SEALED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
 
-# Column of a frame → tag, grouped as TensorBoard groups by the first part.
-TAGS = {
-    "train_loss": "loss/train",
-    "validation_loss": "loss/validation",
-    "test_loss": "loss/test",
-    "train_accuracy": "accuracy/train",
-    "validation_accuracy": "accuracy/validation",
-    "test_accuracy": "accuracy/test",
-}
 _KEYS = ["arm", "phase", "trial", "seed"]
 
 
@@ -52,8 +45,9 @@ def write_events(
     """
     frame = epoch_frame(ledger, study.id, sealed=sealed)
     columns = list(frame.columns)
+    tags = _tags(columns)
     # What is not a metric after the metrics is a hyperparameter.
-    names = [name for name in columns[columns.index("seconds") + 1 :] if name not in TAGS]
+    names = [name for name in columns[columns.index("seconds") + 1 :] if name not in tags]
     groups = {
         folder / str(arm) / f"{phase}-{trial}" / f"seed-{seed}": rows
         for (arm, phase, trial, seed), rows in frame.groupby(_KEYS, sort=False)
@@ -63,25 +57,30 @@ def write_events(
             raise InputError(f"{run} exists and is not added to: name another folder with --out")
     try:
         for run, rows in groups.items():
-            _write_run(run, rows, names)
+            _write_run(run, rows, names, tags)
     except OSError as error:
         raise InputError(f"--out {folder} cannot be written: {error}") from error
     return list(groups)
 
 
-def _write_run(folder: Path, rows: pd.DataFrame, names: list[str]) -> None:
+def _tags(columns: list[str]) -> dict[str, str]:
+    """Return column → tag of every metric, grouped as TensorBoard groups by the first part."""
+    first, last = columns.index("step") + 1, columns.index("seconds")
+    sealed = [name for name in columns[last:] if name.partition("_")[0] in SEALED]
+    return {
+        name: "/".join(reversed(name.split("_", 1))) for name in (*columns[first:last], *sealed)
+    }
+
+
+def _write_run(folder: Path, rows: pd.DataFrame, names: list[str], tags: Mapping[str, str]) -> None:
     times = rows["seconds"].cumsum().to_numpy()
     first = rows.iloc[0]
     config = {name: float(first[name]) for name in names if np.isfinite(first[name])}
     with SummaryWriter(str(folder)) as writer:
-        told = [
-            tag for column, tag in TAGS.items() if column in rows and rows[column].notna().any()
-        ]
+        told = [tag for column, tag in tags.items() if rows[column].notna().any()]
         for summary in hparams({"arm": first["arm"], **config}, dict.fromkeys(told, 0.0)):
             writer.file_writer.add_summary(summary)
-        for column, tag in TAGS.items():
-            if column not in rows:
-                continue
+        for column, tag in tags.items():
             values = rows[column].to_numpy()
             for epoch, value, time in zip(rows["epoch"], values, times, strict=True):
                 # A point that was not finite is a gap.

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -261,7 +261,7 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
 
 
 def _upgrade(engine: sa.Engine, url: URL) -> None:
-    with engine.execution_options(writes=True).begin() as connection:
+    with _rebuilding(engine) as connection:
         if connection.dialect.name == "postgresql":
             # Two processes that open a new database together make its tables one after the other.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
@@ -285,6 +285,26 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
             logger.warning(
                 "Database %s was brought from schema %s to %s", show_url(url), before, HEAD_REVISION
             )
+
+
+@contextmanager
+def _rebuilding(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction in which tables may be made again that others refer to.
+
+    SQLite can change a constraint only so, and would delete, by the foreign keys, every row that
+    refers to the table that is dropped. It heeds the setting outside of transactions alone.
+    """
+    with engine.execution_options(writes=True).connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        sqlite = connection.dialect.name == "sqlite"
+        if sqlite:
+            driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            if sqlite:
+                driver.execute("PRAGMA foreign_keys=ON")
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,15 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.ledger.states import Phase
+from indian_tune.training.metrics import OPEN, SEALED, metric_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from indian_tune.ledger.reader import LedgerReader
     from indian_tune.ledger.records import RunRecord, TrialRecord
 
 _KEYS = ("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed")
-_OPEN = (
-    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
-    "seconds",
-)
-_SEALED = ("test_loss", "test_accuracy")
 
 
 def epoch_frame(
@@ -29,10 +25,11 @@ def epoch_frame(
     """Return the metrics of a study, one row per run and epoch.
 
     Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, epoch, step,
-    train_loss, train_accuracy, validation_loss, validation_accuracy, seconds; test_loss and
-    test_accuracy if ``sealed``; and one column per hyperparameter. Losses are mean
-    cross-entropies, accuracies shares in [0, 1]; NaN where a value was not finite. What a winner
-    did on the fresh seeds that was overtaken after an extension of the study is not in it.
+    train_loss, train_accuracy, validation_loss, validation_accuracy and any other metric that was
+    recorded, seconds; test_loss and test_accuracy if ``sealed``; and one column per
+    hyperparameter. Losses are mean cross-entropies, accuracies shares in [0, 1]; NaN where a value
+    was not finite. What a winner did on the fresh seeds that was overtaken after an extension of
+    the study is not in it.
 
     Args:
         ledger: to read from.
@@ -43,29 +40,26 @@ def epoch_frame(
     Raises:
         SealedError: the test metrics are asked for and nobody has unsealed them.
     """
-    tests = (
-        {(row.run_id, row.epoch): row for row in ledger.sealed_epochs(study_id, phase)}
-        if sealed
-        else {}
-    )
+    epochs = ledger.study_epochs(study_id, phase, sealed=sealed)
     keys = dict(_keys(ledger, study_id, phase))
-    rows = []
-    for row in ledger.study_epochs(study_id, phase):
-        if row.run_id not in keys:
-            continue
-        run, config = keys[row.run_id]
-        test = tests.get((row.run_id, row.epoch))
-        rows.append(
-            {
-                **run,
-                "epoch": row.epoch,
-                "step": row.step,
-                **{name: getattr(row, name) for name in _OPEN},
-                **({name: getattr(test, name, None) for name in _SEALED} if sealed else {}),
-                **config,
-            }
-        )
-    metrics = [*_OPEN, *(_SEALED if sealed else ())]
+    records = [
+        (keys[run_id], each) for run_id in epochs if run_id in keys for each in epochs[run_id]
+    ]
+    names = _columns(OPEN, (each.metrics for _, each in records))
+    tests = _columns(SEALED, (each.sealed for _, each in records)) if sealed else {}
+    rows = [
+        {
+            **run,
+            "epoch": each.epoch,
+            "step": each.step,
+            **{**names, **each.metrics},
+            "seconds": each.seconds,
+            **{**tests, **each.sealed},
+            **config,
+        }
+        for (run, config), each in records
+    ]
+    metrics = [*names, "seconds", *tests]
     columns = [*_KEYS, "epoch", "step", *metrics]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
     return frame.astype(dict.fromkeys(metrics, "float64"))
@@ -166,9 +160,26 @@ def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = Non
     return pd.DataFrame(rows, columns=[*_KEYS, "correct"])
 
 
+def _columns(
+    splits: tuple[str, ...], measured: Iterable[Mapping[str, float]]
+) -> dict[str, float | None]:
+    """Return a cell without a value for every metric; those declared come first, in their order."""
+    columns: dict[str, float | None] = dict.fromkeys(metric_names(splits))
+    for metrics in measured:
+        columns.update(dict.fromkeys(metrics))
+    return columns
+
+
 def _trials(ledger: LedgerReader, study_id: int, phase: Phase | None) -> list[TrialRecord]:
-    trials = [] if phase is Phase.CONFIRM else ledger.trials(study_id, phase=Phase.TUNE)
-    return trials + ([] if phase is Phase.TUNE else ledger.confirms(study_id))
+    return [
+        trial
+        for each in (Phase if phase is None else (phase,))
+        for trial in (
+            ledger.confirms(study_id)
+            if each is Phase.CONFIRM
+            else ledger.trials(study_id, phase=each)
+        )
+    ]
 
 
 def _keys(

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     from indian_tune.ledger.budget import Budget
     from indian_tune.ledger.records import TrialRecord
 
+# Built once: every epoch of every trial renews its lease by it.
+_UNDER_LEASE = sa.update(t.trial).where(
+    t.trial.c.id == sa.bindparam("leased"),
+    t.trial.c.lease_token == sa.bindparam("held"),
+    t.trial.c.state == State.RUNNING,
+)
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -148,16 +155,8 @@ def write_under(lease: Lease, connection: sa.Connection, **values: object) -> No
     Raises:
         LeaseLostError: another worker has taken the trial over, or it was ended or given back.
     """
-    result = connection.execute(
-        sa.update(t.trial)
-        .where(
-            t.trial.c.id == lease.trial.id,
-            t.trial.c.lease_token == lease.token,
-            t.trial.c.state == State.RUNNING,
-        )
-        .values(**values)
-    )
-    if result.rowcount != 1:
+    held = {"leased": lease.trial.id, "held": lease.token}
+    if connection.execute(_UNDER_LEASE.values(values), held).rowcount != 1:
         raise LeaseLostError(lost(lease))
 
 

@@ -26,17 +26,16 @@ from indian_tune.ledger.database import (
 from indian_tune.ledger.records import (
     ArmProgress,
     ArmRecord,
-    EpochRow,
     EventRecord,
     RunRecord,
-    SealedRow,
     StudyRecord,
     TrialRecord,
     WorkerRecord,
 )
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.runs import unpack
+from indian_tune.ledger.runs import measured, unpack
 from indian_tune.ledger.states import Phase, State
+from indian_tune.training.run import EpochRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -265,53 +264,32 @@ class LedgerReader:
             condition &= t.trial.c.phase == phase
         return self._runs(condition)
 
-    @transaction
-    def epochs(self, run_id: int) -> list[EpochRow]:
+    def epochs(self, run_id: int) -> list[EpochRecord]:
         """Return the open metrics of a run by epoch."""
-        query = sa.select(t.epoch).where(t.epoch.c.run_id == run_id).order_by(t.epoch.c.epoch)
-        with self._reading() as connection:
-            return [EpochRow(**row) for row in connection.execute(query).mappings()]
+        return self._epochs(t.run.c.id == run_id).get(run_id, [])
 
-    @transaction
-    def study_epochs(self, study_id: int, phase: Phase | None = None) -> list[EpochRow]:
-        """Return the open metrics of all runs of a study, by run and epoch."""
-        query = (
-            sa.select(t.epoch)
-            .join(t.run, t.run.c.id == t.epoch.c.run_id)
-            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
-            .where(t.trial.c.study_id == study_id)
-            .order_by(t.epoch.c.run_id, t.epoch.c.epoch)
-        )
-        if phase is not None:
-            query = query.where(t.trial.c.phase == phase)
-        with self._reading() as connection:
-            return [EpochRow(**row) for row in connection.execute(query).mappings()]
+    def study_epochs(
+        self, study_id: int, phase: Phase | None = None, *, sealed: bool = False
+    ) -> dict[int, list[EpochRecord]]:
+        """Return what was measured of all runs of a study: run id → records by epoch.
+
+        Args:
+            study_id: of the study.
+            phase: of this phase alone.
+            sealed: whether to read the test metrics too.
+
+        Raises:
+            SealedError: the test metrics are asked for and nobody has unsealed them.
+        """
+        if sealed:
+            self._check_unsealed(study_id)
+        return self._epochs(*_chosen(study_id, phase, None, None), sealed=sealed)
 
     @transaction
     def unsealed(self, study_id: int) -> bool:
         """Whether the test results of a study have been unsealed."""
         with self._reading() as connection:
             return slots.count_events(connection, study_id, slots.UNSEALED) > 0
-
-    @transaction
-    def sealed_epochs(self, study_id: int, phase: Phase | None = None) -> list[SealedRow]:
-        """Return the test metrics of all runs of a study, by run and epoch.
-
-        Raises:
-            SealedError: nobody has unsealed them.
-        """
-        self._check_unsealed(study_id)
-        query = (
-            sa.select(t.sealed_epoch)
-            .join(t.run, t.run.c.id == t.sealed_epoch.c.run_id)
-            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
-            .where(t.trial.c.study_id == study_id)
-            .order_by(t.sealed_epoch.c.run_id, t.sealed_epoch.c.epoch)
-        )
-        if phase is not None:
-            query = query.where(t.trial.c.phase == phase)
-        with self._reading() as connection:
-            return [SealedRow(**row) for row in connection.execute(query).mappings()]
 
     @transaction
     def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:
@@ -338,19 +316,10 @@ class LedgerReader:
                 row.run_id: unpack(row.correct, row.images) for row in connection.execute(query)
             }
 
-    @transaction
-    def last_epochs(self, trial_ids: Sequence[int]) -> list[EpochRow]:
-        """Return the last recorded epoch of every run of some trials, by trial and seed."""
-        query = (
-            sa.select(t.epoch)
-            .join(
-                t.run, (t.run.c.id == t.epoch.c.run_id) & (t.run.c.epochs_done == t.epoch.c.epoch)
-            )
-            .where(t.run.c.trial_id.in_(trial_ids))
-            .order_by(t.run.c.trial_id, t.run.c.seed)
-        )
-        with self._reading() as connection:
-            return [EpochRow(**row) for row in connection.execute(query).mappings()]
+    def last_epochs(self, trial_ids: Sequence[int]) -> list[EpochRecord]:
+        """Return the last recorded epoch of every run of some trials, by run."""
+        last = self._epochs(t.run.c.trial_id.in_(trial_ids), t.run.c.epochs_done == t.epoch.c.epoch)
+        return [record for records in last.values() for record in records]
 
     @transaction
     def workers(self, study_id: int) -> list[WorkerRecord]:
@@ -446,6 +415,37 @@ class LedgerReader:
                 RunRecord(**{**row, "state": State(row["state"])})
                 for row in connection.execute(query).mappings()
             ]
+
+    @transaction
+    def _epochs(
+        self, *conditions: sa.ColumnElement[bool], sealed: bool = False
+    ) -> dict[int, list[EpochRecord]]:
+        query = (
+            sa.select(t.epoch)
+            .join(t.run, t.run.c.id == t.epoch.c.run_id)
+            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
+            .where(*conditions)
+            .order_by(t.epoch.c.run_id, t.epoch.c.epoch)
+        )
+        if sealed:
+            query = query.add_columns(t.sealed_epoch.c.metrics.label("sealed")).join(
+                t.sealed_epoch,
+                (t.sealed_epoch.c.run_id == t.epoch.c.run_id)
+                & (t.sealed_epoch.c.epoch == t.epoch.c.epoch),
+                isouter=True,
+            )
+        found: dict[int, list[EpochRecord]] = {}
+        with self._reading() as connection:
+            for row in connection.execute(query):
+                record = EpochRecord(
+                    epoch=row.epoch,
+                    step=row.step,
+                    metrics=measured(row.metrics),
+                    seconds=row.seconds,
+                    sealed=measured(row.sealed or {}) if sealed else {},
+                )
+                found.setdefault(row.run_id, []).append(record)
+        return found
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:

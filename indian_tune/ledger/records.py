@@ -40,6 +40,7 @@ class ArmRecord:
 class TrialRecord:
     """One slot of the budget, and what became of it.
 
+    ``replicate`` tells the searches of an arm apart, each with seeds of its own, from 0.
     ``config`` is ``None`` until the first claim has asked the sampler; ``value`` is the score
     under the study's objective, lower is better. ``attempts`` counts the starts since the last
     new epoch; ``worker_id`` is who works on it, or did last; ``freezing`` tells which freezing of
@@ -51,6 +52,7 @@ class TrialRecord:
     study_id: int
     arm_id: int
     phase: Phase
+    replicate: int
     index: int
     freezing: int
     state: State
@@ -88,48 +90,6 @@ class RunRecord:
     error: str | None
     started_at: datetime | None
     finished_at: datetime | None
-
-
-@dataclass(frozen=True)
-class EpochRow:
-    """The open metrics of one epoch (1-based) of one run; ``None`` where not finite."""
-
-    run_id: int
-    epoch: int
-    step: int
-    train_loss: float | None
-    train_accuracy: float | None
-    validation_loss: float | None
-    validation_accuracy: float | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class EpochEntry:
-    """One epoch as it goes in: the open metrics and the ones to seal."""
-
-    run_id: int
-    epoch: int
-    step: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    test_loss: float
-    test_accuracy: float
-    seconds: float
-    # At the end of a run only: a character per test image, 1 for one classified correctly, or 0.
-    test_correct: str | None = None
-
-
-@dataclass(frozen=True)
-class SealedRow:
-    """The test metrics of one epoch (1-based) of one run; ``None`` where not finite."""
-
-    run_id: int
-    epoch: int
-    test_loss: float | None
-    test_accuracy: float | None
 
 
 @dataclass(frozen=True)

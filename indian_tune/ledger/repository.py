@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from indian_tune.ledger.budget import Budget
-    from indian_tune.ledger.records import EpochEntry, RunRecord
+    from indian_tune.ledger.records import RunRecord
+    from indian_tune.training.run import EpochRecord
 
 LEASE_SECONDS = 60.0
 MAX_ATTEMPTS = 3
@@ -236,8 +237,8 @@ class Ledger(StudyWriter):
             )
             return runs.start(connection, lease.trial.id, seeds, epochs, provenance, now)
 
-    def record_epochs(self, lease: Lease, entries: Sequence[EpochEntry]) -> None:
-        """Store one epoch of each run that trains together, and renew the lease.
+    def record_epochs(self, lease: Lease, records: Mapping[int, EpochRecord]) -> None:
+        """Store one epoch of each run that trains together, by run id, and renew the lease.
 
         An epoch that is there already is left as it is: a run resumed from a checkpoint trains
         the epochs after it again, to bitwise the same result. A new one shows that the trial does
@@ -246,11 +247,13 @@ class Ledger(StudyWriter):
         Raises:
             LeaseLostError: the trial was taken over; nothing is stored.
         """
-        if self.record_pack([(lease, entries)]):
+        if self.record_pack([(lease, records)]):
             raise LeaseLostError(leases.lost(lease))
 
     @transaction
-    def record_pack(self, reports: Sequence[tuple[Lease, Sequence[EpochEntry]]]) -> list[Lease]:
+    def record_pack(
+        self, reports: Sequence[tuple[Lease, Mapping[int, EpochRecord]]]
+    ) -> list[Lease]:
         """Do what ``record_epochs`` does for several trials in one transaction.
 
         Returns:
@@ -259,13 +262,13 @@ class Ledger(StudyWriter):
         refused = []
         with self._writing() as connection:
             expiry = database_time(connection) + self.lease
-            for lease, entries in reports:
+            for lease, records in reports:
                 try:
                     leases.write_under(lease, connection, lease_expires_at=expiry)
                 except LeaseLostError:
                     refused.append(lease)
                     continue
-                if runs.record(connection, entries) and lease.trial.attempts > 1:
+                if runs.record(connection, records) and lease.trial.attempts > 1:
                     leases.write_under(lease, connection, attempts=1)
         return refused
 

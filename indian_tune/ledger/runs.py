@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from indian_tune.ledger.records import EpochEntry
+    from indian_tune.training.run import EpochRecord
 
 _OPEN = (State.WAITING, State.RUNNING)
 _ADVANCE = (
@@ -72,24 +72,42 @@ def describe(connection: sa.Connection, trial_id: int, provenance: Mapping[str, 
     )
 
 
-def record(connection: sa.Connection, entries: Sequence[EpochEntry]) -> bool:
-    """Store those epochs that are not there yet; return whether there were any."""
+def record(connection: sa.Connection, records: Mapping[int, EpochRecord]) -> bool:
+    """Store those epochs that are not there yet, by run id; return whether there were any."""
     new = [
-        entry
-        for entry in entries
-        if connection.execute(_ADVANCE, {"run": entry.run_id, "done": entry.epoch}).rowcount
+        (run_id, each)
+        for run_id, each in records.items()
+        if connection.execute(_ADVANCE, {"run": run_id, "done": each.epoch}).rowcount
     ]
     if new:
-        connection.execute(_INSERT_OPEN, [_open_metrics(entry) for entry in new])
-        connection.execute(_INSERT_SEALED, [_sealed_metrics(entry) for entry in new])
+        connection.execute(
+            _INSERT_OPEN,
+            [
+                {
+                    "run_id": run_id,
+                    "epoch": each.epoch,
+                    "step": each.step,
+                    "metrics": _stored(each.metrics),
+                    "seconds": each.seconds,
+                }
+                for run_id, each in new
+            ],
+        )
+        connection.execute(
+            _INSERT_SEALED,
+            [
+                {"run_id": run_id, "epoch": each.epoch, "metrics": _stored(each.sealed)}
+                for run_id, each in new
+            ],
+        )
         examples = [
             {
-                "run_id": entry.run_id,
-                "images": len(entry.test_correct),
-                "correct": pack(entry.test_correct),
+                "run_id": run_id,
+                "images": len(each.test_correct),
+                "correct": pack(each.test_correct),
             }
-            for entry in new
-            if entry.test_correct is not None
+            for run_id, each in new
+            if each.test_correct is not None
         ]
         if examples:
             connection.execute(_INSERT_EXAMPLES, examples)
@@ -136,23 +154,10 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _open_metrics(entry: EpochEntry) -> dict[str, Any]:
-    return {
-        "run_id": entry.run_id,
-        "epoch": entry.epoch,
-        "step": entry.step,
-        "train_loss": finite(entry.train_loss),
-        "train_accuracy": finite(entry.train_accuracy),
-        "validation_loss": finite(entry.validation_loss),
-        "validation_accuracy": finite(entry.validation_accuracy),
-        "seconds": entry.seconds,
-    }
+def measured(stored: Mapping[str, float | None]) -> dict[str, float]:
+    """Return metrics as they were before they were stored."""
+    return {name: math.nan if value is None else value for name, value in stored.items()}
 
 
-def _sealed_metrics(entry: EpochEntry) -> dict[str, Any]:
-    return {
-        "run_id": entry.run_id,
-        "epoch": entry.epoch,
-        "test_loss": finite(entry.test_loss),
-        "test_accuracy": finite(entry.test_accuracy),
-    }
+def _stored(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: finite(value) for name, value in metrics.items()}

@@ -8,9 +8,10 @@ from indian_tune.errors import IllegalTransitionError
 
 
 class Phase(StrEnum):
-    """Search first, then the frozen winners on fresh seeds."""
+    """Search, then the levels of response-matched controls, then the winners on fresh seeds."""
 
     TUNE = "tune"
+    MATCH = "match"
     CONFIRM = "confirm"
 
 

@@ -1,8 +1,8 @@
 """The ledger's tables (SQLAlchemy Core).
 
 Every table is prefixed ``ledger_`` because Optuna's own tables (``studies``, ``trials``, …) live
-in the same database. The unique constraints carry the rules: one trial per (arm, phase, index),
-one run per (trial, seed), one epoch per (run, epoch).
+in the same database. The unique constraints carry the rules: one trial per (arm, phase, replicate,
+index), one run per (trial, seed), one epoch per (run, epoch).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PREFIX = "ledger_"
 VERSION_TABLE = "ledger_version"
 # Alembic's newest revision, repeated here so that reading commands need not import Alembic; a
 # test holds the two together.
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -106,6 +106,8 @@ trial = Table(
     Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
     Column("arm_id", ForeignKey("ledger_arm.id", ondelete="CASCADE"), nullable=False),
     Column("phase", String(20), nullable=False),
+    # Which search of the arm, from 0: each has seeds of its own.
+    Column("replicate", Integer, nullable=False, server_default="0"),
     Column("index", Integer, nullable=False),
     # Which freezing of the winners made a confirm trial, from 1; 0 in the tune phase.
     Column("freezing", Integer, nullable=False, server_default="0"),
@@ -128,7 +130,7 @@ trial = Table(
     Column("lease_expires_at", UtcDateTime),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
-    UniqueConstraint("arm_id", "phase", "index"),
+    UniqueConstraint("arm_id", "phase", "replicate", "index"),
     _one_of("phase", Phase),
     _one_of("state", State),
     # What a claim looks for, in the order in which it looks.
@@ -160,11 +162,8 @@ epoch = Table(
     Column("run_id", ForeignKey("ledger_run.id", ondelete="CASCADE"), primary_key=True),
     Column("epoch", Integer, primary_key=True),
     Column("step", Integer, nullable=False),
-    # NULL stands for a value that was not finite, and for validation in paper mode.
-    Column("train_loss", Double),
-    Column("train_accuracy", Double),
-    Column("validation_loss", Double),
-    Column("validation_accuracy", Double),
+    # Name → value. JSON keeps every bit of a number; null stands for one that was not finite.
+    Column("metrics", JSON, nullable=False),
     Column("seconds", Double, nullable=False),
 )
 
@@ -174,8 +173,7 @@ sealed_epoch = Table(
     metadata,
     Column("run_id", ForeignKey("ledger_run.id", ondelete="CASCADE"), primary_key=True),
     Column("epoch", Integer, primary_key=True),
-    Column("test_loss", Double),
-    Column("test_accuracy", Double),
+    Column("metrics", JSON, nullable=False),
 )
 
 # Which test images a run classifies correctly at its end.

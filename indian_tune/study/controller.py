@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from indian_tune.ledger import (
         ArmRecord,
-        EpochEntry,
         Lease,
         Ledger,
         RunRecord,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     )
     from indian_tune.study.projection import ProjectedTrial
     from indian_tune.study.spec import StudySpec
+    from indian_tune.training.run import EpochRecord
 
 
 class Decision(Enum):
@@ -148,31 +148,31 @@ class Controller:
             and not self._ledger.open_trials(self.study.id, Phase.CONFIRM)
         )
 
-    def report(self, assignment: Assignment, entries: Sequence[EpochEntry]) -> Decision:
-        """Record one epoch of the runs of a trial that train side by side.
+    def report(self, assignment: Assignment, records: Mapping[int, EpochRecord]) -> Decision:
+        """Record one epoch of the runs of a trial that train side by side, by run id.
 
         Raises:
             LeaseLostError: another worker holds the trial now; drop it.
         """
-        self._ledger.record_epochs(assignment.lease, entries)
+        self._ledger.record_epochs(assignment.lease, records)
         fault_point(faults.AFTER_EPOCH)
-        return self._judge(assignment, entries)
+        return self._judge(assignment, records)
 
     def report_pack(
-        self, reports: Sequence[tuple[Assignment, Sequence[EpochEntry]]]
+        self, reports: Sequence[tuple[Assignment, Mapping[int, EpochRecord]]]
     ) -> list[Decision]:
-        """Record one epoch of several trials that train side by side.
+        """Record one epoch of several trials that train side by side, by run id.
 
         Returns:
             What to do with each, in turn.
         """
         lost = self._ledger.record_pack(
-            [(assignment.lease, entries) for assignment, entries in reports]
+            [(assignment.lease, records) for assignment, records in reports]
         )
         fault_point(faults.AFTER_EPOCH)
         return [
-            Decision.DROP if assignment.lease in lost else self._judge(assignment, entries)
-            for assignment, entries in reports
+            Decision.DROP if assignment.lease in lost else self._judge(assignment, records)
+            for assignment, records in reports
         ]
 
     def finished(self, trial_id: int) -> bool:
@@ -187,13 +187,13 @@ class Controller:
         """
         self._ledger.describe(assignment.lease, provenance)
 
-    def _judge(self, assignment: Assignment, entries: Sequence[EpochEntry]) -> Decision:
-        for entry in entries:
-            assignment.scores[entry.run_id] = score(self.spec, entry)
+    def _judge(self, assignment: Assignment, records: Mapping[int, EpochRecord]) -> Decision:
+        for run_id, record in records.items():
+            assignment.scores[run_id] = score(self.spec, record)
         tuning = assignment.lease.trial.phase is Phase.TUNE
         if not assignment.together:
             return Decision.CONTINUE
-        step = max(entry.epoch for entry in entries)
+        step = max(record.epoch for record in records.values())
         if tuning and self.spec.protocol.objectives is not None:
             # Optuna has no learning curves of trials with several objectives.
             return Decision.CONTINUE

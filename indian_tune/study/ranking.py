@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import EXTENDED, Phase, State
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from indian_tune.ledger import (
         ArmProgress,
         ArmRecord,
-        EpochRow,
         LedgerReader,
         StudyRecord,
         TrialRecord,
     )
     from indian_tune.optim.family import Meaning
     from indian_tune.study.edges import Edge
+    from indian_tune.training.run import EpochRecord
 
 
 @dataclass(frozen=True)
@@ -173,9 +174,9 @@ def _confirm_score(ledger: LedgerReader, confirm: ArmProgress) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _metrics(epochs: Sequence[EpochRow]) -> Metrics:
-    errors = [1 - e.validation_accuracy for e in epochs if e.validation_accuracy is not None]
-    losses = [e.train_loss for e in epochs if e.train_loss is not None]
+def _metrics(epochs: Sequence[EpochRecord]) -> Metrics:
+    errors = [1 - a for e in epochs if isfinite(a := e.value("validation_accuracy"))]
+    losses = [loss for e in epochs if isfinite(loss := e.value("train_loss"))]
     return Metrics(
         runs=len(epochs),
         validation_error=statistics.fmean(errors) if errors else None,

@@ -21,7 +21,7 @@ from indian_tune.study.space_history import SpaceHistory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from indian_tune.ledger import EpochRow, Ledger, StudyRecord, TrialRecord, WorkerRecord
+    from indian_tune.ledger import Ledger, StudyRecord, TrialRecord, WorkerRecord
     from indian_tune.study.projection import ProjectedTrial, Projection
     from indian_tune.study.spec import StudySpec
 
@@ -117,7 +117,7 @@ def restore(
     arm = arms[trial.arm_id]
     assert trial.config is not None
     runs = ledger.runs(trial.id)
-    epochs: dict[int, list[EpochRow]] = {run.id: ledger.epochs(run.id) for run in runs}
+    epochs = {run.id: ledger.epochs(run.id) for run in runs}
     tuning = trial.phase is Phase.TUNE
     past = Past(
         state=trial.state,

@@ -11,18 +11,19 @@ from indian_tune.ledger import State
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indian_tune.ledger import EpochEntry, EpochRow, RunRecord
+    from indian_tune.ledger import RunRecord
     from indian_tune.study.protocol import Objective
     from indian_tune.study.spec import StudySpec
+    from indian_tune.training.run import EpochRecord
 
 
-def score(spec: StudySpec, metrics: EpochEntry | EpochRow) -> float:
+def score(spec: StudySpec, record: EpochRecord) -> float:
     """Return the score of one run at one epoch; one that is not finite counts as chance."""
-    return _score(spec, spec.protocol.score, metrics)
+    return _score(spec, spec.protocol.score, record)
 
 
 def objective_values(
-    spec: StudySpec, runs: Sequence[RunRecord], epochs: Mapping[int, Sequence[EpochRow]]
+    spec: StudySpec, runs: Sequence[RunRecord], epochs: Mapping[int, Sequence[EpochRecord]]
 ) -> list[float] | None:
     """Return what a finished trial is worth under each of several objectives; lower is better.
 
@@ -32,7 +33,7 @@ def objective_values(
     Args:
         spec: of the study.
         runs: of the trial.
-        epochs: rows by run id, in order.
+        epochs: records by run id, in order.
 
     Returns:
         A value per objective, ``None`` for a study that has only one.
@@ -55,23 +56,19 @@ def objective_values(
     return values
 
 
-def _seconds(run: RunRecord, rows: Sequence[EpochRow]) -> float:
+def _seconds(run: RunRecord, rows: Sequence[EpochRecord]) -> float:
     spent = sum(row.seconds for row in rows)
     if run.state is State.DIVERGED and rows:
         return spent / len(rows) * run.epochs_planned
     return spent
 
 
-def _score(spec: StudySpec, objective: Objective, metrics: EpochEntry | EpochRow) -> float:
-    match objective:
-        case "validation_error":
-            accuracy = metrics.validation_accuracy
-            value = None if accuracy is None else 1 - accuracy
-        case "validation_loss":
-            value = metrics.validation_loss
-        case "train_loss":
-            value = metrics.train_loss
-    return value if value is not None and math.isfinite(value) else spec.chance_of(objective)
+def _score(spec: StudySpec, objective: Objective, record: EpochRecord) -> float:
+    if objective == "validation_error":
+        value = 1 - record.value("validation_accuracy")
+    else:
+        value = record.value(objective)
+    return value if math.isfinite(value) else spec.chance_of(objective)
 
 
 def compares_seeds(spec: StudySpec) -> bool:
@@ -82,7 +79,7 @@ def compares_seeds(spec: StudySpec) -> bool:
 def learning_curve(
     spec: StudySpec,
     runs: Sequence[RunRecord],
-    epochs: Mapping[int, Sequence[EpochRow]],
+    epochs: Mapping[int, Sequence[EpochRecord]],
     *,
     over_seeds: bool,
 ) -> dict[int, float]:
@@ -95,7 +92,7 @@ def learning_curve(
     Args:
         spec: of the study.
         runs: of the trial, by seed.
-        epochs: rows by run id, in order.
+        epochs: records by run id, in order.
         over_seeds: whether the trial is one that such a pruner compares (not a confirm trial).
     """
     if over_seeds and compares_seeds(spec):

@@ -1,13 +1,23 @@
-"""Trains runs on a device: exact to the bit, resumable, one record per run and epoch."""
+"""Trains runs on a device: exact to the bit, resumable, one record per run and epoch.
 
-from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
-from indian_tune.training.memory import keep_freed_memory
-from indian_tune.training.precision import Precision
-from indian_tune.training.probe import Packing
-from indian_tune.training.provenance import Provenance
+What loads torch is looked up on first use, so that what was recorded can be read without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from indian_tune.training.run import EpochRecord, Run
-from indian_tune.training.startup import spare_compiler
-from indian_tune.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
+    from indian_tune.training.memory import keep_freed_memory
+    from indian_tune.training.precision import Precision
+    from indian_tune.training.probe import Packing
+    from indian_tune.training.provenance import Provenance
+    from indian_tune.training.startup import spare_compiler
+    from indian_tune.training.trainer import Trainer
 
 __all__ = [
     "Checkpoint",
@@ -21,3 +31,20 @@ __all__ = [
     "keep_freed_memory",
     "spare_compiler",
 ]
+
+_LATER = {
+    "Checkpoint": "checkpoint",
+    "CheckpointFolder": "checkpoint",
+    "Packing": "probe",
+    "Precision": "precision",
+    "Provenance": "provenance",
+    "Trainer": "trainer",
+    "keep_freed_memory": "memory",
+    "spare_compiler": "startup",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
+from indian_tune.training.metrics import METRICS
 from indian_tune.training.precision import FLOAT32
 
 if TYPE_CHECKING:
@@ -26,29 +25,20 @@ CPU_BATCH_LEAST = 32
 GPU_BATCH = 1024
 
 
-@dataclass(frozen=True)
-class Measure:
-    """Mean cross-entropy in nats and share of images classified correctly."""
-
-    loss: float
-    accuracy: float
-
-
-def evaluate(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) -> Measure:
+def evaluate(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) -> dict[str, float]:
     """Measure a network in evaluation mode (dropout off).
 
-    The cross-entropy of each image is computed from the logits in float64 and the mean accumulated
-    in float64.
+    Returns:
+        Name → mean over the split, accumulated in float64, of every metric there is.
     """
     with _evaluation(model, feed, precision):
-        loss = torch.zeros((), dtype=torch.float64, device=feed.labels.device)
-        correct = torch.zeros((), dtype=torch.int64, device=feed.labels.device)
+        zero = torch.zeros((), dtype=torch.float64, device=feed.labels.device)
+        totals = dict.fromkeys(METRICS, zero)
         for images, labels in feed.batches(_batch_size(feed)):
             logits = model(images)
-            loss += functional.cross_entropy(logits.double(), labels, reduction="sum")
-            correct += (logits.argmax(1) == labels).sum()
-    count = len(feed)
-    return Measure(loss=loss.item() / count, accuracy=correct.item() / count)
+            for name, metric in METRICS.items():
+                totals[name] = totals[name] + metric.total(logits, labels)
+    return {name: total.item() / len(feed) for name, total in totals.items()}
 
 
 def correctness(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) -> Tensor:

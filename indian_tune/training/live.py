@@ -10,8 +10,9 @@ import torch
 
 from indian_tune.optim.families import get_family
 from indian_tune.problems.randomness import lent_global_generator
-from indian_tune.training.evaluation import Measure, correctness, digits_of, evaluate
+from indian_tune.training.evaluation import correctness, digits_of, evaluate
 from indian_tune.training.feed import IMAGE_RANK
+from indian_tune.training.metrics import METRICS
 from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
 
@@ -106,21 +107,21 @@ class LiveRun:
         Returns:
             The record, without ``seconds``, which are the execution's to fill in.
         """
-        train, validation, test = self._measure(feeds)
+        train = self._measure("train", feeds.train_metrics)
+        if not isfinite(train["train_loss"]):
+            self.diverged = True
+            train = dict.fromkeys(train, nan)
+        metrics = {**train, **self._measure("validation", feeds.validation)}
+        sealed = self._measure("test", feeds.test)
         self.epoch += 1
         at_end = self.epoch == self.run.epochs and not self.diverged
         return EpochRecord(
             key=self.run.key,
             epoch=self.epoch,
             step=self.step,
-            train_loss=train.loss,
-            train_accuracy=train.accuracy,
-            validation_loss=None if validation is None else validation.loss,
-            validation_accuracy=None if validation is None else validation.accuracy,
-            test_loss=test.loss,
-            test_accuracy=test.accuracy,
+            metrics=metrics,
             seconds=0.0,
-            diverged=self.diverged,
+            sealed=sealed,
             test_correct=digits_of(correctness(self.model, feeds.test, self._precision))
             if at_end
             else None,
@@ -144,14 +145,13 @@ class LiveRun:
         self.step = state["step"]
         self.epoch = epoch
 
-    def _measure(self, feeds: Feeds) -> tuple[Measure, Measure | None, Measure]:
-        """Measure on training, validation and test images; nothing once the run has diverged."""
-        unmeasured = Measure(nan, nan)
-
-        def measure(feed: Feed) -> Measure:
-            return unmeasured if self.diverged else evaluate(self.model, feed, self._precision)
-
-        train = measure(feeds.train_metrics)
-        self.diverged = not isfinite(train.loss)
-        validation = None if feeds.validation is None else measure(feeds.validation)
-        return unmeasured if self.diverged else train, validation, measure(feeds.test)
+    def _measure(self, split: str, feed: Feed | None) -> dict[str, float]:
+        """Measure on a split: nothing if there is none, and NaN once the run has diverged."""
+        if feed is None:
+            return {}
+        values = (
+            dict.fromkeys(METRICS, nan)
+            if self.diverged
+            else evaluate(self.model, feed, self._precision)
+        )
+        return {f"{split}_{name}": value for name, value in values.items()}

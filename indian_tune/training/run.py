@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite, nan
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
@@ -51,38 +52,40 @@ class Run:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch of one run came to.
+    """What one epoch of one run came to, from the trainer to the ledger and back.
 
-    Losses are mean cross-entropies in nats and accuracies shares in [0, 1], measured after the
-    epoch in evaluation mode (dropout off). In the record of a diverged run they are all NaN.
+    Metrics are means over a split, measured after the epoch in evaluation mode (dropout off); which
+    there are is said in ``training/metrics.py``. One that was not finite is NaN. In the record of a
+    diverged run they are all NaN.
 
     Two records are equal if all but their ``seconds`` are.
 
     Attributes:
-        key: of the run.
         epoch: counted from 1.
         step: optimizer steps taken since the run began.
-        train_loss: on the training images, or on a fixed subset if the trainer was given a size.
-        train_accuracy: on the same images.
-        validation_loss: ``None`` if the problem has no validation part.
-        validation_accuracy: likewise.
-        test_loss: sealed; never to be used in choosing anything.
-        test_accuracy: likewise.
+        metrics: name → value on the training data, or on a fixed subset if the trainer was given a
+            size, and on the validation data if the problem has any.
         seconds: wall time of training and measuring.
-        diverged: a loss was not finite; the run has ended and this is its last record.
-        test_correct: sealed; at the last epoch of a run that did not diverge, which test images are
-            classified correctly: a character for each, 1 or 0.
+        sealed: name → value on the test data; never to be used in choosing anything. Empty in
+            what the ledger hands out, unless the study is unsealed and they were asked for.
+        test_correct: sealed; at the last epoch of a run that did not diverge, which test examples
+            are classified correctly: a character for each, 1 or 0.
+        key: of the run; empty in what the ledger hands out, which knows runs by their id.
     """
 
-    key: str
     epoch: int
     step: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    test_loss: float
-    test_accuracy: float
+    metrics: Mapping[str, float]
     seconds: float = field(compare=False)
-    diverged: bool
+    sealed: Mapping[str, float] = field(default_factory=dict)
     test_correct: str | None = None
+    key: str = ""
+
+    @property
+    def diverged(self) -> bool:
+        """A loss was not finite; the run has ended and this is its last record."""
+        return not any(map(isfinite, self.metrics.values()))
+
+    def value(self, name: str) -> float:
+        """Return an open metric; NaN if it was not finite, or was not measured."""
+        return self.metrics.get(name, nan)

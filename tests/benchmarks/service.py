@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import sqlalchemy as sa
 
-from indian_tune.ledger import EpochEntry, Ledger, LedgerReader, sqlite_settings
+from indian_tune.ledger import Ledger, LedgerReader, sqlite_settings
 from indian_tune.study.controller import Controller
 from indian_tune.study.projection import Projection
 from indian_tune.study.registration import register
@@ -46,10 +46,12 @@ from indian_tune.study.spec import parse_study
 from tests.benchmarks.dashboard import open_pages
 from tests.benchmarks.report import cells, in_words, load, machine, ratios, save, spread
 from tests.benchmarks.usage import run
-from tests.conftest import PostgresServer, postgres_programs
+from tests.conftest import PostgresServer, measured, postgres_programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from indian_tune.training import EpochRecord
 
 EPOCHS, CONFIRM_SEEDS = 20, 5
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
@@ -76,17 +78,17 @@ def study(trials: int, sampler: str) -> dict[str, Any]:
     }
 
 
-def metrics(run_id: int, epochs: int = EPOCHS) -> list[EpochEntry]:
+def metrics(run_id: int, epochs: int = EPOCHS) -> list[EpochRecord]:
     """Return what a training might have recorded: a run's learning curve, by its id."""
     draw = random.Random(run_id)
     quality = draw.uniform(0.6, 0.95)
-    entries = []
+    records = []
     for epoch in range(1, epochs + 1):
         accuracy = quality * (1 - math.exp(-epoch / 4)) + draw.gauss(0, 0.005)
         loss = 2.3 * math.exp(-epoch * quality / 5)
         values = (loss, accuracy, loss, accuracy - 0.01, loss, accuracy - 0.01)
-        entries.append(EpochEntry(run_id, epoch, 34 * epoch, *values, 0.1))
-    return entries
+        records.append(measured(epoch, *values))
+    return records
 
 
 def train_nothing(controller: Controller, seconds: float = 0.0) -> bool:
@@ -100,9 +102,9 @@ def train_nothing(controller: Controller, seconds: float = 0.0) -> bool:
     if assignment is None:
         return False
     (run,) = assignment.runs
-    for entry in metrics(run.id, assignment.epochs):
+    for record in metrics(run.id, assignment.epochs):
         time.sleep(seconds)
-        controller.report(assignment, [entry])
+        controller.report(assignment, {run.id: record})
     controller.finish_run(assignment, run, diverged=False)
     controller.finish(assignment)
     return True
@@ -150,9 +152,8 @@ def plain_optuna(storage: str, sampler: str) -> Iterator[Callable[[], None]]:
         nonlocal count
         count += 1
         asked = theirs.ask(space)
-        for entry in metrics(count):
-            assert entry.validation_accuracy is not None
-            asked.report(1 - entry.validation_accuracy, entry.epoch)
+        for record in metrics(count):
+            asked.report(1 - record.metrics["validation_accuracy"], record.epoch)
         theirs.tell(asked, 0.5)
 
     yield trial

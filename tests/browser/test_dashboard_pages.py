@@ -64,7 +64,7 @@ def test_a_trial_shows_its_curve_and_the_study_its_note_and_importance(
         epochs = ledger.epochs(run.id)
     assert len(epochs) == 3
     for epoch in epochs:
-        assert f"{epoch.epoch} {1 - (epoch.validation_accuracy or 0.0)}" in shown
+        assert f"{epoch.epoch} {1 - epoch.metrics['validation_accuracy']}" in shown
     page.goto(f"{address}/studies/1/note")
     page.get_by_text("tiny: tuning indian").wait_for()
     page.get_by_text("3 trials per arm").wait_for()

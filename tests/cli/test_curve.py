@@ -23,7 +23,7 @@ def test_few_epochs_are_drawn_wide_and_many_are_thinned_to_the_last_one() -> Non
 
 
 def test_an_epoch_that_was_not_finite_is_a_gap_and_a_flat_curve_has_one_label() -> None:
-    assert curve([1.0, None, math.inf, 1.0], width=4, height=2).splitlines() == [
+    assert curve([1.0, math.nan, math.inf, 1.0], width=4, height=2).splitlines() == [
         "        │    ",
         "      1 ┤▁  ▁",
         "  epoch  1  4",

@@ -212,7 +212,7 @@ def test_nothing_sealed_is_served(
 ) -> None:
     with sqlite3.connect(finished[0]) as connection:
         sealed = connection.execute(
-            "SELECT test_loss FROM ledger_sealed_epoch JOIN ledger_run ON id = run_id"
+            "SELECT metrics FROM ledger_sealed_epoch JOIN ledger_run ON id = run_id"
         ).fetchall()
     connection.close()
     assert len(sealed) == 16
@@ -223,7 +223,7 @@ def test_nothing_sealed_is_served(
     )
     assert "tiny/indian" in said
     assert "test_" not in said
-    assert not [loss for (loss,) in sealed if repr(loss) in said]
+    assert not [text for (text,) in sealed if repr(json.loads(text)["test_loss"]) in said]
 
 
 def test_one_study_of_several_is_shown_alone(own: Path) -> None:

@@ -21,6 +21,7 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
+from indian_tune.ledger.database import _rebuilding
 from indian_tune.ledger.tables import HEAD_REVISION
 from indian_tune.study.spec import parse_study
 
@@ -328,7 +329,7 @@ def test_an_older_schema_is_brought_up_to_date_and_nothing_is_lost(
         config = Config()
         folder = Path(indian_tune.ledger.__file__).parent / "migrations"
         config.set_main_option("script_location", str(folder))
-        with ledger._writer.begin() as connection:
+        with _rebuilding(ledger._engine) as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, "0001")
     said = f"older than this version's {HEAD_REVISION}: `indian-tune doctor"

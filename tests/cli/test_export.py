@@ -15,10 +15,11 @@ from tensorboardX.proto.event_pb2 import Event
 
 from indian_tune.cli import main
 from indian_tune.export.claims import exported_claims
-from indian_tune.ledger import ArmPlan, EpochEntry, Ledger, LedgerReader, Phase
+from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, Phase
 from indian_tune.ledger.frames import epoch_frame
 from indian_tune.study.registration import register
 from indian_tune.study.spec import parse_study
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     import subprocess
@@ -61,7 +62,7 @@ def test_a_copy_of_a_database_in_use_is_whole(
             epoch = 0
             while not stop.is_set():
                 epoch += 1
-                ledger.record_epochs(lease, [EpochEntry(run.id, epoch, epoch, 1, 1, 1, 1, 1, 1, 1)])
+                ledger.record_epochs(lease, {run.id: measured(epoch)})
                 written.set()
 
         writer = threading.Thread(target=write)

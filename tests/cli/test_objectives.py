@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
 
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import EpochRow, LedgerReader, Phase, RunRecord, State, TrialRecord
+from indian_tune.ledger import LedgerReader, Phase, RunRecord, State, TrialRecord
 from indian_tune.study.pareto import pareto_front
 from indian_tune.study.ranking import rank
 from indian_tune.study.scoring import objective_values
 from indian_tune.study.spec import parse_study
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +81,8 @@ def test_a_diverged_run_gains_nothing_by_its_early_end(tiny: dict[str, Any]) -> 
         RunRecord(**{**blank, "id": 2, "state": State.COMPLETE, "epochs_planned": 10}),
     ]
     rows = {
-        1: [EpochRow(1, epoch, 1, None, None, None, None, 2.0) for epoch in (1, 2)],
-        2: [EpochRow(2, epoch, 1, 0.1, 0.9, 0.3, 0.7, 1.0) for epoch in range(1, 11)],
+        1: [measured(epoch, *[math.nan] * 6, seconds=2.0) for epoch in (1, 2)],
+        2: [measured(epoch, 0.1, 0.9, 0.3, 0.7, 0.3, 0.7, seconds=1.0) for epoch in range(1, 11)],
     }
     values = objective_values(spec, runs, rows)
     assert values is not None

@@ -79,6 +79,8 @@ def test_a_replication_chooses_on_training_loss_without_a_validation_part(
         runs = {run.id: run for run in ledger.study_runs(study.id, Phase.TUNE)}
         rows = ledger.study_epochs(study.id)
         values = {trial.id: trial.value for trial in ledger.trials(study.id, phase=Phase.TUNE)}
-    assert {(row.validation_loss, row.validation_accuracy) for row in rows} == {(None, None)}
-    last = {runs[row.run_id].trial_id: row.train_loss for row in rows if row.run_id in runs}
+    assert {name for records in rows.values() for name in records[-1].metrics} == {
+        *("train_loss", "train_accuracy")
+    }
+    last = {runs[run_id].trial_id: rows[run_id][-1].value("train_loss") for run_id in runs}
     assert last == values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,16 +10,16 @@ from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
-from indian_tune.ledger import EpochRow, LedgerReader, storage_url
+from indian_tune.ledger import LedgerReader, storage_url
 from indian_tune.study.spec import StudySpec, parse_study
-from indian_tune.training import CheckpointFolder
+from indian_tune.training import CheckpointFolder, EpochRecord
 from indian_tune.training.feed import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-Metrics = dict[tuple[str, str, int, int], list[EpochRow]]
+Metrics = dict[tuple[str, str, int, int], list[EpochRecord]]
 
 
 @pytest.fixture
@@ -58,8 +57,7 @@ def metrics() -> Callable[..., Metrics]:
             for trial in ledger.trials(record.id):
                 for run in ledger.runs(trial.id):
                     key = (arms[trial.arm_id], str(trial.phase), trial.index, run.seed)
-                    rows = ledger.epochs(run.id)
-                    found[key] = [replace(row, run_id=0, seconds=0.0) for row in rows]
+                    found[key] = ledger.epochs(run.id)
             return found
 
     return of

@@ -46,7 +46,7 @@ def assert_sound(storage: str, parts: dict[str, int]) -> None:
     assert len(trials) == sum(parts.values())
     assert {trial.state for trial in trials} == {State.COMPLETE}
     assert all(trial.told for trial in trials)
-    assert len(epochs) == sum(run.epochs_planned for run in runs)
+    assert sum(map(len, epochs.values())) == sum(run.epochs_planned for run in runs)
     shown: dict[int, int] = {}
     rdb = optuna.storages.RDBStorage(storage)
     told = {

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.engines.session import open_session
-from indian_tune.ledger import EpochEntry, Ledger, LedgerReader, State, storage_url
+from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.study.controller import Controller
 from indian_tune.study.projection import Projection
 from indian_tune.study.spec import parse_study
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -42,8 +43,7 @@ def write(storage: str, worker: str, start: float, seconds: float) -> tuple[int,
             assert assignment is not None
             (run,) = assignment.runs
             for epoch in range(1, EPOCHS + 1):
-                entry = EpochEntry(run.id, epoch, epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1)
-                controller.report(assignment, [entry])
+                controller.report(assignment, {run.id: measured(epoch)})
                 epochs += 1
             controller.finish_run(assignment, run, diverged=False)
             controller.finish(assignment)

@@ -20,7 +20,7 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.ray_desk import newest_checkpoint
 from indian_tune.engines.ray_engine import RayEngine, RayResources
 from indian_tune.errors import EngineError, InputError
-from indian_tune.ledger import EpochRow, LedgerReader, State
+from indian_tune.ledger import LedgerReader, State
 from indian_tune.training import Provenance
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.study.spec import StudySpec
+    from indian_tune.training import EpochRecord
 
-    Metrics = dict[tuple[str, str, int, int], list[EpochRow]]
+    Metrics = dict[tuple[str, str, int, int], list[EpochRecord]]
     Register = Callable[[str, dict[str, Any]], StudySpec]
     Read = Callable[[str], Metrics]
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sqlite3
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from indian_tune.errors import (
 )
 from indian_tune.ledger import (
     ArmPlan,
-    EpochEntry,
     Lease,
     Ledger,
     Phase,
@@ -34,9 +34,13 @@ from indian_tune.ledger import (
 from indian_tune.ledger.database import storage_errors
 from indian_tune.ledger.frames import epoch_frame, example_frame
 from indian_tune.ledger.runs import pack, unpack
+from indian_tune.ledger.tables import sealed_epoch
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from indian_tune.training import EpochRecord
 
 ARMS = [ArmPlan("indian", "indian", 3), ArmPlan("sgd", "sgd", 3)]
 
@@ -67,8 +71,9 @@ def begin(ledger: Ledger, lease: Lease, seeds: tuple[int, ...] = (0,)) -> list[R
     )
 
 
-def entry(run: RunRecord, epoch: int = 1, train_loss: float = 0.5) -> EpochEntry:
-    return EpochEntry(run.id, epoch, 10 * epoch, train_loss, 0.9, 0.6, 0.8, 0.7, 0.75, 1.0)
+def record(epoch: int = 1, train_loss: float = 0.5, **changed: Any) -> EpochRecord:
+    values = (train_loss, 0.9, 0.6, 0.8, 0.7, 0.75)
+    return dataclasses.replace(measured(epoch, *values), step=10 * epoch, **changed)
 
 
 def test_registration_makes_every_slot_of_the_budget_at_once(
@@ -112,7 +117,7 @@ def test_an_expired_lease_is_taken_over_and_the_late_report_refused(
     assert taken.trial.attempts == 2
     assert taken.trial.config == {"gamma0": 0.1}
     with pytest.raises(LeaseLostError, match="another worker has taken it over"):
-        ledger.record_epochs(late, [entry(run)])
+        ledger.record_epochs(late, {run.id: record()})
     with pytest.raises(LeaseLostError):
         ledger.finish(late, State.COMPLETE, 0.1)
     assert ledger.epochs(run.id) == []
@@ -184,31 +189,40 @@ def test_an_epoch_that_is_trained_again_is_recorded_once(
 ) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, [entry(run, 1)])
-    ledger.record_epochs(lease, [entry(run, 2)])
-    ledger.record_epochs(lease, [entry(run, 1)])
+    ledger.record_epochs(lease, {run.id: record(1)})
+    ledger.record_epochs(lease, {run.id: record(2)})
+    ledger.record_epochs(lease, {run.id: record(1)})
     assert [epoch.epoch for epoch in ledger.epochs(run.id)] == [1, 2]
     assert ledger.runs(lease.trial.id)[0].epochs_done == 2
 
 
-def test_numbers_come_back_to_the_last_bit_and_nan_as_none(
+def test_numbers_come_back_to_the_last_bit_and_nan_as_nan(
     ledger: Ledger, study: StudyRecord
 ) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    value = math.nextafter(0.1, 1)
-    ledger.record_epochs(lease, [entry(run, 1, value), entry(run, 2, math.nan)])
-    assert [epoch.train_loss for epoch in ledger.epochs(run.id)] == [value, None]
+    values = [-0.0, 5e-324, -1e-310, 0.1, math.nextafter(0.1, 1), 1 / 3, 1e308, 2.0**60]
+    for epoch, value in enumerate(values, start=1):
+        ledger.record_epochs(lease, {run.id: record(epoch, value)})
+    ledger.record_epochs(lease, {run.id: record(len(values) + 1, math.nan)})
+    *read, last = (epoch.metrics["train_loss"] for epoch in ledger.epochs(run.id))
+    assert [value.hex() for value in read] == [value.hex() for value in values]
+    assert math.isnan(last)
+    with ledger._engine.connect() as connection:
+        query = "SELECT CAST(metrics AS TEXT) FROM ledger_epoch ORDER BY epoch DESC"
+        assert json.loads(str(connection.exec_driver_sql(query).scalar()))["train_loss"] is None
 
 
 def test_test_metrics_are_in_no_record_that_can_be_read(ledger: Ledger, study: StudyRecord) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, [entry(run)])
-    assert not [name for name in vars(ledger.epochs(run.id)[0]) if "test" in name]
+    ledger.record_epochs(lease, {run.id: record()})
+    for read in (ledger.epochs(run.id), ledger.study_epochs(study.id)[run.id]):
+        assert [(each.sealed, each.test_correct) for each in read] == [({}, None)]
+        assert not [name for name in read[0].metrics if "test" in name]
     with ledger._engine.connect() as connection:
-        sealed = connection.exec_driver_sql("SELECT * FROM ledger_sealed_epoch").fetchall()
-    assert sealed == [(run.id, 1, 0.7, 0.75)]
+        sealed = connection.execute(sa.select(sealed_epoch)).all()
+    assert sealed == [(run.id, 1, {"test_loss": 0.7, "test_accuracy": 0.75})]
     frame = epoch_frame(ledger, study.id)
     assert not [column for column in frame.columns if "test" in column]
 
@@ -218,9 +232,9 @@ def test_what_is_sealed_cannot_be_read_before_it_was_unsealed(
 ) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, [entry(run)])
+    ledger.record_epochs(lease, {run.id: record()})
     for read in (
-        ledger.sealed_epochs,
+        lambda study_id: ledger.study_epochs(study_id, sealed=True),
         ledger.sealed_examples,
         lambda study_id: epoch_frame(ledger, study_id, sealed=True),
         lambda study_id: example_frame(ledger, study_id),
@@ -229,8 +243,8 @@ def test_what_is_sealed_cannot_be_read_before_it_was_unsealed(
             read(study.id)
     assert ledger.unseal(study.id, "a test")
     assert not ledger.unseal(study.id, "again")
-    (row,) = ledger.sealed_epochs(study.id)
-    assert (row.run_id, row.epoch, row.test_loss, row.test_accuracy) == (run.id, 1, 0.7, 0.75)
+    (opened,) = ledger.study_epochs(study.id, sealed=True)[run.id]
+    assert (opened.epoch, opened.sealed) == (1, {"test_loss": 0.7, "test_accuracy": 0.75})
     frame = epoch_frame(ledger, study.id, sealed=True)
     assert list(frame["test_accuracy"]) == [0.75]
     (event,) = ledger.events(study.id, "unsealed")
@@ -245,9 +259,9 @@ def test_packed_truth_values_come_back(correct: str) -> None:
 def test_which_test_images_are_right_is_kept_run_by_run(ledger: Ledger, study: StudyRecord) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, [entry(run, 1)])
-    ledger.record_epochs(lease, [dataclasses.replace(entry(run, 2), test_correct="0110000001")])
-    ledger.record_epochs(lease, [dataclasses.replace(entry(run, 2), test_correct="0110000001")])
+    ledger.record_epochs(lease, {run.id: record(1)})
+    ledger.record_epochs(lease, {run.id: record(2, test_correct="0110000001")})
+    ledger.record_epochs(lease, {run.id: record(2, test_correct="0110000001")})
     ledger.unseal(study.id, "a test")
     right = [1, 2, 9]
     assert ledger.sealed_examples(study.id) == {run.id: [n in right for n in range(10)]}
@@ -273,7 +287,7 @@ def test_progress_counts_states_and_knows_the_best(ledger: Ledger, study: StudyR
     for value in (0.5, 0.25, 0.25):
         lease = claim(ledger, study)
         (run,) = begin(ledger, lease)
-        ledger.record_epochs(lease, [entry(run)])
+        ledger.record_epochs(lease, {run.id: record()})
         ledger.finish(lease, State.COMPLETE, value)
     claim(ledger, study)
     indian, sgd = ledger.progress(study.id)
@@ -416,7 +430,7 @@ def test_a_report_on_a_trial_that_was_given_back_is_refused(
     (run,) = begin(ledger, lease)
     ledger.release(lease)
     with pytest.raises(LeaseLostError):
-        ledger.record_epochs(lease, [entry(run)])
+        ledger.record_epochs(lease, {run.id: record()})
     with pytest.raises(LeaseLostError):
         ledger.finish(lease, State.COMPLETE, 0.5)
 
@@ -431,13 +445,13 @@ def test_a_trial_that_gets_on_may_lose_any_number_of_workers(
         lease = claim(ledger, study)
         assert lease.trial.id == first.trial.id
         (run,) = begin(ledger, lease)
-        ledger.record_epochs(lease, [entry(run, epoch)])
+        ledger.record_epochs(lease, {run.id: record(epoch)})
     assert ledger.trial(first.trial.id).attempts == 1
     # Training an epoch again gets it no further.
     for _ in range(ledger.max_attempts - 1):
         ledger.leave("first")
         lease = claim(ledger, study)
-        ledger.record_epochs(lease, [entry(run, 1)])
+        ledger.record_epochs(lease, {run.id: record(1)})
     ledger.leave("first")
     assert claim(ledger, study).trial.id != first.trial.id
     assert ledger.trial(first.trial.id).state is State.FAILED

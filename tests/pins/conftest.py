@@ -8,6 +8,8 @@ processor: torch, oneDNN and MKL are held to instructions that every x86-64 proc
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import platform
 import sqlite3
@@ -80,10 +82,7 @@ def bits_of(database: Path, study: str) -> Bits:
         return {
             f"{arms[trial.arm_id]} {trial.phase} {trial.index} {run.seed}": [
                 {
-                    "train_loss": _hex(row.train_loss),
-                    "train_accuracy": _hex(row.train_accuracy),
-                    "validation_loss": _hex(row.validation_loss),
-                    "validation_accuracy": _hex(row.validation_accuracy),
+                    **{name: _hex(value) for name, value in row.metrics.items()},
                     **sealed[run.id, row.epoch],
                 }
                 for row in ledger.epochs(run.id)
@@ -112,7 +111,7 @@ def same_bits(found: Bits, pinned: Bits) -> None:
 
 
 def _hex(value: float | None) -> str | None:
-    return None if value is None else float(value).hex()
+    return None if value is None or math.isnan(value) else float(value).hex()
 
 
 def _number(text: str | None) -> float:
@@ -122,9 +121,9 @@ def _number(text: str | None) -> float:
 def _sealed(database: Path) -> dict[tuple[int, int], dict[str, str | None]]:
     with contextlib.closing(sqlite3.connect(database)) as connection:
         rows = connection.execute(
-            "SELECT run_id, epoch, test_loss, test_accuracy FROM ledger_sealed_epoch"
+            "SELECT run_id, epoch, metrics FROM ledger_sealed_epoch"
         ).fetchall()
     return {
-        (run, epoch): {"test_loss": _hex(loss), "test_accuracy": _hex(accuracy)}
-        for run, epoch, loss, accuracy in rows
+        (run, epoch): {name: _hex(value) for name, value in json.loads(metrics).items()}
+        for run, epoch, metrics in rows
     }

@@ -34,7 +34,6 @@ def test_cifar100_is_fetched_loaded_and_trained_on(
     (record,) = trainer.advance()
     assert trainer.active == ()
     assert (record.epoch, record.step) == (1, math.ceil(270 / 32))
-    assert record.train_loss < loss_before_training(problem, 0)
-    assert record.validation_loss is not None
-    assert math.isfinite(record.validation_loss)
-    assert math.isfinite(record.test_loss)
+    assert record.metrics["train_loss"] < loss_before_training(problem, 0)
+    assert math.isfinite(record.metrics["validation_loss"])
+    assert math.isfinite(record.sealed["test_loss"])

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.errors import InputError, StudyFileError
-from indian_tune.ledger import EpochEntry, Phase, State
+from indian_tune.ledger import Phase, State
 from indian_tune.study.registration import extend
 from indian_tune.study.spec import parse_study
+from tests.conftest import measured
 from tests.study.test_controller import PROVENANCE, claim, opened
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def spend(controller: Controller, assignment: Assignment, epochs: int, seconds: 
     """Train some epochs of a trial; fewer than all of them end in divergence."""
     (run,) = assignment.runs
     for epoch in range(1, epochs + 1):
-        entry = EpochEntry(run.id, epoch, epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, seconds / epochs)
-        controller.report(assignment, [entry])
+        record = measured(epoch, seconds=seconds / epochs)
+        controller.report(assignment, {run.id: record})
     controller.finish_run(assignment, run, diverged=epochs < assignment.epochs)
     controller.finish(assignment)
 

@@ -15,16 +15,18 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import EpochEntry, Ledger, Phase, State
+from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.projection import Projection
 from indian_tune.study.reconcile import Repairs, reconcile
 from indian_tune.study.registration import register
 from indian_tune.study.spec import parse_study
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from indian_tune.training import EpochRecord
     from tests.conftest import PostgresServer
 
 PROVENANCE = {"device": "cpu"}
@@ -57,16 +59,14 @@ def claim(controller: Controller) -> Assignment:
     return assignment
 
 
-def entries(assignment: Assignment, epoch: int, error: float) -> list[EpochEntry]:
-    return [
-        EpochEntry(run.id, epoch, epoch, error, 1 - error, error, 1 - error, 0.5, 0.5, 0.1)
-        for run in assignment.runs
-    ]
+def records(assignment: Assignment, epoch: int, error: float) -> dict[int, EpochRecord]:
+    record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
+    return {run.id: record for run in assignment.runs}
 
 
 def train(controller: Controller, assignment: Assignment, error: float) -> State:
     for epoch in range(1, assignment.epochs + 1):
-        if controller.report(assignment, entries(assignment, epoch, error)) is Decision.PRUNE:
+        if controller.report(assignment, records(assignment, epoch, error)) is Decision.PRUNE:
             return controller.prune(assignment)
     for run in assignment.runs:
         controller.finish_run(assignment, run, diverged=not math.isfinite(error))
@@ -193,8 +193,8 @@ def test_wilcoxon_compares_seeds_and_skips_the_rest_of_a_loser(
             for n, run in enumerate(assignment.runs):
                 score = error + n / 1000
                 for epoch in (1, 2):
-                    one = EpochEntry(run.id, epoch, epoch, 1, 1, 1, 1 - score, 1, 1, 0.1)
-                    controller.report(assignment, [one])
+                    record = measured(epoch, 1, 1, 1, 1 - score, 1, 1)
+                    controller.report(assignment, {run.id: record})
                 decision = controller.finish_run(assignment, run, diverged=False)
                 if decision is Decision.PRUNE:
                     controller.prune(assignment)
@@ -213,9 +213,9 @@ def test_one_diverged_seed_makes_the_trial_diverged(storage: str, tiny: dict[str
     with opened(storage, tiny) as controller:
         assignment = claim(controller)
         first, second = assignment.runs
-        controller.report(assignment, entries(assignment, 1, 0.2))
+        controller.report(assignment, records(assignment, 1, 0.2))
         controller.finish_run(assignment, first, diverged=True)
-        controller.report(assignment, entries(assignment, 2, 0.2)[1:])
+        controller.report(assignment, {second.id: records(assignment, 2, 0.2)[second.id]})
         controller.finish_run(assignment, second, diverged=False)
         assert controller.finish(assignment) is State.DIVERGED
         states = [run.state for run in controller._ledger.runs(assignment.lease.trial.id)]
@@ -227,7 +227,7 @@ def test_a_taken_over_trial_keeps_its_configuration_and_its_optuna_trial(
 ) -> None:
     with opened(storage, tiny) as first:
         lost = claim(first)
-        first.report(lost, entries(lost, 1, 0.4))
+        first.report(lost, records(lost, 1, 0.4))
         first._ledger.leave("worker")
     with opened(storage, tiny, worker="second") as second:
         taken = claim(second)
@@ -308,7 +308,7 @@ def test_a_study_goes_on_through_restarts_of_the_server(
                 break
             for epoch in range(1, assignment.epochs + 1):
                 with postgres.down(seconds=0):
-                    controller.report(assignment, entries(assignment, epoch, 0.25))
+                    controller.report(assignment, records(assignment, epoch, 0.25))
             with postgres.down(seconds=0.1):
                 controller.finish(assignment)
         assert controller.done

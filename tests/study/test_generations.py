@@ -11,11 +11,12 @@ import pytest
 
 from indian_tune.engines.session import open_session
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import EpochEntry, LedgerReader, Phase, State, storage_url
+from indian_tune.ledger import LedgerReader, Phase, State, storage_url
 from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.projection import SLOT, Projection
 from indian_tune.study.registration import extend
 from indian_tune.study.spec import parse_study
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,11 +61,9 @@ def error_of(assignment: Assignment) -> float:
 def train(controller: Controller, assignment: Assignment) -> State:
     error = error_of(assignment)
     for epoch in range(1, assignment.epochs + 1):
-        entries = [
-            EpochEntry(run.id, epoch, epoch, error, 1 - error, error, 1 - error, 0.5, 0.5, 0.1)
-            for run in assignment.runs
-        ]
-        if controller.report(assignment, entries) is Decision.PRUNE:
+        record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
+        records = {run.id: record for run in assignment.runs}
+        if controller.report(assignment, records) is Decision.PRUNE:
             return controller.prune(assignment)
     for run in assignment.runs:
         controller.finish_run(assignment, run, diverged=False)

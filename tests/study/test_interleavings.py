@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from optuna.trial import TrialState
 
 from indian_tune.errors import LeaseLostError
-from indian_tune.ledger import EpochEntry, Ledger, Phase, State
+from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.ledger import tables as t
 from indian_tune.study.controller import Assignment, Controller
 from indian_tune.study.faults import FAULTS
@@ -31,6 +31,7 @@ from indian_tune.study.projection import CONFIRM, SLOT, Projection
 from indian_tune.study.reconcile import reconcile
 from indian_tune.study.registration import extend, register
 from indian_tune.study.spec import StudySpec, parse_study
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,11 +154,8 @@ class Interleavings(RuleBasedStateMachine):
         def do(player: Player) -> None:
             epoch = player.epoch + 1
             good = 1 - error
-            entries = [
-                EpochEntry(run.id, epoch, epoch, error, good, error, good, 0.5, 0.5, 0.1)
-                for run in assignment.runs
-            ]
-            player.controller.report(assignment, entries)
+            record = measured(epoch, error, good, error, good, 0.5, 0.5)
+            player.controller.report(assignment, {run.id: record for run in assignment.runs})
             player.epoch = epoch
 
         self.fault = fault
@@ -295,11 +293,7 @@ class Interleavings(RuleBasedStateMachine):
         last = self.players[0].controller
         while (assignment := last.claim({})) is not None:
             for epoch in range(1, EPOCHS + 1):
-                entries = [
-                    EpochEntry(run.id, epoch, epoch, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.1)
-                    for run in assignment.runs
-                ]
-                last.report(assignment, entries)
+                last.report(assignment, {run.id: measured(epoch) for run in assignment.runs})
             for run in assignment.runs:
                 if not run.state.finished:
                     last.finish_run(assignment, run, diverged=False)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import EpochEntry, Phase
+from indian_tune.ledger import Phase
 from indian_tune.study.ranking import rank
 from indian_tune.study.spec import parse_study
+from tests.conftest import measured
 from tests.study.test_controller import PROVENANCE, opened
 
 if TYPE_CHECKING:
@@ -24,15 +26,15 @@ def decisions(storage: str, study: dict[str, Any], sealed: Callable[[int], float
             made.append((assignment.title, dict(assignment.config), assignment.epochs))
             for epoch in range(1, assignment.epochs + 1):
                 error = 0.1 + 0.05 * len(made) / epoch
-                rows = [
-                    EpochEntry(
-                        *(run.id, epoch, epoch, error, 1 - error, error, 1 - error),
-                        *(sealed(len(made)), sealed(len(made) + epoch), 0.1),
-                        test_correct="10" if epoch == assignment.epochs else None,
-                    )
-                    for run in assignment.runs
-                ]
-                made.append(controller.report(assignment, rows))
+                measures = dataclasses.replace(
+                    measured(
+                        *(epoch, error, 1 - error, error, 1 - error),
+                        *(sealed(len(made)), sealed(len(made) + epoch)),
+                    ),
+                    test_correct="10" if epoch == assignment.epochs else None,
+                )
+                records = {run.id: measures for run in assignment.runs}
+                made.append(controller.report(assignment, records))
             for run in assignment.runs:
                 controller.finish_run(assignment, run, diverged=False)
             made.append(controller.finish(assignment))

@@ -117,7 +117,9 @@ def test_an_augmented_run_is_the_same_to_the_bit_when_killed_after_every_epoch(
         records += trainer.advance()[1:]
         trainer.save()
     assert records == train(problem, make_run(), **arguments)
-    assert all(one.train_loss != other.train_loss for one, other in pairwise(records))
+    assert all(
+        one.metrics["train_loss"] != other.metrics["train_loss"] for one, other in pairwise(records)
+    )
 
 
 def test_a_pack_augments_as_the_loop_does(problem: Problem, make_run: MakeRun) -> None:
@@ -127,7 +129,7 @@ def test_a_pack_augments_as_the_loop_does(problem: Problem, make_run: MakeRun) -
         for arguments in (SOLO, PACK)
     )
     for one, other in zip(loop, pack, strict=True):
-        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-9)
+        assert one.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=1e-9)
 
 
 def test_a_checkpoint_without_augmentation_is_that_of_another_run(

@@ -58,8 +58,8 @@ def test_loss_and_accuracy_are_those_computed_by_hand(
         log(fsum(map(exp, row))) - row[label] for row, label in zip(pixels, labels, strict=True)
     ]
     measure = evaluate(Logits(), make_feed(torch.tensor(pixels), labels))
-    assert measure.loss == pytest.approx(fsum(by_hand) / 4, rel=1e-15)
-    assert measure.accuracy == 0.5
+    assert measure["loss"] == pytest.approx(fsum(by_hand) / 4, rel=1e-15)
+    assert measure["accuracy"] == 0.5
 
 
 def test_the_loss_is_accumulated_in_float64(
@@ -71,7 +71,7 @@ def test_the_loss_is_accumulated_in_float64(
     labels = [1] + [0] * (count - 1)
     tiny = log(1 + 2 * exp(-20))
     measure = evaluate(Logits(), make_feed(pixels, labels))
-    assert measure.loss == pytest.approx((20 + count * tiny) / count, rel=1e-13)
+    assert measure["loss"] == pytest.approx((20 + count * tiny) / count, rel=1e-13)
 
 
 def test_dropout_is_off_and_the_network_back_in_training_afterwards(problem: Problem) -> None:
@@ -96,8 +96,8 @@ def test_the_number_of_images_at_once_changes_only_the_last_bits(
     together = evaluate(model, feed)
     monkeypatch.setattr(evaluation, "CPU_BATCH_VALUES", 1)
     apart = evaluate(model, feed)
-    assert apart.accuracy == together.accuracy
-    assert apart.loss == pytest.approx(together.loss, rel=1e-6)
+    assert apart["accuracy"] == together["accuracy"]
+    assert apart["loss"] == pytest.approx(together["loss"], rel=1e-6)
 
 
 def test_correctness_is_told_image_by_image(

@@ -66,7 +66,7 @@ class TestTheRecordIsTheSame:
         records = train(problem, run)
         assert records == train(problem, run)
         assert [record.epoch for record in records] == [1, 2, 3, 4]
-        assert len({record.train_loss for record in records}) == 4
+        assert len({record.metrics["train_loss"] for record in records}) == 4
 
     def test_beside_other_runs_in_any_order(
         self, problem: Problem, make_run: Callable[..., Run], family: str

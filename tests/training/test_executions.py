@@ -138,7 +138,7 @@ class TestEveryExecution:
             own = [record for record in seen if record.key == key]
             assert [record.epoch for record in own] == list(range(1, count + 1))
             assert [record.step for record in own] == [5 * record.epoch for record in own]
-        assert seen[-1].train_loss < 0.1
+        assert seen[-1].metrics["train_loss"] < 0.1
         assert all(record.seconds > 0 for record in seen)
 
     @pytest.mark.parametrize("own_network", [False, True])
@@ -177,7 +177,7 @@ class TestEveryExecution:
         first, middle, last = trainer.advance()
         assert first.diverged
         assert last.diverged
-        assert isnan(first.train_loss)
+        assert isnan(first.metrics["train_loss"])
         assert middle == train(problem, arguments, run)[0]
         assert trainer.active == (run.key,)
 
@@ -284,8 +284,8 @@ class TestAPackThatShrinks:
             others = [other for other in runs if other is not run]
             found = train(problem, shrinking, run, *others)
             looped = train(problem, {"execution": "loop"}, run)
-            assert [record.train_loss for record in found] == pytest.approx(
-                [record.train_loss for record in looped], rel=1e-4
+            assert [record.metrics["train_loss"] for record in found] == pytest.approx(
+                [record.metrics["train_loss"] for record in looped], rel=1e-4
             )
 
     def test_computes_no_empty_slots_for_the_last_run(
@@ -387,7 +387,7 @@ def test_a_run_can_change_its_execution_at_a_checkpoint(
     expected = train(problem, {"precision": "float64"}, run)
     assert [r.epoch for r in records] == [r.epoch for r in expected]
     for record, other in zip(records, expected, strict=True):
-        assert record.train_loss == pytest.approx(other.train_loss, rel=1e-9)
+        assert record.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=1e-9)
 
 
 class TestWhatCannotBePacked:

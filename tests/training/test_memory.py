@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
+# The trainer is loaded as it is in a worker: how the heap can grow depends on it.
 TASK = """
 import resource, sys, torch
-from indian_tune.training import keep_freed_memory
+from indian_tune.training import Trainer, keep_freed_memory
 
 torch.set_num_threads(1)
 if sys.argv[1] == "keep":

@@ -134,9 +134,9 @@ def test_a_pack_learns_what_each_run_learns_alone(network: Callable[[float], nn.
     packed = trained(problem, todo, execution="stacked", slots=2, convolutions="grouped")
     for key, records in alone.items():
         for record, other in zip(records, packed[key], strict=True):
-            assert other.train_loss == pytest.approx(record.train_loss, rel=1e-4)
-            assert other.validation_loss == pytest.approx(record.validation_loss, rel=1e-4)
-        assert records[-1].train_loss < records[0].train_loss
+            for name in ("train_loss", "validation_loss"):
+                assert other.metrics[name] == pytest.approx(record.metrics[name], rel=1e-4)
+        assert records[-1].metrics["train_loss"] < records[0].metrics["train_loss"]
 
 
 def test_a_network_that_draws_from_the_global_generator_is_trained_alone_and_the_log_says_so(

@@ -32,19 +32,19 @@ def test_bfloat16_learns_as_float32_does_with_other_last_digits(
 ) -> None:
     gentle = make_run(family="sgd", config={"gamma0": 0.01}, dropout=0.0, epochs=1)
     (short,), (full,) = (train(problem, gentle, name) for name in ("bfloat16", "float32"))
-    assert short.train_loss != full.train_loss
-    assert short.train_loss == pytest.approx(full.train_loss, rel=0.02)
+    assert short.metrics["train_loss"] != full.metrics["train_loss"]
+    assert short.metrics["train_loss"] == pytest.approx(full.metrics["train_loss"], rel=0.02)
     run = make_run(dropout=0.0, epochs=12)
     records = train(problem, run, "bfloat16")
-    assert records[-1].train_loss < 0.1
+    assert records[-1].metrics["train_loss"] < 0.1
     assert train(problem, run, "bfloat16") == records
 
 
 def test_float64_agrees_with_float32_to_its_digits(problem: Problem, make_run: MakeRun) -> None:
     run = make_run(epochs=1)
     (double,), (single,) = (train(problem, run, name) for name in ("float64", "float32"))
-    assert double.train_loss != single.train_loss
-    assert double.train_loss == pytest.approx(single.train_loss, rel=1e-4)
+    assert double.metrics["train_loss"] != single.metrics["train_loss"]
+    assert double.metrics["train_loss"] == pytest.approx(single.metrics["train_loss"], rel=1e-4)
 
 
 def test_weights_and_optimizer_stay_in_float32_under_bfloat16(

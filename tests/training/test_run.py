@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, replace
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,9 @@ RECORD = EpochRecord(
     key="a",
     epoch=1,
     step=5,
-    train_loss=1.0,
-    train_accuracy=0.5,
-    validation_loss=None,
-    validation_accuracy=None,
-    test_loss=1.0,
-    test_accuracy=0.5,
+    metrics={"train_loss": 1.0, "train_accuracy": 0.5},
+    sealed={"test_loss": 1.0, "test_accuracy": 0.5},
     seconds=0.1,
-    diverged=False,
 )
 
 
@@ -70,7 +66,13 @@ def test_runs_and_records_are_frozen_and_travel_between_processes(make_run: Make
 
 def test_records_are_equal_if_all_but_their_wall_time_are() -> None:
     assert replace(RECORD, seconds=9.0) == RECORD
-    assert replace(RECORD, test_loss=1.1) != RECORD
+    assert replace(RECORD, sealed={"test_loss": 1.1, "test_accuracy": 0.5}) != RECORD
+
+
+def test_a_record_in_which_nothing_is_finite_is_that_of_a_diverged_run() -> None:
+    assert not RECORD.diverged
+    assert not replace(RECORD, metrics={"train_loss": 1.0, "validation_loss": inf}).diverged
+    assert replace(RECORD, metrics={"train_loss": nan, "validation_loss": nan}).diverged
 
 
 def test_provenance_says_what_the_bits_depend_on_and_names_no_machine() -> None:
@@ -89,11 +91,12 @@ def test_provenance_says_what_the_bits_depend_on_and_names_no_machine() -> None:
     assert torch.backends.cpu.get_cpu_capability() in provenance.device_name
 
 
-def test_what_lies_below_training_is_imported_without_torch() -> None:
+def test_what_was_recorded_is_read_without_torch() -> None:
     code = (
         "import sys, indian_tune, indian_tune.optim, indian_tune.problems\n"
+        "import indian_tune.training.metrics\n"
         "assert 'torch' not in sys.modules\n"
-        "import indian_tune.training\n"
+        "assert indian_tune.training.Trainer\n"
         "assert 'torch' in sys.modules\n"
         "assert not {'ray', 'pandas', 'matplotlib', 'optuna', 'sqlalchemy'} & set(sys.modules)\n"
     )

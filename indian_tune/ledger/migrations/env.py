@@ -1,15 +1,18 @@
 """Alembic's environment: runs on the connection that the ledger hands over.
 
-A migration adds and drops columns in place. Alembic's batch mode would rebuild the table, and under
-SQLite dropping the old one deletes, by the foreign keys, every row that refers to it.
+Foreign keys are off while it runs under SQLite: Alembic's batch mode makes a table again and drops
+the old one, and with it would go, by the foreign keys, every row that refers to it.
 """
 
 from alembic import context
 
 from indian_tune.ledger.tables import VERSION_TABLE, metadata
 
+connection = context.config.attributes["connection"]
+if connection.dialect.name == "sqlite":
+    assert not connection.exec_driver_sql("PRAGMA foreign_keys").scalar()
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=connection,
     target_metadata=metadata,
     version_table=VERSION_TABLE,
 )

@@ -1,0 +1,82 @@
+"""A metric is declared in one place, and every part of the package takes it from there."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.ledger import LedgerReader
+from indian_tune.ledger.frames import epoch_frame
+from indian_tune.training.metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
+    from torch import Tensor
+
+    from tests.cli.conftest import Ended
+
+
+def in_first_two(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs.topk(2).indices == targets.unsqueeze(1)).sum()
+
+
+def test_a_metric_that_is_declared_is_trained_recorded_exported_and_shown(
+    storage: str,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    search: Callable[..., tuple[int, str, str]],
+    command: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(METRICS, "top2", Metric("top-2 error", in_first_two, share=True))
+    assert search(tiny)[0] == 0
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        runs = [record for run in ledger.study_epochs(study.id).values() for record in run]
+        frame = epoch_frame(ledger, study.id)
+    splits = ("train", "validation")
+    assert list(runs[0].metrics) == [f"{split}_{name}" for split in splits for name in METRICS]
+    assert all(
+        record.metrics[f"{split}_accuracy"] < record.metrics[f"{split}_top2"] < 1
+        for record in runs
+        for split in splits
+    )
+    assert list(frame["validation_top2"]) == [record.metrics["validation_top2"] for record in runs]
+    assert "test_top2" not in frame
+
+    exported = tmp_path / "exported"
+    arguments = ("--format", "csv", "--unseal", "--out", exported, "--storage", storage)
+    assert command("export", "tiny", *arguments).status == 0
+    for name in ("epochs.csv", "runs.csv"):
+        with (exported / name).open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        columns = list(rows[0])
+        for split in (*splits, "test"):
+            assert columns.index(f"{split}_top2") == columns.index(f"{split}_accuracy") + 1
+        assert all(0 < float(row["test_top2"]) < 1 for row in rows)
+
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = command("show", "tiny", "indian/0", "--storage", storage).out
+    assert "train top-2 error %" in shown
+    # As a column of the table, and over a curve.
+    assert shown.count("valid. top-2 error %") == 2
+    assert f"{100 * (1 - runs[0].metrics['train_top2']):.2f}" in shown
+
+
+def test_a_metric_that_is_declared_no_more_is_still_read(
+    storage: str,
+    tiny: dict[str, Any],
+    search: Callable[..., tuple[int, str, str]],
+    command: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setitem(METRICS, "top2", Metric("top-2 error", in_first_two, share=True))
+        assert search(tiny)[0] == 0
+    with LedgerReader.open(storage) as ledger:
+        frame = epoch_frame(ledger, ledger.study("tiny").id)
+    assert frame["train_top2"].notna().all()
+    assert "train_top2" in command("show", "tiny", "sgd/0", "--storage", storage).out
