@@ -1,8 +1,8 @@
 """The command line: one file per command, which parses, calls and prints.
 
 Library errors become clean messages here and nowhere else. A command is imported when it is called:
-it has a line in ``app.COMMANDS``, and a module and function of its name, or a module with an ``app``
-of several. What does not train imports neither torch, ray, pandas nor matplotlib, so every command's
+it has a line in ``app.COMMANDS``, and a module with a function of its name or, for a group, an
+``app``. What does not train imports neither torch, ray, pandas nor matplotlib, so every command's
 heavy imports are inside its function.
 """
 

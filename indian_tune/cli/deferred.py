@@ -22,7 +22,7 @@ class DeferredCommand(TyperCommand):
     """
 
     def __init__(self, name: str, summary: str) -> None:
-        # As the short help it is wrapped, where a long one would be cut.
+        # In a list, short help is wrapped, where the beginning of a long one would be cut.
         super().__init__(name, help=summary, short_help=summary)
 
     @cached_property
@@ -37,6 +37,9 @@ class DeferredCommand(TyperCommand):
             loader.command(self.name)(getattr(module, self.name))
         command = typer.main.get_group(loader).commands[self.name]
         assert isinstance(command, TyperCommand | TyperGroup)
+        if isinstance(command, TyperGroup):
+            for below in command.commands.values():
+                below.short_help = " ".join((below.help or "").partition("\n\n")[0].split())
         return command
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
