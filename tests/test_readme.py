@@ -7,17 +7,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
-from indian_tune.cli.app import app
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.problem import ProblemSection
 from indian_tune.study.protocol import ProtocolSection
 from indian_tune.study.search import SearchSection
 from indian_tune.study.spec import load_study
+from tests.command_line import COMMANDS, OPTIONS, wrong_words
 
 ROOT = Path(__file__).parents[1]
 GUIDES = ("README.md", "studies/README.md", "docker/README.md")
@@ -53,21 +51,6 @@ def test_the_readme_s_runnable_commands_run(tmp_path: Path) -> None:
     assert (tmp_path / "report/report.html").exists()
 
 
-def commands(group: Any, name: str = "indian-tune") -> dict[str, Any]:
-    """Every command of the tool by the words that call it."""
-    found = {name: group}
-    for word, command in getattr(group, "commands", {}).items():
-        found |= commands(command, f"{name} {word}")
-    return found
-
-
-COMMANDS = commands(typer.main.get_command(app))
-OPTIONS = {
-    name: {flag for p in command.params for flag in (*p.opts, *p.secondary_opts)} | {"--help"}
-    for name, command in COMMANDS.items()
-}
-
-
 def test_the_readme_names_every_command_and_help_every_option() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     ends = [name.split()[1:] for name in COMMANDS if name != "indian-tune"]
@@ -86,20 +69,9 @@ def test_every_command_and_option_of_a_guide_exists(guide: str) -> None:
     # To the end of the line in a block, of the code in a sentence.
     calls = re.findall(r"indian-tune (?=[a-z-])([^`|\n]+)", text)
     assert calls
-    for call in calls:
-        words = call.split()
-        depth = max(
-            (n for n in range(3) if " ".join(["indian-tune", *words[:n]]) in COMMANDS), default=0
-        )
-        name = " ".join(["indian-tune", *words[:depth]])
-        assert depth or words[0].startswith("-"), f"there is no command in {call!r}"
-        for word in words[depth:]:
-            if word.startswith("-"):
-                flag = word.partition("=")[0].rstrip(".,;:")
-                assert flag in OPTIONS[name], f"{name} has no {flag}"
+    assert [found for call in calls for found in wrong_words(call)] == []
     known = set().union(*OPTIONS.values())
-    for flag in re.findall(r"`(--[a-z-]+)", text):
-        assert flag in known, f"no command has {flag}"
+    assert [flag for flag in re.findall(r"`(--[a-z-]+)", text) if flag not in known] == []
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -84,7 +84,8 @@ def read_curves(
     if len(gone) and chance is None:
         raise InputError(
             f"{len(gone)} runs diverged ({_some(map(_run_name, gone.itertuples()))}) and count "
-            "with the score of chance: give the number of classes (--classes)"
+            "with the score of chance: give the number of classes, as `classes` under [scope] in "
+            "the file of claims or as Scope(classes=…)"
         )
     epochs = np.sort(rows["epoch"].unique())
     of_arm = {str(arm): sorted(part.unique()) for arm, part in rows.groupby("arm")["seed"]}

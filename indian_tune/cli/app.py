@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from indian_tune._version import __version__
-from indian_tune.cli import (
-    analyze,
-    dashboard,
-    data,
-    doctor,
-    export,
-    plan,
-    reproduce,
-    search,
-    show,
-    status,
-    studies,
-    worker,
-)
+from indian_tune.cli.deferred import DeferredCommand
 from indian_tune.errors import IndianTuneError, InputError
 
 FAILED = 1
 BAD_INPUT = 2
 
+# In the order of `indian-tune --help`; the help of each begins with the same sentence.
+COMMANDS = {
+    "search": "Tune every arm of a study, confirm the winners on fresh seeds, and rank them.",
+    "plan": "Say what a study will cost and what it can show; nothing is run, nothing is written.",
+    "worker": "Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.",
+    "status": "Show how far a study is, who works on it, and how its arms stand.",
+    "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
+    "analyze": "Answer with evidence whether tuning (α, β) regularizes.",
+    "studies": "List the study files that come along and the studies that a database holds.",
+    "doctor": "Examine this machine and every study of a database, and mend what a crash left.",
+    "dashboard": "Show every arm and the fresh seeds in Optuna Dashboard, now or afterwards.",
+    "export": "Write a study as tables or TensorBoard event files, or copy its database.",
+    "data": "List, fetch and check the data sets.",
+    "reproduce": "Reproduce the figures and the theorem of the paper.",
+}
+
+
+class _Commands(TyperGroup):
+    """The commands, each imported when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, summary in COMMANDS.items():
+            self.add_command(DeferredCommand(name, summary))
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="indian-tune",
     help="Tune the INDIAN optimizer and its rivals under one fair budget.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # To import what draws help with Rich takes as long as all else that --help does.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("search")(search.search)
-app.command("plan")(plan.plan)
-app.command("worker")(worker.worker)
-app.command("status")(status.status)
-app.command("show")(show.show)
-app.command("analyze")(analyze.analyze)
-app.command("studies")(studies.studies)
-app.command("doctor")(doctor.doctor)
-app.command("dashboard")(dashboard.dashboard)
-app.command("export")(export.export)
-app.add_typer(data.app, name="data")
-app.add_typer(reproduce.app, name="reproduce")
 
 
 class _ConsoleHandler(logging.Handler):
@@ -85,6 +92,10 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends with one message and status 2."""
+    # Imports make many objects, and these stay: to search all of them for garbage, while they come
+    # and once more at the end, takes as long as a short command's own work.
+    gc.set_threshold(*gc.get_threshold()[:2], 100)
+    atexit.register(gc.freeze)
     try:
         app()
     except InputError as error:

@@ -22,7 +22,7 @@ SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
 
 def results() -> Console:
     """Return the console for results: standard output."""
-    return Console(highlight=False)
+    return Console(highlight=False, emoji=False)
 
 
 def notices() -> Console:
@@ -36,7 +36,7 @@ def notices() -> Console:
 
 @functools.lru_cache(maxsize=1)
 def _notices(stream: TextIO) -> Console:
-    return Console(file=stream, highlight=False)
+    return Console(file=stream, highlight=False, emoji=False)
 
 
 def print_json(value: Any) -> None:

@@ -56,7 +56,7 @@ def plan(
     allow_import: AllowImport = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a study will cost and what it can show; nothing is run and nothing is written."""
+    """Say what a study will cost and what it can show; nothing is run, nothing is written."""
     from indian_tune.cli.output import print_json, results
     from indian_tune.cli.plan_report import Report, print_report
     from indian_tune.cli.shipped import find_study_file

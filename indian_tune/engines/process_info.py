@@ -7,11 +7,14 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 if TYPE_CHECKING:
     from indian_tune.ledger import WorkerRecord
 
-# States of a process that has ended: a zombie, and one that is about to be gone.
-_ENDED = ("Z", "X")
+# A zombie works no more, but keeps its id until its parent looks: in a container without an init
+# process, for ever.
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 def host() -> str:
@@ -20,13 +23,21 @@ def host() -> str:
 
 
 def started(pid: int) -> str:
-    """Return when a process started, in the kernel's ticks since boot.
+    """Return when a process started.
 
-    A process id is used again, the pair with its start time is not. Empty where the system does
-    not say (then a reused id looks alive, and its leases expire in time instead).
+    A process id is used again, the pair with its start time is not. On Linux these are the kernel's
+    ticks since boot: psutil adds the time of the boot, which changes whenever the clock is set.
+    Empty where the system does not say (then a reused id looks alive, and its leases expire in time
+    instead).
     """
-    fields = _stat(pid)
-    return fields[19] if fields else ""
+    try:
+        if psutil.LINUX:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+            # The second field is the command in parentheses, and may hold blanks.
+            return stat.rpartition(")")[2].split()[19]
+        return repr(psutil.Process(pid).create_time())
+    except (OSError, psutil.Error):
+        return ""
 
 
 def is_dead(worker: WorkerRecord) -> bool:
@@ -39,19 +50,11 @@ def is_dead(worker: WorkerRecord) -> bool:
         return True
     except PermissionError:
         pass
-    fields = _stat(worker.pid)
-    # A zombie works no more, but keeps its id until its parent looks: in a container without an
-    # init process, for ever.
-    if fields and fields[0] in _ENDED:
-        return True
-    return (fields[19] if fields else "") != worker.process_started
-
-
-def _stat(pid: int) -> list[str]:
-    """Return what the kernel says of a process, from its state on; empty if it says nothing."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return []
-    # The field before these is the command in parentheses and may hold spaces.
-    return stat.rpartition(")")[2].split()
+        if psutil.Process(worker.pid).status() in _ENDED:
+            return True
+    except psutil.Error:
+        # There, and hidden from us, as a process of another user may be.
+        return False
+    now = started(worker.pid)
+    return "" not in (now, worker.process_started) and now != worker.process_started

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-
-MOUNTS = Path("/proc/self/mounts")
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {
-        *("9p", "afs", "beegfs", "ceph", "cifs", "davfs", "fuse.ceph", "fuse.davfs2"),
+        *("9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "davfs", "fuse.ceph", "fuse.davfs2"),
         *("fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.s3fs"),
         *("fuse.sshfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"),
-        *("orangefs", "panfs", "smb2", "smb3", "smbfs", "wekafs"),
+        *("orangefs", "panfs", "smb2", "smb3", "smbfs", "webdav", "wekafs"),
     }
 )
 
@@ -31,19 +28,17 @@ def file_system(file: Path) -> tuple[str, Path] | None:
 
     ``None`` where the system does not say.
     """
+    # Not needed where the database is a server.
+    import psutil
+
     try:
-        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        mounts = psutil.disk_partitions(all=True)
     except OSError:
         return None
     path = file.resolve()
-    # A later line hides an earlier one of the same mount point.
-    kinds = {Path(_unescaped(line.split()[1])): line.split()[2] for line in lines if line}
+    # A later mount hides an earlier one at the same place.
+    kinds = {Path(mount.mountpoint): mount.fstype for mount in mounts}
     for folder in (path, *path.parents):
         if folder in kinds:
             return kinds[folder], folder
     return None
-
-
-def _unescaped(text: str) -> str:
-    r"""Undo the kernel's ``\040`` for a blank and the like."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)

@@ -74,7 +74,7 @@ def test_a_run_that_diverged_needs_the_number_of_classes(direct: Study) -> None:
     frame = direct.frame.assign(
         run_state=np.where(direct.frame["arm"] == "adam", "diverged", "complete")
     )
-    with pytest.raises(InputError, match="give the number of classes"):
+    with pytest.raises(InputError, match=r"as `classes` under \[scope\] in the file of claims"):
         direct.judged(frame, scope=Scope())
     assert len(direct.judged(frame).diverged) == 10
 

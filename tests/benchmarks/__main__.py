@@ -14,6 +14,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 # In this order: `scale` reads what `service` has found. Beside each, what makes it quick.
 BENCHMARKS = {
+    "startup": ["--rounds=1"],
     "optimizer_step": ["--rounds=3"],
     "trainer": ["--rounds=2"],
     "sweep": ["--rounds=1", "--trials=2", "--epochs=1", "--cuts=0"],

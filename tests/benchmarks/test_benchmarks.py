@@ -107,6 +107,19 @@ def test_the_trainer_and_the_step_are_measured(tmp_path: Path) -> None:
     assert run_quickly("trainer", tmp_path)["nin-small on digits"]["ratios"]
 
 
+@pytest.mark.slow
+def test_start_up_is_measured_beside_the_imports_that_it_needs(tmp_path: Path) -> None:
+    report = run_quickly("startup", tmp_path)
+    assert_machine(report)
+    assert {row["of"]: row["goal"] for row in report["ratios"]} == {
+        "indian-tune --help": 1.5,
+        "indian-tune status": 1.4,
+    }
+    # What a process has imported it has taken time for.
+    seconds = {name: row["median"] for name, row in report["summary"].items()}
+    assert 0 < seconds["import typer, rich"] < seconds["import typer, rich, pydantic, sqlalchemy"]
+
+
 def test_quick_results_never_take_the_place_of_real_ones() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", "--quick"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from indian_tune import __version__
-from indian_tune.cli import app
+from indian_tune.cli.app import COMMANDS, app
+from indian_tune.cli.output import notices, results
 from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.study.registration import register
 from indian_tune.study.spec import parse_study
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Ended
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = (
-    *("search", "worker", "status", "show", "analyze", "studies", "data", "doctor", "dashboard"),
-    *("export", "plan", "reproduce"),
-)
 
 
 def test_a_search_ends_with_a_ranking_on_stdout_and_progress_on_stderr(
@@ -345,15 +343,62 @@ def test_what_does_not_train_loads_nothing_heavy(
     assert loaded & heavy == set()
 
 
+def test_the_list_of_commands_is_shown_without_importing_them() -> None:
+    code = (
+        "import sys\n"
+        "from indian_tune.cli import app\n"
+        "app(['--help'], standalone_mode=False)\n"
+        "print('loaded', {'rich', 'pydantic', 'sqlalchemy'} & set(sys.modules),\n"
+        "      sorted(name for name in sys.modules if name.startswith('indian_tune.cli.')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert done.splitlines()[-1] == (
+        "loaded set() ['indian_tune.cli.app', 'indian_tune.cli.deferred']"
+    )
+
+
 def test_every_command_has_help_and_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["--help"]).output
-    listed = set(re.findall(r"^[│ ]+([a-z]+)  ", shown, re.MULTILINE)) - {"commands"}
-    assert listed == set(COMMANDS)
-    for name in COMMANDS:
+    listed = re.findall(r"^  ([a-z]+) ", shown.partition("Commands:")[2], re.MULTILINE)
+    assert listed == list(COMMANDS)
+    for name, summary in COMMANDS.items():
         helped = CliRunner().invoke(app, [name, "--help"])
         assert (helped.exit_code, "Usage:" in helped.output) == (0, True)
+        # The list of commands is shown without their modules, and so has its own copy.
+        first = helped.output.split("\n\n")[1]
+        assert " ".join(first.split()) == summary
         assert f"indian-tune {name}" in readme
+
+
+@pytest.mark.parametrize(
+    ("line", "completions"),
+    [
+        ("indian-tune da", "dashboard data"),
+        ("indian-tune search --ext", "--extend --extend-space"),
+        ("indian-tune reproduce fig", "figure1 figure2"),
+    ],
+)
+def test_the_shell_completes_commands_and_their_options(line: str, completions: str) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.argv = ['indian-tune']; from indian_tune.cli import main; main()",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            **os.environ,
+            "_INDIAN_TUNE_COMPLETE": "complete_bash",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1),
+        },
+    )
+    assert done.stdout.split() == completions.split()
 
 
 def epochs_in(database: Path) -> int:
@@ -365,3 +410,9 @@ def epochs_in(database: Path) -> int:
 
 def table_of(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if re.match(r"^\d ", line)]
+
+
+def test_a_name_between_colons_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    results().print("runs:key:3")
+    notices().print("runs:key:3")
+    assert capsys.readouterr() == ("runs:key:3\n", "runs:key:3\n")

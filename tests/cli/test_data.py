@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+import indian_tune.cli
 from indian_tune.cli.data import app
 from indian_tune.errors import DataError, InputError
 from indian_tune.problems import DATASETS, Archive, DatasetSource, StoredFile
@@ -131,6 +132,11 @@ def test_path_prints_the_folder_and_nothing_else(data: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("command", ["list", "fetch", "verify", "path"])
 def test_every_command_has_help(command: str) -> None:
     assert "--data-dir" in run(command, "--help")
+
+
+def test_the_list_of_commands_has_whole_sentences() -> None:
+    shown = CliRunner().invoke(indian_tune.cli.app, ["data", "--help"]).output
+    assert "whether they are there." in " ".join(shown.split())
 
 
 def test_no_data_command_loads_torch(data: Path) -> None:

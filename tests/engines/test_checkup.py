@@ -4,6 +4,7 @@ import importlib.metadata
 import shutil
 import sys
 from collections import namedtuple
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,9 +96,8 @@ def test_an_older_python_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_what_a_container_leaves_of_the_machine_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal:  16777216 kB\nMemAvailable:  8388608 kB\n")
-    monkeypatch.setattr(hardware, "MEMINFO", meminfo)
+    machine = SimpleNamespace(available=8 * 2**30, total=16 * 2**30)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: machine)
     monkeypatch.setattr(hardware, "CGROUP", tmp_path)
     assert hardware.memory() == (8 * 2**30, 16 * 2**30)
     (tmp_path / "memory.max").write_text("max\n")
@@ -108,9 +108,18 @@ def test_memory_is_what_a_container_leaves_of_the_machine_s(
     assert hardware.memory() == (2**28, 2**30)
     found = named(hardware.check_hardware(), "memory")
     assert (found.level, found.text[:25]) == (Level.WARN, "256 MiB free of 1.0 GiB; ")
-    monkeypatch.setattr(hardware, "MEMINFO", tmp_path / "absent")
+
+
+def test_memory_that_the_system_does_not_tell_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def untold() -> None:
+        raise FileNotFoundError("/proc/meminfo")
+
+    monkeypatch.setattr("psutil.virtual_memory", untold)
     assert hardware.memory() is None
-    assert named(hardware.check_hardware(), "memory").level is Level.OK
+    found = named(hardware.check_hardware(), "memory")
+    assert (found.level, found.text) == (Level.OK, "the system does not say how much there is")
 
 
 def test_gpus_that_torch_does_not_find_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,31 +1,28 @@
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from indian_tune.errors import StorageError
 from indian_tune.ledger import Ledger
-from indian_tune.ledger.mounts import NETWORK_FILE_SYSTEMS, network_file_system
+from indian_tune.ledger.mounts import NETWORK_FILE_SYSTEMS, file_system, network_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 @pytest.fixture
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretend that folders are mount points of file systems."""
-    table = tmp_path / "mounts"
 
     def mount(**kinds: str) -> None:
-        lines = ["/dev/disk / ext4 rw 0 0"]
-        for name, kind in kinds.items():
-            folder = str(tmp_path / name).replace(" ", r"\040")
-            lines.append(f"somewhere:/share {folder} {kind} rw,relatime 0 0")
-        table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        places = {Path("/"): "ext4", **{tmp_path / name: kind for name, kind in kinds.items()}}
+        table = [SimpleNamespace(mountpoint=str(p), fstype=kind) for p, kind in places.items()]
+        monkeypatch.setattr("psutil.disk_partitions", lambda **_: table)
 
-    monkeypatch.setattr("indian_tune.ledger.mounts.MOUNTS", table)
     return mount
 
 
@@ -49,7 +46,7 @@ def test_the_innermost_and_latest_mount_counts(
     assert network_file_system(tmp_path / "share" / "study.db") == ("nfs4", tmp_path / "share")
 
 
-def test_a_blank_in_a_mount_point_and_a_link_to_it_are_seen_through(
+def test_a_link_to_a_mount_point_is_seen_through(
     tmp_path: Path, mounted: Callable[..., None]
 ) -> None:
     mounted(**{"our share": "cifs"})
@@ -58,10 +55,22 @@ def test_a_blank_in_a_mount_point_and_a_link_to_it_are_seen_through(
     assert network_file_system(tmp_path / "link" / "study.db") == ("cifs", tmp_path / "our share")
 
 
+def test_the_mounts_of_this_machine_are_known(tmp_path: Path) -> None:
+    found = file_system(tmp_path / "study.db")
+    assert found is not None
+    kind, folder = found
+    assert kind
+    assert folder.is_mount()
+    assert tmp_path.resolve().is_relative_to(folder)
+
+
 def test_a_system_that_does_not_tell_its_mounts_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indian_tune.ledger.mounts.MOUNTS", tmp_path / "absent")
+    def untold(**_: bool) -> None:
+        raise FileNotFoundError("/proc/self/mounts")
+
+    monkeypatch.setattr("psutil.disk_partitions", untold)
     assert network_file_system(tmp_path / "study.db") is None
 
 

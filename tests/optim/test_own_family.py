@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,12 @@ class Own(Indian):
 
 class NeedsClosure(torch.optim.LBFGS):
     pass
+
+class Watched(torch.optim.SGD):
+    steps = []
+    def step(self):
+        super().step()
+        self.steps.append([(group["lr"], group["momentum"]) for group in self.param_groups])
 
 class Broken(torch.optim.SGD):
     def step(self):
@@ -104,8 +111,10 @@ def test_what_cannot_be_tuned_is_named_with_the_key_of_its_arm(
     assert message in str(refused.value)
 
 
-def test_a_sound_optimizer_passes() -> None:
-    check_optimizer("own_optimizers:Plain", {"gamma0": 0.1, "power": 3}, key="arms[1].optimizer")
+def test_a_sound_optimizer_passes_after_two_steps_with_its_configuration() -> None:
+    config = {"gamma0": 0.1, "momentum": 0.5}
+    check_optimizer("own_optimizers:Watched", config, key="arms[1].optimizer")
+    assert importlib.import_module("own_optimizers").Watched.steps == [[(0.1, 0.5)]] * 2
 
 
 def test_an_installed_package_names_its_optimizers_without_permission(

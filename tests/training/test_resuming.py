@@ -90,13 +90,23 @@ class TestCheckpoints:
         resumed.save()
         assert list((tmp_path / "a").iterdir()) == []
 
-    def test_without_a_folder_saving_does_nothing(
-        self, problem: Problem, make_run: MakeRun
+    def test_without_a_folder_saving_writes_nothing_and_training_goes_on(
+        self,
+        problem: Problem,
+        make_run: MakeRun,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        trainer = Trainer(problem)
-        trainer.add(make_run())
+        monkeypatch.chdir(tmp_path)
+        trainer, other = Trainer(problem), Trainer(problem)
+        trainer.add(make_run(epochs=2))
+        other.add(make_run(epochs=2))
         trainer.advance()
-        trainer.save()
+        trainer.save(even_if_not_due=True)
+        other.advance()
+        assert list(tmp_path.iterdir()) == []
+        ((record,), (expected,)) = (trainer.advance(), other.advance())
+        assert (record.epoch, record.train_loss) == (2, expected.train_loss)
 
     def test_a_damaged_one_falls_back_and_the_record_is_still_the_same(
         self,

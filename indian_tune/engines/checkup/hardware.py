@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil
+
 from indian_tune.engines.checkup.check import Check, Level, gib
 from indian_tune.engines.devices import cores, gpu_count
 
-MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
 # What the process of one worker takes, with torch loaded and a small data set.
 WORKER_BYTES = 600 * 2**20
@@ -51,10 +52,10 @@ def memory() -> tuple[int, int] | None:
     ``None`` where the system does not say.
     """
     try:
-        lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-        free, total = (int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))
-    except (OSError, KeyError, ValueError):
+        machine = psutil.virtual_memory()
+    except (OSError, KeyError):
         return None
+    free, total = machine.available, machine.total
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())

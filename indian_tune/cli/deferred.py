@@ -1,0 +1,47 @@
+"""Commands whose modules are imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cached_property
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+class DeferredCommand(TyperCommand):
+    """A command, or a group of them, that knows no more of itself than the list of commands tells.
+
+    To import every command and to describe its options takes longer than most commands do.
+
+    Args:
+        name: of the command, of its module in this package, and of its function there; a group is
+            the module's ``app``.
+        summary: what the list of commands says of it.
+    """
+
+    def __init__(self, name: str, summary: str) -> None:
+        # In a list, short help is wrapped, where the beginning of a long one would be cut.
+        super().__init__(name, help=summary, short_help=summary)
+
+    @cached_property
+    def loaded(self) -> TyperCommand | TyperGroup:
+        """The command itself."""
+        assert self.name is not None
+        module = importlib.import_module(f"indian_tune.cli.{self.name}")
+        loader = typer.Typer(rich_markup_mode=None)
+        if hasattr(module, "app"):
+            loader.add_typer(module.app, name=self.name)
+        else:
+            loader.command(self.name)(getattr(module, self.name))
+        command = typer.main.get_group(loader).commands[self.name]
+        assert isinstance(command, TyperCommand | TyperGroup)
+        if isinstance(command, TyperGroup):
+            for below in command.commands.values():
+                below.short_help = " ".join((below.help or "").partition("\n\n")[0].split())
+        return command
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Return a context whose command is the loaded one: it parses, completes and runs."""
+        return self.loaded.make_context(*args, **extra)
