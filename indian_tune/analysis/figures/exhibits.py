@@ -19,6 +19,7 @@ from indian_tune.analysis.figures.step_size import step_size_table, step_sizes
 from indian_tune.analysis.figures.thresholds import threshold_table, thresholds
 from indian_tune.analysis.figures.trajectories import trajectories, trajectory_table
 from indian_tune.analysis.flatness import summarise_flatness
+from indian_tune.columns import config_column
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.verdict import Verdict
     from indian_tune.study.claims import ClaimsSection
+    from indian_tune.study.space import Parameter
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def exhibits(
     claims: ClaimsSection,
     verdict: Verdict | None = None,
     *,
-    ranges: Mapping[str, tuple[float, float]] | None = None,
+    ranges: Mapping[str, Parameter] | None = None,
     published: pd.DataFrame | None = None,
     flatness: pd.DataFrame | None = None,
 ) -> Iterator[Exhibit]:
@@ -67,7 +69,7 @@ def exhibits(
         frame: one row per run and epoch, as ``ledger.frames.epoch_frame`` returns it.
         claims: which arms the hypotheses compare.
         verdict: from ``analyze``; without one, the figures of contrasts are left out.
-        ranges: arm → lowest and highest γ0 that was searched.
+        ranges: arm → range of γ0 that was searched last.
         published: published end points, as ``learning_curves`` takes them.
         flatness: one row per run, as ``flatness_table`` takes it.
     """
@@ -233,9 +235,7 @@ def _surface(frame: pd.DataFrame, claims: ClaimsSection) -> Exhibit:
         "every cell. If (α, β) did nothing but set the learning rate, the maps at fixed η would "
         "have one colour. Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is SGD.",
         alt=f"Maps over alpha and beta. The highest accuracy, {100 * best['accuracy']:.2f} %, is "
-        f"at alpha {best['alpha']:g}, beta {best['beta']:g} ({best['setting']}); the lowest, "
-        f"{100 * worst['accuracy']:.2f} %, at alpha {worst['alpha']:g}, beta {worst['beta']:g} "
-        f"({worst['setting']}).",
+        f"at {_cell(best)}; the lowest, {100 * worst['accuracy']:.2f} %, at {_cell(worst)}.",
         figure=surface_maps(frame, arm, taus),
         table=table,
     )
@@ -262,7 +262,7 @@ def _factorial(frame: pd.DataFrame, claims: ClaimsSection) -> Exhibit:
     )
 
 
-def _step_sizes(frame: pd.DataFrame, ranges: Mapping[str, tuple[float, float]] | None) -> Exhibit:
+def _step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None) -> Exhibit:
     table = step_size_table(frame, ranges)
     edges = table.loc[table["edge"], "arm"].unique()
     return Exhibit(
@@ -290,7 +290,7 @@ def _best_so_far(frame: pd.DataFrame) -> Exhibit:
         title="What the search bought",
         caption="The best score so far against the epochs that an arm has trained. All arms had "
         "the same budget; one that still falls at its end may not have found its best.",
-        alt=f"Best {table['metric'].iloc[0].replace('_', ' ')}: {said}.",
+        alt=f"Best {table['objective'].iloc[0].replace('_', ' ')}: {said}.",
         figure=best_so_far(frame),
         table=table,
     )
@@ -349,6 +349,11 @@ def _flatness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Exhibit:
         figure=sharpness(frame, flatness),
         table=flatness_table(frame, flatness),
     )
+
+
+def _cell(row: pd.Series) -> str:
+    alpha, beta = (row[config_column(name)] for name in ("alpha", "beta"))
+    return f"alpha {alpha:g}, beta {beta:g} ({row['setting']})"
 
 
 def _points(value: float) -> str:

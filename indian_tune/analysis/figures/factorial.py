@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows
 from indian_tune.analysis.style import DASHES, MARKERS, canvas, percent_label, shade, tidy
+from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:

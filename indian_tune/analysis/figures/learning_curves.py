@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
 from indian_tune.analysis.style import ArmStyle, accuracy_axis, canvas, percent_label, tidy
+from indian_tune.analysis.trials import diverged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
