@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from indian_tune.analysis.trials import trial_scores
 from indian_tune.analysis.verdict import Importance
 from indian_tune.columns import config_columns, hyperparameter
@@ -34,7 +36,7 @@ def importances(search: pd.DataFrame) -> tuple[Importance, ...]:
         return ()
     made = []
     for arm, trials in trial_scores(search).groupby("arm", sort=False):
-        table = trials[trials["score"].notna()]
+        table = trials[np.isfinite(trials["score"])]
         searched = [
             column
             for column in config_columns(table.columns)
@@ -85,4 +87,4 @@ def _evaluate(
         optuna.logging.set_verbosity(verbosity)
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
     named = tuple((hyperparameter(column), float(share)) for column, share in ordered)
-    return Importance(arm, method, named, len(table))
+    return Importance(arm, method, named, len(table), str(table["objective"].iloc[0]))

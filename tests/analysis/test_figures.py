@@ -388,6 +388,7 @@ def test_importances_are_those_of_the_verdict(verdict: Verdict) -> None:
         for row in table.to_dict("records")
     } == expected
     figure = figures.importances(verdict)
+    assert "variation of the validation error" in panels(figure)[-1].get_xlabel()
     widths = sorted(bar.get_width() for axes in panels(figure) for bar in axes.patches)
     np.testing.assert_allclose(widths, sorted(expected.values()))
 

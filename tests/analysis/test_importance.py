@@ -50,8 +50,9 @@ def test_hyperparameters_with_the_names_of_columns_are_among_them() -> None:
 def test_importance_is_for_the_score_that_winners_are_chosen_by() -> None:
     frame = search(60).assign(objective="validation_loss", trial_state="complete")
     frame["score"] = np.log(frame["config.beta"]) ** 2
-    (first, *_) = importances(frame)
-    assert first.shares[0][0] == "beta"
+    first, second = importances(frame)
+    assert first.shares[0][0] == second.shares[0][0] == "beta"
+    assert first.objective == second.objective == "validation_loss"
     frame.loc[frame["trial"] < 40, "trial_state"] = "pruned"
     assert {made.trials for made in importances(frame)} == {20}
 

@@ -14,7 +14,7 @@ from indian_tune.analysis.figures.importance import importance_table, importance
 from indian_tune.analysis.figures.learning_curves import learning_curve_table, learning_curves
 from indian_tune.analysis.figures.pairs import claimed_pairs, pair_table, paired_seeds
 from indian_tune.analysis.figures.power_curve import power_curve, power_table
-from indian_tune.analysis.figures.rows import outcome_of, phase_rows
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows, score_words
 from indian_tune.analysis.figures.step_size import step_size_table, step_sizes
 from indian_tune.analysis.figures.thresholds import threshold_table, thresholds
 from indian_tune.analysis.figures.trajectories import trajectories, trajectory_table
@@ -290,7 +290,7 @@ def _best_so_far(frame: pd.DataFrame) -> Exhibit:
         title="What the search bought",
         caption="The best score so far against the epochs that an arm has trained. All arms had "
         "the same budget; one that still falls at its end may not have found its best.",
-        alt=f"Best {table['objective'].iloc[0].replace('_', ' ')}: {said}.",
+        alt=f"Best {score_words(table['objective'].iloc[0])}: {said}.",
         figure=best_so_far(frame),
         table=table,
     )
@@ -305,8 +305,8 @@ def _importances(verdict: Verdict) -> Exhibit:
     return Exhibit(
         name="importance",
         title="Which hyperparameters mattered",
-        caption="The share of the variation between trials that each hyperparameter explains, by "
-        "two methods. Descriptive: it depends on the ranges that were searched.",
+        caption="The share of the variation of the score between trials that each hyperparameter "
+        "explains, by two methods. Descriptive: it depends on the ranges that were searched.",
         alt=f"Importance: {said}.",
         figure=importances(verdict),
         table=table,

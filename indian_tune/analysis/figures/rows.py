@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.frame import with_config_columns
-from indian_tune.analysis.style import ArmStyle, arm_styles, percent_label
+from indian_tune.analysis.style import ArmStyle, arm_styles
 from indian_tune.errors import NoDataError
 from indian_tune.study.description import SCORES
 
@@ -53,8 +53,12 @@ def styles_of(frame: pd.DataFrame) -> dict[str, ArmStyle]:
     return arm_styles(dict(zip(names["arm"], optimizers.astype(str), strict=True)))
 
 
+def score_words(objective: str) -> str:
+    """Return what a score is of, in words."""
+    return SCORES.get(objective, objective.replace("_", " "))
+
+
 def score_axis(objective: str) -> tuple[str, float]:
     """Return what an axis of scores says, and the factor that its numbers take."""
-    if objective.endswith("_error"):
-        return percent_label(objective), 100
-    return SCORES.get(objective, objective.replace("_", " ")), 1
+    words = score_words(objective)
+    return (f"{words}, %", 100) if objective.endswith("_error") else (words, 1)
