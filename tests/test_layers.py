@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 # From the top down; what is not listed here is no part of the package.
 LAYERS = (
     *("__main__", "cli", "reproduce", "export", "dashboard", "engines", "analysis", "study"),
-    *("ledger", "training", "problems", "optim", "imports", "errors", "commit", "_version"),
+    *("ledger", "training", "problems", "optim", "imports", "errors", "columns", "commit"),
+    "_version",
 )
 
 

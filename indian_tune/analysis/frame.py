@@ -13,11 +13,19 @@ study                optional, one name
 phase                optional: "confirm" (the default: frozen winners on fresh seeds) or "tune"
 trial                optional, integer: tells the configurations of a tune phase apart
 run_state            optional: "complete", or "diverged" for a run that ended without a finite loss
-alpha, beta, …       optional: hyperparameters, read of the tune phase
+trial_state          optional: "complete" for a trial that was trained to its end
+score                optional: of the trial, lower is better; what winners are chosen by. Without it
+                     the validation error counts, or the training loss where there is none
+objective            optional: what the score is of, such as "validation_loss"
+config.alpha, …      optional: hyperparameters, read of the tune phase
 ==================== ============================================================================
 
 A run that diverged is a result: it counts with the score of chance, and is the only one that may
 end early or hold values that are not finite. Nothing is dropped silently.
+
+Earlier versions wrote hyperparameters without a prefix. A frame without any ``config.`` column is
+read in that way: every column of numbers that is neither above nor another that those versions
+wrote is a hyperparameter.
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.curves import Curves
+from indian_tune.columns import config_column, config_columns
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +45,28 @@ if TYPE_CHECKING:
 REQUIRED = ("arm", "seed", "epoch", "train_loss", "test_accuracy")
 ACCURACIES = ("test_accuracy", "validation_accuracy", "train_accuracy")
 DIVERGED = "diverged"
+# Columns that have never been hyperparameters, in frames whose hyperparameters have no prefix.
+_NOT_HYPERPARAMETERS = frozenset(
+    {
+        *("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed"),
+        *("epoch", "step", "seconds", "train_loss", "validation_loss", "test_loss", *ACCURACIES),
+        *("objective", "score", "value", "attempts", "reason", "started_at", "finished_at"),
+        *("epochs_planned", "threads", "tf32"),
+    }
+)
+
+
+def with_config_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with its hyperparameters in ``config.`` columns, as the module says."""
+    if config_columns(frame.columns):
+        return frame
+    return frame.rename(
+        columns={
+            name: config_column(name)
+            for name in frame.columns
+            if name not in _NOT_HYPERPARAMETERS and pd.api.types.is_numeric_dtype(frame[name])
+        }
+    )
 
 
 def confirm_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -121,14 +152,14 @@ def read_curves(
 
 
 def tune_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the search, which may be none.
+    """Return the rows of the search, which may be none, hyperparameters in ``config.`` columns.
 
     Raises:
         InputError: a column is missing, or an (arm, trial, seed, epoch) stands twice.
     """
     if "phase" not in frame or "trial" not in frame:
         return frame.iloc[:0]
-    rows = frame[frame["phase"] == "tune"]
+    rows = with_config_columns(frame[frame["phase"] == "tune"])
     _check_once(rows, ["arm", "trial", "seed", "epoch"])
     return rows
 

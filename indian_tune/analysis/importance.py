@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 
+from indian_tune.analysis.trials import trial_scores
 from indian_tune.analysis.verdict import Importance
+from indian_tune.columns import config_columns, hyperparameter
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Fewer trials say nothing about importance.
 FEWEST_TRIALS = 10
@@ -17,48 +21,31 @@ LOG_SPAN = 10.0
 # Optuna grows 64 trees of any depth, which takes minutes for a few hundred trials.
 FANOVA_TREES, FANOVA_DEPTH = 16, 6
 METHODS: tuple[Literal["PED-ANOVA", "fANOVA"], ...] = ("PED-ANOVA", "fANOVA")
-# What is known of a run besides its hyperparameters.
-_NOT_HYPERPARAMETERS = (
-    *("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed", "epoch"),
-    *("step", "seconds", "train_loss", "train_accuracy", "validation_loss"),
-    *("validation_accuracy", "test_loss", "test_accuracy"),
-)
 
 
 def importances(search: pd.DataFrame) -> tuple[Importance, ...]:
     """Return how much each hyperparameter mattered for the score of every arm's trials.
 
-    The score of a trial is its last validation accuracy, or minus its last training loss where
-    there is no validation part; the mean over its seeds. Trials without a finite score are left
-    out: importance describes those that trained.
+    The score is that by which winners are chosen, see ``trial_scores``. Trials without one are left
+    out: importance describes those that were trained to their end.
 
     Args:
         search: rows of the tune phase, with a column per hyperparameter; may be empty.
     """
+    if search.empty:
+        return ()
     made = []
-    for arm in dict.fromkeys(search["arm"]) if len(search) else ():
-        table, names = _trials(search[search["arm"] == arm])
+    for arm, trials in trial_scores(search).groupby("arm", sort=False):
+        table = trials[np.isfinite(trials["score"])]
+        searched = [
+            column
+            for column in config_columns(table.columns)
+            if table[column].notna().all() and table[column].nunique() > 1
+        ]
         # Scores that are all alike leave nothing to explain.
-        if len(table) >= FEWEST_TRIALS and len(names) > 1 and table["_score"].nunique() > 1:
-            made += [_evaluate(str(arm), table, names, method) for method in METHODS]
+        if len(table) >= FEWEST_TRIALS and len(searched) > 1 and table["score"].nunique() > 1:
+            made += [_evaluate(str(arm), table, searched, method) for method in METHODS]
     return tuple(made)
-
-
-def _trials(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return a row per trial with its score and its hyperparameters, and their names."""
-    last = rows.sort_values("epoch").groupby(["trial", "seed"], as_index=False).tail(1)
-    validated = "validation_accuracy" in last and last["validation_accuracy"].notna().any()
-    score = last["validation_accuracy"] if validated else -last["train_loss"]
-    names = [
-        str(name)
-        for name in rows
-        if name not in _NOT_HYPERPARAMETERS
-        and pd.api.types.is_numeric_dtype(rows[name])
-        and rows[name].notna().all()
-        and rows[name].nunique() > 1
-    ]
-    table = last.assign(_score=score).groupby("trial")[["_score", *names]].mean()
-    return table[np.isfinite(table["_score"])], names
 
 
 def _evaluate(
@@ -76,13 +63,13 @@ def _evaluate(
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(direction="maximize")
+        study = optuna.create_study(direction="minimize")
         study.add_trials(
             [
                 optuna.trial.create_trial(
                     params={name: float(row[name]) for name in names},
                     distributions=dict(distributions),
-                    value=float(row["_score"]),
+                    value=float(row["score"]),
                 )
                 for _, row in table.iterrows()
             ]
@@ -99,4 +86,5 @@ def _evaluate(
     finally:
         optuna.logging.set_verbosity(verbosity)
     ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-    return Importance(arm, method, tuple((n, float(v)) for n, v in ordered), len(table))
+    named = tuple((hyperparameter(column), float(share)) for column, share in ordered)
+    return Importance(arm, method, named, len(table), str(table["objective"].iloc[0]))

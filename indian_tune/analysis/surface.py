@@ -21,6 +21,7 @@ from indian_tune.analysis.finding import not_tested, points
 from indian_tune.analysis.frame import DIVERGED
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.verdict import Coefficient, Finding, SurfaceFit
+from indian_tune.columns import config_column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 QUESTION = "At a fixed learning rate, does accuracy depend on (α, β)?"
 TERMS = ("log alpha", "log beta", "log alpha^2", "log beta^2", "log alpha log beta")
 PERMUTATIONS = 1_999
+ALPHA, BETA, GAMMA0, ETA = map(config_column, ("alpha", "beta", "gamma0", "eta"))
 ADD_GRID = (
     "a grid search of arm {arm!r} over at least 3 values of alpha and of beta at the same values "
     "of eta, on at least 2 tuning seeds"
@@ -216,7 +218,7 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
     rows = None if search is None else search[search["arm"] == arm]
     if rows is None or rows.empty:
         return f"the search of arm {arm!r} is not in the frame"
-    for name in ("alpha", "beta"):
+    for name in (ALPHA, BETA):
         if name not in rows or rows[name].isna().any():
             return f"the search of arm {arm!r} has no column {name}"
     metric = next(
@@ -238,7 +240,7 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
         return f"the search of arm {arm!r} has one tuning seed"
     epochs = np.sort(rows["epoch"].unique())
     first = rows.drop_duplicates("trial").set_index("trial").loc[trials]
-    cells = first[["alpha", "beta", "_rate"]].to_numpy(dtype=np.float64)
+    cells = first[[ALPHA, BETA, "_rate"]].to_numpy(dtype=np.float64)
     strata = np.unique(np.round(np.log(cells[:, 2]), 6), return_inverse=True)[1]
     design = quadratic_design(cells, strata)
     freedom = len(cells) - (strata.max() + 1) - len(TERMS)
@@ -267,10 +269,10 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
 
 def _rate(rows: pd.DataFrame) -> pd.Series | None:
     """Return the effective learning rate of every row: η, or γ0 / α."""
-    if "eta" in rows and rows["eta"].notna().all():
-        return rows["eta"]
-    if "gamma0" in rows and rows["gamma0"].notna().all():
-        return rows["gamma0"] / rows["alpha"]
+    if ETA in rows and rows[ETA].notna().all():
+        return rows[ETA]
+    if GAMMA0 in rows and rows[GAMMA0].notna().all():
+        return rows[GAMMA0] / rows[ALPHA]
     return None
 
 

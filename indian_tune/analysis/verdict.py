@@ -301,13 +301,15 @@ class Importance:
         arm: the arm.
         method: "PED-ANOVA" or "fANOVA".
         shares: hyperparameter and its share, largest first; they add up to 1.
-        trials: number of finished trials behind it.
+        trials: number of complete trials behind it.
+        objective: what their score is of, such as "validation_error".
     """
 
     arm: str
     method: Literal["PED-ANOVA", "fANOVA"]
     shares: tuple[tuple[str, float], ...]
     trials: int
+    objective: str
 
 
 @dataclass(frozen=True)

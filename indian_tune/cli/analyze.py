@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from indian_tune.analysis import Verdict
     from indian_tune.analysis.report import Background
     from indian_tune.study.claims import ClaimsSection
+    from indian_tune.study.space import Parameter
 
 REPORT = "report.html"
 FEWEST_REPLICATIONS = 500
@@ -33,7 +34,7 @@ class Analysis:
         frames: the data behind it, by the name of their file.
         claims: what was tested.
         background: protocol, budget and provenance.
-        ranges: arm → lowest and highest γ0 that was searched.
+        ranges: arm → range of γ0 that was searched last.
         flatness: of every run on the fresh seeds, where it was asked for.
     """
 
@@ -41,7 +42,7 @@ class Analysis:
     frames: dict[str, pd.DataFrame]
     claims: ClaimsSection
     background: Background
-    ranges: dict[str, tuple[float, float]]
+    ranges: dict[str, Parameter]
     flatness: pd.DataFrame | None = None
 
 
@@ -232,10 +233,11 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
                 soft_wrap=True,
             )
         breaks = departures(ledger, record, spec)
-        frame = epoch_frame(ledger, record.id, sealed=True)
+        frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
         edges = {result.name: edge_notes([result]) for result in rank(ledger, record)}
         about = background(ledger, record, spec)
+        ranges = step_size_ranges(ledger, record)
     verdict = analysis.analyze(
         frame,
         spec.claims,
@@ -257,7 +259,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
     )
     _remember(storage, record.id, verdict)
     frames = {RUNS: frame, EXAMPLES: examples}
-    return Analysis(verdict, frames, spec.claims, about, step_size_ranges(spec))
+    return Analysis(verdict, frames, spec.claims, about, ranges)
 
 
 def _measure_flatness(

@@ -13,8 +13,9 @@ from indian_tune.analysis.report import Background
 from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
-from indian_tune.study import space as spaces
 from indian_tune.study.description import budget, question, score_name
+from indian_tune.study.space import Constant, parse_space
+from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.space import Parameter
     from indian_tune.study.spec import StudySpec
 
 # Columns of a run's provenance that a report shows, in words.
@@ -47,14 +49,16 @@ def background(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> Bac
     )
 
 
-def step_size_ranges(spec: StudySpec) -> dict[str, tuple[float, float]]:
-    """Return the lowest and highest γ0 that every arm searched, where it searched one."""
-    found = {}
-    for arm in spec.arms:
-        parameter = spec.space(arm.name).get("gamma0")
-        if parameter is not None and not isinstance(parameter, spaces.Constant):
-            found[arm.name] = spaces.bounds(parameter)
-    return found
+def step_size_ranges(ledger: LedgerReader, study: StudyRecord) -> dict[str, Parameter]:
+    """Return the range of γ0 that every arm searched last, where it searched one."""
+    spaces = {
+        arm: parse_space(raw, f"arm {arm!r}") for arm, raw in latest_spaces(ledger, study).items()
+    }
+    return {
+        arm: space["gamma0"]
+        for arm, space in spaces.items()
+        if "gamma0" in space and not isinstance(space["gamma0"], Constant)
+    }
 
 
 def _protocol(spec: StudySpec) -> list[tuple[str, str]]:

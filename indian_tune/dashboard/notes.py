@@ -10,10 +10,13 @@ from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study.description import budget, question, ranges, score_name
 from indian_tune.study.projection import CONFIRM, OUTCOME
+from indian_tune.study.space import parse_space
+from indian_tune.study.space_history import latest_spaces
 from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
+    from indian_tune.study.space import Space
     from indian_tune.study.spec import StudySpec
 
 
@@ -35,9 +38,12 @@ def study_notes(ledger: LedgerReader, study: StudyRecord) -> dict[str, tuple[str
     parts = ledger.progress(study.id)
     shared = _shared(ledger, study, spec)
     objective = score_name(spec)
+    spaces = {
+        arm: parse_space(raw, f"arm {arm!r}") for arm, raw in latest_spaces(ledger, study).items()
+    }
     notes = {
-        f"{study.name}/{arm.name}": (objective, f"{_about_arm(spec, arm.name, parts)}\n\n{shared}")
-        for arm in spec.arms
+        f"{study.name}/{arm}": (objective, f"{_about_arm(spec, arm, space, parts)}\n\n{shared}")
+        for arm, space in spaces.items()
     }
     if spec.protocol.confirming_seeds:
         notes[f"{study.name}/{CONFIRM}"] = objective, f"{_about_confirm(spec, parts)}\n\n{shared}"
@@ -66,9 +72,9 @@ def _verdict(ledger: LedgerReader, study: StudyRecord) -> str:
     return f"None yet; `indian-tune analyze {study.name}` gives one when the study is finished."
 
 
-def _about_arm(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
+def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]) -> str:
     lines = [f"# {spec.name}: tuning {arm}", f"{get_family(spec.arm(arm).optimizer).title}, over"]
-    lines.append("\n".join(f"- `{name}`: {text}" for name, text in ranges(spec, arm).items()))
+    lines.append("\n".join(f"- `{name}`: {text}" for name, text in ranges(space).items()))
     lines += [
         f"{part.finished} of {part.total} trials are finished."
         for part in parts

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError
 from indian_tune.ledger.frames import epoch_frame, example_frame, run_frame, trial_frame
+from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +32,12 @@ def study_tables(
     Raises:
         SealedError: the test results are asked for and nobody has unsealed them.
     """
+    spec = parse_study(dict(study.spec), source=f"study {study.name!r} in {ledger.address}")
+    objective = spec.protocol.score
     tables = {
-        "trials": trial_frame(ledger, study.id),
-        "runs": run_frame(ledger, study.id, sealed=sealed),
-        "epochs": epoch_frame(ledger, study.id, sealed=sealed),
+        "trials": trial_frame(ledger, study.id, objective=objective),
+        "runs": run_frame(ledger, study.id, sealed=sealed, objective=objective),
+        "epochs": epoch_frame(ledger, study.id, sealed=sealed, objective=objective),
     }
     if sealed:
         examples = example_frame(ledger, study.id)

@@ -8,6 +8,7 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tensorboardX.summary import hparams
 
+from indian_tune.columns import config_columns
 from indian_tune.errors import InputError
 from indian_tune.ledger.frames import epoch_frame
 from indian_tune.training.metrics import SEALED
@@ -44,10 +45,8 @@ def write_events(
         SealedError: the test results are asked for and nobody has unsealed them.
     """
     frame = epoch_frame(ledger, study.id, sealed=sealed)
-    columns = list(frame.columns)
-    tags = _tags(columns)
-    # What is not a metric after the metrics is a hyperparameter.
-    names = [name for name in columns[columns.index("seconds") + 1 :] if name not in tags]
+    tags = _tags(list(frame.columns))
+    names = config_columns(frame.columns)
     groups = {
         folder / str(arm) / f"{phase}-{trial}" / f"seed-{seed}": rows
         for (arm, phase, trial, seed), rows in frame.groupby(_KEYS, sort=False)

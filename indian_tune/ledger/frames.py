@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from indian_tune.columns import prefixed
 from indian_tune.ledger.states import Phase
 from indian_tune.training.metrics import OPEN, SEALED, metric_names
 
@@ -20,22 +21,28 @@ _KEYS = ("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_stat
 
 
 def epoch_frame(
-    ledger: LedgerReader, study_id: int, phase: Phase | None = None, *, sealed: bool = False
+    ledger: LedgerReader,
+    study_id: int,
+    phase: Phase | None = None,
+    *,
+    sealed: bool = False,
+    objective: str | None = None,
 ) -> pd.DataFrame:
     """Return the metrics of a study, one row per run and epoch.
 
     Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, epoch, step,
     train_loss, train_accuracy, validation_loss, validation_accuracy and any other metric that was
-    recorded, seconds; test_loss and test_accuracy if ``sealed``; and one column per
-    hyperparameter. Losses are mean cross-entropies, accuracies shares in [0, 1]; NaN where a value
-    was not finite. What a winner did on the fresh seeds that was overtaken after an extension of
-    the study is not in it.
+    recorded, seconds; test_loss and test_accuracy if ``sealed``; objective and score, of the whole
+    trial, as in ``trial_frame``; and one per hyperparameter, ``config.alpha``. Losses are mean
+    cross-entropies, accuracies shares in [0, 1]; NaN where a value was not finite. What a winner
+    did on the fresh seeds that was overtaken after an extension of the study is not in it.
 
     Args:
         ledger: to read from.
         study_id: of the study.
         phase: which phase; both by default.
         sealed: whether to add the test metrics.
+        objective: name of what trials are scored by, ``protocol.score`` of the study's file.
 
     Raises:
         SealedError: the test metrics are asked for and nobody has unsealed them.
@@ -55,18 +62,25 @@ def epoch_frame(
             **{**names, **each.metrics},
             "seconds": each.seconds,
             **{**tests, **each.sealed},
-            **config,
+            "objective": objective,
+            "score": trial.value,
+            **prefixed(trial.config),
         }
-        for (run, config), each in records
+        for (run, trial), each in records
     ]
     metrics = [*names, "seconds", *tests]
-    columns = [*_KEYS, "epoch", "step", *metrics]
+    columns = [*_KEYS, "epoch", "step", *metrics, "objective", "score"]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
-    return frame.astype(dict.fromkeys(metrics, "float64"))
+    return frame.astype(dict.fromkeys([*metrics, "score"], "float64"))
 
 
 def run_frame(
-    ledger: LedgerReader, study_id: int, phase: Phase | None = None, *, sealed: bool = False
+    ledger: LedgerReader,
+    study_id: int,
+    phase: Phase | None = None,
+    *,
+    sealed: bool = False,
+    objective: str | None = None,
 ) -> pd.DataFrame:
     """Return the runs of a study as they ended, one row each.
 
@@ -79,11 +93,12 @@ def run_frame(
         study_id: of the study.
         phase: which phase; both by default.
         sealed: whether to add the test metrics.
+        objective: name of what trials are scored by, ``protocol.score`` of the study's file.
 
     Raises:
         SealedError: the test metrics are asked for and nobody has unsealed them.
     """
-    epochs = epoch_frame(ledger, study_id, phase, sealed=sealed)
+    epochs = epoch_frame(ledger, study_id, phase, sealed=sealed, objective=objective)
     by_run = epochs.groupby(["arm", "phase", "trial", "seed"], sort=False)
     ends = by_run.tail(1).assign(seconds=by_run["seconds"].sum().to_numpy())
     records = {run.id: run for run in ledger.study_runs(study_id, phase)}
@@ -103,16 +118,25 @@ def run_frame(
     return ends.merge(about, on=["arm", "phase", "trial", "seed"], validate="one_to_one")
 
 
-def trial_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
+def trial_frame(
+    ledger: LedgerReader,
+    study_id: int,
+    phase: Phase | None = None,
+    *,
+    objective: str | None = None,
+) -> pd.DataFrame:
     """Return the trials of a study, one row each, those that wait included.
 
-    Columns: study, arm, optimizer, phase, trial, trial_state, value (under the study's objective,
-    lower is better), attempts, reason, started_at, finished_at (UTC), and one per hyperparameter.
+    Columns: study, arm, optimizer, phase, trial, trial_state, objective, score, attempts, reason,
+    started_at, finished_at (UTC), and one per hyperparameter, ``config.alpha``. The score is what
+    winners are chosen by among complete trials, lower is better: the first of several objectives.
+    That of a trial that was pruned is of its last epoch, that of one that diverged is of chance.
 
     Args:
         ledger: to read from.
         study_id: of the study.
         phase: which phase; both by default.
+        objective: name of what trials are scored by, ``protocol.score`` of the study's file.
     """
     names = {study.id: study.name for study in ledger.studies()}
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
@@ -125,12 +149,13 @@ def trial_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None)
                 "phase": str(trial.phase),
                 "trial": trial.index,
                 "trial_state": str(trial.state),
-                "value": trial.value,
+                "objective": objective,
+                "score": trial.value,
                 "attempts": trial.attempts,
                 "reason": trial.reason,
                 "started_at": trial.started_at,
                 "finished_at": trial.finished_at,
-                **(trial.config or {}),
+                **prefixed(trial.config),
             }
             for trial in _trials(ledger, study_id, phase)
         ]
@@ -184,8 +209,8 @@ def _trials(ledger: LedgerReader, study_id: int, phase: Phase | None) -> list[Tr
 
 def _keys(
     ledger: LedgerReader, study_id: int, phase: Phase | None
-) -> Iterator[tuple[int, tuple[dict[str, Any], dict[str, float]]]]:
-    """Yield run id, what names the run, and its configuration."""
+) -> Iterator[tuple[int, tuple[dict[str, Any], TrialRecord]]]:
+    """Yield run id, what names the run, and its trial."""
     (study,) = (study.name for study in ledger.studies() if study.id == study_id)
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
     runs: dict[int, list[RunRecord]] = {}
@@ -198,4 +223,4 @@ def _keys(
                 *(study, arm.name, arm.optimizer, str(trial.phase), trial.index),
                 *(str(trial.state), str(run.state), run.seed),
             )
-            yield run.id, (dict(zip(_KEYS, names, strict=True)), dict(trial.config or {}))
+            yield run.id, (dict(zip(_KEYS, names, strict=True)), trial)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range
 
 if TYPE_CHECKING:
+    from indian_tune.study.space import Space
     from indian_tune.study.spec import StudySpec
 
-_SCORES = {
+SCORES = {
     "validation_error": "validation error",
     "validation_loss": "validation loss",
     "train_loss": "training loss",
@@ -51,12 +52,12 @@ def budget(spec: StudySpec) -> str:
 
 def score_name(spec: StudySpec) -> str:
     """Return what a trial is judged by, in words; lower is better."""
-    return " and ".join(_SCORES[name] for name in spec.protocol.scores)
+    return " and ".join(SCORES[name] for name in spec.protocol.scores)
 
 
-def ranges(spec: StudySpec, arm: str) -> dict[str, str]:
-    """Return where an arm is searched: hyperparameter → its range, list or value in words."""
-    return {name: _range(parameter) for name, parameter in spec.space(arm).items()}
+def ranges(space: Space) -> dict[str, str]:
+    """Return a space in words: hyperparameter → its range, list or value."""
+    return {name: _range(parameter) for name, parameter in space.items()}
 
 
 def _range(parameter: Parameter) -> str:

@@ -13,6 +13,7 @@ from indian_tune.study.space import Choices, Constant, Grid, Range, bounds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from indian_tune.optim.hyperparameters import Hyperparameter
     from indian_tune.study.space import Parameter
 
 # How near an end counts as at the end, as a share of the range (of its logarithm where log).
@@ -45,42 +46,50 @@ class Edge:
 def find_edges(
     optimizer: str, space: Mapping[str, Parameter], config: Mapping[str, float]
 ) -> list[Edge]:
-    """Return which values of a configuration lie within 5 % of an end of their range.
-
-    An end beyond which the hyperparameter has no meaning (a momentum of 0, say) is none.
+    """Return which values of a configuration lie at an end of their range, see ``find_edge``.
 
     Args:
         optimizer: family of the arm.
-        space: that the arm was searched over.
-        config: a configuration from it.
+        space: that the arm was searched over last. A winner from before an extension is judged by
+            the wider space too: what lies beyond its own was tried since.
+        config: the configuration of the winner.
     """
     own, _ = divide(config)
     known = get_family(optimizer).hyperparameters
-    edges = []
-    for name, value in own.items():
-        parameter = space.get(name)
-        if parameter is None or isinstance(parameter, Constant | Choices):
-            continue
-        low, high = bounds(parameter)
-        at_low, at_high = _ends(parameter, value)
-        next_low, next_high = _beyond(parameter, low, high)
-        hyperparameter = known[name]
-        if at_low and not hyperparameter.allows(next_low):
-            next_low, at_low = low, False
-        if at_high and not hyperparameter.allows(next_high):
-            next_high, at_high = high, False
-        if at_low or at_high:
-            edges.append(
-                Edge(
-                    name,
-                    value,
-                    low,
-                    high,
-                    next_low if at_low else low,
-                    next_high if at_high else high,
-                )
-            )
-    return edges
+    found = [
+        find_edge(known[name], space[name], value) for name, value in own.items() if name in space
+    ]
+    return [edge for edge in found if edge is not None]
+
+
+def find_edge(hyperparameter: Hyperparameter, parameter: Parameter, value: float) -> Edge | None:
+    """Return the end of its range at which a value lies, ``None`` when it lies at none.
+
+    At an end is within 5 % of the range, of its logarithm where it is searched on a log scale. An
+    end beyond which the hyperparameter has no meaning (a momentum of 0, say) is none.
+
+    Args:
+        hyperparameter: whose value it is.
+        parameter: its part of the space.
+        value: the winner's.
+    """
+    if isinstance(parameter, Constant | Choices):
+        return None
+    low, high = bounds(parameter)
+    at_low, at_high = _ends(parameter, value)
+    next_low, next_high = _beyond(parameter, low, high)
+    at_low = at_low and hyperparameter.allows(next_low)
+    at_high = at_high and hyperparameter.allows(next_high)
+    if not at_low and not at_high:
+        return None
+    return Edge(
+        hyperparameter.name,
+        value,
+        low,
+        high,
+        next_low if at_low else low,
+        next_high if at_high else high,
+    )
 
 
 def _ends(parameter: Parameter, value: float) -> tuple[bool, bool]:

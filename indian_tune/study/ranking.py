@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.ledger import EXTENDED, Phase, State
+from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges
 from indian_tune.study.parameters import divide
 from indian_tune.study.pareto import pareto_front
 from indian_tune.study.space import parse_space
+from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ class ArmResult:
         meaning: what that does in the first step.
         front: complete tune trials that no other beats under every objective, for a study that has
             several.
-        edges: which of its values lie at an end of the range that was searched.
+        edges: which of its values lie at an end of the range that was searched last.
         tuned: its metrics on the tuning seeds.
         confirmed: metrics of the same configuration on fresh seeds, diverged runs left out.
     """
@@ -92,16 +93,12 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     complete trial come last.
     """
     progress = ledger.progress(study.id)
-    raw = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
-    for extension in ledger.events(study.id, EXTENDED):
-        # Edges are those of the space that was searched last.
-        for name, wider in extension.data.get("spaces", {}).items():
-            raw[name] = wider["space"]
+    spaces = latest_spaces(ledger, study)
     several = study.spec["protocol"].get("objectives") is not None
     confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
     tunes = {part.arm.id: part for part in progress if part.phase is Phase.TUNE}
     results = [
-        _result(ledger, arm, tunes.get(arm.id), confirms.get(arm.id), raw[arm.name], several)
+        _result(ledger, arm, tunes.get(arm.id), confirms.get(arm.id), spaces[arm.name], several)
         for arm in ledger.arms(study.id)
     ]
     scores = {result.name: result.value for result in results}

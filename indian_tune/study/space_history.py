@@ -1,4 +1,4 @@
-"""Which space each tune trial of a study is drawn from: the file's, or an extension of it."""
+"""Which spaces the tune trials of a study are drawn from: the file's, or extensions of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,23 @@ from indian_tune.study.space import grid_points, parse_space
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger import LedgerReader, StudyRecord
     from indian_tune.study.space import Space
     from indian_tune.study.spec import StudySpec
+
+
+def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Mapping[str, Any]]:
+    """Return the space that every arm of a study searches last, as it would stand in a study file.
+
+    Args:
+        ledger: with the study.
+        study: as registered.
+    """
+    spaces: dict[str, Mapping[str, Any]] = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
+    for extension in ledger.events(study.id, EXTENDED):
+        for name, wider in extension.data.get("spaces", {}).items():
+            spaces[name] = wider["space"]
+    return spaces
 
 
 class SpaceHistory:

@@ -17,6 +17,7 @@ from indian_tune.analysis.figures.exhibits import makers
 from indian_tune.analysis.power import power
 from indian_tune.analysis.report import Background, write_report
 from indian_tune.analysis.style import INDIAN, arm_styles
+from indian_tune.columns import prefixed
 from indian_tune.errors import NoDataError
 from indian_tune.study.claims import (
     Cell,
@@ -28,6 +29,7 @@ from indian_tune.study.claims import (
     Thresholds,
     TuningGain,
 )
+from indian_tune.study.space import Grid, Range
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis import Verdict
+    from indian_tune.study.space import Parameter
 
 SEEDS = (1000, 1001, 1002, 1003)
 EPOCHS = 8
@@ -78,7 +81,7 @@ def run(arm: str, seed: int, level: float, **more: Any) -> list[dict[str, Any]]:
 
 
 def search(arm: str, trial: int, level: float, **config: float) -> list[dict[str, Any]]:
-    return run(arm, 0, level, phase="tune", trial=trial, **config)
+    return run(arm, 0, level, phase="tune", trial=trial, **prefixed(config))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,7 @@ def frame() -> pd.DataFrame:
         level = 0.01 * np.log(alpha) - 0.02 * np.log(beta) + eta / 10
         for seed in (0, 1):
             rows += [
-                {**row, "seed": seed, "alpha": alpha, "beta": beta, "eta": eta}
+                {**row, "seed": seed, **prefixed({"alpha": alpha, "beta": beta, "eta": eta})}
                 for row in search("surface", trial, level)
             ]
     return pd.DataFrame(rows)
@@ -222,14 +225,15 @@ def test_the_pairs_of_the_claims_are_each_compared_once() -> None:
 
 
 def test_step_sizes_show_every_score_ring_the_best_and_flag_an_end(frame: pd.DataFrame) -> None:
-    figure = figures.step_sizes(frame, {"indian": (0.001, 1.0), "sgd": (0.001, 10.0)})
+    ranges = {"indian": Range(0.001, 1.0, log=True), "sgd": Range(0.001, 10.0, log=True)}
+    figure = figures.step_sizes(frame, ranges)
     indian, sgd = panels(figure)
     assert indian.get_title(loc="left") == "indian: best at an end"
     assert sgd.get_title(loc="left") == "sgd"
     scores, crosses, ring = (np.asarray(line.get_xydata()) for line in sgd.lines[:3])
     tuned = frame[(frame["phase"] == "tune") & (frame["arm"] == "sgd") & (frame["epoch"] == EPOCHS)]
     errors = 100 * (1 - tuned["validation_accuracy"])
-    np.testing.assert_allclose(scores[:3], np.stack([tuned["gamma0"], errors], axis=1))
+    np.testing.assert_allclose(scores[:3], np.stack([tuned["config.gamma0"], errors], axis=1))
     assert np.isnan(scores[3, 1])
     assert crosses[:, 0].tolist() == [3.0]
     np.testing.assert_allclose(ring, [[0.1, errors.min()]])
@@ -246,11 +250,58 @@ def test_best_so_far_never_rises_and_counts_what_diverged(frame: pd.DataFrame) -
     assert (np.diff(drawn["indian"][:, 1]) <= 0).all()
 
 
+def test_an_end_is_what_it_is_for_the_ranking(frame: pd.DataFrame) -> None:
+    def at_an_end(arm: str, parameter: Parameter) -> bool:
+        table = figures.step_size_table(frame, {arm: parameter})
+        return bool(table.loc[table["arm"] == arm, "edge"].all())
+
+    # The best trial of indian has γ0 = 1, that of sgd 0.1.
+    assert at_an_end("indian", Range(0.001, 1.0, log=True))
+    assert not at_an_end("indian", Range(0.001, 10.0, log=True))
+    # Between two points of a grid nothing was tried, and below 0 there is no step size.
+    assert at_an_end("indian", Grid((0.01, 1.0)))
+    assert not at_an_end("indian", Grid((0.01, 1.0, 1.01)))
+    assert not at_an_end("sgd", Range(0.1, 1.0))
+
+
+def test_figures_use_the_score_that_winners_are_chosen_by(frame: pd.DataFrame) -> None:
+    assert best_trials(frame) == {"indian": [2], "sgd": [1]}
+    scored = frame.assign(objective="validation_loss", score=1.0 + frame["trial"])
+    assert best_trials(scored) == {"indian": [0], "sgd": [0]}
+    assert figures.step_sizes(scored).get_supylabel() == "validation loss"
+    (axes,) = panels(figures.best_so_far(scored[scored["arm"] != "surface"]))
+    assert axes.get_ylabel() == "best validation loss so far"
+    assert lines(axes)["sgd"][:, 1].tolist() == [1.0] * 4
+    table = figures.best_so_far_table(scored)
+    # The last trial of sgd diverged: its score is that of chance, which wins nothing.
+    assert table.loc[table["arm"] == "sgd", "score"].tolist() == [
+        1,
+        2,
+        3,
+        pytest.approx(np.nan, nan_ok=True),
+    ]
+
+
+def best_trials(frame: pd.DataFrame) -> dict[str, list[int]]:
+    table = figures.step_size_table(frame)
+    best = table[table["best"]]
+    return {str(arm): part.tolist() for arm, part in best.groupby("arm")["trial"]}
+
+
+def test_the_step_size_of_a_cell_is_tuned_by_the_score(frame: pd.DataFrame) -> None:
+    scored = frame.assign(objective="validation_loss", score=-frame["config.eta"])
+    for part, best in ((scored, 0.2), (scored.assign(score=frame["config.eta"]), 0.1)):
+        table = figures.surface_table(part, "surface").set_index(["config.alpha", "config.beta"])
+        tuned = table[table["setting"] == "tuned γ0"]["accuracy"]
+        fixed = table[table["setting"] == f"η = {best}"]["accuracy"]
+        pd.testing.assert_series_equal(tuned, fixed)
+
+
 def test_maps_hold_the_means_of_every_cell(frame: pd.DataFrame) -> None:
     table = figures.surface_table(frame, "surface", CLAIMS.taus)
     assert list(dict.fromkeys(table["setting"])) == ["η = 0.1", "η = 0.2", "tuned γ0"]
     cells = frame[(frame["arm"] == "surface") & (frame["epoch"] == EPOCHS)]
-    means = cells.groupby(["eta", "alpha", "beta"])["test_accuracy"].mean()
+    means = cells.groupby(["config.eta", "config.alpha", "config.beta"])["test_accuracy"].mean()
     fixed = table[table["setting"] != "tuned γ0"]
     np.testing.assert_allclose(fixed["accuracy"], means)
     # All runs have the same loss, so that the accuracies at equal loss differ as the levels do.
@@ -261,7 +312,7 @@ def test_maps_hold_the_means_of_every_cell(frame: pd.DataFrame) -> None:
     assert len(maps) == 4 * 3
     mesh = maps[3].collections[0]
     shown = fixed[fixed["setting"] == "η = 0.1"].pivot(
-        index="beta", columns="alpha", values="accuracy"
+        index="config.beta", columns="config.alpha", values="accuracy"
     )
     np.testing.assert_allclose(np.asarray(mesh.get_array()), 100 * shown.to_numpy())
     curve = maps[3].lines[0].get_xydata()
@@ -275,7 +326,8 @@ def test_a_cell_that_diverged_is_hatched_and_has_no_colour(frame: pd.DataFrame) 
     broken.loc[cell, "train_loss"] = np.nan
     table = figures.surface_table(broken, "surface")
     lost = table[table["diverged"]]
-    assert lost[["alpha", "beta", "setting"]].to_numpy().tolist() == [[0.1, 2.0, "η = 0.1"]]
+    place = lost[["config.alpha", "config.beta", "setting"]].to_numpy().tolist()
+    assert place == [[0.1, 2.0, "η = 0.1"]]
     assert lost["accuracy"].isna().all()
     figure = figures.surface_maps(broken, "surface")
     hatched = [part for part in panels(figure)[0].collections if part.get_hatch()]
@@ -342,6 +394,7 @@ def test_importances_are_those_of_the_verdict(verdict: Verdict) -> None:
         for row in table.to_dict("records")
     } == expected
     figure = figures.importances(verdict)
+    assert "variation of the validation error" in panels(figure)[-1].get_xlabel()
     widths = sorted(bar.get_width() for axes in panels(figure) for bar in axes.patches)
     np.testing.assert_allclose(widths, sorted(expected.values()))
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from indian_tune.analysis import Scope
+from indian_tune.analysis import Registration, Scope, analyze, figures
+from indian_tune.analysis.frame import tune_rows, with_config_columns
+from indian_tune.columns import config_columns
 from indian_tune.errors import InputError
+from indian_tune.study.claims_file import load_claims
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
     from tests.analysis.conftest import Study
 
     Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+EXPORTED = Path(__file__).parents[1] / "pins" / "exported"
+# The same study as a version exported it whose hyperparameters had no prefix.
+FORMER = Path(__file__).with_name("former_epochs.csv")
 
 
 def at(frame: pd.DataFrame, arm: str = "sgd", seed: int = 4, epoch: int = 7) -> pd.Series[bool]:
@@ -89,3 +97,33 @@ def test_columns_that_are_not_needed_may_be_absent(direct: Study) -> None:
     found = direct.judged(frame).finding("H3b")
     assert found.primary == direct.judged().finding("H3b").primary
     assert {row.outcome for row in found.sensitivity} == {"last epochs"}
+
+
+def test_a_former_export_gives_the_findings_of_the_present_one() -> None:
+    former, present = pd.read_csv(FORMER), pd.read_csv(EXPORTED / "epochs.csv")
+    assert {"alpha", "beta1"} <= set(former) - set(present)
+    claims = load_claims(EXPORTED / "claims.json")
+    assert claims.registration is not None
+    registration = Registration("honest", tuple(claims.registration.seeds))
+    first, second = (
+        analyze(frame, claims.claims, registration=registration, scope=Scope(classes=10))
+        for frame in (former, present)
+    )
+    assert first == second
+    assert any(found.primary for found in first.findings)
+    for table in (figures.step_size_table, figures.best_so_far_table):
+        pd.testing.assert_frame_equal(table(former), table(present))
+
+
+def test_without_a_prefix_every_other_column_of_numbers_is_a_hyperparameter() -> None:
+    former = pd.read_csv(FORMER)
+    names = ["alpha", "beta", "gamma0", "weight_decay", "beta1"]
+    assert config_columns(tune_rows(former)) == [f"config.{name}" for name in names]
+    more = former.assign(tau=1.0, remark="mine", threads=2, value=0.5)
+    assert config_columns(with_config_columns(more))[-1] == "config.tau"
+
+
+def test_where_one_column_has_the_prefix_the_others_are_no_hyperparameters(direct: Study) -> None:
+    frame = direct.frame.assign(**{"config.seed": 0.1, "tau": 1.0})
+    pd.testing.assert_frame_equal(with_config_columns(frame), frame)
+    assert direct.judged(frame) == direct.judged()

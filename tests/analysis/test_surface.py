@@ -37,9 +37,9 @@ def grid(slope: float, noise: float = 0.004, seeds: int = 4) -> pd.DataFrame:
                     "epoch": epoch,
                     "train_loss": 2.0 * 0.6**epoch,
                     "test_accuracy": final - 0.02 * (8 - epoch),
-                    "alpha": alpha,
-                    "beta": beta,
-                    "gamma0": eta * alpha,
+                    "config.alpha": alpha,
+                    "config.beta": beta,
+                    "config.gamma0": eta * alpha,
                 }
                 for epoch in range(1, 9)
             ]
@@ -71,8 +71,12 @@ def test_the_coefficients_are_those_of_a_regression_with_a_level_for_every_rate(
     search = grid(0.01)
     final = judged(direct, search).surfaces[0]
     last = search[search["epoch"] == 8].groupby("trial").mean(numeric_only=True)
-    a, b = (np.log(last[name]) - np.log(last[name]).mean() for name in ("alpha", "beta"))
-    levels = pd.get_dummies((last["gamma0"] / last["alpha"]).round(6)).to_numpy(dtype=float)
+    a, b = (
+        np.log(last[name]) - np.log(last[name]).mean() for name in ("config.alpha", "config.beta")
+    )
+    levels = pd.get_dummies((last["config.gamma0"] / last["config.alpha"]).round(6)).to_numpy(
+        dtype=float
+    )
     design = np.column_stack([a, b, a**2, b**2, a * b, levels])
     expected = np.linalg.lstsq(design, last["test_accuracy"].to_numpy(), rcond=None)[0][:5]
     assert [made.estimate for made in final.coefficients] == pytest.approx(list(expected))
@@ -92,7 +96,7 @@ def test_a_flat_surface_without_noise_to_speak_of_is_refuted(direct: Study) -> N
 def test_a_search_that_is_no_grid_is_not_tested_and_says_what_to_add(direct: Study) -> None:
     search = grid(0.01)
     rng = np.random.default_rng(1)
-    search["gamma0"] *= np.exp(rng.random(search["trial"].max() + 1))[search["trial"]]
+    search["config.gamma0"] *= np.exp(rng.random(search["trial"].max() + 1))[search["trial"]]
     found = judged(direct, search)
     assert found.label is Label.NOT_TESTED
     assert "are no grid of (alpha, beta) at equal eta" in found.sentence

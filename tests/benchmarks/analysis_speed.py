@@ -36,6 +36,7 @@ def write_study(folder: Path) -> None:
     import pandas as pd
 
     from indian_tune.analysis.simulation import ARMS
+    from indian_tune.columns import prefixed
 
     rng = np.random.default_rng(0)
 
@@ -49,7 +50,7 @@ def write_study(folder: Path) -> None:
                 **{"run_state": "complete", "epoch": np.arange(1, EPOCHS + 1)},
                 **{"train_loss": loss, "test_accuracy": accuracy},
                 **{"validation_accuracy": accuracy + 0.002 * rng.standard_normal(EPOCHS)},
-                **config,
+                **prefixed(config),
             }
         )
 

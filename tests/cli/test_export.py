@@ -153,14 +153,16 @@ def test_every_format_gives_back_the_frame_to_the_last_digit(
     status, said = export("tiny", "--format", form, "--out", folder, "--storage", own)
     assert (status, f"epochs.{form} (16 rows)" in said) == (0, True)
     with LedgerReader.open(str(own)) as ledger:
-        frame = epoch_frame(ledger, ledger.study("tiny").id)
         study = ledger.study("tiny")
+        frame = epoch_frame(ledger, study.id, objective="validation_error")
         trials = [*ledger.trials(study.id, phase=Phase.TUNE), *ledger.confirms(study.id)]
     pd.testing.assert_frame_equal(
         read(folder / f"epochs.{form}"), frame, check_exact=True, check_dtype=False
     )
     exported = read(folder / f"trials.{form}")
-    assert exported["value"].tolist() == [trial.value for trial in trials]
+    assert exported["score"].tolist() == [trial.value for trial in trials]
+    assert set(exported["objective"]) == {"validation_error"}
+    assert exported["config.gamma0"].tolist() == [(t.config or {})["gamma0"] for t in trials]
     runs = read(folder / f"runs.{form}")
     last = frame[frame["epoch"] == 2].reset_index(drop=True)
     assert runs["train_loss"].tolist() == last["train_loss"].tolist()
@@ -277,7 +279,8 @@ def test_event_files_hold_every_curve_and_every_hyperparameter(
         for value in event.summary.value
         if value.tag == "_hparams_/session_start_info"
     )
-    assert all(name in start for name in (b"alpha", b"beta", b"gamma0"))
+    names = (b"arm", b"config.alpha", b"config.beta", b"config.gamma0")
+    assert all(name in start for name in names)
 
 
 def test_the_optuna_studies_come_out_alone_with_their_notes(

@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.study.ranking import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ended
 
 
 def test_a_finished_study_is_extended_and_its_old_trials_stay(
@@ -51,6 +57,36 @@ def test_a_grid_cannot_be_extended(
     ]
     status, _, err = search(tiny, "--extend", 1)
     assert (status, "searches a grid, which has no more points" in err) == (2, True)
+
+
+def test_a_report_shows_the_range_that_was_searched_last(
+    storage: str,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    search: Callable[..., tuple[int, str, str]],
+    command: Callable[..., Ended],
+) -> None:
+    # Whichever of the two points wins is an end of the grid.
+    tiny["search"]["sampler"] = "grid"
+    tiny["arms"] = [
+        {"name": "sgd", "optimizer": "sgd", "space": {"gamma0": {"grid": [0.01, 0.1]}}},
+        {"name": "sgd-2", "optimizer": "sgd", "space": {"gamma0": {"grid": [0.02, 0.04]}}},
+    ]
+    assert search(tiny)[0] == 0
+    assert search(tiny, "--extend-space")[0] == 0
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        (event,) = ledger.events(study.id, "extended")
+        ranked = {result.name: result for result in rank(ledger, study)}
+    assert command("analyze", "--storage", storage, "--out", tmp_path / "report").status == 0
+    table = pd.read_csv(tmp_path / "report" / "figures" / "step-size.csv")
+    for arm, rows in table.groupby("arm"):
+        points = event.data["spaces"][arm]["space"]["gamma0"]["grid"]
+        assert set(rows["low"]) == {points[0]}
+        assert set(rows["high"]) == {points[-1]}
+        assert set(rows["config.gamma0"]) == set(points)
+        assert set(rows["edge"]) == {bool(ranked[str(arm)].edges)}
+        assert rows.loc[rows["best"], "trial"].tolist() == [ranked[str(arm)].best_trial]
 
 
 def test_a_changed_study_runs_under_another_name(

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import pandas as pd
 import pytest
 
 from indian_tune.errors import StudyFileError
@@ -19,6 +20,9 @@ from tests.conftest import measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ended
 
 OBJECTIVES = ["validation_error", "seconds"]
 
@@ -61,6 +65,49 @@ def test_optuna_is_told_every_objective(
         )
         best = min(trial.values[0] for trial in told.trials)
         assert frozen.data["winners"][arm]["value"] == best
+
+
+@pytest.mark.parametrize(
+    ("objective", "name"),
+    [
+        ({"objective": "validation_loss"}, "validation_loss"),
+        ({"objectives": ["train_loss", "seconds"]}, "train_loss"),
+    ],
+)
+def test_a_report_shows_the_scores_that_the_winners_were_chosen_by(
+    storage: str,
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    search: Callable[..., tuple[int, str, str]],
+    command: Callable[..., Ended],
+    objective: dict[str, Any],
+    name: str,
+) -> None:
+    tiny["protocol"] |= {**objective, "tune_seeds": 2}
+    tiny["search"]["trials"] = 4
+    assert search(tiny)[0] == 0
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        arms = {arm.id: arm.name for arm in ledger.arms(study.id)}
+        scores = {
+            (arms[trial.arm_id], trial.index): trial.value
+            for trial in ledger.trials(study.id, phase=Phase.TUNE)
+        }
+        ranked = {result.name: result.best_trial for result in rank(ledger, study)}
+    assert command("analyze", "--storage", storage, "--out", tmp_path / "report").status == 0
+    figures = tmp_path / "report" / "figures"
+    tables = [pd.read_csv(figures / f"{each}.csv") for each in ("step-size", "best-so-far")]
+    for table in tables:
+        assert (
+            dict(zip(zip(table["arm"], table["trial"], strict=True), table["score"], strict=True))
+            == scores
+        )
+        assert set(table["objective"]) == {name}
+    best = tables[0][tables[0]["best"]]
+    assert dict(zip(best["arm"], best["trial"], strict=True)) == ranked
+    words = {"validation_loss": "validation loss", "train_loss": "training loss"}[name]
+    assert f">{words}<" in (figures / "step-size.svg").read_text(encoding="utf-8")
+    assert f">best {words} so far<" in (figures / "best-so-far.svg").read_text(encoding="utf-8")
 
 
 def trial(index: int, *values: float) -> TrialRecord:

@@ -8,13 +8,18 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import optuna
+import pandas as pd
 import pytest
 
 from indian_tune.cli.background import background
-from indian_tune.ledger import LedgerReader, State
+from indian_tune.dashboard.storage import DashboardStorage
+from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.ledger.frames import epoch_frame
 from indian_tune.study.spec import load_study, parse_study
+from tests.conftest import to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "studies" / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.toml"))
+# As frames, records and Optuna's attributes call what is theirs.
+ODD_NAMES = ("arm", "epoch", "score", "seed", "slot", "step", "train_loss", "trial")
 
 
 @pytest.fixture
@@ -162,3 +169,81 @@ def test_a_plan_counts_what_the_factory_made(example: Path, command: Callable[..
     # 13·32 + 32 + 32·32 + 32 + 32·3 + 3 weights, their gradients, and a velocity or two.
     assert told["memory"]["run_bytes"] > 3 * 1603 * 4
     assert told["cost"]["timed"] is True
+
+
+@pytest.fixture
+def odd_names(tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Ended]) -> Path:
+    """The database of a study whose optimizer names its arguments as frames name columns."""
+    (tmp_path / "odd.py").write_text(
+        "import torch\n\n"
+        "class Odd(torch.optim.SGD):\n"
+        f"    def __init__(self, params, lr, {', '.join(f'{name}=0.0' for name in ODD_NAMES)}):\n"
+        "        super().__init__(params, lr)\n"
+    )
+    ranges: dict[str, Any] = {name: {"low": 100.0, "high": 200.0} for name in ODD_NAMES}
+    space = {"gamma0": {"low": 0.01, "high": 0.1}, **ranges}
+    tiny["arms"].append({"name": "odd", "optimizer": "odd:Odd", "space": space})
+    tiny["protocol"]["tune_epochs"] = 1
+    tiny["search"]["trials"] = 10
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny), encoding="utf-8")
+    ended = command("search", "tiny.toml", "--allow-import", "--engine", "inline")
+    assert ended.status == 0, ended.err
+    return tmp_path / "indian-tune.db"
+
+
+def test_a_hyperparameter_hides_nothing_and_is_hidden_by_nothing(
+    odd_names: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    with LedgerReader.open(str(odd_names)) as ledger:
+        study = ledger.study("tiny")
+        (arm,) = (arm for arm in ledger.arms(study.id) if arm.name == "odd")
+        trials = ledger.trials(study.id, phase=Phase.TUNE, arm_id=arm.id)
+        frame = epoch_frame(ledger, study.id)
+        told = DashboardStorage(ledger, "tiny")
+        projected = optuna.load_study(study_name="tiny/odd", storage=told).trials
+        told.close()
+    configs = [dict(trial.config or {}) for trial in trials]
+    assert all(100 <= config[name] <= 200 for config in configs for name in ODD_NAMES)
+
+    command("export", "tiny", "--format", "csv", "--unseal", "--out", "out")
+    exported = pd.read_csv(tmp_path / "out" / "epochs.csv")
+    for table in (frame, exported, pd.read_csv(tmp_path / "out" / "runs.csv")):
+        rows = table[(table["arm"] == "odd") & (table["phase"] == "tune")]
+        assert (rows["seed"].unique().tolist(), rows["epoch"].unique().tolist()) == ([0], [1])
+        assert rows["trial"].tolist() == list(range(10))
+        assert rows["score"].tolist() == [trial.value for trial in trials]
+        assert (rows["train_loss"] < 100).all()
+        for name in ("gamma0", *ODD_NAMES):
+            assert rows[f"config.{name}"].tolist() == [config[name] for config in configs]
+
+    command("export", "tiny", "--format", "tensorboard", "--out", "events")
+    (file,) = (tmp_path / "events" / "odd" / "tune-0" / "seed-0").glob("events.out.*")
+    assert all(f"config.{name}".encode() in file.read_bytes() for name in ODD_NAMES)
+
+    shown = json.loads(command("show", "tiny", "odd", "--json").out)
+    assert [trial["config"] for trial in shown if trial["phase"] == "tune"] == configs
+    ranked = {
+        arm["arm"]: arm for arm in json.loads(command("status", "tiny", "--json").out)["arms"]
+    }
+    assert ranked["odd"]["config"] in configs
+    assert [trial.params for trial in projected] == configs
+    assert [trial.user_attrs["slot"] for trial in projected] == [trial.id for trial in trials]
+
+
+def test_hyperparameters_with_the_names_of_columns_are_in_the_report_and_in_the_files(
+    odd_names: Path, tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    ended = command("analyze", "tiny", "--out", "report", "--json")
+    assert ended.status == 0, ended.err
+    here = json.loads(ended.out)
+    shares = {made["arm"]: dict(made["shares"]) for made in here["importances"]}
+    assert set(shares["odd"]) == {"gamma0", *ODD_NAMES}
+    drawn = pd.read_csv(tmp_path / "report" / "figures" / "importance.csv")
+    assert set(drawn.loc[drawn["arm"] == "odd", "hyperparameter"]) == {"gamma0", *ODD_NAMES}
+
+    command("export", "tiny", "--format", "csv", "--unseal", "--out", "out")
+    files = ("--from", "out/epochs.csv", "--claims", "out/claims.json")
+    there = json.loads(command("analyze", *files, "--json").out)
+    for far, near in zip(there["findings"], here["findings"], strict=True):
+        assert (far["label"], far["primary"]) == (near["label"], near["primary"])
+    assert there["importances"] == here["importances"]

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pytest
 
+from indian_tune.cli.background import step_size_ranges
+from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
 from indian_tune.study.edges import find_edges
 from indian_tune.study.ranking import rank
 from indian_tune.study.reconcile import rebuild
 from indian_tune.study.registration import extend_space
-from indian_tune.study.space import parse_space
+from indian_tune.study.space import Range, parse_space
 from indian_tune.study.space_history import SpaceHistory
 from indian_tune.study.wider import widened
 from tests.study.test_controller import PROVENANCE, opened, train
@@ -107,6 +109,9 @@ def test_new_trials_are_drawn_from_the_wider_space(
         # The edges are now those of the wider space.
         (result,) = rank(ledger, study)
         assert all(edge.high == 1.0 for edge in result.edges)
+        assert step_size_ranges(ledger, study) == {"sgd": Range(0.01, 1.0, log=True)}
+        note = study_notes(ledger, study)["tiny/sgd"][1]
+        assert "- `gamma0`: 0.01 to 1, on a log scale" in note
         assert len(ledger.events(study.id, "frozen")) == 2
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import styles_of, trial_scores
-from indian_tune.analysis.style import canvas, percent_label, plain_log_ticks, tidy
+from indian_tune.analysis.figures.rows import phase_rows, score_axis, score_words, styles_of
+from indian_tune.analysis.style import canvas, plain_log_ticks, tidy
+from indian_tune.analysis.trials import trial_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,18 +27,18 @@ def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns arm, trial, epochs (trained by the arm up to the end of the trial), score, best and
-        metric.
+        objective (what the score is of).
 
     Raises:
         NoDataError: the frame has no tune phase.
     """
-    trials = trial_scores(frame)
+    trials = trial_scores(phase_rows(frame, "tune"))
     by_arm = trials.groupby("arm", sort=False)
     made = trials.assign(
         epochs=by_arm["epochs"].cumsum(),
         best=by_arm["score"].transform(lambda scores: scores.cummin().ffill()),
     )
-    return made[["arm", "trial", "epochs", "score", "best", "metric"]]
+    return made[["arm", "trial", "epochs", "score", "best", "objective"]]
 
 
 def best_so_far(frame: pd.DataFrame) -> Figure:
@@ -51,12 +52,12 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     """
     table = best_so_far_table(frame)
     styles = styles_of(frame)
-    percent = table["metric"].iloc[0] == "validation_error"
+    name, scale = score_axis(table["objective"].iloc[0])
     figure = canvas(3.8)
     axes = figure.subplots()
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
-        best = (100 if percent else 1) * line["best"]
+        best = scale * line["best"]
         axes.step(
             line["epochs"],
             best,
@@ -72,7 +73,6 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
     axes.set_xlabel("epochs trained by the arm")
-    name = percent_label("validation_error") if percent else "training loss"
     axes.set_ylabel(f"best {name} so far")
     tidy(axes)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
@@ -91,7 +91,7 @@ def _exhibit(material: Material) -> Exhibit:
         title="What the search bought",
         caption="The best score so far against the epochs that an arm has trained. All arms had "
         "the same budget; one that still falls at its end may not have found its best.",
-        alt=f"Best {table['metric'].iloc[0].replace('_', ' ')}: {said}.",
+        alt=f"Best {score_words(table['objective'].iloc[0])}: {said}.",
         figure=best_so_far(material.frame),
         table=table,
     )

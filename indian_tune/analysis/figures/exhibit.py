@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.verdict import Verdict
     from indian_tune.study.claims import ClaimsSection
+    from indian_tune.study.space import Parameter
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Material:
         frame: one row per run and epoch, as ``ledger.frames.epoch_frame`` returns it.
         claims: which arms the hypotheses compare.
         verdict: from ``analyze``; without one, the figures of contrasts are left out.
-        ranges: arm → lowest and highest γ0 that was searched.
+        ranges: arm → range of γ0 that was searched last.
         published: published end points, as ``learning_curves`` takes them.
         flatness: one row per run, as ``flatness_table`` takes it.
     """
@@ -36,7 +37,7 @@ class Material:
     frame: pd.DataFrame
     claims: ClaimsSection
     verdict: Verdict | None = None
-    ranges: Mapping[str, tuple[float, float]] | None = None
+    ranges: Mapping[str, Parameter] | None = None
     published: pd.DataFrame | None = None
     flatness: pd.DataFrame | None = None
 

@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows
 from indian_tune.analysis.style import DASHES, MARKERS, canvas, percent_label, shade, tidy
+from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:

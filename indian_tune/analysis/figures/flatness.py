@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
 from indian_tune.analysis.flatness import MEASURES, summarise_flatness
 from indian_tune.analysis.style import canvas, plain_log_ticks, tidy
+from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:

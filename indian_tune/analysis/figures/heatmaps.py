@@ -9,8 +9,10 @@ import pandas as pd
 
 from indian_tune.analysis.crossing import first_crossing_accuracy
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import RUN, ends, outcome_of, phase_rows
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows
 from indian_tune.analysis.style import INK, canvas, tidy, title
+from indian_tune.analysis.trials import RUN, ends, trial_scores
+from indian_tune.columns import config_column, hyperparameter
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 # The setting of γ0 at which a cell has its best score.
 TUNED = "tuned γ0"
+ALPHA, BETA, GAMMA0, ETA = map(config_column, ("alpha", "beta", "gamma0", "eta"))
 QUANTITIES = {
     "train_loss": "training loss",
     "accuracy": "accuracy, %",
@@ -45,46 +48,49 @@ def surface_table(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> 
             the grid reach.
 
     Returns:
-        Columns alpha, beta, setting ("η = …", or "tuned γ0" for the setting of the step size with
-        the lowest training loss), train_loss, accuracy, gap (training minus outcome accuracy),
-        matched_accuracy (NaN without common τ) and diverged.
+        Columns config.alpha, config.beta, setting ("η = …", or "tuned γ0" for the setting of the
+        step size with the best score, see ``trial_scores``), train_loss, accuracy, gap (training
+        minus outcome accuracy), matched_accuracy (NaN without common τ) and diverged.
 
     Raises:
         NoDataError: the arm has no grid with at least two values of alpha and of beta.
     """
     rows = phase_rows(frame, "tune")
     rows = rows[rows["arm"] == arm]
-    if not {"alpha", "beta"} <= set(rows.columns) or rows.empty:
+    if not {ALPHA, BETA} <= set(rows.columns) or rows.empty:
         raise NoDataError(f"arm {arm!r} has no trials over alpha and beta")
-    rate = "eta" if "eta" in rows and rows["eta"].notna().any() else "gamma0"
+    rate = ETA if ETA in rows and rows[ETA].notna().any() else GAMMA0
     outcome = outcome_of(rows)
-    last = ends(rows).dropna(subset=["alpha", "beta", rate])
-    if last["alpha"].nunique() < 2 or last["beta"].nunique() < 2:
+    last = ends(rows).dropna(subset=[ALPHA, BETA, rate])
+    if last[ALPHA].nunique() < 2 or last[BETA].nunique() < 2:
         raise NoDataError(f"arm {arm!r} was tried at too few values of alpha or beta for a map")
-    points = last.drop_duplicates(["alpha", "beta", rate])
-    if len(points) != last["alpha"].nunique() * last["beta"].nunique() * last[rate].nunique():
-        raise NoDataError(f"arm {arm!r} was not tried on a whole grid of alpha, beta and {rate}")
+    points = last.drop_duplicates([ALPHA, BETA, rate])
+    if len(points) != last[ALPHA].nunique() * last[BETA].nunique() * last[rate].nunique():
+        raise NoDataError(
+            f"arm {arm!r} was not tried on a whole grid of alpha, beta and {hyperparameter(rate)}"
+        )
     last["matched_accuracy"] = _matched(rows, last, outcome, taus)
     last["gap"] = last["train_accuracy"] - last[outcome] if "train_accuracy" in last else np.nan
     last = last.rename(columns={outcome: "accuracy"})
-    by_point = last.groupby(["alpha", "beta", rate])
+    by_point = last.groupby([ALPHA, BETA, rate])
     made = by_point[list(QUANTITIES)].mean()
+    made["score"] = trial_scores(rows).groupby([ALPHA, BETA, rate])["score"].min()
     made["diverged"] = by_point["diverged"].any()
     made.loc[made["diverged"], list(QUANTITIES)] = np.nan
     made = made.reset_index()
     parts = []
-    if rate == "eta":
+    if rate == ETA:
         parts = [
-            part.assign(setting=f"η = {eta:.3g}") for eta, part in made.groupby("eta", sort=True)
+            part.assign(setting=f"η = {eta:.3g}") for eta, part in made.groupby(ETA, sort=True)
         ]
     if made[rate].nunique() > 1:
         # A cell where everything diverged keeps one row, which says so.
-        order = made.sort_values("train_loss", na_position="last")
-        best = order.drop_duplicates(["alpha", "beta"]).sort_values(["alpha", "beta"])
+        order = made.sort_values("score", na_position="last")
+        best = order.drop_duplicates([ALPHA, BETA]).sort_values([ALPHA, BETA])
         parts.append(best.assign(setting=TUNED))
-    elif rate == "gamma0":
-        parts.append(made.assign(setting=f"γ0 = {made['gamma0'].iloc[0]:.3g}"))
-    columns = ["alpha", "beta", "setting", *QUANTITIES, "diverged"]
+    elif rate == GAMMA0:
+        parts.append(made.assign(setting=f"γ0 = {made[GAMMA0].iloc[0]:.3g}"))
+    columns = [ALPHA, BETA, "setting", *QUANTITIES, "diverged"]
     return pd.concat(parts, ignore_index=True)[columns]
 
 
@@ -131,8 +137,8 @@ def surface_maps(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> F
 def _draw_cells(
     axes: Axes, cells: pd.DataFrame, name: str, scale: float, span: tuple[float, float]
 ) -> QuadMesh:
-    values = cells.pivot(index="beta", columns="alpha", values=name)
-    gone = cells.pivot(index="beta", columns="alpha", values="diverged")
+    values = cells.pivot(index=BETA, columns=ALPHA, values=name)
+    gone = cells.pivot(index=BETA, columns=ALPHA, values="diverged")
     x, y = (_edges(np.asarray(axis, dtype=float)) for axis in (values.columns, values.index))
     mesh = axes.pcolormesh(
         x,
@@ -213,12 +219,15 @@ def _exhibit(material: Material) -> Exhibit:
         "every cell. If (α, β) did nothing but set the learning rate, the maps at fixed η would "
         "have one colour. Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is SGD.",
         alt=f"Maps over alpha and beta. The highest accuracy, {100 * best['accuracy']:.2f} %, is "
-        f"at alpha {best['alpha']:g}, beta {best['beta']:g} ({best['setting']}); the lowest, "
-        f"{100 * worst['accuracy']:.2f} %, at alpha {worst['alpha']:g}, beta {worst['beta']:g} "
-        f"({worst['setting']}).",
+        f"at {_cell(best)}; the lowest, {100 * worst['accuracy']:.2f} %, at {_cell(worst)}.",
         figure=surface_maps(material.frame, arm, taus),
         table=table,
     )
+
+
+def _cell(row: pd.Series) -> str:
+    alpha, beta = (row[config_column(name)] for name in ("alpha", "beta"))
+    return f"alpha {alpha:g}, beta {beta:g} ({row['setting']})"
 
 
 EXHIBITS: Exhibits = {70: _exhibit}

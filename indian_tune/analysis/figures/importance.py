@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
+from indian_tune.analysis.figures.rows import score_words
 from indian_tune.analysis.style import INK, PALE, canvas, tidy, title
 from indian_tune.errors import NoDataError
 
@@ -24,7 +25,7 @@ def importance_table(verdict: Verdict) -> pd.DataFrame:
     """Return the share of every hyperparameter of every arm that searched more than one.
 
     Returns:
-        Columns arm, method, hyperparameter, share and trials.
+        Columns arm, method, hyperparameter, share, trials and objective (what the score is of).
 
     Raises:
         NoDataError: there are none.
@@ -36,6 +37,7 @@ def importance_table(verdict: Verdict) -> pd.DataFrame:
             "hyperparameter": name,
             "share": share,
             "trials": each.trials,
+            "objective": each.objective,
         }
         for each in verdict.importances
         if len(each.shares) > 1
@@ -73,7 +75,8 @@ def importances(verdict: Verdict) -> Figure:
         axes.set_yticks(range(len(wide)), [SYMBOLS.get(name, name) for name in wide.index])
         title(axes, f"{arm} ({part['trials'].iloc[0]} trials)")
         tidy(axes)
-    panels[-1, 0].set_xlabel("share of the variation that it explains")
+    words = score_words(table["objective"].iloc[0])
+    panels[-1, 0].set_xlabel(f"share of the variation of the {words} that it explains")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
@@ -88,8 +91,8 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="importance",
         title="Which hyperparameters mattered",
-        caption="The share of the variation between trials that each hyperparameter explains, by "
-        "two methods. Descriptive: it depends on the ranges that were searched.",
+        caption="The share of the variation of the score between trials that each hyperparameter "
+        "explains, by two methods. Descriptive: it depends on the ranges that were searched.",
         alt=f"Importance: {said}.",
         figure=importances(material.judged),
         table=table,

@@ -9,8 +9,9 @@ import pandas as pd
 from scipy import stats
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
 from indian_tune.analysis.style import ArmStyle, accuracy_axis, canvas, percent_label, tidy
+from indian_tune.analysis.trials import diverged
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import ends, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
 from indian_tune.analysis.style import PALE, accuracy_axis, canvas, percent_label, tidy, title
+from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:

@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import styles_of, trial_scores
-from indian_tune.analysis.style import INK, canvas, percent_label, plain_log_ticks, tidy, title
+from indian_tune.analysis.figures.rows import phase_rows, score_axis, styles_of
+from indian_tune.analysis.style import INK, canvas, plain_log_ticks, tidy, title
+from indian_tune.analysis.trials import trial_scores
+from indian_tune.columns import config_column
 from indian_tune.errors import NoDataError
+from indian_tune.optim.hyperparameters import GAMMA0
+from indian_tune.study.edges import find_edge
+from indian_tune.study.space import Range, bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,61 +23,58 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
+    from indian_tune.study.space import Parameter
 
 COLUMNS = 2
-# How near an end counts as at the end, as a share of the logarithm of the range.
-MARGIN = 0.05
+STEP_SIZE = config_column(GAMMA0.name)
 
 
 def step_size_table(
-    frame: pd.DataFrame, ranges: Mapping[str, tuple[float, float]] | None = None
+    frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = None
 ) -> pd.DataFrame:
-    """Return every trial's γ0 and score, the mean over its seeds at their last epoch.
-
-    The scores are those of ``trial_scores``.
+    """Return every trial's γ0 and score, as ``trial_scores`` has it.
 
     Args:
         frame: one row per run and epoch; the tune phase is used.
-        ranges: arm → lowest and highest γ0 that was searched; by default those of its trials.
+        ranges: arm → range of γ0 that was searched last; by default, from the lowest to the highest
+            of its trials.
 
     Returns:
-        Columns arm, trial, gamma0, score, metric, diverged, best, low, high and edge (whether the
-        best of the arm lies within 5 % of an end of its range).
+        Columns arm, trial, config.gamma0, score, objective, diverged, best, low, high and edge
+        (whether the best of the arm lies at an end of its range, see ``find_edge``).
 
     Raises:
         NoDataError: no arm of the tune phase has different γ0.
     """
-    trials = trial_scores(frame)
-    if "gamma0" not in trials:
-        raise NoDataError("the frame has no column gamma0")
+    trials = trial_scores(phase_rows(frame, "tune"))
+    if STEP_SIZE not in trials:
+        raise NoDataError(f"the frame has no column {STEP_SIZE}")
     parts = []
     for arm, part in trials.groupby("arm", sort=False):
-        if part["gamma0"].nunique() < 2:
+        tried = part[STEP_SIZE]
+        if tried.nunique() < 2:
             continue
-        low, high = (ranges or {}).get(
-            str(arm), (float(part["gamma0"].min()), float(part["gamma0"].max()))
-        )
-        best = part["score"].idxmin() if part["score"].notna().any() else None
-        margin = MARGIN * np.log(high / low)
-        value = np.log(part["gamma0"].where(part.index == best)).min()
-        edge = bool(value <= np.log(low) + margin or value >= np.log(high) - margin)
-        parts.append(part.assign(best=part.index == best, low=low, high=high, edge=edge))
+        low, high = float(tried.min()), float(tried.max())
+        searched = (ranges or {}).get(str(arm), Range(low, high, log=low > 0))
+        low, high = bounds(searched)
+        best = part.index == (part["score"].idxmin() if part["score"].notna().any() else None)
+        edge = any(find_edge(GAMMA0, searched, float(value)) for value in tried[best])
+        parts.append(part.assign(best=best, low=low, high=high, edge=edge))
     if not parts:
         raise NoDataError("no arm was tried with different gamma0")
-    columns = ["arm", "trial", "gamma0", "score", "metric", "diverged", "best", "low", "high"]
+    columns = ["arm", "trial", STEP_SIZE, "score", "objective", "diverged", "best", "low", "high"]
     return pd.concat(parts, ignore_index=True)[[*columns, "edge"]]
 
 
-def step_sizes(
-    frame: pd.DataFrame, ranges: Mapping[str, tuple[float, float]] | None = None
-) -> Figure:
+def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = None) -> Figure:
     """Draw every trial's score over its γ0, a panel per arm; the best is ringed.
 
     Crosses at the top are trials that diverged, dotted verticals the ends of the range.
 
     Args:
         frame: one row per run and epoch; the tune phase is drawn.
-        ranges: arm → lowest and highest γ0 that was searched; by default those of its trials.
+        ranges: arm → range of γ0 that was searched last; by default, from the lowest to the highest
+            of its trials.
 
     Raises:
         NoDataError: no arm of the tune phase has different γ0.
@@ -85,12 +87,11 @@ def step_sizes(
     grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)
-    percent = table["metric"].iloc[0] == "validation_error"
-    scale = 100 if percent else 1
+    name, scale = score_axis(table["objective"].iloc[0])
     for axes, (arm, part) in zip(grid.flat, groups, strict=False):
         style = styles[str(arm)]
         axes.plot(
-            part["gamma0"],
+            part[STEP_SIZE],
             scale * part["score"],
             linestyle="",
             marker=style.marker,
@@ -100,7 +101,7 @@ def step_sizes(
         )
         gone = part[part["diverged"]]
         axes.plot(
-            gone["gamma0"],
+            gone[STEP_SIZE],
             np.full(len(gone), 0.97),
             "x",
             color=INK,
@@ -109,7 +110,7 @@ def step_sizes(
         )
         best = part[part["best"]]
         axes.plot(
-            best["gamma0"], scale * best["score"], "o", color=INK, markersize=9, fillstyle="none"
+            best[STEP_SIZE], scale * best["score"], "o", color=INK, markersize=9, fillstyle="none"
         )
         for end in (part["low"].iloc[0], part["high"].iloc[0]):
             axes.axvline(end, color=INK, linestyle=":", linewidth=0.8)
@@ -119,7 +120,6 @@ def step_sizes(
         title(axes, f"{arm}: best at an end" if part["edge"].iloc[0] else str(arm))
         tidy(axes)
     figure.supxlabel("first step size γ0", fontsize=9)
-    name = percent_label("validation_error") if percent else "training loss"
     figure.supylabel(name, fontsize=9)
     return figure
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import diverged, outcome_of, phase_rows, styles_of
+from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
 from indian_tune.analysis.style import INK, PALE, accuracy_axis, canvas, percent_label, tidy
+from indian_tune.analysis.trials import diverged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,75 @@
+"""The trials of a search as a frame of epochs has them: their ends and their scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indian_tune.columns import config_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUN = ["arm", "phase", "trial", "seed"]
+TRIAL = ["arm", "trial"]
+
+
+def diverged(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Return for every row whether its run diverged."""
+    if "run_state" in rows:
+        return rows["run_state"] == "diverged"
+    finite = np.isfinite(rows["train_loss"])
+    whole: pd.Series[bool] = finite.groupby([rows[key] for key in RUN]).transform("all")
+    return ~whole
+
+
+def ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the last row of every run, with a column that tells whether it diverged."""
+    gone = rows.assign(diverged=diverged(rows)).reset_index(drop=True)
+    return gone.loc[gone.groupby(RUN, sort=False)["epoch"].idxmax()]
+
+
+def trial_scores(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of a search with the score that winners are chosen by, lower is better.
+
+    That is the frame's own score. Where it has none, it is the mean over seeds of the validation
+    error at the last epoch, or of the training loss where there is no validation part. A trial of
+    which a run diverged, or which was not trained to its end, has none.
+
+    Args:
+        rows: one per run and epoch, of the tune phase.
+
+    Returns:
+        Columns arm, trial, the hyperparameters, epochs (of all its runs), score, objective (what
+        the score is of, such as "validation_error") and diverged; by arm in the order of the
+        frame, then by trial.
+    """
+    last = _scored(ends(rows))
+    lost = last["diverged"]
+    if "trial_state" in last:
+        lost |= last["trial_state"] != "complete"
+    hyperparameters = config_columns(last.columns)
+    by_trial = last.assign(_lost=lost).groupby(TRIAL, sort=False)
+    trials = by_trial[[*hyperparameters, "score", "objective"]].first()
+    trials["score"] = trials["score"].mask(by_trial["_lost"].any())
+    trials["diverged"] = by_trial["diverged"].any()
+    trials["epochs"] = rows.groupby(TRIAL, sort=False).size()
+    trials = trials.reset_index()
+    order = {arm: place for place, arm in enumerate(dict.fromkeys(rows["arm"]))}
+    trials = trials.assign(_place=trials["arm"].map(order)).sort_values(["_place", "trial"])
+    columns = [*TRIAL, *hyperparameters, "epochs", "score", "objective", "diverged"]
+    return trials[columns].reset_index(drop=True)
+
+
+def _scored(last: pd.DataFrame) -> pd.DataFrame:
+    """Return the last rows of runs with the score of their trial and what it is of."""
+    if "score" in last and last["score"].notna().any():
+        named = "objective" in last and last["objective"].notna().all()
+        return last if named else last.assign(objective="score")
+    if "validation_accuracy" in last and last["validation_accuracy"].notna().any():
+        scored = last.assign(score=1 - last["validation_accuracy"], objective="validation_error")
+    else:
+        scored = last.assign(score=last["train_loss"], objective="train_loss")
+    scored["score"] = scored.groupby(TRIAL)["score"].transform("mean")
+    return scored
