@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 from indian_tune.problems.catalog import (
     DATASETS,
     MODELS,
-    DatasetInfo,
     ModelInfo,
     check_fit,
     get_dataset_info,
     get_model_info,
 )
+from indian_tune.problems.dataset import Archive, DatasetInfo, DatasetSource, StoredFile
 from indian_tune.problems.folder import data_folder
 from indian_tune.problems.problem import ModelBuilder, Problem, Split
-from indian_tune.problems.sources import Archive, DatasetSource, StoredFile
 
 if TYPE_CHECKING:
-    from indian_tune.problems.datasets import load_arrays
     from indian_tune.problems.fetcher import fetch
+    from indian_tune.problems.loading import load_arrays
     from indian_tune.problems.models import CounterDropout, build_model
     from indian_tune.problems.own import make_problem
     from indian_tune.problems.splits import load_problem
@@ -62,7 +61,7 @@ _LATER = {
     "DataStatus": "verification",
     "build_model": "models",
     "fetch": "fetcher",
-    "load_arrays": "datasets",
+    "load_arrays": "loading",
     "load_problem": "splits",
     "make_problem": "own",
     "verify": "verification",

@@ -10,19 +10,16 @@ import torch
 from torch.nn.functional import pad
 
 from indian_tune.errors import DataError
-from indian_tune.problems.catalog import (
-    DatasetInfo,
-    check_fit,
-    get_dataset_info,
-    get_model_info,
-)
-from indian_tune.problems.datasets import load_arrays
+from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
+from indian_tune.problems.loading import load_arrays
 from indian_tune.problems.models import build_model
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.problems.stratify import stratify
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from indian_tune.problems.dataset import DatasetInfo
 
 
 def load_problem(
@@ -68,7 +65,7 @@ def load_problem(
         build_model,
         network.name,
         classes=data.classes,
-        channels=data.channels,
+        channels=data.shape[0],
         size=network.size,
         width=width,
         init=init,
@@ -137,8 +134,9 @@ def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], t
 
 
 def _padded(split: Split, size: int) -> Split:
-    missing = size - split.inputs.shape[-1]
-    if missing == 0:
-        return split
-    before, after = missing // 2, missing - missing // 2
-    return Split(pad(split.inputs, (before, after, before, after)), split.labels)
+    around = []
+    # torch counts from the last dimension.
+    for side in reversed(split.inputs.shape[2:]):
+        before = (size - side) // 2
+        around += [before, size - side - before]
+    return Split(pad(split.inputs, around), split.labels) if any(around) else split

@@ -36,7 +36,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "small.gz").write_bytes(packed)
     archive = Archive("small.gz", hashlib.md5(packed).hexdigest(), (), (StoredFile("small"),))
-    small = replace(DATASETS["mnist"], own_source=DatasetSource((archive,)))
+    small = replace(DATASETS["mnist"], source=DatasetSource((archive,)))
     monkeypatch.setitem(DATASETS, "mnist", small)
     return (tmp_path / "mirror").as_uri()
 

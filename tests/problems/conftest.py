@@ -80,7 +80,7 @@ class Small:
 
     def with_source(self, **changes: Any) -> DatasetInfo:
         """The description with another archive, such as ``md5=…`` or ``urls=…``."""
-        return replace(self.info, own_source=DatasetSource((replace(self.archive, **changes),)))
+        return replace(self.info, source=DatasetSource((replace(self.archive, **changes),)))
 
 
 def small_cifar(
@@ -98,7 +98,7 @@ def small_cifar(
     (mirror / path).write_bytes(packed)
     files = tuple(StoredFile(file, md5(content)) for file, content in contents.items())
     source = DatasetSource((Archive(path, md5(packed), (NO_ADDRESS + path,), files),))
-    info = replace(info, train_images=train, test_images=test, own_source=source)
+    info = replace(info, train_images=train, test_images=test, source=source)
     return Small(info, mirror, contents)
 
 
@@ -185,7 +185,7 @@ def small_mnist(tmp_path: Path) -> Small:
         get_dataset_info("mnist"),
         train_images=40,
         test_images=20,
-        own_source=DatasetSource(tuple(archives)),
+        source=DatasetSource(tuple(archives)),
     )
     return Small(info, tmp_path / "mirror", contents)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -9,15 +8,16 @@ import pytest
 
 import indian_tune.problems
 from indian_tune.errors import InputError
-from indian_tune.problems import (
-    check_fit,
-    get_dataset_info,
-    get_model_info,
-)
-from indian_tune.problems.sources import torchvision_source
+from indian_tune.problems import Archive, check_fit, get_dataset_info, get_model_info
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def archives_of(name: str) -> tuple[Archive, ...]:
+    source = get_dataset_info(name).source
+    assert source is not None
+    return source.archives
 
 
 def test_an_unknown_data_set_is_refused_with_the_nearest_name_and_all_names() -> None:
@@ -62,7 +62,7 @@ def test_cifar_sources_are_what_torchvision_holds(name: str) -> None:
     import torchvision.datasets
 
     held: Any = getattr(torchvision.datasets, name)
-    (archive,) = torchvision_source(name).archives
+    (archive,) = archives_of(name.lower())
     assert (archive.path, archive.md5, archive.urls) == (held.filename, held.tgz_md5, (held.url,))
     members = [*held.train_list, *held.test_list, [held.meta["filename"], held.meta["md5"]]]
     assert [[file.path, file.md5] for file in archive.files] == [
@@ -70,27 +70,20 @@ def test_cifar_sources_are_what_torchvision_holds(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
-def test_mnist_sources_are_what_torchvision_holds(name: str) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "name"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_mnist_sources_are_what_torchvision_holds(dataset: str, name: str) -> None:
     import torchvision.datasets
 
     held: Any = getattr(torchvision.datasets, name)
-    archives = torchvision_source(name).archives
+    archives = archives_of(dataset)
     assert [(archive.path, archive.md5) for archive in archives] == [
         (f"{name}/raw/{file}", md5) for file, md5 in held.resources
     ]
     for archive, (file, _) in zip(archives, held.resources, strict=True):
         assert archive.urls == tuple(f"{mirror}{file}" for mirror in held.mirrors)
         assert [stored.path for stored in archive.files] == [archive.path.removesuffix(".gz")]
-
-
-def test_sources_are_read_from_the_classes_where_the_source_text_is_not_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = torchvision_source("CIFAR100")
-    torchvision_source.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert torchvision_source("CIFAR100") == expected
 
 
 def test_looking_at_data_sets_does_not_load_torch(tmp_path: Path) -> None:

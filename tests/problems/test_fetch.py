@@ -356,7 +356,7 @@ def test_a_plain_gzip_file_is_unpacked_where_the_source_says(
     small_mnist: Small, data: Path
 ) -> None:
     archive = replace(small_mnist.archive, files=(StoredFile("elsewhere/images"),))
-    info = replace(small_mnist.info, own_source=DatasetSource((archive,)))
+    info = replace(small_mnist.info, source=DatasetSource((archive,)))
     assert fetch(info, data, mirror=small_mnist.mirror.as_uri()).state == "intact"
     (content, *_) = small_mnist.contents.values()
     assert (data / "elsewhere" / "images").read_bytes() == content
