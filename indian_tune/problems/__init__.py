@@ -20,6 +20,7 @@ from indian_tune.problems.catalog import (
 from indian_tune.problems.dataset import Archive, DatasetInfo, DatasetSource, StoredFile
 from indian_tune.problems.folder import data_folder
 from indian_tune.problems.problem import ModelBuilder, Problem, Split
+from indian_tune.problems.sizes import SplitSizes
 
 if TYPE_CHECKING:
     from indian_tune.problems.fetcher import fetch
@@ -42,6 +43,7 @@ __all__ = [
     "ModelInfo",
     "Problem",
     "Split",
+    "SplitSizes",
     "StoredFile",
     "build_model",
     "check_fit",
