@@ -17,7 +17,7 @@ from indian_tune.problems.catalog import (
     get_dataset_info,
     get_model_info,
 )
-from indian_tune.problems.dataset import Archive, DatasetInfo, DatasetSource, StoredFile
+from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
 from indian_tune.problems.folder import data_folder
 from indian_tune.problems.problem import ModelBuilder, Problem, Split
 from indian_tune.problems.sizes import SplitSizes
@@ -38,7 +38,6 @@ __all__ = [
     "DataState",
     "DataStatus",
     "DatasetInfo",
-    "DatasetSource",
     "ModelBuilder",
     "ModelInfo",
     "Problem",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from indian_tune.problems.problem import Split
@@ -43,40 +44,6 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class DatasetSource:
-    """The archives of a data set.
-
-    Attributes:
-        archives: in the order in which the reader gets their files.
-    """
-
-    archives: tuple[Archive, ...]
-
-    @property
-    def files(self) -> tuple[StoredFile, ...]:
-        """Every unpacked file, in the order of the archives."""
-        return tuple(file for archive in self.archives for file in archive.files)
-
-
-class Reader(Protocol):
-    """Reads the images and labels of a data set."""
-
-    def __call__(self, folder: Path, files: tuple[StoredFile, ...]) -> tuple[Split, Split]:
-        """Return the training and the test part.
-
-        Images are uint8 of shape [N, channels, height, width], labels int64 of shape [N]. What they
-        must be besides is checked by ``load_arrays``, which also explains the errors that reading
-        a damaged file raises.
-
-        Args:
-            folder: the data folder.
-            files: of the source, all of them there and no checksum wrong; none where a package
-                brings the data set.
-        """
-        ...
-
-
-@dataclass(frozen=True)
 class DatasetInfo:
     """What the package knows about a data set.
 
@@ -89,9 +56,13 @@ class DatasetInfo:
         scale: the largest raw pixel value, which a raw pixel is divided by.
         train_images: official number of training images, before a validation part is carved out.
         test_images: official number of test images.
-        read: makes tensors of the files.
-        source: archives, addresses and checksums; ``None`` if nothing is to be downloaded.
-        package: the distribution that brings the data set where there is no source.
+        read: called with the data folder and ``files``, none of which is missing or has a wrong
+            checksum; returns the training and the test part, images uint8 of shape
+            [N, channels, height, width] and labels int64 of shape [N]. Both are checked afterwards,
+            and what reading a damaged file raises is explained.
+        archives: to download, in the order in which the reader gets their files; none of what
+            comes with a package.
+        package: that brings what has no archives.
     """
 
     name: str
@@ -102,6 +73,11 @@ class DatasetInfo:
     scale: int
     train_images: int
     test_images: int
-    read: Reader
-    source: DatasetSource | None = None
+    read: Callable[[Path, tuple[StoredFile, ...]], tuple[Split, Split]]
+    archives: tuple[Archive, ...] = ()
     package: str = ""
+
+    @property
+    def files(self) -> tuple[StoredFile, ...]:
+        """Every unpacked file, in the order of the archives."""
+        return tuple(file for archive in self.archives for file in archive.files)

@@ -74,12 +74,12 @@ def fetch(
     base = _mirror_address(mirror)
     folder = data_folder(data_dir)
     status = verify(info, folder)
-    if info.source is None or status.state is DataState.INTACT:
+    if status.state is DataState.INTACT:
         return status
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):
-            for archive in info.source.archives:
+            for archive in info.archives:
                 _restore(folder, archive, base, progress)
     except OSError as error:
         raise DataError(_failure(folder, error)) from error

@@ -45,13 +45,11 @@ def load_arrays(
     status = verify(info, data_dir)
     if not status.usable:
         raise DataError(status.advice)
-    if info.source is None:
+    where, remedy = str(status.folder), f"get it again with `{status.fetch_command}`"
+    if not info.archives:
         where, remedy = info.package, f"reinstall {info.package}"
-    else:
-        where, remedy = str(status.folder), f"get it again with `{status.fetch_command}`"
-    files = info.source.files if info.source else ()
     try:
-        train, test = info.read(status.folder, files)
+        train, test = info.read(status.folder, info.files)
     except _UNREADABLE as error:
         raise DataError(
             f"data set {info.name!r} in {where} cannot be read ({error}): {remedy}"

@@ -99,22 +99,21 @@ def verify(
     """
     info = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     folder = data_folder(data_dir)
-    source = info.source
-    if source is None:
+    if not info.archives:
         return DataStatus(info.name, DataState.INTACT, folder, (f"comes with {info.package}",))
     try:
-        absent = [file for file in source.files if not (folder / file.path).is_file()]
+        absent = [file for file in info.files if not (folder / file.path).is_file()]
     except OSError as error:
         raise DataError(
             f"{folder} cannot be looked into: {error.strerror}. Name another data folder with "
             f"--data-dir or {DATA_VARIABLE}"
         ) from error
-    if len(absent) == len(source.files):
+    if len(absent) == len(info.files):
         return DataStatus(info.name, DataState.MISSING, folder)
     faults = [f"{folder / file.path} is missing" for file in absent]
     unknown: list[str] = []
     if checksums:
-        for archive in source.archives:
+        for archive in info.archives:
             for file in archive.files:
                 if file in absent:
                     continue

@@ -8,16 +8,10 @@ import pytest
 
 import indian_tune.problems
 from indian_tune.errors import InputError
-from indian_tune.problems import Archive, check_fit, get_dataset_info, get_model_info
+from indian_tune.problems import check_fit, get_dataset_info, get_model_info
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def archives_of(name: str) -> tuple[Archive, ...]:
-    source = get_dataset_info(name).source
-    assert source is not None
-    return source.archives
 
 
 def test_an_unknown_data_set_is_refused_with_the_nearest_name_and_all_names() -> None:
@@ -62,7 +56,7 @@ def test_cifar_sources_are_what_torchvision_holds(name: str) -> None:
     import torchvision.datasets
 
     held: Any = getattr(torchvision.datasets, name)
-    (archive,) = archives_of(name.lower())
+    (archive,) = get_dataset_info(name.lower()).archives
     assert (archive.path, archive.md5, archive.urls) == (held.filename, held.tgz_md5, (held.url,))
     members = [*held.train_list, *held.test_list, [held.meta["filename"], held.meta["md5"]]]
     assert [[file.path, file.md5] for file in archive.files] == [
@@ -77,7 +71,7 @@ def test_mnist_sources_are_what_torchvision_holds(dataset: str, name: str) -> No
     import torchvision.datasets
 
     held: Any = getattr(torchvision.datasets, name)
-    archives = archives_of(dataset)
+    archives = get_dataset_info(dataset).archives
     assert [(archive.path, archive.md5) for archive in archives] == [
         (f"{name}/raw/{file}", md5) for file, md5 in held.resources
     ]

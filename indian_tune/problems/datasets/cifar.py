@@ -7,7 +7,7 @@ import warnings
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.problems.dataset import Archive, DatasetInfo, DatasetSource, StoredFile
+from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
 from indian_tune.problems.problem import Split
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def read_cifar(class_name: str, folder: Path, files: tuple[StoredFile, ...]) -> 
     base = getattr(torchvision.datasets, class_name)
     paths = [PurePosixPath(file.path) for file in files]
     md5 = {path.name: file.md5 for path, file in zip(paths, files, strict=True)}
-    # The same names and the same guard, with the folder and the checksums of the source.
+    # The same names and the same guard, with the folder and the checksums of the record.
     reader: Any = type(
         class_name,
         (base,),
@@ -56,11 +56,9 @@ def read_cifar(class_name: str, folder: Path, files: tuple[StoredFile, ...]) -> 
     return splits[0], splits[1]
 
 
-def _source(archive: str, md5: str, folder: str, files: dict[str, str]) -> DatasetSource:
-    stored = tuple(StoredFile(f"{folder}/{name}", checksum) for name, checksum in files.items())
-    return DatasetSource(
-        (Archive(archive, md5, (f"https://www.cs.toronto.edu/~kriz/{archive}",), stored),)
-    )
+def _archives(name: str, md5: str, folder: str, files: dict[str, str]) -> tuple[Archive]:
+    stored = tuple(StoredFile(f"{folder}/{file}", checksum) for file, checksum in files.items())
+    return (Archive(name, md5, (f"https://www.cs.toronto.edu/~kriz/{name}",), stored),)
 
 
 DATASETS = (
@@ -74,7 +72,7 @@ DATASETS = (
         train_images=50_000,
         test_images=10_000,
         read=functools.partial(read_cifar, "CIFAR10"),
-        source=_source(
+        archives=_archives(
             "cifar-10-python.tar.gz",
             "c58f30108f718f92721af3b95e74349a",
             "cifar-10-batches-py",
@@ -99,7 +97,7 @@ DATASETS = (
         train_images=50_000,
         test_images=10_000,
         read=functools.partial(read_cifar, "CIFAR100"),
-        source=_source(
+        archives=_archives(
             "cifar-100-python.tar.gz",
             "eb9058c3a382ffc7106e4002c42a8d85",
             "cifar-100-python",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.problems.dataset import Archive, DatasetInfo, DatasetSource, StoredFile
+from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
 from indian_tune.problems.problem import Split
 
 if TYPE_CHECKING:
@@ -33,18 +33,18 @@ def read_mnist(folder: Path, files: tuple[StoredFile, ...]) -> tuple[Split, Spli
     )
 
 
-def _source(folder: str, mirrors: tuple[str, ...], checksums: tuple[str, ...]) -> DatasetSource:
+def _archives(
+    folder: str, mirrors: tuple[str, ...], checksums: tuple[str, ...]
+) -> tuple[Archive, ...]:
     """Return the archives of :data:`PARTS`, whose files have no checksums of their own."""
-    return DatasetSource(
-        tuple(
-            Archive(
-                path=f"{folder}/{part}.gz",
-                md5=md5,
-                urls=tuple(f"{mirror}/{part}.gz" for mirror in mirrors),
-                files=(StoredFile(f"{folder}/{part}"),),
-            )
-            for part, md5 in zip(PARTS, checksums, strict=True)
+    return tuple(
+        Archive(
+            path=f"{folder}/{part}.gz",
+            md5=md5,
+            urls=tuple(f"{mirror}/{part}.gz" for mirror in mirrors),
+            files=(StoredFile(f"{folder}/{part}"),),
         )
+        for part, md5 in zip(PARTS, checksums, strict=True)
     )
 
 
@@ -59,12 +59,9 @@ DATASETS = (
         train_images=60_000,
         test_images=10_000,
         read=read_mnist,
-        source=_source(
+        archives=_archives(
             "MNIST/raw",
-            (
-                "https://ossci-datasets.s3.amazonaws.com/mnist",
-                "http://yann.lecun.com/exdb/mnist",
-            ),
+            ("https://ossci-datasets.s3.amazonaws.com/mnist", "http://yann.lecun.com/exdb/mnist"),
             (
                 "f68b3c2dcbeaaa9fbdd348bbdeb94873",
                 "d53e105ee54ea40749a09fcbcd1e9432",
@@ -83,7 +80,7 @@ DATASETS = (
         train_images=60_000,
         test_images=10_000,
         read=read_mnist,
-        source=_source(
+        archives=_archives(
             "FashionMNIST/raw",
             ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
             (
