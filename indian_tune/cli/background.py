@@ -14,6 +14,7 @@ from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.study.description import budget, question, score_name
+from indian_tune.study.plan import images
 from indian_tune.study.space import Constant, parse_space
 from indian_tune.study.space_history import latest_spaces
 
@@ -68,6 +69,9 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
         held = f"{100 * problem.validation_fraction:g} % of the training images"
     if problem.facts is not None:
         held = f"{problem.facts.validation} of {problem.facts.train + problem.facts.validation}"
+    if problem.sizes is not None:
+        train, validation, _ = images(spec)
+        held = f"{validation:,} examples, beside {train:,} to train on"
     return [
         ("Network", problem.network_name),
         ("Data", problem.data_name),

@@ -38,8 +38,7 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
                 "title": info.title,
                 "description": info.description,
                 "classes": info.classes,
-                "channels": info.channels,
-                "size": info.size,
+                "shape": info.shape,
                 "train_images": info.train_images,
                 "test_images": info.test_images,
                 "models": models,
@@ -63,7 +62,7 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
     for info, models, status in found:
         listed.add_row(
             info.name,
-            f"{info.channels}×{info.size}×{info.size}",
+            "×".join(map(str, info.shape)),
             f"{info.classes}",
             f"{info.train_images:,}",
             f"{info.test_images:,}",

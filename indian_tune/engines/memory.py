@@ -43,7 +43,7 @@ def _image_shape(spec: StudySpec) -> tuple[int, ...]:
     assert spec.problem.dataset is not None
     assert spec.problem.model is not None
     size = get_model_info(spec.problem.model).size
-    return get_dataset_info(spec.problem.dataset).channels, size, size
+    return get_dataset_info(spec.problem.dataset).shape[0], size, size
 
 
 def _catalog_model(spec: StudySpec, shape: tuple[int, ...]) -> ModelBuilder:

@@ -45,6 +45,7 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
         init=section.init,
         init_std=section.init_std,
         validation_fraction=held_out,
+        sizes=section.split_sizes,
         split_seed=section.split_seed,
         data_dir=data_dir,
     )
@@ -59,6 +60,7 @@ def _own_problem(section: ProblemSection, factory: str, held_out: float | None) 
         section.arguments,
         dropout=section.dropout,
         validation_fraction=held_out,
+        sizes=section.split_sizes,
         split_seed=section.split_seed,
     )
     facts = ProblemFacts.of(problem)

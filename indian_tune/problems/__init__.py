@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING
 from indian_tune.problems.catalog import (
     DATASETS,
     MODELS,
-    DatasetInfo,
     ModelInfo,
     check_fit,
     get_dataset_info,
     get_model_info,
 )
+from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
 from indian_tune.problems.folder import data_folder
 from indian_tune.problems.problem import ModelBuilder, Problem, Split
-from indian_tune.problems.sources import Archive, DatasetSource, StoredFile
+from indian_tune.problems.sizes import SplitSizes
 
 if TYPE_CHECKING:
-    from indian_tune.problems.datasets import load_arrays
     from indian_tune.problems.fetcher import fetch
+    from indian_tune.problems.loading import load_arrays
     from indian_tune.problems.models import CounterDropout, build_model
     from indian_tune.problems.own import make_problem
     from indian_tune.problems.splits import load_problem
@@ -38,11 +38,11 @@ __all__ = [
     "DataState",
     "DataStatus",
     "DatasetInfo",
-    "DatasetSource",
     "ModelBuilder",
     "ModelInfo",
     "Problem",
     "Split",
+    "SplitSizes",
     "StoredFile",
     "build_model",
     "check_fit",
@@ -62,7 +62,7 @@ _LATER = {
     "DataStatus": "verification",
     "build_model": "models",
     "fetch": "fetcher",
-    "load_arrays": "datasets",
+    "load_arrays": "loading",
     "load_problem": "splits",
     "make_problem": "own",
     "verify": "verification",

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+import pkgutil
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError, unknown_name
-from indian_tune.problems.sources import DatasetSource, torchvision_source
+from indian_tune.problems import datasets
 
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What is known about a data set before it is loaded.
-
-    Attributes:
-        name: as written in a study file.
-        title: as shown to people.
-        description: what the images show.
-        classes: number of classes; labels are 0 … classes - 1.
-        channels: 1 for grey, 3 for colour.
-        size: height and width of an image as stored, in pixels.
-        scale: the largest raw pixel value, which a raw pixel is divided by.
-        train_images: official number of training images, before a validation part is carved out.
-        test_images: official number of test images.
-        torchvision_class: name of the class in ``torchvision.datasets`` that reads it; ``None`` for
-            a data set that comes with scikit-learn and needs no download.
-        own_source: archives and checksums to use in place of torchvision's, for a data set in the
-            same format from elsewhere.
-    """
-
-    name: str
-    title: str
-    description: str
-    classes: int
-    channels: int
-    size: int
-    scale: int
-    train_images: int
-    test_images: int
-    torchvision_class: str | None
-    own_source: DatasetSource | None = None
-
-    @property
-    def source(self) -> DatasetSource | None:
-        """Archives, addresses and checksums; ``None`` if nothing is to be downloaded."""
-        if self.torchvision_class is None:
-            return None
-        return self.own_source or torchvision_source(self.torchvision_class)
+if TYPE_CHECKING:
+    from indian_tune.problems.dataset import DatasetInfo
 
 
 @dataclass(frozen=True)
@@ -68,74 +35,23 @@ class ModelInfo:
 
     def takes(self, dataset: DatasetInfo) -> bool:
         """Whether the images of a data set fit, padded if need be."""
-        return self.smallest_size <= dataset.size <= self.size
+        return all(self.smallest_size <= side <= self.size for side in dataset.shape[1:])
 
 
-DATASETS = {
-    info.name: info
-    for info in (
-        DatasetInfo(
-            name="digits",
-            title="Digits",
-            description="handwritten digits, 8×8 grey; comes with scikit-learn",
-            classes=10,
-            channels=1,
-            size=8,
-            scale=16,
-            train_images=1438,
-            test_images=359,
-            torchvision_class=None,
-        ),
-        DatasetInfo(
-            name="mnist",
-            title="MNIST",
-            description="handwritten digits, 28×28 grey",
-            classes=10,
-            channels=1,
-            size=28,
-            scale=255,
-            train_images=60_000,
-            test_images=10_000,
-            torchvision_class="MNIST",
-        ),
-        DatasetInfo(
-            name="fashion-mnist",
-            title="Fashion-MNIST",
-            description="articles of clothing, 28×28 grey",
-            classes=10,
-            channels=1,
-            size=28,
-            scale=255,
-            train_images=60_000,
-            test_images=10_000,
-            torchvision_class="FashionMNIST",
-        ),
-        DatasetInfo(
-            name="cifar10",
-            title="CIFAR-10",
-            description="photographs of animals and vehicles, 32×32 colour",
-            classes=10,
-            channels=3,
-            size=32,
-            scale=255,
-            train_images=50_000,
-            test_images=10_000,
-            torchvision_class="CIFAR10",
-        ),
-        DatasetInfo(
-            name="cifar100",
-            title="CIFAR-100",
-            description="photographs in 100 fine classes, 32×32 colour",
-            classes=100,
-            channels=3,
-            size=32,
-            scale=255,
-            train_images=50_000,
-            test_images=10_000,
-            torchvision_class="CIFAR100",
-        ),
-    )
-}
+def find_datasets() -> dict[str, DatasetInfo]:
+    """Return the data sets of the files in ``indian_tune.problems.datasets``, by name.
+
+    Smaller images come first; of the same size, in the order of the files.
+    """
+    modules = [
+        importlib.import_module(f"{datasets.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(datasets.__path__)
+    ]
+    found: list[DatasetInfo] = [info for module in modules for info in module.DATASETS]
+    return {info.name: info for info in sorted(found, key=lambda info: math.prod(info.shape))}
+
+
+DATASETS = find_datasets()
 
 MODELS = {
     info.name: info
@@ -190,10 +106,11 @@ def check_fit(dataset: DatasetInfo, model: ModelInfo) -> None:
     """
     if model.takes(dataset):
         return
+    _, height, width = dataset.shape
     models = [other.name for other in MODELS.values() if other.takes(dataset)]
-    datasets = [other.name for other in DATASETS.values() if model.takes(other)]
+    others = [other.name for other in DATASETS.values() if model.takes(other)]
     raise InputError(
-        f"model = {model.name!r} does not take the {dataset.size}×{dataset.size} images of "
+        f"model = {model.name!r} does not take the {height}×{width} images of "
         f"dataset = {dataset.name!r}. Models for this data set: {', '.join(models) or 'none'}; "
-        f"data sets for this model: {', '.join(datasets)}"
+        f"data sets for this model: {', '.join(others)}"
     )

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 import filelock
 
 from indian_tune.errors import DataError, InputError
-from indian_tune.problems.catalog import DatasetInfo, get_dataset_info
+from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.download import SCHEMES, download
 from indian_tune.problems.folder import DATA_VARIABLE, data_folder
 from indian_tune.problems.verification import (
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
     from indian_tune.problems.download import Progress
-    from indian_tune.problems.sources import Archive, StoredFile
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ def fetch(
     """Get a data set, or only what is missing or damaged of it.
 
     Every file, archive or unpacked, takes its final name only once it is complete and its checksum
-    right. Archives are kept: damaged files are unpacked from them again, and the MNIST family is
-    checked against them. A second process that fetches into the same folder waits.
+    right. Archives are kept: damaged files are unpacked from them again, and files that have no
+    checksum are checked against them. A second process that fetches into the same folder waits.
 
     Args:
         dataset: name in the catalog, or the description of a data set of one's own.
@@ -74,12 +74,12 @@ def fetch(
     base = _mirror_address(mirror)
     folder = data_folder(data_dir)
     status = verify(info, folder)
-    if info.source is None or status.state is DataState.INTACT:
+    if status.state is DataState.INTACT:
         return status
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):
-            for archive in info.source.archives:
+            for archive in info.archives:
                 _restore(folder, archive, base, progress)
     except OSError as error:
         raise DataError(_failure(folder, error)) from error

@@ -14,10 +14,12 @@ from indian_tune.imports import blamed, load_named
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import lent_global_generator
-from indian_tune.problems.splits import carve
+from indian_tune.problems.splits import carve, cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from indian_tune.problems.sizes import SplitSizes
 
 # Examples that a network is tried on: more than one, as batch normalisation needs.
 TRIED = 4
@@ -29,6 +31,7 @@ def make_problem(
     *,
     dropout: float = 0.0,
     validation_fraction: float | None = 0.1,
+    sizes: SplitSizes | None = None,
     split_seed: int = 0,
     key: str = "problem.factory",
 ) -> Problem:
@@ -43,12 +46,15 @@ def make_problem(
         dropout: that a network is tried with.
         validation_fraction: part of the training examples that is carved out; ``None`` trains on
             all of them (paper mode), those of the function's own validation part included.
-        split_seed: which are carved out.
+        sizes: of the splits, for a function that makes no validation part; ``validation_fraction``
+            then only says whether this is paper mode.
+        split_seed: which examples are in which split.
         key: of the study file that names the function, for messages.
 
     Raises:
         InputError: the function is not found or not allowed to be imported, fails, or returns
-            what cannot be trained; the message names the key and what is wrong.
+            what cannot be trained or has fewer examples than ``sizes``; the message names the key
+            and what is wrong.
     """
     where = f"{key} = {factory!r}"
     function = load_named(factory, key=key, group=ENTRY_POINTS)
@@ -68,22 +74,34 @@ def make_problem(
     if fault is not None:
         raise InputError(f"{where}: {fault}")
     _try_network(made, where, dropout)
-    return _settled(made, validation_fraction, split_seed)
-
-
-def _settled(made: Problem, validation_fraction: float | None, split_seed: int) -> Problem:
     if validation_fraction is None:
-        if made.validation is None:
-            return made
-        parts = (made.train, made.validation)
-        whole = Split(
-            torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts])
-        )
-        return replace(made, train=whole, validation=None)
-    if made.validation is not None:
+        made = _joined(made)
+    if sizes is not None:
+        return _cut(made, sizes, split_seed, where)
+    if validation_fraction is None or made.validation is not None:
         return made
     train, validation = carve(made.train, validation_fraction, split_seed)
     return replace(made, train=train, validation=validation)
+
+
+def _joined(made: Problem) -> Problem:
+    if made.validation is None:
+        return made
+    parts = (made.train, made.validation)
+    whole = Split(
+        torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts])
+    )
+    return replace(made, train=whole, validation=None)
+
+
+def _cut(made: Problem, sizes: SplitSizes, split_seed: int, where: str) -> Problem:
+    if made.validation is not None:
+        raise InputError(
+            f"{where} makes a validation part, and problem.sizes draws one: remove one of them"
+        )
+    sizes.check(len(made.train), len(made.test), where)
+    train, validation, test = cut(made.train, made.test, sizes, split_seed)
+    return replace(made, train=train, validation=validation, test=test)
 
 
 def _fault(made: Problem) -> str | None:

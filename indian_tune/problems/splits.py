@@ -10,19 +10,20 @@ import torch
 from torch.nn.functional import pad
 
 from indian_tune.errors import DataError
-from indian_tune.problems.catalog import (
-    DatasetInfo,
-    check_fit,
-    get_dataset_info,
-    get_model_info,
-)
-from indian_tune.problems.datasets import load_arrays
+from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
+from indian_tune.problems.loading import load_arrays
 from indian_tune.problems.models import build_model
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.problems.stratify import stratify
+from indian_tune.problems.stratify import draw, stratify
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from indian_tune.problems.dataset import DatasetInfo
+    from indian_tune.problems.sizes import SplitSizes
 
 
 def load_problem(
@@ -33,6 +34,7 @@ def load_problem(
     init: str = "he_normal",
     init_std: float | None = None,
     validation_fraction: float | None = 0.1,
+    sizes: SplitSizes | None = None,
     split_seed: int = 0,
     data_dir: str | Path | None = None,
 ) -> Problem:
@@ -50,25 +52,28 @@ def load_problem(
         validation_fraction: part of the training images that becomes the validation part,
             stratified by class: a fraction (float) or a number of images (int). ``None`` trains on
             all of them (paper mode). The test images are never touched.
-        split_seed: which images become the validation part is a function of this alone.
+        sizes: of the splits, in place of ``validation_fraction``; images beyond them are left out.
+        split_seed: which images are in which split is a function of this alone.
         data_dir: see ``data_folder``.
 
     Returns:
         The problem; its ``mean`` and ``std`` are of the images that are left for training.
 
     Raises:
-        InputError: an unknown name, a model that does not take the images, or a size that leaves
-            nothing for validation or for training.
+        InputError: an unknown name, a model that does not take the images, a fraction that leaves
+            nothing for validation or for training, or sizes beyond what there is.
         DataError: the data set is missing or damaged.
     """
     data = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     network = get_model_info(model)
     check_fit(data, network)
+    if sizes is not None:
+        sizes.check(data.train_images, data.test_images, f"dataset = {data.name!r}")
     build = functools.partial(
         build_model,
         network.name,
         classes=data.classes,
-        channels=data.channels,
+        channels=data.shape[0],
         size=network.size,
         width=width,
         init=init,
@@ -78,7 +83,9 @@ def load_problem(
     build(seed=0, dropout=0.0)
     train, test = (_padded(split, network.size) for split in load_arrays(data, data_dir))
     validation = None
-    if validation_fraction is not None:
+    if sizes is not None:
+        train, validation, test = cut(train, test, sizes, split_seed)
+    elif validation_fraction is not None:
         train, validation = carve(train, validation_fraction, split_seed)
     mean, std = channel_statistics(train, data.scale)
     if 0 in std:
@@ -111,12 +118,42 @@ def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
     Raises:
         InputError: the part is empty or everything, or the seed is negative.
     """
-    rest, taken = stratify(split.labels.numpy(), part, seed)
     left, carved = (
-        Split(split.inputs[positions], split.labels[positions])
-        for positions in (torch.from_numpy(rest), torch.from_numpy(taken))
+        _at(split, positions) for positions in stratify(split.labels.numpy(), part, seed)
     )
     return left, carved
+
+
+def cut(
+    train: Split, test: Split, sizes: SplitSizes, seed: int
+) -> tuple[Split, Split | None, Split]:
+    """Draw splits of given sizes, by class.
+
+    The validation part is the one that ``carve`` takes, and training examples come from the rest.
+
+    Args:
+        train: what training and validation part are drawn from.
+        test: what the test part is drawn from.
+        sizes: at most what there is.
+        seed: decides which examples; nothing else does.
+
+    Returns:
+        Training, validation and test part.
+
+    Raises:
+        InputError: the seed is negative.
+    """
+    held_out, used, _ = draw(train.labels.numpy(), [sizes.validation or 0, sizes.train], seed)
+    validation = None if sizes.validation is None else _at(train, held_out)
+    if sizes.test is not None:
+        tested, _ = draw(test.labels.numpy(), [sizes.test], seed)
+        test = _at(test, tested)
+    return _at(train, used), validation, test
+
+
+def _at(split: Split, positions: NDArray[np.int64]) -> Split:
+    chosen = torch.from_numpy(positions)
+    return Split(split.inputs[chosen], split.labels[chosen])
 
 
 def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -137,8 +174,9 @@ def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], t
 
 
 def _padded(split: Split, size: int) -> Split:
-    missing = size - split.inputs.shape[-1]
-    if missing == 0:
-        return split
-    before, after = missing // 2, missing - missing // 2
-    return Split(pad(split.inputs, (before, after, before, after)), split.labels)
+    around = []
+    # torch counts from the last dimension.
+    for side in reversed(split.inputs.shape[2:]):
+        before = (size - side) // 2
+        around += [before, size - side - before]
+    return Split(pad(split.inputs, around), split.labels) if any(around) else split

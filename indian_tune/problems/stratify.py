@@ -9,6 +9,8 @@ import numpy as np
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -34,18 +36,40 @@ def stratify(
     Raises:
         InputError: the part is empty or everything, or the seed is negative.
     """
+    taken, rest = draw(labels, [part_size(part, len(labels))], seed)
+    return rest, taken
+
+
+def draw(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> list[NDArray[np.int64]]:
+    """Draw disjoint parts one after the other, each as ``stratify`` draws it from what is left.
+
+    Args:
+        labels: shape [N], 0 or greater.
+        counts: examples of each part, 0 or greater, at most N together.
+        seed: 0 or greater.
+
+    Returns:
+        Positions of each part and, last, of the rest; each ascending, int64.
+
+    Raises:
+        InputError: the seed is negative.
+    """
     if seed < 0:
         raise InputError(f"split_seed = {seed} is not allowed: 0 or a greater integer")
-    count = part_size(part, len(labels))
     # NumPy keeps the raw stream of a bit generator the same in all versions, and not the methods
     # of Generator: a split must not change with an upgrade.
     keys = np.random.PCG64(seed).random_raw(len(labels))
-    taken = np.zeros(len(labels), dtype=bool)
-    for label, share in enumerate(_shares(np.bincount(labels), count)):
+    left = []
+    for label in range(int(labels.max()) + 1):
         members = np.flatnonzero(labels == label)
-        nearest = np.argsort(keys[members], kind="stable")
-        taken[members[nearest[:share]]] = True
-    return np.flatnonzero(~taken), np.flatnonzero(taken)
+        left.append(members[np.argsort(keys[members], kind="stable")])
+    parts = []
+    for count in counts:
+        shares = _shares([len(members) for members in left], count)
+        pairs = list(zip(left, shares, strict=True))
+        parts.append([members[:share] for members, share in pairs])
+        left = [members[share:] for members, share in pairs]
+    return [np.sort(np.concatenate(part)) for part in (*parts, left)]
 
 
 def part_size(part: float, total: int) -> int:
@@ -69,11 +93,11 @@ def part_size(part: float, total: int) -> int:
     return count
 
 
-def _shares(class_sizes: NDArray[np.int64], count: int) -> list[int]:
+def _shares(class_sizes: list[int], count: int) -> list[int]:
     """Divide ``count`` among the classes in exact integers, by the largest remainder method."""
-    total = int(class_sizes.sum())
+    total = sum(class_sizes)
     shares, remainders = [], []
-    for size in class_sizes.tolist():
+    for size in class_sizes:
         share, remainder = divmod(size * count, total)
         shares.append(share)
         remainders.append(remainder)

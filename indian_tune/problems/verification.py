@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from indian_tune.errors import DataError
-from indian_tune.problems.catalog import DatasetInfo, get_dataset_info
+from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.folder import DATA_VARIABLE, data_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from indian_tune.problems.sources import Archive, StoredFile
+    from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
 
 CHUNK = 1 << 20
 
@@ -85,9 +85,8 @@ def verify(
 ) -> DataStatus:
     """Look at the files of a data set; nothing is loaded or changed.
 
-    CIFAR's unpacked files have checksums of their own. Those of the MNIST family are compared with
-    what their archives unpack to, and the archives have checksums; without the archives the state
-    is ``present`` at best.
+    An unpacked file that has no checksum of its own is compared with what its archive unpacks to,
+    and the archive with its checksum; without the archive the state is ``present`` at best.
 
     Args:
         dataset: name in the catalog, or the description of a data set of one's own.
@@ -100,22 +99,21 @@ def verify(
     """
     info = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     folder = data_folder(data_dir)
-    source = info.source
-    if source is None:
-        return DataStatus(info.name, DataState.INTACT, folder, ("comes with scikit-learn",))
+    if not info.archives:
+        return DataStatus(info.name, DataState.INTACT, folder, (f"comes with {info.package}",))
     try:
-        absent = [file for file in source.files if not (folder / file.path).is_file()]
+        absent = [file for file in info.files if not (folder / file.path).is_file()]
     except OSError as error:
         raise DataError(
             f"{folder} cannot be looked into: {error.strerror}. Name another data folder with "
             f"--data-dir or {DATA_VARIABLE}"
         ) from error
-    if len(absent) == len(source.files):
+    if len(absent) == len(info.files):
         return DataStatus(info.name, DataState.MISSING, folder)
     faults = [f"{folder / file.path} is missing" for file in absent]
     unknown: list[str] = []
     if checksums:
-        for archive in source.archives:
+        for archive in info.archives:
             for file in archive.files:
                 if file in absent:
                     continue

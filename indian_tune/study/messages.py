@@ -122,10 +122,16 @@ def _model_at(model: type[BaseModel], location: list[int | str]) -> type[BaseMod
         if isinstance(part, int):
             (current,) = typing.get_args(current) or (None,)
         elif isinstance(current, type) and issubclass(current, BaseModel):
-            current = current.model_fields[part].annotation
+            current = _given(current.model_fields[part].annotation)
         else:
             return None
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+
+
+def _given(annotation: Any) -> Any:
+    """Return what a key that may be left out holds where it is given."""
+    kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+    return kinds[0] if isinstance(annotation, types.UnionType) and len(kinds) == 1 else annotation
 
 
 def _literals(annotation: Any) -> list[object]:

@@ -104,6 +104,9 @@ def images(spec: StudySpec) -> tuple[int, int, int]:
         return facts.train, facts.validation, facts.test
     assert spec.problem.dataset is not None
     info = get_dataset_info(spec.problem.dataset)
+    sizes = spec.problem.sizes
+    if sizes is not None:
+        return sizes.train, sizes.validation or 0, sizes.test or info.test_images
     held_out = 0
     if spec.protocol.mode == "honest":
         held_out = part_size(spec.problem.validation_fraction, info.train_images)

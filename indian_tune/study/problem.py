@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from indian_tune.imports import check_form
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
+from indian_tune.problems.sizes import SplitSizes
 from indian_tune.study.facts import ProblemFacts, check_plain
-from indian_tune.study.section import Count, Section, Seed
+from indian_tune.study.section import ADDED, Count, Section, Seed
+
+if TYPE_CHECKING:
+    from indian_tune.study.protocol import Mode
 
 
 def _known_dataset(name: str) -> str:
@@ -23,6 +27,14 @@ def _known_model(name: str) -> str:
 def _factory(reference: str) -> str:
     check_form(reference, "problem.factory", "function")
     return reference
+
+
+class SizesSection(Section):
+    """``sizes`` of ``[problem]``: how many examples each split has."""
+
+    train: Count
+    validation: Count | None = None
+    test: Count | None = None
 
 
 class ProblemSection(Section):
@@ -42,6 +54,7 @@ class ProblemSection(Section):
     init: Literal["he_normal", "normal"] = "he_normal"
     init_std: float | None = Field(default=None, gt=0)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    sizes: Annotated[SizesSection | None, ADDED] = None
     split_seed: Seed = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     tf32: bool = False
@@ -71,12 +84,46 @@ class ProblemSection(Section):
         assert self.facts is not None
         return self.facts.classes
 
+    @property
+    def split_sizes(self) -> SplitSizes | None:
+        """``sizes`` for loading a problem."""
+        return None if self.sizes is None else SplitSizes(**dict(self.sizes))
+
+    def keys_left_out(self) -> set[str]:
+        """Return the keys that the canonical form leaves out; one that ``sizes`` replaces is."""
+        replaced = set() if self.sizes is None else {"validation_fraction"}
+        return super().keys_left_out() | replaced
+
+    def check_mode(self, mode: Mode) -> None:
+        """Check that ``sizes`` says what a mode needs.
+
+        Raises:
+            ValueError: it has a validation part too few or too many.
+        """
+        if self.sizes is None:
+            return
+        if mode == "honest" and self.sizes.validation is None:
+            raise ValueError(
+                "problem.sizes.validation is missing: protocol.mode = 'honest' chooses by "
+                "validation examples, so say how many, beside problem.sizes.train"
+            )
+        if mode == "paper" and self.sizes.validation is not None:
+            raise ValueError(
+                f"problem.sizes.validation = {self.sizes.validation} has no meaning in "
+                "protocol.mode = 'paper', which holds nothing out: remove it"
+            )
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.factory is None:
             self._check_catalog()
         else:
             self._check_factory()
+        if self.sizes is not None and "validation_fraction" in self.model_fields_set:
+            raise ValueError(
+                f"problem.validation_fraction = {self.validation_fraction} has no meaning beside "
+                "problem.sizes, which says how many examples are held out: remove one of them"
+            )
         if (self.init == "normal") != (self.init_std is not None):
             raise ValueError(
                 f"init = {self.init!r} and init_std = {self.init_std!r} do not go together: "
@@ -97,7 +144,12 @@ class ProblemSection(Section):
                 f"problem.{key} is missing: give problem.dataset and problem.model, or "
                 "problem.factory for a problem of your own"
             )
-        check_fit(get_dataset_info(self.dataset), get_model_info(self.model))
+        info = get_dataset_info(self.dataset)
+        check_fit(info, get_model_info(self.model))
+        if self.split_sizes is not None:
+            self.split_sizes.check(
+                info.train_images, info.test_images, f"dataset = {self.dataset!r}"
+            )
 
     def _check_factory(self) -> None:
         for key in ("dataset", "model", "width", "init", "init_std"):

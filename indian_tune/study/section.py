@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_serializer
+
+if TYPE_CHECKING:
+    from pydantic import SerializerFunctionWrapHandler
 
 MAX_SEED = 2**31 - 1
 
@@ -12,8 +15,29 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
+ADDED = "added"
+"""Marks a key that came after studies were registered: ``key: Annotated[Count | None, ADDED]``.
+
+The canonical form leaves the key out while it is at its default, so that the digest of a study that
+does not use it stays what it was. The marker belongs outside a union.
+"""
+
 
 class Section(BaseModel):
     """One table of a study file: frozen, no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def keys_left_out(self) -> set[str]:
+        """Return the keys that the canonical form leaves out: added ones at their defaults."""
+        return {
+            key
+            for key, field in type(self).model_fields.items()
+            if ADDED in field.metadata
+            and getattr(self, key) == field.get_default(call_default_factory=True)
+        }
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        left_out = self.keys_left_out()
+        return {key: value for key, value in dump(self).items() if key not in left_out}

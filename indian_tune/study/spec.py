@@ -81,6 +81,7 @@ class StudySpec(Section):
             )
         for n in range(1, len(self.arms) + 1):
             self._check_arm(n)
+        self.problem.check_mode(self.protocol.mode)
         self._check_pruner()
         self._check_budget()
         self._check_claims()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import indian_tune.cli
 from indian_tune.cli.data import app
 from indian_tune.errors import DataError, InputError
-from indian_tune.problems import DATASETS, Archive, DatasetSource, StoredFile
+from indian_tune.problems import DATASETS, Archive, StoredFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "small.gz").write_bytes(packed)
     archive = Archive("small.gz", hashlib.md5(packed).hexdigest(), (), (StoredFile("small"),))
-    small = replace(DATASETS["mnist"], own_source=DatasetSource((archive,)))
+    small = replace(DATASETS["mnist"], archives=(archive,))
     monkeypatch.setitem(DATASETS, "mnist", small)
     return (tmp_path / "mirror").as_uri()
 

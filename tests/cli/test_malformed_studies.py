@@ -33,6 +33,12 @@ WRONG: dict[str, list[Any]] = {
     "keep_checkpoints": [1, "yes"],
     "space": ["wide", {"alhpa": 0.5}, {"alpha": True}, {"alpha": {"low": 1}}],
     "factory": [True, {"no": "such"}, "os.system", "a module:name", "os:", ""],
+    "sizes": [
+        True,
+        {"no": "such"},
+        {"train": 9, "validation": 0},
+        {"train": 1000, "validation": 500},
+    ],
     "arguments": [True, {"path": "no-factory.csv"}],
     "default": ["small", {"alpha": "half"}],
     **{key: [True, {"arm": 1}] for key in ("h1", "h2", "h3a", "h3b", "h4")},

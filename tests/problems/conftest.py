@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from indian_tune.problems import Archive, DatasetInfo, DatasetSource, StoredFile, get_dataset_info
+from indian_tune.problems import Archive, DatasetInfo, StoredFile, get_dataset_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -65,8 +65,7 @@ class Small:
 
     @property
     def archive(self) -> Archive:
-        assert self.info.source is not None
-        return self.info.source.archives[0]
+        return self.info.archives[0]
 
     def unpack_into(self, folder: Path) -> None:
         for path, content in self.contents.items():
@@ -76,11 +75,11 @@ class Small:
     def repack(self, archive: bytes) -> None:
         """Let the mirror have another archive, and the description its checksum."""
         (self.mirror / self.archive.path).write_bytes(archive)
-        self.info = self.with_source(md5=md5(archive))
+        self.info = self.with_archive(md5=md5(archive))
 
-    def with_source(self, **changes: Any) -> DatasetInfo:
+    def with_archive(self, **changes: Any) -> DatasetInfo:
         """The description with another archive, such as ``md5=…`` or ``urls=…``."""
-        return replace(self.info, own_source=DatasetSource((replace(self.archive, **changes),)))
+        return replace(self.info, archives=(replace(self.archive, **changes),))
 
 
 def small_cifar(
@@ -97,8 +96,8 @@ def small_cifar(
     (mirror / path).parent.mkdir(parents=True, exist_ok=True)
     (mirror / path).write_bytes(packed)
     files = tuple(StoredFile(file, md5(content)) for file, content in contents.items())
-    source = DatasetSource((Archive(path, md5(packed), (NO_ADDRESS + path,), files),))
-    info = replace(info, train_images=train, test_images=test, own_source=source)
+    archive = Archive(path, md5(packed), (NO_ADDRESS + path,), files)
+    info = replace(info, train_images=train, test_images=test, archives=(archive,))
     return Small(info, mirror, contents)
 
 
@@ -185,7 +184,7 @@ def small_mnist(tmp_path: Path) -> Small:
         get_dataset_info("mnist"),
         train_images=40,
         test_images=20,
-        own_source=DatasetSource(tuple(archives)),
+        archives=tuple(archives),
     )
     return Small(info, tmp_path / "mirror", contents)
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -9,12 +8,7 @@ import pytest
 
 import indian_tune.problems
 from indian_tune.errors import InputError
-from indian_tune.problems import (
-    check_fit,
-    get_dataset_info,
-    get_model_info,
-)
-from indian_tune.problems.sources import torchvision_source
+from indian_tune.problems import check_fit, get_dataset_info, get_model_info
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +56,7 @@ def test_cifar_sources_are_what_torchvision_holds(name: str) -> None:
     import torchvision.datasets
 
     held: Any = getattr(torchvision.datasets, name)
-    (archive,) = torchvision_source(name).archives
+    (archive,) = get_dataset_info(name.lower()).archives
     assert (archive.path, archive.md5, archive.urls) == (held.filename, held.tgz_md5, (held.url,))
     members = [*held.train_list, *held.test_list, [held.meta["filename"], held.meta["md5"]]]
     assert [[file.path, file.md5] for file in archive.files] == [
@@ -70,27 +64,20 @@ def test_cifar_sources_are_what_torchvision_holds(name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["MNIST", "FashionMNIST"])
-def test_mnist_sources_are_what_torchvision_holds(name: str) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "name"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_mnist_sources_are_what_torchvision_holds(dataset: str, name: str) -> None:
     import torchvision.datasets
 
     held: Any = getattr(torchvision.datasets, name)
-    archives = torchvision_source(name).archives
+    archives = get_dataset_info(dataset).archives
     assert [(archive.path, archive.md5) for archive in archives] == [
         (f"{name}/raw/{file}", md5) for file, md5 in held.resources
     ]
     for archive, (file, _) in zip(archives, held.resources, strict=True):
         assert archive.urls == tuple(f"{mirror}{file}" for mirror in held.mirrors)
         assert [stored.path for stored in archive.files] == [archive.path.removesuffix(".gz")]
-
-
-def test_sources_are_read_from_the_classes_where_the_source_text_is_not_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = torchvision_source("CIFAR100")
-    torchvision_source.cache_clear()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert torchvision_source("CIFAR100") == expected
 
 
 def test_looking_at_data_sets_does_not_load_torch(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def rewrite(small: Small, data: Path, path: str, content: bytes) -> None:
         replace(file, md5=hashlib.md5(small.contents[file.path]).hexdigest())
         for file in small.archive.files
     )
-    small.info = small.with_source(files=files)
+    small.info = small.with_archive(files=files)
     small.unpack_into(data)
 
 

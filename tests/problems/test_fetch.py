@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from indian_tune.errors import DataError, InputError
-from indian_tune.problems import DatasetSource, StoredFile, fetch, verify
+from indian_tune.problems import StoredFile, fetch, verify
 from indian_tune.problems.download import download
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_official_addresses_are_used_without_a_mirror_and_the_next_where_one_fai
 ) -> None:
     (tmp_path / "empty").mkdir()
     first, second = serve(tmp_path / "empty"), serve(small_cifar100.mirror)
-    info = small_cifar100.with_source(
+    info = small_cifar100.with_archive(
         urls=(f"{first.address}/{ARCHIVE}", f"{second.address}/{ARCHIVE}")
     )
     assert fetch(info, data).state == "intact"
@@ -180,7 +180,7 @@ def test_a_leftover_that_is_complete_is_taken(
 def test_a_file_with_the_wrong_checksum_is_refused_and_discarded(
     small_cifar100: Small, serve: Serve, data: Path
 ) -> None:
-    info = small_cifar100.with_source(md5="0" * 32)
+    info = small_cifar100.with_archive(md5="0" * 32)
     server = serve(small_cifar100.mirror)
     with pytest.raises(DataError) as caught:
         fetch(info, data, mirror=server.address)
@@ -194,7 +194,7 @@ def test_an_archive_of_other_files_than_expected_is_refused_and_none_is_kept(
     small_cifar100: Small, serve: Serve, data: Path
 ) -> None:
     files = tuple(StoredFile(file.path, "0" * 32) for file in small_cifar100.archive.files)
-    info = small_cifar100.with_source(files=files)
+    info = small_cifar100.with_archive(files=files)
     with pytest.raises(DataError, match="holds another file than expected"):
         fetch(info, data, mirror=serve(small_cifar100.mirror).address)
     assert files_below(data) == {ARCHIVE}
@@ -356,7 +356,7 @@ def test_a_plain_gzip_file_is_unpacked_where_the_source_says(
     small_mnist: Small, data: Path
 ) -> None:
     archive = replace(small_mnist.archive, files=(StoredFile("elsewhere/images"),))
-    info = replace(small_mnist.info, own_source=DatasetSource((archive,)))
+    info = replace(small_mnist.info, archives=(archive,))
     assert fetch(info, data, mirror=small_mnist.mirror.as_uri()).state == "intact"
     (content, *_) = small_mnist.contents.values()
     assert (data / "elsewhere" / "images").read_bytes() == content

@@ -11,7 +11,7 @@ from torch import nn
 
 from indian_tune.errors import InputError
 from indian_tune.imports import imports_allowed
-from indian_tune.problems import Problem, Split, make_problem
+from indian_tune.problems import Problem, Split, SplitSizes, make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +77,25 @@ def test_a_validation_part_of_its_own_is_kept_and_joined_where_all_is_trained_on
     assert joined.validation is None
     assert torch.equal(joined.train.inputs[-5:], held.inputs)
     assert len(joined.train) == 45
+
+
+def test_splits_of_given_sizes_are_drawn_from_what_the_factory_makes(
+    made: Callable[..., Problem],
+) -> None:
+    problem = made(sound, sizes=SplitSizes(train=15, validation=6, test=3), split_seed=1)
+    assert problem.validation is not None
+    assert (len(problem.train), len(problem.validation), len(problem.test)) == (15, 6, 3)
+    rows = torch.cat([problem.train.inputs, problem.validation.inputs])[:, 0].tolist()
+    assert len(set(rows)) == 21
+    with pytest.raises(InputError, match=rf"train = 41 is more than the 40 .* '{FACTORY}'"):
+        made(sound, sizes=SplitSizes(train=41))
+    held = Split(torch.full((5, 2), -1.0), LABELS[:5])
+    with pytest.raises(InputError, match=rf"'{FACTORY}' makes a validation part, and .*sizes"):
+        made(lambda: sound(validation=held), sizes=SplitSizes(train=5, validation=5))
+    whole = made(
+        lambda: sound(validation=held), validation_fraction=None, sizes=SplitSizes(train=45)
+    )
+    assert (len(whole.train), whole.validation, len(whole.test)) == (45, None, 7)
 
 
 def test_arguments_are_passed_by_name(made: Callable[..., Problem]) -> None:

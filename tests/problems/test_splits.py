@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indian_tune.errors import DataError, InputError
-from indian_tune.problems import Split, load_arrays, load_problem
+from indian_tune.problems import Problem, Split, SplitSizes, load_arrays, load_problem
 from indian_tune.problems.splits import carve, channel_statistics
-from indian_tune.problems.stratify import stratify
+from indian_tune.problems.stratify import draw, stratify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +98,41 @@ def test_a_negative_seed_is_refused() -> None:
         stratify(np.zeros(4, dtype=np.int64), 2, -1)
 
 
+@given(
+    labels=st.lists(st.integers(0, 6), min_size=3, max_size=200),
+    shares=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
+    seed=st.integers(0, 2**64),
+)
+def test_parts_drawn_one_after_the_other_are_disjoint_and_stratified(
+    labels: list[int], shares: tuple[float, float], seed: int
+) -> None:
+    array = np.array(labels, dtype=np.int64)
+    counts = [int(share * len(labels)) for share in shares]
+    first, second, rest = draw(array, counts, seed)
+    assert [len(first), len(second)] == counts
+    assert sorted([*first, *second, *rest]) == list(range(len(labels)))
+    for label in set(labels):
+        for part, within in ((first, 1), (second, 2)):
+            exact = labels.count(label) * len(part) / len(labels)
+            assert abs(int(np.sum(array[part] == label)) - exact) < within
+
+
+def test_the_second_part_takes_every_image_equally_often() -> None:
+    labels = np.zeros(20, dtype=np.int64)
+    taken = np.zeros(20)
+    for seed in range(2000):
+        taken[draw(labels, [5, 5], seed)[1]] += 1
+    # 500 expected; the standard deviation of one count is about 19.
+    assert np.abs(taken - 500).max() < 80
+
+
+def test_parts_are_the_same_in_every_version_and_on_every_machine() -> None:
+    labels = np.arange(60, dtype=np.int64) % 3
+    first, second, _ = draw(labels, [6, 6], 7)
+    assert first.tolist() == stratify(labels, 6, 7)[1].tolist()
+    assert second.tolist() == [20, 21, 35, 39, 46, 55]
+
+
 def test_carving_moves_images_with_their_labels() -> None:
     images = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1)
     split = Split(images, torch.arange(40) % 4)
@@ -152,6 +187,50 @@ def test_the_paper_mode_trains_on_every_training_image() -> None:
     assert torch.equal(problem.train.inputs, train.inputs)
 
 
+def test_splits_of_given_sizes_are_drawn_by_class_and_share_no_image() -> None:
+    sizes = SplitSizes(train=500, validation=300, test=100)
+    problem = load_problem(dataset="digits", model="nin-small", sizes=sizes, split_seed=3)
+    train, test = load_arrays("digits")
+    assert problem.validation is not None
+    used, held_out = set(keys(problem.train)), set(keys(problem.validation))
+    assert (len(used), len(held_out), len(problem.test)) == (500, 300, 100)
+    assert not used & held_out
+    assert used | held_out < set(keys(train))
+    assert set(keys(problem.test)) < set(keys(test))
+    for split, whole in ((problem.train, train), (problem.validation, train), (problem.test, test)):
+        exact = whole.labels.bincount() * (len(split) / len(whole))
+        assert bool((split.labels.bincount() - exact).abs().max() < 2)
+    pixels = problem.train.inputs.numpy().astype(np.float64) / 16
+    np.testing.assert_allclose(problem.mean, [pixels.mean()], rtol=1e-13)
+
+
+def test_the_seed_decides_what_is_drawn_and_the_validation_part_is_the_one_held_out() -> None:
+    def drawn(seed: int) -> Problem:
+        sizes = SplitSizes(train=400, validation=144, test=50)
+        return load_problem(dataset="digits", model="nin-small", sizes=sizes, split_seed=seed)
+
+    first, again, other = drawn(1), drawn(1), drawn(2)
+    for name in ("train", "validation", "test"):
+        ours = [keys(getattr(problem, name)) for problem in (first, again, other)]
+        assert ours[0] == ours[1]
+        assert set(ours[0]) != set(ours[2])
+    carved = load_problem(
+        dataset="digits", model="nin-small", validation_fraction=0.1, split_seed=1
+    )
+    assert carved.validation is not None
+    assert first.validation is not None
+    assert keys(first.validation) == keys(carved.validation)
+
+
+def test_sizes_of_all_there_is_leave_out_nothing() -> None:
+    sizes = SplitSizes(train=1438, test=359)
+    problem = load_problem(dataset="digits", model="nin-small", sizes=sizes)
+    train, test = load_arrays("digits")
+    assert problem.validation is None
+    assert torch.equal(problem.train.inputs, train.inputs)
+    assert torch.equal(problem.test.inputs, test.inputs)
+
+
 def test_mean_and_std_are_of_the_training_part_alone() -> None:
     problem = load_problem(dataset="digits", model="nin-small", validation_fraction=0.5)
     pixels = problem.train.inputs.numpy().astype(np.float64) / 16
@@ -203,6 +282,15 @@ def test_the_builder_can_be_sent_to_another_process() -> None:
         ({"init": "xavier"}, "init"),
         ({"validation_fraction": 1438}, "1438 of 1438 images"),
         ({"split_seed": -1}, "split_seed"),
+        ({"sizes": SplitSizes(0, 5)}, r"problem.sizes.train = 0 must be at least 1"),
+        ({"sizes": SplitSizes(5, 5, -1)}, r"problem.sizes.test = -1 must be at least 1"),
+        (
+            {"sizes": SplitSizes(1000, 439)},
+            r"sizes.train = 1000 and problem.sizes.validation = 439 are together more than the "
+            r"1,438 training examples of dataset = 'digits': give at most 1,438",
+        ),
+        ({"sizes": SplitSizes(1439)}, r"sizes.train = 1439 is more than the 1,438"),
+        ({"sizes": SplitSizes(5, 5, 360)}, r"sizes.test = 360 is more than the 359 test examples"),
     ],
 )
 def test_what_cannot_be_a_problem_is_refused(change: dict[str, Any], message: str) -> None:

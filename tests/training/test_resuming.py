@@ -106,7 +106,7 @@ class TestCheckpoints:
         other.advance()
         assert list(tmp_path.iterdir()) == []
         ((record,), (expected,)) = (trainer.advance(), other.advance())
-        assert (record.epoch, record.value("train_loss")) == (2, expected.train_loss)
+        assert (record.epoch, record.value("train_loss")) == (2, expected.value("train_loss"))
 
     def test_a_damaged_one_falls_back_and_the_record_is_still_the_same(
         self,
