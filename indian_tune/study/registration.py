@@ -150,14 +150,19 @@ def _about_trials(record: StudyRecord, spec: StudySpec) -> str:
 def differences(old: Any, new: Any) -> list[str]:
     """Return what differs between two studies as plain data, one line a key."""
     before, after = dict(_flat(old)), dict(_flat(new))
-    lines = []
-    for key in dict.fromkeys((*before, *after)):
-        if before.get(key) != after.get(key):
-            was = repr(before[key]) if key in before else "not there"
-            now = repr(after[key]) if key in after else "not there"
-            lines.append(f"{key}: registered {was}, now {now}")
+    lines = [
+        f"{key}: registered {_at(key, before)}, now {_at(key, after)}"
+        for key in dict.fromkeys((*before, *after))
+        if before.get(key) != after.get(key)
+    ]
     # What was filled in follows what was written.
     return sorted(lines, key=lambda line: line.startswith("claims.h"))
+
+
+def _at(key: str, flat: dict[str, Any]) -> str:
+    if key in flat:
+        return repr(flat[key])
+    return "a table" if any(known.startswith(f"{key}.") for known in flat) else "not there"
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

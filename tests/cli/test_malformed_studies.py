@@ -34,6 +34,8 @@ WRONG: dict[str, list[Any]] = {
     "space": ["wide", {"alhpa": 0.5}, {"alpha": True}, {"alpha": {"low": 1}}],
     "factory": [True, {"no": "such"}, "os.system", "a module:name", "os:", ""],
     "arguments": [True, {"path": "no-factory.csv"}],
+    "sampler": [True, {"no": "such"}, {"name": "tpe", "no": "such"}, "os.system", "a b:Class"],
+    "pruner": [True, {"no": "such"}, {"name": "median", "n_min_trials": 0}, {"name": "os:"}],
     "default": ["small", {"alpha": "half"}],
     **{key: [True, {"arm": 1}] for key in ("h1", "h2", "h3a", "h3b", "h4")},
 }

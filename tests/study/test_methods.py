@@ -16,6 +16,7 @@ from indian_tune.errors import InputError, StudyFileError
 from indian_tune.imports import imports_allowed
 from indian_tune.study.description import budget
 from indian_tune.study.pruners import PRUNERS, Pruner
+from indian_tune.study.registration import differences
 from indian_tune.study.samplers import SAMPLERS, Sampler
 from indian_tune.study.space import parse_space
 from indian_tune.study.spec import parse_study
@@ -178,6 +179,16 @@ def test_options_are_recorded_in_order_and_read_back(tiny: dict[str, Any]) -> No
     assert again.digest == spec.digest != searched(tiny, sampler="tpe").digest
     assert "proposed by tpe (n_ei_candidates=8, n_startup_trials=20)" in budget(spec)
     assert "pruned by median (n_startup_trials=8)" in budget(spec)
+
+
+def test_options_that_were_not_registered_are_told_apart(tiny: dict[str, Any]) -> None:
+    registered = searched(tiny, sampler="tpe").canonical()
+    now = searched(tiny, sampler={"name": "tpe", "n_startup_trials": 20}).canonical()
+    assert differences(registered, now) == [
+        "search.sampler: registered 'tpe', now a table",
+        "search.sampler.name: registered not there, now 'tpe'",
+        "search.sampler.n_startup_trials: registered not there, now 20",
+    ]
 
 
 @pytest.mark.parametrize(
