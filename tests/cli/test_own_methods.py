@@ -84,33 +84,36 @@ def outcomes(storage: str) -> dict[int, tuple[Any, State]]:
     return {trial.index: (trial.config, trial.state) for trial in trials}
 
 
+@pytest.mark.parametrize("engine", ["optuna", pytest.param("ray", marks=pytest.mark.slow)])
 def test_they_run_the_same_under_every_engine_and_are_read_without_their_code(
-    study: Path, tmp_path: Path, command: Callable[..., Ended]
+    study: Path, tmp_path: Path, command: Callable[..., Ended], engine: str
 ) -> None:
     module = tmp_path / "low_and_strict.py"
     digest = hashlib.sha256(module.read_bytes()).hexdigest()
-    databases = {name: f"sqlite:///{tmp_path / name}.db" for name in ("inline", "optuna")}
-    for engine, storage in databases.items():
-        options = ("--allow-import", "--engine", engine, "--storage", storage)
-        workers = ("--workers", "2") if engine == "optuna" else ()
+    databases = {name: f"sqlite:///{tmp_path / name}.db" for name in ("inline", engine)}
+    for name, storage in databases.items():
+        options = ("--allow-import", "--engine", name, "--storage", storage)
+        workers = () if name == "inline" else ("--workers", "2")
         ended = command("search", study, *options, *workers)
         assert ended.status == 0, ended.err
     assert "(low_and_strict:Low (share=0.5))" in ended.err
     trials = outcomes(databases["inline"])
-    assert outcomes(databases["optuna"]) == trials
+    assert outcomes(databases[engine]) == trials
     assert {state for _, state in trials.values()} == {State.COMPLETE, State.PRUNED}
     for config, state in trials.values():
         assert 0.01 <= config["gamma0"] <= 0.51
         assert (state is State.PRUNED) == (config["gamma0"] > 0.25)
     module.unlink()
     sys.modules.pop("low_and_strict", None)
-    where = ("--storage", databases["optuna"])
+    where = ("--storage", databases[engine])
     for asked in (["status"], ["show", "tiny"], ["doctor"]):
         assert command(*asked, *where).status == 0
     verdict = command("analyze", "tiny", "--json", *where)
     assert verdict.status == 0, verdict.err
+    refused = command("worker", "tiny", *where)
+    assert (refused.status, "add --allow-import" in refused.err) == (2, True)
     assert "low_and_strict" not in sys.modules
-    with LedgerReader.open(databases["optuna"]) as ledger:
+    with LedgerReader.open(databases[engine]) as ledger:
         record = ledger.study("tiny")
         about = background(ledger, record, parse_study(record.spec, source="the record"))
     assert record.spec["search"]["pruner"] == {"name": "low_and_strict:Strict", "judges": "seeds"}
