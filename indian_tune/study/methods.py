@@ -127,14 +127,14 @@ class Method:
     def plain(self) -> str | dict[str, Any]:
         """Return it as a study file gives it: the name alone where nothing else is said."""
         facts = {key: getattr(self, key) for key in self.DECLARED} if self.own else {}
-        said = {k: value for k, value in facts.items() if value != self.DECLARED[k].default}
-        said |= self.given
-        return {"name": self.name, **dict(sorted(said.items()))} if said else self.name
+        table = {k: value for k, value in facts.items() if value != self.DECLARED[k].default}
+        table |= self.given
+        return {"name": self.name, **dict(sorted(table.items()))} if table else self.name
 
     def __str__(self) -> str:
         """Return name and options for people."""
-        said = ", ".join(f"{key}={value}" for key, value in self.given.items())
-        return f"{self.name} ({said})" if said else self.name
+        options = ", ".join(f"{key}={value}" for key, value in self.given.items())
+        return f"{self.name} ({options})" if options else self.name
 
     @property
     def own(self) -> bool:

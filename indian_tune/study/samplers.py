@@ -94,21 +94,21 @@ class Sampler(Method):
         searched = distributions(space, grid=self.enumerates)
         pruner = optuna.pruners.NopPruner()
 
-        def drawn(*others: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
+        def propose(*others: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
             sampler = self.make(Draw(space, 0, "trial run", len(others)))
             with self.blamed("drawing a configuration"):
                 return draft_trial(
                     storage, "trial run", searched, sampler, pruner, others, number=len(others)
                 )
 
-        first = drawn()
-        if drawn().params != first.params:
+        first = propose()
+        if propose().params != first.params:
             raise InputError(
                 f"{self.KEY} = {self.name!r} draws two configurations from one seed: let its "
                 "constructor take seed, and draw by that alone"
             )
         first.state, first.values = optuna.trial.TrialState.COMPLETE, [0.5] * objectives
-        drawn(first)
+        propose(first)
 
 
 def derived_seed(*key: int | str) -> int:
