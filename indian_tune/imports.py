@@ -157,12 +157,13 @@ def blamed(where: str, doing: str, but: type[Exception] | None = None) -> Iterat
     """
     try:
         yield
-    except InputError as error:
-        # Of this package's own functions, called from there: it says what is wrong by itself.
-        raise error if str(error).startswith(where) else InputError(f"{where}: {error}") from error
     except Exception as error:
         if but is not None and isinstance(error, but):
             raise
+        if isinstance(error, InputError):
+            # Of this package's own functions, called from there: it says what is wrong by itself.
+            known = str(error).startswith(where)
+            raise error if known else InputError(f"{where}: {error}") from error
         log.debug("%s failed", doing, exc_info=True)
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.problem import ProblemSection
 from indian_tune.study.protocol import ProtocolSection
+from indian_tune.study.pruners import PRUNERS
+from indian_tune.study.samplers import SAMPLERS
 from indian_tune.study.search import SearchSection
 from indian_tune.study.spec import load_study
 from tests.command_line import COMMANDS, OPTIONS, wrong_words
@@ -95,6 +98,19 @@ def test_every_key_of_a_study_file_stands_in_its_guide() -> None:
     for section in (ProblemSection, ProtocolSection, SearchSection, ClaimsSection):
         missing = [key for key in section.model_fields if f"`{key}`" not in guide]
         assert missing == []
+
+
+def test_every_option_of_a_sampler_or_pruner_stands_in_the_guide_with_its_default() -> None:
+    guide = (ROOT / "studies/README.md").read_text(encoding="utf-8")
+    table = guide.partition("| method | options and defaults |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
+    for method in (*SAMPLERS.values(), *PRUNERS.values()):
+        row = rows.get(method.name, "")
+        if "those of `median`" in row:
+            row += rows["median"]
+        for name, option in method.options.items():
+            default = "" if option.default is None else f" {json.dumps(option.default)}"
+            assert f"`{name}`{default.removesuffix('.0')}" in row, f"{method.name}: {name}"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.toml")), ids=lambda p: p.stem)

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
     from indian_tune.imports import Source
     from indian_tune.ledger import Ledger, StudyRecord
+    from indian_tune.study.methods import Method
     from indian_tune.study.spec import StudySpec
 
 
 def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
-    """Try a study's own code, and return the study with the facts of its problem.
+    """Try a study's own code, and return the study with what only that code says of itself.
 
-    A study that names none is returned as it is, and torch is not loaded.
+    A study that names none is returned as it is, and torch is not loaded. Options of samplers and
+    pruners are tried as well.
 
     Args:
         spec: as its file says it.
@@ -42,11 +44,15 @@ def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
     """
     with imports_allowed(imports):
         check_optimizers(spec)
-        if spec.problem.factory is None:
-            return spec
-        facts = ProblemFacts.of(problem_of(spec, None))
-    plain = spec.canonical()
-    plain["problem"]["facts"] = facts.model_dump(mode="json")
+        check_methods(spec)
+        plain = spec.canonical()
+        for method in _methods(spec):
+            plain["search"][method.WORD] = method.completed().plain()
+        if spec.problem.factory is not None:
+            facts = ProblemFacts.of(problem_of(spec, None))
+            plain["problem"]["facts"] = facts.model_dump(mode="json")
+    if plain == spec.canonical():
+        return spec
     return parse_study(plain, source=f"study {spec.name!r}")
 
 
@@ -65,9 +71,28 @@ def check_optimizers(spec: StudySpec) -> None:
             check_optimizer(arm.optimizer, divide(config)[0], key=f"arms[{n}].optimizer")
 
 
+def check_methods(spec: StudySpec) -> None:
+    """Try a sampler and a pruner of one's own, and any with options.
+
+    Raises:
+        InputError: see :func:`prepared`.
+    """
+    sampler, pruner = spec.search.sampler.completed(), spec.search.pruner.completed()
+    for arm in spec.searched_arms:
+        if sampler.own or sampler.given:
+            sampler.try_out(spec.space(arm), len(spec.protocol.scores))
+        if pruner.own or pruner.given:
+            pruner.try_out(spec.space(arm), spec.protocol.tuning_epochs)
+
+
+def _methods(spec: StudySpec) -> tuple[Method, ...]:
+    return spec.search.sampler, spec.search.pruner
+
+
 def sources(spec: StudySpec) -> list[Source]:
     """Return where the references of a study lead from here, as far as they lead anywhere."""
     named = {arm.optimizer: OPTIMIZERS for arm in spec.arms if is_own(arm.optimizer, FAMILIES)}
+    named |= {each.name: each.ENTRY_POINTS for each in _methods(spec) if each.own}
     if spec.problem.factory is not None:
         named[spec.problem.factory] = PROBLEMS
     found = [source_of(reference, group) for reference, group in named.items()]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.engines.presence import joined
 from indian_tune.errors import EngineError, InputError
+from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Ledger
 from indian_tune.study.controller import Controller
 from indian_tune.study.spec import parse_study
@@ -99,7 +100,10 @@ class RayEngine:
 
         self._connect()
         try:
-            with Ledger.open(self._settings.storage) as ledger:
+            with (
+                imports_allowed(self._settings.imports),
+                Ledger.open(self._settings.storage) as ledger,
+            ):
                 study = ledger.study(self._settings.study)
                 spec = parse_study(study.spec, source=f"study {study.name!r}")
                 with joined(ledger, study, "ray") as worker_id:

@@ -84,7 +84,7 @@ def open_session(
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
         repairs = _mend(ledger, study, spec)
-        if retry_failed or spec.search.sampler == "grid":
+        if retry_failed or spec.search.sampler.enumerates:
             ledger.retry(study.id)
         if wider:
             extend_space(ledger, study, spec, extend_by or None)

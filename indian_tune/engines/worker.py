@@ -11,7 +11,7 @@ import traceback
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from indian_tune.engines.own_code import check_optimizers
+from indian_tune.engines.own_code import check_methods, check_optimizers
 from indian_tune.engines.presence import joined
 from indian_tune.engines.runs import (
     OpenTrial,
@@ -73,6 +73,7 @@ def work(
         study = ledger.study(settings.study)
         spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
         check_optimizers(spec)
+        check_methods(spec)
         problem = problem_of(spec, settings.data_dir)
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 

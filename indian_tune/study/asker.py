@@ -11,7 +11,8 @@ from indian_tune.study import faults
 from indian_tune.study.faults import fault_point
 from indian_tune.study.projection import SLOT
 from indian_tune.study.reconcile import catch_up
-from indian_tune.study.sampler import LEARNING, distributions, make_sampler
+from indian_tune.study.samplers import Draw
+from indian_tune.study.sampling import distributions
 from indian_tune.study.space import constants
 from indian_tune.study.space_history import SpaceHistory
 from indian_tune.study.view import numbered, under_way
@@ -72,7 +73,7 @@ class Asker:
             if found is not None:
                 return self._whole(arm, found), self._projection.known(arm, found._trial_id)
         others: Sequence[FrozenTrial] = ()
-        if self._spec.search.sampler in LEARNING:
+        if self._spec.search.sampler.learns:
             others = self._projection.trials(arm)
         return self._sample(lease.trial, arm, others, number=len(others))
 
@@ -113,17 +114,14 @@ class Asker:
     ) -> tuple[Mapping[str, float], ProjectedTrial]:
         space = self._spaces.of(arm, trial.index)
         search = self._spec.search
-        grid = search.sampler == "grid"
-        searched = distributions(space, grid=grid)
-        sampler = make_sampler(
-            search.sampler,
-            space,
-            seed=search.seed,
-            arm=arm,
-            index=trial.index,
-            cell=self._spaces.grid_point(arm, trial.index) if grid else None,
-        )
-        draft = self._projection.sample(arm, searched, sampler, self._pruner, others, number=number)
+        enumerates = search.sampler.enumerates
+        searched = distributions(space, grid=enumerates)
+        cell = self._spaces.grid_point(arm, trial.index) if enumerates else None
+        sampler = search.sampler.make(Draw(space, search.seed, arm, trial.index, cell))
+        with search.sampler.blamed("drawing a configuration"):
+            draft = self._projection.sample(
+                arm, searched, sampler, self._pruner, others, number=number
+            )
         projected = self._projection.add(
             arm, trial.id, draft.params, searched, system_attrs=draft.system_attrs
         )

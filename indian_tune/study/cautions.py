@@ -176,7 +176,7 @@ def _about_budget(spec: StudySpec) -> Iterator[str]:
             f"a tune run has {protocol.tuning_epochs} epochs and a confirm run {protocol.epochs}: "
             "what wins early may lose late, so raise protocol.tune_epochs if you can"
         )
-    if spec.search.sampler == "grid":
+    if spec.search.sampler.enumerates:
         counts = {arm: spec.trials_of(arm) for arm in spec.searched_arms}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{arm} {count}" for arm, count in counts.items())

@@ -17,7 +17,6 @@ from indian_tune.study.asker import Asker, optuna_numbers
 from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import freeze
 from indian_tune.study.projection import CONFIRM, Projection, confirm_params
-from indian_tune.study.pruner import make_pruner
 from indian_tune.study.reconcile import restore
 from indian_tune.study.scoring import compares_seeds, objective_values, score
 
@@ -109,7 +108,7 @@ class Controller:
         self._until = until
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
         self._projection = Projection.beside(ledger, study, spec)
-        self._pruner = make_pruner(spec.search.pruner, epochs=spec.protocol.tuning_epochs)
+        self._pruner = spec.search.pruner.make(epochs=spec.protocol.tuning_epochs)
         self._asker = Asker(ledger, study, spec, self._projection, self._pruner)
 
     def close(self) -> None:
@@ -236,7 +235,7 @@ class Controller:
     def prune(self, assignment: Assignment) -> State:
         """Record that the pruner has stopped a trial."""
         value = statistics.fmean(assignment.scores.values())
-        return self._end(assignment, State.PRUNED, value, f"by {self.spec.search.pruner}")
+        return self._end(assignment, State.PRUNED, value, f"by {self.spec.search.pruner.name}")
 
     def break_off(self, assignment: Assignment, traceback: str) -> State:
         """Record that an attempt ended with an exception; it is tried again while it may be."""
@@ -354,9 +353,11 @@ class Controller:
         return assignment
 
     def _should_prune(self, assignment: Assignment) -> bool:
-        if self.spec.search.pruner == "none":
+        pruner = self.spec.search.pruner
+        if pruner.judges is None:
             return False
-        return assignment.projected.should_prune(self._pruner, assignment.peers)
+        with pruner.blamed("judging a trial"):
+            return assignment.projected.should_prune(self._pruner, assignment.peers)
 
     def _peers(self, trial: TrialRecord, optuna_id: int) -> Mapping[int, int] | None:
         """Return whom the pruner may compare a trial with: earlier generations, if there are any.
@@ -364,7 +365,7 @@ class Controller:
         Who of its own generation has got how far is an accident, and no ground for a decision.
         """
         size = self.spec.search.batch_size
-        if size is None or self.spec.search.pruner == "none" or trial.phase is not Phase.TUNE:
+        if size is None or self.spec.search.pruner.judges is None or trial.phase is not Phase.TUNE:
             return None
         trials = self._ledger.trials(self.study.id, phase=Phase.TUNE, arm_id=trial.arm_id)
         earlier = trials[: trial.index // size * size]

@@ -39,7 +39,7 @@ def budget(spec: StudySpec) -> str:
         f"{each} trials per arm × {_count(len(protocol.tuning_seeds), 'tuning seed')} × "
         f"{_count(protocol.tuning_epochs, 'epoch')}, proposed by {spec.search.sampler}"
     )
-    if spec.search.pruner != "none":
+    if spec.search.pruner.judges is not None:
         text += f" and pruned by {spec.search.pruner}"
     fresh = len(protocol.confirming_seeds)
     if fresh:

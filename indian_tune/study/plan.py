@@ -16,7 +16,7 @@ from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
 from indian_tune.study.freeze import matched_rate
 from indian_tune.study.ranking import meaning_of
-from indian_tune.study.sampler import at_quantile, sobol_points
+from indian_tune.study.sampling import at_quantile, sobol_points
 from indian_tune.study.space import Constant, Grid, bounds, constants, grid_points
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def points(spec: StudySpec, arm: str) -> list[dict[str, float]]:
     fixed = constants(space)
     if section.fixed:
         return [fixed]
-    if spec.search.sampler == "grid":
+    if spec.search.sampler.enumerates:
         searched = grid_points(space, f"arm {arm!r}")
     else:
         searched = sobol_points(space, 0, POINTS)

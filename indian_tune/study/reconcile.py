@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.projection import CONFIRM, SLOT, Past, confirm_params
-from indian_tune.study.sampler import distributions
+from indian_tune.study.sampling import distributions
 from indian_tune.study.scoring import learning_curve
 from indian_tune.study.space_history import SpaceHistory
 
@@ -130,7 +130,7 @@ def restore(
     )
     if tuning:
         space = SpaceHistory(ledger, trial.study_id, spec).of(arm, trial.index)
-        searched = distributions(space, grid=spec.search.sampler == "grid")
+        searched = distributions(space, grid=spec.search.sampler.enumerates)
         params = {name: trial.config[name] for name in searched}
         return projection.add(arm, trial.id, params, searched, past=past)
     seeds = spec.protocol.confirming_seeds

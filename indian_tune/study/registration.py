@@ -71,7 +71,7 @@ def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> 
     """
     if spec.budget is not None:
         _refuse_budget(study, spec.budget)
-    if spec.search.sampler == "grid":
+    if spec.search.sampler.enumerates:
         raise InputError(
             f"study {study.name!r} searches a grid, which has no more points than it has trials: "
             "--extend-space adds cells beyond an end at which a winner lies, or write a larger "
@@ -103,7 +103,7 @@ def extend_space(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: in
     """
     if spec.budget is not None:
         _refuse_budget(study, spec.budget)
-    grid = spec.search.sampler == "grid"
+    grid = spec.search.sampler.enumerates
     if grid and trials is not None:
         raise InputError(
             f"--extend {trials} cannot stand beside --extend-space for study {study.name!r}, which "
@@ -142,7 +142,7 @@ def _about_trials(record: StudyRecord, spec: StudySpec) -> str:
     """Return how to get more trials, when that is all that was changed."""
     before, now = record.spec["search"]["trials"], spec.search.trials
     same = {**record.spec, "search": {**record.spec["search"], "trials": now}}
-    if same != spec.canonical() or now <= before or spec.search.sampler == "grid":
+    if same != spec.canonical() or now <= before or spec.search.sampler.enumerates:
         return ""
     return f". For more trials put search.trials = {before} back and add --extend {now - before}"
 
@@ -150,14 +150,19 @@ def _about_trials(record: StudyRecord, spec: StudySpec) -> str:
 def differences(old: Any, new: Any) -> list[str]:
     """Return what differs between two studies as plain data, one line a key."""
     before, after = dict(_flat(old)), dict(_flat(new))
-    lines = []
-    for key in dict.fromkeys((*before, *after)):
-        if before.get(key) != after.get(key):
-            was = repr(before[key]) if key in before else "not there"
-            now = repr(after[key]) if key in after else "not there"
-            lines.append(f"{key}: registered {was}, now {now}")
+    lines = [
+        f"{key}: registered {_at(key, before)}, now {_at(key, after)}"
+        for key in dict.fromkeys((*before, *after))
+        if before.get(key) != after.get(key)
+    ]
     # What was filled in follows what was written.
     return sorted(lines, key=lambda line: line.startswith("claims.h"))
+
+
+def _at(key: str, flat: dict[str, Any]) -> str:
+    if key in flat:
+        return repr(flat[key])
+    return "a table" if any(known.startswith(f"{key}.") for known in flat) else "not there"
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

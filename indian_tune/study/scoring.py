@@ -73,7 +73,7 @@ def _score(spec: StudySpec, objective: Objective, record: EpochRecord) -> float:
 
 def compares_seeds(spec: StudySpec) -> bool:
     """Whether the pruner compares trials seed by seed, so that seeds train one after another."""
-    return spec.search.pruner == "wilcoxon"
+    return spec.search.pruner.judges == "seeds"
 
 
 def learning_curve(

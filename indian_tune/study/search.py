@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
+from indian_tune.study.pruners import PRUNERS, Pruner
+from indian_tune.study.samplers import SAMPLERS, Sampler
 from indian_tune.study.section import Count, Section, Seed
 
-SamplerName = Literal["grid", "random", "qmc", "tpe", "gp", "cmaes"]
-PrunerName = Literal["none", "median", "percentile", "hyperband", "wilcoxon", "patient"]
+if TYPE_CHECKING:
+    from indian_tune.ledger.budget import Budget
+    from indian_tune.study.protocol import ProtocolSection
+
+
+def _sampler(raw: Any) -> Sampler:
+    return Sampler.read(raw, SAMPLERS)
+
+
+def _pruner(raw: Any) -> Pruner:
+    return Pruner.read(raw, PRUNERS)
 
 
 class SearchSection(Section):
     """``[search]``: the budget of every arm and who proposes."""
 
     trials: Count
-    sampler: SamplerName = "tpe"
-    pruner: PrunerName = "none"
+    sampler: Annotated[Sampler, PlainValidator(_sampler), PlainSerializer(Sampler.plain)] = (
+        SAMPLERS["tpe"]
+    )
+    pruner: Annotated[Pruner, PlainValidator(_pruner), PlainSerializer(Pruner.plain)] = PRUNERS[
+        "none"
+    ]
     seed: Seed = 0
     batch_size: Count | None = None
     budget: Literal["trials", "epochs", "seconds"] = "trials"
@@ -32,3 +47,68 @@ class SearchSection(Section):
                 f"{self.trials}: a generation is a part of an arm's trials"
             )
         return self
+
+    def budget_under(self, protocol: ProtocolSection) -> Budget | None:
+        """Return what an arm may spend beside its number of trials."""
+        from indian_tune.ledger.budget import Budget
+
+        limit = self.epochs if self.budget == "epochs" else self.seconds
+        if self.budget == "trials" or limit is None:
+            return None
+        return Budget(self.budget, limit, protocol.tuning_epochs * len(protocol.tuning_seeds))
+
+    def check_under(self, protocol: ProtocolSection) -> None:
+        """Check that the search can be done under a protocol.
+
+        Raises:
+            ValueError: the message names the keys, their values and what is allowed.
+        """
+        self._check_methods(protocol)
+        self._check_budget(protocol)
+
+    def _check_methods(self, protocol: ProtocolSection) -> None:
+        pruner, sampler = self.pruner, self.sampler
+        if protocol.objectives is not None:
+            if pruner.judges is not None:
+                raise ValueError(
+                    f"search.pruner = {pruner.name!r} judges by one objective, and "
+                    "protocol.objectives has several: use 'none'"
+                )
+            if not sampler.several_objectives:
+                able = [repr(each.name) for each in SAMPLERS.values() if each.several_objectives]
+                raise ValueError(
+                    f"search.sampler = {sampler.name!r} follows one objective, and "
+                    f"protocol.objectives has several: use {', '.join(able)}"
+                )
+        seeds, epochs = len(protocol.tuning_seeds), protocol.tuning_epochs
+        if pruner.judges is not None and (seeds if pruner.judges == "seeds" else epochs) < (
+            pruner.least
+        ):
+            raise ValueError(
+                f"search.pruner = {pruner.name!r} needs at least {pruner.least} {pruner.judges} to "
+                f"judge, and a tune trial has {seeds} seeds × {epochs} epochs: raise "
+                f"protocol.tune_{pruner.judges} to at least {pruner.least}, or use 'none'"
+            )
+
+    def _check_budget(self, protocol: ProtocolSection) -> None:
+        for kind in ("epochs", "seconds"):
+            if (getattr(self, kind) is not None) != (self.budget == kind):
+                raise ValueError(
+                    f"search.budget = {self.budget!r} and search.{kind} = "
+                    f"{getattr(self, kind)!r} do not go together: budget = {kind!r} needs "
+                    f"{kind}, any other takes none"
+                )
+        budget = self.budget_under(protocol)
+        if budget is None:
+            return
+        if self.sampler.enumerates or self.batch_size is not None:
+            fixed = f"sampler = {self.sampler.name!r}" if self.sampler.enumerates else "batch_size"
+            raise ValueError(
+                f"search.{fixed} needs a fixed number of trials: use budget = 'trials', not "
+                f"{self.budget!r}"
+            )
+        if budget.kind == "epochs" and budget.limit < budget.trial:
+            raise ValueError(
+                f"search.epochs = {self.epochs} does not pay for one trial of {budget.trial} "
+                "epochs: raise it"
+            )

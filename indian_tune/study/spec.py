@@ -82,8 +82,7 @@ class StudySpec(Section):
         for n in range(1, len(self.arms) + 1):
             self._check_arm(n)
         self.problem.check_mode(self.protocol.mode)
-        self._check_pruner()
-        self._check_budget()
+        self.search.check_under(self.protocol)
         self._check_claims()
         return self
 
@@ -99,13 +98,7 @@ class StudySpec(Section):
     @property
     def budget(self) -> Budget | None:
         """What an arm may spend beside its number of trials."""
-        from indian_tune.ledger.budget import Budget
-
-        search, protocol = self.search, self.protocol
-        limit = search.epochs if search.budget == "epochs" else search.seconds
-        if search.budget == "trials" or limit is None:
-            return None
-        return Budget(search.budget, limit, protocol.tuning_epochs * len(protocol.tuning_seeds))
+        return self.search.budget_under(self.protocol)
 
     @property
     def searched_arms(self) -> list[str]:
@@ -116,7 +109,7 @@ class StudySpec(Section):
         """Return how many tune trials an arm has: the budget, or the size of its grid."""
         if not self.arm(arm).searched:
             return 0
-        if self.search.sampler != "grid":
+        if not self.search.sampler.enumerates:
             return self.search.trials
         return len(spaces.grid_points(self.space(arm), f"arm {arm!r}"))
 
@@ -162,7 +155,7 @@ class StudySpec(Section):
             family.check_names(space.keys() - set(TRAINING_PARAMETERS))
         except InputError as error:
             raise StudyFileError(f"{where}: {error}") from error
-        if self.search.sampler == "grid" and arm.searched:
+        if self.search.sampler.enumerates and arm.searched:
             points = len(spaces.grid_points(space, where))
             if points > self.search.trials:
                 raise StudyFileError(
@@ -210,55 +203,6 @@ class StudySpec(Section):
                 raise ValueError(
                     f"{key} = {arm!r} is no arm of this study.{alternatives(arm, names)}"
                 )
-
-    def _check_budget(self) -> None:
-        search = self.search
-        for kind in ("epochs", "seconds"):
-            if (getattr(search, kind) is not None) != (search.budget == kind):
-                raise ValueError(
-                    f"search.budget = {search.budget!r} and search.{kind} = "
-                    f"{getattr(search, kind)!r} do not go together: budget = {kind!r} needs "
-                    f"{kind}, any other takes none"
-                )
-        budget = self.budget
-        if budget is None:
-            return
-        if search.sampler == "grid" or search.batch_size is not None:
-            what = "sampler = 'grid'" if search.sampler == "grid" else "batch_size"
-            raise ValueError(
-                f"search.{what} needs a fixed number of trials: use budget = 'trials', not "
-                f"{search.budget!r}"
-            )
-        if budget.kind == "epochs" and budget.limit < budget.trial:
-            raise ValueError(
-                f"search.epochs = {search.epochs} does not pay for one trial of {budget.trial} "
-                "epochs: raise it"
-            )
-
-    def _check_pruner(self) -> None:
-        pruner = self.search.pruner
-        if self.protocol.objectives is not None:
-            if pruner != "none":
-                raise ValueError(
-                    f"search.pruner = {pruner!r} judges by one objective, and protocol.objectives "
-                    "has several: use 'none'"
-                )
-            if self.search.sampler == "cmaes":
-                raise ValueError(
-                    "search.sampler = 'cmaes' follows one objective, and protocol.objectives has "
-                    "several: use 'tpe', 'gp', 'random', 'qmc' or 'grid'"
-                )
-        if pruner == "wilcoxon":
-            if len(self.protocol.tuning_seeds) < 2:
-                raise ValueError(
-                    "search.pruner = 'wilcoxon' compares seeds, and protocol.tune_seeds gives "
-                    "one: raise protocol.tune_seeds to at least 2"
-                )
-        elif pruner != "none" and self.protocol.tuning_epochs < 2:
-            raise ValueError(
-                f"search.pruner = {pruner!r} needs at least 2 epochs to judge, and a tune run has "
-                f"{self.protocol.tuning_epochs}: raise protocol.tune_epochs or use 'none'"
-            )
 
 
 def load_study(path: Path) -> StudySpec:
@@ -317,7 +261,7 @@ def parse_study(raw: Any, *, source: str) -> StudySpec:
         spec.claims,
         spec.arms,
         paper=spec.protocol.mode == "paper",
-        grid=spec.search.sampler == "grid",
+        grid=spec.search.sampler.enumerates,
         seeds=len(spec.protocol.tuning_seeds),
     )
     return spec.model_copy(update={"claims": claims})

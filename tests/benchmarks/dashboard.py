@@ -29,7 +29,7 @@ from indian_tune.dashboard import DashboardServer
 from indian_tune.ledger import Ledger, LedgerReader
 from indian_tune.study.projection import Projection
 from indian_tune.study.registration import register
-from indian_tune.study.sampler import distributions
+from indian_tune.study.sampling import distributions
 from indian_tune.study.spec import parse_study
 
 TRIALS, EPOCHS = 1_000, 20

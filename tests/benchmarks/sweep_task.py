@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from indian_tune.problems import load_problem
-from indian_tune.study.sampler import distributions, make_sampler
+from indian_tune.study.samplers import SAMPLERS, Draw
+from indian_tune.study.sampling import distributions
 from indian_tune.study.spec import parse_study
 from tests.benchmarks.everyday import EverydayTraining
 
@@ -45,9 +46,7 @@ def configurations(trials: int) -> list[dict[str, float]]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = parse_study(study(trials, 1), source="benchmark").space("indian")
     return [
-        optuna.create_study(
-            sampler=make_sampler("random", space, seed=0, arm="indian", index=index)
-        )
+        optuna.create_study(sampler=SAMPLERS["random"].make(Draw(space, 0, "indian", index)))
         .ask(distributions(space))
         .params
         for index in range(trials)

@@ -40,6 +40,8 @@ WRONG: dict[str, list[Any]] = {
         {"train": 1000, "validation": 500},
     ],
     "arguments": [True, {"path": "no-factory.csv"}],
+    "sampler": [True, {"no": "such"}, {"name": "tpe", "no": "such"}, "os.system", "a b:Class"],
+    "pruner": [True, {"no": "such"}, {"name": "median", "n_min_trials": 0}, {"name": "os:"}],
     "default": ["small", {"alpha": "half"}],
     **{key: [True, {"arm": 1}] for key in ("h1", "h2", "h3a", "h3b", "h4")},
 }

@@ -7,8 +7,9 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from indian_tune.study.pruner import make_pruner
-from indian_tune.study.sampler import derived_seed, distributions, make_sampler
+from indian_tune.study.pruners import PRUNERS
+from indian_tune.study.samplers import SAMPLERS, Draw, derived_seed
+from indian_tune.study.sampling import distributions
 from indian_tune.study.space import Choices, Constant, Grid, Range, grid_points, parse_space
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ def draw(sampler: str, index: int, *, seed: int = 0, arm: str = "indian") -> dic
     if sampler == "grid":
         space = {n: p for n, p in SPACE.items() if not isinstance(p, Range)}
         space["alpha"] = Choices((0.5, 0.1))
-    study = optuna.create_study(
-        sampler=make_sampler(sampler, space, seed=seed, arm=arm, index=index)
-    )
+    study = optuna.create_study(sampler=SAMPLERS[sampler].make(Draw(space, seed, arm, index)))
     return study.ask(distributions(space)).params
 
 
@@ -115,4 +114,4 @@ def test_grid_points_vary_the_last_name_fastest() -> None:
     ],
 )
 def test_a_pruner_is_optuna_s_own(name: str, kind: type) -> None:
-    assert type(make_pruner(name, epochs=9)) is kind
+    assert type(PRUNERS[name].make(epochs=9)) is kind

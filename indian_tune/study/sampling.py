@@ -1,18 +1,10 @@
-"""Samplers: a name in a study file → an Optuna sampler for one trial of one arm.
-
-Every trial gets a sampler of its own, seeded from (study seed, arm, trial index). Hence the
-non-adaptive ones (grid, random, qmc) give a configuration that depends on nothing else, whoever
-asks and in whatever order, and the adaptive ones never repeat each other's draws in parallel.
-"""
+"""What samplers draw from: a space as Optuna's distributions, and points fixed by an index."""
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -21,17 +13,15 @@ from optuna.distributions import (
 )
 from optuna.samplers import BaseSampler
 
-from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range, grid_points
+from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import optuna
     from optuna.trial import FrozenTrial
 
     from indian_tune.study.space import Space
-
-# Samplers that look at the other trials of the arm; the others need not read them.
-LEARNING = frozenset({"tpe", "gp", "cmaes"})
 
 
 def distributions(space: Space, *, grid: bool = False) -> dict[str, BaseDistribution]:
@@ -47,50 +37,6 @@ def distributions(space: Space, *, grid: bool = False) -> dict[str, BaseDistribu
         for name, parameter in space.items()
         if not isinstance(parameter, Constant)
     }
-
-
-def make_sampler(
-    name: str,
-    space: Space,
-    *,
-    seed: int,
-    arm: str,
-    index: int,
-    cell: Mapping[str, float] | None = None,
-) -> BaseSampler:
-    """Return the sampler that gives trial ``index`` of an arm its configuration.
-
-    Args:
-        name: one of the names that a study file allows.
-        space: of the arm.
-        seed: of the study.
-        arm: its name.
-        index: of the trial within the arm.
-        cell: its point of a grid; by default the one of that index.
-    """
-    own = derived_seed(seed, arm, index)
-    match name:
-        case "grid":
-            return IndexedSampler(cell or grid_points(space, f"arm {arm!r}")[index])
-        case "qmc":
-            return IndexedSampler(sobol_points(space, derived_seed(seed, arm), 1, start=index)[0])
-        case "random":
-            return optuna.samplers.RandomSampler(seed=own)
-        case "tpe":
-            return optuna.samplers.TPESampler(seed=own)
-        case "gp":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.samplers.GPSampler(seed=own)
-        case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=own, warn_independent_sampling=False)
-    raise AssertionError(f"a sampler {name!r} passed the study file's validation")
-
-
-def derived_seed(*key: int | str) -> int:
-    """Return a 32-bit seed that is a stable function of its key."""
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
 class IndexedSampler(BaseSampler):
