@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from typer.models import OptionInfo
+from typer.models import OptionInfo, ParameterInfo
+from typer.utils import get_params_from_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,13 +60,14 @@ def command_line(
     values = {name: value for name, value in given.items() if name not in ONCE} | changes
     words = ["indian-tune", function.__name__]
     incomplete = False
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        value = values.get(name, parameter.default)
-        if value == parameter.default:
+    for name, parameter in get_params_from_function(function).items():
+        info = parameter.default
+        assert isinstance(info, ParameterInfo)
+        value = values.get(name, info.default)
+        if value == info.default:
             continue
         text = without_password(str(value))
         incomplete |= text != str(value)
-        (info,) = parameter.annotation.__metadata__
         if not isinstance(info, OptionInfo):
             words.append(text)
             continue
