@@ -13,7 +13,8 @@
     │   ├── LeaseLostError                  a report on a trial that another worker now holds
     │   ├── UnwritableError                 a database that takes nothing more: full, read-only
     │   └── CheckpointError                 a checkpoint that cannot be used
-    └── EngineError (RuntimeError)          the workers cannot be kept going; exits with 1
+    ├── EngineError (RuntimeError)          the workers cannot be kept going; exits with 1
+    └── UnfinishedError (RuntimeError)      trials are open or failed at the end; exits with 1
 
 A message names the key, the value and what is allowed, and ends with the way on.
 """
@@ -105,3 +106,7 @@ class CheckpointError(LedgerError):
 
 class EngineError(IndianTuneError, RuntimeError):
     """The workers of an engine cannot be kept going."""
+
+
+class UnfinishedError(IndianTuneError, RuntimeError):
+    """A command ends while trials are open or after trials failed."""

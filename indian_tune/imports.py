@@ -11,13 +11,14 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
+import os
 import re
 import sys
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from indian_tune.errors import InputError, alternatives
 
@@ -34,25 +35,41 @@ _ENTRY_POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # Folders that are searched before the installed packages; None where nothing may be imported.
 _folders: tuple[str, ...] | None = None
+# The process that may run own code; one that it forks ends as it likes.
+_process = 0
+_exit = os._exit
 
 
 @contextmanager
 def imports_allowed(folders: Sequence[str] | None) -> Iterator[None]:
     """Let references be imported within the block, in the whole process.
 
+    Code that ends the process in the block by ``os._exit(0)`` ends it with status 1: whoever waits
+    for the process would take the work for done.
+
     Args:
         folders: searched for modules before the installed packages; ``None`` allows nothing.
     """
-    global _folders
-    before, path = _folders, list(sys.path)
+    global _folders, _process
+    before, path, end = _folders, list(sys.path), os._exit
+    _process = os.getpid()
+    os._exit = _exit_as_failed
     if folders is not None:
         _folders = tuple(folders)
         sys.path[:0] = _folders
     try:
         yield
     finally:
+        os._exit = end
         _folders = before
         sys.path[:] = path
+
+
+def _exit_as_failed(status: int) -> NoReturn:
+    if os.getpid() == _process:
+        log.error("own code ended this process by os._exit(%s), in the middle of its work", status)
+        status = status or 1
+    _exit(status)
 
 
 def is_reference(text: str) -> bool:
@@ -157,7 +174,7 @@ def blamed(where: str, doing: str, but: type[Exception] | None = None) -> Iterat
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         if but is not None and isinstance(error, but):
             raise
         if isinstance(error, InputError):

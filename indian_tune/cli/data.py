@@ -99,6 +99,7 @@ def fetch_data_set(
         TransferSpeedColumn,
     )
 
+    from indian_tune.errors import DataError
     from indian_tune.problems import fetch
 
     console = notices()
@@ -121,8 +122,13 @@ def fetch_data_set(
                 typer.echo(f"downloading {file}{size}", err=True)
         bars.update(tasks[file], completed=done, total=total)
 
-    with bars:
-        status = fetch(name, data_dir, mirror=mirror, progress=show)
+    try:
+        with bars:
+            status = fetch(name, data_dir, mirror=mirror, progress=show)
+    except DataError as error:
+        # What was asked for is right, so this is no bad input: it could not be had.
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(1) from error
     _print_status(status)
     typer.echo(f"Data folder: {status.folder}")
 

@@ -15,6 +15,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from indian_tune.cli.again import Command
+
 # Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
@@ -37,6 +39,13 @@ def notices() -> Console:
 @functools.lru_cache(maxsize=1)
 def _notices(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, emoji=False)
+
+
+def print_lines(console: Console, text: str, *commands: Command) -> None:
+    """Print a remark, and commands below it, each on a line of its own that nothing wraps."""
+    console.print(text)
+    for command in commands:
+        console.print(command.line, soft_wrap=True, markup=False)
 
 
 def print_json(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -57,6 +58,8 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say what a study will cost and what it can show; nothing is run, nothing is written."""
+    given = dict(locals())
+
     from indian_tune.cli.output import print_json, results
     from indian_tune.cli.plan_report import Report, print_report
     from indian_tune.cli.shipped import find_study_file
@@ -92,7 +95,14 @@ def plan(
     if as_json:
         print_json(report.as_dict())
     else:
+        from indian_tune.cli.again import command_line
+        from indian_tune.cli.output import print_lines
+        from indian_tune.cli.search import search
+
         print_report(results(), report)
+        shared = inspect.signature(search).parameters.keys() & given.keys() - {"as_json"}
+        command = command_line(search, {name: given[name] for name in shared})
+        print_lines(results(), "\nStart it with:", command)
 
 
 def _estimate(

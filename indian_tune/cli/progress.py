@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from rich.live import Live
 
 from indian_tune.cli.output import duration, percent, table
 from indian_tune.cli.ranking import outcomes
+from indian_tune.engines.presence import lost_workers
 from indian_tune.ledger import Phase
+from indian_tune.study.completion import held_trials
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,8 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from indian_tune.ledger import ArmProgress, LedgerReader
+    from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
     from indian_tune.study.spec import StudySpec
+
+logger = logging.getLogger(__name__)
 
 LIVE_SECONDS = 0.5
 LINE_SECONDS = 10.0
@@ -33,21 +38,22 @@ class SearchProgress:
     Args:
         console: where to show it.
         ledger: asked at most twice a second.
-        study_id: of the study.
-        spec: the study.
+        study: as registered.
+        spec: the same study, parsed.
     """
 
     def __init__(
-        self, console: Console, ledger: LedgerReader, study_id: int, spec: StudySpec
+        self, console: Console, ledger: LedgerReader, study: StudyRecord, spec: StudySpec
     ) -> None:
         self._console = console
         self._ledger = ledger
-        self._study_id = study_id
+        self._study = study
         self._spec = spec
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._shown_at = 0.0
         self._last_line = ""
         self._marks: deque[tuple[float, int]] = deque()
+        self._lost: set[str] = set()
 
     def __enter__(self) -> SearchProgress:
         if self._live is not None:
@@ -74,7 +80,8 @@ class SearchProgress:
 
     def show(self) -> None:
         """Show the present state."""
-        parts = self._ledger.progress(self._study_id)
+        self._warn_of_lost()
+        parts = self._ledger.progress(self._study.id)
         summary = self._summary(parts)
         if self._live is not None:
             self._live.update(self._table(parts, summary), refresh=True)
@@ -88,6 +95,23 @@ class SearchProgress:
         if text != self._last_line:
             self._console.print(text, soft_wrap=True)
             self._last_line = text
+
+    def _warn_of_lost(self) -> None:
+        """Say once of every worker that it is gone, if it holds trials that wait for it."""
+        lost = lost_workers(self._ledger, self._study)
+        if not any(worker.id not in self._lost for worker in lost):
+            return
+        held = held_trials(self._ledger, self._study)
+        for worker in lost:
+            if worker.id not in self._lost and worker.id in held:
+                self._lost.add(worker.id)
+                logger.warning(
+                    "worker %s on %s is lost, last heard of at %s UTC; another takes over %s",
+                    worker.id[:8],
+                    worker.host,
+                    f"{worker.heartbeat_at:%H:%M:%S}",
+                    ", ".join(held[worker.id]),
+                )
 
     def _table(self, parts: list[ArmProgress], summary: str) -> Table:
         made = table(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from indian_tune.cli.again import command_line
 from indian_tune.cli.options import (
     AllowImport,
     Artifacts,
@@ -18,11 +20,14 @@ from indian_tune.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
+    from indian_tune.cli.again import Command
+    from indian_tune.cli.progress import SearchProgress
     from indian_tune.engines.engine import Engine
     from indian_tune.engines.session import Session
-    from indian_tune.study.ranking import ArmResult
     from indian_tune.study.spec import StudySpec
 
 
@@ -59,6 +64,14 @@ def search(
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="Try failed trials again; cells of a grid always are."),
+    ] = False,
+    freeze_anyway: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-anyway",
+            help="Choose the winners among the others where tune trials have failed; the record "
+            "tells that these were passed over.",
+        ),
     ] = False,
     extend: Annotated[
         int, typer.Option(metavar="N", help="Add N tune trials to every arm first.", min=0)
@@ -110,22 +123,26 @@ def search(
 ) -> None:
     """Tune every arm of a study, confirm the winners on fresh seeds, and rank them.
 
-    Ctrl-C stops at the next epoch and keeps everything; the same command goes on.
+    Ctrl-C stops at the next epoch and keeps everything; the same command goes on. Ends with 1 when
+    a trial is left or has failed.
     """
-    from indian_tune.cli.output import INTERRUPTED, notices, print_json, results
+    again = partial(command_line, search, dict(locals()))
+
+    from indian_tune.cli.conclusion import check_finished, conclude
+    from indian_tune.cli.output import INTERRUPTED, notices, print_json, print_lines, results
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.cli.ranking import ranking_json
     from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines.devices import device_slots
     from indian_tune.engines.inline import InlineEngine
-    from indian_tune.engines.interrupt import interruptible
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.processes import ProcessEngine
     from indian_tune.engines.ray_engine import RayEngine, RayResources
-    from indian_tune.engines.session import artifacts_folder, open_session
+    from indian_tune.engines.session import artifacts_folder, note_start, open_session
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase, storage_url
+    from indian_tune.study.completion import completion
     from indian_tune.study.freeze import freeze
     from indian_tune.study.ranking import rank
     from indian_tune.study.registration import renamed
@@ -139,12 +156,8 @@ def search(
         )
     file = find_study_file(study)
     spec = load_study(file)
-    again = f"{study}{_same(storage)}"
     if as_name is not None:
         spec = renamed(spec, as_name)
-        again += f" --as {as_name}"
-    if allow_import:
-        again += " --allow-import"
     imports = folders(file.parent) if allow_import else None
     url = storage_url(storage)
     assigned = device_slots(
@@ -157,7 +170,10 @@ def search(
         workers=workers,
         storage_path=ray_storage,
     )
+    folder = artifacts or artifacts_folder(url)
+    until = Phase.TUNE if phase in (PhaseName.TUNE, PhaseName.FREEZE) else Phase.CONFIRM
     remarks = notices()
+    interrupted = False
     with open_session(
         spec,
         url,
@@ -169,45 +185,47 @@ def search(
     ) as session:
         spec = session.spec
         if phase in (PhaseName.FREEZE, PhaseName.CONFIRM):
-            _check_tuned(session, again)
+            _check_tuned(session, again(phase=PhaseName.TUNE))
+        moved = note_start(session.ledger, session.study, folder, str(again(phase=PhaseName.ALL)))
         if phase is PhaseName.FREEZE:
-            freeze(session.ledger, session.study.id, spec)
+            freeze(session.ledger, session.study.id, spec, anyway=freeze_anyway)
         settings = [
             WorkerSettings(
                 storage=url.render_as_string(hide_password=False),
                 study=spec.name,
-                artifacts=artifacts or artifacts_folder(url),
+                artifacts=folder,
                 data_dir=data_dir,
                 device=device,
                 slots=slots,
                 shrink=shrink_packs,
                 threads=threads_per_worker,
                 imports=imports,
-                until=Phase.TUNE if phase in (PhaseName.TUNE, PhaseName.FREEZE) else Phase.CONFIRM,
+                until=until,
+                freeze_anyway=freeze_anyway,
             )
             for device in assigned
         ]
         runner: Engine
         match engine:
             case EngineName.INLINE:
-                runner, where = InlineEngine(settings[0]), "in this process"
+                runner, start = InlineEngine(settings[0]), "starting in this process"
             case EngineName.RAY:
-                runner, where = RayEngine(settings[0], resources), "on Ray"
+                runner, start = RayEngine(settings[0], resources), "starting on Ray"
             case EngineName.OPTUNA:
-                runner, where = ProcessEngine(settings), f"{len(assigned)} workers"
-        _announce(remarks, spec, session, where)
-        progress = SearchProgress(remarks, session.ledger, session.study.id, spec)
-
-        def stopping() -> None:
-            remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
-
-        with interruptible(stopping) as interrupt:
-            try:
-                with progress:
-                    runner.run(interrupt, progress.tick)
-                    progress.show()
-            except KeyboardInterrupt:
-                pass
+                runner = ProcessEngine(settings)
+                start = f"starting {len(assigned)} worker{'s' * (len(assigned) > 1)}"
+        _announce(remarks, spec, session)
+        if moved is not None:
+            remarks.print(f"Warning: {moved}", markup=False, soft_wrap=True)
+        now = completion(session.ledger, session.study)
+        if now.finished(until):
+            part = "The tune phase of " if until is Phase.TUNE else ""
+            remarks.print(f"{part}{spec.name} is finished: nothing is left to train.")
+        elif not now.withheld or freeze_anyway:
+            remarks.print(f"[bold]{spec.name}[/bold]: {start}")
+            progress = SearchProgress(remarks, session.ledger, session.study, spec)
+            interrupted = _run(runner, progress, remarks, session, again)
+            now = completion(session.ledger, session.study)
         ranked = rank(session.ledger, session.study)
         address = session.ledger.address
         if as_json:
@@ -215,21 +233,64 @@ def search(
                 {
                     "study": spec.name,
                     "storage": address,
-                    "finished": not interrupt.requested,
+                    "finished": now.finished(until),
+                    "failed": now.failed,
                     "arms": ranking_json(ranked),
                 }
             )
-        if interrupt.requested:
-            remarks.print(
-                f"Stopped; everything is kept in {address}. Go on with:\n  "
-                f"indian-tune search {again}"
-            )
-            raise typer.Exit(INTERRUPTED)
-        if not as_json:
-            _conclude(results(), spec, session, ranked, _same(storage))
+        elif not interrupted:
+            conclude(results(), session, ranked, storage)
+    if interrupted:
+        print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
+        raise typer.Exit(INTERRUPTED)
+    # Trials that wait again may be of both phases.
+    beyond = phase is not PhaseName.TUNE
+    check_finished(
+        now,
+        until,
+        storage,
+        go_on=again(),
+        retry=again(retry_failed=True, **({"phase": PhaseName.ALL} if beyond else {})),
+        freeze=again(freeze_anyway=True) if beyond else None,
+    )
 
 
-def _check_tuned(session: Session, again: str) -> None:
+def _run(
+    runner: Engine,
+    progress: SearchProgress,
+    remarks: Console,
+    session: Session,
+    again: Callable[..., Command],
+) -> bool:
+    """Work on a study; return whether the user has stopped it.
+
+    Raises:
+        EngineError: the workers cannot be kept going.
+        LedgerError: the record cannot be kept.
+    """
+    from indian_tune.engines.interrupt import interruptible
+    from indian_tune.errors import EngineError, LedgerError
+    from indian_tune.study.completion import completion
+
+    def stopping() -> None:
+        remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
+
+    with interruptible(stopping) as interrupt:
+        try:
+            with progress:
+                runner.run(interrupt, progress.tick)
+                progress.show()
+        except KeyboardInterrupt:
+            if not interrupt.requested:
+                raise
+        except (EngineError, LedgerError) as error:
+            failed = bool(completion(session.ledger, session.study).failed)
+            command = again(retry_failed=failed)
+            raise type(error)(f"{error}\nGo on with:\n{command.line}") from error
+    return interrupt.requested
+
+
+def _check_tuned(session: Session, again: Command) -> None:
     """Refuse to go past a tune phase that is not over."""
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase
@@ -238,11 +299,11 @@ def _check_tuned(session: Session, again: str) -> None:
     if left:
         raise InputError(
             f"{left} tune trials of study {session.study.name!r} are not finished, and winners are "
-            f"chosen among all: run `indian-tune search {again} --phase tune` first"
+            f"chosen among all. Run this first:\n{again.line}"
         )
 
 
-def _announce(console: Console, spec: StudySpec, session: Session, where: str) -> None:
+def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     from indian_tune.cli.doctor import in_words
     from indian_tune.ledger import Phase
 
@@ -255,61 +316,9 @@ def _announce(console: Console, spec: StudySpec, session: Session, where: str) -
         f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
         f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), then the winners on "
-        f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs; "
-        f"{where}"
+        f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs"
     )
     for change in session.changes:
         console.print(f"Warning: {change}", markup=False)
     if session.repairs:
         console.print(f"Mended after a crash: {in_words(session.repairs)}")
-
-
-def _conclude(
-    console: Console, spec: StudySpec, session: Session, ranked: list[ArmResult], same: str
-) -> None:
-    from indian_tune.cli.contrasts import contrast_table
-    from indian_tune.cli.output import table
-    from indian_tune.cli.ranking import edge_notes, front_table, outcomes, ranking_table
-    from indian_tune.ledger import State
-
-    console.print(ranking_table(ranked))
-    front = front_table(ranked, spec.protocol.scores)
-    if front is not None:
-        console.print(front)
-    for result in ranked:
-        odd = ", ".join(filter(None, (outcomes(result.tune), outcomes(result.confirm))))
-        if odd:
-            console.print(f"{result.name}: {odd}")
-    for note in edge_notes(ranked):
-        console.print(note)
-    failed = sum(
-        part.counts.get(State.FAILED, 0)
-        for result in ranked
-        for part in (result.tune, result.confirm)
-        if part is not None
-    )
-    if failed:
-        console.print(
-            f"{failed} trials failed, each with its traceback in `indian-tune show`: once their "
-            f"cause is mended, indian-tune search {spec.name}{same} --retry-failed"
-        )
-    contrasts = contrast_table(session.ledger, session.study.id, spec)
-    if contrasts is not None:
-        console.print(contrasts)
-    console.print(f"\nDatabase: {session.ledger.address}")
-    name = spec.name
-    hints = table("Next", "")
-    hints.show_header = False
-    if any(result.confirm for result in ranked):
-        hints.add_row(
-            f"indian-tune analyze {name} --out report{same}",
-            "open the test results: effects, intervals, a verdict, figures",
-        )
-    hints.add_row(f"indian-tune show {name}{same}", "its trials")
-    hints.add_row(f"indian-tune show {name} {ranked[0].name}/0{same}", "one, epoch by epoch")
-    hints.add_row(f"indian-tune dashboard {name}{same}", "the search in a browser")
-    console.print("Next:", hints)
-
-
-def _same(storage: str | None) -> str:
-    return f" --storage {storage}" if storage else ""

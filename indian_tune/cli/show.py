@@ -94,6 +94,7 @@ def show(
 
 def _print_trials(console: Console, arms: list[ArmRecord], trials: list[TrialRecord]) -> None:
     from indian_tune.cli.output import config_text, number, table
+    from indian_tune.study.completion import trial_path
 
     names = {arm.id: arm.name for arm in arms}
     made = table("trial", "state", "score", "configuration", right=("score",))
@@ -116,6 +117,7 @@ def _print_trial(
 ) -> None:
     from indian_tune.cli.curve import curves
     from indian_tune.cli.output import config_text, number, percent, table
+    from indian_tune.study.completion import trial_path
     from indian_tune.study.ranking import meaning_of
 
     console.print(
@@ -229,11 +231,3 @@ def _view(name: str) -> tuple[str, bool]:
         return name, False
     heading = f"{split.replace('validation', 'valid.')} {metric.title}"
     return f"{heading} %" if metric.share else heading, metric.share
-
-
-def trial_path(arm: str, trial: TrialRecord) -> str:
-    """Return the name of a trial as `show` takes it."""
-    from indian_tune.ledger import Phase
-
-    middle = "" if trial.phase is Phase.TUNE else f"/{trial.phase}"
-    return f"{arm}{middle}/{trial.index}"

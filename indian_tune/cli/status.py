@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from indian_tune.ledger import LedgerReader, StudyRecord, WorkerRecord
+    from indian_tune.study.completion import Completion
     from indian_tune.study.ranking import ArmResult
+
+
+# Of those that were lost, the latest are shown.
+SHOWN_LOSSES = 5
 
 
 def status(
@@ -57,6 +62,9 @@ class Standing:
         workers: those who are there.
         held: worker id → the trial that it holds.
         packings: worker id → the shape of its packs, where it trains runs side by side.
+        lost: ids of workers that are there by the record, and dead or silent.
+        losses: what is known of each worker that was lost before, oldest first.
+        completion: how far the study is.
     """
 
     study: StudyRecord
@@ -64,16 +72,14 @@ class Standing:
     workers: list[WorkerRecord]
     held: dict[str, str]
     packings: dict[str, dict[str, Any]]
+    lost: list[str]
+    losses: list[dict[str, Any]]
+    completion: Completion
 
     @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
-        return all(
-            part.finished == part.total
-            for result in self.ranked
-            for part in (result.tune, result.confirm)
-            if part is not None
-        )
+        return self.completion.finished()
 
     def as_json(self, address: str) -> dict[str, object]:
         """Return it for programs."""
@@ -84,20 +90,24 @@ class Standing:
             "storage": address,
             "created_at": self.study.created_at.isoformat(),
             "finished": self.finished,
+            "failed": self.completion.failed,
             "workers": [
                 {
                     **vars(worker),
                     "trial": self.held.get(worker.id),
                     "packing": self.packings.get(worker.id),
+                    "lost": worker.id in self.lost,
                 }
                 for worker in self.workers
             ],
+            "lost_workers": self.losses,
             "arms": ranking_json(self.ranked),
         }
 
     def shown(self, address: str) -> RenderableType:
         """Return it for people."""
         from rich.console import Group
+        from rich.markup import escape
 
         from indian_tune.cli.output import table
         from indian_tune.cli.ranking import edge_notes, outcomes, ranking_table
@@ -125,23 +135,44 @@ class Standing:
                 # Whole ids are for programs; these are told apart by their beginnings.
                 packing = self.packings.get(worker.id)
                 device = worker.device + (f", {packing['slots']} slots" if packing else "")
+                beat += " (lost)" if worker.id in self.lost else ""
                 made.add_row(worker.id[:8], worker.host, device, trial, beat)
+            parts.append(made)
+        if self.losses:
+            made = table("worker", "host", "trial", "exit status", "", title="Lost workers")
+            for loss in self.losses[-SHOWN_LOSSES:]:
+                status = "–" if loss["status"] is None else str(loss["status"])
+                trial = ", ".join(loss["trials"]) or "–"
+                made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)
         if any(result.value is not None for result in self.ranked):
             parts += [ranking_table(self.ranked), *edge_notes(self.ranked)]
+        if self.completion.failed:
+            frozen = ", so no winners are frozen" if self.completion.withheld else ""
+            parts.append(f"\n{escape(self.completion.failures)}{frozen}")
         return Group(*parts)
 
 
 def look(ledger: LedgerReader, study: StudyRecord) -> Standing:
     """Return how a study stands now."""
+    from indian_tune.engines.presence import lost_workers
+    from indian_tune.ledger import LOST
+    from indian_tune.study.completion import completion, held_trials
     from indian_tune.study.ranking import rank
 
+    held = held_trials(ledger, study)
     return Standing(
         study,
         rank(ledger, study),
         [worker for worker in ledger.workers(study.id) if worker.left_at is None],
-        _held_trials(ledger, study.id),
+        {worker: ", ".join(trials) for worker, trials in held.items()},
         _packings(ledger, study.id),
+        [worker.id for worker in lost_workers(ledger, study)],
+        [
+            {**event.data, "at": f"{event.at:%Y-%m-%d %H:%M:%S} UTC"}
+            for event in ledger.events(study.id, LOST)
+        ],
+        completion(ledger, study),
     )
 
 
@@ -160,23 +191,10 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
                 live.update(standing.shown(ledger.address), refresh=True)
             elif standing != before:
                 console.print(standing.shown(ledger.address))
-            if standing.finished:
+            if standing.finished or standing.completion.withheld:
                 return
             before = standing
             time.sleep(seconds)
-
-
-def _held_trials(ledger: LedgerReader, study_id: int) -> dict[str, str]:
-    """Return the trials that each worker holds."""
-    from indian_tune.cli.show import trial_path
-    from indian_tune.ledger import State
-
-    names = {arm.id: arm.name for arm in ledger.arms(study_id)}
-    held: dict[str, list[str]] = {}
-    for trial in ledger.trials(study_id, states=(State.RUNNING,)):
-        if trial.worker_id is not None:
-            held.setdefault(trial.worker_id, []).append(trial_path(names[trial.arm_id], trial))
-    return {worker: ", ".join(paths) for worker, paths in held.items()}
 
 
 def _packings(ledger: LedgerReader, study_id: int) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from indian_tune.cli.again import command_line, other_command, recorded_command
 from indian_tune.cli.options import AllowImport, Artifacts, DataDir, ShrinkPacks, Slots, Storage
 
 
@@ -24,38 +25,78 @@ def worker(
 ) -> None:
     """Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.
 
-    Start it on any machine that reaches the database and the folder of the checkpoints.
+    Start it on any machine that reaches the database and the folder of the checkpoints. Ends with 1
+    when a trial is left or has failed.
     """
-    from indian_tune.cli.output import INTERRUPTED, notices
+    again = command_line(worker, dict(locals()))
+
+    import logging
+
+    from indian_tune.cli.conclusion import check_finished
+    from indian_tune.cli.output import INTERRUPTED, notices, print_lines
     from indian_tune.engines.devices import confine, device_slots
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
     from indian_tune.engines.own_code import folders
-    from indian_tune.engines.session import artifacts_folder
+    from indian_tune.engines.session import artifacts_folder, note_start
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.ledger import LedgerReader, storage_url
+    from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
+    from indian_tune.study.completion import completion, search_command
 
     url = storage_url(storage)
-    with LedgerReader.open(url) as ledger:
-        name = ledger.study(study).name
+    folder = artifacts or artifacts_folder(url)
     (slot,) = device_slots(device, 1, threads)
-    settings = WorkerSettings(
-        storage=url.render_as_string(hide_password=False),
-        study=name,
-        artifacts=artifacts or artifacts_folder(url),
-        data_dir=data_dir,
-        device=slot,
-        seen_as=None if slot == "cpu" else confine(slot),
-        slots=slots,
-        shrink=shrink_packs,
-        threads=threads,
-        imports=folders() if allow_import else None,
-    )
     remarks = notices()
-    remarks.print(f"Working on {name} with {slot}; Ctrl-C leaves after this epoch.")
-    with interruptible(lambda: remarks.print("Leaving after this epoch.")) as interrupt:
-        InlineEngine(settings).run(interrupt, lambda: None)
-    if interrupt.requested:
-        remarks.print(f"Left {name}; what was begun is kept and can be taken over at once.")
+    with Ledger.open(url, create=False) as ledger:
+        record = ledger.study(study)
+        now = completion(ledger, record)
+        search = search_command(ledger, record.id)
+        moved = note_start(ledger, record, folder)
+    if moved is not None:
+        remarks.print(f"Warning: {moved}", markup=False, soft_wrap=True)
+    interrupted = False
+    if not now.finished() and not now.withheld:
+        settings = WorkerSettings(
+            storage=url.render_as_string(hide_password=False),
+            study=record.name,
+            artifacts=folder,
+            data_dir=data_dir,
+            device=slot,
+            seen_as=None if slot == "cpu" else confine(slot),
+            slots=slots,
+            shrink=shrink_packs,
+            threads=threads,
+            imports=folders() if allow_import else None,
+        )
+        # What it does is all that it has to tell.
+        log = logging.getLogger("indian_tune")
+        log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
+        remarks.print(
+            f"Working on {record.name} with {slot}: {now.left()} trials are open. Ctrl-C leaves "
+            "after this epoch."
+        )
+        with interruptible(lambda: remarks.print("Leaving after this epoch.")) as interrupt:
+            try:
+                InlineEngine(settings).run(interrupt, lambda: None)
+            except KeyboardInterrupt:
+                if not interrupt.requested:
+                    raise
+        interrupted = interrupt.requested
+        with LedgerReader.open(url) as reader:
+            now = completion(reader, record)
+    if interrupted:
+        left = (
+            f"Left {record.name}; what was begun is kept and can be taken over at once. Join with:"
+        )
+        print_lines(remarks, left, again)
         raise typer.Exit(INTERRUPTED)
-    remarks.print(f"{name} is done.")
+    search = search or str(other_command("search", record.name, storage=storage))
+    check_finished(
+        now,
+        Phase.CONFIRM,
+        storage,
+        go_on=again,
+        retry=recorded_command(search, "--retry-failed", storage=storage),
+        freeze=recorded_command(search, "--freeze-anyway", storage=storage),
+    )
+    remarks.print(f"{record.name} is finished: nothing is left to do.")

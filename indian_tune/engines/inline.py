@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.interrupt import is_from_user
 from indian_tune.engines.worker import work
+from indian_tune.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,5 +22,16 @@ class InlineEngine:
         self._settings = settings
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
-        """Work until the study is done or interrupted."""
-        work(self._settings, lambda: interrupt.requested, on_epoch=tick)
+        """Work until the study is done or interrupted.
+
+        Raises:
+            EngineError: own code tried to end this process.
+        """
+        try:
+            work(self._settings, lambda: interrupt.requested, on_epoch=tick)
+        except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
+            if is_from_user(error):
+                raise
+            raise EngineError(
+                f"the worker was ended by own code, which raised {error!r}"
+            ) from error

@@ -15,7 +15,7 @@ from indian_tune.errors import IndianTuneError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from indian_tune.ledger import Ledger, StudyRecord
+    from indian_tune.ledger import Ledger, LedgerReader, StudyRecord, WorkerRecord
 
 logger = logging.getLogger(__name__)
 
@@ -60,3 +60,23 @@ def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
         stopped.set()
         heart.join()
         ledger.leave(worker_id)
+
+
+def lost_workers(ledger: LedgerReader, study: StudyRecord) -> list[WorkerRecord]:
+    """Return the workers of a study that are gone without having left.
+
+    Those are processes of this host that are dead, and workers that have been silent for longer
+    than a lease lasts.
+    """
+    from indian_tune.ledger import LEASE_SECONDS
+
+    present = [worker for worker in ledger.workers(study.id) if worker.left_at is None]
+    if not present:
+        return []
+    now = ledger.now()
+    return [
+        worker
+        for worker in present
+        if (now - worker.heartbeat_at).total_seconds() > LEASE_SECONDS
+        or process_info.is_dead(worker)
+    ]

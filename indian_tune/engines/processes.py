@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import signal
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
@@ -15,6 +16,7 @@ from indian_tune.engines.devices import confine
 from indian_tune.engines.relay import log_level, relay_log, send_log
 from indian_tune.errors import EngineError, IndianTuneError
 from indian_tune.ledger import Ledger
+from indian_tune.study.completion import held_trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,8 +32,10 @@ TICK_SECONDS = 0.25
 # A worker that dies is replaced, but a machine on which they die in a row is not asked for more.
 DEATHS_PER_MINUTE = 6
 MINUTE_SECONDS = 60.0
-# Exit status of a worker that has met an error it explains itself.
-_EXPLAINED = 3
+# How a worker says that it ends; one that ends without a word has died.
+_DONE, _EXPLAINED = "done", "explained"
+# How long a worker may take to end its process, in which a model may have left threads.
+END_SECONDS = 10.0
 
 
 def train(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
@@ -39,6 +43,35 @@ def train(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
     from indian_tune.engines.worker import work
 
     work(settings, should_stop)
+
+
+@dataclass
+class _Worker:
+    """A process, and what connects it to this one.
+
+    Attributes:
+        process: that works.
+        log: carries its log, and at last how it ends.
+        lifeline: closing it asks the worker to stop. Nothing is locked, so a worker that is killed
+            cannot leave the others waiting, and when we are killed ourselves they stop as well.
+        end: how it said that it ends.
+    """
+
+    process: SpawnProcess
+    log: Connection
+    lifeline: Connection
+    end: str | None = None
+
+    def relay(self) -> None:
+        """Log here what it has sent so far."""
+        self.end = self.end or relay_log(self.log)
+
+    @property
+    def died(self) -> bool:
+        """Whether its process has ended, with whatever exit status, before its work did."""
+        ended = self.process.exitcode is not None
+        self.relay()
+        return ended and self.end is None
 
 
 class ProcessEngine:
@@ -60,10 +93,6 @@ class ProcessEngine:
         # spawn: a forked torch inherits locks of threads that do not exist in the child.
         self._context = multiprocessing.get_context("spawn")
         self._deaths: deque[float] = deque(maxlen=DEATHS_PER_MINUTE)
-        self._logs: dict[SpawnProcess, Connection] = {}
-        # Closing our end asks a worker to stop. Nothing is locked, so a worker that is killed
-        # cannot leave the others waiting, and when we are killed ourselves they stop as well.
-        self._lifelines: dict[SpawnProcess, Connection] = {}
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -73,73 +102,74 @@ class ProcessEngine:
         """
         workers = [self._start(settings) for settings in self._slots]
         try:
-            # A worker that has died is not alive either: only ended ones count as done.
-            while any(worker.exitcode != 0 for worker in workers):
+            while any(worker.end != _DONE for worker in workers):
                 time.sleep(TICK_SECONDS)
-                self._relay()
-                if interrupt.requested:
-                    self._stop()
-                    if not any(worker.is_alive() for worker in workers):
-                        break
-                else:
-                    for n, worker in enumerate(workers):
-                        if worker.exitcode not in (None, 0):
-                            workers[n] = self._replace(worker, self._slots[n])
+                for n, worker in enumerate(workers):
+                    worker.relay()
+                    if interrupt.requested:
+                        worker.lifeline.close()
+                    elif worker.end == _EXPLAINED:
+                        raise EngineError("a worker could not go on; its message stands above")
+                    elif worker.died:
+                        workers[n] = self._replace(worker, self._slots[n])
+                if interrupt.requested and not any(w.process.is_alive() for w in workers):
+                    break
                 tick()
         finally:
-            self._stop()
             for worker in workers:
-                if interrupt.requests > 1 or worker.exitcode not in (None, 0):
-                    worker.terminate()
-                worker.join()
-            self._relay()
+                worker.lifeline.close()
+            for worker in workers:
+                if worker.end is not None:
+                    worker.process.join(END_SECONDS)
+                if worker.end is not None or interrupt.requests > 1:
+                    worker.process.terminate()
+                worker.process.join()
+                worker.relay()
+                worker.log.close()
         tick()
 
-    def _start(self, settings: WorkerSettings) -> SpawnProcess:
+    def _start(self, settings: WorkerSettings) -> _Worker:
         receiver, sender = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
-        worker = self._context.Process(
+        process = self._context.Process(
             target=_main, args=(self._job, settings, held, sender, log_level()), daemon=True
         )
-        worker.start()
+        process.start()
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
         sender.close()
         held.close()
-        self._logs[worker] = receiver
-        self._lifelines[worker] = lifeline
-        return worker
+        return _Worker(process, receiver, lifeline)
 
-    def _stop(self) -> None:
-        for lifeline in self._lifelines.values():
-            lifeline.close()
-
-    def _relay(self) -> None:
-        for worker, log in list(self._logs.items()):
-            ended = worker.exitcode is not None
-            relay_log(log)
-            if ended:
-                log.close()
-                del self._logs[worker]
-
-    def _replace(self, dead: SpawnProcess, settings: WorkerSettings) -> SpawnProcess:
-        self._relay()
-        if dead.exitcode == _EXPLAINED:
-            raise EngineError("a worker could not go on; its message stands above")
+    def _replace(self, dead: _Worker, settings: WorkerSettings) -> _Worker:
+        status, held = dead.process.exitcode, _note_lost(dead.process, settings)
         now = time.monotonic()
         self._deaths.append(now)
         if len(self._deaths) == DEATHS_PER_MINUTE and now - self._deaths[0] < MINUTE_SECONDS:
             raise EngineError(
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
-                f"{dead.exitcode}: nothing is lost; free memory or use fewer --workers, then run "
-                "the same command again, with --retry-failed"
+                f"{status}, holding {held}: nothing is lost; free memory or use fewer --workers"
             )
-        logger.warning("a worker died with exit status %s and is replaced", dead.exitcode)
-        with Ledger.open(settings.storage, patient=True) as ledger:
-            for worker in ledger.workers(ledger.study(settings.study).id):
-                if worker.left_at is None and process_info.is_dead(worker):
-                    ledger.leave(worker.id)
-        self._lifelines.pop(dead).close()
+        logger.warning(
+            "a worker died with exit status %s and is replaced; it held %s", status, held
+        )
+        dead.lifeline.close()
+        dead.log.close()
         return self._start(settings)
+
+
+def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> str:
+    """Record that a worker's process has died; return the trials that it held."""
+    lost = []
+    with Ledger.open(settings.storage, patient=True) as ledger:
+        study = ledger.study(settings.study)
+        held = held_trials(ledger, study)
+        for worker in ledger.workers(study.id):
+            if worker.left_at is None and process_info.is_dead(worker):
+                trials = held.get(worker.id, [])
+                status = dead.exitcode if worker.pid == dead.pid else None
+                ledger.lose(worker, trials, status)
+                lost += trials
+    return ", ".join(lost) or "no trial"
 
 
 def _main(
@@ -158,4 +188,8 @@ def _main(
         job(replace(settings, seen_as=confine(settings.device)), lifeline.poll)
     except IndianTuneError as error:
         logger.error("%s", error)
-        raise SystemExit(_EXPLAINED) from None
+        end = _EXPLAINED
+    else:
+        end = _DONE
+    with contextlib.suppress(OSError):
+        log.send(end)

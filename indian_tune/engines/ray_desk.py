@@ -13,7 +13,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from indian_tune.engines import ray_trainable as keys
-from indian_tune.engines.runs import OpenTrial, keeps_weights, run_key, take_in, training_run
+from indian_tune.engines.runs import (
+    OpenTrial,
+    keeps_weights,
+    run_key,
+    take_in,
+    training_run,
+    warn_of_loss,
+)
 from indian_tune.errors import LeaseLostError
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
@@ -73,7 +80,10 @@ class Desk(_Unsaved):
             controller.finish(assignment)
             return self.hand_out(ray_id)
         self._open[ray_id] = current
-        begun = any(run.epochs_done for run in todo)
+        begun = sum(run.epochs_done for run in todo)
+        checkpoint = newest_checkpoint(self._folder, assignment.lease.trial.id) if begun else None
+        if begun and checkpoint is None:
+            warn_of_loss(assignment, begun)
         return {
             keys.SPEC: self._spec_text,
             keys.RUNS: [
@@ -87,9 +97,7 @@ class Desk(_Unsaved):
             keys.DATA_DIR: None
             if self._settings.data_dir is None
             else str(self._settings.data_dir.absolute()),
-            keys.RESUME: newest_checkpoint(self._folder, assignment.lease.trial.id)
-            if begun
-            else None,
+            keys.RESUME: checkpoint,
             keys.KEEP: str(self._settings.artifacts.absolute())
             if keeps_weights(controller.spec, assignment)
             else None,

@@ -108,7 +108,12 @@ class RayEngine:
                 spec = parse_study(study.spec, source=f"study {study.name!r}")
                 with joined(ledger, study, "ray") as worker_id:
                     controller = Controller(
-                        ledger, study, spec, worker_id, until=self._settings.until
+                        ledger,
+                        study,
+                        spec,
+                        worker_id,
+                        until=self._settings.until,
+                        freeze_anyway=self._settings.freeze_anyway,
                     )
                     try:
                         self._tune(controller, interrupt, tick)

@@ -65,7 +65,10 @@ class TrialTrainable(tune.Trainable):
         try:
             with imports_allowed(self._config[IMPORTS]):
                 return self._step()
-        except Exception:  # noqa: BLE001 - whatever a model raises, the study goes on
+        except BaseException as error:
+            if hasattr(error, "ray_terminate_msg"):
+                # Ray itself ends this actor.
+                raise
             return {BROKE: traceback.format_exc(), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -42,15 +42,24 @@ def send_log(pipe: Connection, level: int) -> None:
     logging.getLogger(_PACKAGE).setLevel(level)
 
 
-def relay_log(pipe: Connection) -> None:
-    """Log here what a worker has sent so far; returns at once."""
+def relay_log(pipe: Connection) -> str | None:
+    """Log here what a worker has sent so far; returns at once.
+
+    Returns:
+        How the worker says that it ends, ``None`` as long as it does not: its process's exit
+        status tells nothing, since a model can end the process with any.
+    """
     try:
         while pipe.poll():
-            name, level, text = pipe.recv()
+            sent = pipe.recv()
+            if isinstance(sent, str):
+                return sent
+            name, level, text = sent
             logging.getLogger(name).log(level, "%s", text)
     except (EOFError, OSError):
         # The worker is gone; what it had half-written cannot be read.
-        return
+        pass
+    return None
 
 
 def log_level() -> int:

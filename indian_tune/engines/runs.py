@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from indian_tune.study.problem import ProblemSection
     from indian_tune.study.spec import StudySpec
     from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
+
+
+logger = logging.getLogger(__name__)
 
 
 def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
@@ -155,6 +159,20 @@ def training_run(
         config=config,
         batch_size=int(own.get("batch_size", section.batch_size)),
         dropout=own.get("dropout", section.dropout),
+    )
+
+
+def warn_of_loss(assignment: Assignment, epochs: int) -> None:
+    """Say that a trial was begun before, and has no checkpoint to go on from.
+
+    Args:
+        assignment: as claimed.
+        epochs: that are trained again.
+    """
+    logger.warning(
+        "no checkpoint of %s found, it starts from the beginning (%d epochs are trained again)",
+        assignment.path,
+        epochs,
     )
 
 

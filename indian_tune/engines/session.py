@@ -12,7 +12,7 @@ from indian_tune.engines.own_code import prepared, remember
 from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError, LedgerError, StudyFileError
 from indian_tune.imports import imports_allowed
-from indian_tune.ledger import Ledger, sqlite_file
+from indian_tune.ledger import STARTED, Ledger, sqlite_file
 from indian_tune.study.projection import Projection
 from indian_tune.study.reconcile import Repairs, rebuild, reconcile
 from indian_tune.study.registration import extend, extend_space, register
@@ -115,6 +115,33 @@ def make_optuna_tables(ledger: Ledger) -> None:
         StorageError: Optuna cannot use the database.
     """
     Projection(ledger.url, "", ()).close()
+
+
+def note_start(
+    ledger: Ledger, study: StudyRecord, artifacts: Path, command: str | None = None
+) -> str | None:
+    """Record where the checkpoints of a study are written from now on.
+
+    Args:
+        ledger: open for writing.
+        study: that is worked on.
+        artifacts: folder of the checkpoints.
+        command: with which the study is searched, without passwords; ``None`` for a worker.
+
+    Returns:
+        What to warn of if they were written to another folder before.
+    """
+    now = {"artifacts": str(artifacts.absolute()), "command": command}
+    known = [event.data for event in ledger.events(study.id, STARTED)]
+    if not known or now != {key: known[-1][key] for key in now}:
+        ledger.record_event(study.id, STARTED, {**now, "host": process_info.host()})
+    if not known or known[-1]["artifacts"] == now["artifacts"]:
+        return None
+    return (
+        f"the checkpoints of study {study.name!r} were written to {known[-1]['artifacts']} before, "
+        f"and are looked for in {now['artifacts']} now: trials that were begun there start from "
+        "the beginning; --artifacts names the folder"
+    )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class WorkerSettings:
         threads: CPU threads within one operation. One by default, because sums are split by
             thread: with another number a run's metrics differ in their last bits.
         until: the last phase to work on.
+        freeze_anyway: whether winners are frozen although tune trials have failed.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
     """
 
@@ -42,4 +43,5 @@ class WorkerSettings:
     shrink: bool = False
     threads: int = 1
     until: Phase = Phase.CONFIRM
+    freeze_anyway: bool = False
     imports: tuple[str, ...] | None = None

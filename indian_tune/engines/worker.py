@@ -11,6 +11,7 @@ import traceback
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.interrupt import is_from_user
 from indian_tune.engines.own_code import check_methods, check_optimizers
 from indian_tune.engines.presence import joined
 from indian_tune.engines.runs import (
@@ -22,6 +23,7 @@ from indian_tune.engines.runs import (
     take_in,
     trainer_of,
     training_run,
+    warn_of_loss,
 )
 from indian_tune.errors import IndianTuneError, LeaseLostError
 from indian_tune.imports import imports_allowed
@@ -95,7 +97,15 @@ def work(
             return trainer
 
         with joined(ledger, study, settings.device) as worker_id:
-            controller = Controller(ledger, study, spec, worker_id, until=settings.until)
+            logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
+            controller = Controller(
+                ledger,
+                study,
+                spec,
+                worker_id,
+                until=settings.until,
+                freeze_anyway=settings.freeze_anyway,
+            )
             try:
                 worker = _Worker(
                     controller,
@@ -163,13 +173,18 @@ class _Worker:
         self._held: list[_Held] = []
 
     def loop(self) -> None:
+        waiting = False
         while not self._should_stop():
             self._fill()
             if self._held:
+                waiting = False
                 self._advance()
             elif self._controller.done:
                 return
             else:
+                if not waiting:
+                    logger.info("nothing to take now: others hold the trials that are left")
+                    waiting = True
                 time.sleep(IDLE_SECONDS)
         self._give_back()
 
@@ -187,24 +202,30 @@ class _Worker:
                     self._end(known, Decision.DROP)
             held = _Held(OpenTrial.of(self._controller.study, assignment))
             self._held.append(held)
+            logger.info("%s: taken, attempt %d", assignment.path, assignment.lease.trial.attempts)
             self._begin(held)
 
     def _begin(self, held: _Held) -> None:
         """Put the runs of a trial that are next into the trainer; end the trial after its last."""
+        again = 0
         try:
             while held.next_runs:
                 for run in held.next_runs:
                     if self._take_up(held, run) is Decision.PRUNE:
                         self._end(held, Decision.PRUNE)
                         return
+                    if held.done.get(run_key(self._controller.study, run)) == 0:
+                        again += run.epochs_done
         except LeaseLostError:
             self._end(held, Decision.DROP)
         except IndianTuneError:
             # The record itself is in trouble: another attempt would meet the same.
             raise
-        except Exception:  # noqa: BLE001 - whatever a model raises, the study goes on
-            self._break_off(held, traceback.format_exc())
+        except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
+            self._break_off(held, error)
         else:
+            if again:
+                warn_of_loss(held.assignment, again)
             if not held.done:
                 self._end(held, Decision.CONTINUE)
 
@@ -227,12 +248,11 @@ class _Worker:
             records = self._trainer.advance([key for held in self._held for key in held.behind])
         except IndianTuneError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, the study goes on
-            text = traceback.format_exc()
-            if len(self._held) > 1:
-                logger.warning("a pack broke (%s): its trials go on one by one", error)
+        except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
+            if len(self._held) == 1 or is_from_user(error):
+                self._break_off(self._held[0], error)
             else:
-                self._break_off(self._held[0], text)
+                logger.warning("a pack broke (%s): its trials go on one by one", error)
             self._restart()
             self._advance_one_by_one()
         else:
@@ -249,8 +269,8 @@ class _Worker:
                 records = self._trainer.advance(held.behind)
             except IndianTuneError:
                 raise
-            except Exception:  # noqa: BLE001 - whatever a model raises, the study goes on
-                self._break_off(held, traceback.format_exc())
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._break_off(held, error)
                 self._restart()
             else:
                 self._report(records)
@@ -295,24 +315,32 @@ class _Worker:
         assignment = held.assignment
         try:
             if decision is Decision.PRUNE:
-                self._controller.prune(assignment)
+                state = self._controller.prune(assignment)
             elif decision is Decision.CONTINUE:
-                self._controller.finish(assignment)
+                state = self._controller.finish(assignment)
         except LeaseLostError:
             decision = Decision.DROP
         if decision is Decision.DROP:
             logger.warning("%s: another worker has taken it over", assignment.title)
             return
+        logger.info("%s: %s", assignment.path, state)
         for run in assignment.runs:
             self._checkpoints.discard(run_key(self._controller.study, run))
 
-    def _break_off(self, held: _Held, text: str) -> None:
-        """Record that a trial raised an exception; it is tried again while it may be."""
+    def _break_off(self, held: _Held, error: BaseException) -> None:
+        """Record that a trial raised an exception; it is tried again while it may be.
+
+        A model may raise anything, SystemExit and KeyboardInterrupt too; the user's Ctrl-C is
+        raised on.
+        """
+        if is_from_user(error):
+            raise error
+        text = "".join(traceback.format_exception(error))
         self._let_go(held)
         try:
             state = self._controller.break_off(held.assignment, text)
-        except LeaseLostError as error:
-            logger.warning("%s: %s", held.assignment.title, error)
+        except LeaseLostError as lost:
+            logger.warning("%s: %s", held.assignment.title, lost)
             return
         reason = text.strip().splitlines()[-1]
         logger.warning("%s broke and is now %s: %s", held.assignment.title, state, reason)

@@ -31,7 +31,7 @@ from indian_tune.ledger.records import (
     WorkerRecord,
 )
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.slots import EXTENDED, PACKED
+from indian_tune.ledger.slots import EXTENDED, FROZEN, LOST, PACKED, STARTED
 from indian_tune.ledger.states import FINISHED, Phase, State
 
 if TYPE_CHECKING:
@@ -41,9 +41,12 @@ __all__ = [
     "DEFAULT_STORAGE",
     "EXTENDED",
     "FINISHED",
+    "FROZEN",
     "LEASE_SECONDS",
+    "LOST",
     "MAX_ATTEMPTS",
     "PACKED",
+    "STARTED",
     "STORAGE_VARIABLE",
     "ArmPlan",
     "ArmProgress",

@@ -6,6 +6,8 @@ for a quarter of an hour, and what it had locked would stay locked for two.
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -68,3 +70,12 @@ def _server_settings(connection: Any) -> None:
         cursor.execute(f"SELECT {settings}")
     # Settings go with the transaction that made them if it is rolled back.
     connection.commit()
+
+
+def database_time(connection: sa.Connection) -> datetime:
+    """The one clock of a database: the server's, since the hosts' clocks may differ."""
+    if connection.dialect.name == "postgresql":
+        now = connection.scalar(sa.select(sa.func.clock_timestamp()))
+        assert isinstance(now, datetime)
+        return now
+    return datetime.fromtimestamp(time.time(), UTC)

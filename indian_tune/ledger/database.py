@@ -97,7 +97,8 @@ def storage_url(option: str | None = None) -> URL:
 
 def show_url(url: URL) -> str:
     """Return the address as it may be shown: without its password."""
-    return url.render_as_string(hide_password=True)
+    secret = [name for name in url.query if name in ("password", "sslpassword")]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 def sqlite_file(url: URL) -> Path | None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from indian_tune.errors import InputError, SealedError
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
+from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.database import (
     DatabaseInfo,
     about,
@@ -39,6 +40,7 @@ from indian_tune.training.run import EpochRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -143,6 +145,12 @@ class LedgerReader:
         with self._reading() as connection:
             rows = connection.execute(sa.select(t.study).order_by(t.study.c.id)).mappings()
             return [StudyRecord(**row) for row in rows]
+
+    @transaction
+    def now(self) -> datetime:
+        """Return the time by the database's clock."""
+        with self._reading() as connection:
+            return database_time(connection)
 
     @transaction
     def find_study(self, name: str) -> StudyRecord | None:

@@ -15,18 +15,19 @@ import sqlalchemy as sa
 from indian_tune.errors import LeaseLostError, StorageError
 from indian_tune.ledger import leases, runs, slots
 from indian_tune.ledger import tables as t
+from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.database import sqlite_file
 from indian_tune.ledger.records import Lease
 from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import Phase, State, check_transition
-from indian_tune.ledger.writer import StudyWriter, database_time, lock_study
+from indian_tune.ledger.writer import StudyWriter, lock_study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from indian_tune.ledger.budget import Budget
-    from indian_tune.ledger.records import RunRecord
+    from indian_tune.ledger.records import RunRecord, WorkerRecord
     from indian_tune.training.run import EpochRecord
 
 LEASE_SECONDS = 60.0
@@ -102,6 +103,27 @@ class Ledger(StudyWriter):
                 .values(left_at=now)
             )
             return leases.expire(connection, worker_id, now)
+
+    def lose(self, worker: WorkerRecord, trials: Sequence[str], status: int | None = None) -> int:
+        """Record that a worker is gone without having left; its leases expire at once.
+
+        Args:
+            worker: whose process is known to be dead.
+            trials: that it held, for the record.
+            status: exit status of its process, if that is known.
+
+        Returns:
+            How many trials it still held.
+        """
+        data = {
+            "worker": worker.id,
+            "host": worker.host,
+            "device": worker.device,
+            "trials": list(trials),
+            "status": status,
+        }
+        self.record_event(worker.study_id, slots.LOST, data)
+        return self.leave(worker.id)
 
     def claim(
         self,

@@ -27,6 +27,8 @@ VERDICT = "verdict"
 RETRIED = "retried"
 OWN_CODE = "own code"
 PACKED = "packed"
+STARTED = "started"
+LOST = "worker lost"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:
@@ -120,6 +122,24 @@ def is_open(connection: sa.Connection, study_id: int, phase: Phase) -> bool:
         t.trial.c.state.in_((State.WAITING, State.RUNNING)),
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def failed_tunes(connection: sa.Connection, study_id: int) -> dict[str, list[int]]:
+    """Return the indices of the tune trials that have failed, by the name of the arm."""
+    query = (
+        sa.select(t.arm.c.name, t.trial.c.index)
+        .join(t.arm, t.arm.c.id == t.trial.c.arm_id)
+        .where(
+            t.trial.c.study_id == study_id,
+            t.trial.c.phase == Phase.TUNE,
+            t.trial.c.state == State.FAILED,
+        )
+        .order_by(t.arm.c.position, t.trial.c.index)
+    )
+    failed: dict[str, list[int]] = {}
+    for name, index in connection.execute(query):
+        failed.setdefault(name, []).append(index)
+    return failed
 
 
 def count_events(connection: sa.Connection, study_id: int, kind: str) -> int:

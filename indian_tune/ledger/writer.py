@@ -7,9 +7,7 @@ and then changes nothing more.
 from __future__ import annotations
 
 import secrets
-import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
@@ -18,6 +16,7 @@ from indian_tune._version import __version__
 from indian_tune.errors import InputError, StorageError
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
+from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.database import connect, storage_errors, storage_url
 from indian_tune.ledger.reader import LedgerReader
 from indian_tune.ledger.records import StudyRecord
@@ -185,16 +184,29 @@ class StudyWriter(LedgerReader):
             return totals
 
     @transaction
-    def freeze(self, study_id: int, winners: Sequence[Winner], seeds: Sequence[int]) -> bool:
+    def freeze(
+        self,
+        study_id: int,
+        winners: Sequence[Winner],
+        seeds: Sequence[int],
+        *,
+        anyway: bool = False,
+    ) -> bool:
         """Record the winners and make one confirm slot per winner and seed.
 
         A study that was extended since is frozen anew: an arm whose winner still leads keeps its
         confirm trials, one with a new winner gets new slots after the old ones, which stay. Both
         freezings stand in the events.
 
+        Args:
+            study_id: of the study.
+            winners: as chosen among all its tune trials.
+            seeds: of the confirm trials.
+            anyway: whether to freeze although tune trials have failed; the event then names them.
+
         Returns:
-            Whether this call froze the study; ``False`` when its winners stood, or when tune
-            trials have been added that are not finished.
+            Whether this call froze the study; ``False`` when its winners stood, when tune trials
+            have been added that are not finished, or when some have failed.
         """
         with self._writing() as connection:
             # Two workers that see the end of the phase together must freeze one after the other.
@@ -202,6 +214,9 @@ class StudyWriter(LedgerReader):
             if slots.is_frozen(connection, study_id) or slots.is_open(
                 connection, study_id, Phase.TUNE
             ):
+                return False
+            failed = slots.failed_tunes(connection, study_id)
+            if failed and not anyway:
                 return False
             data = {
                 winner.arm.name: {
@@ -213,13 +228,10 @@ class StudyWriter(LedgerReader):
             }
             freezing = 1 + slots.count_events(connection, study_id, slots.FROZEN)
             slots.insert_confirms(connection, study_id, winners, len(seeds), freezing)
-            slots.record_event(
-                connection,
-                study_id,
-                slots.FROZEN,
-                {"freezing": freezing, "winners": data, "seeds": list(seeds)},
-                database_time(connection),
-            )
+            event: dict[str, Any] = {"freezing": freezing, "winners": data, "seeds": list(seeds)}
+            if failed:
+                event["passed_over"] = failed
+            slots.record_event(connection, study_id, slots.FROZEN, event, database_time(connection))
             return True
 
     @transaction
@@ -346,15 +358,6 @@ class StudyWriter(LedgerReader):
     def _writing(self) -> Iterator[sa.Connection]:
         with storage_errors(self.url), self._writer.begin() as connection:
             yield connection
-
-
-def database_time(connection: sa.Connection) -> datetime:
-    """The one clock of a database: the server's, since the hosts' clocks may differ."""
-    if connection.dialect.name == "postgresql":
-        now = connection.scalar(sa.select(sa.func.clock_timestamp()))
-        assert isinstance(now, datetime)
-        return now
-    return datetime.fromtimestamp(time.time(), UTC)
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> None:

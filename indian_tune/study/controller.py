@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from indian_tune.ledger import Phase, State
 from indian_tune.study import faults
 from indian_tune.study.asker import Asker, optuna_numbers
+from indian_tune.study.completion import completion, trial_path
 from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import freeze
 from indian_tune.study.projection import CONFIRM, Projection, confirm_params
@@ -76,6 +77,11 @@ class Assignment:
     diverged: set[int] = field(default_factory=set)
 
     @property
+    def path(self) -> str:
+        """The trial as `indian-tune show` takes it."""
+        return trial_path(self.arm.name, self.lease.trial)
+
+    @property
     def title(self) -> str:
         """The trial as shown to people."""
         return f"{self.arm.name} {self.lease.trial.phase} {self.lease.trial.index}"
@@ -90,6 +96,7 @@ class Controller:
         spec: the same study, parsed.
         worker_id: on whose behalf trials are claimed; must have joined.
         until: the last phase to work on; without the confirm phase nothing is frozen either.
+        freeze_anyway: whether winners are frozen although tune trials have failed.
     """
 
     def __init__(
@@ -100,12 +107,14 @@ class Controller:
         worker_id: str,
         *,
         until: Phase = Phase.CONFIRM,
+        freeze_anyway: bool = False,
     ) -> None:
         self.spec = spec
         self.study = study
         self._ledger = ledger
         self._worker_id = worker_id
         self._until = until
+        self._freeze_anyway = freeze_anyway
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
         self._projection = Projection.beside(ledger, study, spec)
         self._pruner = spec.search.pruner.make(epochs=spec.protocol.tuning_epochs)
@@ -139,13 +148,13 @@ class Controller:
 
     @property
     def done(self) -> bool:
-        """Whether every trial of the phases to work on is finished, and the winners are frozen."""
-        if self._ledger.open_trials(self.study.id, Phase.TUNE):
-            return False
-        return self._until is Phase.TUNE or (
-            self._ledger.frozen(self.study.id)
-            and not self._ledger.open_trials(self.study.id, Phase.CONFIRM)
-        )
+        """Whether nothing is left for a worker to do.
+
+        Every trial of the phases to work on is finished, and the winners are frozen; or they are
+        not to be frozen, because tune trials have failed.
+        """
+        now = completion(self._ledger, self.study)
+        return now.finished(self._until) or (now.withheld and not self._freeze_anyway)
 
     def report(self, assignment: Assignment, records: Mapping[int, EpochRecord]) -> Decision:
         """Record one epoch of the runs of a trial that train side by side, by run id.
@@ -372,7 +381,7 @@ class Controller:
         return {**optuna_numbers(earlier), optuna_id: trial.index}
 
     def _freeze(self) -> None:
-        if freeze(self._ledger, self.study.id, self.spec):
+        if freeze(self._ledger, self.study.id, self.spec, anyway=self._freeze_anyway):
             fault_point(faults.AFTER_FREEZE)
 
     def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:

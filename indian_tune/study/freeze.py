@@ -16,16 +16,23 @@ if TYPE_CHECKING:
     from indian_tune.study.spec import StudySpec
 
 
-def freeze(ledger: Ledger, study_id: int, spec: StudySpec) -> bool:
+def freeze(ledger: Ledger, study_id: int, spec: StudySpec, *, anyway: bool = False) -> bool:
     """Freeze the winners of a tune phase that is over, and make the slots that confirm them.
 
+    Args:
+        ledger: open for writing.
+        study_id: of the study.
+        spec: the same study, parsed.
+        anyway: whether to pass over tune trials that have failed, which the record then tells.
+
     Returns:
-        Whether this call did it; ``False`` when they stood, or when tune trials are open.
+        Whether this call did it; ``False`` when they stood, or when tune trials are open or have
+        failed.
     """
     if ledger.frozen(study_id):
         return False
     winners = choose_winners(ledger, study_id, spec)
-    return ledger.freeze(study_id, winners, spec.protocol.confirming_seeds)
+    return ledger.freeze(study_id, winners, spec.protocol.confirming_seeds, anyway=anyway)
 
 
 def choose_winners(ledger: LedgerReader, study_id: int, spec: StudySpec) -> list[Winner]:

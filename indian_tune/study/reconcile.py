@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
+from indian_tune.study.completion import held_trials
 from indian_tune.study.projection import CONFIRM, SLOT, Past, confirm_params
 from indian_tune.study.sampling import distributions
 from indian_tune.study.scoring import learning_curve
@@ -69,8 +70,9 @@ def reconcile(
     created = projection.create()
     if not any(trial.started_at for trial in ledger.trials(study.id)):
         created = 0
+    held = held_trials(ledger, study)
     freed = sum(
-        ledger.leave(worker.id)
+        ledger.lose(worker, held.get(worker.id, []))
         for worker in ledger.workers(study.id)
         if worker.left_at is None and is_dead(worker)
     )

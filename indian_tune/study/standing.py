@@ -7,8 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
-from indian_tune.ledger import Phase
+from indian_tune.ledger import FROZEN, Phase
 from indian_tune.ledger.slots import OWN_CODE
+from indian_tune.study.completion import completion, search_command
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
@@ -21,11 +22,17 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
     Raises:
         InputError: trials wait or run, or nothing was confirmed on fresh seeds.
     """
-    left = sum(ledger.open_trials(study.id, phase) for phase in Phase)
-    if left or not ledger.frozen(study.id):
+    now = completion(ledger, study)
+    command = search_command(ledger, study.id) or "indian-tune search STUDY"
+    if now.withheld:
         raise InputError(
-            f"study {study.name!r} is not finished ({left} trials are left): an analysis opens the "
-            "test results, so run it to its end first with `indian-tune search`"
+            f"{now.failures}, so no winners are frozen: try them again, or choose among the "
+            f"others\n  {command} --retry-failed\n  {command} --freeze-anyway"
+        )
+    if not now.finished():
+        raise InputError(
+            f"study {study.name!r} is not finished ({now.left()} trials are left): an analysis "
+            f"opens the test results, so run it to its end first\n  {command}"
         )
     if not ledger.confirms(study.id):
         raise InputError(
@@ -53,6 +60,11 @@ def departures(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> lis
         # A budget of epochs or seconds may be spent before the trials are.
         if trials > planned or (trials < planned and spec.budget is None):
             found.append(f"arm {arm.name!r} had {trials} trials, registered were {planned}")
+    frozen = ledger.events(study.id, FROZEN)
+    passed_over = frozen[-1].data.get("passed_over") if frozen else None
+    if passed_over:
+        count = sum(map(len, passed_over.values()))
+        found.append(f"the winners were frozen although {count} tune trials had failed")
     if len(ledger.events(study.id, OWN_CODE)) > 1:
         found.append("the code that it names was changed after it was registered")
     # The first event opens the results; a later extension may have been decided knowing them.

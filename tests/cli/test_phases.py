@@ -9,6 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.study.spec import parse_study
+from indian_tune.study.standing import departures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +42,8 @@ def test_winners_are_not_chosen_before_all_trials_are_there(
     status, _, err = search(tiny, "--phase", phase)
     assert status == 2
     assert "4 tune trials of study 'tiny' are not finished" in " ".join(err.split())
-    assert "--phase tune` first" in " ".join(err.split())
+    assert "Run this first:" in err
+    assert err.splitlines()[-1].endswith("--phase tune --engine inline")
     assert trials(storage, Phase.CONFIRM) == []
 
 
@@ -62,12 +65,16 @@ def test_failed_trials_are_tried_again_when_asked_for(
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         broken_for("sgd", monkeypatch)
-        status, out, _ = search(tiny)
-    assert status == 0
-    assert "2 trials failed" in out
-    assert "--retry-failed" in out
+        status, _, err = search(tiny)
+    assert status == 1
+    assert "2 trials of study 'tiny' failed (sgd/0, sgd/1)" in err
+    commands = [line for line in err.splitlines() if line.startswith("  indian-tune search")]
+    assert ["--retry-failed" in line for line in commands] == [True, False]
+    assert ["--freeze-anyway" in line for line in commands] == [False, True]
     configs = [trial.config for trial in trials(storage, Phase.TUNE)]
-    assert search(tiny)[0] == 0
+    for again in ((), ("--phase", "tune"), ("--phase", "freeze"), ("--phase", "confirm")):
+        assert search(tiny, *again)[0] == 1
+        assert trials(storage, Phase.CONFIRM) == []
     assert [trial.state for trial in trials(storage, Phase.TUNE)].count(State.FAILED) == 2
     assert search(tiny, "--retry-failed")[0] == 0
     after = trials(storage, Phase.TUNE)
@@ -78,7 +85,31 @@ def test_failed_trials_are_tried_again_when_asked_for(
     assert [trial.state for trial in told] == [*[TrialState.FAIL] * 2, *[TrialState.COMPLETE] * 2]
     with LedgerReader.open(storage) as ledger:
         kinds = [event.kind for event in ledger.events(ledger.study("tiny").id)]
-    assert (kinds.count("put back"), kinds.count("retried"), kinds.count("frozen")) == (2, 1, 2)
+    assert (kinds.count("put back"), kinds.count("retried"), kinds.count("frozen")) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("options", [(), ("--phase", "freeze")])
+def test_winners_are_chosen_among_the_others_when_that_is_asked_for_and_recorded(
+    storage: str,
+    tiny: dict[str, Any],
+    search: Callable[..., tuple[int, str, str]],
+    options: tuple[str, ...],
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        broken_for("sgd", monkeypatch)
+        assert search(tiny)[0] == 1
+    # A trial has failed still, so all is not well.
+    status, _, err = search(tiny, "--freeze-anyway", *options)
+    assert (status, "2 trials of study 'tiny' failed" in err) == (1, True)
+    assert len(trials(storage, Phase.CONFIRM)) == 2
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        (frozen,) = ledger.events(study.id, "frozen")
+        spec = parse_study(study.spec, source="the record")
+        assert departures(ledger, study, spec) == [
+            "the winners were frozen although 2 tune trials had failed"
+        ]
+    assert frozen.data["passed_over"] == {"sgd": [0, 1]}
 
 
 def test_a_grid_is_left_without_holes(

@@ -1,0 +1,91 @@
+"""What is left to do of a study, what failed, and how its user goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.ledger import STARTED, Phase, State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from indian_tune.ledger import LedgerReader, StudyRecord, TrialRecord
+
+# Names that a message lists; the rest is counted.
+NAMES = 20
+
+
+@dataclass(frozen=True)
+class Completion:
+    """How far a study is.
+
+    Attributes:
+        study: its name.
+        open: how many trials of each phase wait or run.
+        failed: every trial that has failed, by its path.
+        failed_tunes: how many of them are tune trials.
+        frozen: whether the winners are frozen.
+    """
+
+    study: str
+    open: Mapping[Phase, int]
+    failed: tuple[str, ...]
+    failed_tunes: int
+    frozen: bool
+
+    def left(self, until: Phase = Phase.CONFIRM) -> int:
+        """Return how many trials wait or run, up to the end of a phase."""
+        return self.open[Phase.TUNE] + (self.open[Phase.CONFIRM] if until is Phase.CONFIRM else 0)
+
+    def finished(self, until: Phase = Phase.CONFIRM) -> bool:
+        """Whether nothing is left up to the end of a phase; trials may have failed."""
+        return not self.left(until) and (self.frozen or until is Phase.TUNE)
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the tune phase is over, and nothing is frozen because trials of it failed."""
+        return not self.open[Phase.TUNE] and not self.frozen and self.failed_tunes > 0
+
+    @property
+    def failures(self) -> str:
+        """Which trials failed, as the beginning of a sentence."""
+        names = ", ".join(self.failed[:NAMES])
+        if len(self.failed) > NAMES:
+            names += f" and {len(self.failed) - NAMES} more"
+        return f"{len(self.failed)} trials of study {self.study!r} failed ({names})"
+
+
+def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
+    """Return how far a study is."""
+    arms = {arm.id: arm.name for arm in ledger.arms(study.id)}
+    failed = ledger.trials(study.id, states=(State.FAILED,))
+    return Completion(
+        study=study.name,
+        open={phase: ledger.open_trials(study.id, phase) for phase in Phase},
+        failed=tuple(trial_path(arms[trial.arm_id], trial) for trial in failed),
+        failed_tunes=sum(trial.phase is Phase.TUNE for trial in failed),
+        frozen=ledger.frozen(study.id),
+    )
+
+
+def trial_path(arm: str, trial: TrialRecord) -> str:
+    """Return the name of a trial as `indian-tune show` takes it."""
+    middle = "" if trial.phase is Phase.TUNE else f"/{trial.phase}"
+    return f"{arm}{middle}/{trial.index}"
+
+
+def search_command(ledger: LedgerReader, study_id: int) -> str | None:
+    """Return the command that a study was last searched with; ``None`` before the first search."""
+    commands = [event.data.get("command") for event in ledger.events(study_id, STARTED)]
+    return next((command for command in reversed(commands) if command is not None), None)
+
+
+def held_trials(ledger: LedgerReader, study: StudyRecord) -> dict[str, list[str]]:
+    """Return the trials that workers hold: id of the worker → paths."""
+    arms = {arm.id: arm.name for arm in ledger.arms(study.id)}
+    held: dict[str, list[str]] = {}
+    for trial in ledger.trials(study.id, states=(State.RUNNING,)):
+        if trial.worker_id is not None:
+            held.setdefault(trial.worker_id, []).append(trial_path(arms[trial.arm_id], trial))
+    return held

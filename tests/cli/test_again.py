@@ -1,0 +1,84 @@
+"""The command that goes on is the command that was given."""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from enum import Enum
+from typing import Any
+
+import pytest
+import typer
+
+from indian_tune.cli.again import ONCE, command_line, other_command, without_password
+from indian_tune.cli.search import search
+from indian_tune.cli.worker import worker
+
+# What a text is given as, where not any text will do.
+TEXTS = {"study": "my studies/a b.toml", "storage": "sqlite:///it's here.db", "as_name": "other"}
+
+
+def parsed(function: Any, words: list[str]) -> dict[str, Any]:
+    """What the command line makes of some words."""
+    app = typer.Typer()
+    app.command()(function)
+    command = typer.main.get_command(app)
+    return dict(command.make_context("test", words).params)
+
+
+def sample(function: Any, parameter: Any) -> list[str]:
+    """Words that give a parameter another value than it has by default."""
+    if parameter.param_type_name == "argument":
+        return [TEXTS["study"]]
+    if parameter.is_flag:
+        return [parameter.opts[0]]
+    annotation = inspect.signature(function, eval_str=True).parameters[parameter.name].annotation
+    value = annotation.__origin__
+    if isinstance(value, type) and issubclass(value, Enum):
+        return [parameter.opts[0], list(value)[-1].value]
+    numbers = {int: "3", int | None: "3", float: "0.25"}
+    return [parameter.opts[0], numbers.get(value) or TEXTS.get(parameter.name, "some where")]
+
+
+@pytest.mark.parametrize("function", [search, worker])
+def test_every_option_of_a_command_is_given_again(function: Any) -> None:
+    app = typer.Typer()
+    app.command()(function)
+    parameters = [
+        each
+        for each in typer.main.get_command(app).params
+        if each.name not in (*ONCE, "install_completion", "show_completion")
+    ]
+    words = [word for parameter in parameters for word in sample(function, parameter)]
+    given = parsed(function, words)
+    plain = parsed(function, [TEXTS["study"]])
+    again = shlex.split(str(command_line(function, given)))
+    assert again[:2] == ["indian-tune", function.__name__]
+    assert parsed(function, again[2:]) == given
+    for parameter in parameters[1:]:
+        assert given[parameter.name] != plain[parameter.name], "every option was given"
+
+
+def test_what_concerns_one_call_alone_is_not_given_again() -> None:
+    given = parsed(search, ["a.toml", "--extend", "3", "--retry-failed", "--workers", "2"])
+    assert str(command_line(search, given)) == "indian-tune search a.toml --workers 2"
+    retry = command_line(search, given, retry_failed=True)
+    assert str(retry) == "indian-tune search a.toml --retry-failed --workers 2"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql+psycopg://me:p/w:x@h/db", "postgresql+psycopg://me@h/db"),
+        ("postgresql://h/db?user=me&password=abc&x=1", "postgresql://h/db?user=me&x=1"),
+        ("postgresql://h/db?password=abc", "postgresql://h/db"),
+        ("s3://key:secret@bucket/x", "s3://key@bucket/x"),
+        ("ray://host:10001", "ray://host:10001"),
+        ("study.db?", "study.db?"),
+    ],
+)
+def test_no_password_is_shown(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+    line = other_command("show", "tiny", storage=address).line
+    assert shlex.join(["--storage", shown]) in line
+    assert ("~/.pgpass" in line) == (address != shown)

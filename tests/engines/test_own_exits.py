@@ -1,0 +1,140 @@
+"""A model that ends its process, or raises what is no Exception, is never taken for success."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from indian_tune.ledger import LedgerReader, State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = """
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from indian_tune.problems import Problem, Split
+
+
+class Net(nn.Module):
+    steps = 0
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x):
+        Net.steps += self.training
+        if self.training and Net.steps == 4:
+            try:
+                Path("ended").touch(exist_ok=False)
+            except FileExistsError:
+                pass
+            else:
+                exec(os.environ["END"])
+        return self.linear(x)
+
+
+def make():
+    inputs = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
+    part = Split(inputs, inputs[:, :3].argmax(1))
+    return Problem(
+        dataset="toy", model="linear", classes=3, train=part, test=part,
+        build_model=lambda *, seed, dropout: Net(),
+    )
+"""
+
+STUDY = """
+name = "ends"
+[problem]
+factory = "ending:make"
+batch_size = 16
+validation_fraction = 0.25
+[protocol]
+epochs = 2
+confirm_seeds = 0
+[search]
+trials = 2
+sampler = "random"
+[[arms]]
+name = "sgd"
+optimizer = "sgd"
+"""
+
+RAISES = ("raise SystemExit(0)", "raise KeyboardInterrupt", "raise GeneratorExit")
+ENDS = ("os._exit(0)", "os._exit(3)")
+
+
+def searched(folder: Path, end: str, *options: str) -> tuple[int, str, list[State]]:
+    """Search a study whose model ends once as it is told to; return status, log and states."""
+    (folder / "ending.py").write_text(MODEL)
+    (folder / "ends.toml").write_text(STUDY)
+    done = subprocess.run(
+        [sys.executable, "-m", "indian_tune", "search", "ends.toml", "--allow-import", *options],
+        cwd=folder,
+        env={**os.environ, "END": end},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (folder / "ended").exists()
+    with LedgerReader.open(f"sqlite:///{folder / 'indian-tune.db'}") as ledger:
+        states = [trial.state for trial in ledger.trials(ledger.study("ends").id)]
+    return done.returncode, done.stderr, states
+
+
+@pytest.mark.parametrize("end", [RAISES[0], *ENDS])
+def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
+    tmp_path: Path, end: str
+) -> None:
+    status, log, states = searched(tmp_path, end, "--workers", "1")
+    assert (status, states) == (0, [State.COMPLETE] * 2), log
+    assert "ends: starting 1 worker" in log
+    if end in ENDS:
+        assert "a worker died with exit status" in log
+        assert "it held sgd/0" in log
+        told = subprocess.run(
+            [sys.executable, "-m", "indian_tune", "status", "ends"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert "Lost workers" in told
+    else:
+        assert "sgd tune 0 broke and is now waiting: SystemExit: 0" in log
+
+
+@pytest.mark.parametrize("end", RAISES)
+def test_what_a_model_raises_is_a_failed_attempt_in_this_process_too(
+    tmp_path: Path, end: str
+) -> None:
+    status, log, states = searched(tmp_path, end, "--engine", "inline")
+    assert (status, states) == (0, [State.COMPLETE] * 2), log
+    assert "sgd tune 0 broke and is now waiting" in log
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_search_in_this_process_that_its_model_ends_is_no_success(
+    tmp_path: Path, end: str
+) -> None:
+    status, log, states = searched(tmp_path, end, "--engine", "inline", "--json")
+    assert status != 0
+    assert f"own code ended this process by {end}" in log
+    assert State.RUNNING in states
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [*RAISES, ENDS[0]])
+def test_ray_takes_no_end_of_an_actor_for_success(tmp_path: Path, end: str) -> None:
+    status, log, states = searched(tmp_path, end, "--engine", "ray", "--workers", "1")
+    assert (status, states) == (0, [State.COMPLETE] * 2), log
