@@ -65,13 +65,16 @@ def fusable(
         and abs(gamma - beta) > NEAREST * beta
         and device.type in DEVICES
         and dtype in DTYPES
+        # A network that was moved leaves its velocities behind, all of them.
+        and velocities[0].device == device
     ):
         return False
     # Part of every step, and for small networks as long as the kernel itself: a plain loop.
     for theta, grad, velocity in zip(params, grads, velocities, strict=True):
-        for tensor in (theta, grad, velocity):
-            if type(tensor) not in PLAIN or tensor.dtype is not dtype or tensor.device != device:
-                return False
+        if type(theta) not in PLAIN or theta.device != device:
+            return False
+        if theta.dtype is not dtype or grad.dtype is not dtype or velocity.dtype is not dtype:
+            return False
         ours, theirs = theta.stride(), grad.stride()
         if ours != theirs and not _alike(theta.shape, ours, theirs):
             return False
