@@ -32,10 +32,9 @@ def check_options(options: dict[str, Any]) -> None:
     """
     lr = options["lr"]
     if isinstance(lr, Tensor):
-        if lr.numel() != 1 or not options["capturable"]:
+        if lr.numel() != 1:
             raise HyperparameterError(
-                "lr as a tensor must have one element and needs capturable=True, got shape "
-                f"{tuple(lr.shape)} and capturable={options['capturable']}"
+                f"lr as a tensor must have one element, got shape {tuple(lr.shape)}"
             )
         lr = lr.item()
     LR.check(lr, owner="Indian")

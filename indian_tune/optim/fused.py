@@ -35,6 +35,8 @@ DEVICES = frozenset({"cpu", "cuda"})
 # Not float64: the kernel is given 1 - τ as 1 minus a double near 1, which costs digits that only
 # float64 has. Not float16: the scale may take it out of its range.
 DTYPES = frozenset({torch.float32, torch.bfloat16})
+# A subclass may hold its memory in other ways, or in several places.
+PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
 # Beyond, the division by 1 - αγ begins to amplify rounding.
 LARGEST_FORGETTING = 0.5
 # The scale is infinite at β = γ; this bounds it.
@@ -52,9 +54,10 @@ def fusable(
 ) -> bool:
     """Say whether :func:`fused_step` computes this step, and as precisely as other ways.
 
-    It needs αγ <= 1/2, γ not within 0.1 % of β, and float32 or bfloat16 tensors of one device (a
-    CPU or a CUDA device). The kernel walks through memory, so the three tensors of a parameter
-    must be laid out alike and dense; a velocity always is, hence so is what has its strides.
+    It needs αγ <= 1/2, γ not within 0.1 % of β, and plain float32 or bfloat16 tensors, all of one
+    dtype and one device (a CPU or a CUDA device); not, for example, the sharded tensors of FSDP.
+    The kernel walks through memory, so the three tensors of a parameter must be laid out alike and
+    dense; a velocity always is, hence so is what has its strides.
     """
     device, dtype = params[0].device, params[0].dtype
     if not (
@@ -62,11 +65,15 @@ def fusable(
         and abs(gamma - beta) > NEAREST * beta
         and device.type in DEVICES
         and dtype in DTYPES
+        # A network that was moved leaves its velocities behind, all of them.
+        and velocities[0].device == device
     ):
         return False
     # Part of every step, and for small networks as long as the kernel itself: a plain loop.
     for theta, grad, velocity in zip(params, grads, velocities, strict=True):
-        if theta.dtype is not dtype or theta.device != device:
+        if type(theta) not in PLAIN or theta.device != device:
+            return False
+        if theta.dtype is not dtype or grad.dtype is not dtype or velocity.dtype is not dtype:
             return False
         ours, theirs = theta.stride(), grad.stride()
         if ours != theirs and not _alike(theta.shape, ours, theirs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -23,6 +24,20 @@ __all__ = ["Indian"]
 
 # What a captured step reads as tensors, so that a replay sees their present values.
 CAPTURED = ("lr", "alpha", "beta", "step")
+# What a group does whose saved state is older than an option, and where every group starts.
+OPTIONS: dict[str, Any] = {
+    "decay_power": 0.5,
+    "weight_decay": 0.0,
+    "decoupled_weight_decay": True,
+    "initial_velocity": None,
+    "maximize": False,
+    "foreach": None,
+    "fused": None,
+    "capturable": False,
+    "step": 0,
+    # The fused step keeps velocities in units of its own; see velocity().
+    "velocity_scale": 1.0,
+}
 
 
 class Indian(Optimizer):
@@ -48,7 +63,8 @@ class Indian(Optimizer):
 
     Args:
         params: parameters, or groups that may differ in every option below.
-        lr: γ0 > 0. With ``decay_power=0`` torch's schedulers drive it.
+        lr: γ0 > 0, a number or a tensor of one element. With ``decay_power=0`` torch's schedulers
+            drive it. A step that finds it at 0 changes nothing and is not counted.
         alpha: viscous friction α > 0.
         beta: Newtonian damping β > 0.
         decay_power: a in γ_k = γ0 (k + 1)^(-a), in [0, 1]; k counts the steps of a group since
@@ -86,6 +102,8 @@ class Indian(Optimizer):
     Févotte and Pauwels, 2021).
     """
 
+    _warned = False
+
     def __init__(
         self,
         params: ParamsT,
@@ -114,11 +132,21 @@ class Indian(Optimizer):
             "foreach": foreach,
             "fused": fused,
             "capturable": capturable,
-            "step": 0,
-            # The fused step keeps velocities in units of its own; see velocity().
-            "velocity_scale": 1.0,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, {**OPTIONS, **defaults})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up a state, also one that was saved before an option existed."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in OPTIONS.items():
+                group.setdefault(name, value)
+            for param in group["params"]:
+                known = self.state.get(param, {})
+                if "velocity" in known:
+                    # Loading keeps the tensors that it is given, and steps would change them.
+                    known["velocity"] = known["velocity"].clone()
+            _capture_scalars(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, whose options are checked like the constructor's.
@@ -169,8 +197,9 @@ class Indian(Optimizer):
         )
 
     def _velocity(self, param: Tensor, group: dict[str, Any]) -> Tensor:
-        if param in self.state:
-            velocity: Tensor = self.state[param]["velocity"] / group["velocity_scale"]
+        known = self.state.get(param, {})
+        if "velocity" in known and known.get("started", 1):
+            velocity: Tensor = known["velocity"] / group["velocity_scale"]
             return velocity
         if group["initial_velocity"] is None:
             return torch.zeros_like(param, requires_grad=False)
@@ -206,17 +235,33 @@ class Indian(Optimizer):
             params: list[Tensor] = []
             grads: list[Tensor] = []
             velocities: list[Tensor] = []
+            if not torch.compiler.is_compiling():
+                _capture_scalars(group)
+                self._check_schedule(group)
             self._init_group(group, params, grads, velocities)
             step = group["step"]
             if isinstance(step, Tensor):
                 gamma = group["lr"] * (step + 1) ** -group["decay_power"]
-                step.add_(1)
+                step.add_(group["lr"] != 0)
+            elif _at_rest(group):
+                continue
             else:
                 gamma = group["lr"] * decay(step, group["decay_power"])
                 group["step"] = step + 1
             if params:
                 self._move(group, params, grads, velocities, gamma)
         return loss
+
+    def _check_schedule(self, group: dict[str, Any]) -> None:
+        """Warn, once, where a scheduler of torch and ``decay_power`` both lower the step size."""
+        if "initial_lr" in group and group["decay_power"] != 0 and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "a scheduler drives lr, and decay_power = "
+                f"{group['decay_power']:g} lowers the step size beside it: give Indian "
+                "decay_power=0 to leave the schedule to the scheduler",
+                stacklevel=4,
+            )
 
     def _move(
         self,
@@ -267,13 +312,14 @@ class Indian(Optimizer):
             return False
         # The scale belongs to all velocities of the group, so all must move.
         return len(velocities) == len(group["params"]) or len(velocities) == sum(
-            param in self.state for param in group["params"]
+            "velocity" in self.state.get(param, {}) for param in group["params"]
         )
 
     def _unscale(self, group: dict[str, Any]) -> None:
         if group["velocity_scale"] != 1.0:
             for param in group["params"]:
-                if param in self.state:
+                # A look at the state of a parameter leaves an empty one behind.
+                if "velocity" in self.state.get(param, {}):
                     self.state[param]["velocity"].div_(group["velocity_scale"])
             group["velocity_scale"] = 1.0
 
@@ -285,7 +331,6 @@ class Indian(Optimizer):
         velocities: list[Tensor],
     ) -> None:
         """Fill the lists; torch's compiler runs a method of this name outside the graph."""
-        _capture_scalars(group)
         for param in group["params"]:
             grad = param.grad
             if grad is None:
@@ -297,21 +342,35 @@ class Indian(Optimizer):
                 )
             state = self.state[param]
             if "velocity" not in state:
-                state["velocity"] = _first_velocity(param, group)
+                state["velocity"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+                state["started"] = 0
+            if not state.get("started", 1) and not _at_rest(group):
+                _start(state["velocity"], param, group)
+                state["started"] = 1
             params.append(param)
             grads.append(grad)
             velocities.append(state["velocity"])
 
 
-def _first_velocity(param: Tensor, group: dict[str, Any]) -> Tensor:
-    velocity = torch.zeros_like(param, memory_format=torch.preserve_format)
-    if group["initial_velocity"] is not None:
-        assert param.grad is not None
-        velocity.sub_(param.grad) if group["maximize"] else velocity.add_(param.grad)
-        if not group["decoupled_weight_decay"]:
-            velocity.add_(param, alpha=group["weight_decay"])
-        velocity.mul_((group["beta"] - group["initial_velocity"]) * group["velocity_scale"])
-    return velocity
+def _at_rest(group: dict[str, Any]) -> bool:
+    """Whether a step of the group changes nothing; no value is read while a graph is made."""
+    lr = group["lr"]
+    if isinstance(lr, Tensor) and (
+        torch.compiler.is_compiling() or (lr.is_cuda and torch.cuda.is_current_stream_capturing())
+    ):
+        return False
+    return bool(lr == 0)
+
+
+def _start(velocity: Tensor, param: Tensor, group: dict[str, Any]) -> None:
+    """Give a velocity of 0 its start, which depends on the first gradient."""
+    if group["initial_velocity"] is None:
+        return
+    assert param.grad is not None
+    velocity.sub_(param.grad) if group["maximize"] else velocity.add_(param.grad)
+    if not group["decoupled_weight_decay"]:
+        velocity.add_(param, alpha=group["weight_decay"])
+    velocity.mul_((group["beta"] - group["initial_velocity"]) * group["velocity_scale"])
 
 
 def _capture_scalars(group: dict[str, Any]) -> None:

@@ -447,7 +447,6 @@ def test_a_captured_step_replays_with_present_values(foreach: bool) -> None:
         ({"weight_decay": -1e-4}, "weight_decay .* >= 0, got -0.0001"),
         ({"decoupled_weight_decay": "l2"}, "decoupled_weight_decay .* true or false"),
         ({"initial_velocity": float("nan")}, "initial_velocity .* got nan"),
-        ({"lr": torch.tensor(0.1)}, "needs capturable=True"),
         ({"lr": torch.ones(2), "capturable": True}, "one element"),
         ({"fused": True, "foreach": True}, "fused=True and foreach=True"),
         ({"fused": True, "capturable": True}, "fused=True and capturable=True"),
