@@ -12,7 +12,7 @@ from indian_tune.analysis.figures.forest import forest, forest_table
 from indian_tune.analysis.figures.heatmaps import surface_maps, surface_table
 from indian_tune.analysis.figures.importance import importance_table, importances
 from indian_tune.analysis.figures.learning_curves import learning_curve_table, learning_curves
-from indian_tune.analysis.figures.pairs import claimed_pairs, pair_table, paired_seeds
+from indian_tune.analysis.figures.pairs import pair_table, paired_seeds
 from indian_tune.analysis.figures.power_curve import power_curve, power_table
 from indian_tune.analysis.figures.rows import outcome_of, phase_rows
 from indian_tune.analysis.figures.step_size import step_size_table, step_sizes
@@ -199,7 +199,7 @@ def _curve_words(frame: pd.DataFrame) -> str:
 
 
 def _pairs(frame: pd.DataFrame, claims: ClaimsSection) -> Exhibit:
-    pairs = claimed_pairs(claims)
+    pairs = claims.pairs()
     table = pair_table(frame, pairs)
     ahead = table.assign(ahead=table["arm_accuracy"] > table["baseline_accuracy"])
     counts = ahead.groupby(["arm", "baseline"], sort=False)["ahead"].agg(["sum", "size"])

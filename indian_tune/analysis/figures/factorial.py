@@ -16,7 +16,7 @@ from indian_tune.errors import NoDataError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from indian_tune.study.claims import Factorial
+    from indian_tune.study.hypotheses import Factorial
 
 
 def factorial_table(

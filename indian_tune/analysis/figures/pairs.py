@@ -15,22 +15,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from indian_tune.study.claims import ClaimsSection
-
 COLUMNS = 3
-
-
-def claimed_pairs(claims: ClaimsSection) -> list[tuple[str, str]]:
-    """Return the pairs of arms that the hypotheses compare, each once."""
-    pairs = []
-    if claims.h1 is not None:
-        pairs += [(arm, base) for arm in claims.h1.arms for base in claims.h1.baselines]
-    if claims.h2 is not None:
-        bases = (claims.h2.baseline, claims.h2.matched_rate, *claims.h2.momentum)
-        pairs += [(claims.h2.arm, base) for base in bases if base is not None]
-    if claims.h3b is not None:
-        pairs.append((claims.h3b.full, claims.h3b.rate))
-    return list(dict.fromkeys(pairs))
 
 
 def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:

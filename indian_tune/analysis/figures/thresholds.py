@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from indian_tune.analysis.matched_loss import MatchedLossDetails
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, plain_log_ticks, tidy
 from indian_tune.errors import NoDataError
 
@@ -25,7 +26,8 @@ def threshold_table(verdict: Verdict) -> pd.DataFrame:
     Raises:
         NoDataError: no τ was kept.
     """
-    taus = verdict.finding("H2").thresholds
+    details = verdict.finding("H2").details
+    taus = details.thresholds if isinstance(details, MatchedLossDetails) else ()
     if not any(each.kept for each in taus):
         raise NoDataError("H2 was not compared at any training loss")
     return pd.DataFrame(
