@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pkgutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,14 +17,10 @@ from indian_tune.analysis.claim import (
     scope_words,
 )
 from indian_tune.analysis.evidence import Evidence
-from indian_tune.analysis.factorial import find_factorial
+from indian_tune.analysis.finding import not_tested
 from indian_tune.analysis.frame import confirm_rows, read_curves, tune_rows
 from indian_tune.analysis.importance import importances
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.matched_loss import find_matched_loss
-from indian_tune.analysis.replication import find_replication
-from indian_tune.analysis.surface import find_surface
-from indian_tune.analysis.tuning_gain import find_tuning_gain
 from indian_tune.analysis.verdict import Check, Scope, Verdict
 from indian_tune.errors import InputError
 
@@ -35,14 +32,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.verdict import Finding, Registration
     from indian_tune.study.claims import ClaimsSection
-
-HYPOTHESES = (
-    find_replication,
-    find_matched_loss,
-    find_surface,
-    find_tuning_gain,
-    find_factorial,
-)
+    from indian_tune.study.hypotheses import Hypothesis
 
 
 def analyze(
@@ -118,7 +108,8 @@ def judge_evidence(
         registration: what was registered.
         breaks: how the runs depart from it.
     """
-    findings: tuple[Finding, ...] = tuple(find(evidence) for find in HYPOTHESES)
+    claims = evidence.claims
+    findings = tuple(_find(evidence, kind, section) for kind, section in claims.sections())
     checks = _checks(evidence, findings)
     exploratory = breaks
     if registration is not None and registration.mode == "paper":
@@ -129,9 +120,9 @@ def judge_evidence(
         label, broken = Label.EXPLORATORY, None
         reason = f"No verdict is given: {'; '.join(exploratory)}."
     else:
-        findings = in_order(findings)
+        findings = in_order(findings, claims.links())
         every = [*checks, *(check for found in findings for check in found.checks)]
-        label, broken, reason = judge(findings, every)
+        label, broken, reason = judge(findings, every, claims.links())
     provisional = [said for found in findings for said in found.provisional]
     if provisional:
         reason += " Provisional: winners lie on the edge of their range."
@@ -143,8 +134,8 @@ def judge_evidence(
         scope=scope,
         registration=registration,
         exploratory=exploratory,
-        delta=evidence.claims.delta,
-        alpha=evidence.claims.alpha,
+        delta=claims.delta,
+        alpha=claims.alpha,
         findings=findings,
         checks=checks,
         diverged=tuple(
@@ -154,6 +145,17 @@ def judge_evidence(
             if gone
         ),
     )
+
+
+def _find(evidence: Evidence, kind: type[Hypothesis], section: Hypothesis | None) -> Finding:
+    """Judge one hypothesis by the function that it names, where its arms have runs."""
+    if section is None:
+        return not_tested(kind, kind.add)
+    missing = evidence.runs_of(section.required())
+    if missing:
+        return not_tested(kind, missing)
+    found: Finding = pkgutil.resolve_name(kind.find)(evidence, section)
+    return found
 
 
 def _breaks(

@@ -19,7 +19,6 @@ import numpy as np
 
 from indian_tune.analysis import naive
 from indian_tune.analysis.analysis import judge_evidence
-from indian_tune.analysis.claim import LINKS
 from indian_tune.analysis.contrasts import paired_t, sign_flip
 from indian_tune.analysis.crossing import accuracy_at
 from indian_tune.analysis.curves import Curves
@@ -204,7 +203,7 @@ def _part(job: tuple[Scenario, int, int, int, int]) -> _Part:
         # Each of the links may refute the claim at the level of one test, so that an effect of
         # exactly δ is refuted by any of them at up to their number times the level.
         value = labels[Label.REFUTED] / verdicts
-        target = len(LINKS) * ALPHA
+        target = len(simulated_claims(scenario).links()) * ALPHA
         rates.append(_rate(scenario.name, n, "claim REFUTED", "at most", value, verdicts, target))
     return _Part(rates, float((made["H3b"]["p"] <= ALPHA).mean()), labels)
 

@@ -1,9 +1,9 @@
 """From the hypotheses to the claim: the fixed order, the links, the scope.
 
-Tests are made in the order H2 → H3b → H4 at one level; what comes after a failure is shown and
-labelled exploratory. H1 opens the order as a question of its own, replication: it does not gate
-the claim, whose error level holds without it, since the claim needs all of H2, H3b and H4. H3a is
-secondary.
+The links of the claim are tested in their order (H2 → H3b → H4) at one level; what comes after a
+failure is shown and labelled exploratory. H1 opens the order as a question of its own, replication:
+it does not gate the claim, whose error level holds without it, since the claim needs all links. H3a
+is secondary.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from indian_tune.analysis.label import Label
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indian_tune.analysis.verdict import Check, Contrast, Finding, Hypothesis, Scope
+    from indian_tune.analysis.verdict import Check, Contrast, Finding, Scope
+    from indian_tune.study.hypotheses import Hypothesis
 
-LINKS: tuple[Hypothesis, ...] = ("H2", "H3b", "H4")
 REJECTED = (Label.SUPPORTED, Label.NEGLIGIBLE)
 PAPER = (
     "Descriptive replication, underpowered: the paper's protocol chooses step sizes and reports on "
@@ -26,14 +26,14 @@ PAPER = (
 )
 
 
-def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def in_order(findings: Sequence[Finding], links: Sequence[type[Hypothesis]]) -> tuple[Finding, ...]:
     """Label what comes after a failure in the fixed order as exploratory.
 
     A hypothesis that was not tested is passed over: the study was not registered to test it.
     """
     by_name = {found.hypothesis: found for found in findings}
-    failed: Hypothesis | None = None
-    for link in LINKS:
+    failed: str | None = None
+    for link in (kind.name for kind in links):
         found = by_name[link]
         if found.label is Label.NOT_TESTED:
             continue
@@ -67,29 +67,29 @@ def described(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 
 def judge(
-    findings: Sequence[Finding], checks: Sequence[Check]
-) -> tuple[Label, Hypothesis | None, str]:
+    findings: Sequence[Finding], checks: Sequence[Check], links: Sequence[type[Hypothesis]]
+) -> tuple[Label, str | None, str]:
     """Return the label of the claim, the link that it fails on, and the reason in words.
 
     Args:
         findings: in their order, as :func:`in_order` labelled them.
         checks: assay checks of the study and of its hypotheses.
+        links: the hypotheses that must all hold.
     """
-    links = [found for found in findings if found.hypothesis in LINKS]
-    if all(found.label is Label.NOT_TESTED for found in links):
-        return Label.NOT_TESTED, links[0].hypothesis, "None of H2, H3b and H4 was tested."
-    if all(found.label is Label.SUPPORTED for found in links) and _sound(checks):
-        return (
-            Label.SUPPORTED,
-            None,
-            "Tuning (α, β) improves accuracy at equal training loss, over tuning γ0 alone, and in "
-            "addition to dropout and weight decay.",
-        )
-    refuted = next((found for found in links if found.label is Label.REFUTED), None)
+    names = [link.name for link in links]
+    chain = [found for found in findings if found.hypothesis in names]
+    if all(found.label is Label.NOT_TESTED for found in chain):
+        reason = f"None of {', '.join(names[:-1])} and {names[-1]} was tested."
+        return Label.NOT_TESTED, names[0], reason
+    if all(found.label is Label.SUPPORTED for found in chain) and _sound(checks):
+        gains = [link.gain for link in links]
+        reason = f"Tuning (α, β) improves accuracy {', '.join(gains[:-1])}, and {gains[-1]}."
+        return Label.SUPPORTED, None, reason
+    refuted = next((found for found in chain if found.label is Label.REFUTED), None)
     if refuted is not None and _sound(checks):
         return Label.REFUTED, refuted.hypothesis, f"It breaks at {_said(refuted)}"
     broken = refuted or next(
-        (found for found in links if found.label is not Label.SUPPORTED), links[0]
+        (found for found in chain if found.label is not Label.SUPPORTED), chain[0]
     )
     unsound = " ".join(check.sentence for check in checks if not check.passed)
     if unsound:

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from indian_tune.analysis.contrasts import paired_t
-from indian_tune.analysis.verdict import Equivalence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Two one-sided tests (TOST) that an effect lies within ±``margin``.
+
+    Attributes:
+        name: of the effect.
+        scale: "accuracy" (shares) or "logit".
+        estimate: mean over seeds on that scale.
+        low: lower bound.
+        high: upper bound.
+        margin: half-width of the region of equivalence, on that scale.
+        p: larger of the two p-values.
+        equivalent: whether ``p`` is below the level.
+        n: number of seeds.
+    """
+
+    name: str
+    scale: Literal["accuracy", "logit"]
+    estimate: float
+    low: float
+    high: float
+    margin: float
+    p: float
+    equivalent: bool
+    n: int
 
 
 def equivalence(

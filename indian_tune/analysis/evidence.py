@@ -54,6 +54,10 @@ class Evidence:
             dict.fromkeys(arm for arm in arms if arm is not None and arm not in self.curves)
         )
 
+    def runs_of(self, arms: Iterable[str | None]) -> tuple[str, ...]:
+        """Return what to add of the arms, in words: the runs of those that have none."""
+        return tuple(f"runs of arm {arm!r}" for arm in self.absent(arms))
+
     def outcome(self, arm: str, outcome: Outcome) -> NDArray[np.float64]:
         """Return an arm's test accuracy, float64 [seeds]."""
         curves = self.curves[arm]

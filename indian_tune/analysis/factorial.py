@@ -8,47 +8,78 @@ have seen a regularizer.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy.special import logit
 
 from indian_tune.analysis.equivalence import equivalence
-from indian_tune.analysis.finding import conclude, not_tested, points
+from indian_tune.analysis.finding import conclude, points
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.verdict import Check
+from indian_tune.analysis.typography import p_value, signed_points
+from indian_tune.analysis.verdict import Check, Details
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from indian_tune.analysis.equivalence import Equivalence
     from indian_tune.analysis.evidence import Evidence
-    from indian_tune.analysis.verdict import Contrast, Equivalence, Finding
-    from indian_tune.study.claims import Factorial
+    from indian_tune.analysis.verdict import Contrast, Finding
+    from indian_tune.study.hypotheses import Factorial
 
     Values = Callable[[bool, bool, bool], NDArray[np.float64]]
 
-QUESTION = "With dropout and weight decay on, does tuning (α, β) still gain?"
 OFF_ON = (False, True)
 
 
-def find_factorial(evidence: Evidence) -> Finding:
+@dataclass(frozen=True)
+class FactorialDetails(Details):
+    """The interactions of H4, tested for equivalence to none."""
+
+    equivalences: tuple[Equivalence, ...]
+
+    secondary_beside: ClassVar[bool] = False
+
+    def lines(self) -> Sequence[str]:
+        """Return an interaction a line."""
+        return [
+            f"{row.name}, {row.scale}: {row.estimate:+.4f} within ±{row.margin:.4f}: p {row.p:.3f}"
+            for row in self.equivalences
+        ]
+
+    def table(self) -> Sequence[Sequence[str]]:
+        """Return an interaction a row."""
+        if not self.equivalences:
+            return ()
+        return [
+            ("interaction", "scale", "estimate", "p (TOST)", "within ±δ"),
+            *(
+                (
+                    row.name,
+                    row.scale,
+                    signed_points(row.estimate)
+                    if row.scale == "accuracy"
+                    else f"{row.estimate:.2f}",
+                    p_value(row.p),
+                    "yes" if row.equivalent else "no",
+                )
+                for row in self.equivalences
+            ),
+        ]
+
+
+def find(evidence: Evidence, claim: Factorial) -> Finding:
     """Judge H4 by the effect of tuning in the cell with dropout and weight decay on."""
-    claim = evidence.claims.h4
-    if claim is None:
-        return not_tested("H4", QUESTION, ["the 8 arms of the 2×2×2 design, named in claims.h4"])
-    absent = evidence.absent([cell.arm for cell in claim.cells])
-    if absent:
-        return not_tested("H4", QUESTION, [f"runs of arm {arm!r}" for arm in absent])
     primary = [_effect_of_tuning(evidence, claim, dropout=True, weight_decay=True)]
     controls = _controls(evidence, claim)
     checks = tuple(_check(kind, made) for kind, made in controls)
     found = conclude(
         evidence,
-        "H4",
-        QUESTION,
+        claim,
         "tuning (α, β) gains in addition to dropout and weight decay",
         primary,
         secondary=(
@@ -61,8 +92,8 @@ def find_factorial(evidence: Evidence) -> Finding:
             *_interactions(evidence, claim),
         ),
         sensitivity=evidence.sensitivity(primary),
-        equivalences=_equivalences(evidence, claim),
         checks=checks,
+        details=FactorialDetails(_equivalences(evidence, claim)),
     )
     failed = [check for check in checks if not check.passed]
     if not failed:

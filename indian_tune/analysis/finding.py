@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.analysis.evidence import Evidence
-    from indian_tune.analysis.verdict import Contrast, Hypothesis, ImageInterval
+    from indian_tune.analysis.verdict import Contrast, ImageInterval
+    from indian_tune.study.hypotheses import Hypothesis
 
 
 def points(share: float) -> str:
@@ -22,26 +23,22 @@ def points(share: float) -> str:
     return f"{100 * share:+.2f}"
 
 
-def not_tested(
-    hypothesis: Hypothesis, question: str, missing: Sequence[str], **parts: Any
-) -> Finding:
+def not_tested(hypothesis: Hypothesis | type[Hypothesis], missing: Sequence[str]) -> Finding:
     """Return the finding of a hypothesis whose arms the study does not contain."""
     return Finding(
-        hypothesis=hypothesis,
-        question=question,
+        hypothesis=hypothesis.name,
+        question=hypothesis.question,
         label=Label.NOT_TESTED,
         reading=None,
         strongly=False,
         sentence=f"Not tested. To test it, add {'; '.join(missing)}.",
         missing=tuple(missing),
-        **parts,
     )
 
 
 def conclude(
     evidence: Evidence,
     hypothesis: Hypothesis,
-    question: str,
     claim: str,
     primary: Sequence[Contrast],
     **parts: Any,
@@ -50,8 +47,7 @@ def conclude(
 
     Args:
         evidence: what it was judged on.
-        hypothesis: which.
-        question: what it asks.
+        hypothesis: its section of the claims.
         claim: what holds if it is supported, as a clause.
         primary: the contrasts, at least one.
         parts: further fields of the finding; ``sentence`` replaces the usual one.
@@ -65,8 +61,8 @@ def conclude(
     strongly = label is Label.SUPPORTED and least.low > delta
     parts.setdefault("sentence", _sentence(label, strongly, claim, primary, seeds_needed, delta))
     return Finding(
-        hypothesis=hypothesis,
-        question=question,
+        hypothesis=hypothesis.name,
+        question=hypothesis.question,
         label=label,
         reading=label,
         strongly=strongly,

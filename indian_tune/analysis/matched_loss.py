@@ -8,14 +8,16 @@ rate's. Controls C2, momentum methods tuned on the same budget, stand beside.
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indian_tune.analysis.contrasts import paired_t
-from indian_tune.analysis.finding import conclude, not_tested
+from indian_tune.analysis.finding import conclude
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.verdict import Finding, Threshold
+from indian_tune.analysis.verdict import Details, Finding
+from indian_tune.study.hypotheses.matched_loss import ADD_C1
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,21 +26,48 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.evidence import Evidence
     from indian_tune.analysis.verdict import Contrast
-
-QUESTION = "At equal training loss, does INDIAN generalize better?"
-ADD_C1 = "SGD at the matched effective learning rate, named in claims.h2.matched_rate (control C1)"
+    from indian_tune.study.hypotheses import MatchedLoss
 
 
-def find_matched_loss(evidence: Evidence) -> Finding:
-    """Judge H2: the smaller of the gains over the baseline and over C1."""
-    claim = evidence.claims.h2
-    if claim is None:
-        return not_tested(
-            "H2", QUESTION, ["an INDIAN arm and a baseline, named in claims.h2", ADD_C1]
+@dataclass(frozen=True)
+class Threshold:
+    """One training loss τ of H2.
+
+    Attributes:
+        tau: the training loss.
+        kept: whether every run of the compared arms crosses it, so that it enters the estimate.
+        unreached: runs that do not, as "arm seed".
+        estimate: mean paired difference at this τ against the baseline; ``None`` unless kept.
+        low: its lower bound.
+        high: its upper bound.
+    """
+
+    tau: float
+    kept: bool
+    unreached: tuple[str, ...]
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class MatchedLossDetails(Details):
+    """The training losses at which H2 compares."""
+
+    thresholds: tuple[Threshold, ...]
+
+    def notes(self) -> Sequence[str]:
+        """Name the training losses that were dropped."""
+        dropped = [f"{threshold.tau:.3g}" for threshold in self.thresholds if not threshold.kept]
+        if not dropped:
+            return ()
+        return (
+            f"Dropped for all arms, since some run does not cross it: τ = {', '.join(dropped)}.",
         )
-    absent = evidence.absent([claim.arm, claim.baseline])
-    if absent:
-        return not_tested("H2", QUESTION, [f"runs of arm {arm!r}" for arm in absent])
+
+
+def find(evidence: Evidence, claim: MatchedLoss) -> Finding:
+    """Judge H2: the smaller of the gains over the baseline and over C1."""
     baselines = [claim.baseline]
     if claim.matched_rate is not None and claim.matched_rate in evidence.curves:
         baselines.append(claim.matched_rate)
@@ -46,19 +75,18 @@ def find_matched_loss(evidence: Evidence) -> Finding:
     thresholds = _thresholds(evidence, claim.arm, claim.baseline, matched)
     kept = np.array([threshold.kept for threshold in thresholds])
     if not kept.any() or (evidence.claims.support == "all" and not kept.all()):
-        return _without_support(evidence, thresholds)
+        return _without_support(evidence, claim, thresholds)
     primary = [_contrast(evidence, matched, claim.arm, other, kept) for other in baselines]
     words = f"at equal training loss {claim.arm} generalizes better than {' and '.join(baselines)}"
     found = conclude(
         evidence,
-        "H2",
-        QUESTION,
+        claim,
         words,
         primary,
-        thresholds=thresholds,
+        details=MatchedLossDetails(thresholds),
         secondary=tuple(_momentum(evidence, claim.arm, claim.momentum, matched, kept)),
         sensitivity=tuple(_unsmoothed(evidence, claim.arm, baselines, kept)),
-        missing=tuple(f"runs of arm {arm!r}" for arm in evidence.absent(claim.momentum)),
+        missing=evidence.runs_of(claim.momentum),
     )
     if len(baselines) == 1:
         return _uncontrolled(found)
@@ -89,21 +117,23 @@ def _uncontrolled(found: Finding) -> Finding:
     )
 
 
-def _without_support(evidence: Evidence, thresholds: Sequence[Threshold]) -> Finding:
+def _without_support(
+    evidence: Evidence, claim: MatchedLoss, thresholds: tuple[Threshold, ...]
+) -> Finding:
     lost = [threshold for threshold in thresholds if not threshold.kept]
     runs = list(dict.fromkeys(run for threshold in lost for run in threshold.unreached))
     some = ", ".join(runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
     of = "any" if len(lost) == len(thresholds) else f"{len(lost)} of the {len(thresholds)}"
     return Finding(
-        hypothesis="H2",
-        question=QUESTION,
+        hypothesis=claim.name,
+        question=claim.question,
         label=Label.INCONCLUSIVE,
         reading=Label.INCONCLUSIVE,
         strongly=False,
         sentence=f"No common support: not every run crosses {of} registered training losses "
         f"({some}). Train longer, or register losses that all arms reach.",
         n=len(evidence.seeds),
-        thresholds=tuple(thresholds),
+        details=MatchedLossDetails(thresholds),
         missing=("training losses that every run crosses",),
     )
 

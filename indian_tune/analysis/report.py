@@ -6,13 +6,13 @@ of their own, with the numbers behind them as CSV.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.style import INK, PALE
+from indian_tune.analysis.typography import p_value, signed_points
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": points, "p_value": p_value, "share": lambda x: f"{x:.2f}"}
+    environment.filters |= {"points": signed_points, "p_value": p_value}
     return environment.get_template("report.html.jinja").render(
         verdict=verdict,
         level=f"{100 * (1 - 2 * verdict.alpha):g} %",
@@ -139,22 +139,6 @@ def inline_svg(exhibit: Exhibit) -> Markup:
     head, rest = svg.split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     return Markup(f'{head} role="img" aria-label="{escape(exhibit.alt)}">{rest}')  # noqa: S704
-
-
-def points(share: float | None) -> str:
-    """Return a share in percentage points, with its sign."""
-    if share is None:
-        return "–"
-    if math.isinf(share):
-        return "−∞" if share < 0 else "∞"
-    return f"{100 * share:+.2f}".replace("-", "−")
-
-
-def p_value(p: float | None) -> str:
-    """Return a p-value as papers print it."""
-    if p is None:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _save(figure: Figure, file: Path | StringIO, form: str, name: str) -> None:

@@ -16,14 +16,8 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.curves import Curves
-from indian_tune.study.claims import (
-    Cell,
-    ClaimsSection,
-    Factorial,
-    MatchedLoss,
-    Replication,
-    TuningGain,
-)
+from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.hypotheses import Cell, Factorial, MatchedLoss, Replication, TuningGain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

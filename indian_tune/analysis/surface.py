@@ -20,22 +20,77 @@ from indian_tune.analysis.crossing import accuracy_at
 from indian_tune.analysis.finding import not_tested, points
 from indian_tune.analysis.frame import DIVERGED
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.verdict import Coefficient, Finding, SurfaceFit
+from indian_tune.analysis.verdict import Details, Finding
 from indian_tune.columns import config_column
+from indian_tune.study.hypotheses.surface import ADD_GRID
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indian_tune.analysis.evidence import Evidence
+    from indian_tune.study.hypotheses import Surface
 
-QUESTION = "At a fixed learning rate, does accuracy depend on (α, β)?"
 TERMS = ("log alpha", "log beta", "log alpha^2", "log beta^2", "log alpha log beta")
 PERMUTATIONS = 1_999
 ALPHA, BETA, GAMMA0, ETA = map(config_column, ("alpha", "beta", "gamma0", "eta"))
-ADD_GRID = (
-    "a grid search of arm {arm!r} over at least 3 values of alpha and of beta at the same values "
-    "of eta, on at least 2 tuning seeds"
-)
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """One coefficient of the surface of H3a, averaged over per-seed regressions.
+
+    Attributes:
+        term: "log alpha", "log beta", "log alpha^2", "log beta^2" or "log alpha log beta", with
+            logarithms centred over the grid.
+        estimate: change in accuracy per unit of the term.
+        low: lower bound.
+        high: upper bound.
+        p: two-sided p-value of a one-sample t over seeds.
+    """
+
+    term: str
+    estimate: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class SurfaceFit:
+    """The accuracy of one arm over a designed grid of (α, β) at fixed effective learning rates.
+
+    Attributes:
+        outcome: "final" or "matched loss".
+        metric: column that was fitted, such as "test_accuracy".
+        cells: (alpha, beta, eta) of every cell of the grid.
+        means: mean accuracy of every cell over seeds.
+        coefficients: of the regression.
+        largest: largest deviation of the fitted surface from its mean at the same η.
+        low: lower bound of it, simultaneous over cells.
+        high: upper bound of it.
+        p: joint p-value of all coefficients, cells permuted within seeds.
+        p_friedman: of Friedman's rank test; ``None`` with fewer than three cells.
+        n: number of seeds.
+    """
+
+    outcome: str
+    metric: str
+    cells: tuple[tuple[float, float, float], ...]
+    means: tuple[float, ...]
+    coefficients: tuple[Coefficient, ...]
+    largest: float
+    low: float
+    high: float
+    p: float
+    p_friedman: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class SurfaceDetails(Details):
+    """The fits of H3a: of final accuracy, then at equal training loss where it can be told."""
+
+    surfaces: tuple[SurfaceFit, ...]
 
 
 @dataclass(frozen=True)
@@ -59,15 +114,11 @@ class Grid:
     metric: str
 
 
-def find_surface(evidence: Evidence) -> Finding:
+def find(evidence: Evidence, claim: Surface) -> Finding:
     """Judge H3a by the largest deviation of the fitted surface; it gates nothing."""
-    claim = evidence.claims.h3a
-    if claim is None:
-        add = ADD_GRID.format(arm="indian") + ", named in claims.h3a.arm"
-        return not_tested("H3a", QUESTION, [add])
     grid = _grid(evidence, claim.arm)
     if isinstance(grid, str):
-        return not_tested("H3a", QUESTION, [ADD_GRID.format(arm=claim.arm), f"for now {grid}"])
+        return not_tested(claim, [ADD_GRID.format(arm=claim.arm), f"for now {grid}"])
     alpha, delta = evidence.claims.alpha, evidence.claims.delta
     surfaces = [fit_surface(grid, grid.final, "final", alpha)]
     at_loss = accuracy_at(grid.loss, grid.accuracy, evidence.claims.taus)
@@ -78,8 +129,8 @@ def find_surface(evidence: Evidence) -> Finding:
     main = surfaces[0]
     label = _label(main, alpha, delta)
     return Finding(
-        hypothesis="H3a",
-        question=QUESTION,
+        hypothesis=claim.name,
+        question=claim.question,
         label=label,
         reading=label,
         strongly=label is Label.SUPPORTED and main.low > delta,
@@ -92,7 +143,7 @@ def find_surface(evidence: Evidence) -> Finding:
         high=main.high,
         p=main.p,
         n=main.n,
-        surfaces=tuple(surfaces),
+        details=SurfaceDetails(tuple(surfaces)),
     )
 
 

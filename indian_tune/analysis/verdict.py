@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from indian_tune.analysis.label import Label
-
-Hypothesis = Literal["H1", "H2", "H3a", "H3b", "H4"]
 
 
 @dataclass(frozen=True)
@@ -61,105 +59,6 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class Equivalence:
-    """Two one-sided tests (TOST) that an effect lies within ±``margin``.
-
-    Attributes:
-        name: of the effect.
-        scale: "accuracy" (shares) or "logit".
-        estimate: mean over seeds on that scale.
-        low: lower bound.
-        high: upper bound.
-        margin: half-width of the region of equivalence, on that scale.
-        p: larger of the two p-values.
-        equivalent: whether ``p`` is below the level.
-        n: number of seeds.
-    """
-
-    name: str
-    scale: Literal["accuracy", "logit"]
-    estimate: float
-    low: float
-    high: float
-    margin: float
-    p: float
-    equivalent: bool
-    n: int
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """One training loss τ of H2.
-
-    Attributes:
-        tau: the training loss.
-        kept: whether every run of the compared arms crosses it, so that it enters the estimate.
-        unreached: runs that do not, as "arm seed".
-        estimate: mean paired difference at this τ against the baseline; ``None`` unless kept.
-        low: its lower bound.
-        high: its upper bound.
-    """
-
-    tau: float
-    kept: bool
-    unreached: tuple[str, ...]
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class Coefficient:
-    """One coefficient of the surface of H3a, averaged over per-seed regressions.
-
-    Attributes:
-        term: "log alpha", "log beta", "log alpha^2", "log beta^2" or "log alpha log beta", with
-            logarithms centred over the grid.
-        estimate: change in accuracy per unit of the term.
-        low: lower bound.
-        high: upper bound.
-        p: two-sided p-value of a one-sample t over seeds.
-    """
-
-    term: str
-    estimate: float
-    low: float
-    high: float
-    p: float
-
-
-@dataclass(frozen=True)
-class SurfaceFit:
-    """The accuracy of one arm over a designed grid of (α, β) at fixed effective learning rates.
-
-    Attributes:
-        outcome: "final" or "matched loss".
-        metric: column that was fitted, such as "test_accuracy".
-        cells: (alpha, beta, eta) of every cell of the grid.
-        means: mean accuracy of every cell over seeds.
-        coefficients: of the regression.
-        largest: largest deviation of the fitted surface from its mean at the same η.
-        low: lower bound of it, simultaneous over cells.
-        high: upper bound of it.
-        p: joint p-value of all coefficients, cells permuted within seeds.
-        p_friedman: of Friedman's rank test; ``None`` with fewer than three cells.
-        n: number of seeds.
-    """
-
-    outcome: str
-    metric: str
-    cells: tuple[tuple[float, float, float], ...]
-    means: tuple[float, ...]
-    coefficients: tuple[Coefficient, ...]
-    largest: float
-    low: float
-    high: float
-    p: float
-    p_friedman: float | None
-    n: int
-
-
-@dataclass(frozen=True)
 class Check:
     """An assay check: whether the study could have seen an effect at all.
 
@@ -196,11 +95,35 @@ class ImageInterval:
 
 
 @dataclass(frozen=True)
+class Details:
+    """What one hypothesis alone has to say: its fields are in the verdict as plain data.
+
+    Attributes:
+        secondary_beside: whether the secondary contrasts are few enough to be listed beside the
+            finding.
+    """
+
+    secondary_beside: ClassVar[bool] = True
+
+    def notes(self) -> Sequence[str]:
+        """Return what to know about the estimate, a sentence each."""
+        return ()
+
+    def lines(self) -> Sequence[str]:
+        """Return what a list of every contrast adds, a line each."""
+        return ()
+
+    def table(self) -> Sequence[Sequence[str]]:
+        """Return what a report adds: the heading of the columns, then a row each."""
+        return ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """What was found on one hypothesis.
 
     Attributes:
-        hypothesis: H1, H2, H3a, H3b or H4.
+        hypothesis: its name, such as H1.
         question: what it asks, in words.
         label: what is claimed.
         reading: what the bounds alone would say; differs from ``label`` where that is EXPLORATORY.
@@ -217,18 +140,16 @@ class Finding:
         primary: the contrasts that the label rests on.
         secondary: further contrasts, which decide nothing.
         sensitivity: the primary contrasts under other choices.
-        equivalences: interactions tested for equivalence to none (H4).
-        thresholds: the training losses at which H2 compares.
-        surfaces: fits of H3a.
         images: the primary contrasts as a statement on the population of images.
         checks: assay checks of this hypothesis.
         provisional: why the label is provisional, such as a winner on the edge of its range.
         missing: what a study would have to add for this to be tested, or to be supported.
         seeds_needed: seeds for an effect of ``delta`` at power 0.8, where inconclusive.
         detectable: the smallest effect that the present seeds find at power 0.8.
+        details: what this hypothesis alone has.
     """
 
-    hypothesis: Hypothesis
+    hypothesis: str
     question: str
     label: Label
     reading: Label | None
@@ -242,15 +163,13 @@ class Finding:
     primary: tuple[Contrast, ...] = ()
     secondary: tuple[Contrast, ...] = ()
     sensitivity: tuple[Contrast, ...] = ()
-    equivalences: tuple[Equivalence, ...] = ()
-    thresholds: tuple[Threshold, ...] = ()
-    surfaces: tuple[SurfaceFit, ...] = ()
     images: tuple[ImageInterval, ...] = ()
     checks: tuple[Check, ...] = ()
     provisional: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     seeds_needed: int | None = None
     detectable: float | None = None
+    details: Details | None = None
 
 
 @dataclass(frozen=True)
@@ -326,7 +245,7 @@ class Verdict:
         exploratory: why the verdict is EXPLORATORY; empty when it is not.
         delta: smallest effect of interest.
         alpha: one-sided level of every test.
-        findings: one per hypothesis, H1 to H4.
+        findings: one per hypothesis, in their order.
         checks: assay checks of the study as a whole.
         diverged: runs that diverged, as "arm seed"; they count with the score of chance.
         importances: descriptive.
@@ -334,7 +253,7 @@ class Verdict:
 
     study: str
     label: Label
-    broken: Hypothesis | None
+    broken: str | None
     sentence: str
     scope: Scope
     registration: Registration | None
@@ -346,7 +265,7 @@ class Verdict:
     diverged: tuple[str, ...] = ()
     importances: tuple[Importance, ...] = ()
 
-    def finding(self, hypothesis: Hypothesis) -> Finding:
+    def finding(self, hypothesis: str) -> Finding:
         """Return what was found on a hypothesis."""
         return next(found for found in self.findings if found.hypothesis == hypothesis)
 

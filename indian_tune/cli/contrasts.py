@@ -9,8 +9,6 @@ from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.table import Table
 
     from indian_tune.ledger import LedgerReader
@@ -24,7 +22,7 @@ def contrast_table(ledger: LedgerReader, study_id: int, spec: StudySpec) -> Tabl
 
     Validation accuracy stands in for test accuracy, which is sealed.
     """
-    registered = list(dict.fromkeys(_pairs(spec)))
+    registered = spec.claims.pairs()
     if not registered or not spec.protocol.confirming_seeds:
         # SciPy and pandas take longer to load than a short search takes to conclude.
         return None
@@ -59,26 +57,3 @@ def contrast_table(ledger: LedgerReader, study_id: int, spec: StudySpec) -> Tabl
         made.caption = "A run that diverged counts at chance level."
         made.caption_justify = "left"
     return made
-
-
-def _pairs(spec: StudySpec) -> Iterator[tuple[str, str]]:
-    claims = spec.claims
-    if claims.h1 is not None:
-        for arm in claims.h1.arms:
-            for rival in claims.h1.baselines:
-                yield arm, rival
-    if claims.h2 is not None:
-        yield claims.h2.arm, claims.h2.baseline
-        if claims.h2.matched_rate is not None:
-            yield claims.h2.arm, claims.h2.matched_rate
-        for rival in claims.h2.momentum:
-            yield claims.h2.arm, rival
-    if claims.h3b is not None:
-        yield claims.h3b.full, claims.h3b.rate
-    if claims.h4 is not None:
-        for dropout in (False, True):
-            for decay in (False, True):
-                yield (
-                    claims.h4.arm(tuned=True, dropout=dropout, weight_decay=decay),
-                    claims.h4.arm(tuned=False, dropout=dropout, weight_decay=decay),
-                )

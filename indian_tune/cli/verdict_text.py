@@ -77,10 +77,9 @@ def _finding_lines(found: Finding, delta: float) -> Iterator[str]:
     beside = _beside(found)
     if beside:
         yield from _wrapped(f"Beside: {'; '.join(beside)}.")
-    dropped = [threshold for threshold in found.thresholds if not threshold.kept]
-    if dropped and found.estimate is not None:
-        taus = ", ".join(f"{threshold.tau:.3g}" for threshold in dropped)
-        yield from _wrapped(f"Dropped for all arms, since some run does not cross it: τ = {taus}.")
+    if found.details is not None and found.estimate is not None:
+        for note in found.details.notes():
+            yield from _wrapped(note)
     for said in found.provisional:
         yield from _wrapped(f"Provisional: {said}.")
     if found.missing and str(found.label) != "NOT TESTED":
@@ -96,7 +95,7 @@ def _beside(found: Finding) -> list[str]:
             key=lambda made: made.estimate,
         )
         said.append(f"{outcome} {_amount(least)}")
-    if found.hypothesis in ("H1", "H2", "H3b"):
+    if found.details is None or found.details.secondary_beside:
         said += [f"{made.name} {_amount(made)}" for made in found.secondary]
     return said
 
@@ -115,13 +114,8 @@ def _contrast_lines(verdict: Verdict) -> Iterator[str]:
                 WIDTH,
                 subsequent_indent=INDENT,
             )
-        for row in found.equivalences:
-            yield from textwrap.wrap(
-                f"{found.hypothesis} {row.name}, {row.scale}: {row.estimate:+.4f} within "
-                f"±{row.margin:.4f}: p {row.p:.3f}",
-                WIDTH,
-                subsequent_indent=INDENT,
-            )
+        for line in () if found.details is None else found.details.lines():
+            yield from textwrap.wrap(f"{found.hypothesis} {line}", WIDTH, subsequent_indent=INDENT)
         for made_on_images in found.images:
             bounds = interval(made_on_images.low, made_on_images.high)
             yield from textwrap.wrap(

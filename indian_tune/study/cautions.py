@@ -5,16 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from indian_tune.study.hypotheses import SURFACE_POINTS
+from indian_tune.study.hypotheses import Prospect
 from indian_tune.study.plan import CURVATURES, grids, searched, unstable_shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from indian_tune.study.claims import ClaimsSection
     from indian_tune.study.spec import StudySpec
 
 # A tune run shorter than this share of a confirm run may choose what is best early on only.
@@ -23,44 +21,22 @@ TRIALS_PER_HYPERPARAMETER = 10
 # A gap in a grid that is this many times the median gap is a hole; a point left out doubles one.
 HOLE = 1.75
 MOSTLY = 0.5
-TESTED = ("H1", "H2", "H3a", "H3b", "H4")
-
-
-@dataclass(frozen=True)
-class Prospect:
-    """What a study can say on one hypothesis.
-
-    Attributes:
-        hypothesis: H1, H2, H3a, H3b or H4.
-        testable: whether it contains what the hypothesis compares.
-        compares: what is compared, in words; empty if nothing is.
-        contrasts: how many paired contrasts Holm's method corrects for; 1 where there is one.
-        missing: what to add for it to be tested, or to be supported; empty if nothing.
-    """
-
-    hypothesis: str
-    testable: bool
-    compares: str = ""
-    contrasts: int = 1
-    missing: str = ""
 
 
 def prospects(spec: StudySpec) -> list[Prospect]:
     """Return what a study can say on each hypothesis."""
-    claims = spec.claims
-    if spec.protocol.mode == "paper":
-        missing = "mode = 'paper' is descriptive: use protocol.mode = 'honest'"
-        return [
-            _replication(claims),
-            *(Prospect(name, False, missing=missing) for name in TESTED[1:]),
-        ]
-    return [
-        _replication(claims),
-        _matched_loss(claims),
-        _surface(claims),
-        _tuning_gain(claims),
-        _factorial(claims),
-    ]
+    paper = spec.protocol.mode == "paper"
+    default = ", ".join(f"{name} = {value:g}" for name, value in spec.claims.default.items())
+    found = []
+    for kind, section in spec.claims.sections():
+        if paper and kind.role != "replication":
+            missing = "mode = 'paper' is descriptive: use protocol.mode = 'honest'"
+            found.append(Prospect(kind.name, False, missing=missing))
+        elif section is None:
+            found.append(Prospect(kind.name, False, missing=kind.needs.format(default=default)))
+        else:
+            found.append(section.prospect())
+    return found
 
 
 def warnings(spec: StudySpec) -> list[str]:
@@ -82,61 +58,9 @@ def seeds_to_reject(contrasts: int, alpha: float) -> int:
     return math.ceil(math.log2(contrasts / alpha))
 
 
-def _replication(claims: ClaimsSection) -> Prospect:
-    if claims.h1 is None:
-        return Prospect(
-            "H1", False, missing="a tuned arm of indian and one of sgd, adagrad or adam"
-        )
-    arms, baselines = len(claims.h1.arms), len(claims.h1.baselines)
-    return Prospect("H1", True, f"{arms} × {baselines} arms at their end", arms * baselines)
-
-
-def _matched_loss(claims: ClaimsSection) -> Prospect:
-    if claims.h2 is None:
-        return Prospect("H2", False, missing="a tuned arm of indian and one of sgd")
-    compares = f"{claims.h2.arm} and {claims.h2.baseline} at equal training loss"
-    missing = ""
-    if claims.h2.matched_rate is None:
-        missing = f"for SUPPORTED an arm of sgd with matched_rate_of = {claims.h2.arm!r}"
-    return Prospect("H2", True, compares, missing=missing)
-
-
-def _surface(claims: ClaimsSection) -> Prospect:
-    if claims.h3a is None:
-        return Prospect(
-            "H3a",
-            False,
-            missing=f"sampler = 'grid', an arm of indian with {SURFACE_POINTS} values or more of "
-            "alpha, beta and the rate, tune_seeds of 2 or more",
-        )
-    return Prospect("H3a", True, f"the grid of {claims.h3a.arm}")
-
-
-def _tuning_gain(claims: ClaimsSection) -> Prospect:
-    if claims.h3b is None:
-        default = ", ".join(f"{name} = {value:g}" for name, value in claims.default.items())
-        return Prospect(
-            "H3b",
-            False,
-            missing=f"an arm of indian that searches alpha, beta and gamma0, and one that holds "
-            f"{default} and searches gamma0",
-        )
-    return Prospect("H3b", True, f"{claims.h3b.full} and {claims.h3b.rate}")
-
-
-def _factorial(claims: ClaimsSection) -> Prospect:
-    if claims.h4 is None:
-        return Prospect(
-            "H4",
-            False,
-            missing="[[factors]] tuning, dropout and weight_decay over one arm of indian",
-        )
-    return Prospect("H4", True, "2×2×2 arms: tuning × dropout × weight decay")
-
-
 def _about_seeds(spec: StudySpec) -> Iterator[str]:
     n, alpha = len(spec.protocol.confirming_seeds), spec.claims.alpha
-    compared = [each for each in prospects(spec) if each.testable and each.hypothesis != "H3a"]
+    compared = [section.prospect() for section in spec.claims.tested if section.pairs()]
     if not compared:
         return
     if n < 2:
@@ -162,11 +86,9 @@ def _about_controls(spec: StudySpec) -> Iterator[str]:
             "mode = 'paper' selects on training loss and reports on the test images: a descriptive "
             "replication, underpowered, without a verdict"
         )
-    elif spec.claims.h2 is not None and spec.claims.h2.matched_rate is None:
-        yield (
-            "no arm has a matched learning rate, so H2 cannot be SUPPORTED: add an arm of sgd with "
-            f"matched_rate_of = {spec.claims.h2.arm!r}"
-        )
+    else:
+        for section in spec.claims.tested:
+            yield from section.warnings()
 
 
 def _about_budget(spec: StudySpec) -> Iterator[str]:

@@ -8,18 +8,30 @@ written out.
 from __future__ import annotations
 
 import math
+import typing
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from indian_tune.study.hypotheses import (
+    Factorial,
+    Hypothesis,
+    MatchedLoss,
+    Replication,
+    Setting,
+    Surface,
+    TuningGain,
+)
 from indian_tune.study.section import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from indian_tune.study.arm import ArmSection
+    from indian_tune.study.factors import DesignedArm
 
 Level = Annotated[float, Field(gt=0, lt=0.5)]
 Loss = Annotated[float, Field(gt=0)]
-Arms = Annotated[list[str], Field(min_length=1)]
 
 
 class Thresholds(Section):
@@ -36,80 +48,11 @@ class Thresholds(Section):
         return self
 
 
-class Replication(Section):
-    """H1: every one of ``arms`` beats every one of ``baselines``; ``beside`` is sensitivity."""
-
-    arms: Arms
-    baselines: Arms
-    beside: list[str] = Field(default_factory=list)
-
-
-class MatchedLoss(Section):
-    """H2: ``arm`` beats ``baseline`` at equal training loss.
-
-    ``matched_rate`` is SGD at the arm's effective learning rate (control C1), ``momentum`` are
-    QHM and momentum methods tuned on the same budget (control C2).
-    """
-
-    arm: str
-    baseline: str
-    matched_rate: str | None = None
-    momentum: list[str] = Field(default_factory=list)
-
-
-class Surface(Section):
-    """H3a: the accuracy of ``arm`` over a designed grid of (α, β, η)."""
-
-    arm: str
-
-
-class TuningGain(Section):
-    """H3b: what tuning (α, β, γ0) gains over tuning γ0 alone.
-
-    ``default`` is T0, ``rate`` T1, ``full`` T2, ``usual`` T3 (dropout and weight decay).
-    """
-
-    rate: str
-    full: str
-    default: str | None = None
-    usual: str | None = None
-
-
-class Cell(Section):
-    """One cell of the factorial of H4."""
-
-    arm: str
-    tuned: bool
-    dropout: bool
-    weight_decay: bool
-
-
-class Factorial(Section):
-    """H4: (α, β) default or tuned × dropout 0 or on × weight decay 0 or tuned."""
-
-    cells: list[Cell]
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        places = {(cell.tuned, cell.dropout, cell.weight_decay) for cell in self.cells}
-        if len(self.cells) != 8 or len(places) != 8:
-            raise ValueError(
-                f"cells must hold the 8 cells of the 2×2×2 design once each, got "
-                f"{len(self.cells)} with {len(places)} different"
-            )
-        return self
-
-    def arm(self, *, tuned: bool, dropout: bool, weight_decay: bool) -> str:
-        """Return the arm of a cell."""
-        return next(
-            cell.arm
-            for cell in self.cells
-            if (cell.tuned, cell.dropout, cell.weight_decay) == (tuned, dropout, weight_decay)
-        )
-
-
 class ClaimsSection(Section):
     """``[claims]``.
+
+    The fields that hold a hypothesis are the one list of hypotheses: whatever goes through them
+    asks :meth:`hypotheses`, and meets them in the order of the fields.
 
     Attributes:
         delta: smallest difference in accuracy of interest, a share (0.005 is half a percentage
@@ -134,17 +77,65 @@ class ClaimsSection(Section):
     h3b: TuningGain | None = None
     h4: Factorial | None = None
 
+    @classmethod
+    def hypotheses(cls) -> dict[str, type[Hypothesis]]:
+        """Return every hypothesis there is by its key, in the order in which they are tested."""
+        return {
+            key: kind
+            for key, field in cls.model_fields.items()
+            for kind in typing.get_args(field.annotation)
+            if isinstance(kind, type) and issubclass(kind, Hypothesis)
+        }
+
+    @classmethod
+    def links(cls) -> list[type[Hypothesis]]:
+        """Return the hypotheses that the claim is made of, in their order."""
+        return [kind for kind in cls.hypotheses().values() if kind.role == "link"]
+
+    def sections(self) -> list[tuple[type[Hypothesis], Hypothesis | None]]:
+        """Return every hypothesis there is, with its section; ``None`` where there is none."""
+        return [(kind, getattr(self, key)) for key, kind in self.hypotheses().items()]
+
+    @property
+    def tested(self) -> list[Hypothesis]:
+        """The hypotheses that have a section."""
+        return [section for _, section in self.sections() if section is not None]
+
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield every arm that a hypothesis names, with the key that names it."""
-        for name in ("h1", "h2", "h3a", "h3b", "h4"):
-            hypothesis: Section | None = getattr(self, name)
-            if isinstance(hypothesis, Factorial):
-                for n, cell in enumerate(hypothesis.cells, 1):
-                    yield f"claims.{name}.cells[{n}].arm", cell.arm
-            elif hypothesis is not None:
-                for key, value in hypothesis:
-                    for arm in [value] if isinstance(value, str) else value or ():
-                        yield f"claims.{name}.{key}", arm
+        for section in self.tested:
+            for key, arm in section.named():
+                yield f"claims.{section.name.lower()}.{key}", arm
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return which arms are compared, arm and baseline, each pair once."""
+        return list(dict.fromkeys(pair for section in self.tested for pair in section.pairs()))
+
+    def fill_in(
+        self,
+        arms: Sequence[ArmSection],
+        *,
+        paper: bool,
+        grid: bool,
+        seeds: int,
+        design: Sequence[DesignedArm] = (),
+    ) -> Self:
+        """Return the claims with every hypothesis that the arms make testable.
+
+        Args:
+            arms: of the study.
+            paper: whether the study is a descriptive replication, which tests nothing else.
+            grid: whether the search is a designed grid.
+            seeds: of a tune trial.
+            design: the arms that ``[[factors]]`` made.
+        """
+        setting = Setting(self.default, grid, seeds, design)
+        proposed = {
+            key: kind.propose(arms, setting)
+            for key, kind in self.hypotheses().items()
+            if getattr(self, key) is None and (kind.role == "replication" or not paper)
+        }
+        return self.model_copy(update=proposed)
 
     @property
     def taus(self) -> tuple[float, ...]:

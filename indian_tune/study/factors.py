@@ -7,6 +7,7 @@ is overridden by the levels' values. What is registered are the arms, written ou
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -16,9 +17,6 @@ from indian_tune.study.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-# The factors of H4, whose first level is "default" or "off" and whose second "tuned" or "on".
-H4_FACTORS = ("tuning", "dropout", "weight_decay")
 
 
 class FactorSection(Section):
@@ -31,11 +29,16 @@ class FactorSection(Section):
 _FACTORS = TypeAdapter(list[FactorSection])
 
 
+@dataclass(frozen=True)
+class DesignedArm:
+    """An arm that factors made: its name, and which level of every factor it has, from 0."""
+
+    name: str
+    levels: Mapping[str, int]
+
+
 def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Return a study file as plain data with its factors multiplied out.
-
-    A design whose factors are tuning, dropout and weight_decay with two levels each, over one
-    arm, is that of H4, and stands as such in the claims.
 
     Args:
         raw: what the TOML said; without factors it is returned as it is.
@@ -45,6 +48,34 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "factors" not in raw:
         return dict(raw)
+    factors = _read(raw)
+    arms = raw.get("arms")
+    if not isinstance(arms, list) or not all(isinstance(arm, dict) for arm in arms):
+        raise StudyFileError("factors need [[arms]] whose spaces they override: give at least one")
+    out = {key: value for key, value in raw.items() if key != "factors"}
+    out["arms"] = [_arm(arm, factors, point) for arm in arms for point in _points(factors)]
+    return out
+
+
+def designed(raw: Mapping[str, Any]) -> list[DesignedArm]:
+    """Return the arms that :func:`expand` makes of the factors of a valid study file, if any."""
+    if "factors" not in raw:
+        return []
+    factors = _read(raw)
+    return [
+        DesignedArm(
+            _name(arm, point),
+            {
+                factor.name: list(factor.levels).index(level)
+                for factor, level in zip(factors, point, strict=True)
+            },
+        )
+        for arm in raw["arms"]
+        for point in _points(factors)
+    ]
+
+
+def _read(raw: Mapping[str, Any]) -> list[FactorSection]:
     try:
         factors = _FACTORS.validate_python(raw["factors"])
     except ValidationError as error:
@@ -59,20 +90,16 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     for n, name in enumerate(names, 1):
         if name in names[: n - 1]:
             raise StudyFileError(f"factors[{n}].name = {name!r} stands twice: give it another name")
-    arms = raw.get("arms")
-    if not isinstance(arms, list) or not all(isinstance(arm, dict) for arm in arms):
-        raise StudyFileError("factors need [[arms]] whose spaces they override: give at least one")
-    out = {key: value for key, value in raw.items() if key != "factors"}
-    out["arms"] = [
-        _arm(arm, factors, point)
-        for arm in arms
-        for point in itertools.product(*(factor.levels for factor in factors))
-    ]
-    cells = _h4(arms, factors)
-    claims = raw.get("claims", {})
-    if cells and isinstance(claims, dict) and "h4" not in claims:
-        out["claims"] = {**claims, "h4": {"cells": cells}}
-    return out
+    return factors
+
+
+def _points(factors: Sequence[FactorSection]) -> itertools.product[tuple[str, ...]]:
+    """Return every combination of levels, the last factor changing first."""
+    return itertools.product(*(factor.levels for factor in factors))
+
+
+def _name(arm: Mapping[str, Any], point: Sequence[str]) -> str:
+    return "-".join((str(arm.get("name")), *point))
 
 
 def _arm(
@@ -82,24 +109,4 @@ def _arm(
     merged = dict(space) if isinstance(space, dict) else {}
     for factor, level in zip(factors, point, strict=True):
         merged |= factor.levels[level]
-    return {**arm, "name": "-".join((str(arm.get("name")), *point)), "space": merged}
-
-
-def _h4(
-    arms: Sequence[Mapping[str, Any]], factors: Sequence[FactorSection]
-) -> list[dict[str, Any]]:
-    by_name = {factor.name: factor for factor in factors}
-    two = all(len(factor.levels) == 2 for factor in factors)
-    if len(arms) != 1 or sorted(by_name) != sorted(H4_FACTORS) or not two:
-        return []
-    return [
-        {
-            "arm": _arm(arms[0], factors, point)["name"],
-            **{
-                ("tuned" if factor.name == "tuning" else factor.name): level
-                == list(factor.levels)[1]
-                for factor, level in zip(factors, point, strict=True)
-            },
-        }
-        for point in itertools.product(*(factor.levels for factor in factors))
-    ]
+    return {**arm, "name": _name(arm, point), "space": merged}

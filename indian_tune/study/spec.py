@@ -24,8 +24,7 @@ from indian_tune.optim.families import get_family
 from indian_tune.study import space as spaces
 from indian_tune.study.arm import ArmSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.factors import expand
-from indian_tune.study.hypotheses import fill_in
+from indian_tune.study.factors import designed, expand
 from indian_tune.study.messages import explain
 from indian_tune.study.parameters import TRAINING_PARAMETERS
 from indian_tune.study.problem import ProblemSection  # noqa: TC001 - pydantic reads it
@@ -190,12 +189,12 @@ class StudySpec(Section):
 
     def _check_claims(self) -> None:
         if self.protocol.mode == "paper":
-            for name in ("h2", "h3a", "h3b", "h4"):
-                if getattr(self.claims, name) is not None:
+            for section in self.claims.tested:
+                if section.role != "replication":
                     raise ValueError(
-                        f"claims.{name} asks for a verdict, and mode = 'paper' is a descriptive "
-                        "replication, which selects on what it reports: remove it or use "
-                        "protocol.mode = 'honest'"
+                        f"claims.{section.name.lower()} asks for a verdict, and mode = 'paper' is "
+                        "a descriptive replication, which selects on what it reports: remove it "
+                        "or use protocol.mode = 'honest'"
                     )
         names = [arm.name for arm in self.arms]
         for key, arm in self.claims.named():
@@ -257,12 +256,12 @@ def parse_study(raw: Any, *, source: str) -> StudySpec:
     except ValidationError as error:
         message = explain(error, StudySpec, source)
         raise StudyFileError(message + _made_by_factors(raw, message)) from error
-    claims = fill_in(
-        spec.claims,
+    claims = spec.claims.fill_in(
         spec.arms,
         paper=spec.protocol.mode == "paper",
         grid=spec.search.sampler.enumerates,
         seeds=len(spec.protocol.tuning_seeds),
+        design=designed(raw),
     )
     return spec.model_copy(update={"claims": claims})
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from indian_tune.analysis import Label, Registration, Scope
+from indian_tune.analysis import Label, MatchedLossDetails, Registration, Scope
 from indian_tune.analysis.simulation import EPOCHS
 
 if TYPE_CHECKING:
@@ -179,7 +179,9 @@ def test_one_seed_is_inconclusive(direct: Study) -> None:
 def test_a_training_loss_that_some_run_never_reaches_is_dropped_for_all_arms(
     simulated: Simulated,
 ) -> None:
-    thresholds = simulated("missing support").judged().finding("H2").thresholds
+    details = simulated("missing support").judged().finding("H2").details
+    assert isinstance(details, MatchedLossDetails)
+    thresholds = details.thresholds
     assert [threshold.kept for threshold in thresholds] == [True, True, False, False, False]
     assert thresholds[-1].unreached == tuple(f"sgd {seed}" for seed in range(10))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from indian_tune.analysis.factorial import interactions
+from indian_tune.analysis.factorial import FactorialDetails, interactions
 
 if TYPE_CHECKING:
     from tests.analysis.conftest import Study
@@ -30,7 +30,9 @@ def test_interactions_recover_the_coefficients_of_a_saturated_model() -> None:
 
 
 def test_interactions_are_tested_for_equivalence_on_both_scales(direct: Study) -> None:
-    rows = direct.judged().finding("H4").equivalences
+    details = direct.judged().finding("H4").details
+    assert isinstance(details, FactorialDetails)
+    rows = details.equivalences
     assert [(row.name, row.scale) for row in rows] == [
         (name, scale)
         for scale in ("accuracy", "logit")

@@ -12,21 +12,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from indian_tune.analysis import Registration, Scope, analyze, figures
+from indian_tune.analysis import MatchedLossDetails, Registration, Scope, analyze, figures
 from indian_tune.analysis.figures.exhibits import makers
 from indian_tune.analysis.power import power
 from indian_tune.analysis.report import Background, write_report
 from indian_tune.analysis.style import INDIAN, arm_styles
 from indian_tune.columns import prefixed
 from indian_tune.errors import NoDataError
-from indian_tune.study.claims import (
+from indian_tune.study.claims import ClaimsSection, Thresholds
+from indian_tune.study.hypotheses import (
     Cell,
-    ClaimsSection,
     Factorial,
     MatchedLoss,
     Replication,
     Surface,
-    Thresholds,
     TuningGain,
 )
 from indian_tune.study.space import Grid, Range
@@ -215,15 +214,6 @@ def test_pairs_are_joined_seed_by_seed_and_counted(frame: pd.DataFrame) -> None:
         figures.paired_seeds(frame, [("indian", "absent")])
 
 
-def test_the_pairs_of_the_claims_are_each_compared_once() -> None:
-    assert figures.claimed_pairs(CLAIMS) == [
-        ("indian", "sgd"),
-        ("indian", "sgd-matched"),
-        ("indian", "qhm"),
-        ("indian", "indian-rate"),
-    ]
-
-
 def test_step_sizes_show_every_score_ring_the_best_and_flag_an_end(frame: pd.DataFrame) -> None:
     ranges = {"indian": Range(0.001, 1.0, log=True), "sgd": Range(0.001, 10.0, log=True)}
     figure = figures.step_sizes(frame, ranges)
@@ -337,7 +327,9 @@ def test_a_cell_that_diverged_is_hatched_and_has_no_colour(frame: pd.DataFrame) 
 
 
 def test_differences_at_equal_loss_are_those_of_the_verdict(verdict: Verdict) -> None:
-    kept = [each for each in verdict.finding("H2").thresholds if each.kept]
+    details = verdict.finding("H2").details
+    assert isinstance(details, MatchedLossDetails)
+    kept = [each for each in details.thresholds if each.kept]
     (axes,) = panels(figures.thresholds(verdict))
     (dots,) = (line for line in axes.lines if line.get_marker() == "o")
     expected = [[each.tau, 100 * (each.estimate or 0.0)] for each in kept]
@@ -373,7 +365,7 @@ def test_the_power_curve_agrees_with_the_power_of_the_study(verdict: Verdict) ->
     (axes,) = panels(figures.power_curve(verdict))
     drawn = lines(axes)
     for name, points in drawn.items():
-        found = verdict.finding(name)  # type: ignore[arg-type]
+        found = verdict.finding(name)
         widest = max(found.primary, key=lambda made: made.deviation or 0.0)
         own = power(widest.differences, verdict.delta, verdict.alpha).achieved
         here = points[points[:, 0] == len(SEEDS), 1]

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from indian_tune.analysis import Label
-from indian_tune.study.claims import Surface
+from indian_tune.analysis import Label, SurfaceDetails, SurfaceFit
+from indian_tune.study.hypotheses import Surface
 
 if TYPE_CHECKING:
     from indian_tune.analysis import Finding
@@ -51,10 +51,15 @@ def judged(study: Study, search: pd.DataFrame) -> Finding:
     return study.judged(pd.concat([study.frame, search])).finding("H3a")
 
 
+def final_fit(found: Finding) -> SurfaceFit:
+    assert isinstance(found.details, SurfaceDetails)
+    return found.details.surfaces[0]
+
+
 def test_a_surface_that_is_there_is_found_with_its_coefficients(direct: Study) -> None:
     found = judged(direct, grid(0.01))
     assert (found.label, found.strongly) == (Label.SUPPORTED, True)
-    final = found.surfaces[0]
+    final = final_fit(found)
     assert (final.outcome, final.metric, final.n) == ("final", "test_accuracy", 4)
     slopes = {made.term: made for made in final.coefficients}
     assert slopes["log beta"].estimate == pytest.approx(0.01, abs=0.002)
@@ -69,7 +74,7 @@ def test_the_coefficients_are_those_of_a_regression_with_a_level_for_every_rate(
     direct: Study,
 ) -> None:
     search = grid(0.01)
-    final = judged(direct, search).surfaces[0]
+    final = final_fit(judged(direct, search))
     last = search[search["epoch"] == 8].groupby("trial").mean(numeric_only=True)
     a, b = (
         np.log(last[name]) - np.log(last[name]).mean() for name in ("config.alpha", "config.beta")
@@ -115,4 +120,4 @@ def test_cells_that_diverge_score_chance(direct: Study) -> None:
     gone = (search["trial"] == 3) & (search["epoch"] > 2)
     search.loc[search["trial"] == 3, "run_state"] = "diverged"
     found = judged(direct, search[~gone])
-    assert found.surfaces[0].means[3] == pytest.approx(0.1)
+    assert final_fit(found).means[3] == pytest.approx(0.1)

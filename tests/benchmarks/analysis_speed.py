@@ -79,7 +79,7 @@ def measure(folder: Path) -> dict[str, float]:
 
     from indian_tune.analysis import Registration, Scope, analyze
     from indian_tune.analysis.simulation import SCENARIOS, simulated_claims
-    from indian_tune.study.claims import Surface
+    from indian_tune.study.hypotheses import Surface
 
     imported, used = time.perf_counter(), time.process_time()
     frame = pd.read_parquet(folder / "runs.parquet")

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+import pkgutil
+from itertools import product
 from typing import Any
 
 import pytest
 
 from indian_tune.errors import StudyFileError
-from indian_tune.study.claims import MatchedLoss, Replication, Surface, TuningGain
+from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.hypotheses import (
+    Cell,
+    Factorial,
+    MatchedLoss,
+    Replication,
+    Surface,
+    TuningGain,
+)
 from indian_tune.study.spec import StudySpec, parse_study
 
 DEFAULT = {"alpha": 0.5, "beta": 0.1}
@@ -86,6 +96,31 @@ def test_a_descriptive_replication_tests_h1_alone(tiny: dict[str, Any]) -> None:
     assert claims.h2 is None
     with pytest.raises(StudyFileError, match=r"claims\.h2 asks for a verdict, and mode = 'paper'"):
         parse(tiny, "indian", "sgd", h2={"arm": "indian", "baseline": "sgd"})
+
+
+def test_every_hypothesis_is_judged_and_has_the_key_of_its_name() -> None:
+    for key, kind in ClaimsSection.hypotheses().items():
+        assert key == kind.name.lower()
+        assert callable(pkgutil.resolve_name(kind.find))
+
+
+def test_the_pairs_of_the_claims_are_those_of_every_hypothesis_each_once() -> None:
+    cells = [
+        Cell(arm=f"{t:d}{d:d}{w:d}", tuned=t, dropout=d, weight_decay=w)
+        for t, d, w in product((False, True), repeat=3)
+    ]
+    claims = ClaimsSection(
+        h1=Replication(arms=["indian"], baselines=["sgd"], beside=["qhm"]),
+        h2=MatchedLoss(arm="indian", baseline="sgd", matched_rate="matched", momentum=["qhm"]),
+        h3a=Surface(arm="surface"),
+        h3b=TuningGain(rate="rate", full="indian", default="untuned"),
+        h4=Factorial(cells=cells),
+    )
+    rivals = ("sgd", "matched", "qhm", "rate")
+    assert claims.pairs() == [
+        *(("indian", rival) for rival in rivals),
+        *(("100", "000"), ("101", "001"), ("110", "010"), ("111", "011")),
+    ]
 
 
 def test_what_is_registered_reads_the_same(tiny: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from indian_tune.analysis.figures.forest import forest, forest_table
 from indian_tune.analysis.figures.heatmaps import surface_maps, surface_table
 from indian_tune.analysis.figures.importance import importance_table, importances
 from indian_tune.analysis.figures.learning_curves import Band, learning_curve_table, learning_curves
-from indian_tune.analysis.figures.pairs import claimed_pairs, pair_table, paired_seeds
+from indian_tune.analysis.figures.pairs import pair_table, paired_seeds
 from indian_tune.analysis.figures.power_curve import power_curve, power_table
 from indian_tune.analysis.figures.step_size import step_size_table, step_sizes
 from indian_tune.analysis.figures.thresholds import threshold_table, thresholds
@@ -25,7 +25,6 @@ __all__ = [
     "Material",
     "best_so_far",
     "best_so_far_table",
-    "claimed_pairs",
     "exhibits",
     "factorial_table",
     "flatness_table",

@@ -79,8 +79,3 @@ Exhibits = Mapping[int, Callable[[Material], Exhibit]]
 
 It raises ``NoDataError`` where the study does not have the data.
 """
-
-
-def signed_points(value: float) -> str:
-    """Return a difference in accuracy in percentage points."""
-    return f"{100 * value:+.2f}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
-    from indian_tune.study.claims import Factorial
+    from indian_tune.study.hypotheses import Factorial
 
 
 def factorial_table(

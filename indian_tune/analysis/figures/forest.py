@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from indian_tune.analysis.figures.exhibit import Exhibit, signed_points
+from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, tidy
+from indian_tune.analysis.typography import signed_points
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:

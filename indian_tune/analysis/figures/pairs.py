@@ -18,22 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
-    from indian_tune.study.claims import ClaimsSection
 
 COLUMNS = 3
-
-
-def claimed_pairs(claims: ClaimsSection) -> list[tuple[str, str]]:
-    """Return the pairs of arms that the hypotheses compare, each once."""
-    pairs = []
-    if claims.h1 is not None:
-        pairs += [(arm, base) for arm in claims.h1.arms for base in claims.h1.baselines]
-    if claims.h2 is not None:
-        bases = (claims.h2.baseline, claims.h2.matched_rate, *claims.h2.momentum)
-        pairs += [(claims.h2.arm, base) for base in bases if base is not None]
-    if claims.h3b is not None:
-        pairs.append((claims.h3b.full, claims.h3b.rate))
-    return list(dict.fromkeys(pairs))
 
 
 def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
@@ -117,7 +103,7 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
 
 
 def _exhibit(material: Material) -> Exhibit:
-    pairs = claimed_pairs(material.claims)
+    pairs = material.claims.pairs()
     table = pair_table(material.frame, pairs)
     ahead = table.assign(ahead=table["arm_accuracy"] > table["baseline_accuracy"])
     counts = ahead.groupby(["arm", "baseline"], sort=False)["ahead"].agg(["sum", "size"])

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from indian_tune.analysis.figures.exhibit import Exhibit, signed_points
+from indian_tune.analysis.figures.exhibit import Exhibit
+from indian_tune.analysis.matched_loss import MatchedLossDetails
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, plain_log_ticks, tidy
+from indian_tune.analysis.typography import signed_points
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ def threshold_table(verdict: Verdict) -> pd.DataFrame:
     Raises:
         NoDataError: no τ was kept.
     """
-    taus = verdict.finding("H2").thresholds
+    details = verdict.finding("H2").details
+    taus = details.thresholds if isinstance(details, MatchedLossDetails) else ()
     if not any(each.kept for each in taus):
         raise NoDataError("H2 was not compared at any training loss")
     return pd.DataFrame(
