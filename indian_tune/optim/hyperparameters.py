@@ -14,6 +14,7 @@ __all__ = [
     "CONSTANT_STEP",
     "DECAY_POWER",
     "DECOUPLED_WEIGHT_DECAY",
+    "EPS",
     "ETA",
     "GAMMA0",
     "INITIAL_VELOCITY",
@@ -21,6 +22,8 @@ __all__ = [
     "NU",
     "WEIGHT_DECAY",
     "Hyperparameter",
+    "log_range",
+    "named",
 ]
 
 
@@ -38,6 +41,7 @@ class Hyperparameter:
         high: upper end of the allowed interval.
         low_open: whether ``low`` itself is refused.
         high_open: whether ``high`` itself is refused.
+        rate: whether it sets how far a step goes.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Hyperparameter:
     high: float = math.inf
     low_open: bool = False
     high_open: bool = False
+    rate: bool = False
 
     @property
     def allowed(self) -> str:
@@ -89,16 +94,24 @@ class Hyperparameter:
         return float(value)
 
 
+def named(*hyperparameters: Hyperparameter) -> dict[str, Hyperparameter]:
+    """Return hyperparameters by their names."""
+    return {hyperparameter.name: hyperparameter for hyperparameter in hyperparameters}
+
+
+def log_range(low: float, high: float) -> dict[str, object]:
+    """Return a range on a log scale, as a study file writes it."""
+    return {"low": low, "high": high, "log": True}
+
+
 ALPHA = Hyperparameter(
     "alpha", "viscous friction: how fast the velocity forgets", default=0.5, low=0, low_open=True
 )
 BETA = Hyperparameter(
     "beta", "Newtonian damping: weight of the newest gradient", default=0.1, low=0, low_open=True
 )
-GAMMA0 = Hyperparameter("gamma0", "first step size", required=True, low=0, low_open=True)
-ETA = Hyperparameter(
-    "eta", "effective learning rate gamma0 / alpha", required=True, low=0, low_open=True
-)
+GAMMA0 = Hyperparameter("gamma0", "first step size", required=True, low=0, low_open=True, rate=True)
+ETA = replace(GAMMA0, name="eta", meaning="effective learning rate gamma0 / alpha")
 DECAY_POWER = Hyperparameter(
     "decay_power",
     "a in the step sizes gamma0 / (k + 1)^a; 0 keeps them constant",
@@ -126,3 +139,4 @@ MOMENTUM = Hyperparameter(
     high_open=True,
 )
 NU = Hyperparameter("nu", "weight of the momentum against the newest gradient", default=0.7)
+EPS = Hyperparameter("eps", "keeps the denominator from 0", default=1e-8, low=0, low_open=True)

@@ -61,7 +61,7 @@ def _matched_loss(ours: Sequence[ArmSection], arms: Sequence[ArmSection]) -> Mat
     arm = _first(ours, lambda arm: _searches(arm, {"alpha", "beta"})) or _first(
         ours, lambda arm: arm.searched
     )
-    baseline = _first(arms, lambda arm: arm.optimizer == "sgd" and arm.searched)
+    baseline = _first(arms, lambda arm: arm.family.plain and arm.searched)
     if arm is None or baseline is None:
         return None
     matched = _first(arms, lambda other: other.matched_rate_of == arm.name)
@@ -82,7 +82,7 @@ def _surface(ours: Sequence[ArmSection]) -> Surface | None:
             for name, parameter in spaces.parse_space(arm.space, arm.name).items()
             if isinstance(parameter, spaces.Grid)
         }
-        rate = max(points.get("eta", 0), points.get("gamma0", 0))
+        rate = max(points.get(name, 0) for name in arm.family.rates)
         return min(points.get("alpha", 0), points.get("beta", 0), rate) >= SURFACE_POINTS
 
     arm = _first(ours, designed)
