@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.errors import HyperparameterError, unknown_name
 from indian_tune.optim.schedules import power_decay
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Tensors = dict[str, Tensor]
 
 __all__ = ["Family", "Meaning", "Packed", "Role"]
+
+CASTS = {"bool": bool, "float": float, "int": int}
 
 Role = Literal["ours", "baseline", "momentum", "other"]
 """What a family is in the comparisons of the claim: INDIAN itself, a rival of the paper, a momentum
@@ -42,9 +45,9 @@ class Meaning:
         momentum: fraction of the velocity that a step keeps.
     """
 
-    effective_learning_rate: float | None
-    instantaneous_response: float | None
-    momentum: float | None
+    effective_learning_rate: float | None = None
+    instantaneous_response: float | None = None
+    momentum: float | None = None
 
 
 def _read(optimizer: Optimizer, param: Tensor, name: str) -> Tensor | None:
@@ -88,12 +91,14 @@ class Family:
         hyperparameters: every hyperparameter by its name.
         default_space: what an arm searches unless its study file says otherwise, in the study
             file's syntax: a range, ``{"choices": [...]}`` or a constant.
-        make: builds the optimizer from parameters and a complete configuration.
+        optimizer: the class, or ``module:Class`` to be imported when one is built. It takes the
+            hyperparameters by the names of their arguments.
+        fixed: what else the class is given.
         explain: says what a complete configuration does.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
         role: in the comparisons of the claim.
         decouple: whether the optimizer has only the weight decay that joins the gradient, so that
-            :meth:`build` has to add the decoupled kind.
+            the decoupled kind has to be added.
         plain: whether a step is the step size times the gradient and nothing else: what SGD at
             equal loss or at a matched rate stands for in the claim.
         match_rate: returns the configuration of a plain family with the effective learning rate of
@@ -105,8 +110,9 @@ class Family:
     title: str
     hyperparameters: Mapping[str, Hyperparameter]
     default_space: Mapping[str, object]
-    make: Callable[[ParamsT, dict[str, float]], Optimizer]
-    explain: Callable[[dict[str, float]], Meaning]
+    optimizer: type[Optimizer] | str
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    explain: Callable[[dict[str, float]], Meaning] = lambda _: Meaning()
     schedules_itself: bool = False
     role: Role = "other"
     decouple: bool = False
@@ -187,10 +193,12 @@ class Family:
             HyperparameterError: as :meth:`complete`, or the optimizer refused a value.
         """
         complete = self.complete(config)
-        shrinkage = 0.0
-        if self.decouple and complete["decoupled_weight_decay"]:
-            shrinkage = complete["weight_decay"]
-        optimizer = self.make(params, complete | {"weight_decay": 0.0} if shrinkage else complete)
+        given, shrinkage = dict(complete), 0.0
+        if self.decouple and given.pop("decoupled_weight_decay"):
+            shrinkage, given["weight_decay"] = given["weight_decay"], 0.0
+        if not self.schedules_itself:
+            del given["decay_power"]
+        optimizer = self._make(params, given)
         if shrinkage:
             from indian_tune.optim.weight_decay import decouple
 
@@ -198,6 +206,23 @@ class Family:
         if self.schedules_itself:
             return optimizer, None
         return optimizer, power_decay(optimizer, complete["decay_power"])
+
+    def _make(self, params: ParamsT, config: dict[str, float]) -> Optimizer:
+        made: Any = self.optimizer
+        if isinstance(made, str):
+            module, _, name = made.partition(":")
+            made = getattr(importlib.import_module(module), name)
+        values: dict[str, Any] = {}
+        for name, value in config.items():
+            known = self.hyperparameters[name]
+            values.setdefault(known.argument or name, []).append(CASTS[known.kind](value))
+        values = {name: tuple(v) if len(v) > 1 else v[0] for name, v in values.items()}
+        try:
+            optimizer: Optimizer = made(params, **values, **self.fixed)
+        except ValueError as error:
+            given = ", ".join(f"{argument}={value!r}" for argument, value in values.items())
+            raise HyperparameterError(f"{self.name} refused {given}: {error}") from error
+        return optimizer
 
     def meaning(self, config: Config) -> Meaning:
         """Say what ``config`` does in its first step.

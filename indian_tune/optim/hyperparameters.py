@@ -8,24 +8,6 @@ from typing import Literal
 
 from indian_tune.errors import HyperparameterError
 
-__all__ = [
-    "ALPHA",
-    "BETA",
-    "CONSTANT_STEP",
-    "DECAY_POWER",
-    "DECOUPLED_WEIGHT_DECAY",
-    "EPS",
-    "ETA",
-    "GAMMA0",
-    "INITIAL_VELOCITY",
-    "MOMENTUM",
-    "NU",
-    "WEIGHT_DECAY",
-    "Hyperparameter",
-    "log_range",
-    "named",
-]
-
 
 @dataclass(frozen=True)
 class Hyperparameter:
@@ -42,6 +24,8 @@ class Hyperparameter:
         low_open: whether ``low`` itself is refused.
         high_open: whether ``high`` itself is refused.
         rate: whether it sets how far a step goes.
+        argument: of the optimizer's class, if that has another name; several hyperparameters of one
+            argument are a tuple.
     """
 
     name: str
@@ -54,6 +38,7 @@ class Hyperparameter:
     low_open: bool = False
     high_open: bool = False
     rate: bool = False
+    argument: str | None = None
 
     @property
     def allowed(self) -> str:
@@ -94,9 +79,15 @@ class Hyperparameter:
         return float(value)
 
 
-def named(*hyperparameters: Hyperparameter) -> dict[str, Hyperparameter]:
-    """Return hyperparameters by their names."""
-    return {hyperparameter.name: hyperparameter for hyperparameter in hyperparameters}
+def named(*own: Hyperparameter) -> dict[str, Hyperparameter]:
+    """Return a family's own hyperparameters and, unless they are among them, those of all.
+
+    These are ``decay_power``, ``weight_decay`` and ``decoupled_weight_decay``.
+    """
+    by_name = {each.name: each for each in own}
+    for shared in (DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY):
+        by_name.setdefault(shared.name, shared)
+    return by_name
 
 
 def log_range(low: float, high: float) -> dict[str, object]:
@@ -110,7 +101,9 @@ ALPHA = Hyperparameter(
 BETA = Hyperparameter(
     "beta", "Newtonian damping: weight of the newest gradient", default=0.1, low=0, low_open=True
 )
-GAMMA0 = Hyperparameter("gamma0", "first step size", required=True, low=0, low_open=True, rate=True)
+GAMMA0 = Hyperparameter(
+    "gamma0", "first step size", required=True, low=0, low_open=True, rate=True, argument="lr"
+)
 ETA = replace(GAMMA0, name="eta", meaning="effective learning rate gamma0 / alpha")
 DECAY_POWER = Hyperparameter(
     "decay_power",

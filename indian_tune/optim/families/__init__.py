@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from indian_tune.optim.families.adagrad import ADAGRAD
 from indian_tune.optim.families.adam import ADAM, ADAMW
 from indian_tune.optim.families.indian import INDIAN, INDIAN_ETA
-from indian_tune.optim.families.momentum import HEAVY_BALL, NESTEROV
 from indian_tune.optim.families.qhm import QHM
-from indian_tune.optim.families.sgd import SGD
+from indian_tune.optim.families.sgd import HEAVY_BALL, NESTEROV, SGD
 from indian_tune.optim.own_family import is_own, own_family
 
 if TYPE_CHECKING:

@@ -6,46 +6,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from indian_tune.optim.family import Family, Meaning, Packed
-from indian_tune.optim.hyperparameters import (
-    CONSTANT_STEP,
-    DECOUPLED_WEIGHT_DECAY,
-    EPS,
-    GAMMA0,
-    MOMENTUM,
-    WEIGHT_DECAY,
-    log_range,
-    named,
-)
+from indian_tune.optim.hyperparameters import CONSTANT_STEP, EPS, GAMMA0, MOMENTUM, log_range, named
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.optim import Optimizer
-    from torch.optim.optimizer import ParamsT
 
     from indian_tune.optim.family import Tensors
 
-__all__ = ["ADAM", "ADAMW"]
-
-BETA1 = replace(MOMENTUM, name="beta1", meaning="decay of the mean of the gradients")
-BETA2 = replace(MOMENTUM, name="beta2", meaning="decay of the mean of their squares", default=0.999)
-
-
-def _make(params: ParamsT, config: dict[str, float]) -> Optimizer:
-    import torch
-
-    return torch.optim.Adam(
-        params,
-        config["gamma0"],
-        betas=(config["beta1"], config["beta2"]),
-        eps=config["eps"],
-        weight_decay=config["weight_decay"],
-        decoupled_weight_decay=bool(config.get("decoupled_weight_decay", True)),
-    )
-
-
-def _explain(config: dict[str, float]) -> Meaning:
-    # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
-    return Meaning(None, None, config["beta1"])
+BETA1 = replace(
+    MOMENTUM, name="beta1", meaning="decay of the mean of the gradients", argument="betas"
+)
+BETA2 = replace(BETA1, name="beta2", meaning="decay of the mean of their squares", default=0.999)
 
 
 def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
@@ -62,10 +33,11 @@ def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> N
 ADAM = Family(
     "adam",
     "ADAM",
-    named(GAMMA0, BETA1, BETA2, EPS, CONSTANT_STEP, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY),
+    named(GAMMA0, BETA1, BETA2, EPS, CONSTANT_STEP),
     {"gamma0": log_range(1e-5, 1e-1), "beta1": {"low": 0.8, "high": 0.99}},
-    _make,
-    _explain,
+    "torch.optim:Adam",
+    # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
+    explain=lambda config: Meaning(momentum=config["beta1"]),
     role="baseline",
     packed=Packed(("exp_avg", "exp_avg_sq"), _step, counted=True),
 )
@@ -73,9 +45,12 @@ ADAMW = replace(
     ADAM,
     name="adamw",
     title="ADAMW",
-    hyperparameters=named(
-        GAMMA0, BETA1, BETA2, EPS, CONSTANT_STEP, replace(WEIGHT_DECAY, default=0.01)
-    ),
+    hyperparameters={
+        name: replace(known, default=0.01) if name == "weight_decay" else known
+        for name, known in ADAM.hyperparameters.items()
+        if name != "decoupled_weight_decay"
+    },
     default_space={**ADAM.default_space, "weight_decay": log_range(1e-5, 1.0)},
+    fixed={"decoupled_weight_decay": True},
     role="other",
 )

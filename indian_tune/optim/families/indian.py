@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim.families.sgd import SGD
@@ -12,11 +12,9 @@ from indian_tune.optim.hyperparameters import (
     ALPHA,
     BETA,
     DECAY_POWER,
-    DECOUPLED_WEIGHT_DECAY,
     ETA,
     GAMMA0,
     INITIAL_VELOCITY,
-    WEIGHT_DECAY,
     log_range,
     named,
 )
@@ -24,26 +22,10 @@ from indian_tune.optim.hyperparameters import (
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
 
     from indian_tune.optim.family import Config, Tensors
-
-__all__ = ["INDIAN", "INDIAN_ETA"]
-
-
-def _make(params: ParamsT, config: dict[str, float]) -> Optimizer:
-    from indian_tune.optim.indian import Indian
-
-    return Indian(
-        params,
-        config["gamma0"],
-        config["alpha"],
-        config["beta"],
-        decay_power=config["decay_power"],
-        weight_decay=config["weight_decay"],
-        decoupled_weight_decay=bool(config["decoupled_weight_decay"]),
-        initial_velocity=config.get("initial_velocity"),
-    )
 
 
 def _explain(config: dict[str, float]) -> Meaning:
@@ -78,12 +60,10 @@ def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> N
     indian_step(params, velocity, grads, *scalars)
 
 
-def _read(optimizer: Optimizer, param: Tensor, name: str) -> Tensor:
-    from indian_tune.optim.indian import Indian
-
-    assert isinstance(optimizer, Indian)
-    assert name == "velocity"
-    return optimizer.velocity(param)
+def _read(optimizer: Any, param: Tensor, name: str) -> Tensor:
+    del name
+    velocity: Tensor = optimizer.velocity(param)
+    return velocity
 
 
 def _settle(optimizer: Optimizer, count: int) -> None:
@@ -110,17 +90,21 @@ class _EtaFamily(Family):
         complete = super().complete(config)
         return {"gamma0": complete["alpha"] * complete.pop("eta"), **complete}
 
+    def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
+        """See :meth:`Family.build`."""
+        return INDIAN.build(params, self.complete(config))
 
-REST = (ALPHA, BETA, DECAY_POWER, INITIAL_VELOCITY, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY)
+
+OWN = (ALPHA, BETA, DECAY_POWER, INITIAL_VELOCITY)
 SPACE = {"alpha": log_range(0.05, 2.0), "beta": log_range(0.01, 2.0)}
 
 INDIAN = Family(
     "indian",
     "INDIAN",
-    named(GAMMA0, *REST),
+    named(GAMMA0, *OWN),
     {**SPACE, "gamma0": log_range(1e-3, 1.0)},
-    _make,
-    _explain,
+    "indian_tune.optim.indian:Indian",
+    explain=_explain,
     role="ours",
     schedules_itself=True,
     match_rate=_match_rate,
@@ -129,10 +113,10 @@ INDIAN = Family(
 INDIAN_ETA = _EtaFamily(
     "indian-eta",
     "INDIAN (α, β, η)",
-    named(ETA, *REST),
+    named(ETA, *OWN),
     {**SPACE, "eta": log_range(1e-3, 2.0)},
-    _make,
-    _explain,
+    INDIAN.optimizer,
+    explain=_explain,
     role="ours",
     schedules_itself=True,
     match_rate=_match_rate,

@@ -1,53 +1,69 @@
-"""SGD without momentum."""
+"""SGD: plain, with heavy-ball momentum and with Nesterov's."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from indian_tune.optim.family import Family, Meaning, Packed
-from indian_tune.optim.hyperparameters import (
-    DECAY_POWER,
-    DECOUPLED_WEIGHT_DECAY,
-    GAMMA0,
-    WEIGHT_DECAY,
-    log_range,
-    named,
-)
+from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, log_range, named
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.optim import Optimizer
-    from torch.optim.optimizer import ParamsT
 
     from indian_tune.optim.family import Tensors
 
-__all__ = ["SGD"]
+
+def _explain(config: dict[str, float], *, nesterov: bool = False) -> Meaning:
+    # torch's momentum is undamped, b <- mu b + g, so the momentum multiplies the step size.
+    gamma0, momentum = config["gamma0"], config.get("momentum", 0.0)
+    response = gamma0 * (1 + momentum) if nesterov else gamma0
+    return Meaning(gamma0 / (1 - momentum), response, momentum)
 
 
-def _make(params: ParamsT, config: dict[str, float]) -> Optimizer:
-    import torch
-
-    return torch.optim.SGD(params, config["gamma0"], weight_decay=config["weight_decay"])
-
-
-def _explain(config: dict[str, float]) -> Meaning:
-    return Meaning(config["gamma0"], config["gamma0"], 0.0)
-
-
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+def _step_plain(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
     del states
     params.addcmul_(grads, numbers["gamma"].to(params.dtype), value=-1)
+
+
+def _step(
+    params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors, *, nesterov: bool = False
+) -> None:
+    momentum = numbers["momentum"].to(params.dtype)
+    buffer = states["momentum_buffer"].mul_(momentum).add_(grads)
+    _step_plain(params, grads.addcmul(buffer, momentum) if nesterov else buffer, states, numbers)
 
 
 SGD = Family(
     "sgd",
     "SGD",
-    named(GAMMA0, DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY),
+    named(GAMMA0),
     {"gamma0": log_range(1e-3, 1.0)},
-    _make,
-    _explain,
+    "torch.optim:SGD",
+    explain=_explain,
     role="baseline",
     decouple=True,
     plain=True,
-    packed=Packed((), _step),
+    packed=Packed((), _step_plain),
+)
+HEAVY_BALL = Family(
+    "momentum",
+    "SGD with momentum",
+    named(GAMMA0, MOMENTUM),
+    {"gamma0": log_range(1e-4, 1.0), "momentum": {"low": 0.5, "high": 0.99}},
+    "torch.optim:SGD",
+    explain=_explain,
+    role="momentum",
+    decouple=True,
+    packed=Packed(("momentum_buffer",), _step),
+)
+NESTEROV = replace(
+    HEAVY_BALL,
+    name="nesterov",
+    title="Nesterov momentum",
+    hyperparameters=named(GAMMA0, replace(MOMENTUM, low_open=True)),
+    fixed={"nesterov": True},
+    explain=partial(_explain, nesterov=True),
+    packed=Packed(("momentum_buffer",), partial(_step, nesterov=True)),
 )
