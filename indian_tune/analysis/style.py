@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indian_tune.optim.families import role_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -75,7 +77,7 @@ def arm_styles(optimizers: Mapping[str, str]) -> dict[str, ArmStyle]:
     ours = rivals = 0
     for arm, optimizer in optimizers.items():
         color: str | tuple[float, float, float]
-        if optimizer.startswith("indian"):
+        if role_of(optimizer) == "ours":
             color, turn = shade(SHADES[ours % len(SHADES)]), ours
             ours += 1
         else:

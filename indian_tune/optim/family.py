@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.errors import HyperparameterError, unknown_name
 from indian_tune.optim.schedules import power_decay
@@ -11,6 +12,7 @@ from indian_tune.optim.schedules import power_decay
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from torch import Tensor
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
     from indian_tune.optim.hyperparameters import Hyperparameter
 
     Config = Mapping[str, float]
+    Tensors = dict[str, Tensor]
 
-__all__ = ["Family", "Meaning", "Role"]
+__all__ = ["Family", "Meaning", "Packed", "Role"]
+
+CASTS = {"bool": bool, "float": float, "int": int}
 
 Role = Literal["ours", "baseline", "momentum", "other"]
 """What a family is in the comparisons of the claim: INDIAN itself, a rival of the paper, a momentum
@@ -30,6 +35,9 @@ method that INDIAN contains, or anything else."""
 class Meaning:
     """What a configuration does in the first step (k = 0); ``None`` where it has no number.
 
+    A configuration that has all three is judged as the linear recursion that they define, see
+    :func:`indian_tune.optim.stability.contracts`.
+
     Attributes:
         effective_learning_rate: distance that a steady gradient of 1 moves θ in one step, once
             the momentum has settled.
@@ -37,9 +45,38 @@ class Meaning:
         momentum: fraction of the velocity that a step keeps.
     """
 
-    effective_learning_rate: float | None
-    instantaneous_response: float | None
-    momentum: float | None
+    effective_learning_rate: float | None = None
+    instantaneous_response: float | None = None
+    momentum: float | None = None
+
+
+def _read(optimizer: Optimizer, param: Tensor, name: str) -> Tensor | None:
+    state: Tensor | None = optimizer.state[param].get(name)
+    return state
+
+
+@dataclass(frozen=True)
+class Packed:
+    """How a family steps K runs at once, and where its own optimizer keeps what that needs.
+
+    Attributes:
+        states: names of the tensors of θ's shape that the optimizer keeps for every parameter.
+        step: takes parameters, gradients, states and numbers, and changes the parameters and the
+            states in place. The first three are of shape [K, N], states by their names. Numbers
+            are float64 of shape [K, 1]: the configuration by its names, the present step size as
+            ``gamma`` and the steps taken before as ``count``. No value may leave the device and
+            nothing may cross between rows.
+        counted: whether the optimizer counts its steps for every parameter, as torch's ADAM does.
+        read: returns a state of a parameter that the optimizer has a state for, ``None`` if that
+            one is still 0.
+        settle: called after all states have been written, with the steps taken.
+    """
+
+    states: tuple[str, ...]
+    step: Callable[[Tensor, Tensor, Tensors, Tensors], None]
+    counted: bool = False
+    read: Callable[[Optimizer, Tensor, str], Tensor | None] = _read
+    settle: Callable[[Optimizer, int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,20 +91,34 @@ class Family:
         hyperparameters: every hyperparameter by its name.
         default_space: what an arm searches unless its study file says otherwise, in the study
             file's syntax: a range, ``{"choices": [...]}`` or a constant.
-        make: builds the optimizer from parameters and a complete configuration.
+        optimizer: the class, or ``module:Class`` to be imported when one is built. It takes the
+            hyperparameters by the names of their arguments.
+        fixed: what else the class is given.
         explain: says what a complete configuration does.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
         role: in the comparisons of the claim.
+        decouple: whether the optimizer has only the weight decay that joins the gradient, so that
+            the decoupled kind has to be added.
+        plain: whether a step is the step size times the gradient and nothing else: what SGD at
+            equal loss or at a matched rate stands for in the claim.
+        match_rate: returns the configuration of a plain family with the effective learning rate of
+            a configuration; ``None`` for a family that no rate is matched to.
+        packed: how several runs are stepped at once; ``None`` if they are trained one by one.
     """
 
     name: str
     title: str
     hyperparameters: Mapping[str, Hyperparameter]
     default_space: Mapping[str, object]
-    make: Callable[[ParamsT, dict[str, float]], Optimizer]
-    explain: Callable[[dict[str, float]], Meaning]
+    optimizer: type[Optimizer] | str
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    explain: Callable[[dict[str, float]], Meaning] = lambda _: Meaning()
     schedules_itself: bool = False
     role: Role = "other"
+    decouple: bool = False
+    plain: bool = False
+    match_rate: Callable[[Config], dict[str, float]] | None = None
+    packed: Packed | None = None
 
     @property
     def decay_power(self) -> float:
@@ -75,6 +126,11 @@ class Family:
         default = self.hyperparameters["decay_power"].default
         assert default is not None
         return default
+
+    @property
+    def rates(self) -> tuple[str, ...]:
+        """The hyperparameters that set how far a step goes, such as ``gamma0``."""
+        return tuple(name for name, known in self.hyperparameters.items() if known.rate)
 
     def hyperparameter(self, name: str) -> Hyperparameter:
         """Return the hyperparameter called ``name``.
@@ -137,10 +193,36 @@ class Family:
             HyperparameterError: as :meth:`complete`, or the optimizer refused a value.
         """
         complete = self.complete(config)
-        optimizer = self.make(params, complete)
+        given, shrinkage = dict(complete), 0.0
+        if self.decouple and given.pop("decoupled_weight_decay"):
+            shrinkage, given["weight_decay"] = given["weight_decay"], 0.0
+        if not self.schedules_itself:
+            del given["decay_power"]
+        optimizer = self._make(params, given)
+        if shrinkage:
+            from indian_tune.optim.weight_decay import decouple
+
+            decouple(optimizer, shrinkage)
         if self.schedules_itself:
             return optimizer, None
         return optimizer, power_decay(optimizer, complete["decay_power"])
+
+    def _make(self, params: ParamsT, config: dict[str, float]) -> Optimizer:
+        made: Any = self.optimizer
+        if isinstance(made, str):
+            module, _, name = made.partition(":")
+            made = getattr(importlib.import_module(module), name)
+        values: dict[str, Any] = {}
+        for name, value in config.items():
+            known = self.hyperparameters[name]
+            values.setdefault(known.argument or name, []).append(CASTS[known.kind](value))
+        values = {name: tuple(v) if len(v) > 1 else v[0] for name, v in values.items()}
+        try:
+            optimizer: Optimizer = made(params, **values, **self.fixed)
+        except ValueError as error:
+            given = ", ".join(f"{argument}={value!r}" for argument, value in values.items())
+            raise HyperparameterError(f"{self.name} refused {given}: {error}") from error
+        return optimizer
 
     def meaning(self, config: Config) -> Meaning:
         """Say what ``config`` does in its first step.

@@ -8,21 +8,6 @@ from typing import Literal
 
 from indian_tune.errors import HyperparameterError
 
-__all__ = [
-    "ALPHA",
-    "BETA",
-    "CONSTANT_STEP",
-    "DECAY_POWER",
-    "DECOUPLED_WEIGHT_DECAY",
-    "ETA",
-    "GAMMA0",
-    "INITIAL_VELOCITY",
-    "MOMENTUM",
-    "NU",
-    "WEIGHT_DECAY",
-    "Hyperparameter",
-]
-
 
 @dataclass(frozen=True)
 class Hyperparameter:
@@ -38,6 +23,9 @@ class Hyperparameter:
         high: upper end of the allowed interval.
         low_open: whether ``low`` itself is refused.
         high_open: whether ``high`` itself is refused.
+        rate: whether it sets how far a step goes.
+        argument: of the optimizer's class, if that has another name; several hyperparameters of one
+            argument are a tuple.
     """
 
     name: str
@@ -49,6 +37,8 @@ class Hyperparameter:
     high: float = math.inf
     low_open: bool = False
     high_open: bool = False
+    rate: bool = False
+    argument: str | None = None
 
     @property
     def allowed(self) -> str:
@@ -89,16 +79,32 @@ class Hyperparameter:
         return float(value)
 
 
+def named(*own: Hyperparameter) -> dict[str, Hyperparameter]:
+    """Return a family's own hyperparameters and, unless they are among them, those of all.
+
+    These are ``decay_power``, ``weight_decay`` and ``decoupled_weight_decay``.
+    """
+    by_name = {each.name: each for each in own}
+    for shared in (DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY):
+        by_name.setdefault(shared.name, shared)
+    return by_name
+
+
+def log_range(low: float, high: float) -> dict[str, object]:
+    """Return a range on a log scale, as a study file writes it."""
+    return {"low": low, "high": high, "log": True}
+
+
 ALPHA = Hyperparameter(
     "alpha", "viscous friction: how fast the velocity forgets", default=0.5, low=0, low_open=True
 )
 BETA = Hyperparameter(
     "beta", "Newtonian damping: weight of the newest gradient", default=0.1, low=0, low_open=True
 )
-GAMMA0 = Hyperparameter("gamma0", "first step size", required=True, low=0, low_open=True)
-ETA = Hyperparameter(
-    "eta", "effective learning rate gamma0 / alpha", required=True, low=0, low_open=True
+GAMMA0 = Hyperparameter(
+    "gamma0", "first step size", required=True, low=0, low_open=True, rate=True, argument="lr"
 )
+ETA = replace(GAMMA0, name="eta", meaning="effective learning rate gamma0 / alpha")
 DECAY_POWER = Hyperparameter(
     "decay_power",
     "a in the step sizes gamma0 / (k + 1)^a; 0 keeps them constant",
@@ -126,3 +132,4 @@ MOMENTUM = Hyperparameter(
     high_open=True,
 )
 NU = Hyperparameter("nu", "weight of the momentum against the newest gradient", default=0.7)
+EPS = Hyperparameter("eps", "keeps the denominator from 0", default=1e-8, low=0, low_open=True)

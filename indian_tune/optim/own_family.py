@@ -6,14 +6,13 @@ ranked anywhere. What the class takes is known only where it is imported.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import HyperparameterError, InputError, unknown_name
 from indian_tune.imports import blamed, check_form, entry_point_names, is_reference, load_named
-from indian_tune.optim.family import Family, Meaning
+from indian_tune.optim.family import Family
 from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
 
 if TYPE_CHECKING:
@@ -52,9 +51,7 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
             f"{unknown_name('optimizer', name, catalog)}, torch.optim:Class for another optimizer "
             "of torch, such as torch.optim:RMSprop, or package.module:Class for one of your own"
         )
-    return _OwnFamily(
-        name, name.rpartition(":")[2], _AnyNumber(), {}, functools.partial(_make, name), _explain
-    )
+    return _OwnFamily(name, name.rpartition(":")[2], _AnyNumber(), {}, name)
 
 
 def check_optimizer(name: str, config: Config, *, key: str) -> None:
@@ -137,12 +134,3 @@ def _loaded(name: str, key: str) -> Family:
             f"{key} = {name!r} must be a subclass of torch.optim.Optimizer, got {found!r}"
         )
     return family_of(name, found)
-
-
-def _make(name: str, params: ParamsT, config: dict[str, float]) -> Optimizer:
-    return _loaded(name, "optimizer").make(params, config)
-
-
-def _explain(config: dict[str, float]) -> Meaning:
-    del config
-    return Meaning(None, None, None)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import torch
 
 from indian_tune.errors import HyperparameterError, unknown_name
-from indian_tune.optim.family import Family, Meaning
+from indian_tune.optim.family import Family
 from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
-
-if TYPE_CHECKING:
-    from torch.optim.optimizer import ParamsT
 
 __all__ = ["family_of", "torch_family"]
 
 MODULE = "torch.optim"
 # How a step is computed, not what it computes.
 IMPLEMENTATION = frozenset({"capturable", "differentiable", "foreach", "fused", "maximize"})
-CASTS: dict[str, type] = {"bool": bool, "float": float, "int": int}
 UNFIT = {
     "LBFGS": "it needs a closure in every step",
     "Muon": "it takes matrices only, and networks have biases",
@@ -65,7 +60,7 @@ def family_of(name: str, optimizer: type[torch.optim.Optimizer]) -> Family:
         name: of the family.
         optimizer: the class.
     """
-    arguments: dict[str, tuple[Hyperparameter, ...]] = {}
+    own: dict[str, Hyperparameter] = {}
     _, *parameters = inspect.signature(optimizer).parameters.values()
     for parameter in parameters:
         argument, default = parameter.name, parameter.default
@@ -73,25 +68,22 @@ def family_of(name: str, optimizer: type[torch.optim.Optimizer]) -> Family:
         if argument in IMPLEMENTATION or various:
             continue
         if argument == "lr":
-            arguments[argument] = (GAMMA0,)
+            own["gamma0"] = GAMMA0
         elif isinstance(default, tuple) and all(isinstance(part, (int, float)) for part in default):
-            arguments[argument] = tuple(
-                _hyperparameter(f"{argument.removesuffix('s')}{place}", float(part), name)
-                for place, part in enumerate(default, start=1)
-            )
+            for place, part in enumerate(default, start=1):
+                each = _hyperparameter(f"{argument.removesuffix('s')}{place}", float(part), name)
+                own[each.name] = replace(each, argument=argument)
         elif isinstance(default, (bool, int, float)):
             whole = parameter.annotation in (int, "int")
-            arguments[argument] = (_hyperparameter(argument, default, name, whole=whole),)
+            own[argument] = _hyperparameter(argument, default, name, whole=whole)
         elif default is parameter.empty:
-            arguments[argument] = (_hyperparameter(argument, None, name),)
-    own = {one.name: one for several in arguments.values() for one in several}
+            own[argument] = _hyperparameter(argument, None, name)
     return Family(
         name,
         optimizer.__name__,
         {**own, "decay_power": own.get("decay_power", CONSTANT_STEP)},
         {},
-        partial(_make, name, optimizer, arguments),
-        _explain,
+        optimizer,
         schedules_itself="decay_power" in own,
     )
 
@@ -106,26 +98,3 @@ def _hyperparameter(
     if default is None:
         return Hyperparameter(name, meaning, required=True)
     return Hyperparameter(name, meaning, float(default), kind=kind)
-
-
-def _make(
-    name: str,
-    optimizer: type[torch.optim.Optimizer],
-    arguments: dict[str, tuple[Hyperparameter, ...]],
-    params: ParamsT,
-    config: dict[str, float],
-) -> torch.optim.Optimizer:
-    values: dict[str, Any] = {}
-    for argument, hyperparameters in arguments.items():
-        parts = tuple(CASTS[one.kind](config[one.name]) for one in hyperparameters)
-        values[argument] = parts if len(parts) > 1 else parts[0]
-    try:
-        return optimizer(params, **values)
-    except ValueError as error:
-        given = ", ".join(f"{argument}={value!r}" for argument, value in values.items())
-        raise HyperparameterError(f"{name} refused {given}: {error}") from error
-
-
-def _explain(config: dict[str, float]) -> Meaning:
-    del config
-    return Meaning(None, None, None)

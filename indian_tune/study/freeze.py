@@ -70,23 +70,15 @@ def best_trial(ledger: LedgerReader, arm: ArmRecord) -> TrialRecord | None:
 
 
 def matched_rate(optimizer: str, config: Mapping[str, float]) -> dict[str, float]:
-    """Return SGD's configuration with the effective learning rate of an INDIAN configuration.
+    """Return SGD's configuration with the effective learning rate of another configuration.
 
-    INDIAN with step sizes γ_k moves, once its velocity has settled, like SGD with step sizes
-    γ_k/α. The schedule, what weight decay does in a step, and what belongs to the training stay as
-    they are.
+    What belongs to the training stays as it is.
 
     Args:
-        optimizer: family of the INDIAN arm.
-        config: of it, training parameters included.
+        optimizer: family of the other arm, one that a rate can be matched to.
+        config: of that arm, training parameters included.
     """
     own, training = divide(config)
-    complete = get_family(optimizer).complete(own)
-    alpha = complete["alpha"]
-    known = get_family("sgd").hyperparameters
-    matched = {name: complete[name] for name in own if name in known}
-    matched["gamma0"] = complete["gamma0"] / alpha
-    if complete["decoupled_weight_decay"] and complete["weight_decay"]:
-        # It shrinks θ by the step size times itself, and the step size has grown by 1/α.
-        matched["weight_decay"] = complete["weight_decay"] * alpha
-    return {**matched, **training}
+    match_rate = get_family(optimizer).match_rate
+    assert match_rate is not None
+    return {**match_rate(own), **training}

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 CURVATURES = (1.0, 10.0, 100.0)
 # A power of two, as the Sobol sequence is balanced at those.
 POINTS = 1024
-RATES = ("gamma0", "eta")
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def typical(spec: StudySpec, arm: str) -> dict[str, float]:
         source = spec.arm(section.matched_rate_of)
         return matched_rate(source.optimizer, typical(spec, source.name))
     return {
-        name: bounds(parameter)[0] if name in RATES else at_quantile(parameter, 0.5)
+        name: bounds(parameter)[0] if name in section.family.rates else at_quantile(parameter, 0.5)
         for name, parameter in spec.space(arm).items()
     }
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from indian_tune.errors import InputError, StudyFileError, alternatives
-from indian_tune.optim.families import get_family
+from indian_tune.optim.families import FAMILIES, get_family
 from indian_tune.study import space as spaces
 from indian_tune.study.arm import ArmSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.claims import ClaimsSection
@@ -179,12 +179,14 @@ class StudySpec(Section):
             raise StudyFileError(
                 f"{where} is no arm of this study.{alternatives(arm.matched_rate_of, names)}"
             )
-        if source.family.role != "ours" or source.matched_rate_of is not None:
-            raise StudyFileError(f"{where} must be an arm of indian or indian-eta")
-        if arm.optimizer != "sgd" or arm.space or arm.fixed:
+        if source.family.match_rate is None:
+            able = [name for name, family in FAMILIES.items() if family.match_rate is not None]
+            raise StudyFileError(f"{where} must be an arm of {' or '.join(able)}")
+        if not arm.family.plain or arm.space or arm.fixed:
+            plain = [repr(name) for name, family in FAMILIES.items() if family.plain]
             raise StudyFileError(
-                f"{where} makes the whole configuration: write optimizer = 'sgd', no space and no "
-                "fixed beside it"
+                f"{where} makes the whole configuration: write optimizer = {' or '.join(plain)}, "
+                "no space and no fixed beside it"
             )
 
     def _check_claims(self) -> None:

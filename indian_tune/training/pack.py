@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from indian_tune.optim.stacked import StackedOptimizer, Structure, read_state, write_state
+from indian_tune.optim.stacked import StackedOptimizer, Structure
 from indian_tune.training.augmentation import augmentation_bits
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
@@ -200,7 +200,7 @@ class Pack:
         self._optimizer.set_row(slot, live.config, live.step)
         for name, states in self._optimizer.states.items():
             for parameter, row in self._layout.views(states[slot]).items():
-                found = read_state(live.optimizer, own[parameter], name)
+                found = self._optimizer.read(live.optimizer, own[parameter], name)
                 if found is not None:
                     row.copy_(found)
         order = epoch_order(len(self._feed), seed=run.seed, epoch=live.epoch + 1)
@@ -225,4 +225,6 @@ class Pack:
         for name, stacked in self._optimizer.states.items():
             for parameter, row in self._layout.views(stacked[slot]).items():
                 states[own[parameter]][name] = row
-        write_state(live.optimizer, live.scheduler, states, config=live.config, count=live.step)
+        self._optimizer.write(
+            live.optimizer, live.scheduler, states, config=live.config, count=live.step
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from indian_tune.optim.stacked import stackable
+from indian_tune.optim.families import get_family
 from indian_tune.problems.randomness import lent_global_generator
 from indian_tune.training.loop import Loop
 from indian_tune.training.pack import Pack, PackKind
@@ -108,7 +108,7 @@ class Stacked:
 
     def _new_pack(self, kind: PackKind, slots: int) -> Pack | None:
         family = kind.structure.family
-        if not stackable(family):
+        if get_family(family).packed is None:
             log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
             return None
         try:

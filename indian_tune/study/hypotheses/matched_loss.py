@@ -49,7 +49,7 @@ class MatchedLoss(Hypothesis):
         indian = ours(arms)
         name = first(indian, lambda arm: searches(arm, "alpha", "beta"))
         name = name or first(indian, lambda arm: arm.searched)
-        baseline = first(arms, lambda arm: arm.optimizer == "sgd" and arm.searched)
+        baseline = first(arms, lambda arm: arm.family.plain and arm.searched)
         if name is None or baseline is None:
             return None
         return cls(

@@ -52,5 +52,5 @@ def _designed(arm: ArmSection) -> bool:
         for name, parameter in spaces.parse_space(arm.space, arm.name).items()
         if isinstance(parameter, spaces.Grid)
     }
-    rate = max(points.get("eta", 0), points.get("gamma0", 0))
+    rate = max(points.get(name, 0) for name in arm.family.rates)
     return min(points.get("alpha", 0), points.get("beta", 0), rate) >= POINTS

@@ -1,0 +1,34 @@
+"""ADAGRAD."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.hyperparameters import CONSTANT_STEP, EPS, GAMMA0, log_range, named
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from indian_tune.optim.family import Tensors
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+    total = states["sum"].addcmul_(grads, grads)
+    size = total.sqrt().add_(numbers["eps"].to(params.dtype))
+    params.addcdiv_(grads * numbers["gamma"].to(params.dtype), size, value=-1)
+
+
+ADAGRAD = Family(
+    "adagrad",
+    "ADAGRAD",
+    named(GAMMA0, replace(EPS, default=1e-10), CONSTANT_STEP),
+    {"gamma0": log_range(1e-4, 1.0)},
+    "torch.optim:Adagrad",
+    # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
+    explain=lambda _: Meaning(momentum=0.0),
+    role="baseline",
+    decouple=True,
+    packed=Packed(("sum",), _step, counted=True),
+)

@@ -1,0 +1,56 @@
+"""ADAM, and ADAMW, whose weight decay is always decoupled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.hyperparameters import CONSTANT_STEP, EPS, GAMMA0, MOMENTUM, log_range, named
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from indian_tune.optim.family import Tensors
+
+BETA1 = replace(
+    MOMENTUM, name="beta1", meaning="decay of the mean of the gradients", argument="betas"
+)
+BETA2 = replace(BETA1, name="beta2", meaning="decay of the mean of their squares", default=0.999)
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+    beta1, beta2, count = numbers["beta1"], numbers["beta2"], numbers["count"]
+    mean = states["exp_avg"].lerp_(grads, (1 - beta1).to(params.dtype))
+    square = states["exp_avg_sq"].mul_(beta2.to(params.dtype))
+    square.addcmul_(grads * (1 - beta2).to(params.dtype), grads)
+    correction = (1 - beta2 ** (count + 1)).sqrt().to(params.dtype)
+    size = square.sqrt().div_(correction).add_(numbers["eps"].to(params.dtype))
+    length = (numbers["gamma"] / (1 - beta1 ** (count + 1))).to(params.dtype)
+    params.addcdiv_(mean * length, size, value=-1)
+
+
+ADAM = Family(
+    "adam",
+    "ADAM",
+    named(GAMMA0, BETA1, BETA2, EPS, CONSTANT_STEP),
+    {"gamma0": log_range(1e-5, 1e-1), "beta1": {"low": 0.8, "high": 0.99}},
+    "torch.optim:Adam",
+    # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
+    explain=lambda config: Meaning(momentum=config["beta1"]),
+    role="baseline",
+    packed=Packed(("exp_avg", "exp_avg_sq"), _step, counted=True),
+)
+ADAMW = replace(
+    ADAM,
+    name="adamw",
+    title="ADAMW",
+    hyperparameters={
+        name: replace(known, default=0.01) if name == "weight_decay" else known
+        for name, known in ADAM.hyperparameters.items()
+        if name != "decoupled_weight_decay"
+    },
+    default_space={**ADAM.default_space, "weight_decay": log_range(1e-5, 1.0)},
+    fixed={"decoupled_weight_decay": True},
+    role="other",
+)

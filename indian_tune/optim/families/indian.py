@@ -1,0 +1,124 @@
+"""INDIAN, searched in its first step size γ0 or in its effective learning rate η = γ0/α."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.errors import HyperparameterError
+from indian_tune.optim.families.sgd import SGD
+from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.hyperparameters import (
+    ALPHA,
+    BETA,
+    DECAY_POWER,
+    ETA,
+    GAMMA0,
+    INITIAL_VELOCITY,
+    log_range,
+    named,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.optim.optimizer import ParamsT
+
+    from indian_tune.optim.family import Config, Tensors
+
+
+def _explain(config: dict[str, float]) -> Meaning:
+    gamma0, alpha, beta = config["gamma0"], config["alpha"], config["beta"]
+    return Meaning(gamma0 / alpha, gamma0 * beta, 1 - alpha * gamma0)
+
+
+def _match_rate(config: Config) -> dict[str, float]:
+    """Return SGD's configuration with the effective learning rate of one of INDIAN.
+
+    INDIAN with step sizes γ_k moves, once its velocity has settled, like SGD with step sizes
+    γ_k/α. The schedule and what weight decay does in a step stay as they are.
+    """
+    complete = INDIAN_ETA.complete(config)
+    alpha = complete["alpha"]
+    matched = {name: complete[name] for name in config if name in SGD.hyperparameters}
+    matched["gamma0"] = complete["gamma0"] / alpha
+    if complete["decoupled_weight_decay"] and complete["weight_decay"]:
+        # It shrinks θ by the step size times itself, and the step size has grown by 1/α.
+        matched["weight_decay"] = complete["weight_decay"] * alpha
+    return matched
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+    from indian_tune.optim.functional import indian_step
+
+    velocity = states["velocity"]
+    if "initial_velocity" in numbers:
+        share = (numbers["beta"] - numbers["initial_velocity"]).to(params.dtype)
+        velocity.copy_((share * grads).where(numbers["count"] == 0, velocity))
+    scalars = (numbers[name].to(params.dtype) for name in ("gamma", "alpha", "beta"))
+    indian_step(params, velocity, grads, *scalars)
+
+
+def _read(optimizer: Any, param: Tensor, name: str) -> Tensor:
+    del name
+    velocity: Tensor = optimizer.velocity(param)
+    return velocity
+
+
+def _settle(optimizer: Optimizer, count: int) -> None:
+    for group in optimizer.param_groups:
+        group["step"], group["velocity_scale"] = count, 1.0
+
+
+@dataclass(frozen=True)
+class _EtaFamily(Family):
+    """INDIAN searched in η instead of γ0."""
+
+    def complete(self, config: Config) -> dict[str, float]:
+        """Return ``config`` with γ0 = α·η in the place of η: a configuration of ``indian``.
+
+        What is already such a configuration is taken as it is.
+        """
+        if "gamma0" in config:
+            if "eta" in config:
+                raise HyperparameterError(
+                    f"{self.name} takes eta, or gamma0 = alpha * eta in its place, got both: "
+                    f"eta = {config['eta']!r}, gamma0 = {config['gamma0']!r}"
+                )
+            return INDIAN.complete(config)
+        complete = super().complete(config)
+        return {"gamma0": complete["alpha"] * complete.pop("eta"), **complete}
+
+    def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
+        """See :meth:`Family.build`."""
+        return INDIAN.build(params, self.complete(config))
+
+
+OWN = (ALPHA, BETA, DECAY_POWER, INITIAL_VELOCITY)
+SPACE = {"alpha": log_range(0.05, 2.0), "beta": log_range(0.01, 2.0)}
+
+INDIAN = Family(
+    "indian",
+    "INDIAN",
+    named(GAMMA0, *OWN),
+    {**SPACE, "gamma0": log_range(1e-3, 1.0)},
+    "indian_tune.optim.indian:Indian",
+    explain=_explain,
+    role="ours",
+    schedules_itself=True,
+    match_rate=_match_rate,
+    packed=Packed(("velocity",), _step, read=_read, settle=_settle),
+)
+INDIAN_ETA = _EtaFamily(
+    "indian-eta",
+    "INDIAN (α, β, η)",
+    named(ETA, *OWN),
+    {**SPACE, "eta": log_range(1e-3, 2.0)},
+    INDIAN.optimizer,
+    explain=_explain,
+    role="ours",
+    schedules_itself=True,
+    match_rate=_match_rate,
+    packed=INDIAN.packed,
+)
