@@ -21,7 +21,7 @@ from indian_tune.study.spec import load_study
 from tests.command_line import COMMANDS, OPTIONS, wrong_words
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("README.md", "studies/README.md", "docker/README.md")
+GUIDES = ("README.md", "CONTRIBUTING.md", "studies/README.md", "docker/README.md")
 
 
 def runnable(language: str) -> list[str]:
