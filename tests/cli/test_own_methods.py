@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.cli.background import background
-from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.ledger import Ledger, LedgerReader, Phase, State
 from indian_tune.study import samplers
 from indian_tune.study.methods import Option
 from indian_tune.study.samplers import SAMPLERS, Sampler
@@ -110,6 +110,8 @@ def test_they_run_the_same_under_every_engine_and_are_read_without_their_code(
         assert command(*asked, *where).status == 0
     verdict = command("analyze", "tiny", "--json", *where)
     assert verdict.status == 0, verdict.err
+    with Ledger.open(databases[engine]) as ledger:
+        ledger.extend(ledger.study("tiny").id, 1)
     refused = command("worker", "tiny", *where)
     assert (refused.status, "add --allow-import" in refused.err) == (2, True)
     assert "low_and_strict" not in sys.modules
