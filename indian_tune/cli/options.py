@@ -38,7 +38,7 @@ AllowImport = Annotated[
     bool,
     typer.Option(
         "--allow-import",
-        help="Run code that the study names: its problem.factory, its own optimizers.",
+        help="Run code that the study names: its own problem, optimizers, sampler or pruner.",
     ),
 ]
 Slots = Annotated[

@@ -373,6 +373,14 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
         assert f"indian-tune {name}" in readme
 
 
+@pytest.mark.parametrize("name", ["plan", "search", "worker", "analyze"])
+def test_the_help_names_every_kind_of_code_that_a_study_may_bring(name: str) -> None:
+    helped = " ".join(CliRunner().invoke(app, [name, "--help"]).output.split())
+    asked = helped.partition("--allow-import ")[2].partition(" --")[0]
+    for kind in ("problem", "optimizers", "sampler", "pruner"):
+        assert kind in asked
+
+
 @pytest.mark.parametrize(
     ("line", "completions"),
     [

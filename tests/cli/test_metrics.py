@@ -55,7 +55,9 @@ def test_a_metric_that_is_declared_is_trained_recorded_exported_and_shown(
             rows = list(csv.DictReader(file))
         columns = list(rows[0])
         for split in (*splits, "test"):
-            assert columns.index(f"{split}_top2") == columns.index(f"{split}_accuracy") + 1
+            first = columns.index(f"{split}_loss")
+            own = [f"{split}_{metric}" for metric in METRICS]
+            assert columns[first : first + len(own)] == own
         assert all(0 < float(row["test_top2"]) < 1 for row in rows)
 
     monkeypatch.setenv("COLUMNS", "200")
@@ -79,4 +81,5 @@ def test_a_metric_that_is_declared_no_more_is_still_read(
     with LedgerReader.open(storage) as ledger:
         frame = epoch_frame(ledger, ledger.study("tiny").id)
     assert frame["train_top2"].notna().all()
+    monkeypatch.setenv("COLUMNS", "200")
     assert "train_top2" in command("show", "tiny", "sgd/0", "--storage", storage).out

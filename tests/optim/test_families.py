@@ -192,7 +192,7 @@ def test_adaptive_families_have_no_learning_rate_of_their_own() -> None:
 def test_decoupled_weight_decay_shrinks_by_step_size_times_strength(name: str) -> None:
     config = {**MINIMAL[name], "weight_decay": 0.5}
     first, second = walk(name, config, [0.0, 0.0])
-    gammas = [0.1, 0.1 if name.startswith("ada") else 0.1 / 2**0.5]
+    gammas = [0.1, 0.1 / 2 ** FAMILIES[name].decay_power]
     assert first == pytest.approx(1 - 0.5 * gammas[0])
     assert second == pytest.approx(first * (1 - 0.5 * gammas[1]))
 
