@@ -16,6 +16,7 @@ from indian_tune.study.hypotheses import (
     Surface,
     TuningGain,
 )
+from indian_tune.study.hypotheses.hypothesis import Hypothesis
 from indian_tune.study.spec import StudySpec, parse_study
 
 DEFAULT = {"alpha": 0.5, "beta": 0.1}
@@ -175,3 +176,19 @@ def test_a_study_searches_something(tiny: dict[str, Any]) -> None:
     ]
     with pytest.raises(StudyFileError, match="no arm is searched"):
         parse_study(tiny, source="study.toml")
+
+
+def test_a_hypothesis_without_one_of_its_texts_is_refused_when_it_is_defined() -> None:
+    with pytest.raises(TypeError, match="Untold needs the class attribute add"):
+        type(
+            "Untold",
+            (Hypothesis,),
+            {
+                "__module__": __name__,
+                "name": "H8",
+                "role": "secondary",
+                "question": "?",
+                "needs": "nothing",
+                "find": "indian_tune.analysis.tuning_gain:find",
+            },
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from indian_tune.study.section import Section
 
@@ -74,6 +74,17 @@ class Hypothesis(Section):
     needs: ClassVar[str]
     add: ClassVar[tuple[str, ...]]
     find: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a class that leaves out what every hypothesis has.
+
+        Raises:
+            TypeError: it lacks an attribute, which would be missed only in a report.
+        """
+        super().__init_subclass__(**options)
+        for name in ("name", "role", "question", "needs", "add", "find"):
+            if not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__} needs the class attribute {name}")
 
     @classmethod
     @abstractmethod
