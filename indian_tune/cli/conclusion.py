@@ -46,7 +46,7 @@ def conclude(
         (("dashboard", name), "the search in a browser"),
     ]
     if any(result.confirm for result in ranked):
-        opened = "open the test results: effects, intervals, a verdict, figures"
+        opened = "open the test results (effects, intervals, a verdict, figures)"
         hints.insert(0, (("analyze", name, "--out", "report"), opened))
     console.print("Next:")
     for words, what in hints:
