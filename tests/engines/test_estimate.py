@@ -53,7 +53,8 @@ def test_every_worker_measures_every_kind_and_the_costs_follow(tiny: dict[str, A
             assert speed.process_bytes > 50e6
     total = sum(cost.seconds for cost in found.costs)
     assert found.device_seconds == pytest.approx(total)
-    assert total / 2 <= found.wall_seconds < total
+    # Two equal workers can share the work exactly; the halves are summed in another order.
+    assert total / 2 * (1 - 1e-9) <= found.wall_seconds < total
 
 
 def test_missing_data_are_an_error_that_says_so(tiny: dict[str, Any], tmp_path: Path) -> None:
