@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from indian_tune.engines.checkup import Check
+    from indian_tune.checkup import Check
     from indian_tune.engines.session import Finding
     from indian_tune.study.reconcile import Repairs
 
@@ -48,9 +48,9 @@ def doctor(
     --rebuild-optuna, which refuses. Ends with 1 when a check fails or something could not be
     mended, with 2 when the database that was named cannot be used; warnings change nothing.
     """
+    from indian_tune.checkup import check_database, check_machine, check_new_database
+    from indian_tune.checkup.check import Check, Level
     from indian_tune.cli.output import print_json, results
-    from indian_tune.engines.checkup import check_database, check_machine, check_new_database
-    from indian_tune.engines.checkup.check import Check, Level
     from indian_tune.engines.session import artifacts_folder, examine, make_optuna_tables
     from indian_tune.errors import StorageError
     from indian_tune.ledger import Ledger, show_url, sqlite_file, storage_url

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from indian_tune.engines.checkup.check import Check, Level, gib
+from indian_tune.checkup.check import Check, Level, gib
 from indian_tune.engines.devices import cores, gpu_count
 
 CGROUP = Path("/sys/fs/cgroup")

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from indian_tune._version import __version__
-from indian_tune.engines.checkup.check import Check, Level
+from indian_tune.checkup.check import Check, Level
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import platform
 
-from indian_tune.engines.checkup.check import Check, Level
+from indian_tune.checkup.check import Check, Level
 
 
 def check_ray(address: str | None) -> list[Check]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.engines.checkup.check import Check, Level
-from indian_tune.engines.checkup.cluster import check_ray
-from indian_tune.engines.checkup.database import check_database, check_new_database
-from indian_tune.engines.checkup.hardware import check_hardware
-from indian_tune.engines.checkup.software import check_software
-from indian_tune.engines.checkup.store import check_data, check_disks
+from indian_tune.checkup.check import Check, Level
+from indian_tune.checkup.cluster import check_ray
+from indian_tune.checkup.database import check_database, check_new_database
+from indian_tune.checkup.hardware import check_hardware
+from indian_tune.checkup.software import check_software
+from indian_tune.checkup.store import check_data, check_disks
 
 if TYPE_CHECKING:
     from pathlib import Path

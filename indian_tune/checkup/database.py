@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from indian_tune.engines.checkup.check import Check, Level
+from indian_tune.checkup.check import Check, Level
 from indian_tune.errors import StorageError
 from indian_tune.ledger import file_system, sqlite_file
 from indian_tune.ledger.database import check_file, show_url

@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from indian_tune.engines.checkup.check import Check, Level, gib
+from indian_tune.checkup.check import Check, Level, gib
 from indian_tune.errors import DataError
 from indian_tune.ledger import sqlite_file
 from indian_tune.problems import DATASETS, data_folder, verify

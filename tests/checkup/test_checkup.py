@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.engines.checkup import hardware, software, store
-from indian_tune.engines.checkup.check import Check, Level, gib
-from indian_tune.engines.checkup.cluster import check_ray
-from indian_tune.engines.checkup.database import check_new_database
-from indian_tune.engines.checkup.software import check_software, required_torch
+from indian_tune.checkup import hardware, software, store
+from indian_tune.checkup.check import Check, Level, gib
+from indian_tune.checkup.cluster import check_ray
+from indian_tune.checkup.database import check_new_database
+from indian_tune.checkup.software import check_software, required_torch
 from indian_tune.ledger import storage_url
 
 if TYPE_CHECKING:
