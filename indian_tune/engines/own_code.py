@@ -14,9 +14,9 @@ from indian_tune.optim.own_family import check_optimizer, is_own
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
 from indian_tune.study.facts import ProblemFacts
 from indian_tune.study.parameters import divide
-from indian_tune.study.plan import typical
 from indian_tune.study.space import bounds
 from indian_tune.study.spec import parse_study
+from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

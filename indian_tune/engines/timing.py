@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.errors import EngineError
 from indian_tune.imports import imports_allowed
 from indian_tune.study.parameters import divide
-from indian_tune.study.plan import typical
+from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

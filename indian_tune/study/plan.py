@@ -14,9 +14,8 @@ from indian_tune.ledger import Phase
 from indian_tune.optim.stability import contracts
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
-from indian_tune.study.freeze import matched_rate
 from indian_tune.study.ranking import meaning_of
-from indian_tune.study.sampling import at_quantile, sobol_points
+from indian_tune.study.sampling import sobol_points
 from indian_tune.study.space import Constant, Grid, bounds, constants, grid_points
 
 if TYPE_CHECKING:
@@ -156,21 +155,6 @@ def unstable_shares(spec: StudySpec, arm: str) -> tuple[float, ...] | None:
     if not meanings or any(None in row for row in verdicts):
         return None
     return tuple(row.count(False) / len(row) for row in verdicts)
-
-
-def typical(spec: StudySpec, arm: str) -> dict[str, float]:
-    """Return a configuration of an arm to time steps with: the smallest rate, else the medians.
-
-    What a step costs does not depend on the rate, and a run at a small one does not diverge.
-    """
-    section = spec.arm(arm)
-    if section.matched_rate_of is not None:
-        source = spec.arm(section.matched_rate_of)
-        return matched_rate(source.optimizer, typical(spec, source.name))
-    return {
-        name: bounds(parameter)[0] if name in section.family.rates else at_quantile(parameter, 0.5)
-        for name, parameter in spec.space(arm).items()
-    }
 
 
 def searched(spec: StudySpec, arm: str) -> list[str]:
