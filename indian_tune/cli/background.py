@@ -13,8 +13,8 @@ from indian_tune.analysis.report import Background
 from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
+from indian_tune.planning.workload import images
 from indian_tune.study.description import budget, question, score_name
-from indian_tune.study.plan import images
 from indian_tune.study.space import Constant, parse_space
 from indian_tune.study.space_history import latest_spaces
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis import Power
     from indian_tune.cli.plan_report import Memory
-    from indian_tune.engines.estimate import Estimate
+    from indian_tune.planning.cost import Estimate
     from indian_tune.study.spec import StudySpec
 
 # Where nothing is known: between the spread of runs on digits and that of long runs on CIFAR.
@@ -125,7 +125,7 @@ def _estimate(
         return NOT_ASKED, None
 
     from indian_tune.cli.output import notices
-    from indian_tune.engines.estimate import estimate
+    from indian_tune.planning.cost import estimate
 
     notices().print(f"Timing a few steps with {len(slots)} workers on {', '.join(set(slots))} …")
     return None, estimate(spec, slots, data_dir=data_dir, threads=threads, imports=imports)
@@ -133,7 +133,7 @@ def _estimate(
 
 def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...] | None) -> Memory:
     from indian_tune.cli.plan_report import Memory
-    from indian_tune.engines.memory import count_bytes
+    from indian_tune.planning.memory import count_bytes
 
     speeds = [] if estimate is None else [s for row in estimate.speeds.values() for s in row]
     run_bytes, data_bytes = count_bytes(spec, imports)

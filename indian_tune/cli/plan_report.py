@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from indian_tune.cli.output import duration, number, table
 from indian_tune.ledger import Phase
-from indian_tune.study.cautions import prospects, warnings
-from indian_tune.study.plan import CURVATURES, images, points, unstable_shares, workload
+from indian_tune.planning.cautions import prospects, warnings
+from indian_tune.planning.workload import CURVATURES, images, points, unstable_shares, workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indian_tune.analysis import Power
-    from indian_tune.engines.estimate import Estimate
-    from indian_tune.study.plan import Work
+    from indian_tune.planning.cost import Estimate
+    from indian_tune.planning.workload import Work
     from indian_tune.study.spec import StudySpec
 
 HOUR = 3600.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from indian_tune.errors import StudyFileError
-from indian_tune.study.plan import images, workload
+from indian_tune.planning.workload import images, workload
 from indian_tune.study.spec import StudySpec, parse_study
 
 SIZES = {"train": 500, "validation": 300, "test": 100}

@@ -22,7 +22,7 @@ from indian_tune.ledger.frames import epoch_frame
 from indian_tune.optim import FAMILIES, Family, Hyperparameter, Meaning
 from indian_tune.optim.family import Packed
 from indian_tune.optim.hyperparameters import GAMMA0, log_range, named
-from indian_tune.study.plan import searched, unstable_shares, workload
+from indian_tune.planning.workload import searched, unstable_shares, workload
 from indian_tune.study.ranking import rank
 from indian_tune.study.spec import parse_study
 from indian_tune.study.typical import typical

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.engines.estimate import Cost, estimate, wall_seconds
-from indian_tune.engines.memory import count_bytes
-from indian_tune.engines.timing import kind_of
 from indian_tune.errors import DataError
 from indian_tune.ledger import Phase
-from indian_tune.study.plan import Work
+from indian_tune.planning.cost import Cost, estimate, wall_seconds
+from indian_tune.planning.memory import count_bytes
+from indian_tune.planning.timing import kind_of
+from indian_tune.planning.workload import Work
 from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.engines.runs import missing_data
-from indian_tune.engines.timing import Kind, Speed, kind_of, measure_together
 from indian_tune.errors import DataError
 from indian_tune.ledger import Phase
-from indian_tune.study.plan import images, measured_images, workload
+from indian_tune.planning.timing import Kind, Speed, kind_of, measure_together
+from indian_tune.planning.workload import images, measured_images, workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from indian_tune.study.plan import Work
+    from indian_tune.planning.workload import Work
     from indian_tune.study.spec import StudySpec
 
 

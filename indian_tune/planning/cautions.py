@@ -7,8 +7,8 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
+from indian_tune.planning.workload import CURVATURES, grids, searched, unstable_shares
 from indian_tune.study.hypotheses import Prospect
-from indian_tune.study.plan import CURVATURES, grids, searched, unstable_shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

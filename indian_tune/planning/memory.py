@@ -6,10 +6,10 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from indian_tune.engines.timing import kind_of
 from indian_tune.imports import imports_allowed
+from indian_tune.planning.timing import kind_of
+from indian_tune.planning.workload import images
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
-from indian_tune.study.plan import images
 
 if TYPE_CHECKING:
     from indian_tune.problems import ModelBuilder

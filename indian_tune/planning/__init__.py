@@ -1,0 +1,1 @@
+"""What a study will cost and can show, before anything runs."""
