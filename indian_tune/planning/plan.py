@@ -1,0 +1,256 @@
+"""All that is said of a study before it runs: counts, cost, memory, power, what it cannot show."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.planning.cautions import prospects, warnings
+from indian_tune.planning.workload import CURVATURES, images, unstable_shares, workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from indian_tune.analysis import Power
+    from indian_tune.ledger import Phase
+    from indian_tune.planning.cost import Estimate
+    from indian_tune.planning.workload import Work
+    from indian_tune.study.spec import StudySpec
+
+HOUR = 3600.0
+# Why nothing was timed, when that was the user's wish.
+NOT_ASKED = "--no-timing"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a run needs, in bytes; the largest of all arms.
+
+    Attributes:
+        run_bytes: counted: weights, gradients, optimizer and activations of one run.
+        data_bytes: counted: the images, once for a worker.
+        device_bytes: measured on a GPU; ``None`` if none was.
+        process_bytes: measured: a worker's whole process; ``None`` if none was.
+    """
+
+    run_bytes: int
+    data_bytes: int
+    device_bytes: int | None
+    process_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is said of a study before it runs.
+
+    Attributes:
+        spec: the study.
+        slots: device of every worker there would be.
+        estimate: what it costs; ``None`` when nothing was timed.
+        not_timed: why not.
+        memory: ``None`` when it was not asked for.
+        powers: what the seeds can find, by contrast.
+        pilot: the study that the deviation behind them is from; ``None`` if it is an assumption.
+    """
+
+    spec: StudySpec
+    slots: tuple[str, ...]
+    estimate: Estimate | None
+    not_timed: str | None
+    memory: Memory | None
+    powers: Mapping[str, Power]
+    pilot: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as plain data; times in seconds, shares in [0, 1]."""
+        spec = self.spec
+        train, validation, test = images(spec)
+        cost: dict[str, Any] = {"timed": self.estimate is not None, "reason": self.not_timed}
+        seconds: dict[tuple[str, Phase], tuple[float, float]] = {}
+        if self.estimate is not None:
+            cost |= {
+                "wall_seconds": self.estimate.wall_seconds,
+                "device_hours": self.estimate.device_seconds / HOUR,
+                "speeds": {
+                    arm: [asdict(speed) for speed in speeds]
+                    for arm, speeds in self.estimate.speeds.items()
+                },
+            }
+            seconds = {
+                (one.work.arm, one.work.phase): (one.epoch_seconds, one.seconds)
+                for one in self.estimate.costs
+            }
+        work = workload(spec)
+        return {
+            "study": spec.name,
+            "mode": spec.protocol.mode,
+            "images": {"train": train, "validation": validation, "test": test},
+            "workers": list(self.slots),
+            "work": [
+                {
+                    **counts([each]),
+                    "arm": each.arm,
+                    "phase": str(each.phase),
+                    "trials": each.trials,
+                    "epochs_per_run": each.epochs,
+                    "steps_per_epoch": each.steps_per_epoch,
+                    "epoch_seconds": seconds.get((each.arm, each.phase), (None, None))[0],
+                    "seconds": seconds.get((each.arm, each.phase), (None, None))[1],
+                }
+                for each in work
+            ],
+            "total": counts(work),
+            "cost": cost,
+            "memory": None if self.memory is None else asdict(self.memory),
+            "unstable": {
+                "curvatures": list(CURVATURES),
+                "arms": {arm.name: unstable_shares(spec, arm.name) for arm in spec.arms},
+            },
+            "power": {
+                "assumed": self.pilot is None,
+                "pilot": self.pilot,
+                "contrasts": {name: asdict(power) for name, power in self.powers.items()},
+            },
+            "hypotheses": [asdict(each) for each in prospects(spec)],
+            "warnings": self.warnings(),
+        }
+
+    def warnings(self) -> list[str]:
+        """Return what to think of before the study is run."""
+        said = warnings(self.spec)
+        if self.estimate is None and self.not_timed != NOT_ASKED:
+            said.insert(0, str(self.not_timed))
+        needed = max(power.seeds_needed for power in self.powers.values())
+        n = next(iter(self.powers.values())).n
+        if self.spec.protocol.mode == "honest" and n is not None and n < needed:
+            said.append(
+                f"{n} seeds are fewer than the {needed} that find δ at power 0.8, if the standard "
+                "deviation is right"
+            )
+        return said
+
+
+def make_plan(
+    spec: StudySpec,
+    slots: Sequence[str],
+    *,
+    sd: float,
+    pilot: str | None = None,
+    storage: str | None = None,
+    data_dir: Path | None = None,
+    threads: int = 1,
+    imports: tuple[str, ...] | None = None,
+    timing: bool = True,
+    on_timing: Callable[[], None] = lambda: None,
+) -> Plan:
+    """Return what a study will cost and can show; nothing is written.
+
+    Args:
+        spec: of the study.
+        slots: device of every worker there would be.
+        sd: assumed standard deviation of paired differences, as a share of accuracy.
+        pilot: study in ``storage`` to take the deviations from in place of that one.
+        storage: where the pilot is recorded.
+        data_dir: folder of the data sets; ``None`` for the default.
+        threads: CPU threads of each worker.
+        imports: folders in which own code is looked for; ``None`` if none may be imported.
+        timing: whether steps are timed, where the data set is there.
+        on_timing: called before they are.
+
+    Raises:
+        EngineError: a worker could not measure.
+        InputError: the pilot has nothing to take the deviations from.
+    """
+    from indian_tune.engines.runs import missing_data
+
+    powers = _powers(spec, sd, pilot, storage)
+    reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
+    found = None
+    if reason is None:
+        from indian_tune.planning.cost import estimate
+
+        on_timing()
+        found = estimate(spec, slots, data_dir=data_dir, threads=threads, imports=imports)
+    return Plan(
+        spec=spec,
+        slots=tuple(slots),
+        estimate=found,
+        not_timed=reason,
+        memory=_memory(spec, found, imports) if timing else None,
+        powers=powers,
+        pilot=pilot,
+    )
+
+
+def counts(work: Sequence[Work]) -> dict[str, int]:
+    """Return the runs, epochs and steps of several arms together."""
+    return {
+        "runs": sum(each.runs for each in work),
+        "epochs": sum(each.total_epochs for each in work),
+        "steps": sum(each.total_steps for each in work),
+    }
+
+
+def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...] | None) -> Memory:
+    from indian_tune.planning.memory import count_bytes
+
+    speeds = [] if estimate is None else [s for row in estimate.speeds.values() for s in row]
+    run_bytes, data_bytes = count_bytes(spec, imports)
+    return Memory(
+        run_bytes=run_bytes,
+        data_bytes=data_bytes,
+        device_bytes=max(
+            (s.device_bytes for s in speeds if s.device_bytes is not None), default=None
+        ),
+        process_bytes=max(
+            (s.process_bytes for s in speeds if s.process_bytes is not None), default=None
+        ),
+    )
+
+
+def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) -> dict[str, Power]:
+    """Return what the seeds of a study can find, by contrast."""
+    from indian_tune.analysis import power
+
+    protocol, claims = spec.protocol, spec.claims
+    # A designed grid, which confirms nothing, is compared on its tuning seeds.
+    n = len(protocol.confirming_seeds or protocol.tuning_seeds)
+    spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd}
+    if pilot is not None:
+        spreads = dict(_pilot(pilot, storage))
+    return {
+        name: power(spread, claims.delta, claims.alpha, n=n if n > 1 else None)
+        for name, spread in spreads.items()
+    }
+
+
+def _pilot(name: str, storage: str | None) -> dict[str, tuple[float, ...]]:
+    """Return the paired differences of every INDIAN arm and rival of a study in the database."""
+    from indian_tune.analysis.descriptive import final_contrast
+    from indian_tune.errors import InputError
+    from indian_tune.ledger import LedgerReader, Phase
+    from indian_tune.ledger.frames import epoch_frame
+    from indian_tune.optim.families import get_family
+
+    metric = "validation_accuracy"
+    with LedgerReader.open(storage) as ledger:
+        record = ledger.study(name)
+        frame = epoch_frame(ledger, record.id, Phase.CONFIRM)
+        arms = [arm for arm in ledger.arms(record.id) if arm.name in set(frame["arm"])]
+    ours = [arm.name for arm in arms if get_family(arm.optimizer).role == "ours"]
+    rivals = [arm.name for arm in arms if arm.name not in ours]
+    if not ours or not rivals or frame[metric].isna().all():
+        raise InputError(
+            f"--pilot {name}: there is no INDIAN arm and rival with validation accuracy on fresh "
+            "seeds; take a study with mode = 'honest' that has confirmed its winners, or --sd"
+        )
+    found = {}
+    for arm in ours:
+        for rival in rivals:
+            try:
+                made = final_contrast(frame, arm, rival, metric)
+            except InputError as error:
+                raise InputError(f"--pilot {name}: {error}; use --sd instead") from error
+            found[made.name] = made.differences
+    return found
