@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.problem import ProblemSection
-from indian_tune.study.protocol import ProtocolSection
-from indian_tune.study.pruners import PRUNERS
-from indian_tune.study.samplers import SAMPLERS
-from indian_tune.study.search import SearchSection
-from indian_tune.study.spec import load_study
+from indian_tune.study.file.problem import ProblemSection
+from indian_tune.study.file.protocol import ProtocolSection
+from indian_tune.study.file.search import SearchSection
+from indian_tune.study.file.spec import load_study
+from indian_tune.study.optuna.pruners import PRUNERS
+from indian_tune.study.optuna.samplers import SAMPLERS
 from tests.command_line import COMMANDS, OPTIONS, wrong_words
 
 ROOT = Path(__file__).parents[1]

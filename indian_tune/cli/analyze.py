@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from indian_tune.analysis import Verdict
     from indian_tune.analysis.report import Background
     from indian_tune.study.claims import ClaimsSection
-    from indian_tune.study.space import Parameter
+    from indian_tune.study.file.space import Parameter
 
 REPORT = "report.html"
 FEWEST_REPLICATIONS = 500
@@ -174,7 +174,7 @@ def _check(
 def _from_file(source: Path, claims: Path) -> Analysis:
     from indian_tune import analysis
     from indian_tune.analysis.report import Background
-    from indian_tune.study.claims_file import load_claims
+    from indian_tune.study.file.claims_file import load_claims
 
     file = load_claims(claims)
     frame = _read(source)
@@ -219,9 +219,9 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
     from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
+    from indian_tune.study.file.spec import parse_study
     from indian_tune.study.ranking import rank
-    from indian_tune.study.spec import parse_study
-    from indian_tune.study.standing import check_finished, departures
+    from indian_tune.study.registration_check import check_finished, departures
 
     with Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)
@@ -275,8 +275,8 @@ def _measure_flatness(
     from indian_tune.engines.flatness import EXAMPLES, flatness_frame
     from indian_tune.engines.session import artifacts_folder
     from indian_tune.ledger import Ledger
-    from indian_tune.study.spec import parse_study
-    from indian_tune.study.standing import check_finished
+    from indian_tune.study.file.spec import parse_study
+    from indian_tune.study.registration_check import check_finished
 
     with Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)

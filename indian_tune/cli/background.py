@@ -15,7 +15,7 @@ from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.planning.workload import images
 from indian_tune.study.description import budget, question, score_name
-from indian_tune.study.space import Constant, parse_space
+from indian_tune.study.file.space import Constant, parse_space
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
-    from indian_tune.study.space import Parameter
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.space import Parameter
+    from indian_tune.study.file.spec import StudySpec
 
 # Columns of a run's provenance that a report shows, in words.
 COMPUTED_WITH = {

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indian_tune.ledger import LedgerReader
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 METRIC = "validation_accuracy"
 

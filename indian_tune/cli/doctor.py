@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from indian_tune.checkup import Check
     from indian_tune.engines.session import Finding
-    from indian_tune.study.reconcile import Repairs
+    from indian_tune.study.optuna.reconcile import Repairs
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 logger = logging.getLogger(__name__)
 

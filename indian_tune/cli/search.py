@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.engines.engine import Engine
     from indian_tune.engines.session import Session
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 
 class PhaseName(StrEnum):
@@ -143,10 +143,10 @@ def search(
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase, storage_url
     from indian_tune.study.completion import completion
+    from indian_tune.study.file.spec import load_study
     from indian_tune.study.freeze import freeze
     from indian_tune.study.ranking import rank
     from indian_tune.study.registration import renamed
-    from indian_tune.study.spec import load_study
 
     if (slots is not None or shrink_packs) and engine is EngineName.RAY:
         given = "--shrink-packs" if slots is None else f"--slots = {slots}"

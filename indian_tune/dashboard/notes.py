@@ -9,15 +9,15 @@ from indian_tune.ledger import Phase
 from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study.description import budget, question, ranges, score_name
-from indian_tune.study.projection import CONFIRM, OUTCOME
-from indian_tune.study.space import parse_space
+from indian_tune.study.file.space import parse_space
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.projection import CONFIRM, OUTCOME
 from indian_tune.study.space_history import latest_spaces
-from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
-    from indian_tune.study.space import Space
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.space import Space
+    from indian_tune.study.file.spec import StudySpec
 
 
 def study_notes(ledger: LedgerReader, study: StudyRecord) -> dict[str, tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from indian_tune.engines.runs import kept_folder, problem_of, run_key
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.ledger import Phase, State
-from indian_tune.study.parameters import divide
+from indian_tune.study.file.parameters import divide
 from indian_tune.study.ranking import meaning_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import ArmRecord, LedgerReader, RunRecord, StudyRecord, TrialRecord
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import CheckpointFolder
 
 EXAMPLES = 512

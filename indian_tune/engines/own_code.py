@@ -12,10 +12,10 @@ from indian_tune.optim.families import FAMILIES
 from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
-from indian_tune.study.facts import ProblemFacts
-from indian_tune.study.parameters import divide
-from indian_tune.study.space import bounds
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.problem_summary import ProblemFacts
+from indian_tune.study.file.space import bounds
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from indian_tune.imports import Source
     from indian_tune.ledger import Ledger, StudyRecord
-    from indian_tune.study.methods import Method
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.optuna.methods import Method
 
 
 def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:

@@ -22,7 +22,7 @@ from indian_tune.errors import EngineError, InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Ledger
 from indian_tune.study.controller import Controller
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable

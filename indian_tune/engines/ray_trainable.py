@@ -19,11 +19,11 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from indian_tune.engines.runs import kept_folder, problem_of, trainer_of
 from indian_tune.imports import imports_allowed
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from indian_tune.problems import Problem
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import EpochRecord, Run, Trainer
 
 logger = logging.getLogger(__name__)

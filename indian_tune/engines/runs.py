@@ -10,7 +10,7 @@ from indian_tune.errors import InputError, LeaseLostError
 from indian_tune.ledger import Phase, RunRecord, StudyRecord
 from indian_tune.problems import verify
 from indian_tune.study.controller import Assignment, Controller, Decision
-from indian_tune.study.parameters import divide
+from indian_tune.study.file.parameters import divide
 from indian_tune.study.registration import differences
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.problems import Problem
-    from indian_tune.study.problem import ProblemSection
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.problem import ProblemSection
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
 
 
@@ -57,7 +57,7 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
 
 def _own_problem(section: ProblemSection, factory: str, held_out: float | None) -> Problem:
     from indian_tune.problems import make_problem
-    from indian_tune.study.facts import ProblemFacts
+    from indian_tune.study.file.problem_summary import ProblemFacts
 
     problem = make_problem(
         factory,

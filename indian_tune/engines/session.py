@@ -13,10 +13,10 @@ from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError, LedgerError, StudyFileError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import STARTED, Ledger, sqlite_file
-from indian_tune.study.projection import Projection
-from indian_tune.study.reconcile import Repairs, rebuild, reconcile
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.projection import Projection
+from indian_tune.study.optuna.reconcile import Repairs, rebuild, reconcile
 from indian_tune.study.registration import extend, extend_space, register
-from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from indian_tune.ledger import StudyRecord
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 ARTIFACTS = "indian-tune-artifacts"
 

@@ -29,7 +29,7 @@ from indian_tune.errors import IndianTuneError, LeaseLostError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import PACKED, Ledger, RunRecord
 from indian_tune.study.controller import Controller, Decision
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.study.claims_file import ClaimsFile, RegistrationSection, ScopeSection
-from indian_tune.study.spec import parse_study
-from indian_tune.study.standing import departures
+from indian_tune.study.file.claims_file import ClaimsFile, RegistrationSection, ScopeSection
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registration_check import departures
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord

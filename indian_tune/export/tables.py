@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError
 from indian_tune.ledger.frames import epoch_frame, example_frame, run_frame, trial_frame
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import EngineError
 from indian_tune.imports import imports_allowed
-from indian_tune.study.parameters import divide
+from indian_tune.study.file.parameters import divide
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.problems import Problem, Split
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import Run, Trainer
 
 # How long the steps of one kind of run are timed at least, after a warm-up.
@@ -154,7 +154,7 @@ def _measure(
     import torch
 
     from indian_tune.engines.runs import problem_of
-    from indian_tune.study.spec import parse_study
+    from indian_tune.study.file.spec import parse_study
     from indian_tune.training import keep_freed_memory
 
     try:

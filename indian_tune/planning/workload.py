@@ -14,15 +14,15 @@ from indian_tune.ledger import Phase
 from indian_tune.optim.stability import contracts
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
+from indian_tune.study.file.space import Constant, Grid, bounds, constants, grid_points
+from indian_tune.study.optuna.sampling import sobol_points
 from indian_tune.study.ranking import meaning_of
-from indian_tune.study.sampling import sobol_points
-from indian_tune.study.space import Constant, Grid, bounds, constants, grid_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from indian_tune.study.space import Parameter
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.space import Parameter
+    from indian_tune.study.file.spec import StudySpec
 
 CURVATURES = (1.0, 10.0, 100.0)
 # A power of two, as the Sobol sequence is balanced at those.

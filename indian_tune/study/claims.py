@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from indian_tune.study.file.section import Section
 from indian_tune.study.hypotheses import (
     Factorial,
     Hypothesis,
@@ -22,13 +23,12 @@ from indian_tune.study.hypotheses import (
     Surface,
     TuningGain,
 )
-from indian_tune.study.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from indian_tune.study.arm import ArmSection
-    from indian_tune.study.factors import DesignedArm
+    from indian_tune.study.file.arm import ArmSection
+    from indian_tune.study.file.factors import DesignedArm
 
 Level = Annotated[float, Field(gt=0, lt=0.5)]
 Loss = Annotated[float, Field(gt=0)]

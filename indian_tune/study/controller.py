@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import Phase, State
 from indian_tune.study import faults
-from indian_tune.study.asker import Asker, optuna_numbers
 from indian_tune.study.completion import completion, trial_path
 from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import freeze
-from indian_tune.study.projection import CONFIRM, Projection, confirm_params
-from indian_tune.study.reconcile import restore
+from indian_tune.study.optuna.projection import CONFIRM, Projection, confirm_params
+from indian_tune.study.optuna.reconcile import restore
+from indian_tune.study.optuna.suggester import Asker, optuna_numbers
 from indian_tune.study.scoring import compares_seeds, objective_values, score
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         StudyRecord,
         TrialRecord,
     )
-    from indian_tune.study.projection import ProjectedTrial
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.optuna.projection import ProjectedTrial
     from indian_tune.training.run import EpochRecord
 
 

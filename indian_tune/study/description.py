@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range
+from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 
 if TYPE_CHECKING:
-    from indian_tune.study.space import Space
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.space import Space
+    from indian_tune.study.file.spec import StudySpec
 
 SCORES = {
     "validation_error": "validation error",

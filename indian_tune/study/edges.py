@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.optim.families import get_family
-from indian_tune.study.parameters import divide
-from indian_tune.study.space import Choices, Constant, Grid, Range, bounds
+from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.space import Choices, Constant, Grid, Range, bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indian_tune.optim.hyperparameters import Hyperparameter
-    from indian_tune.study.space import Parameter
+    from indian_tune.study.file.space import Parameter
 
 # How near an end counts as at the end, as a share of the range (of its logarithm where log).
 MARGIN = 0.05

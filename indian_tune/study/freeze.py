@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import ArmRecord, Phase, State, TrialRecord, Winner
 from indian_tune.optim.families import get_family
-from indian_tune.study.parameters import divide
-from indian_tune.study.space import constants
+from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.space import constants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indian_tune.ledger import Ledger, LedgerReader
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 
 def freeze(ledger: Ledger, study_id: int, spec: StudySpec, *, anyway: bool = False) -> bool:

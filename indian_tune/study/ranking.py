@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges
-from indian_tune.study.parameters import divide
-from indian_tune.study.pareto import pareto_front
-from indian_tune.study.space import parse_space
+from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.space import parse_space
+from indian_tune.study.optuna.pareto import pareto_front
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.ledger import ArmPlan, Phase
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import rank
+from indian_tune.study.space_extension import new_cells, widened
 from indian_tune.study.space_history import SpaceHistory
-from indian_tune.study.spec import parse_study
-from indian_tune.study.wider import new_cells, widened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from indian_tune.ledger import Ledger, StudyRecord
     from indian_tune.ledger.budget import Budget
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 
 def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> StudyRecord:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.ledger import RunRecord
-    from indian_tune.study.protocol import Objective
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.protocol import Objective
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training.run import EpochRecord
 
 

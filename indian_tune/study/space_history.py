@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import EXTENDED
-from indian_tune.study.space import grid_points, parse_space
+from indian_tune.study.file.space import grid_points, parse_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indian_tune.ledger import LedgerReader, StudyRecord
-    from indian_tune.study.space import Space
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.space import Space
+    from indian_tune.study.file.spec import StudySpec
 
 
 def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Mapping[str, Any]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.study.file.space import bounds
 from indian_tune.study.freeze import matched_rate
-from indian_tune.study.sampling import at_quantile
-from indian_tune.study.space import bounds
+from indian_tune.study.optuna.sampling import at_quantile
 
 if TYPE_CHECKING:
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 
 def typical(spec: StudySpec, arm: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ from indian_tune.analysis.style import INDIAN, arm_styles
 from indian_tune.columns import prefixed
 from indian_tune.errors import NoDataError
 from indian_tune.study.claims import ClaimsSection, Thresholds
+from indian_tune.study.file.space import Grid, Range
 from indian_tune.study.hypotheses import (
     Cell,
     Factorial,
@@ -28,7 +29,6 @@ from indian_tune.study.hypotheses import (
     Surface,
     TuningGain,
 )
-from indian_tune.study.space import Grid, Range
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis import Verdict
-    from indian_tune.study.space import Parameter
+    from indian_tune.study.file.space import Parameter
 
 SEEDS = (1000, 1001, 1002, 1003)
 EPOCHS = 8

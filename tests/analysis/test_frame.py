@@ -13,7 +13,7 @@ from indian_tune.analysis import Registration, Scope, analyze, figures
 from indian_tune.analysis.frame import tune_rows, with_config_columns
 from indian_tune.columns import config_columns
 from indian_tune.errors import InputError
-from indian_tune.study.claims_file import load_claims
+from indian_tune.study.file.claims_file import load_claims
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,10 +27,10 @@ import optuna
 
 from indian_tune.dashboard import DashboardServer
 from indian_tune.ledger import Ledger, LedgerReader
-from indian_tune.study.projection import Projection
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.projection import Projection
+from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.registration import register
-from indian_tune.study.sampling import distributions
-from indian_tune.study.spec import parse_study
 
 TRIALS, EPOCHS = 1_000, 20
 LIMIT = 5.0

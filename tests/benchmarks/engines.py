@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.engine import Engine
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.problems import Problem
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 SLOTS = 4
 TRIALS = 200
@@ -131,7 +131,7 @@ def run_ours(make_engine: Callable[[WorkerSettings], Engine], folder: Path, tria
     from indian_tune.engines.session import open_session
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.ledger import LedgerReader, State, storage_url
-    from indian_tune.study.spec import parse_study
+    from indian_tune.study.file.spec import parse_study
 
     url = storage_url(f"sqlite:///{folder / 'study.db'}")
     settings = WorkerSettings(storage=str(url), study="engines", artifacts=folder / "artifacts")
@@ -247,7 +247,7 @@ def utilisation(trials: int, length: int) -> dict[str, float]:
     from indian_tune.engines.session import open_session
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.ledger import storage_url
-    from indian_tune.study.spec import parse_study
+    from indian_tune.study.file.spec import parse_study
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -35,7 +35,7 @@ from indian_tune.engines.session import open_session
 from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.ledger import tables as t
 from indian_tune.study.controller import Controller
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 from tests.benchmarks.report import in_words, load, machine, save
 from tests.benchmarks.service import private_server, study, train_nothing
 

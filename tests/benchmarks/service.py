@@ -39,10 +39,10 @@ import sqlalchemy as sa
 
 from indian_tune.ledger import Ledger, LedgerReader, sqlite_settings
 from indian_tune.study.controller import Controller
-from indian_tune.study.projection import Projection
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.projection import Projection
+from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.registration import register
-from indian_tune.study.sampling import distributions
-from indian_tune.study.spec import parse_study
 from tests.benchmarks.dashboard import open_pages
 from tests.benchmarks.report import cells, in_words, load, machine, ratios, save, spread
 from tests.benchmarks.usage import run

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from indian_tune.problems import load_problem
-from indian_tune.study.samplers import SAMPLERS, Draw
-from indian_tune.study.sampling import distributions
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.samplers import SAMPLERS, Draw
+from indian_tune.study.optuna.sampling import distributions
 from tests.benchmarks.everyday import EverydayTraining
 
 if TYPE_CHECKING:

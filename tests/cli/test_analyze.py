@@ -17,7 +17,7 @@ from indian_tune.analysis.simulation import (
     simulated_frame,
     with_effect,
 )
-from indian_tune.study.claims_file import load_claims
+from indian_tune.study.file.claims_file import load_claims
 from tests.conftest import to_toml
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from indian_tune import __version__
 from indian_tune.cli.app import COMMANDS, app
 from indian_tune.cli.output import notices, results
 from indian_tune.ledger import Ledger, Phase, State
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
-from indian_tune.study.spec import parse_study
 from tests.conftest import TINY, to_toml
 
 if TYPE_CHECKING:

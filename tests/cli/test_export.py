@@ -17,8 +17,8 @@ from indian_tune.cli import main
 from indian_tune.export.claims import exported_claims
 from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, Phase
 from indian_tune.ledger.frames import epoch_frame
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
-from indian_tune.study.spec import parse_study
 from tests.conftest import measured
 
 if TYPE_CHECKING:

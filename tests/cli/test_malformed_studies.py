@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.study.arm import ArmSection
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.problem import ProblemSection
-from indian_tune.study.protocol import ProtocolSection
-from indian_tune.study.search import SearchSection
+from indian_tune.study.file.arm import ArmSection
+from indian_tune.study.file.problem import ProblemSection
+from indian_tune.study.file.protocol import ProtocolSection
+from indian_tune.study.file.search import SearchSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from indian_tune.study.section import Section
+    from indian_tune.study.file.section import Section
     from tests.cli.conftest import Ended
 
 SECTIONS: dict[str, type[Section]] = {

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from indian_tune.errors import IndianTuneError
-from indian_tune.study.spec import load_study
+from indian_tune.study.file.spec import load_study
 from tests.conftest import to_toml
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from indian_tune.planning.workload import images
 from indian_tune.problems import DATASETS, MODELS, ModelInfo, datasets, load_problem, models
 from indian_tune.problems.catalog import find_datasets
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from indian_tune.analysis import Details
 from indian_tune.analysis.finding import conclude
 from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.file.spec import StudySpec, parse_study
 from indian_tune.study.hypotheses import Hypothesis, Prospect, Setting
-from indian_tune.study.spec import StudySpec, parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis import Finding
     from indian_tune.analysis.evidence import Evidence
-    from indian_tune.study.arm import ArmSection
+    from indian_tune.study.file.arm import ArmSection
     from tests.cli.conftest import Ended
 
 

@@ -18,7 +18,7 @@ from indian_tune.cli.background import background
 from indian_tune.dashboard.storage import DashboardStorage
 from indian_tune.ledger import LedgerReader, Phase, State
 from indian_tune.ledger.frames import epoch_frame
-from indian_tune.study.spec import load_study, parse_study
+from indian_tune.study.file.spec import load_study, parse_study
 from tests.conftest import to_toml
 
 if TYPE_CHECKING:

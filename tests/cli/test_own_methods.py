@@ -12,10 +12,10 @@ import pytest
 
 from indian_tune.cli.background import background
 from indian_tune.ledger import Ledger, LedgerReader, Phase, State
-from indian_tune.study import samplers
-from indian_tune.study.methods import Option
-from indian_tune.study.samplers import SAMPLERS, Sampler
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna import samplers
+from indian_tune.study.optuna.methods import Option
+from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable

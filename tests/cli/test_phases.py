@@ -9,8 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from indian_tune.ledger import LedgerReader, Phase, State
-from indian_tune.study.spec import parse_study
-from indian_tune.study.standing import departures
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registration_check import departures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

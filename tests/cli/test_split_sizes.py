@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.cli.background import background
 from indian_tune.ledger import Ledger
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader, storage_url
-from indian_tune.study.spec import StudySpec, parse_study
+from indian_tune.study.file.spec import StudySpec, parse_study
 from indian_tune.training import CheckpointFolder, EpochRecord
 from indian_tune.training.feed import fingerprint
 

@@ -21,7 +21,7 @@ from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.faults import FAULTS, VARIABLE
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ import pytest
 from indian_tune.engines.session import open_session
 from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.study.controller import Controller
-from indian_tune.study.projection import Projection
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.projection import Projection
 from tests.conftest import measured
 
 if TYPE_CHECKING:

@@ -18,14 +18,14 @@ from indian_tune.engines.processes import ProcessEngine, train
 from indian_tune.engines.session import artifacts_folder, open_session
 from indian_tune.errors import EngineError
 from indian_tune.ledger import LedgerReader, State, storage_url
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from tests.engines.conftest import Metrics
 
     Settings = Callable[..., WorkerSettings]

@@ -18,14 +18,14 @@ from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError
 from indian_tune.ledger import LedgerReader, State, storage_url
-from indian_tune.study.spec import load_study, parse_study
-from indian_tune.study.standing import departures
+from indian_tune.study.file.spec import load_study, parse_study
+from indian_tune.study.registration_check import departures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from indian_tune.engines.engine import Engine
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from tests.engines.conftest import Metrics
 
 EXAMPLES = Path(__file__).parents[2] / "studies" / "examples"

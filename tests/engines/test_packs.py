@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.problems import Problem
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import EpochRecord
     from tests.engines.conftest import Metrics
 

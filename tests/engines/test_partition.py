@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from tests.conftest import PostgresServer
     from tests.engines.conftest import Metrics
 

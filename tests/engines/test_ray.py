@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import EpochRecord
 
     Metrics = dict[tuple[str, str, int, int], list[EpochRecord]]

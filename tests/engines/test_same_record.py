@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
     from indian_tune.engines.engine import Engine
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
     from tests.engines.conftest import Metrics
 
     Register = Callable[[str, dict[str, Any]], StudySpec]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 UNTIL_THE_FIRST_CLAIM = """
 import sys

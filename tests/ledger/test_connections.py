@@ -12,7 +12,7 @@ from indian_tune.ledger import Ledger, storage_url
 from indian_tune.ledger.connections import connect_args
 from indian_tune.ledger.database import connect, explained
 from indian_tune.ledger.retry import passes
-from indian_tune.study.projection import Projection
+from indian_tune.study.optuna.projection import Projection
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer

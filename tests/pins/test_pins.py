@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from indian_tune.ledger import Ledger, LedgerReader, State
-from indian_tune.study.spec import load_study
+from indian_tune.study.file.spec import load_study
 from tests.pins.conftest import PINS, STUDY, bits_of, same_bits
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from indian_tune.planning.cost import Cost, estimate, wall_seconds
 from indian_tune.planning.memory import count_bytes
 from indian_tune.planning.timing import kind_of
 from indian_tune.planning.workload import Work
-from indian_tune.study.spec import parse_study
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from indian_tune.cli.shipped import find_study_file
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects, seeds_to_reject, warnings
 from indian_tune.planning.workload import images, points, searched, unstable_shares, workload
-from indian_tune.study.spec import StudySpec, load_study, parse_study
+from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from indian_tune.reproduce.figure2 import (
     published_end_points,
     write_figure2,
 )
-from indian_tune.study.spec import load_study
+from indian_tune.study.file.spec import load_study
 
 if TYPE_CHECKING:
     from pathlib import Path

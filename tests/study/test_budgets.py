@@ -8,8 +8,8 @@ import pytest
 
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.ledger import Phase, State
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import extend
-from indian_tune.study.spec import parse_study
 from tests.conftest import measured
 from tests.study.test_controller import PROVENANCE, claim, opened
 

@@ -17,10 +17,10 @@ from optuna.trial import TrialState
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.study.controller import Assignment, Controller, Decision
-from indian_tune.study.projection import Projection
-from indian_tune.study.reconcile import Repairs, reconcile
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.projection import Projection
+from indian_tune.study.optuna.reconcile import Repairs, reconcile
 from indian_tune.study.registration import register
-from indian_tune.study.spec import parse_study
 from tests.conftest import measured
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from indian_tune.study.edges import find_edges
-from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range
+from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 
 LOG = Range(0.01, 1.0, log=True)
 

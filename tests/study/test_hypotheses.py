@@ -8,6 +8,7 @@ import pytest
 
 from indian_tune.errors import StudyFileError
 from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.file.spec import StudySpec, parse_study
 from indian_tune.study.hypotheses import (
     Cell,
     Factorial,
@@ -17,7 +18,6 @@ from indian_tune.study.hypotheses import (
     TuningGain,
 )
 from indian_tune.study.hypotheses.hypothesis import Hypothesis
-from indian_tune.study.spec import StudySpec, parse_study
 
 DEFAULT = {"alpha": 0.5, "beta": 0.1}
 ARMS: dict[str, dict[str, Any]] = {

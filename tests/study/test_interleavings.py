@@ -27,10 +27,10 @@ from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.ledger import tables as t
 from indian_tune.study.controller import Assignment, Controller
 from indian_tune.study.faults import FAULTS
-from indian_tune.study.projection import CONFIRM, SLOT, Projection
-from indian_tune.study.reconcile import reconcile
+from indian_tune.study.file.spec import StudySpec, parse_study
+from indian_tune.study.optuna.projection import CONFIRM, SLOT, Projection
+from indian_tune.study.optuna.reconcile import reconcile
 from indian_tune.study.registration import extend, register
-from indian_tune.study.spec import StudySpec, parse_study
 from tests.conftest import measured
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Phase
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import rank
-from indian_tune.study.spec import parse_study
 from tests.conftest import measured
 from tests.study.test_controller import PROVENANCE, opened
 

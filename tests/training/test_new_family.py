@@ -23,8 +23,8 @@ from indian_tune.optim import FAMILIES, Family, Hyperparameter, Meaning
 from indian_tune.optim.family import Packed
 from indian_tune.optim.hyperparameters import GAMMA0, log_range, named
 from indian_tune.planning.workload import searched, unstable_shares, workload
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import rank
-from indian_tune.study.spec import parse_study
 from indian_tune.study.typical import typical
 from indian_tune.training import CheckpointFolder, Run, Trainer
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
     from indian_tune.problems import Problem
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
     MakeRun = Callable[..., Run]
 

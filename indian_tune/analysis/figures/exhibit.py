@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.verdict import Verdict
     from indian_tune.study.claims import ClaimsSection
-    from indian_tune.study.space import Parameter
+    from indian_tune.study.file.space import Parameter
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from indian_tune.columns import config_column
 from indian_tune.errors import NoDataError
 from indian_tune.optim.hyperparameters import GAMMA0
 from indian_tune.study.edges import find_edge
-from indian_tune.study.space import Range, bounds
+from indian_tune.study.file.space import Range, bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
-    from indian_tune.study.space import Parameter
+    from indian_tune.study.file.space import Parameter
 
 COLUMNS = 2
 STEP_SIZE = config_column(GAMMA0.name)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import model_validator
 
+from indian_tune.study.file.section import Section
 from indian_tune.study.hypotheses.hypothesis import Hypothesis, Prospect, Setting
-from indian_tune.study.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from indian_tune.study.arm import ArmSection
+    from indian_tune.study.file.arm import ArmSection
 
 # The factors of the design, whose first level is "default" or "off" and whose second "tuned" or
 # "on".

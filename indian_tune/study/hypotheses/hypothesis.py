@@ -6,13 +6,13 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from indian_tune.study.section import Section
+from indian_tune.study.file.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from indian_tune.study.arm import ArmSection
-    from indian_tune.study.factors import DesignedArm
+    from indian_tune.study.file.arm import ArmSection
+    from indian_tune.study.file.factors import DesignedArm
 
 
 @dataclass(frozen=True)

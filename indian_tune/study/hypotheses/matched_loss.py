@@ -18,7 +18,7 @@ from indian_tune.study.hypotheses.hypothesis import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from indian_tune.study.arm import ArmSection
+    from indian_tune.study.file.arm import ArmSection
 
 ADD_C1 = "SGD at the matched effective learning rate, named in claims.h2.matched_rate (control C1)"
 

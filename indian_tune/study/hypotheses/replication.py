@@ -11,7 +11,7 @@ from indian_tune.study.hypotheses.hypothesis import Hypothesis, Prospect, Settin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indian_tune.study.arm import ArmSection
+    from indian_tune.study.file.arm import ArmSection
 
 Arms = Annotated[list[str], Field(min_length=1)]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from indian_tune.study import space as spaces
+from indian_tune.study.file import space as spaces
 from indian_tune.study.hypotheses.hypothesis import Hypothesis, Prospect, Setting, first, ours
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indian_tune.study.arm import ArmSection
+    from indian_tune.study.file.arm import ArmSection
 
 # Points on each axis from which a quadratic surface can be fitted.
 POINTS = 3

@@ -16,7 +16,7 @@ from indian_tune.study.hypotheses.hypothesis import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indian_tune.study.arm import ArmSection
+    from indian_tune.study.file.arm import ArmSection
 
 
 class TuningGain(Hypothesis):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from indian_tune.errors import StudyFileError
-from indian_tune.study.section import Section
+from indian_tune.study.file.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from indian_tune.errors import StudyFileError
-from indian_tune.study.spec import StudySpec, parse_study
+from indian_tune.study.file.spec import StudySpec, parse_study
 
 TUNING = {
     "name": "tuning",

@@ -8,7 +8,7 @@ import pytest
 
 from indian_tune.errors import StudyFileError
 from indian_tune.planning.workload import images, workload
-from indian_tune.study.spec import StudySpec, parse_study
+from indian_tune.study.file.spec import StudySpec, parse_study
 
 SIZES = {"train": 500, "validation": 300, "test": 100}
 

@@ -7,13 +7,13 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from indian_tune.study.pruners import PRUNERS
-from indian_tune.study.samplers import SAMPLERS, Draw, derived_seed
-from indian_tune.study.sampling import distributions
-from indian_tune.study.space import Choices, Constant, Grid, Range, grid_points, parse_space
+from indian_tune.study.file.space import Choices, Constant, Grid, Range, grid_points, parse_space
+from indian_tune.study.optuna.pruners import PRUNERS
+from indian_tune.study.optuna.samplers import SAMPLERS, Draw, derived_seed
+from indian_tune.study.optuna.sampling import distributions
 
 if TYPE_CHECKING:
-    from indian_tune.study.space import Space
+    from indian_tune.study.file.space import Space
 
 SPACE: Space = {
     "alpha": Range(0.05, 2.0, log=True),

@@ -13,7 +13,7 @@ from indian_tune.study.completion import completion, search_command
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
 
 
 def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:

@@ -21,23 +21,23 @@ from pydantic import (
 
 from indian_tune.errors import InputError, StudyFileError, alternatives
 from indian_tune.optim.families import FAMILIES, get_family
-from indian_tune.study import space as spaces
-from indian_tune.study.arm import ArmSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.factors import designed, expand
-from indian_tune.study.messages import explain
-from indian_tune.study.parameters import TRAINING_PARAMETERS
-from indian_tune.study.problem import ProblemSection  # noqa: TC001 - pydantic reads it
-from indian_tune.study.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
-from indian_tune.study.search import SearchSection  # noqa: TC001 - pydantic reads it
-from indian_tune.study.section import Name, Section
+from indian_tune.study.file import space as spaces
+from indian_tune.study.file.arm import ArmSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.file.factors import designed, expand
+from indian_tune.study.file.messages import explain
+from indian_tune.study.file.parameters import TRAINING_PARAMETERS
+from indian_tune.study.file.problem import ProblemSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.file.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.file.search import SearchSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.file.section import Name, Section
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.ledger.budget import Budget
     from indian_tune.optim.family import Family
-    from indian_tune.study.protocol import Objective
+    from indian_tune.study.file.protocol import Objective
 
 
 class StudySpec(Section):

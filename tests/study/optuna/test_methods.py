@@ -15,17 +15,17 @@ import pytest
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.imports import imports_allowed
 from indian_tune.study.description import budget
-from indian_tune.study.pruners import PRUNERS, Pruner
+from indian_tune.study.file.space import parse_space
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.pruners import PRUNERS, Pruner
+from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
 from indian_tune.study.registration import differences
-from indian_tune.study.samplers import SAMPLERS, Sampler
-from indian_tune.study.space import parse_space
-from indian_tune.study.spec import parse_study
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from indian_tune.study.methods import Method, Option
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.optuna.methods import Method, Option
 
 SPACE = parse_space(
     {"alpha": {"low": 0.05, "high": 2.0, "log": True}, "beta": {"low": 0.0, "high": 1.0}}, "space"
@@ -114,7 +114,7 @@ def with_option(method: Method, **given: object) -> Method:
 
 
 def test_the_catalogs_are_read_without_optuna() -> None:
-    code = "import sys, indian_tune.study.spec; sys.exit('optuna' in sys.modules)"
+    code = "import sys, indian_tune.study.file.spec; sys.exit('optuna' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from indian_tune.optim.families import get_family
-from indian_tune.study.section import Name, Section
+from indian_tune.study.file.section import Name, Section
 
 if TYPE_CHECKING:
     from indian_tune.optim.family import Family

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from indian_tune.errors import IndianTuneError, InputError, alternatives, unknown_name
 from indian_tune.imports import blamed, entry_point_names, is_reference, load_named
-from indian_tune.study.facts import check_plain
+from indian_tune.study.file.problem_summary import check_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection

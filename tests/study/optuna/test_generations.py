@@ -13,9 +13,9 @@ from indian_tune.engines.session import open_session
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import LedgerReader, Phase, State, storage_url
 from indian_tune.study.controller import Assignment, Controller, Decision
-from indian_tune.study.projection import SLOT, Projection
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.projection import SLOT, Projection
 from indian_tune.study.registration import extend
-from indian_tune.study.spec import parse_study
 from tests.conftest import measured
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def test_a_worker_that_dies_while_asking_leaves_nothing_twice(
         if count == asked:
             raise KeyboardInterrupt(name)
 
-    monkeypatch.setattr("indian_tune.study.asker.fault_point", die)
+    monkeypatch.setattr("indian_tune.study.optuna.suggester.fault_point", die)
     with opened(storage, study, "dead") as controller:
         with pytest.raises(KeyboardInterrupt, match="after-optuna-ask"):
             controller.claim({})

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
-
 from indian_tune.ledger import Phase
 from indian_tune.study import faults
 from indian_tune.study.faults import fault_point
-from indian_tune.study.projection import SLOT
-from indian_tune.study.reconcile import catch_up
-from indian_tune.study.samplers import Draw
-from indian_tune.study.sampling import distributions
-from indian_tune.study.space import constants
+from indian_tune.study.file.space import constants
+from indian_tune.study.optuna.projection import SLOT
+from indian_tune.study.optuna.reconcile import catch_up
+from indian_tune.study.optuna.samplers import Draw
+from indian_tune.study.optuna.sampling import distributions
+from indian_tune.study.optuna.view import numbered, under_way
 from indian_tune.study.space_history import SpaceHistory
-from indian_tune.study.view import numbered, under_way
+from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from indian_tune.ledger import Lease, Ledger, StudyRecord, TrialRecord
+    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.optuna.projection import ProjectedTrial, Projection
     from optuna.pruners import BasePruner
     from optuna.trial import FrozenTrial
-
-    from indian_tune.ledger import Lease, Ledger, StudyRecord, TrialRecord
-    from indian_tune.study.projection import ProjectedTrial, Projection
-    from indian_tune.study.spec import StudySpec
 
 
 class Asker:

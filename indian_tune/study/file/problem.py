@@ -9,11 +9,11 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from indian_tune.imports import check_form
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.problems.sizes import SplitSizes
-from indian_tune.study.facts import ProblemFacts, check_plain
-from indian_tune.study.section import ADDED, Count, Section, Seed
+from indian_tune.study.file.problem_summary import ProblemFacts, check_plain
+from indian_tune.study.file.section import ADDED, Count, Section, Seed
 
 if TYPE_CHECKING:
-    from indian_tune.study.protocol import Mode
+    from indian_tune.study.file.protocol import Mode
 
 
 def _known_dataset(name: str) -> str:

@@ -9,22 +9,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
-
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
-from indian_tune.study.projection import CONFIRM, SLOT, Past, confirm_params
-from indian_tune.study.sampling import distributions
+from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_params
+from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.scoring import learning_curve
 from indian_tune.study.space_history import SpaceHistory
+from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from indian_tune.ledger import Ledger, StudyRecord, TrialRecord, WorkerRecord
-    from indian_tune.study.projection import ProjectedTrial, Projection
-    from indian_tune.study.spec import StudySpec
+    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.optuna.projection import ProjectedTrial, Projection
 
 
 @dataclass(frozen=True)

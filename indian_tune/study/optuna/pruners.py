@@ -7,12 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from indian_tune.errors import InputError
-from indian_tune.study.methods import MANY, Method, Option
+from indian_tune.study.optuna.methods import MANY, Method, Option
 
 if TYPE_CHECKING:
+    from indian_tune.study.file.space import Space
     from optuna.pruners import BasePruner
-
-    from indian_tune.study.space import Space
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,7 @@ class Pruner(Method):
             InputError: it does not take its options, or cannot judge.
         """
         import optuna
-
-        from indian_tune.study.sampling import distributions
+        from indian_tune.study.optuna.sampling import distributions
 
         pruner = self.make(epochs=epochs)
         optuna.logging.set_verbosity(optuna.logging.WARNING)

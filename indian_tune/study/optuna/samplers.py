@@ -13,15 +13,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from indian_tune.errors import InputError
-from indian_tune.study.methods import MANY, Method, Option
-from indian_tune.study.space import grid_points
+from indian_tune.study.file.space import grid_points
+from indian_tune.study.optuna.methods import MANY, Method, Option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from indian_tune.study.file.space import Space
     from optuna.samplers import BaseSampler
-
-    from indian_tune.study.space import Space
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,8 @@ class Sampler(Method):
             InputError: it does not take its options, cannot draw, or does not draw by its seed.
         """
         import optuna
-
-        from indian_tune.study.draft import draft_trial
-        from indian_tune.study.sampling import distributions
+        from indian_tune.study.optuna.sampling import distributions
+        from indian_tune.study.optuna.unsaved_trial import draft_trial
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = optuna.storages.InMemoryStorage()
@@ -118,14 +116,14 @@ def derived_seed(*key: int | str) -> int:
 
 
 def _grid(draw: Draw) -> BaseSampler:
-    from indian_tune.study.sampling import IndexedSampler
+    from indian_tune.study.optuna.sampling import IndexedSampler
 
     where = f"arm {draw.arm!r}"
     return IndexedSampler(draw.cell or grid_points(draw.space, where)[draw.index])
 
 
 def _sobol(draw: Draw) -> BaseSampler:
-    from indian_tune.study.sampling import IndexedSampler, sobol_points
+    from indian_tune.study.optuna.sampling import IndexedSampler, sobol_points
 
     seed = derived_seed(draw.study_seed, draw.arm)
     return IndexedSampler(sobol_points(draw.space, seed, 1, start=draw.index)[0])

@@ -12,12 +12,12 @@ from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
 from indian_tune.study.edges import find_edges
+from indian_tune.study.file.space import Range, parse_space
+from indian_tune.study.optuna.reconcile import rebuild
 from indian_tune.study.ranking import rank
-from indian_tune.study.reconcile import rebuild
 from indian_tune.study.registration import extend_space
-from indian_tune.study.space import Range, parse_space
+from indian_tune.study.space_extension import widened
 from indian_tune.study.space_history import SpaceHistory
-from indian_tune.study.wider import widened
 from tests.study.test_controller import PROVENANCE, opened, train
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
-from indian_tune.study.pruners import PRUNERS, Pruner
-from indian_tune.study.samplers import SAMPLERS, Sampler
-from indian_tune.study.section import Count, Section, Seed
+from indian_tune.study.file.section import Count, Section, Seed
+from indian_tune.study.optuna.pruners import PRUNERS, Pruner
+from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
 
 if TYPE_CHECKING:
     from indian_tune.ledger.budget import Budget
-    from indian_tune.study.protocol import ProtocolSection
+    from indian_tune.study.file.protocol import ProtocolSection
 
 
 def _sampler(raw: Any) -> Sampler:

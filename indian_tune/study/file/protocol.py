@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from indian_tune.study.section import Count, Section, Seed
+from indian_tune.study.file.section import Count, Section, Seed
 
 # Where counted confirm seeds begin, far above any counted tuning seed.
 FIRST_CONFIRM_SEED = 1000

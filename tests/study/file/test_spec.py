@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.errors import StudyFileError
-from indian_tune.study.spec import StudySpec, load_study, parse_study
+from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
-from indian_tune.study.section import ADDED, Count, Section
+from indian_tune.study.file.section import ADDED, Count, Section
 
 
 class Inner(Section):

@@ -11,8 +11,8 @@ from pydantic import Field, ValidationError
 
 from indian_tune.errors import InputError
 from indian_tune.study.claims import ClaimsSection  # noqa: TC001 (pydantic reads it at run time)
-from indian_tune.study.messages import explain
-from indian_tune.study.section import Section
+from indian_tune.study.file.messages import explain
+from indian_tune.study.file.section import Section
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
+from indian_tune.study.optuna.view import StorageView
 from optuna.trial import FrozenTrial, TrialState
-
-from indian_tune.study.view import StorageView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

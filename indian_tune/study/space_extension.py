@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.optim.families import get_family
-from indian_tune.study.space import Grid, Range, grid_points, parse_space
+from indian_tune.study.file.space import Grid, Range, grid_points, parse_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

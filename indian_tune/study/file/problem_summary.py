@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from indian_tune.study.section import Section
+from indian_tune.study.file.section import Section
 
 if TYPE_CHECKING:
     from indian_tune.problems import Problem
