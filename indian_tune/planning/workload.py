@@ -15,7 +15,7 @@ from indian_tune.optim.stability import contracts
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
 from indian_tune.study.file.space import Constant, Grid, bounds, constants, grid_points
-from indian_tune.study.optuna.sampling import sobol_points
+from indian_tune.study.points import sobol_points
 from indian_tune.study.ranking import meaning_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.study.file.space import bounds
 from indian_tune.study.freeze import matched_rate
-from indian_tune.study.optuna.sampling import at_quantile
+from indian_tune.study.points import at_quantile
 
 if TYPE_CHECKING:
     from indian_tune.study.file.spec import StudySpec
