@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.checkup.check import Check, Level
+from indian_tune.checkup.check import CheckResult, Level
 from indian_tune.checkup.cluster import check_ray
 from indian_tune.checkup.database import check_database, check_new_database
 from indian_tune.checkup.hardware import check_hardware
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-__all__ = ["Check", "Level", "check_database", "check_machine", "check_new_database"]
+__all__ = ["CheckResult", "Level", "check_database", "check_machine", "check_new_database"]
 
 
 def check_machine(
     storage: URL, artifacts: Path, data_dir: Path | None, ray_address: str | None
-) -> list[Check]:
+) -> list[CheckResult]:
     """Examine everything but the database itself; takes a few seconds.
 
     Args:

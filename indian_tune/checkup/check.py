@@ -15,7 +15,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """One line of an examination.
 
     Attributes:

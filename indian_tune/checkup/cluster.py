@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import platform
 
-from indian_tune.checkup.check import Check, Level
+from indian_tune.checkup.check import CheckResult, Level
 
 
-def check_ray(address: str | None) -> list[Check]:
+def check_ray(address: str | None) -> list[CheckResult]:
     """Check Ray.
 
     Args:
@@ -19,18 +19,18 @@ def check_ray(address: str | None) -> list[Check]:
         importlib.import_module("ray.tune")
     except Exception as error:  # noqa: BLE001 - a broken installation may raise anything
         return [
-            Check(
+            CheckResult(
                 "Ray",
                 Level.FAIL,
                 f"cannot be imported: {type(error).__name__}: {error}",
                 "reinstall it: pip install --force-reinstall 'ray[tune]'",
             )
         ]
-    found = [Check("Ray", Level.OK, f"{ray.__version__}")]
+    found = [CheckResult("Ray", Level.OK, f"{ray.__version__}")]
     return found if address is None else [*found, _check_cluster(address)]
 
 
-def _check_cluster(address: str) -> Check:
+def _check_cluster(address: str) -> CheckResult:
     import ray
 
     from indian_tune.engines.ray_engine import cluster_resources
@@ -43,6 +43,6 @@ def _check_cluster(address: str) -> Check:
             f"check the address; the cluster needs this Ray ({ray.__version__}) and this Python "
             f"({platform.python_version()})"
         )
-        return Check("Ray cluster", Level.FAIL, str(error), fix)
+        return CheckResult("Ray cluster", Level.FAIL, str(error), fix)
     numbers = ", ".join(f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))
-    return Check("Ray cluster", Level.OK, f"{address} answers: {numbers}")
+    return CheckResult("Ray cluster", Level.OK, f"{address} answers: {numbers}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from indian_tune.checkup.check import Check, Level
+from indian_tune.checkup.check import CheckResult, Level
 from indian_tune.errors import StorageError
 from indian_tune.ledger import file_system, sqlite_file
 from indian_tune.ledger.database import check_file, show_url
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader
 
 
-def check_database(ledger: LedgerReader) -> Check:
+def check_database(ledger: LedgerReader) -> CheckResult:
     """Return what an open database is; it was reached, and its schema is this version's."""
     about = ledger.about()
     text = f"{ledger.address}: {about.kind} {about.version}, schema {about.revision}"
     if about.journal is None:
-        return Check("database", Level.OK, text)
+        return CheckResult("database", Level.OK, text)
     text += f", journal {about.journal}{_lies_on(ledger.url)}"
     if about.journal != "wal":
-        return Check(
+        return CheckResult(
             "database",
             Level.WARN,
             f"{text}: writers wait for readers",
             "let nothing else set the journal mode of the file, or use PostgreSQL",
         )
-    return Check("database", Level.OK, text)
+    return CheckResult("database", Level.OK, text)
 
 
-def check_new_database(url: URL) -> Check:
+def check_new_database(url: URL) -> CheckResult:
     """Return whether an SQLite file that is not there yet can be made."""
     file = sqlite_file(url)
     assert file is not None
     try:
         check_file(file, write=True, create=True)
     except StorageError as error:
-        return Check("database", Level.FAIL, str(error), "name another file with --storage")
+        return CheckResult("database", Level.FAIL, str(error), "name another file with --storage")
     version = sqlite3.sqlite_version
     text = f"{show_url(url)}: none yet, will be created (SQLite {version}{_lies_on(url)})"
-    return Check("database", Level.OK, text)
+    return CheckResult("database", Level.OK, text)
 
 
 def _lies_on(url: URL) -> str:

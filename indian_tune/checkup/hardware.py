@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from indian_tune.checkup.check import Check, Level, gib
+from indian_tune.checkup.check import CheckResult, Level, gib
 from indian_tune.engines.devices import cores, gpu_count
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -17,33 +17,33 @@ WORKER_BYTES = 600 * 2**20
 SCARCE = 0.5
 
 
-def check_hardware() -> list[Check]:
+def check_hardware() -> list[CheckResult]:
     """Check the processor, the memory and every GPU."""
     return [_check_cores(), _check_memory(), *_check_gpus()]
 
 
-def _check_cores() -> Check:
+def _check_cores() -> CheckResult:
     usable, present = cores(), os.cpu_count() or 1
     text = f"{usable} cores" if usable != 1 else "1 core"
     if usable < present:
         text += f" of {present} (this process may use no more)"
-    return Check("processor", Level.OK, text)
+    return CheckResult("processor", Level.OK, text)
 
 
-def _check_memory() -> Check:
+def _check_memory() -> CheckResult:
     found = memory()
     if found is None:
-        return Check("memory", Level.OK, "the system does not say how much there is")
+        return CheckResult("memory", Level.OK, "the system does not say how much there is")
     free, total = found
     text = f"{gib(free)} free of {gib(total)}"
     if free < WORKER_BYTES:
-        return Check(
+        return CheckResult(
             "memory",
             Level.WARN,
             f"{text}; a worker takes about {gib(WORKER_BYTES)}",
             "end other programs, or use fewer --workers",
         )
-    return Check("memory", Level.OK, text)
+    return CheckResult("memory", Level.OK, text)
 
 
 def memory() -> tuple[int, int] | None:
@@ -65,7 +65,7 @@ def memory() -> tuple[int, int] | None:
     return min(free, max(0, limit - used)), min(total, limit)
 
 
-def _check_gpus() -> list[Check]:
+def _check_gpus() -> list[CheckResult]:
     try:
         import torch
     except Exception:  # noqa: BLE001 - told of torch itself
@@ -73,11 +73,11 @@ def _check_gpus() -> list[Check]:
     seen = gpu_count()
     if not torch.cuda.is_available():
         if not seen:
-            return [Check("GPU", Level.OK, "none: runs are trained on the CPU")]
+            return [CheckResult("GPU", Level.OK, "none: runs are trained on the CPU")]
         built = torch.version.cuda
         why = "torch is built without CUDA" if built is None else f"torch's CUDA {built} finds none"
         return [
-            Check(
+            CheckResult(
                 "GPU",
                 Level.WARN,
                 f"{seen} here, and {why}: runs are trained on the CPU",
@@ -87,7 +87,7 @@ def _check_gpus() -> list[Check]:
     return [_check_gpu(number) for number in range(torch.cuda.device_count())]
 
 
-def _check_gpu(number: int) -> Check:
+def _check_gpu(number: int) -> CheckResult:
     import torch
 
     name = f"cuda:{number}"
@@ -96,7 +96,7 @@ def _check_gpu(number: int) -> Check:
         free, total = torch.cuda.mem_get_info(number)
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
-        return Check(
+        return CheckResult(
             name,
             Level.FAIL,
             f"cannot be used: {reason}",
@@ -105,5 +105,5 @@ def _check_gpu(number: int) -> Check:
     text = f"{kind}, {gib(free)} free of {gib(total)}, CUDA {torch.version.cuda}"
     if free < SCARCE * total:
         fix = "end what `nvidia-smi` lists, or choose others with --devices"
-        return Check(name, Level.WARN, text, fix)
-    return Check(name, Level.OK, text)
+        return CheckResult(name, Level.WARN, text, fix)
+    return CheckResult(name, Level.OK, text)

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from indian_tune._version import __version__
-from indian_tune.checkup.check import Check, Level
+from indian_tune.checkup.check import CheckResult, Level
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -18,20 +18,20 @@ PACKAGE = "indian-tune"
 OLDEST_PYTHON = (3, 11)
 
 
-def check_software() -> list[Check]:
+def check_software() -> list[CheckResult]:
     """Check Python, on what is installed, and on torch's builds."""
     return [_check_python(), _check_packages(), _check_torch()]
 
 
-def _check_python() -> Check:
+def _check_python() -> CheckResult:
     text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        return Check("Python", Level.FAIL, text, f"install Python {oldest} or newer")
-    return Check("Python", Level.OK, text)
+        return CheckResult("Python", Level.FAIL, text, f"install Python {oldest} or newer")
+    return CheckResult("Python", Level.OK, text)
 
 
-def _check_packages() -> Check:
+def _check_packages() -> CheckResult:
     """Compare what is installed with what this package requires; nothing is imported."""
     from packaging.requirements import Requirement
 
@@ -39,7 +39,7 @@ def _check_packages() -> Check:
     try:
         texts = importlib.metadata.requires(PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
-        return Check(
+        return CheckResult(
             "packages",
             Level.WARN,
             f"{own} runs from its folder and is not installed, so what it requires is not known",
@@ -62,18 +62,18 @@ def _check_packages() -> Check:
         unmet.append(each)
         findings.append(finding)
     if not unmet:
-        return Check("packages", Level.OK, f"{own} and all {len(needed)} that it requires")
+        return CheckResult("packages", Level.OK, f"{own} and all {len(needed)} that it requires")
     install = " ".join(f"'{each.name}{each.specifier}'" for each in unmet)
-    return Check("packages", Level.FAIL, "; ".join(findings), f"run `pip install {install}`")
+    return CheckResult("packages", Level.FAIL, "; ".join(findings), f"run `pip install {install}`")
 
 
-def _check_torch() -> Check:
+def _check_torch() -> CheckResult:
     versions = {}
     for name in ("torch", "torchvision"):
         try:
             versions[name] = str(importlib.import_module(name).__version__)
         except Exception as error:  # noqa: BLE001 - a broken build may raise anything
-            return Check(
+            return CheckResult(
                 "torch",
                 Level.FAIL,
                 f"{name} cannot be imported: {type(error).__name__}: {error}",
@@ -82,7 +82,7 @@ def _check_torch() -> Check:
     text = f"{versions['torch']} with torchvision {versions['torchvision']}"
     builds = {name: version.partition("+")[2] for name, version in versions.items()}
     if builds["torch"] and builds["torchvision"] and len(set(builds.values())) > 1:
-        return Check(
+        return CheckResult(
             "torch",
             Level.FAIL,
             f"{text}: builds for {builds['torch']} and {builds['torchvision']}",
@@ -90,13 +90,13 @@ def _check_torch() -> Check:
         )
     due = required_torch(importlib.metadata.requires("torchvision") or [])
     if due is not None and not due.contains(versions["torch"].partition("+")[0], prereleases=True):
-        return Check(
+        return CheckResult(
             "torch",
             Level.FAIL,
             f"{text}, which needs torch {due}",
             "install both together: pip install --upgrade torch torchvision",
         )
-    return Check("torch", Level.OK, text)
+    return CheckResult("torch", Level.OK, text)
 
 
 def required_torch(requirements: list[str]) -> SpecifierSet | None:

@@ -6,7 +6,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from indian_tune.checkup.check import Check, Level, gib
+from indian_tune.checkup.check import CheckResult, Level, gib
 from indian_tune.errors import DataError
 from indian_tune.ledger import sqlite_file
 from indian_tune.problems import DATASETS, data_folder, verify
@@ -22,7 +22,7 @@ LITTLE = 2**30
 NOTHING = 50 * 2**20
 
 
-def check_disks(storage: URL, artifacts: Path, data_dir: Path | None) -> list[Check]:
+def check_disks(storage: URL, artifacts: Path, data_dir: Path | None) -> list[CheckResult]:
     """Check the disks of the database, the checkpoints and the data sets."""
     folders = {"checkpoints": artifacts, "data": data_folder(data_dir)}
     file = sqlite_file(storage)
@@ -31,20 +31,20 @@ def check_disks(storage: URL, artifacts: Path, data_dir: Path | None) -> list[Ch
     return [_check_disk(f"disk: {name}", folder) for name, folder in folders.items()]
 
 
-def _check_disk(name: str, folder: Path) -> Check:
+def _check_disk(name: str, folder: Path) -> CheckResult:
     there = folder.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
     try:
         free = shutil.disk_usage(there).free
     except OSError as error:
-        return Check(
+        return CheckResult(
             name, Level.FAIL, f"{there} cannot be looked into: {error.strerror}", "name another"
         )
     text = f"{gib(free)} free at {folder}"
     # Data sets may lie where an administrator has put them; all else is written.
     if name != "disk: data" and not os.access(there, os.W_OK):
-        return Check(
+        return CheckResult(
             name,
             Level.FAIL,
             f"{there} is not writable",
@@ -52,19 +52,19 @@ def _check_disk(name: str, folder: Path) -> Check:
         )
     if free < LITTLE:
         level = Level.FAIL if free < NOTHING else Level.WARN
-        return Check(name, level, text, "make room, or name a folder on another disk")
-    return Check(name, Level.OK, text)
+        return CheckResult(name, level, text, "make room, or name a folder on another disk")
+    return CheckResult(name, Level.OK, text)
 
 
-def check_data(data_dir: Path | None) -> Check:
+def check_data(data_dir: Path | None) -> CheckResult:
     """Return which data sets are there; their checksums are not compared."""
     try:
         found = [verify(info, data_dir, checksums=False) for info in DATASETS.values()]
     except DataError as error:
-        return Check("data sets", Level.FAIL, str(error), "name another with --data-dir")
+        return CheckResult("data sets", Level.FAIL, str(error), "name another with --data-dir")
     damaged = [status for status in found if status.state is DataState.DAMAGED]
     if damaged:
-        return Check(
+        return CheckResult(
             "data sets",
             Level.FAIL,
             "; ".join(detail for status in damaged for detail in status.details),
@@ -74,4 +74,4 @@ def check_data(data_dir: Path | None) -> Check:
     absent = ", ".join(status.name for status in found if not status.usable)
     text = f"{here} here" + (f"; {absent} not fetched yet" if absent else "")
     fix = "`indian-tune data fetch NAME` before a study that needs one" if absent else ""
-    return Check("data sets", Level.OK, text, fix)
+    return CheckResult("data sets", Level.OK, text, fix)

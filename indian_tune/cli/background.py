@@ -13,8 +13,8 @@ from indian_tune.analysis.report import Background
 from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
-from indian_tune.planning.workload import images
-from indian_tune.study.description import budget, question, score_name
+from indian_tune.planning.workload import example_counts
+from indian_tune.study.description import budget_sentence, question, score_name
 from indian_tune.study.file.space import Constant, parse_space
 from indian_tune.study.space_history import latest_spaces
 
@@ -44,7 +44,7 @@ def background(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> Bac
     return Background(
         question=question(spec),
         protocol=_protocol(spec),
-        budget=_budget(ledger, study),
+        budget=_spending(ledger, study),
         provenance=_provenance(ledger, study),
         spec=json.dumps(study.spec, indent=2, ensure_ascii=False),
     )
@@ -70,7 +70,7 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     if problem.facts is not None:
         held = f"{problem.facts.validation} of {problem.facts.train + problem.facts.validation}"
     if problem.sizes is not None:
-        train, validation, _ = images(spec)
+        train, validation, _ = example_counts(spec)
         held = f"{validation:,} examples, beside {train:,} to train on"
     return [
         ("Network", problem.network_name),
@@ -80,7 +80,7 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
         ("Batch size", str(problem.batch_size)),
         ("Mode", protocol.mode),
         ("Judged in the search by", score_name(spec)),
-        ("Budget", budget(spec)),
+        ("Budget", budget_sentence(spec)),
         ("Tuning seeds", _listed(protocol.tuning_seeds)),
         ("Fresh seeds", _listed(protocol.confirming_seeds)),
         ("Smallest effect of interest", f"{100 * claims.delta:g} percentage points"),
@@ -89,7 +89,7 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     ]
 
 
-def _budget(ledger: LedgerReader, study: StudyRecord) -> list[list[str]]:
+def _spending(ledger: LedgerReader, study: StudyRecord) -> list[list[str]]:
     parts: dict[str, dict[Phase, tuple[str, int, str]]] = {}
     for part in ledger.progress(study.id):
         odd = ", ".join(

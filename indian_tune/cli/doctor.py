@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from indian_tune.checkup import Check
-    from indian_tune.engines.session import Finding
+    from indian_tune.checkup import CheckResult
+    from indian_tune.engines.session import Examination
     from indian_tune.study.optuna.reconcile import Repairs
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -49,7 +49,7 @@ def doctor(
     mended, with 2 when the database that was named cannot be used; warnings change nothing.
     """
     from indian_tune.checkup import check_database, check_machine, check_new_database
-    from indian_tune.checkup.check import Check, Level
+    from indian_tune.checkup.check import CheckResult, Level
     from indian_tune.cli.output import print_json, results
     from indian_tune.engines.session import artifacts_folder, examine, make_optuna_tables
     from indian_tune.errors import StorageError
@@ -81,16 +81,19 @@ def doctor(
                 about = check_database(ledger)
                 damages = ledger.damages()
                 # What is written into a damaged file is lost, or damages more.
-                findings = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
+                examined = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
         except StorageError as error:
             unusable, failed = error, True
-            about = Check("database", Level.FAIL, str(error))
+            about = CheckResult("database", Level.FAIL, str(error))
         else:
-            told |= {"damages": damages, "studies": [_finding_json(each) for each in findings]}
-            failed = bool(damages) or any(finding.problem for finding in findings)
+            told |= {
+                "damages": damages,
+                "studies": [_as_json(each) for each in examined],
+            }
+            failed = bool(damages) or any(each.problem for each in examined)
             if not as_json:
                 _print_checks(console, [about])
-                _print_database(console, told["storage"], damages, findings)
+                _print_database(console, told["storage"], damages, examined)
     if as_json:
         print_json({**told, "checks": [asdict(check) for check in (*checks, about)]})
     if unusable is not None:
@@ -99,7 +102,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _print_checks(console: Console, checks: Sequence[Check]) -> None:
+def _print_checks(console: Console, checks: Sequence[CheckResult]) -> None:
     """Print a line for every check, with what to do below it."""
     from rich.markup import escape
     from rich.table import Table
@@ -118,7 +121,7 @@ def _print_checks(console: Console, checks: Sequence[Check]) -> None:
 
 
 def _print_database(
-    console: Console, address: str, damages: Sequence[str], findings: Sequence[Finding]
+    console: Console, address: str, damages: Sequence[str], examined: Sequence[Examination]
 ) -> None:
     from indian_tune.cli.output import table
 
@@ -130,11 +133,11 @@ def _print_database(
             *damages[:10],
             sep="\n  ",
         )
-    elif findings:
+    elif examined:
         made = table("study", "trials", "finished", "found", right=("trials", "finished"))
-        for finding in findings:
-            found = finding.problem or in_words(finding.repairs)
-            made.add_row(finding.study, str(finding.trials), str(finding.finished), found)
+        for each in examined:
+            found = each.problem or in_words(each.repairs)
+            made.add_row(each.study, str(each.trials), str(each.finished), found)
         console.print(f"{address} opens, and its file is sound.")
         console.print(made)
     else:
@@ -156,11 +159,11 @@ def in_words(repairs: Repairs | None) -> str:
     return ", ".join(f"{count} {words[name]}" for name, count in counts.items() if count)
 
 
-def _finding_json(finding: Finding) -> dict[str, object]:
+def _as_json(examination: Examination) -> dict[str, object]:
     return {
-        "study": finding.study,
-        "trials": finding.trials,
-        "finished": finding.finished,
-        "mended": None if finding.repairs is None else vars(finding.repairs),
-        "problem": finding.problem,
+        "study": examination.study,
+        "trials": examination.trials,
+        "finished": examination.finished,
+        "mended": None if examination.repairs is None else vars(examination.repairs),
+        "problem": examination.problem,
     }

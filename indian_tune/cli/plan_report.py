@@ -10,7 +10,13 @@ from indian_tune.cli.output import duration, number, table
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects
 from indian_tune.planning.plan import HOUR, NOT_ASKED, counts
-from indian_tune.planning.workload import CURVATURES, images, points, unstable_shares, workload
+from indian_tune.planning.workload import (
+    CURVATURES,
+    example_counts,
+    points,
+    unstable_shares,
+    workload,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 def print_report(console: Console, plan: Plan) -> None:
     """Print a report in 80 columns."""
     spec = plan.spec
-    train, validation, test = images(spec)
+    train, validation, test = example_counts(spec)
     console.print(
         f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{spec.protocol.mode} mode; {train:,} training, {validation:,} validation and {test:,} "

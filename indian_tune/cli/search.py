@@ -179,7 +179,7 @@ def search(
         url,
         data_dir,
         extend_by=extend,
-        wider=extend_space,
+        space_extension=extend_space,
         retry_failed=retry_failed,
         imports=imports,
     ) as session:

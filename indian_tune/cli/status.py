@@ -45,16 +45,16 @@ def status(
         if watch:
             _watch(results(), ledger, record, every)
             return
-        standing = look(ledger, record)
+        now = look(ledger, record)
         if as_json:
-            print_json(standing.as_json(ledger.address))
+            print_json(now.as_json(ledger.address))
         else:
-            results().print(standing.shown(ledger.address))
+            results().print(now.shown(ledger.address))
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a study stands at one moment.
+class StudyStatus:
+    """The status of a study at one moment.
 
     Attributes:
         study: the study.
@@ -153,15 +153,15 @@ class Standing:
         return Group(*parts)
 
 
-def look(ledger: LedgerReader, study: StudyRecord) -> Standing:
-    """Return how a study stands now."""
+def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
+    """Return the status of a study."""
     from indian_tune.engines.presence import lost_workers
     from indian_tune.ledger import LOST
     from indian_tune.study.completion import completion, held_trials
     from indian_tune.study.ranking import rank
 
     held = held_trials(ledger, study)
-    return Standing(
+    return StudyStatus(
         study,
         rank(ledger, study),
         [worker for worker in ledger.workers(study.id) if worker.left_at is None],
@@ -186,14 +186,14 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
     before = None
     with live or contextlib.nullcontext(), contextlib.suppress(KeyboardInterrupt):
         while True:
-            standing = look(ledger, study)
+            now = look(ledger, study)
             if live is not None:
-                live.update(standing.shown(ledger.address), refresh=True)
-            elif standing != before:
-                console.print(standing.shown(ledger.address))
-            if standing.finished or standing.completion.withheld:
+                live.update(now.shown(ledger.address), refresh=True)
+            elif now != before:
+                console.print(now.shown(ledger.address))
+            if now.finished or now.completion.withheld:
                 return
-            before = standing
+            before = now
             time.sleep(seconds)
 
 

@@ -8,7 +8,7 @@ from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Phase
 from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
-from indian_tune.study.description import budget, question, ranges, score_name
+from indian_tune.study.description import budget_sentence, question, ranges, score_name
 from indian_tune.study.file.space import parse_space
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import CONFIRM, OUTCOME
@@ -56,7 +56,7 @@ def _shared(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> str:
         f"**Question.** {question(spec)}",
         f"**Problem.** {problem.network_name} on {problem.data_name}, dropout "
         f"{problem.dropout:g}, batches of {problem.batch_size}.",
-        f"**Budget.** {budget(spec)}",
+        f"**Budget.** {budget_sentence(spec)}",
         f"**Verdict.** {_verdict(ledger, study)}",
         f"Values are the {score_name(spec)}, lower is better. A trial whose loss was no longer "
         f"finite counts at chance level ({spec.chance:.3g}) and carries `{OUTCOME}: diverged`. "

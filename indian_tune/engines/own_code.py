@@ -13,7 +13,7 @@ from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
 from indian_tune.study.file.parameters import divide
-from indian_tune.study.file.problem_summary import ProblemFacts
+from indian_tune.study.file.problem_summary import ProblemSummary
 from indian_tune.study.file.space import bounds
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.typical import typical
@@ -49,8 +49,8 @@ def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
         for method in _methods(spec):
             plain["search"][method.WORD] = method.completed().plain()
         if spec.problem.factory is not None:
-            facts = ProblemFacts.of(problem_of(spec, None))
-            plain["problem"]["facts"] = facts.model_dump(mode="json")
+            summary = ProblemSummary.of(problem_of(spec, None))
+            plain["problem"]["facts"] = summary.model_dump(mode="json")
     if plain == spec.canonical():
         return spec
     return parse_study(plain, source=f"study {spec.name!r}")

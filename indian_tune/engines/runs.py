@@ -57,7 +57,7 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
 
 def _own_problem(section: ProblemSection, factory: str, held_out: float | None) -> Problem:
     from indian_tune.problems import make_problem
-    from indian_tune.study.file.problem_summary import ProblemFacts
+    from indian_tune.study.file.problem_summary import ProblemSummary
 
     problem = make_problem(
         factory,
@@ -67,10 +67,10 @@ def _own_problem(section: ProblemSection, factory: str, held_out: float | None) 
         sizes=section.split_sizes,
         split_seed=section.split_seed,
     )
-    facts = ProblemFacts.of(problem)
-    if section.facts not in (None, facts):
+    summary = ProblemSummary.of(problem)
+    if section.facts not in (None, summary):
         assert section.facts is not None
-        registered, now = (each.model_dump() for each in (section.facts, facts))
+        registered, now = (each.model_dump() for each in (section.facts, summary))
         lines = "; ".join(differences(registered, now))
         raise InputError(
             f"problem.factory = {factory!r} makes another problem than the study was registered "

@@ -36,7 +36,7 @@ class Session:
     Attributes:
         ledger: open for writing.
         study: as registered.
-        spec: of the study, with the facts of a problem of one's own.
+        spec: of the study, with the summary of a problem of one's own.
         repairs: what a crash had left half-written.
         changes: what is told of own code that has changed since the study was registered.
     """
@@ -55,7 +55,7 @@ def open_session(
     data_dir: Path | None,
     *,
     extend_by: int = 0,
-    wider: bool = False,
+    space_extension: bool = False,
     retry_failed: bool = False,
     imports: Sequence[str] | None = None,
 ) -> Iterator[Session]:
@@ -66,7 +66,7 @@ def open_session(
         storage: where it is recorded.
         data_dir: folder of the data sets; ``None`` for the default.
         extend_by: how many tune trials to add to every arm.
-        wider: whether arms whose winner lies at an end of its range search beyond it.
+        space_extension: whether arms whose winner lies at an end of its range search beyond it.
         retry_failed: whether trials that failed are tried again; those of a grid always are, which
             is worth nothing with holes.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
@@ -86,7 +86,7 @@ def open_session(
         repairs = _mend(ledger, study, spec)
         if retry_failed or spec.search.sampler.enumerates:
             ledger.retry(study.id)
-        if wider:
+        if space_extension:
             extend_space(ledger, study, spec, extend_by or None)
         elif extend_by:
             extend(ledger, study, spec, extend_by)
@@ -145,7 +145,7 @@ def note_start(
 
 
 @dataclass(frozen=True)
-class Finding:
+class Examination:
     """What an examination found in one study.
 
     Attributes:
@@ -163,7 +163,7 @@ class Finding:
     problem: str | None = None
 
 
-def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Finding]:
+def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Examination]:
     """Mend every study of a database, whoever may be at work on it.
 
     Args:
@@ -171,7 +171,7 @@ def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Finding]:
         rebuild_optuna: whether to make Optuna's tables of these studies anew; refused, study by
             study, where workers are at work.
     """
-    findings = []
+    examinations = []
     for study in ledger.studies():
         repairs, problem = None, None
         try:
@@ -181,8 +181,8 @@ def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Finding]:
             problem = str(error)
         trials = ledger.trials(study.id)
         finished = sum(trial.state.finished for trial in trials)
-        findings.append(Finding(study.name, len(trials), finished, repairs, problem))
-    return findings
+        examinations.append(Examination(study.name, len(trials), finished, repairs, problem))
+    return examinations
 
 
 def artifacts_folder(storage: URL) -> Path:

@@ -11,7 +11,7 @@ from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError
 from indian_tune.ledger import Phase
 from indian_tune.planning.timing import Kind, Speed, kind_of, measure_together
-from indian_tune.planning.workload import images, measured_images, workload
+from indian_tune.planning.workload import example_counts, measured_examples, workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,8 +127,8 @@ def _operations(kind: Kind) -> tuple[Any, ...]:
 
 
 def _epoch_seconds(spec: StudySpec, work: Work, kind: Kind, speeds: Sequence[Speed]) -> float:
-    train, _, _ = images(spec)
+    train, _, _ = example_counts(spec)
     steps = -(-train // kind.batch_size)
     step = statistics.fmean(speed.step_seconds for speed in speeds)
     image = statistics.fmean(speed.image_seconds for speed in speeds)
-    return steps * step + measured_images(spec) * image
+    return steps * step + measured_examples(spec) * image

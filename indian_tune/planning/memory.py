@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.imports import imports_allowed
 from indian_tune.planning.timing import kind_of
-from indian_tune.planning.workload import images
+from indian_tune.planning.workload import example_counts
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tupl
             shape, whole = tuple(inputs.shape[1:]), str(inputs.dtype) == "torch.int64"
             return _run_bytes(spec, problem.build_model, shape, whole=whole), problem.nbytes
         shape = _image_shape(spec)
-        data = sum(images(spec)) * (math.prod(shape) + 8)
+        data = sum(example_counts(spec)) * (math.prod(shape) + 8)
         return _run_bytes(spec, _catalog_model(spec, shape), shape), data
 
 

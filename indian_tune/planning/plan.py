@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.planning.cautions import prospects, warnings
-from indian_tune.planning.workload import CURVATURES, images, unstable_shares, workload
+from indian_tune.planning.workload import CURVATURES, example_counts, unstable_shares, workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data; times in seconds, shares in [0, 1]."""
         spec = self.spec
-        train, validation, test = images(spec)
+        train, validation, test = example_counts(spec)
         cost: dict[str, Any] = {"timed": self.estimate is not None, "reason": self.not_timed}
         seconds: dict[tuple[str, Phase], tuple[float, float]] = {}
         if self.estimate is not None:

@@ -95,7 +95,7 @@ def workload(spec: StudySpec) -> list[Work]:
     return tune + confirm
 
 
-def images(spec: StudySpec) -> tuple[int, int, int]:
+def example_counts(spec: StudySpec) -> tuple[int, int, int]:
     """Return how many images there are for training, validation and testing."""
     facts = spec.problem.facts
     if facts is not None:
@@ -111,9 +111,9 @@ def images(spec: StudySpec) -> tuple[int, int, int]:
     return info.train_images - held_out, held_out, info.test_images
 
 
-def measured_images(spec: StudySpec) -> int:
+def measured_examples(spec: StudySpec) -> int:
     """Return how many images an epoch ends with measuring: training, validation and test."""
-    train, validation, test = images(spec)
+    train, validation, test = example_counts(spec)
     return min(train, spec.protocol.train_eval_size or train) + validation + test
 
 
@@ -176,7 +176,7 @@ def _is_searched(parameter: Parameter) -> bool:
 
 
 def _steps_per_epoch(spec: StudySpec, arm: str) -> float:
-    train, _, _ = images(spec)
+    train, _, _ = example_counts(spec)
     sizes = [spec.problem.batch_size]
     if "batch_size" in spec.space(arm):
         sizes = [int(point["batch_size"]) for point in points(spec, arm)]

@@ -18,7 +18,7 @@ from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import freeze
 from indian_tune.study.optuna.projection import CONFIRM, Projection, confirm_params
 from indian_tune.study.optuna.reconcile import restore
-from indian_tune.study.optuna.suggester import Asker, optuna_numbers
+from indian_tune.study.optuna.suggester import Suggester, optuna_numbers
 from indian_tune.study.scoring import compares_seeds, objective_values, score
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Controller:
         self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
         self._projection = Projection.beside(ledger, study, spec)
         self._pruner = spec.search.pruner.make(epochs=spec.protocol.tuning_epochs)
-        self._asker = Asker(ledger, study, spec, self._projection, self._pruner)
+        self._suggester = Suggester(ledger, study, spec, self._projection, self._pruner)
 
     def close(self) -> None:
         """Close the connections to Optuna's tables; the ledger belongs to the caller."""
@@ -279,7 +279,7 @@ class Controller:
     def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
         arm = self._arms[lease.trial.arm_id].name
         if lease.trial.config is None:
-            config, projected = self._asker.ask(lease, arm)
+            config, projected = self._suggester.suggest(lease, arm)
         else:
             config, projected = lease.trial.config, self._take_up(lease, arm)
         fault_point(faults.AFTER_ASK)

@@ -30,7 +30,7 @@ def question(spec: StudySpec) -> str:
     )
 
 
-def budget(spec: StudySpec) -> str:
+def budget_sentence(spec: StudySpec) -> str:
     """Return what every arm may spend, as registered, in one sentence."""
     protocol = spec.protocol
     trials = sorted({spec.trials_of(arm.name) for arm in spec.arms if arm.searched})

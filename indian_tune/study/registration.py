@@ -8,7 +8,7 @@ from indian_tune.errors import InputError, StudyFileError
 from indian_tune.ledger import ArmPlan, Phase
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import rank
-from indian_tune.study.space_extension import new_cells, widened
+from indian_tune.study.space_extension import extended_space, new_cells
 from indian_tune.study.space_history import SpaceHistory
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def extend_space(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: in
         if not result.edges or result.tune is None:
             continue
         before = history.raw(result.name, result.tune.total - 1)
-        after = widened(result.optimizer, before, result.edges, grid=grid)
+        after = extended_space(result.optimizer, before, result.edges, grid=grid)
         if after is not None:
             spaces[result.name] = after
             cells[result.name] = new_cells(before, after) if grid else 0

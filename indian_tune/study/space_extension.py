@@ -1,4 +1,4 @@
-"""Widening a space beyond the ends at which a winner lies."""
+"""Extending a space beyond the ends at which a winner lies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NEW_POINTS = 2
 
 
-def widened(
+def extended_space(
     optimizer: str, raw: Mapping[str, Any], edges: Sequence[Edge], *, grid: bool
 ) -> dict[str, Any] | None:
     """Return a space that reaches beyond the ends of ``edges``, ``None`` when there is none.
@@ -34,7 +34,7 @@ def widened(
     """
     space = parse_space(raw, "space")
     known = get_family(optimizer).hyperparameters
-    wider = dict(raw)
+    extended = dict(raw)
     for edge in edges:
         match space[edge.name]:
             case Range(low, high, log, step):
@@ -44,7 +44,7 @@ def widened(
                     below = low - step * math.floor((low - below) / step)
                     above = high + step * math.floor((above - high) / step)
                 given = {"low": below, "high": above, **({"log": True} if log else {})}
-                wider[edge.name] = given if step is None else {**given, "step": step}
+                extended[edge.name] = given if step is None else {**given, "step": step}
             case Grid(values) if grid:
                 points = list(values)
                 if edge.next_low < edge.low:
@@ -52,12 +52,12 @@ def widened(
                 if edge.next_high > edge.high:
                     points = [*points, *_beyond(points[-1], points[-2])]
                 allows = known[edge.name].allows
-                wider[edge.name] = {"grid": [point for point in points if allows(point)]}
-    return wider if wider != dict(raw) else None
+                extended[edge.name] = {"grid": [point for point in points if allows(point)]}
+    return extended if extended != dict(raw) else None
 
 
 def new_cells(before: Mapping[str, Any], after: Mapping[str, Any]) -> int:
-    """Return how many cells a widened grid has more."""
+    """Return how many cells an extended grid has more."""
     old, new = (grid_points(parse_space(raw, "space"), "space") for raw in (before, after))
     return sum(cell not in old for cell in new)
 

@@ -24,8 +24,8 @@ def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Mapping
     """
     spaces: dict[str, Mapping[str, Any]] = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
     for extension in ledger.events(study.id, EXTENDED):
-        for name, wider in extension.data.get("spaces", {}).items():
-            spaces[name] = wider["space"]
+        for name, extended in extension.data.get("spaces", {}).items():
+            spaces[name] = extended["space"]
     return spaces
 
 

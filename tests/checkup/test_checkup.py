@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from indian_tune.checkup import hardware, software, store
-from indian_tune.checkup.check import Check, Level, gib
+from indian_tune.checkup.check import CheckResult, Level, gib
 from indian_tune.checkup.cluster import check_ray
 from indian_tune.checkup.database import check_new_database
 from indian_tune.checkup.software import check_software, required_torch
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
 
-def named(checks: list[Check], name: str) -> Check:
+def named(checks: list[CheckResult], name: str) -> CheckResult:
     (found,) = (check for check in checks if check.name == name)
     return found
 

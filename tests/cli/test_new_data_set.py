@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.planning.workload import images
+from indian_tune.planning.workload import example_counts
 from indian_tune.problems import DATASETS, MODELS, ModelInfo, datasets, load_problem, models
 from indian_tune.problems.catalog import find_datasets
 from indian_tune.study.file.spec import parse_study
@@ -123,7 +123,7 @@ def test_it_is_planned_and_searched(
     write_study: Callable[[dict[str, Any]], Path],
 ) -> None:
     file = write_study(study)
-    assert images(parse_study(study, source="test")) == (45, 15, 20)
+    assert example_counts(parse_study(study, source="test")) == (45, 15, 20)
     planned = command("plan", file, "--no-timing")
     assert "45 training, 15 validation and 20 test images" in " ".join(planned.out.split())
     searched = command("search", file, "--engine", "inline")

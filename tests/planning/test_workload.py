@@ -11,7 +11,13 @@ from scipy import stats
 from indian_tune.cli.shipped import find_study_file
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects, seeds_to_reject, warnings
-from indian_tune.planning.workload import images, points, searched, unstable_shares, workload
+from indian_tune.planning.workload import (
+    example_counts,
+    points,
+    searched,
+    unstable_shares,
+    workload,
+)
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 from indian_tune.study.typical import typical
 
@@ -59,7 +65,7 @@ def test_runs_epochs_and_steps_are_counted_by_phase_and_arm(
         ("indian", Phase.CONFIRM, 4, 24, 24 * steps),
         ("sgd", Phase.CONFIRM, 4, 24, 24 * steps),
     ]
-    assert images(spec) == (TINY_IMAGES, 1438 - TINY_IMAGES, 359)
+    assert example_counts(spec) == (TINY_IMAGES, 1438 - TINY_IMAGES, 359)
 
 
 def test_the_published_experiment_comes_to_6360_epochs_of_1563_steps() -> None:

@@ -16,7 +16,7 @@ from indian_tune.study.file.space import Range, parse_space
 from indian_tune.study.optuna.reconcile import rebuild
 from indian_tune.study.ranking import rank
 from indian_tune.study.registration import extend_space
-from indian_tune.study.space_extension import widened
+from indian_tune.study.space_extension import extended_space
 from indian_tune.study.space_history import SpaceHistory
 from tests.study.test_controller import PROVENANCE, opened, train
 
@@ -32,7 +32,7 @@ def storage(database: str) -> str:
 
 def wider(raw: dict[str, Any], config: dict[str, float], *, grid: bool) -> dict[str, Any] | None:
     edges = find_edges("sgd", parse_space(raw, "space"), config)
-    return widened("sgd", raw, edges, grid=grid)
+    return extended_space("sgd", raw, edges, grid=grid)
 
 
 def test_a_range_takes_the_ends_that_were_proposed() -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from indian_tune.imports import check_form
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.problems.sizes import SplitSizes
-from indian_tune.study.file.problem_summary import ProblemFacts, check_plain
+from indian_tune.study.file.problem_summary import ProblemSummary, check_plain
 from indian_tune.study.file.section import ADDED, Count, Section, Seed
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ProblemSection(Section):
     model: Annotated[str, AfterValidator(_known_model)] | None = None
     factory: Annotated[str, AfterValidator(_factory)] | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
-    facts: ProblemFacts | None = None
+    facts: ProblemSummary | None = None
     dropout: float = Field(default=0.5, ge=0, lt=1)
     batch_size: Count = 32
     width: float = Field(default=1.0, gt=0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Size = Annotated[int, Field(ge=0)]
 
 
-class ProblemFacts(Section):
+class ProblemSummary(Section):
     """``[problem.facts]``: what the factory made when the study was registered.
 
     Attributes:
@@ -37,8 +37,8 @@ class ProblemFacts(Section):
     shape: list[Size]
 
     @classmethod
-    def of(cls, problem: Problem) -> ProblemFacts:
-        """Return the facts of a problem."""
+    def of(cls, problem: Problem) -> ProblemSummary:
+        """Return the summary of a problem."""
         return cls(
             dataset=problem.dataset,
             model=problem.model,

@@ -126,8 +126,8 @@ class Method:
 
     def plain(self) -> str | dict[str, Any]:
         """Return it as a study file gives it: the name alone where nothing else is said."""
-        facts = {key: getattr(self, key) for key in self.DECLARED} if self.own else {}
-        table = {k: value for k, value in facts.items() if value != self.DECLARED[k].default}
+        declared = {key: getattr(self, key) for key in self.DECLARED} if self.own else {}
+        table = {k: value for k, value in declared.items() if value != self.DECLARED[k].default}
         table |= self.given
         return {"name": self.name, **dict(sorted(table.items()))} if table else self.name
 

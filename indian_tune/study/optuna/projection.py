@@ -16,30 +16,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
-import sqlalchemy as sa
-
 import optuna
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
 from indian_tune.errors import StorageError
 from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, connect_args
 from indian_tune.ledger.database import explained
 from indian_tune.study.file.section import MAX_SEED
-from indian_tune.study.optuna.unsaved_trial import draft_trial
+from indian_tune.study.optuna.unsaved_trial import unsaved_trial
 from indian_tune.study.optuna.view import StorageView, numbered
-from optuna.trial import FrozenTrial, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy.engine import URL
-
-    from indian_tune.ledger import LedgerReader, StudyRecord
-    from indian_tune.study.file.spec import StudySpec
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
+    from sqlalchemy.engine import URL
+
+    from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.file.spec import StudySpec
 
 CONFIRM = "confirm"
 SLOT = "slot"
@@ -224,7 +224,7 @@ class Projection:
         """
         with self._errors():
             name = self.name_of(arm)
-            return draft_trial(
+            return unsaved_trial(
                 self._storage, name, distributions, sampler, pruner, others, number=number
             )
 

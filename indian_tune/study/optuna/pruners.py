@@ -10,8 +10,9 @@ from indian_tune.errors import InputError
 from indian_tune.study.optuna.methods import MANY, Method, Option
 
 if TYPE_CHECKING:
-    from indian_tune.study.file.space import Space
     from optuna.pruners import BasePruner
+
+    from indian_tune.study.file.space import Space
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Pruner(Method):
             InputError: it does not take its options, or cannot judge.
         """
         import optuna
+
         from indian_tune.study.optuna.sampling import distributions
 
         pruner = self.make(epochs=epochs)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from optuna.trial import TrialState
+
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
@@ -16,7 +18,6 @@ from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_par
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.scoring import learning_curve
 from indian_tune.study.space_history import SpaceHistory
-from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,8 +19,9 @@ from indian_tune.study.optuna.methods import MANY, Method, Option
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from indian_tune.study.file.space import Space
     from optuna.samplers import BaseSampler
+
+    from indian_tune.study.file.space import Space
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,9 @@ class Sampler(Method):
             InputError: it does not take its options, cannot draw, or does not draw by its seed.
         """
         import optuna
+
         from indian_tune.study.optuna.sampling import distributions
-        from indian_tune.study.optuna.unsaved_trial import draft_trial
+        from indian_tune.study.optuna.unsaved_trial import unsaved_trial
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = optuna.storages.InMemoryStorage()
@@ -95,7 +97,7 @@ class Sampler(Method):
         def propose(*others: optuna.trial.FrozenTrial) -> optuna.trial.FrozenTrial:
             sampler = self.make(Draw(space, 0, "trial run", len(others)))
             with self.blamed("drawing a configuration"):
-                return draft_trial(
+                return unsaved_trial(
                     storage, "trial run", searched, sampler, pruner, others, number=len(others)
                 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -13,12 +12,15 @@ from optuna.distributions import (
 )
 from optuna.samplers import BaseSampler
 
+from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import optuna
-    from indian_tune.study.file.space import Space
     from optuna.trial import FrozenTrial
+
+    from indian_tune.study.file.space import Space
 
 
 def distributions(space: Space, *, grid: bool = False) -> dict[str, BaseDistribution]:

@@ -1,8 +1,10 @@
-"""Asking the sampler for configurations: trial by trial, or a generation at a time."""
+"""Gets configurations from the sampler: trial by trial, or a generation at a time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from optuna.trial import TrialState
 
 from indian_tune.ledger import Phase
 from indian_tune.study import faults
@@ -14,19 +16,19 @@ from indian_tune.study.optuna.samplers import Draw
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.optuna.view import numbered, under_way
 from indian_tune.study.space_history import SpaceHistory
-from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indian_tune.ledger import Lease, Ledger, StudyRecord, TrialRecord
-    from indian_tune.study.file.spec import StudySpec
-    from indian_tune.study.optuna.projection import ProjectedTrial, Projection
     from optuna.pruners import BasePruner
     from optuna.trial import FrozenTrial
 
+    from indian_tune.ledger import Lease, Ledger, StudyRecord, TrialRecord
+    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.optuna.projection import ProjectedTrial, Projection
 
-class Asker:
+
+class Suggester:
     """Gives the tune trials of a study their configurations.
 
     Without generations an adaptive sampler sees whatever has been reported so far. With
@@ -57,14 +59,14 @@ class Asker:
         self._pruner = pruner
         self._spaces = SpaceHistory(ledger, study.id, spec)
 
-    def ask(self, lease: Lease, arm: str) -> tuple[Mapping[str, float], ProjectedTrial]:
+    def suggest(self, lease: Lease, arm: str) -> tuple[Mapping[str, float], ProjectedTrial]:
         """Return the configuration of a leased trial that has none, and its Optuna trial.
 
         Raises:
             LeaseLostError: another worker holds the trial now.
         """
         if self._spec.search.batch_size is not None:
-            return self._ask_generation(lease, arm, self._spec.search.batch_size)
+            return self._suggest_generation(lease, arm, self._spec.search.batch_size)
         if lease.trial.attempts > 1:
             # An earlier worker may have died after Optuna's write and before ours.
             found = self._projection.find(arm, lease.trial.id)
@@ -75,7 +77,7 @@ class Asker:
             others = self._projection.trials(arm)
         return self._sample(lease.trial, arm, others, number=len(others))
 
-    def _ask_generation(
+    def _suggest_generation(
         self, lease: Lease, arm: str, size: int
     ) -> tuple[Mapping[str, float], ProjectedTrial]:
         catch_up(self._ledger, self._projection, self._study, self._spec)
@@ -117,13 +119,13 @@ class Asker:
         cell = self._spaces.grid_point(arm, trial.index) if enumerates else None
         sampler = search.sampler.make(Draw(space, search.seed, arm, trial.index, cell))
         with search.sampler.blamed("drawing a configuration"):
-            draft = self._projection.sample(
+            unsaved = self._projection.sample(
                 arm, searched, sampler, self._pruner, others, number=number
             )
         projected = self._projection.add(
-            arm, trial.id, draft.params, searched, system_attrs=draft.system_attrs
+            arm, trial.id, unsaved.params, searched, system_attrs=unsaved.system_attrs
         )
-        return {**constants(space), **draft.params}, projected
+        return {**constants(space), **unsaved.params}, projected
 
     def _whole(self, arm: str, shown: FrozenTrial) -> Mapping[str, float]:
         return {**constants(self._spec.space(arm)), **shown.params}

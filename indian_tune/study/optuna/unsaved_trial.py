@@ -1,8 +1,8 @@
 """Sampling a configuration before its Optuna trial exists.
 
 Optuna writes a trial first and its parameters one by one, so a worker that dies in between leaves
-a trial with half a configuration, and the rest would be drawn anew. Here the sampler works on a
-draft; the trial is then written whole, in one transaction.
+a trial with half a configuration, and the rest would be drawn anew. Here the sampler works on an
+unsaved trial, which is then written whole, in one transaction.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
-from indian_tune.study.optuna.view import StorageView
 from optuna.trial import FrozenTrial, TrialState
+
+from indian_tune.study.optuna.view import StorageView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
-_DRAFT_ID = -1
+_UNSAVED_ID = -1
 
 
-def draft_trial(
+def unsaved_trial(
     storage: BaseStorage,
     study_name: str,
     distributions: Mapping[str, BaseDistribution],
@@ -40,42 +41,42 @@ def draft_trial(
         storage: of the Optuna study.
         study_name: of the Optuna study.
         distributions: by parameter, in the order in which they are drawn.
-        sampler: who draws; what it keeps with the trial is in the draft's system attributes.
+        sampler: who draws; what it keeps with the trial is in the trial's system attributes.
         pruner: of the study; it decides which trials the sampler compares with.
         others: the trials that the sampler may look at.
-        number: of the draft; samplers know the trial that they sample by it.
+        number: of the trial; samplers know the trial that they sample by it.
     """
-    drafts = _DraftStorage(storage, study_name, others, number)
-    study = optuna.Study(study_name, cast("BaseStorage", drafts), sampler=sampler, pruner=pruner)
-    trial = optuna.trial.Trial(study, _DRAFT_ID)
+    view = _UnsavedStorage(storage, study_name, others, number)
+    study = optuna.Study(study_name, cast("BaseStorage", view), sampler=sampler, pruner=pruner)
+    trial = optuna.trial.Trial(study, _UNSAVED_ID)
     for name, what in distributions.items():
         _suggest(trial, name, what)
-    return drafts.draft
+    return view.unsaved
 
 
-class _DraftStorage(StorageView):
+class _UnsavedStorage(StorageView):
     """A view with one more trial in it, which only this object knows."""
 
     def __init__(
         self, storage: BaseStorage, study_name: str, others: Sequence[FrozenTrial], number: int
     ) -> None:
-        self.draft = optuna.trial.create_trial(state=TrialState.RUNNING)
-        self.draft.number = number
-        super().__init__(storage, study_name, (*others, self.draft))
+        self.unsaved = optuna.trial.create_trial(state=TrialState.RUNNING)
+        self.unsaved.number = number
+        super().__init__(storage, study_name, (*others, self.unsaved))
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self.draft if trial_id == _DRAFT_ID else self._storage.get_trial(trial_id)
+        return self.unsaved if trial_id == _UNSAVED_ID else self._storage.get_trial(trial_id)
 
     def set_trial_param(
         self, trial_id: int, name: str, value: float, distribution: BaseDistribution
     ) -> None:
-        assert trial_id == _DRAFT_ID
-        self.draft.distributions[name] = distribution
-        self.draft.params[name] = distribution.to_external_repr(value)
+        assert trial_id == _UNSAVED_ID
+        self.unsaved.distributions[name] = distribution
+        self.unsaved.params[name] = distribution.to_external_repr(value)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        assert trial_id == _DRAFT_ID
-        self.draft.system_attrs[key] = value
+        assert trial_id == _UNSAVED_ID
+        self.unsaved.system_attrs[key] = value
 
     def get_trial_system_attrs(self, trial_id: int) -> dict[str, Any]:
         return self.get_trial(trial_id).system_attrs

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from indian_tune.errors import StudyFileError
-from indian_tune.planning.workload import images, workload
+from indian_tune.planning.workload import example_counts, workload
 from indian_tune.study.file.spec import StudySpec, parse_study
 
 SIZES = {"train": 500, "validation": 300, "test": 100}
@@ -21,12 +21,12 @@ def parse(tiny: dict[str, Any], mode: str = "honest", **problem: Any) -> StudySp
 
 def test_a_study_of_given_sizes_is_counted_by_them(tiny: dict[str, Any]) -> None:
     spec = parse(tiny, sizes=SIZES)
-    assert images(spec) == (500, 300, 100)
+    assert example_counts(spec) == (500, 300, 100)
     assert {work.steps_per_epoch for work in workload(spec)} == {4}
 
 
 def test_sizes_left_out_are_the_whole_test_part_and_no_validation(tiny: dict[str, Any]) -> None:
-    assert images(parse(tiny, "paper", sizes={"train": 500})) == (500, 0, 359)
+    assert example_counts(parse(tiny, "paper", sizes={"train": 500})) == (500, 0, 359)
 
 
 def test_the_canonical_form_says_sizes_in_place_of_a_fraction(tiny: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.imports import imports_allowed
-from indian_tune.study.description import budget
+from indian_tune.study.description import budget_sentence
 from indian_tune.study.file.space import parse_space
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.pruners import PRUNERS, Pruner
@@ -177,8 +177,8 @@ def test_options_are_recorded_in_order_and_read_back(tiny: dict[str, Any]) -> No
     again = parse_study(spec.canonical(), source="the record")
     assert again == spec
     assert again.digest == spec.digest != searched(tiny, sampler="tpe").digest
-    assert "proposed by tpe (n_ei_candidates=8, n_startup_trials=20)" in budget(spec)
-    assert "pruned by median (n_startup_trials=8)" in budget(spec)
+    assert "proposed by tpe (n_ei_candidates=8, n_startup_trials=20)" in budget_sentence(spec)
+    assert "pruned by median (n_startup_trials=8)" in budget_sentence(spec)
 
 
 def test_options_that_were_not_registered_are_told_apart(tiny: dict[str, Any]) -> None:
