@@ -219,25 +219,26 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
     from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
-    from indian_tune.study.file.spec import parse_study
     from indian_tune.study.ranking import rank
+    from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures
 
     with Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)
-        spec = parse_study(dict(record.spec), source=f"study {record.name!r}")
+        opened = RegisteredStudy.open(ledger, record)
+        spec = opened.spec
         check_finished(ledger, record)
         if ledger.unseal(record.id, by="analyze"):
             notices().print(
                 f"The test results of {record.name} are open from now on, and its record says so.",
                 soft_wrap=True,
             )
-        breaks = departures(ledger, record, spec)
+        breaks = departures(opened)
         frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
         edges = {result.name: edge_notes([result]) for result in rank(ledger, record)}
-        about = background(ledger, record, spec)
-        ranges = step_size_ranges(ledger, record)
+        about = background(opened)
+        ranges = step_size_ranges(opened)
     verdict = analysis.analyze(
         frame,
         spec.claims,
@@ -275,18 +276,16 @@ def _measure_flatness(
     from indian_tune.engines.flatness import EXAMPLES, flatness_frame
     from indian_tune.engines.session import artifacts_folder
     from indian_tune.ledger import Ledger
-    from indian_tune.study.file.spec import parse_study
+    from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished
 
     with Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)
-        spec = parse_study(dict(record.spec), source=f"study {record.name!r}")
+        opened = RegisteredStudy.open(ledger, record)
         check_finished(ledger, record)
         with notices().status("Flatness …") as status:
             return flatness_frame(
-                ledger,
-                record,
-                spec,
+                opened,
                 artifacts or artifacts_folder(ledger.url),
                 data_dir,
                 examples=examples or EXAMPLES,

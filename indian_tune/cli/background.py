@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
     from indian_tune.study.file.space import Parameter
     from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.registered_study import RegisteredStudy
 
 # Columns of a run's provenance that a report shows, in words.
 COMPUTED_WITH = {
@@ -39,22 +40,21 @@ COMPUTED_WITH = {
 }
 
 
-def background(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> Background:
+def background(study: RegisteredStudy[LedgerReader]) -> Background:
     """Return what stands in a report beside the verdict; nothing sealed is read."""
     return Background(
-        question=question(spec),
-        protocol=_protocol(spec),
-        budget=_spending(ledger, study),
-        provenance=_provenance(ledger, study),
-        spec=json.dumps(study.spec, indent=2, ensure_ascii=False),
+        question=question(study.spec),
+        protocol=_protocol(study.spec),
+        budget=_spending(study.ledger, study.id),
+        provenance=_provenance(study.ledger, study.record),
+        spec=json.dumps(study.record.spec, indent=2, ensure_ascii=False),
     )
 
 
-def step_size_ranges(ledger: LedgerReader, study: StudyRecord) -> dict[str, Parameter]:
+def step_size_ranges(study: RegisteredStudy[LedgerReader]) -> dict[str, Parameter]:
     """Return the range of γ0 that every arm searched last, where it searched one."""
-    spaces = {
-        arm: parse_space(raw, f"arm {arm!r}") for arm, raw in latest_spaces(ledger, study).items()
-    }
+    raws = latest_spaces(study.ledger, study.record)
+    spaces = {arm: parse_space(raw, f"arm {arm!r}") for arm, raw in raws.items()}
     return {
         arm: space["gamma0"]
         for arm, space in spaces.items()
@@ -89,9 +89,9 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     ]
 
 
-def _spending(ledger: LedgerReader, study: StudyRecord) -> list[list[str]]:
+def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
     parts: dict[str, dict[Phase, tuple[str, int, str]]] = {}
-    for part in ledger.progress(study.id):
+    for part in ledger.progress(study_id):
         odd = ", ".join(
             f"{count} {state}" for state, count in part.counts.items() if state != "complete"
         )

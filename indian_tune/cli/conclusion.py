@@ -35,7 +35,7 @@ def conclude(
             console.print(f"{result.name}: {odd}")
     for note in edge_notes(ranked):
         console.print(note)
-    contrasts = contrast_table(session.ledger, session.study.id, spec)
+    contrasts = contrast_table(session)
     if contrasts is not None:
         console.print(contrasts)
     console.print(f"\nDatabase: {session.ledger.address}")

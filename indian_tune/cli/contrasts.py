@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indian_tune.ledger import LedgerReader
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.registered_study import RegisteredStudy
 
 METRIC = "validation_accuracy"
 
 
-def contrast_table(ledger: LedgerReader, study_id: int, spec: StudySpec) -> Table | None:
+def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     """Return what the claims compare, ``None`` when there is nothing to compare.
 
     Validation accuracy stands in for test accuracy, which is sealed.
     """
+    spec = study.spec
     registered = spec.claims.pairs()
     if not registered or not spec.protocol.confirming_seeds:
         # SciPy and pandas take longer to load than a short search takes to conclude.
@@ -30,7 +31,7 @@ def contrast_table(ledger: LedgerReader, study_id: int, spec: StudySpec) -> Tabl
     from indian_tune.analysis.descriptive import final_contrast
     from indian_tune.ledger.frames import epoch_frame
 
-    frame = epoch_frame(ledger, study_id, Phase.CONFIRM)
+    frame = epoch_frame(study.ledger, study.id, Phase.CONFIRM)
     there = set(frame["arm"])
     pairs = [pair for pair in registered if there.issuperset(pair)]
     diverged = frame["run_state"] == "diverged"

@@ -91,9 +91,11 @@ def export(
             return
         from indian_tune.export.claims import exported_claims
         from indian_tune.export.tables import study_tables, write_tables
+        from indian_tune.study.registered_study import RegisteredStudy
 
-        tables = study_tables(ledger, record, sealed=unseal)
-        claims = exported_claims(ledger, record)
+        opened = RegisteredStudy.open(ledger, record)
+        tables = study_tables(opened, sealed=unseal)
+        claims = exported_claims(opened)
         files = write_tables(tables, record, claims, folder, form)
         rows = {name: len(table) for name, table in tables.items()}
         lines = [

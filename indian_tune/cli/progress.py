@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.ledger import ArmProgress, LedgerReader
+    from indian_tune.study.registered_study import RegisteredStudy
 
 logger = logging.getLogger(__name__)
 
@@ -37,18 +37,14 @@ class SearchProgress:
 
     Args:
         console: where to show it.
-        ledger: asked at most twice a second.
-        study: as registered.
-        spec: the same study, parsed.
+        study: its ledger is asked at most twice a second.
     """
 
-    def __init__(
-        self, console: Console, ledger: LedgerReader, study: StudyRecord, spec: StudySpec
-    ) -> None:
+    def __init__(self, console: Console, study: RegisteredStudy[LedgerReader]) -> None:
         self._console = console
-        self._ledger = ledger
         self._study = study
-        self._spec = spec
+        self._ledger = study.ledger
+        self._spec = study.spec
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._shown_at = 0.0
         self._last_line = ""
@@ -98,10 +94,10 @@ class SearchProgress:
 
     def _warn_of_lost(self) -> None:
         """Say once of every worker that it is gone, if it holds trials that wait for it."""
-        lost = lost_workers(self._ledger, self._study)
+        lost = lost_workers(self._ledger, self._study.record)
         if not any(worker.id not in self._lost for worker in lost):
             return
-        held = held_trials(self._ledger, self._study)
+        held = held_trials(self._ledger, self._study.record)
         for worker in lost:
             if worker.id not in self._lost and worker.id in held:
                 self._lost.add(worker.id)

@@ -186,9 +186,9 @@ def search(
         spec = session.spec
         if phase in (PhaseName.FREEZE, PhaseName.CONFIRM):
             _check_tuned(session, again(phase=PhaseName.TUNE))
-        moved = note_start(session.ledger, session.study, folder, str(again(phase=PhaseName.ALL)))
+        moved = note_start(session.ledger, session.record, folder, str(again(phase=PhaseName.ALL)))
         if phase is PhaseName.FREEZE:
-            freeze(session.ledger, session.study.id, spec, anyway=freeze_anyway)
+            freeze(session, anyway=freeze_anyway)
         settings = [
             WorkerSettings(
                 storage=url.render_as_string(hide_password=False),
@@ -217,16 +217,16 @@ def search(
         _announce(remarks, spec, session)
         if moved is not None:
             remarks.print(f"Warning: {moved}", markup=False, soft_wrap=True)
-        now = completion(session.ledger, session.study)
+        now = completion(session.ledger, session.record)
         if now.finished(until):
             part = "The tune phase of " if until is Phase.TUNE else ""
             remarks.print(f"{part}{spec.name} is finished: nothing is left to train.")
         elif not now.withheld or freeze_anyway:
             remarks.print(f"[bold]{spec.name}[/bold]: {start}")
-            progress = SearchProgress(remarks, session.ledger, session.study, spec)
+            progress = SearchProgress(remarks, session)
             interrupted = _run(runner, progress, remarks, session, again)
-            now = completion(session.ledger, session.study)
-        ranked = rank(session.ledger, session.study)
+            now = completion(session.ledger, session.record)
+        ranked = rank(session.ledger, session.record)
         address = session.ledger.address
         if as_json:
             print_json(
@@ -284,7 +284,7 @@ def _run(
             if not interrupt.requested:
                 raise
         except (EngineError, LedgerError) as error:
-            failed = bool(completion(session.ledger, session.study).failed)
+            failed = bool(completion(session.ledger, session.record).failed)
             command = again(retry_failed=failed)
             raise type(error)(f"{error}\nGo on with:\n{command.line}") from error
     return interrupt.requested
@@ -295,10 +295,10 @@ def _check_tuned(session: Session, again: Command) -> None:
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase
 
-    left = session.ledger.open_trials(session.study.id, Phase.TUNE)
+    left = session.ledger.open_trials(session.id, Phase.TUNE)
     if left:
         raise InputError(
-            f"{left} tune trials of study {session.study.name!r} are not finished, and winners are "
+            f"{left} tune trials of study {session.name!r} are not finished, and winners are "
             f"chosen among all. Run this first:\n{again.line}"
         )
 
@@ -310,7 +310,7 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     protocol = spec.protocol
     # As registered, with what it was extended by.
     trials = sum(
-        part.total for part in session.ledger.progress(session.study.id) if part.phase is Phase.TUNE
+        part.total for part in session.ledger.progress(session.id) if part.phase is Phase.TUNE
     )
     console.print(
         f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "

@@ -10,8 +10,8 @@ from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study.description import budget_sentence, question, ranges, score_name
 from indian_tune.study.file.space import parse_space
-from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import CONFIRM, OUTCOME
+from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from indian_tune.study.file.spec import StudySpec
 
 
-def study_notes(ledger: LedgerReader, study: StudyRecord) -> dict[str, tuple[str, str]]:
+def study_notes(ledger: LedgerReader, record: StudyRecord) -> dict[str, tuple[str, str]]:
     """Return what belongs to each Optuna study of a study.
 
     Args:
         ledger: to read from; nothing sealed is read.
-        study: whose Optuna studies are meant.
+        record: of the study whose Optuna studies are meant.
 
     Returns:
         Name of the Optuna study → the name of its objective, and its note.
     """
     try:
-        spec = parse_study(study.spec, source=f"study {study.name!r}")
+        study = RegisteredStudy.open(ledger, record)
     except StudyFileError:
         # Registered by a version whose study files were others; its trials can be shown still.
         return {}
-    parts = ledger.progress(study.id)
-    shared = _shared(ledger, study, spec)
+    spec, parts = study.spec, ledger.progress(study.id)
+    shared = _shared(study)
     objective = score_name(spec)
     spaces = {
-        arm: parse_space(raw, f"arm {arm!r}") for arm, raw in latest_spaces(ledger, study).items()
+        arm: parse_space(raw, f"arm {arm!r}") for arm, raw in latest_spaces(ledger, record).items()
     }
     notes = {
         f"{study.name}/{arm}": (objective, f"{_about_arm(spec, arm, space, parts)}\n\n{shared}")
@@ -50,14 +50,14 @@ def study_notes(ledger: LedgerReader, study: StudyRecord) -> dict[str, tuple[str
     return notes
 
 
-def _shared(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> str:
-    problem = spec.problem
+def _shared(study: RegisteredStudy[LedgerReader]) -> str:
+    spec, problem = study.spec, study.spec.problem
     lines = (
         f"**Question.** {question(spec)}",
         f"**Problem.** {problem.network_name} on {problem.data_name}, dropout "
         f"{problem.dropout:g}, batches of {problem.batch_size}.",
         f"**Budget.** {budget_sentence(spec)}",
-        f"**Verdict.** {_verdict(ledger, study)}",
+        f"**Verdict.** {_verdict(study)}",
         f"Values are the {score_name(spec)}, lower is better. A trial whose loss was no longer "
         f"finite counts at chance level ({spec.chance:.3g}) and carries `{OUTCOME}: diverged`. "
         "Test results are sealed and not shown here.",
@@ -65,8 +65,8 @@ def _shared(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> str:
     return "\n\n".join(lines)
 
 
-def _verdict(ledger: LedgerReader, study: StudyRecord) -> str:
-    told = ledger.events(study.id, VERDICT)
+def _verdict(study: RegisteredStudy[LedgerReader]) -> str:
+    told = study.ledger.events(study.id, VERDICT)
     if told:
         return str(told[-1].data["text"])
     return f"None yet; `indian-tune analyze {study.name}` gives one when the study is finished."

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from indian_tune.ledger import ArmRecord, LedgerReader, RunRecord, StudyRecord, TrialRecord
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.ledger import ArmRecord, LedgerReader, RunRecord, TrialRecord
+    from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.training import CheckpointFolder
 
 EXAMPLES = 512
@@ -26,9 +26,7 @@ EXAMPLES = 512
 
 
 def flatness_frame(
-    ledger: LedgerReader,
-    study: StudyRecord,
-    spec: StudySpec,
+    study: RegisteredStudy[LedgerReader],
     artifacts: Path,
     data_dir: Path | None = None,
     *,
@@ -41,9 +39,7 @@ def flatness_frame(
     A run that diverged has no row: there are no weights at which it could be measured.
 
     Args:
-        ledger: with the study.
         study: finished.
-        spec: of the study.
         artifacts: folder of the checkpoints, as it was given to the search.
         data_dir: folder of the data sets; ``None`` for the default.
         examples: of the training set, the same for all runs; all if it has no more.
@@ -68,17 +64,17 @@ def flatness_frame(
     from indian_tune.training.live import MODEL
 
     kept = kept_folder(artifacts)
-    runs = _finished(ledger, study)
-    _check_kept(study, spec, kept, runs)
+    runs = _finished(study)
+    _check_kept(study, kept, runs)
     if not runs:
         raise InputError(f"all runs of study {study.name!r} on the fresh seeds diverged")
-    problem = problem_of(spec, data_dir)
+    problem = problem_of(study.spec, data_dir)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     subset = fixed_subset(problem.train, examples)
     feed = Feed(subset, problem, place, torch.float64)
     rows = []
     for done, (arm, trial, run) in enumerate(runs, 1):
-        saved = kept.load(run_key(study, run))
+        saved = kept.load(run_key(study.record, run))
         if saved is None:
             raise CheckpointError(
                 f"the weights of {_title(arm, run)} in {kept.root} are damaged: copy them there "
@@ -87,7 +83,7 @@ def flatness_frame(
         _, own = divide(trial.config or {})
         with lent_global_generator("initial weights", run.seed):
             model = problem.build_model(
-                seed=run.seed, dropout=own.get("dropout", spec.problem.dropout)
+                seed=run.seed, dropout=own.get("dropout", study.spec.problem.dropout)
             )
         try:
             model.load_state_dict(saved.state[MODEL])
@@ -119,9 +115,10 @@ def flatness_frame(
 
 
 def _finished(
-    ledger: LedgerReader, study: StudyRecord
+    study: RegisteredStudy[LedgerReader],
 ) -> list[tuple[ArmRecord, TrialRecord, RunRecord]]:
     """Return the runs of the winners on the fresh seeds that did not diverge."""
+    ledger = study.ledger
     arms = {arm.id: arm for arm in ledger.arms(study.id)}
     trials = {trial.id: trial for trial in ledger.confirms(study.id)}
     return [
@@ -132,19 +129,18 @@ def _finished(
 
 
 def _check_kept(
-    study: StudyRecord,
-    spec: StudySpec,
+    study: RegisteredStudy[LedgerReader],
     kept: CheckpointFolder,
     runs: list[tuple[ArmRecord, TrialRecord, RunRecord]],
 ) -> None:
     """Demand that every run has its weights, before the first is measured."""
-    if not spec.protocol.keep_checkpoints:
+    if not study.spec.protocol.keep_checkpoints:
         raise InputError(
             f"study {study.name!r} has kept no weights (protocol.keep_checkpoints = false), and "
             "flatness is measured at them: set protocol.keep_checkpoints = true and run it with "
             "--as NEW-NAME"
         )
-    missing = [(arm, run) for arm, _, run in runs if not kept.has(run_key(study, run))]
+    missing = [(arm, run) for arm, _, run in runs if not kept.has(run_key(study.record, run))]
     if missing:
         raise InputError(
             f"the weights of {len(missing)} of {len(runs)} runs, such as {_title(*missing[0])}, "

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.imports import Source
-    from indian_tune.ledger import Ledger, StudyRecord
+    from indian_tune.ledger import Ledger
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.study.optuna.methods import Method
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
 def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
@@ -99,18 +100,18 @@ def sources(spec: StudySpec) -> list[Source]:
     return [source for source in found if source is not None]
 
 
-def remember(ledger: Ledger, study: StudyRecord, spec: StudySpec) -> list[str]:
+def remember(study: RegisteredStudy[Ledger]) -> list[str]:
     """Record where a study's references lead, and again whenever that has changed.
 
     Returns:
         A sentence for every module that is not what it was when the study was registered.
     """
-    now = {source.reference: asdict(source) for source in sources(spec)}
+    now = {source.reference: asdict(source) for source in sources(study.spec)}
     if not now:
         return []
-    events = ledger.events(study.id, OWN_CODE)
+    events = study.ledger.events(study.id, OWN_CODE)
     if not events or events[-1].data["sources"] != list(now.values()):
-        ledger.record_event(study.id, OWN_CODE, {"sources": list(now.values())})
+        study.ledger.record_event(study.id, OWN_CODE, {"sources": list(now.values())})
     if not events:
         return []
     return [

@@ -22,7 +22,7 @@ from indian_tune.errors import EngineError, InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Ledger
 from indian_tune.study.controller import Controller
-from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registered_study import RegisteredStudy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,13 +104,10 @@ class RayEngine:
                 imports_allowed(self._settings.imports),
                 Ledger.open(self._settings.storage) as ledger,
             ):
-                study = ledger.study(self._settings.study)
-                spec = parse_study(study.spec, source=f"study {study.name!r}")
-                with joined(ledger, study, "ray") as worker_id:
+                study = RegisteredStudy.open(ledger, self._settings.study)
+                with joined(ledger, study.record, "ray") as worker_id:
                     controller = Controller(
-                        ledger,
                         study,
-                        spec,
                         worker_id,
                         until=self._settings.until,
                         freeze_anyway=self._settings.freeze_anyway,

@@ -13,9 +13,9 @@ from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError, LedgerError, StudyFileError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import STARTED, Ledger, sqlite_file
-from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import Repairs, rebuild, reconcile
+from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration import extend, extend_space, register
 
 if TYPE_CHECKING:
@@ -30,20 +30,14 @@ ARTIFACTS = "indian-tune-artifacts"
 
 
 @dataclass(frozen=True)
-class Session:
+class Session(RegisteredStudy[Ledger]):
     """A study that is open for work.
 
     Attributes:
-        ledger: open for writing.
-        study: as registered.
-        spec: of the study, with the summary of a problem of one's own.
         repairs: what a crash had left half-written.
         changes: what is told of own code that has changed since the study was registered.
     """
 
-    ledger: Ledger
-    study: StudyRecord
-    spec: StudySpec
     repairs: Repairs
     changes: list[str]
 
@@ -83,27 +77,25 @@ def open_session(
     spec = prepared(spec, imports)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
-        repairs = _mend(ledger, study, spec)
+        repairs = _mend(study)
         if retry_failed or spec.search.sampler.enumerates:
             ledger.retry(study.id)
         if space_extension:
-            extend_space(ledger, study, spec, extend_by or None)
+            extend_space(study, extend_by or None)
         elif extend_by:
-            extend(ledger, study, spec, extend_by)
+            extend(study, extend_by)
         with imports_allowed(imports):
-            changes = remember(ledger, study, spec)
-        yield Session(ledger, study, spec, repairs, changes)
+            changes = remember(study)
+        yield Session(ledger, study.record, spec, repairs, changes)
         # A connection that was lost may have left a trial twice in Optuna's tables.
-        _mend(ledger, study, spec)
+        _mend(study)
 
 
-def _mend(
-    ledger: Ledger, study: StudyRecord, spec: StudySpec, *, rebuild_optuna: bool = False
-) -> Repairs:
-    projection = Projection.beside(ledger, study, spec)
+def _mend(study: RegisteredStudy[Ledger], *, rebuild_optuna: bool = False) -> Repairs:
+    projection = Projection.beside(study)
     try:
         mend = rebuild if rebuild_optuna else reconcile
-        return mend(ledger, projection, study, spec, process_info.is_dead)
+        return mend(study, projection, process_info.is_dead)
     finally:
         projection.close()
 
@@ -175,8 +167,8 @@ def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Examination
     for study in ledger.studies():
         repairs, problem = None, None
         try:
-            spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
-            repairs = _mend(ledger, study, spec, rebuild_optuna=rebuild_optuna)
+            opened = RegisteredStudy.open(ledger, study)
+            repairs = _mend(opened, rebuild_optuna=rebuild_optuna)
         except (StudyFileError, LedgerError) as error:
             problem = str(error)
         trials = ledger.trials(study.id)

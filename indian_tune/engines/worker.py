@@ -29,7 +29,7 @@ from indian_tune.errors import IndianTuneError, LeaseLostError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import PACKED, Ledger, RunRecord
 from indian_tune.study.controller import Controller, Decision
-from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registered_study import RegisteredStudy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,8 +72,8 @@ def work(
         imports_allowed(settings.imports),
         Ledger.open(settings.storage, patient=True) as ledger,
     ):
-        study = ledger.study(settings.study)
-        spec = parse_study(study.spec, source=f"study {study.name!r} in {ledger.address}")
+        study = RegisteredStudy.open(ledger, settings.study)
+        spec = study.spec
         check_optimizers(spec)
         check_methods(spec)
         problem = problem_of(spec, settings.data_dir)
@@ -96,12 +96,10 @@ def work(
             packing = trainer.packing
             return trainer
 
-        with joined(ledger, study, settings.device) as worker_id:
+        with joined(ledger, study.record, settings.device) as worker_id:
             logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
             controller = Controller(
-                ledger,
                 study,
-                spec,
                 worker_id,
                 until=settings.until,
                 freeze_anyway=settings.freeze_anyway,

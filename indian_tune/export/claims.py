@@ -5,24 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.study.file.claims_file import ClaimsFile, RegistrationSection, ScopeSection
-from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration_check import departures
 
 if TYPE_CHECKING:
-    from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.ledger import LedgerReader
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
-def exported_claims(ledger: LedgerReader, study: StudyRecord) -> dict[str, Any]:
+def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
     """Return the claims, the scope and the registration of a study as ``load_claims`` reads them.
 
     A study that departs from its registration is exported without one: what is analysed from the
     files is exploratory, as it is in the database.
-
-    Args:
-        ledger: with the study.
-        study: to take out.
     """
-    spec = parse_study(dict(study.spec), source=f"study {study.name!r} in {ledger.address}")
+    spec = study.spec
     file = ClaimsFile(
         claims=spec.claims,
         scope=ScopeSection(
@@ -34,7 +30,7 @@ def exported_claims(ledger: LedgerReader, study: StudyRecord) -> dict[str, Any]:
         ),
     )
     said = file.model_dump(mode="json", exclude_none=True)
-    if not departures(ledger, study, spec):
+    if not departures(study):
         registration = RegistrationSection(
             mode=spec.protocol.mode,
             seeds=list(spec.protocol.confirming_seeds),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError
 from indian_tune.ledger.frames import epoch_frame, example_frame, run_frame, trial_frame
-from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,15 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
 def study_tables(
-    ledger: LedgerReader, study: StudyRecord, *, sealed: bool = False
+    study: RegisteredStudy[LedgerReader], *, sealed: bool = False
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of a study by name: trials, runs, epochs, and examples if ``sealed``.
 
     Args:
-        ledger: to read from.
         study: to take out.
         sealed: whether to add the test results: columns of runs and epochs, and which test images
             each run classifies correctly (a character per image, 1 for correct).
@@ -32,8 +31,7 @@ def study_tables(
     Raises:
         SealedError: the test results are asked for and nobody has unsealed them.
     """
-    spec = parse_study(dict(study.spec), source=f"study {study.name!r} in {ledger.address}")
-    objective = spec.protocol.score
+    ledger, objective = study.ledger, study.spec.protocol.score
     tables = {
         "trials": trial_frame(ledger, study.id, objective=objective),
         "runs": run_frame(ledger, study.id, sealed=sealed, objective=objective),

@@ -30,11 +30,10 @@ if TYPE_CHECKING:
         Lease,
         Ledger,
         RunRecord,
-        StudyRecord,
         TrialRecord,
     )
-    from indian_tune.study.file.spec import StudySpec
     from indian_tune.study.optuna.projection import ProjectedTrial
+    from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.training.run import EpochRecord
 
 
@@ -91,9 +90,7 @@ class Controller:
     """Hands out the trials of one study and takes in what becomes of them.
 
     Args:
-        ledger: open for writing.
-        study: as registered.
-        spec: the same study, parsed.
+        study: open for writing.
         worker_id: on whose behalf trials are claimed; must have joined.
         until: the last phase to work on; without the confirm phase nothing is frozen either.
         freeze_anyway: whether winners are frozen although tune trials have failed.
@@ -101,24 +98,23 @@ class Controller:
 
     def __init__(
         self,
-        ledger: Ledger,
-        study: StudyRecord,
-        spec: StudySpec,
+        study: RegisteredStudy[Ledger],
         worker_id: str,
         *,
         until: Phase = Phase.CONFIRM,
         freeze_anyway: bool = False,
     ) -> None:
-        self.spec = spec
-        self.study = study
-        self._ledger = ledger
+        self.spec = study.spec
+        self.study = study.record
+        self._registered = study
+        self._ledger = study.ledger
         self._worker_id = worker_id
         self._until = until
         self._freeze_anyway = freeze_anyway
-        self._arms = {arm.id: arm for arm in ledger.arms(study.id)}
-        self._projection = Projection.beside(ledger, study, spec)
-        self._pruner = spec.search.pruner.make(epochs=spec.protocol.tuning_epochs)
-        self._suggester = Suggester(ledger, study, spec, self._projection, self._pruner)
+        self._arms = {arm.id: arm for arm in study.ledger.arms(study.id)}
+        self._projection = Projection.beside(study)
+        self._pruner = self.spec.search.pruner.make(epochs=self.spec.protocol.tuning_epochs)
+        self._suggester = Suggester(study, self._projection, self._pruner)
 
     def close(self) -> None:
         """Close the connections to Optuna's tables; the ledger belongs to the caller."""
@@ -323,7 +319,7 @@ class Controller:
             found = self._projection.find(part, lease.trial.id)
             known = None if found is None else found._trial_id
         if known is None:
-            return restore(self._ledger, self._projection, self.spec, lease.trial)
+            return restore(self._registered, self._projection, lease.trial)
         return self._projection.known(part, known)
 
     def _begin(
@@ -381,7 +377,7 @@ class Controller:
         return {**optuna_numbers(earlier), optuna_id: trial.index}
 
     def _freeze(self) -> None:
-        if freeze(self._ledger, self.study.id, self.spec, anyway=self._freeze_anyway):
+        if freeze(self._registered, anyway=self._freeze_anyway):
             fault_point(faults.AFTER_FREEZE)
 
     def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:

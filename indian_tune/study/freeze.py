@@ -13,29 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indian_tune.ledger import Ledger, LedgerReader
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
-def freeze(ledger: Ledger, study_id: int, spec: StudySpec, *, anyway: bool = False) -> bool:
+def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
     """Freeze the winners of a tune phase that is over, and make the slots that confirm them.
 
     Args:
-        ledger: open for writing.
-        study_id: of the study.
-        spec: the same study, parsed.
+        study: open for writing.
         anyway: whether to pass over tune trials that have failed, which the record then tells.
 
     Returns:
         Whether this call did it; ``False`` when they stood, or when tune trials are open or have
         failed.
     """
-    if ledger.frozen(study_id):
+    if study.ledger.frozen(study.id):
         return False
-    winners = choose_winners(ledger, study_id, spec)
-    return ledger.freeze(study_id, winners, spec.protocol.confirming_seeds, anyway=anyway)
+    seeds = study.spec.protocol.confirming_seeds
+    return study.ledger.freeze(study.id, choose_winners(study), seeds, anyway=anyway)
 
 
-def choose_winners(ledger: LedgerReader, study_id: int, spec: StudySpec) -> list[Winner]:
+def choose_winners(study: RegisteredStudy[LedgerReader]) -> list[Winner]:
     """Return what every arm confirms, in the order of the arms.
 
     A searched arm confirms its best complete tune trial: a pruned one was not trained to the end
@@ -44,12 +42,12 @@ def choose_winners(ledger: LedgerReader, study_id: int, spec: StudySpec) -> list
     winner of the arm it is matched to. An arm without a winner is left out.
     """
     winners: dict[str, Winner] = {}
-    arms = ledger.arms(study_id)
+    spec, arms = study.spec, study.ledger.arms(study.id)
     for arm in arms:
         section = spec.arm(arm.name)
         if section.fixed:
             winners[arm.name] = Winner(arm, constants(spec.space(arm.name)))
-        elif section.searched and (best := best_trial(ledger, arm)) is not None:
+        elif section.searched and (best := best_trial(study.ledger, arm)) is not None:
             winners[arm.name] = Winner(arm, dict(best.config or {}), best)
     for arm in arms:
         source = spec.arm(arm.name).matched_rate_of

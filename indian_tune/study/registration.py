@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.ledger import ArmPlan, Phase
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import rank
+from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.space_extension import extended_space, new_cells
 from indian_tune.study.space_history import SpaceHistory
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from indian_tune.ledger import Ledger, StudyRecord
-    from indian_tune.ledger.budget import Budget
     from indian_tune.study.file.spec import StudySpec
 
 
-def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> StudyRecord:
+def register(
+    ledger: Ledger, spec: StudySpec, *, host: str | None = None
+) -> RegisteredStudy[Ledger]:
     """Record a study with every slot of its tune phase, or take it up again.
 
     Args:
@@ -38,14 +40,18 @@ def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> Stu
         [ArmPlan(arm.name, arm.optimizer, spec.trials_of(arm.name)) for arm in spec.arms],
         host=host,
     )
-    if record.spec_hash != spec.digest and _as_read_now(record).digest != spec.digest:
+    if (
+        record.spec_hash != spec.digest
+        # An older version may not have written out all that is written out now.
+        and RegisteredStudy.open(ledger, record).spec.digest != spec.digest
+    ):
         lines = "\n".join(f"  {line}" for line in differences(record.spec, spec.canonical()))
         raise StudyFileError(
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
             f"A registered study does not change: run this one beside it with --as NEW-NAME"
             f"{_about_trials(record, spec)}"
         )
-    return record
+    return RegisteredStudy(ledger, record, spec)
 
 
 def renamed(spec: StudySpec, name: str) -> StudySpec:
@@ -57,7 +63,7 @@ def renamed(spec: StudySpec, name: str) -> StudySpec:
     return parse_study({**spec.canonical(), "name": name}, source="--as")
 
 
-def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> None:
+def extend(study: RegisteredStudy[Ledger], trials: int) -> None:
     """Add tune trials to every arm of a registered study, finished or not.
 
     Nothing that is there changes. The winners are judged again when the new trials are finished:
@@ -69,54 +75,45 @@ def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> 
         InputError: ``trials`` is less than 1, or the study searches a grid, which has no more
             points, or spends a budget of epochs or seconds.
     """
-    if spec.budget is not None:
-        _refuse_budget(study, spec.budget)
-    if spec.search.sampler.enumerates:
+    _refuse_budget(study)
+    if study.spec.search.sampler.enumerates:
         raise InputError(
             f"study {study.name!r} searches a grid, which has no more points than it has trials: "
             "--extend-space adds cells beyond an end at which a winner lies, or write a larger "
             "grid and run it with --as NEW-NAME"
         )
-    ledger.extend(study.id, trials)
+    study.ledger.extend(study.id, trials)
 
 
-def _as_read_now(record: StudyRecord) -> StudySpec:
-    """Return a registered study with what an older version did not write out."""
-    return parse_study(record.spec, source=f"study {record.name!r} as it is registered")
-
-
-def extend_space(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int | None) -> None:
+def extend_space(study: RegisteredStudy[Ledger], trials: int | None) -> None:
     """Search on beyond the ends of the ranges at which winners lie.
 
     Every arm gets the same number of new trials, so that budgets stay equal; those of an arm whose
     winner lies at an end are drawn from the wider space. On a grid only the new cells are added.
 
     Args:
-        ledger: open for writing.
-        study: as registered; its tune phase must be over.
-        spec: the same study, parsed.
+        study: open for writing; its tune phase must be over.
         trials: how many new trials for each arm; as many as the file gives it if ``None``.
 
     Raises:
         InputError: the tune phase is not over, no winner lies at an end, the number of trials is
             given for a grid, or the budget is not one of trials.
     """
-    if spec.budget is not None:
-        _refuse_budget(study, spec.budget)
-    grid = spec.search.sampler.enumerates
+    _refuse_budget(study)
+    grid = study.spec.search.sampler.enumerates
     if grid and trials is not None:
         raise InputError(
             f"--extend {trials} cannot stand beside --extend-space for study {study.name!r}, which "
             "searches a grid: its new cells are the new trials"
         )
-    if ledger.open_trials(study.id, Phase.TUNE):
+    if study.ledger.open_trials(study.id, Phase.TUNE):
         raise InputError(
             f"the tune phase of study {study.name!r} is not over, so nobody knows yet where its "
             "winners lie: finish it first, then use --extend-space"
         )
-    history = SpaceHistory(ledger, study.id, spec)
+    history = SpaceHistory(study)
     spaces, cells = {}, {}
-    for result in rank(ledger, study):
+    for result in rank(study.ledger, study.record):
         if not result.edges or result.tune is None:
             continue
         before = history.raw(result.name, result.tune.total - 1)
@@ -128,14 +125,16 @@ def extend_space(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: in
         raise InputError(
             f"no winner of study {study.name!r} lies at an end of a range that can be extended"
         )
-    ledger.extend(study.id, cells if grid else trials or spec.search.trials, spaces)
+    study.ledger.extend(study.id, cells if grid else trials or study.spec.search.trials, spaces)
 
 
-def _refuse_budget(study: StudyRecord, budget: Budget) -> NoReturn:
-    raise InputError(
-        f"study {study.name!r} has a budget of {budget.limit:g} {budget.kind} per arm, which more "
-        "trials would not change: raise it and run the file with --as NEW-NAME"
-    )
+def _refuse_budget(study: RegisteredStudy[Ledger]) -> None:
+    budget = study.spec.budget
+    if budget is not None:
+        raise InputError(
+            f"study {study.name!r} has a budget of {budget.limit:g} {budget.kind} per arm, which "
+            "more trials would not change: raise it and run the file with --as NEW-NAME"
+        )
 
 
 def _about_trials(record: StudyRecord, spec: StudySpec) -> str:

@@ -13,7 +13,7 @@ from indian_tune.study.completion import completion, search_command
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
 def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
@@ -42,17 +42,12 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
         )
 
 
-def departures(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> list[str]:
-    """Return in what a study departs from its registration, one clause each; usually nothing.
-
-    Args:
-        ledger: with the study.
-        study: as registered.
-        spec: parsed from it.
-    """
+def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
+    """Return in what a study departs from its registration, one clause each; usually nothing."""
     found = []
-    text = json.dumps(study.spec, sort_keys=True, separators=(",", ":"))
-    if hashlib.sha256(text.encode()).hexdigest() != study.spec_hash:
+    ledger, spec = study.ledger, study.spec
+    text = json.dumps(study.record.spec, sort_keys=True, separators=(",", ":"))
+    if hashlib.sha256(text.encode()).hexdigest() != study.record.spec_hash:
         found.append("the registered study file does not match its hash, so it was changed since")
     for arm in ledger.arms(study.id):
         trials = ledger.count_trials(study.id, phase=Phase.TUNE, arm_id=arm.id)

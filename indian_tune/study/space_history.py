@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from indian_tune.ledger import LedgerReader, StudyRecord
     from indian_tune.study.file.space import Space
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
 def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Mapping[str, Any]]:
@@ -33,15 +33,11 @@ class SpaceHistory:
     """Looks spaces up in what a study registered and in its extensions.
 
     Args:
-        ledger: to read from.
-        study_id: of the study.
-        spec: as registered.
+        study: as registered.
     """
 
-    def __init__(self, ledger: LedgerReader, study_id: int, spec: StudySpec) -> None:
-        self._ledger = ledger
-        self._study_id = study_id
-        self._spec = spec
+    def __init__(self, study: RegisteredStudy[LedgerReader]) -> None:
+        self._study = study
 
     def of(self, arm: str, index: int) -> Space:
         """Return the space that a tune trial of an arm is drawn from."""
@@ -49,16 +45,16 @@ class SpaceHistory:
 
     def raw(self, arm: str, index: int) -> Mapping[str, Any]:
         """Return the same as it would stand in a study file."""
-        space: Mapping[str, Any] = self._spec.arm(arm).space
+        space: Mapping[str, Any] = self._study.spec.arm(arm).space
         # The trials of the file's own budget need no look at the record.
-        if index >= self._spec.trials_of(arm):
+        if index >= self._study.spec.trials_of(arm):
             for first, extended in self._extensions(arm):
                 space = extended if first <= index else space
         return space
 
     def grid_point(self, arm: str, index: int) -> dict[str, float]:
         """Return the cell of a tune trial on a grid; an extension holds its new cells alone."""
-        cells = grid_points(self._spec.space(arm), f"arm {arm!r}")
+        cells = grid_points(self._study.spec.space(arm), f"arm {arm!r}")
         if index >= len(cells):
             for _, extended in self._extensions(arm):
                 whole = grid_points(parse_space(extended, f"arm {arm!r}"), f"arm {arm!r}")
@@ -67,8 +63,6 @@ class SpaceHistory:
 
     def _extensions(self, arm: str) -> list[tuple[int, Mapping[str, Any]]]:
         """Return the index of the first trial and the space of every extension of an arm."""
-        return [
-            (data["spaces"][arm]["first"], data["spaces"][arm]["space"])
-            for data in (event.data for event in self._ledger.events(self._study_id, EXTENDED))
-            if arm in data.get("spaces", {})
-        ]
+        events = self._study.ledger.events(self._study.id, EXTENDED)
+        spaces = [event.data.get("spaces", {}) for event in events]
+        return [(each[arm]["first"], each[arm]["space"]) for each in spaces if arm in each]

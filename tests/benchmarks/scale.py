@@ -36,6 +36,7 @@ from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.ledger import tables as t
 from indian_tune.study.controller import Controller
 from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registered_study import RegisteredStudy
 from tests.benchmarks.report import in_words, load, machine, save
 from tests.benchmarks.service import private_server, study, train_nothing
 
@@ -170,10 +171,9 @@ class _Transactions:
 def _worker(storage: str) -> Iterator[Controller]:
     """Be there as a worker, with a heart that beats."""
     with Ledger.open(storage) as ledger:
-        record = ledger.study("service")
-        spec = parse_study(record.spec, source="benchmark")
-        with joined(ledger, record, "cpu") as worker:
-            controller = Controller(ledger, record, spec, worker)
+        study = RegisteredStudy.open(ledger, "service")
+        with joined(ledger, study.record, "cpu") as worker:
+            controller = Controller(study, worker)
             yield controller
             controller.close()
 

@@ -111,18 +111,18 @@ def train_nothing(controller: Controller, seconds: float = 0.0) -> bool:
 
 
 @contextmanager
-def registered(storage: str, study: dict[str, Any]) -> Iterator[Callable[[str], Controller]]:
+def registered(storage: str, raw: dict[str, Any]) -> Iterator[Callable[[str], Controller]]:
     """Register a study; yield what makes a controller for a worker of that name."""
-    spec = parse_study(study, source="benchmark")
+    spec = parse_study(raw, source="benchmark")
     with Ledger.open(storage) as ledger, ExitStack() as stack:
-        record = register(ledger, spec)
-        projection = Projection(ledger.url, record.name, [arm.name for arm in spec.arms])
+        study = register(ledger, spec)
+        projection = Projection(ledger.url, study.name, [arm.name for arm in spec.arms])
         projection.create()
         projection.close()
 
         def controller(worker: str) -> Controller:
-            ledger.join(record.id, worker, host="here", pid=1, started="0", device="cpu")
-            made = Controller(ledger, record, spec, worker)
+            ledger.join(study.id, worker, host="here", pid=1, started="0", device="cpu")
+            made = Controller(study, worker)
             stack.callback(made.close)
             return made
 

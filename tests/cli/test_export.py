@@ -245,9 +245,9 @@ def test_a_study_opened_too_early_is_exploratory_from_its_files_too(
     spec = parse_study(tiny, source="test")
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec)
-        assert "registration" in exported_claims(ledger, study)
+        assert "registration" in exported_claims(study)
         ledger.unseal(study.id, by="export --unseal")
-        assert "registration" not in exported_claims(ledger, study)
+        assert "registration" not in exported_claims(study)
 
 
 def test_event_files_hold_every_curve_and_every_hyperparameter(

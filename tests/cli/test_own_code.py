@@ -18,7 +18,8 @@ from indian_tune.cli.background import background
 from indian_tune.dashboard.storage import DashboardStorage
 from indian_tune.ledger import LedgerReader, Phase, State
 from indian_tune.ledger.frames import epoch_frame
-from indian_tune.study.file.spec import load_study, parse_study
+from indian_tune.study.file.spec import load_study
+from indian_tune.study.registered_study import RegisteredStudy
 from tests.conftest import to_toml
 
 if TYPE_CHECKING:
@@ -146,8 +147,8 @@ def test_a_finished_study_is_read_without_its_code(
     verdict = command("analyze", "table_mlp", "--json")
     assert verdict.status == 0, verdict.err
     with LedgerReader.open(f"sqlite:///{tmp_path / 'indian-tune.db'}") as ledger:
-        record = ledger.study("table_mlp")
-        about = background(ledger, record, parse_study(record.spec, source="the record"))
+        study = RegisteredStudy.open(ledger, "table_mlp")
+        about = background(study)
     assert ("Data", "wine") in about.protocol
     assert ("Held out for validation", "35 of 141") in about.protocol
     told = dict(about.provenance)["Own code table_mlp:make_problem"]

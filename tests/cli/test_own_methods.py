@@ -12,10 +12,10 @@ import pytest
 
 from indian_tune.cli.background import background
 from indian_tune.ledger import Ledger, LedgerReader, Phase, State
-from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna import samplers
 from indian_tune.study.optuna.methods import Option
 from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
+from indian_tune.study.registered_study import RegisteredStudy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,9 +116,12 @@ def test_they_run_the_same_under_every_engine_and_are_read_without_their_code(
     assert (refused.status, "add --allow-import" in refused.err) == (2, True)
     assert "low_and_strict" not in sys.modules
     with LedgerReader.open(databases[engine]) as ledger:
-        record = ledger.study("tiny")
-        about = background(ledger, record, parse_study(record.spec, source="the record"))
-    assert record.spec["search"]["pruner"] == {"name": "low_and_strict:Strict", "judges": "seeds"}
+        registered = RegisteredStudy.open(ledger, "tiny")
+        about = background(registered)
+    assert registered.record.spec["search"]["pruner"] == {
+        "name": "low_and_strict:Strict",
+        "judges": "seeds",
+    }
     told = dict(about.provenance)
     assert told["Own code low_and_strict:Low"] == f"SHA-256 {digest}"
     assert told["Own code low_and_strict:Strict"] == f"SHA-256 {digest}"

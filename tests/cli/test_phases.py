@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from indian_tune.ledger import LedgerReader, Phase, State
-from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration_check import departures
 
 if TYPE_CHECKING:
@@ -103,12 +103,9 @@ def test_winners_are_chosen_among_the_others_when_that_is_asked_for_and_recorded
     assert (status, "2 trials of study 'tiny' failed" in err) == (1, True)
     assert len(trials(storage, Phase.CONFIRM)) == 2
     with LedgerReader.open(storage) as ledger:
-        study = ledger.study("tiny")
+        study = RegisteredStudy.open(ledger, "tiny")
         (frozen,) = ledger.events(study.id, "frozen")
-        spec = parse_study(study.spec, source="the record")
-        assert departures(ledger, study, spec) == [
-            "the winners were frozen although 2 tune trials had failed"
-        ]
+        assert departures(study) == ["the winners were frozen although 2 tune trials had failed"]
     assert frozen.data["passed_over"] == {"sgd": [0, 1]}
 
 

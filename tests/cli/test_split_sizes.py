@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.cli.background import background
 from indian_tune.ledger import Ledger
-from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registered_study import RegisteredStudy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +27,9 @@ def test_a_study_of_given_sizes_is_planned_searched_and_resumed(
     for phase in ("tune", "confirm"):
         assert command("search", file, "--engine", "inline", "--phase", phase).status == 0
     with Ledger.open("sqlite:///indian-tune.db") as ledger:
-        study = ledger.study("tiny")
+        study = RegisteredStudy.open(ledger, "tiny")
         ledger.unseal(study.id, by="test")
-        about = background(ledger, study, parse_study(study.spec, source="the record"))
+        about = background(study)
         tested = ledger.sealed_examples(study.id).values()
     assert ("Held out for validation", "100 examples, beside 200 to train on") in about.protocol
     assert {len(correct) for correct in tested} == {50}

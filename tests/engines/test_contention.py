@@ -14,6 +14,7 @@ from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.study.controller import Controller
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
+from indian_tune.study.registered_study import RegisteredStudy
 from tests.conftest import measured
 
 if TYPE_CHECKING:
@@ -32,10 +33,9 @@ def write(storage: str, worker: str, start: float, seconds: float) -> tuple[int,
     """
     trials = epochs = 0
     with Ledger.open(storage) as ledger:
-        study = ledger.study("tiny")
-        spec = parse_study(study.spec, source="ledger")
+        study = RegisteredStudy.open(ledger, "tiny")
         ledger.join(study.id, worker, host="here", pid=1, started="0", device="cpu")
-        controller = Controller(ledger, study, spec, worker)
+        controller = Controller(study, worker)
         # All begin together, when the slowest process has loaded what it needs.
         time.sleep(max(0.0, start - time.time()))
         while trials == 0 or time.time() < start + seconds:

@@ -244,10 +244,10 @@ def test_workers_that_always_die_end_the_search_and_lose_nothing(
     with open_session(spec, storage_url(storage), None) as session:
         with pytest.raises(EngineError, match=r"6 workers died within a minute, .* status -9"):
             ProcessEngine([slot], job=job).run(Interrupt(), nothing)
-        trials = session.ledger.trials(session.study.id)
+        trials = session.ledger.trials(session.id)
         # A trial is tried three times before it is held to be what kills its workers.
         assert sum(trial.state is State.FAILED for trial in trials) == failed
-        assert not session.ledger.study_epochs(session.study.id)
+        assert not session.ledger.study_epochs(session.id)
     with open_session(spec, storage_url(storage), None, retry_failed=True):
         ProcessEngine([slot]).run(Interrupt(), nothing)
     assert metrics(storage) == undisturbed

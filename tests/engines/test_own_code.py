@@ -19,6 +19,7 @@ from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.file.spec import load_study, parse_study
+from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration_check import departures
 
 if TYPE_CHECKING:
@@ -134,12 +135,9 @@ def test_changed_code_is_told_and_changed_data_refused(tmp_path: Path, own: Stud
         (told,) = changes()
         assert told.startswith("the code of lion:Lion is not what it was")
     with LedgerReader.open(storage) as ledger:
-        study = ledger.study("own")
-        spec = parse_study(study.spec, source="the record")
+        study = RegisteredStudy.open(ledger, "own")
         assert len(ledger.events(study.id, "own code")) == 2
-        assert departures(ledger, study, spec) == [
-            "the code that it names was changed after it was registered"
-        ]
+        assert departures(study) == ["the code that it names was changed after it was registered"]
     lines = (tmp_path / "wine.csv").read_text().splitlines()
     (tmp_path / "wine.csv").write_text("\n".join(lines[:-20]) + "\n")
     with pytest.raises(InputError, match=r"problem.facts.train: registered 106, now \d+"):

@@ -98,7 +98,7 @@ def test_a_budget_of_epochs_is_not_extended_by_trials(storage: str, tiny: dict[s
         opened(storage, file) as controller,
         pytest.raises(InputError, match=r"has a budget of 12 epochs per arm.*--as NEW-NAME"),
     ):
-        extend(controller._ledger, controller.study, controller.spec, 3)
+        extend(controller._registered, 3)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import Repairs, reconcile
+from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration import register
 from tests.conftest import measured
 
@@ -39,16 +40,16 @@ def storage(database: str) -> str:
 
 
 @contextmanager
-def opened(storage: str, study: dict[str, Any], worker: str = "worker") -> Iterator[Controller]:
-    spec = parse_study(study, source="study.toml")
+def opened(storage: str, raw: dict[str, Any], worker: str = "worker") -> Iterator[Controller]:
+    spec = parse_study(raw, source="study.toml")
     with Ledger.open(storage) as ledger:
-        record = register(ledger, spec)
+        study = register(ledger, spec)
         projection = Projection(ledger.url, spec.name, spec.searched_arms)
         projection.create()
         projection.close()
-        if not any(known.id == worker for known in ledger.workers(record.id)):
-            ledger.join(record.id, worker, host="here", pid=1, started="0", device="cpu")
-        controller = Controller(ledger, record, spec, worker)
+        if not any(known.id == worker for known in ledger.workers(study.id)):
+            ledger.join(study.id, worker, host="here", pid=1, started="0", device="cpu")
+        controller = Controller(study, worker)
         yield controller
         controller.close()
 
@@ -264,7 +265,6 @@ def test_a_worker_that_dies_between_optuna_s_write_and_ours_leaves_no_second_tri
 def test_what_a_crash_left_half_written_is_mended(
     storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = parse_study(tiny, source="study.toml")
     with opened(storage, tiny) as controller:
         untold = claim(controller)
         monkeypatch.setattr(controller, "_tell", lambda *_: None)
@@ -273,11 +273,11 @@ def test_what_a_crash_left_half_written_is_mended(
     with optuna_study(storage, "tiny/sgd") as theirs:
         stray = theirs.ask()
     with Ledger.open(storage) as ledger:
-        study = ledger.study("tiny")
-        projection = Projection(ledger.url, "tiny", [arm.name for arm in spec.arms])
-        repairs = reconcile(ledger, projection, study, spec, lambda worker: True)
+        study = RegisteredStudy.open(ledger, "tiny")
+        projection = Projection.beside(study)
+        repairs = reconcile(study, projection, lambda worker: True)
         assert repairs == Repairs(freed=1, told=1, dropped=1)
-        assert not reconcile(ledger, projection, study, spec, lambda worker: True)
+        assert not reconcile(study, projection, lambda worker: True)
         projection.close()
         assert ledger.trial(untold.lease.trial.id).told
         expiry = ledger.trial(held.lease.trial.id).lease_expires_at

@@ -27,7 +27,7 @@ from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.ledger import tables as t
 from indian_tune.study.controller import Assignment, Controller
 from indian_tune.study.faults import FAULTS
-from indian_tune.study.file.spec import StudySpec, parse_study
+from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import CONFIRM, SLOT, Projection
 from indian_tune.study.optuna.reconcile import reconcile
 from indian_tune.study.registration import extend, register
@@ -36,7 +36,8 @@ from tests.conftest import measured
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from indian_tune.ledger import StudyRecord, TrialRecord
+    from indian_tune.ledger import TrialRecord
+    from indian_tune.study.registered_study import RegisteredStudy
 
 WORKERS = 3
 EXAMPLES = 40
@@ -62,10 +63,10 @@ class PowerCutError(BaseException):
 class Player:
     """One worker process: what it believes to hold, and who it is in the ledger."""
 
-    def __init__(self, ledger: Ledger, study: StudyRecord, spec: StudySpec, name: str) -> None:
-        ledger.join(study.id, name, host="here", pid=1, started="0", device="cpu")
+    def __init__(self, study: RegisteredStudy[Ledger], name: str) -> None:
+        study.ledger.join(study.id, name, host="here", pid=1, started="0", device="cpu")
         self.name = name
-        self.controller = Controller(ledger, study, spec, name)
+        self.controller = Controller(study, name)
         self.assignment: Assignment | None = None
         self.epoch = 0
 
@@ -102,7 +103,7 @@ class Interleavings(RuleBasedStateMachine):
 
     def new_player(self) -> Player:
         self.born += 1
-        return Player(self.ledger, self.study, self.spec, f"worker-{self.born}")
+        return Player(self.study, f"worker-{self.born}")
 
     def attempt(self, n: int, do: Callable[[Player], None]) -> None:
         """Let a worker do something; it may lose its lease or its life over it."""
@@ -208,18 +209,12 @@ class Interleavings(RuleBasedStateMachine):
 
     @rule()
     def mend(self) -> None:
-        reconcile(
-            self.ledger,
-            self.projection,
-            self.study,
-            self.spec,
-            lambda worker: worker.id in self.dead,
-        )
+        reconcile(self.study, self.projection, lambda worker: worker.id in self.dead)
 
     @precondition(lambda self: not self.extended)
     @rule()
     def extend(self) -> None:
-        extend(self.ledger, self.study, self.spec, 1)
+        extend(self.study, 1)
         self.extended = True
         self.budget += 1
 

@@ -92,9 +92,9 @@ def test_new_trials_are_drawn_from_the_wider_space(
     file = only_sgd(tiny, sampler, 32, {"low": 0.01, "high": 0.1, "log": True})
     with opened(storage, file) as controller:
         before = tune(controller)
-        ledger, study, spec = controller._ledger, controller.study, controller.spec
+        ledger, study, spec = controller._ledger, controller._registered, controller.spec
         trials = ledger.trials(study.id, phase=Phase.TUNE)
-        extend_space(ledger, study, spec, 40)
+        extend_space(study, 40)
         after = tune(controller)
         assert ledger.trials(study.id, phase=Phase.TUNE)[:32] == trials
         assert max(before) <= 0.1 < max(after) <= 1.0
@@ -102,15 +102,18 @@ def test_new_trials_are_drawn_from_the_wider_space(
         (event,) = ledger.events(study.id, "extended")
         assert event.data["spaces"]["sgd"] == {
             "first": 32,
-            "space": {**spec.arm("sgd").space, "gamma0": {"low": 0.01, "high": 1.0, "log": True}},
+            "space": {
+                **spec.arm("sgd").space,
+                "gamma0": {"low": 0.01, "high": 1.0, "log": True},
+            },
         }
-        history = SpaceHistory(ledger, study.id, spec)
+        history = SpaceHistory(study)
         assert history.of("sgd", 31) == spec.space("sgd") != history.of("sgd", 32)
         # The edges are now those of the wider space.
-        (result,) = rank(ledger, study)
+        (result,) = rank(ledger, study.record)
         assert all(edge.high == 1.0 for edge in result.edges)
-        assert step_size_ranges(ledger, study) == {"sgd": Range(0.01, 1.0, log=True)}
-        note = study_notes(ledger, study)["tiny/sgd"][1]
+        assert step_size_ranges(study) == {"sgd": Range(0.01, 1.0, log=True)}
+        note = study_notes(ledger, study.record)["tiny/sgd"][1]
         assert "- `gamma0`: 0.01 to 1, on a log scale" in note
         assert len(ledger.events(study.id, "frozen")) == 2
 
@@ -120,14 +123,14 @@ def test_a_grid_gets_its_new_cells_alone(storage: str, tiny: dict[str, Any]) -> 
     file["arms"][0]["space"]["decay_power"] = {"choices": [0.0, 0.5]}
     with opened(storage, file) as controller:
         assert sorted(tune(controller)) == [0.01, 0.01, 0.1, 0.1]
-        ledger, study, spec = controller._ledger, controller.study, controller.spec
-        extend_space(ledger, study, spec, None)
+        study = controller._registered
+        extend_space(study, None)
         assert sorted(tune(controller)) == [1.0, 1.0, 10.0, 10.0]
         with pytest.raises(InputError, match="--extend 3 cannot stand beside --extend-space"):
-            extend_space(ledger, study, spec, 3)
-        extend_space(ledger, study, spec, None)
+            extend_space(study, 3)
+        extend_space(study, None)
         assert sorted(tune(controller)) == [100.0, 100.0, 1000.0, 1000.0]
-        rebuild(ledger, controller._projection, study, spec, lambda _: True)
+        rebuild(study, controller._projection, lambda _: True)
     rdb = optuna.storages.RDBStorage(storage)
     told = optuna.load_study(study_name="tiny/sgd", storage=rdb).trials
     rdb.remove_session()
@@ -142,10 +145,10 @@ def test_only_a_finished_search_with_a_winner_at_an_end_is_extended(
 ) -> None:
     file = only_sgd(tiny, "grid", 3, {"grid": [0.01, 0.1, 0.2]})
     with opened(storage, file) as controller:
-        ledger, study, spec = controller._ledger, controller.study, controller.spec
+        study = controller._registered
         with pytest.raises(InputError, match="tune phase of study 'tiny' is not over"):
-            extend_space(ledger, study, spec, None)
+            extend_space(study, None)
         while (assignment := controller.claim(PROVENANCE)) is not None:
             train(controller, assignment, abs(assignment.config["gamma0"] - 0.1) + 0.1)
         with pytest.raises(InputError, match="no winner of study 'tiny' lies at an end"):
-            extend_space(ledger, study, spec, None)
+            extend_space(study, None)

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
 
-    from indian_tune.ledger import LedgerReader, StudyRecord
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.ledger import LedgerReader
+    from indian_tune.study.registered_study import RegisteredStudy
 
 CONFIRM = "confirm"
 SLOT = "slot"
@@ -146,18 +146,18 @@ class Projection:
         self._study_ids: dict[str, int] = {}
 
     @classmethod
-    def beside(cls, ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> Self:
+    def beside(cls, study: RegisteredStudy[LedgerReader]) -> Self:
         """Open the projection of a study on the connections of its ledger.
 
         Raises:
             StorageError: Optuna cannot use the database.
         """
         return cls(
-            ledger.url,
+            study.ledger.url,
             study.name,
-            spec.searched_arms,
-            objectives=len(spec.protocol.scores),
-            pool=ledger.pool,
+            study.spec.searched_arms,
+            objectives=len(study.spec.protocol.scores),
+            pool=study.ledger.pool,
         )
 
     def close(self) -> None:

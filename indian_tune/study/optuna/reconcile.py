@@ -22,9 +22,9 @@ from indian_tune.study.space_history import SpaceHistory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from indian_tune.ledger import Ledger, StudyRecord, TrialRecord, WorkerRecord
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.ledger import Ledger, TrialRecord, WorkerRecord
     from indian_tune.study.optuna.projection import ProjectedTrial, Projection
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
 @dataclass(frozen=True)
@@ -50,46 +50,40 @@ class Repairs:
 
 
 def reconcile(
-    ledger: Ledger,
+    study: RegisteredStudy[Ledger],
     projection: Projection,
-    study: StudyRecord,
-    spec: StudySpec,
     is_dead: Callable[[WorkerRecord], bool],
 ) -> Repairs:
     """Bring leases and Optuna's tables in line with the ledger. Safe beside working workers.
 
     Args:
-        ledger: open for writing.
+        study: to repair.
         projection: of the same study.
-        study: to mend.
-        spec: the same study, parsed.
         is_dead: whether a worker that has not said good-bye is known to be gone; a worker on
             another host never is, its leases simply expire.
     """
     # A study that has just been registered has no Optuna studies yet: nothing is broken.
-    created = projection.create()
+    ledger, created = study.ledger, projection.create()
     if not any(trial.started_at for trial in ledger.trials(study.id)):
         created = 0
-    held = held_trials(ledger, study)
+    held = held_trials(ledger, study.record)
     freed = sum(
         ledger.lose(worker, held.get(worker.id, []))
         for worker in ledger.workers(study.id)
         if worker.left_at is None and is_dead(worker)
     )
-    mending = _Mending(ledger, projection, study, spec)
-    mending.close_strays()
-    mending.follow_ledger()
-    repairs = Repairs(created, freed, mending.told, mending.dropped, mending.restored)
+    repair = _Repair(study, projection)
+    repair.close_strays()
+    repair.follow_ledger()
+    repairs = Repairs(created, freed, repair.told, repair.dropped, repair.restored)
     if repairs:
         ledger.record_event(study.id, "reconciled", asdict(repairs))
     return repairs
 
 
 def rebuild(
-    ledger: Ledger,
+    study: RegisteredStudy[Ledger],
     projection: Projection,
-    study: StudyRecord,
-    spec: StudySpec,
     is_dead: Callable[[WorkerRecord], bool],
 ) -> Repairs:
     """Make Optuna's studies of this study anew from the ledger; all others stay as they are.
@@ -100,22 +94,24 @@ def rebuild(
     Raises:
         LedgerError: workers are at work on the study.
     """
-    busy = [w for w in ledger.workers(study.id) if w.left_at is None and not is_dead(w)]
+    workers = study.ledger.workers(study.id)
+    busy = [w for w in workers if w.left_at is None and not is_dead(w)]
     if busy:
         raise LedgerError(
             f"study {study.name!r} has {len(busy)} workers, the first on {busy[0].host} (process "
             f"{busy[0].pid}): stop them before its Optuna tables are rebuilt"
         )
     projection.remove()
-    ledger.unlink(study.id)
-    return reconcile(ledger, projection, study, spec, is_dead)
+    study.ledger.unlink(study.id)
+    return reconcile(study, projection, is_dead)
 
 
 def restore(
-    ledger: Ledger, projection: Projection, spec: StudySpec, trial: TrialRecord
+    study: RegisteredStudy[Ledger], projection: Projection, trial: TrialRecord
 ) -> ProjectedTrial:
     """Give a trial that has a configuration its Optuna trial, with all that happened to it."""
-    arms = {arm.id: arm.name for arm in ledger.arms(trial.study_id)}
+    ledger, spec = study.ledger, study.spec
+    arms = {arm.id: arm.name for arm in ledger.arms(study.id)}
     arm = arms[trial.arm_id]
     assert trial.config is not None
     runs = ledger.runs(trial.id)
@@ -131,7 +127,7 @@ def restore(
         finished=trial.finished_at,
     )
     if tuning:
-        space = SpaceHistory(ledger, trial.study_id, spec).of(arm, trial.index)
+        space = SpaceHistory(study).of(arm, trial.index)
         searched = distributions(space, grid=spec.search.sampler.enumerates)
         params = {name: trial.config[name] for name in searched}
         return projection.add(arm, trial.id, params, searched, past=past)
@@ -141,22 +137,19 @@ def restore(
     return projection.add(CONFIRM, trial.id, params, searched, past=past)
 
 
-def catch_up(ledger: Ledger, projection: Projection, study: StudyRecord, spec: StudySpec) -> None:
+def catch_up(study: RegisteredStudy[Ledger], projection: Projection) -> None:
     """Tell Optuna every outcome that the ledger knows, for a sampler that is about to learn."""
-    _Mending(ledger, projection, study, spec).follow_ledger()
+    _Repair(study, projection).follow_ledger()
 
 
-class _Mending:
-    """One pass over a study, and what it mended."""
+class _Repair:
+    """One pass over a study, and what it repaired."""
 
-    def __init__(
-        self, ledger: Ledger, projection: Projection, study: StudyRecord, spec: StudySpec
-    ) -> None:
-        self._ledger = ledger
-        self._projection = projection
+    def __init__(self, study: RegisteredStudy[Ledger], projection: Projection) -> None:
         self._study = study
-        self._spec = spec
-        self._arms = {arm.id: arm.name for arm in ledger.arms(study.id)}
+        self._ledger = study.ledger
+        self._projection = projection
+        self._arms = {arm.id: arm.name for arm in study.ledger.arms(study.id)}
         self.told = self.dropped = self.restored = 0
 
     def close_strays(self) -> None:
@@ -204,9 +197,8 @@ class _Mending:
                 self.told += 1
             return
         if trial.config is not None and (known is not None or not trial.told):
-            self._ledger.link(
-                trial.id, restore(self._ledger, self._projection, self._spec, trial).id
-            )
+            restored = restore(self._study, self._projection, trial)
+            self._ledger.link(trial.id, restored.id)
             self.restored += 1
         # A trial that failed before it got a configuration is nothing that Optuna could show.
         if not trial.told or known is not None:

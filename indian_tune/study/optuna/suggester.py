@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.trial import FrozenTrial
 
-    from indian_tune.ledger import Lease, Ledger, StudyRecord, TrialRecord
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.ledger import Lease, Ledger, TrialRecord
     from indian_tune.study.optuna.projection import ProjectedTrial, Projection
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
 class Suggester:
@@ -37,27 +37,19 @@ class Suggester:
     seen as still running, those of lower index with their configurations.
 
     Args:
-        ledger: open for writing.
-        study: as registered.
-        spec: the same study, parsed.
+        study: open for writing.
         projection: of the same study.
         pruner: of the same study.
     """
 
     def __init__(
-        self,
-        ledger: Ledger,
-        study: StudyRecord,
-        spec: StudySpec,
-        projection: Projection,
-        pruner: BasePruner,
+        self, study: RegisteredStudy[Ledger], projection: Projection, pruner: BasePruner
     ) -> None:
-        self._ledger = ledger
         self._study = study
-        self._spec = spec
+        self._spec = study.spec
         self._projection = projection
         self._pruner = pruner
-        self._spaces = SpaceHistory(ledger, study.id, spec)
+        self._spaces = SpaceHistory(study)
 
     def suggest(self, lease: Lease, arm: str) -> tuple[Mapping[str, float], ProjectedTrial]:
         """Return the configuration of a leased trial that has none, and its Optuna trial.
@@ -80,8 +72,9 @@ class Suggester:
     def _suggest_generation(
         self, lease: Lease, arm: str, size: int
     ) -> tuple[Mapping[str, float], ProjectedTrial]:
-        catch_up(self._ledger, self._projection, self._study, self._spec)
-        trials = self._ledger.trials(self._study.id, phase=Phase.TUNE, arm_id=lease.trial.arm_id)
+        catch_up(self._study, self._projection)
+        ledger = self._study.ledger
+        trials = ledger.trials(self._study.id, phase=Phase.TUNE, arm_id=lease.trial.arm_id)
         first = lease.trial.index // size * size
         seen = self._projection.peers(arm, optuna_numbers(trials[:first]))
         siblings = trials[first : first + size]
@@ -105,7 +98,7 @@ class Suggester:
                 seen.append(under_way(numbered(shown, trial.index)))
             elif trial.index in linked:
                 seen.append(under_way(linked[trial.index]))
-        self._ledger.configure(lease, asked)
+        ledger.configure(lease, asked)
         config, optuna_id = asked[lease.trial.id]
         return config, self._projection.known(arm, optuna_id)
 

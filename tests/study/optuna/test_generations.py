@@ -39,10 +39,8 @@ def study(tiny: dict[str, Any]) -> dict[str, Any]:
 def opened(storage: str, study: dict[str, Any], worker: str) -> Iterator[Controller]:
     spec = parse_study(study, source="study.toml")
     with open_session(spec, storage_url(storage), None) as session:
-        session.ledger.join(
-            session.study.id, worker, host="elsewhere", pid=1, started="0", device="cpu"
-        )
-        controller = Controller(session.ledger, session.study, spec, worker)
+        session.ledger.join(session.id, worker, host="elsewhere", pid=1, started="0", device="cpu")
+        controller = Controller(session, worker)
         yield controller
         controller.close()
 
@@ -138,7 +136,7 @@ def test_an_extended_study_is_the_one_that_was_larger_from_the_start(
     study["search"]["trials"] = 5
     play(storage, study, hands=2, seed=1)
     with opened(storage, study, "worker") as controller:
-        extend(controller._ledger, controller.study, controller.spec, 4)
+        extend(controller._registered, 4)
     play(storage, study, hands=2, seed=2)
     assert outcomes(storage) == outcomes(large)
 
