@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -69,3 +70,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(imports()).prepare()
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize("package", ["planning", "study"])
+def test_a_face_holds_what_it_names_and_no_module_takes_its_place(package: str) -> None:
+    face = importlib.import_module(f"indian_tune.{package}")
+    hidden = {name.rpartition(".")[2] for name in modules() if name.startswith(face.__name__ + ".")}
+    assert not hidden & set(face.__all__)
+    for name in face.__all__:
+        assert getattr(face, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'absent'"):
+        _ = face.absent

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study import RegisteredStudy, StudySpec
     from indian_tune.study.file.space import Parameter
-    from indian_tune.study.file.spec import StudySpec
-    from indian_tune.study.registered_study import RegisteredStudy
 
 # Columns of a run's provenance that a report shows, in words.
 COMPUTED_WITH = {

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from indian_tune.cli.again import Command
     from indian_tune.engines.session import Session
     from indian_tune.ledger import Phase
-    from indian_tune.study.completion import Completion
-    from indian_tune.study.ranking import ArmResult
+    from indian_tune.study import ArmResult, Completion
 
 
 def conclude(

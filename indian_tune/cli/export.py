@@ -91,7 +91,7 @@ def export(
             return
         from indian_tune.export.claims import exported_claims
         from indian_tune.export.tables import study_tables, write_tables
-        from indian_tune.study.registered_study import RegisteredStudy
+        from indian_tune.study import RegisteredStudy
 
         opened = RegisteredStudy.open(ledger, record)
         tables = study_tables(opened, sealed=unseal)

@@ -59,7 +59,7 @@ def plan(
     from indian_tune.engines.own_code import folders, prepared
     from indian_tune.errors import InputError
     from indian_tune.planning import make_plan
-    from indian_tune.study.file.spec import load_study
+    from indian_tune.study import load_study
 
     if sd is not None and pilot is not None:
         raise InputError(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indian_tune.planning.plan import Memory, Plan
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study import StudySpec
 
 
 def print_report(console: Console, plan: Plan) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indian_tune.ledger import ArmProgress, LedgerReader
-    from indian_tune.study.registered_study import RegisteredStudy
+    from indian_tune.study import RegisteredStudy
 
 logger = logging.getLogger(__name__)
 

@@ -130,7 +130,7 @@ def figure2(
     from indian_tune.ledger import Ledger, Phase, State
     from indian_tune.ledger.frames import epoch_frame
     from indian_tune.reproduce.figure2 import end_points, published_end_points, write_figure2
-    from indian_tune.study.registration_check import check_finished
+    from indian_tune.study import check_finished
 
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is not a folder: name another")

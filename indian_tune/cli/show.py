@@ -117,8 +117,8 @@ def _print_trial(
 ) -> None:
     from indian_tune.cli.curve import curves
     from indian_tune.cli.output import config_text, number, percent, table
+    from indian_tune.study import meaning_of
     from indian_tune.study.completion import trial_path
-    from indian_tune.study.ranking import meaning_of
 
     console.print(
         f"[bold]{study.name} {trial_path(arm.name, trial)}[/bold]: {trial.state}"
@@ -191,7 +191,7 @@ def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> 
 
     meaning = None
     if trial.config is not None:
-        from indian_tune.study.ranking import meaning_of
+        from indian_tune.study import meaning_of
 
         meaning = vars(meaning_of(arm.optimizer, trial.config))
     return {

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from indian_tune.ledger import LedgerReader, StudyRecord, WorkerRecord
-    from indian_tune.study.completion import Completion
-    from indian_tune.study.ranking import ArmResult
+    from indian_tune.study import ArmResult, Completion
 
 
 # Of those that were lost, the latest are shown.
@@ -157,8 +156,8 @@ def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
     """Return the status of a study."""
     from indian_tune.engines.presence import lost_workers
     from indian_tune.ledger import LOST
+    from indian_tune.study import rank
     from indian_tune.study.completion import completion, held_trials
-    from indian_tune.study.ranking import rank
 
     held = held_trials(ledger, study)
     return StudyStatus(

@@ -8,16 +8,16 @@ from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Phase
 from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
+from indian_tune.study import RegisteredStudy
 from indian_tune.study.description import budget_sentence, question, ranges, score_name
 from indian_tune.study.file.space import parse_space
 from indian_tune.study.optuna.projection import CONFIRM, OUTCOME
-from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
+    from indian_tune.study import StudySpec
     from indian_tune.study.file.space import Space
-    from indian_tune.study.file.spec import StudySpec
 
 
 def study_notes(ledger: LedgerReader, record: StudyRecord) -> dict[str, tuple[str, str]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.study import departures
 from indian_tune.study.file.claims_file import ClaimsFile, RegistrationSection, ScopeSection
-from indian_tune.study.registration_check import departures
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader
-    from indian_tune.study.registered_study import RegisteredStudy
+    from indian_tune.study import RegisteredStudy
 
 
 def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:

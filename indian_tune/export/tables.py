@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
-    from indian_tune.study.registered_study import RegisteredStudy
+    from indian_tune.study import RegisteredStudy
 
 
 def study_tables(

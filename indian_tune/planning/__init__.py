@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.planning.cautions import prospects, warnings
 from indian_tune.planning.plan import Memory, Plan, make_plan
-from indian_tune.planning.workload import Work, workload
+from indian_tune.planning.workload import Work
 
 if TYPE_CHECKING:
     from indian_tune.planning.cost import Cost, Estimate, estimate
@@ -27,7 +27,6 @@ __all__ = [
     "make_plan",
     "prospects",
     "warnings",
-    "workload",
 ]
 
 _LATER = {"Cost": "cost", "Estimate": "cost", "count_bytes": "memory", "estimate": "cost"}

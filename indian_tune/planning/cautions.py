@@ -13,7 +13,7 @@ from indian_tune.study.hypotheses import Prospect
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study import StudySpec
 
 # A tune run shorter than this share of a confirm run may choose what is best early on only.
 SHORT_TUNE = 0.2

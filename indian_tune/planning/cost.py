@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.planning.workload import Work
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study import StudySpec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from indian_tune.problems.catalog import get_dataset_info, get_model_info
 
 if TYPE_CHECKING:
     from indian_tune.problems import ModelBuilder
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study import StudySpec
 
 
 def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tuple[int, int]:

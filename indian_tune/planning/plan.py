@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indian_tune.ledger import Phase
     from indian_tune.planning.cost import Estimate
     from indian_tune.planning.workload import Work
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study import StudySpec
 
 HOUR = 3600.0
 # Why nothing was timed, when that was the user's wish.

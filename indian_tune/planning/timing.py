@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.problems import Problem, Split
-    from indian_tune.study.file.spec import StudySpec
+    from indian_tune.study import StudySpec
     from indian_tune.training import Run, Trainer
 
 # How long the steps of one kind of run are timed at least, after a warm-up.
@@ -154,7 +154,7 @@ def _measure(
     import torch
 
     from indian_tune.engines.runs import problem_of
-    from indian_tune.study.file.spec import parse_study
+    from indian_tune.study import parse_study
     from indian_tune.training import keep_freed_memory
 
     try:

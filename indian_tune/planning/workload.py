@@ -14,15 +14,15 @@ from indian_tune.ledger import Phase
 from indian_tune.optim.stability import contracts
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
+from indian_tune.study import meaning_of
 from indian_tune.study.file.space import Constant, Grid, bounds, constants, grid_points
 from indian_tune.study.points import sobol_points
-from indian_tune.study.ranking import meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from indian_tune.study import StudySpec
     from indian_tune.study.file.space import Parameter
-    from indian_tune.study.file.spec import StudySpec
 
 CURVATURES = (1.0, 10.0, 100.0)
 # A power of two, as the Sobol sequence is balanced at those.
