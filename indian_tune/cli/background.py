@@ -15,7 +15,7 @@ from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.planning.workload import example_counts
 from indian_tune.study.description import budget_sentence, question, score_name
-from indian_tune.study.file.space import Constant, parse_space
+from indian_tune.study.file.space import Constant
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -52,11 +52,9 @@ def background(study: RegisteredStudy[LedgerReader]) -> Background:
 
 def step_size_ranges(study: RegisteredStudy[LedgerReader]) -> dict[str, Parameter]:
     """Return the range of γ0 that every arm searched last, where it searched one."""
-    raws = latest_spaces(study.ledger, study.record)
-    spaces = {arm: parse_space(raw, f"arm {arm!r}") for arm, raw in raws.items()}
     return {
         arm: space["gamma0"]
-        for arm, space in spaces.items()
+        for arm, space in latest_spaces(study.ledger, study.record).items()
         if "gamma0" in space and not isinstance(space["gamma0"], Constant)
     }
 

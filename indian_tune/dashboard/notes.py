@@ -10,7 +10,6 @@ from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study import RegisteredStudy
 from indian_tune.study.description import budget_sentence, question, ranges, score_name
-from indian_tune.study.file.space import parse_space
 from indian_tune.study.optuna.projection import CONFIRM, OUTCOME
 from indian_tune.study.space_history import latest_spaces
 
@@ -38,12 +37,9 @@ def study_notes(ledger: LedgerReader, record: StudyRecord) -> dict[str, tuple[st
     spec, parts = study.spec, ledger.progress(study.id)
     shared = _shared(study)
     objective = score_name(spec)
-    spaces = {
-        arm: parse_space(raw, f"arm {arm!r}") for arm, raw in latest_spaces(ledger, record).items()
-    }
     notes = {
         f"{study.name}/{arm}": (objective, f"{_about_arm(spec, arm, space, parts)}\n\n{shared}")
-        for arm, space in spaces.items()
+        for arm, space in latest_spaces(ledger, record).items()
     }
     if spec.protocol.confirming_seeds:
         notes[f"{study.name}/{CONFIRM}"] = objective, f"{_about_confirm(spec, parts)}\n\n{shared}"

@@ -11,7 +11,7 @@ from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError
 from indian_tune.ledger import Phase
 from indian_tune.planning.timing import Kind, Speed, kind_of, measure_together
-from indian_tune.planning.workload import example_counts, measured_examples, workload
+from indian_tune.planning.workload import example_counts, workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,14 +51,12 @@ class Estimate:
     Attributes:
         costs: per arm and phase, in the order of the workload.
         speeds: by arm, one per worker.
-        slots: device of every worker.
         wall_seconds: from the first claim to the last finish, the workers' start left out.
         device_seconds: the time that devices are held: GPUs, or CPU cores of one thread.
     """
 
     costs: tuple[Cost, ...]
     speeds: Mapping[str, tuple[Speed, ...]]
-    slots: tuple[str, ...]
     wall_seconds: float
     device_seconds: float
 
@@ -103,7 +101,6 @@ def estimate(
     return Estimate(
         costs=costs,
         speeds=speeds,
-        slots=tuple(slots),
         wall_seconds=sum(wall_seconds(costs, phase, len(slots)) for phase in Phase),
         device_seconds=sum(cost.seconds for cost in costs)
         * (threads if set(slots) == {"cpu"} else sharing),
@@ -127,8 +124,10 @@ def _operations(kind: Kind) -> tuple[Any, ...]:
 
 
 def _epoch_seconds(spec: StudySpec, work: Work, kind: Kind, speeds: Sequence[Speed]) -> float:
-    train, _, _ = example_counts(spec)
+    train, validation, test = example_counts(spec)
+    # What an epoch ends with measuring.
+    measured = min(train, spec.protocol.train_eval_size or train) + validation + test
     steps = -(-train // kind.batch_size)
     step = statistics.fmean(speed.step_seconds for speed in speeds)
     image = statistics.fmean(speed.image_seconds for speed in speeds)
-    return steps * step + measured_examples(spec) * image
+    return steps * step + measured * image

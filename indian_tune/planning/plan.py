@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from indian_tune.planning.cautions import prospects, warnings
 from indian_tune.planning.workload import CURVATURES, example_counts, unstable_shares, workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from indian_tune.analysis import Power
@@ -195,17 +196,14 @@ def counts(work: Sequence[Work]) -> dict[str, int]:
 def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...] | None) -> Memory:
     from indian_tune.planning.memory import count_bytes
 
-    speeds = [] if estimate is None else [s for row in estimate.speeds.values() for s in row]
-    run_bytes, data_bytes = count_bytes(spec, imports)
+    def most(values: Iterable[int | None]) -> int | None:
+        return max((value for value in values if value is not None), default=None)
+
+    speeds = [] if estimate is None else list(itertools.chain(*estimate.speeds.values()))
     return Memory(
-        run_bytes=run_bytes,
-        data_bytes=data_bytes,
-        device_bytes=max(
-            (s.device_bytes for s in speeds if s.device_bytes is not None), default=None
-        ),
-        process_bytes=max(
-            (s.process_bytes for s in speeds if s.process_bytes is not None), default=None
-        ),
+        *count_bytes(spec, imports),
+        device_bytes=most(speed.device_bytes for speed in speeds),
+        process_bytes=most(speed.process_bytes for speed in speeds),
     )
 
 

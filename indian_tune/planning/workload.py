@@ -15,14 +15,18 @@ from indian_tune.optim.stability import contracts
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
 from indian_tune.study import meaning_of
-from indian_tune.study.file.space import Constant, Grid, bounds, constants, grid_points
-from indian_tune.study.points import sobol_points
+from indian_tune.study.file.space import (
+    Grid,
+    bounds,
+    constants,
+    grid_points,
+    sobol_points,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indian_tune.study import StudySpec
-    from indian_tune.study.file.space import Parameter
 
 CURVATURES = (1.0, 10.0, 100.0)
 # A power of two, as the Sobol sequence is balanced at those.
@@ -111,12 +115,6 @@ def example_counts(spec: StudySpec) -> tuple[int, int, int]:
     return info.train_images - held_out, held_out, info.test_images
 
 
-def measured_examples(spec: StudySpec) -> int:
-    """Return how many images an epoch ends with measuring: training, validation and test."""
-    train, validation, test = example_counts(spec)
-    return min(train, spec.protocol.train_eval_size or train) + validation + test
-
-
 def points(spec: StudySpec, arm: str) -> list[dict[str, float]]:
     """Return whole configurations that stand for the space of an arm.
 
@@ -161,18 +159,14 @@ def searched(spec: StudySpec, arm: str) -> list[str]:
     """Return the hyperparameters that an arm searches."""
     if not spec.arm(arm).searched:
         return []
-    return [name for name, value in spec.space(arm).items() if _is_searched(value)]
+    ends = {name: bounds(value) for name, value in spec.space(arm).items()}
+    return [name for name, (low, high) in ends.items() if low != high]
 
 
 def grids(spec: StudySpec, arm: str) -> Mapping[str, tuple[float, ...]]:
     """Return the ordered lists of values that an arm searches, by hyperparameter."""
     space = spec.space(arm)
     return {name: value.values for name, value in space.items() if isinstance(value, Grid)}
-
-
-def _is_searched(parameter: Parameter) -> bool:
-    low, high = bounds(parameter)
-    return not isinstance(parameter, Constant) and low != high
 
 
 def _steps_per_epoch(spec: StudySpec, arm: str) -> float:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.parameters import divide
-from indian_tune.study.file.space import parse_space
-from indian_tune.study.optuna.pareto import pareto_front
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     )
     from indian_tune.optim.family import Meaning
     from indian_tune.study.edges import Edge
+    from indian_tune.study.file.space import Space
     from indian_tune.training.run import EpochRecord
 
 
@@ -116,12 +115,26 @@ def meaning_of(optimizer: str, config: Mapping[str, float]) -> Meaning:
     return get_family(optimizer).meaning(own)
 
 
+def pareto_front(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that none dominates, by their first score.
+
+    A trial dominates another if it is at most as high under every objective and lower under one.
+    Trials without scores are left out.
+
+    Args:
+        trials: complete tune trials of one arm.
+    """
+    scored = [trial for trial in trials if trial.scores is not None]
+    front = [trial for trial in scored if not any(_dominates(other, trial) for other in scored)]
+    return sorted(front, key=lambda trial: (*(trial.scores or ()), trial.index))
+
+
 def _result(
     ledger: LedgerReader,
     arm: ArmRecord,
     tune: ArmProgress | None,
     confirm: ArmProgress | None,
-    space: Mapping[str, Any],
+    space: Space,
     several: bool,
 ) -> ArmResult:
     best = None
@@ -157,9 +170,7 @@ def _result(
         )
         if several
         else [],
-        edges=[]
-        if config is None or tune is None
-        else find_edges(arm.optimizer, parse_space(space, f"arm {arm.name!r}"), config),
+        edges=[] if config is None or tune is None else find_edges(arm.optimizer, space, config),
         tuned=None if best is None else _metrics(ledger.last_epochs([best.id])),
         confirmed=confirmed,
     )
@@ -180,3 +191,9 @@ def _metrics(epochs: Sequence[EpochRecord]) -> Metrics:
         validation_error_std=statistics.stdev(errors) if len(errors) > 1 else None,
         train_loss=statistics.fmean(losses) if losses else None,
     )
+
+
+def _dominates(first: TrialRecord, second: TrialRecord) -> bool:
+    ours, theirs = first.scores or (), second.scores or ()
+    pairs = list(zip(ours, theirs, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)

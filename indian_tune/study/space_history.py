@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from indian_tune.study.registered_study import RegisteredStudy
 
 
-def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Mapping[str, Any]]:
-    """Return the space that every arm of a study searches last, as it would stand in a study file.
+def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Space]:
+    """Return the space that every arm of a study searches last.
 
     Args:
         ledger: with the study.
@@ -26,7 +26,7 @@ def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Mapping
     for extension in ledger.events(study.id, EXTENDED):
         for name, extended in extension.data.get("spaces", {}).items():
             spaces[name] = extended["space"]
-    return spaces
+    return {arm: parse_space(raw, f"arm {arm!r}") for arm, raw in spaces.items()}
 
 
 class SpaceHistory:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.study.file.space import bounds
+from indian_tune.study.file.space import at_quantile, bounds
 from indian_tune.study.freeze import matched_rate
-from indian_tune.study.points import at_quantile
 
 if TYPE_CHECKING:
     from indian_tune.study.file.spec import StudySpec

@@ -13,8 +13,7 @@ import pytest
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import LedgerReader, Phase, RunRecord, State, TrialRecord
 from indian_tune.study.file.spec import parse_study
-from indian_tune.study.optuna.pareto import pareto_front
-from indian_tune.study.ranking import rank
+from indian_tune.study.ranking import pareto_front, rank
 from indian_tune.study.scoring import objective_values
 from tests.conftest import measured
 

@@ -125,8 +125,8 @@ def _grid(draw: Draw) -> BaseSampler:
 
 
 def _sobol(draw: Draw) -> BaseSampler:
+    from indian_tune.study.file.space import sobol_points
     from indian_tune.study.optuna.sampling import IndexedSampler
-    from indian_tune.study.points import sobol_points
 
     seed = derived_seed(draw.study_seed, draw.arm)
     return IndexedSampler(sobol_points(draw.space, seed, 1, start=draw.index)[0])
