@@ -1,4 +1,4 @@
-"""How the arms of a study stand: best configuration, its scores, its meaning."""
+"""The arms of a study, best first: configuration, scores, and what it does in a first step."""
 
 from __future__ import annotations
 

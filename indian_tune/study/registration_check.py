@@ -1,4 +1,4 @@
-"""How a study that is analysed stands to what was registered."""
+"""Whether a study that is analysed is finished, and as it was registered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mending what a crash left half-written, whenever a study is opened for work.
+"""Repairs what a crash left half-written, whenever a study is opened for work.
 
 The ledger is right by construction, since each of its steps is one transaction. What can be left
 behind is a lease of a dead worker, and Optuna's tables, which are written beside the ledger.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What was found and mended.
+    """What was found and repaired.
 
     Attributes:
         created: Optuna studies that were missing.
@@ -86,7 +86,7 @@ def rebuild(
     projection: Projection,
     is_dead: Callable[[WorkerRecord], bool],
 ) -> Repairs:
-    """Make Optuna's studies of this study anew from the ledger; all others stay as they are.
+    """Make Optuna's studies of this study again from the ledger; all others stay as they are.
 
     What a sampler keeps with its trials for itself (the state of CMA-ES) is not in the ledger:
     such a sampler begins a new generation.

@@ -1,7 +1,7 @@
 """Sampling a configuration before its Optuna trial exists.
 
 Optuna writes a trial first and its parameters one by one, so a worker that dies in between leaves
-a trial with half a configuration, and the rest would be drawn anew. Here the sampler works on an
+a trial with half a configuration, and the rest would be drawn again. Here the sampler works on an
 unsaved trial, which is then written whole, in one transaction.
 """
 
