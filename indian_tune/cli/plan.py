@@ -63,7 +63,7 @@ def plan(
     from indian_tune.cli.output import print_json, results
     from indian_tune.cli.plan_report import Report, print_report
     from indian_tune.cli.shipped import find_study_file
-    from indian_tune.engines.devices import device_slots
+    from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.own_code import folders, prepared
     from indian_tune.errors import InputError
     from indian_tune.study.spec import load_study
@@ -79,12 +79,14 @@ def plan(
     file = find_study_file(study)
     imports = folders(file.parent) if allow_import else None
     spec = prepared(load_study(file), imports)
-    slots = device_slots(devices, workers, threads_per_worker)
+    devices = worker_devices(devices, workers, threads_per_worker)
     powers = _powers(spec, sd, pilot, storage)
-    reason, estimate = _estimate(spec, slots, data_dir, threads_per_worker, imports, timing=timing)
+    reason, estimate = _estimate(
+        spec, devices, data_dir, threads_per_worker, imports, timing=timing
+    )
     report = Report(
         spec=spec,
-        slots=tuple(slots),
+        devices=tuple(devices),
         estimate=estimate,
         not_timed=reason,
         memory=_memory(spec, estimate, imports) if timing else None,
@@ -107,7 +109,7 @@ def plan(
 
 def _estimate(
     spec: StudySpec,
-    slots: list[str],
+    devices: list[str],
     data_dir: Path | None,
     threads: int,
     imports: tuple[str, ...] | None,
@@ -127,8 +129,10 @@ def _estimate(
     from indian_tune.cli.output import notices
     from indian_tune.engines.estimate import estimate
 
-    notices().print(f"Timing a few steps with {len(slots)} workers on {', '.join(set(slots))} …")
-    return None, estimate(spec, slots, data_dir=data_dir, threads=threads, imports=imports)
+    notices().print(
+        f"Timing a few steps with {len(devices)} workers on {', '.join(set(devices))} …"
+    )
+    return None, estimate(spec, devices, data_dir=data_dir, threads=threads, imports=imports)
 
 
 def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...] | None) -> Memory:

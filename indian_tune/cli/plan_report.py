@@ -51,7 +51,7 @@ class Report:
 
     Attributes:
         spec: the study.
-        slots: device of every worker there would be.
+        devices: device of every worker there would be.
         estimate: what it costs; ``None`` when nothing was timed.
         not_timed: why not.
         memory: ``None`` when it was not asked for.
@@ -61,7 +61,7 @@ class Report:
     """
 
     spec: StudySpec
-    slots: tuple[str, ...]
+    devices: tuple[str, ...]
     estimate: Estimate | None
     not_timed: str | None
     memory: Memory | None
@@ -93,7 +93,7 @@ class Report:
             "study": spec.name,
             "mode": spec.protocol.mode,
             "images": {"train": train, "validation": validation, "test": test},
-            "workers": list(self.slots),
+            "workers": list(self.devices),
             "work": [
                 {
                     **_counts([each]),
@@ -190,15 +190,15 @@ def _print_cost(console: Console, report: Report) -> None:
         missing = report.not_timed != NOT_ASKED
         console.print(f"Not timed: {'the data set is missing' if missing else NOT_ASKED}.")
         return
-    slots = report.slots
-    kinds = sorted(set(slots))
+    devices = report.devices
+    kinds = sorted(set(devices))
     held = report.estimate.device_seconds
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
-        f"About [bold]{duration(report.estimate.wall_seconds)}[/bold] with {len(slots)} "
-        f"worker{'s' * (len(slots) > 1)} on {', '.join(kinds)}, "
+        f"About [bold]{duration(report.estimate.wall_seconds)}[/bold] with {len(devices)} "
+        f"worker{'s' * (len(devices) > 1)} on {', '.join(kinds)}, "
         f"{number(held / HOUR)} {unit} hours: from steps and measurements timed just now, "
-        f"{'all workers at once' if len(slots) > 1 else 'one worker'}, with this machine as busy "
+        f"{'all workers at once' if len(devices) > 1 else 'one worker'}, with this machine as busy "
         "as it is. Time is that of one worker; pruned and diverged runs end sooner."
     )
 

@@ -51,21 +51,21 @@ class Estimate:
     Attributes:
         costs: per arm and phase, in the order of the workload.
         speeds: by arm, one per worker.
-        slots: device of every worker.
+        devices: device of every worker.
         wall_seconds: from the first claim to the last finish, the workers' start left out.
         device_seconds: the time that devices are held: GPUs, or CPU cores of one thread.
     """
 
     costs: tuple[Cost, ...]
     speeds: Mapping[str, tuple[Speed, ...]]
-    slots: tuple[str, ...]
+    devices: tuple[str, ...]
     wall_seconds: float
     device_seconds: float
 
 
 def estimate(
     spec: StudySpec,
-    slots: Sequence[str],
+    devices: Sequence[str],
     *,
     data_dir: Path | None = None,
     threads: int = 1,
@@ -75,7 +75,7 @@ def estimate(
 
     Args:
         spec: of the study; its data set must be there.
-        slots: the device of every worker there would be.
+        devices: the device of every worker there would be.
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
@@ -90,23 +90,23 @@ def estimate(
     kinds = {arm.name: kind_of(spec, arm.name) for arm in spec.arms}
     # Runs that differ in numbers alone take the same operations.
     alike = {_operations(kind): kind for kind in kinds.values()}
-    found = measure_together(spec, list(alike.values()), slots, data_dir, threads, imports)
+    found = measure_together(spec, list(alike.values()), devices, data_dir, threads, imports)
     rows = {operations: tuple(speeds[n] for speeds in found) for n, operations in enumerate(alike)}
     speeds = {arm: rows[_operations(kind)] for arm, kind in kinds.items()}
     costs = tuple(
         Cost(work, _epoch_seconds(spec, work, kinds[work.arm], speeds[work.arm]))
         for work in workload(spec)
     )
-    shared = {device: 1 if device == "cpu" else slots.count(device) for device in slots}
+    shared = {device: 1 if device == "cpu" else devices.count(device) for device in devices}
     # A trial is as likely to run on one worker as on another.
-    sharing = statistics.fmean(1 / shared[device] for device in slots)
+    sharing = statistics.fmean(1 / shared[device] for device in devices)
     return Estimate(
         costs=costs,
         speeds=speeds,
-        slots=tuple(slots),
-        wall_seconds=sum(wall_seconds(costs, phase, len(slots)) for phase in Phase),
+        devices=tuple(devices),
+        wall_seconds=sum(wall_seconds(costs, phase, len(devices)) for phase in Phase),
         device_seconds=sum(cost.seconds for cost in costs)
-        * (threads if set(slots) == {"cpu"} else sharing),
+        * (threads if set(devices) == {"cpu"} else sharing),
     )
 
 

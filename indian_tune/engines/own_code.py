@@ -13,7 +13,7 @@ from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
 from indian_tune.study.facts import ProblemFacts
-from indian_tune.study.parameters import divide
+from indian_tune.study.parameters import split_training_parameters
 from indian_tune.study.plan import typical
 from indian_tune.study.space import bounds
 from indian_tune.study.spec import parse_study
@@ -68,7 +68,9 @@ def check_optimizers(spec: StudySpec) -> None:
         space = spec.space(arm.name)
         ends = [{name: bounds(each)[end] for name, each in space.items()} for end in (0, 1)]
         for config in (typical(spec, arm.name), *ends):
-            check_optimizer(arm.optimizer, divide(config)[0], key=f"arms[{n}].optimizer")
+            check_optimizer(
+                arm.optimizer, split_training_parameters(config)[0], key=f"arms[{n}].optimizer"
+            )
 
 
 def check_methods(spec: StudySpec) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges
-from indian_tune.study.parameters import divide
+from indian_tune.study.parameters import split_training_parameters
 from indian_tune.study.pareto import pareto_front
 from indian_tune.study.space import parse_space
 from indian_tune.study.space_history import latest_spaces
@@ -112,7 +112,7 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
 
 def meaning_of(optimizer: str, config: Mapping[str, float]) -> Meaning:
     """Return what a configuration does in the first step of its optimizer."""
-    own, _ = divide(config)
+    own, _ = split_training_parameters(config)
     return get_family(optimizer).meaning(own)
 
 
