@@ -79,14 +79,14 @@ def plan(
     file = find_study_file(study)
     imports = folders(file.parent) if allow_import else None
     spec = prepared(load_study(file), imports)
-    devices = worker_devices(devices, workers, threads_per_worker)
+    assigned = worker_devices(devices, workers, threads_per_worker)
     powers = _powers(spec, sd, pilot, storage)
     reason, estimate = _estimate(
-        spec, devices, data_dir, threads_per_worker, imports, timing=timing
+        spec, assigned, data_dir, threads_per_worker, imports, timing=timing
     )
     report = Report(
         spec=spec,
-        devices=tuple(devices),
+        devices=tuple(assigned),
         estimate=estimate,
         not_timed=reason,
         memory=_memory(spec, estimate, imports) if timing else None,
@@ -109,7 +109,7 @@ def plan(
 
 def _estimate(
     spec: StudySpec,
-    devices: list[str],
+    assigned: list[str],
     data_dir: Path | None,
     threads: int,
     imports: tuple[str, ...] | None,
@@ -130,9 +130,9 @@ def _estimate(
     from indian_tune.engines.estimate import estimate
 
     notices().print(
-        f"Timing a few steps with {len(devices)} workers on {', '.join(set(devices))} …"
+        f"Timing a few steps with {len(assigned)} workers on {', '.join(set(assigned))} …"
     )
-    return None, estimate(spec, devices, data_dir=data_dir, threads=threads, imports=imports)
+    return None, estimate(spec, assigned, data_dir=data_dir, threads=threads, imports=imports)
 
 
 def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...] | None) -> Memory:

@@ -21,8 +21,8 @@ class WorkerSettings:
         artifacts: folder of the checkpoints; workers that share a study must share it too.
         data_dir: folder of the data sets; ``None`` for the default.
         device: ``cpu`` or ``cuda:N``, as this machine counts its GPUs.
-        torch_device: the same device as torch calls it in a process that sees no other GPU; ``None``
-            where it has the same name.
+        torch_device: the same device as torch calls it in a process that sees no other GPU;
+            ``None`` where it has the same name.
         lanes: runs that a worker trains side by side; ``None`` for one on a CPU, and on a GPU for
             as many as a measurement of a few seconds finds fastest.
         shrink: whether fewer runs than lanes, as at the end of a study, go into a smaller pack.

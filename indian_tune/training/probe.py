@@ -47,8 +47,8 @@ def probe(
     """Return the shape that trains most inputs per second here.
 
     The number of lanes is doubled until that brings less than 10 % or the memory does not suffice.
-    Times vary, so two measurements may differ where two shapes are about equally fast: for bits that
-    are to be repeated elsewhere, give both numbers.
+    Times vary, so two measurements may differ where two shapes are about equally fast: for bits
+    that are to be repeated elsewhere, give both numbers.
 
     Args:
         problem: builds the network.

@@ -278,7 +278,9 @@ class TestAPackThatShrinks:
     ) -> None:
         epochs = {"1": 4, "2": 3, "3": 2, "4": 1, "5": 1}
         runs = [make_run(key=k, seed=int(k), epochs=count) for k, count in epochs.items()]
-        shrinking = {"packing": Packing(4, "grouped", shrink=True, execution="stacked")}
+        shrinking: dict[str, Any] = {
+            "packing": Packing(4, "grouped", shrink=True, execution="stacked")
+        }
         assert "4 slots or fewer" in Trainer(problem, **shrinking).provenance.execution
         for run in runs:
             others = [other for other in runs if other is not run]
@@ -304,7 +306,7 @@ class TestAPackThatShrinks:
         assert trained == [(2, 2), (1, 1), (2, 2), (1, 1)]
 
 
-@pytest.mark.parametrize("packing", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("own_network", [False, True])
 class TestPacksAgreeWithTheLoop:
     @pytest.mark.parametrize("family", FAMILIES)
@@ -312,26 +314,26 @@ class TestPacksAgreeWithTheLoop:
         self,
         problem: Problem,
         make_run: MakeRun,
-        packing: Packing,
+        shape: PackShape,
         own_network: bool,
         family: str,
     ) -> None:
-        self.check(problem, make_run, packing, own_network, family, Precision("float64"), 1e-12)
+        self.check(problem, make_run, shape, own_network, family, Precision("float64"), 1e-12)
 
     def test_after_20_steps_to_4_digits_in_float32(
-        self, problem: Problem, make_run: MakeRun, packing: Packing, own_network: bool
+        self, problem: Problem, make_run: MakeRun, shape: PackShape, own_network: bool
     ) -> None:
-        self.check(problem, make_run, packing, own_network, "indian", Precision(), 1e-4)
+        self.check(problem, make_run, shape, own_network, "indian", Precision(), 1e-4)
 
     def test_after_20_steps_as_near_to_float64_as_the_loop_in_bfloat16(
-        self, problem: Problem, make_run: MakeRun, packing: Packing, own_network: bool
+        self, problem: Problem, make_run: MakeRun, shape: PackShape, own_network: bool
     ) -> None:
         # How far bfloat16 strays differs from processor to processor, but alike for both.
         problem = of_everyday(problem) if own_network else problem
         runs = [make_run(key=f"{s}", seed=s, family="sgd", config={"gamma0": 0.1}) for s in (1, 2)]
         exact = weights_after(problem, runs, Precision("float64"), None)
         looped = weights_after(problem, runs, Precision("bfloat16"), None)
-        packed = weights_after(problem, runs, Precision("bfloat16"), packing)
+        packed = weights_after(problem, runs, Precision("bfloat16"), shape)
         for truth, one, other in zip(exact, looped, packed, strict=True):
             strayed = distance(one, truth)
             assert strayed > 1e-3
@@ -341,7 +343,7 @@ class TestPacksAgreeWithTheLoop:
         self,
         problem: Problem,
         make_run: MakeRun,
-        packing: Packing,
+        shape: PackShape,
         own_network: bool,
         family: str,
         precision: Precision,
