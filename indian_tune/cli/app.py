@@ -35,6 +35,10 @@ COMMANDS = {
 }
 
 
+# Options that had another name before, which still works and is not shown.
+_FORMER_OPTIONS = {"slots": "lanes"}
+
+
 class _Commands(TyperGroup):
     """The commands, each imported when it is called."""
 
@@ -52,7 +56,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     # To import what draws help with Rich takes as long as all else that --help does.
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: _FORMER_OPTIONS.get(name, name),
+    },
 )
 
 

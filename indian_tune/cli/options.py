@@ -41,20 +41,20 @@ AllowImport = Annotated[
         help="Run code that the study names: its own problem, optimizers, sampler or pruner.",
     ),
 ]
-Slots = Annotated[
+Lanes = Annotated[
     int | None,
     typer.Option(
-        "--slots",
+        "--lanes",
         min=1,
         help="Runs that one worker trains side by side; on a GPU the last bits depend on it.",
-        show_default="1 on a CPU; on a GPU what a short trial finds best",
+        show_default="1 on a CPU; on a GPU what a short measurement finds fastest",
     ),
 ]
 ShrinkPacks = Annotated[
     bool,
     typer.Option(
         "--shrink-packs",
-        help="On a GPU, train fewer runs than slots in a smaller pack: faster at the end of a "
+        help="On a GPU, train fewer runs than lanes in a smaller pack: faster at the end of a "
         "study, but their last bits then depend on how many there were.",
     ),
 ]

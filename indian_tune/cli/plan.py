@@ -55,7 +55,7 @@ def plan(
     from indian_tune.cli.output import notices, print_json, results
     from indian_tune.cli.plan_report import print_report
     from indian_tune.cli.shipped import find_study_file
-    from indian_tune.engines.devices import device_slots
+    from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.own_code import folders, prepared
     from indian_tune.errors import InputError
     from indian_tune.planning import make_plan
@@ -72,15 +72,15 @@ def plan(
     file = find_study_file(study)
     imports = folders(file.parent) if allow_import else None
     spec = prepared(load_study(file), imports)
-    slots = device_slots(devices, workers, threads_per_worker)
+    assigned = worker_devices(devices, workers, threads_per_worker)
 
     def on_timing() -> None:
-        places = ", ".join(set(slots))
-        notices().print(f"Timing a few steps with {len(slots)} workers on {places} …")
+        places = ", ".join(set(assigned))
+        notices().print(f"Timing a few steps with {len(assigned)} workers on {places} …")
 
     report = make_plan(
         spec,
-        slots,
+        assigned,
         sd=sd or DEFAULT_SD,
         pilot=pilot,
         storage=storage,

@@ -78,15 +78,15 @@ def _print_cost(console: Console, plan: Plan) -> None:
         missing = plan.not_timed != NOT_ASKED
         console.print(f"Not timed: {'the data set is missing' if missing else NOT_ASKED}.")
         return
-    slots = plan.slots
-    kinds = sorted(set(slots))
+    devices = plan.devices
+    kinds = sorted(set(devices))
     held = plan.estimate.device_seconds
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
-        f"About [bold]{duration(plan.estimate.wall_seconds)}[/bold] with {len(slots)} "
-        f"worker{'s' * (len(slots) > 1)} on {', '.join(kinds)}, "
+        f"About [bold]{duration(plan.estimate.wall_seconds)}[/bold] with {len(devices)} "
+        f"worker{'s' * (len(devices) > 1)} on {', '.join(kinds)}, "
         f"{number(held / HOUR)} {unit} hours: from steps and measurements timed just now, "
-        f"{'all workers at once' if len(slots) > 1 else 'one worker'}, with this machine as busy "
+        f"{'all workers at once' if len(devices) > 1 else 'one worker'}, with this machine as busy "
         "as it is. Time is that of one worker; pruned and diverged runs end sooner."
     )
 

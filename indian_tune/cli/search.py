@@ -14,8 +14,8 @@ from indian_tune.cli.options import (
     Artifacts,
     DataDir,
     Json,
+    Lanes,
     ShrinkPacks,
-    Slots,
     Storage,
 )
 
@@ -85,7 +85,7 @@ def search(
     engine: Annotated[
         EngineName,
         typer.Option(
-            help="optuna: one worker process per slot; ray: Ray Tune; inline: this process."
+            help="optuna: one worker process per device; ray: Ray Tune; inline: this process."
         ),
     ] = EngineName.OPTUNA,
     workers: Annotated[
@@ -98,7 +98,7 @@ def search(
     threads_per_worker: Annotated[
         int, typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.")
     ] = 1,
-    slots: Slots = None,
+    lanes: Lanes = None,
     shrink_packs: ShrinkPacks = False,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
@@ -133,7 +133,7 @@ def search(
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.cli.ranking import ranking_json
     from indian_tune.cli.shipped import find_study_file
-    from indian_tune.engines.devices import device_slots
+    from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.processes import ProcessEngine
@@ -148,8 +148,8 @@ def search(
     from indian_tune.study.ranking import rank
     from indian_tune.study.registration import renamed
 
-    if (slots is not None or shrink_packs) and engine is EngineName.RAY:
-        given = "--shrink-packs" if slots is None else f"--slots = {slots}"
+    if (lanes is not None or shrink_packs) and engine is EngineName.RAY:
+        given = "--shrink-packs" if lanes is None else f"--lanes = {lanes}"
         raise InputError(
             f"{given} is not for --engine ray, where every trial has a process of its own: let "
             "several share a GPU with --gpus-per-trial"
@@ -160,7 +160,7 @@ def search(
         spec = renamed(spec, as_name)
     imports = folders(file.parent) if allow_import else None
     url = storage_url(storage)
-    assigned = device_slots(
+    assigned = worker_devices(
         "cpu" if engine is EngineName.RAY else devices, workers, threads_per_worker
     )
     resources = RayResources(
@@ -196,7 +196,7 @@ def search(
                 artifacts=folder,
                 data_dir=data_dir,
                 device=device,
-                slots=slots,
+                lanes=lanes,
                 shrink=shrink_packs,
                 threads=threads_per_worker,
                 imports=imports,

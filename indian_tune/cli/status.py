@@ -133,7 +133,7 @@ class StudyStatus:
                 beat = f"{worker.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
                 # Whole ids are for programs; these are told apart by their beginnings.
                 packing = self.packings.get(worker.id)
-                device = worker.device + (f", {packing['slots']} slots" if packing else "")
+                device = worker.device + (f", {packing['slots']} lanes" if packing else "")
                 beat += " (lost)" if worker.id in self.lost else ""
                 made.add_row(worker.id[:8], worker.host, device, trial, beat)
             parts.append(made)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from indian_tune.cli.again import command_line, other_command, recorded_command
-from indian_tune.cli.options import AllowImport, Artifacts, DataDir, ShrinkPacks, Slots, Storage
+from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Lanes, ShrinkPacks, Storage
 
 
 def worker(
@@ -17,7 +17,7 @@ def worker(
     threads: Annotated[
         int, typer.Option(help="CPU threads; other than 1 changes the last bits.", min=1)
     ] = 1,
-    slots: Slots = None,
+    lanes: Lanes = None,
     shrink_packs: ShrinkPacks = False,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
@@ -34,7 +34,7 @@ def worker(
 
     from indian_tune.cli.conclusion import check_finished
     from indian_tune.cli.output import INTERRUPTED, notices, print_lines
-    from indian_tune.engines.devices import confine, device_slots
+    from indian_tune.engines.devices import confine, worker_devices
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
     from indian_tune.engines.own_code import folders
@@ -45,7 +45,7 @@ def worker(
 
     url = storage_url(storage)
     folder = artifacts or artifacts_folder(url)
-    (slot,) = device_slots(device, 1, threads)
+    (device,) = worker_devices(device, 1, threads)
     remarks = notices()
     with Ledger.open(url, create=False) as ledger:
         record = ledger.study(study)
@@ -61,9 +61,9 @@ def worker(
             study=record.name,
             artifacts=folder,
             data_dir=data_dir,
-            device=slot,
-            seen_as=None if slot == "cpu" else confine(slot),
-            slots=slots,
+            device=device,
+            torch_device=None if device == "cpu" else confine(device),
+            lanes=lanes,
             shrink=shrink_packs,
             threads=threads,
             imports=folders() if allow_import else None,
@@ -72,7 +72,7 @@ def worker(
         log = logging.getLogger("indian_tune")
         log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
         remarks.print(
-            f"Working on {record.name} with {slot}: {now.left()} trials are open. Ctrl-C leaves "
+            f"Working on {record.name} with {device}: {now.left()} trials are open. Ctrl-C leaves "
             "after this epoch."
         )
         with interruptible(lambda: remarks.print("Leaving after this epoch.")) as interrupt:

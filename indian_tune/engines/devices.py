@@ -12,7 +12,7 @@ from indian_tune.errors import InputError
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def device_slots(devices: str, workers: int | None, threads: int) -> list[str]:
+def worker_devices(devices: str, workers: int | None, threads: int) -> list[str]:
     """Return the device of every worker.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from indian_tune.engines.runs import kept_folder, problem_of, run_key
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.ledger import Phase, State
-from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.ranking import meaning_of
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def flatness_frame(
                 f"the weights of {_title(arm, run)} in {kept.root} are damaged: copy them there "
                 "again, or run the study again with --as NEW-NAME"
             )
-        _, own = divide(trial.config or {})
+        _, own = split_training_parameters(trial.config or {})
         with lent_global_generator("initial weights", run.seed):
             model = problem.build_model(
                 seed=run.seed, dropout=own.get("dropout", study.spec.problem.dropout)

@@ -12,7 +12,7 @@ from indian_tune.optim.families import FAMILIES
 from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
-from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.problem_summary import ProblemSummary
 from indian_tune.study.file.space import bounds
 from indian_tune.study.file.spec import parse_study
@@ -69,7 +69,9 @@ def check_optimizers(spec: StudySpec) -> None:
         space = spec.space(arm.name)
         ends = [{name: bounds(each)[end] for name, each in space.items()} for end in (0, 1)]
         for config in (typical(spec, arm.name), *ends):
-            check_optimizer(arm.optimizer, divide(config)[0], key=f"arms[{n}].optimizer")
+            check_optimizer(
+                arm.optimizer, split_training_parameters(config)[0], key=f"arms[{n}].optimizer"
+            )
 
 
 def check_methods(spec: StudySpec) -> None:

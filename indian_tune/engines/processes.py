@@ -1,4 +1,4 @@
-"""The local engine: one worker process per device slot, kept alive across trials."""
+"""The local engine: one worker process for each device of a list, kept alive across trials."""
 
 from __future__ import annotations
 
@@ -75,20 +75,20 @@ class _Worker:
 
 
 class ProcessEngine:
-    """Runs one process per entry of ``slots``, each of which sees its own GPU alone.
+    """Runs one process per entry of ``settings``, each of which sees its own GPU alone.
 
     Args:
-        slots: settings of each worker.
+        settings: of each worker.
         job: what a worker does until its study is done, or it is asked to stop; travels to the
             process by name.
     """
 
     def __init__(
         self,
-        slots: Sequence[WorkerSettings],
+        settings: Sequence[WorkerSettings],
         job: Callable[[WorkerSettings, Callable[[], bool]], None] = train,
     ) -> None:
-        self._slots = slots
+        self._settings = settings
         self._job = job
         # spawn: a forked torch inherits locks of threads that do not exist in the child.
         self._context = multiprocessing.get_context("spawn")
@@ -100,7 +100,7 @@ class ProcessEngine:
         Raises:
             EngineError: a worker ended with an error, or workers die too often.
         """
-        workers = [self._start(settings) for settings in self._slots]
+        workers = [self._start(each) for each in self._settings]
         try:
             while any(worker.end != _DONE for worker in workers):
                 time.sleep(TICK_SECONDS)
@@ -111,7 +111,7 @@ class ProcessEngine:
                     elif worker.end == _EXPLAINED:
                         raise EngineError("a worker could not go on; its message stands above")
                     elif worker.died:
-                        workers[n] = self._replace(worker, self._slots[n])
+                        workers[n] = self._replace(worker, self._settings[n])
                 if interrupt.requested and not any(w.process.is_alive() for w in workers):
                     break
                 tick()
@@ -185,7 +185,7 @@ def _main(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     send_log(log, level)
     try:
-        job(replace(settings, seen_as=confine(settings.device)), lifeline.poll)
+        job(replace(settings, torch_device=confine(settings.device)), lifeline.poll)
     except IndianTuneError as error:
         logger.error("%s", error)
         end = _EXPLAINED

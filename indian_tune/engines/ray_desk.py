@@ -16,8 +16,8 @@ from indian_tune.engines import ray_trainable as keys
 from indian_tune.engines.runs import (
     OpenTrial,
     keeps_weights,
+    record_epoch_reports,
     run_key,
-    take_in,
     training_run,
     warn_of_loss,
 )
@@ -159,7 +159,7 @@ class Desk(_Unsaved):
         records = [record for record in records if record.key in current.runs]
         decision = Decision.CONTINUE
         if records:
-            (decision,) = take_in(controller, [(current, records)])
+            (decision,) = record_epoch_reports(controller, [(current, records)])
         if decision is Decision.DROP:
             logger.warning("%s: another worker has taken it over", assignment.title)
             return True

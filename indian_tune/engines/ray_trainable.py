@@ -74,7 +74,7 @@ class TrialTrainable(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the checkpoints of the trial's runs."""
         if self._trainer is not None:
-            self._trainer.save(even_if_not_due=True)
+            self._trainer.save()
             last = {key: asdict(record) for key, record in self._last.items()}
             (self._folder / _LAST_RECORDS).write_text(json.dumps(last), encoding="utf-8")
         shutil.copytree(self._folder, checkpoint_dir, dirs_exist_ok=True)

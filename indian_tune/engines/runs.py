@@ -10,7 +10,7 @@ from indian_tune.errors import InputError, LeaseLostError
 from indian_tune.ledger import Phase, RunRecord, StudyRecord
 from indian_tune.problems import verify
 from indian_tune.study.controller import Assignment, Controller, Decision
-from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.registration import differences
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indian_tune.problems import Problem
     from indian_tune.study.file.problem import ProblemSection
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
+    from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Run, Trainer
 
 
 logger = logging.getLogger(__name__)
@@ -92,10 +92,7 @@ def trainer_of(
     problem: Problem,
     device: str,
     checkpoints: CheckpointFolder | None,
-    *,
-    slots: int | None = 1,
-    shrink: bool = False,
-    convolutions: str | None = None,
+    packing: Packing | None = None,
 ) -> Trainer:
     """Return a trainer that trains as a study says.
 
@@ -104,23 +101,18 @@ def trainer_of(
         problem: from ``problem_of``.
         device: ``cpu`` or ``cuda:N``.
         checkpoints: where runs are saved and resumed from; ``None`` for neither.
-        slots: see :class:`Trainer`.
-        shrink: see :class:`Trainer`.
-        convolutions: see :class:`Trainer`.
+        packing: how runs share the device; ``None`` for the default.
     """
-    from indian_tune.training import Trainer
+    from indian_tune.training import Packing, Precision, Trainer
 
     return Trainer(
         problem,
         device=device,
         checkpoints=checkpoints,
         train_eval_size=spec.protocol.train_eval_size,
-        precision=spec.problem.precision,
-        tf32=spec.problem.tf32,
+        precision=Precision(spec.problem.precision, spec.problem.tf32),
         augmentation=spec.problem.augmentation,
-        slots=slots,
-        shrink=shrink,
-        convolutions=convolutions,
+        packing=packing or Packing(),
     )
 
 
@@ -149,7 +141,7 @@ def training_run(
     """Return what the trainer needs to train one run of an assignment."""
     from indian_tune.training import Run
 
-    config, own = divide(assignment.config)
+    config, own = split_training_parameters(assignment.config)
     section = spec.problem
     return Run(
         key=run_key(study, run),
@@ -195,7 +187,7 @@ class OpenTrial:
         return cls(assignment, {run_key(study, run): run for run in todo})
 
 
-def take_in(
+def record_epoch_reports(
     controller: Controller, reports: Sequence[tuple[OpenTrial, Sequence[EpochRecord]]]
 ) -> list[Decision]:
     """Report one epoch of trials that train side by side, and the end of runs that ended with it.

@@ -21,11 +21,11 @@ class WorkerSettings:
         artifacts: folder of the checkpoints; workers that share a study must share it too.
         data_dir: folder of the data sets; ``None`` for the default.
         device: ``cpu`` or ``cuda:N``, as this machine counts its GPUs.
-        seen_as: the same device as torch calls it in a process that sees no other GPU; ``None``
-            where it has the same name.
-        slots: runs that a worker trains side by side; ``None`` for one on a CPU, and on a GPU for
-            as many as a trial of a few seconds finds best.
-        shrink: whether fewer runs than slots, as at the end of a study, go into a smaller pack.
+        torch_device: the same device as torch calls it in a process that sees no other GPU;
+            ``None`` where it has the same name.
+        lanes: runs that a worker trains side by side; ``None`` for one on a CPU, and on a GPU for
+            as many as a measurement of a few seconds finds fastest.
+        shrink: whether fewer runs than lanes, as at the end of a study, go into a smaller pack.
         threads: CPU threads within one operation. One by default, because sums are split by
             thread: with another number a run's metrics differ in their last bits.
         until: the last phase to work on.
@@ -38,8 +38,8 @@ class WorkerSettings:
     artifacts: Path
     data_dir: Path | None = None
     device: str = "cpu"
-    seen_as: str | None = None
-    slots: int | None = None
+    torch_device: str | None = None
+    lanes: int | None = None
     shrink: bool = False
     threads: int = 1
     until: Phase = Phase.CONFIRM

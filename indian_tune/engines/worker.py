@@ -19,8 +19,8 @@ from indian_tune.engines.runs import (
     keeps_weights,
     kept_folder,
     problem_of,
+    record_epoch_reports,
     run_key,
-    take_in,
     trainer_of,
     training_run,
     warn_of_loss,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Trainer
+    from indian_tune.training import CheckpointFolder, EpochRecord, PackShape, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def work(
     """
     import torch
 
-    from indian_tune.training import CheckpointFolder, keep_freed_memory, spare_compiler
+    from indian_tune.training import CheckpointFolder, Packing, keep_freed_memory, spare_compiler
 
     torch.set_num_threads(settings.threads)
     keep_freed_memory()
@@ -79,21 +79,23 @@ def work(
         problem = problem_of(spec, settings.data_dir)
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 
-        packing: Packing | None = None
+        shape: PackShape | None = None
 
         def make_trainer() -> Trainer:
-            nonlocal packing
+            nonlocal shape
             trainer = trainer_of(
                 spec,
                 problem,
-                settings.seen_as or settings.device,
+                settings.torch_device or settings.device,
                 checkpoints,
-                slots=settings.slots if packing is None else packing.slots,
-                shrink=settings.shrink,
-                convolutions=None if packing is None else packing.convolutions,
+                Packing(
+                    lanes=settings.lanes if shape is None else shape.lanes,
+                    convolutions=None if shape is None else shape.convolutions,
+                    shrink=settings.shrink,
+                ),
             )
             # Tried out once: another trial may come out differently, and the bits with it.
-            packing = trainer.packing
+            shape = trainer.pack_shape
             return trainer
 
         with joined(ledger, study.record, settings.device) as worker_id:
@@ -110,13 +112,13 @@ def work(
                     make_trainer,
                     checkpoints,
                     kept_folder(settings.artifacts),
-                    settings.slots,
+                    settings.lanes,
                     should_stop,
                     on_epoch,
                 )
-                if worker.packing is not None:
+                if worker.shape is not None:
                     # Workers may choose differently, and bits depend on it.
-                    chosen = {"worker": worker_id, **asdict(worker.packing)}
+                    chosen = {"worker": worker_id, **worker.shape.recorded()}
                     ledger.record_event(study.id, PACKED, chosen)
                 worker.loop()
             finally:
@@ -154,15 +156,15 @@ class _Worker:
         make_trainer: Callable[[], Trainer],
         checkpoints: CheckpointFolder,
         kept: CheckpointFolder,
-        slots: int | None,
+        lanes: int | None,
         should_stop: Callable[[], bool],
         on_epoch: Callable[[], None] | None,
     ) -> None:
         self._controller = controller
         self._make_trainer = make_trainer
         self._trainer = make_trainer()
-        self.packing = self._trainer.packing
-        self._slots = slots or (1 if self.packing is None else self.packing.slots)
+        self.shape = self._trainer.pack_shape
+        self._lanes = lanes or (1 if self.shape is None else self.shape.lanes)
         self._checkpoints = checkpoints
         self._kept = kept
         self._should_stop = should_stop
@@ -187,9 +189,9 @@ class _Worker:
         self._give_back()
 
     def _fill(self) -> None:
-        """Claim trials until as many runs are in hand as there are slots."""
+        """Claim trials until as many runs are in hand as there are lanes."""
         provenance = asdict(self._trainer.provenance)
-        while sum(len(held.done) for held in self._held) < self._slots:
+        while sum(len(held.done) for held in self._held) < self._lanes:
             beside = self._held[0].assignment if self._held else None
             assignment = self._controller.claim(provenance, beside=beside)
             if assignment is None:
@@ -290,7 +292,7 @@ class _Worker:
                 self._keep(held, mine)
                 reports.append((held, mine))
                 held.done.update({record.key: record.epoch for record in mine})
-        decisions = take_in(self._controller, reports)
+        decisions = record_epoch_reports(self._controller, reports)
         for (held, _), decision in zip(reports, decisions, strict=True):
             for key in held.done.keys() - held.runs.keys():
                 self._trainer.remove(key)

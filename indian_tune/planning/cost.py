@@ -63,7 +63,7 @@ class Estimate:
 
 def estimate(
     spec: StudySpec,
-    slots: Sequence[str],
+    devices: Sequence[str],
     *,
     data_dir: Path | None = None,
     threads: int = 1,
@@ -73,7 +73,7 @@ def estimate(
 
     Args:
         spec: of the study; its data set must be there.
-        slots: the device of every worker there would be.
+        devices: the device of every worker there would be.
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
@@ -88,22 +88,22 @@ def estimate(
     kinds = {arm.name: kind_of(spec, arm.name) for arm in spec.arms}
     # Runs that differ in numbers alone take the same operations.
     alike = {_operations(kind): kind for kind in kinds.values()}
-    found = measure_together(spec, list(alike.values()), slots, data_dir, threads, imports)
+    found = measure_together(spec, list(alike.values()), devices, data_dir, threads, imports)
     rows = {operations: tuple(speeds[n] for speeds in found) for n, operations in enumerate(alike)}
     speeds = {arm: rows[_operations(kind)] for arm, kind in kinds.items()}
     costs = tuple(
         Cost(work, _epoch_seconds(spec, work, kinds[work.arm], speeds[work.arm]))
         for work in workload(spec)
     )
-    shared = {device: 1 if device == "cpu" else slots.count(device) for device in slots}
+    shared = {device: 1 if device == "cpu" else devices.count(device) for device in devices}
     # A trial is as likely to run on one worker as on another.
-    sharing = statistics.fmean(1 / shared[device] for device in slots)
+    sharing = statistics.fmean(1 / shared[device] for device in devices)
     return Estimate(
         costs=costs,
         speeds=speeds,
-        wall_seconds=sum(wall_seconds(costs, phase, len(slots)) for phase in Phase),
+        wall_seconds=sum(wall_seconds(costs, phase, len(devices)) for phase in Phase),
         device_seconds=sum(cost.seconds for cost in costs)
-        * (threads if set(slots) == {"cpu"} else sharing),
+        * (threads if set(devices) == {"cpu"} else sharing),
     )
 
 

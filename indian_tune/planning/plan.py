@@ -47,7 +47,7 @@ class Plan:
 
     Attributes:
         spec: the study.
-        slots: device of every worker there would be.
+        devices: device of every worker there would be.
         estimate: what it costs; ``None`` when nothing was timed.
         not_timed: why not.
         memory: ``None`` when it was not asked for.
@@ -56,7 +56,7 @@ class Plan:
     """
 
     spec: StudySpec
-    slots: tuple[str, ...]
+    devices: tuple[str, ...]
     estimate: Estimate | None
     not_timed: str | None
     memory: Memory | None
@@ -87,7 +87,7 @@ class Plan:
             "study": spec.name,
             "mode": spec.protocol.mode,
             "images": {"train": train, "validation": validation, "test": test},
-            "workers": list(self.slots),
+            "workers": list(self.devices),
             "work": [
                 {
                     **counts([each]),
@@ -134,7 +134,7 @@ class Plan:
 
 def make_plan(
     spec: StudySpec,
-    slots: Sequence[str],
+    devices: Sequence[str],
     *,
     sd: float,
     pilot: str | None = None,
@@ -149,7 +149,7 @@ def make_plan(
 
     Args:
         spec: of the study.
-        slots: device of every worker there would be.
+        devices: device of every worker there would be.
         sd: assumed standard deviation of paired differences, as a share of accuracy.
         pilot: study in ``storage`` to take the deviations from in place of that one.
         storage: where the pilot is recorded.
@@ -172,10 +172,10 @@ def make_plan(
         from indian_tune.planning.cost import estimate
 
         on_timing()
-        found = estimate(spec, slots, data_dir=data_dir, threads=threads, imports=imports)
+        found = estimate(spec, devices, data_dir=data_dir, threads=threads, imports=imports)
     return Plan(
         spec=spec,
-        slots=tuple(slots),
+        devices=tuple(devices),
         estimate=found,
         not_timed=reason,
         memory=_memory(spec, found, imports) if timing else None,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import EngineError
 from indian_tune.imports import imports_allowed
-from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Speed:
 
 def kind_of(spec: StudySpec, arm: str) -> Kind:
     """Return the kind of an arm's runs, at a configuration that is typical of its space."""
-    config, own = divide(typical(spec, arm))
+    config, own = split_training_parameters(typical(spec, arm))
     return Kind(
         family=spec.arm(arm).optimizer,
         batch_size=int(own.get("batch_size", spec.problem.batch_size)),
@@ -93,7 +93,7 @@ def kind_of(spec: StudySpec, arm: str) -> Kind:
 def measure_together(
     spec: StudySpec,
     kinds: Sequence[Kind],
-    slots: Sequence[str],
+    devices: Sequence[str],
     data_dir: Path | None,
     threads: int,
     imports: tuple[str, ...] | None,
@@ -103,7 +103,7 @@ def measure_together(
     Args:
         spec: of the study; its data set must be there.
         kinds: of runs.
-        slots: device of every worker.
+        devices: device of every worker.
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
@@ -115,13 +115,13 @@ def measure_together(
         EngineError: a worker could not measure.
     """
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(slots))
+    barrier = context.Barrier(len(devices))
     with ProcessPoolExecutor(
-        len(slots), mp_context=context, initializer=_meet_at, initargs=(barrier,)
+        len(devices), mp_context=context, initializer=_meet_at, initargs=(barrier,)
     ) as pool:
         futures = [
             pool.submit(_measure, spec.canonical(), kinds, device, data_dir, threads, imports)
-            for device in slots
+            for device in devices
         ]
         for future in as_completed(futures):
             # The one that failed tells why; the others only waited for it.

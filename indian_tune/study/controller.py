@@ -259,7 +259,7 @@ class Controller:
         alike = None
         if beside is not None:
             alike = [arm.id for arm in self._arms.values() if arm.optimizer == beside.arm.optimizer]
-        generation = self.spec.search.batch_size if phase is Phase.TUNE else None
+        generation = self.spec.search.generation if phase is Phase.TUNE else None
         lease = self._ledger.claim(
             self.study.id,
             phase,
@@ -369,7 +369,7 @@ class Controller:
 
         Who of its own generation has got how far is an accident, and no ground for a decision.
         """
-        size = self.spec.search.batch_size
+        size = self.spec.search.generation
         if size is None or self.spec.search.pruner.judges is None or trial.phase is not Phase.TUNE:
             return None
         trials = self._ledger.trials(self.study.id, phase=Phase.TUNE, arm_id=trial.arm_id)

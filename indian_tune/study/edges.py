@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.optim.families import get_family
-from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import Choices, Constant, Grid, Range, bounds
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def find_edges(
             the wider space too: what lies beyond its own was tried since.
         config: the configuration of the winner.
     """
-    own, _ = divide(config)
+    own, _ = split_training_parameters(config)
     known = get_family(optimizer).hyperparameters
     found = [
         find_edge(known[name], space[name], value) for name, value in own.items() if name in space

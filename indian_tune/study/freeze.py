@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import ArmRecord, Phase, State, TrialRecord, Winner
 from indian_tune.optim.families import get_family
-from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import constants
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def matched_rate(optimizer: str, config: Mapping[str, float]) -> dict[str, float
         optimizer: family of the other arm, one that a rate can be matched to.
         config: of that arm, training parameters included.
     """
-    own, training = divide(config)
+    own, training = split_training_parameters(config)
     match_rate = get_family(optimizer).match_rate
     assert match_rate is not None
     return {**match_rate(own), **training}

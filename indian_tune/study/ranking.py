@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges
-from indian_tune.study.file.parameters import divide
+from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
 
 def meaning_of(optimizer: str, config: Mapping[str, float]) -> Meaning:
     """Return what a configuration does in the first step of its optimizer."""
-    own, _ = divide(config)
+    own, _ = split_training_parameters(config)
     return get_family(optimizer).meaning(own)
 
 

@@ -146,11 +146,15 @@ def _about_trials(record: StudyRecord, spec: StudySpec) -> str:
     return f". For more trials put search.trials = {before} back and add --extend {now - before}"
 
 
+# Keys of the canonical form that have another name in a study file.
+_NAMES = {"search.batch_size": "search.generation"}
+
+
 def differences(old: Any, new: Any) -> list[str]:
     """Return what differs between two studies as plain data, one line a key."""
     before, after = dict(_flat(old)), dict(_flat(new))
     lines = [
-        f"{key}: registered {_at(key, before)}, now {_at(key, after)}"
+        f"{_NAMES.get(key, key)}: registered {_at(key, before)}, now {_at(key, after)}"
         for key in dict.fromkeys((*before, *after))
         if before.get(key) != after.get(key)
     ]

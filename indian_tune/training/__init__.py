@@ -13,8 +13,8 @@ from indian_tune.training.run import EpochRecord, Run
 if TYPE_CHECKING:
     from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
     from indian_tune.training.memory import keep_freed_memory
+    from indian_tune.training.packing import Packing, PackShape
     from indian_tune.training.precision import Precision
-    from indian_tune.training.probe import Packing
     from indian_tune.training.provenance import Provenance
     from indian_tune.training.startup import spare_compiler
     from indian_tune.training.trainer import Trainer
@@ -23,6 +23,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointFolder",
     "EpochRecord",
+    "PackShape",
     "Packing",
     "Precision",
     "Provenance",
@@ -35,7 +36,8 @@ __all__ = [
 _LATER = {
     "Checkpoint": "checkpoint",
     "CheckpointFolder": "checkpoint",
-    "Packing": "probe",
+    "PackShape": "packing",
+    "Packing": "packing",
     "Precision": "precision",
     "Provenance": "provenance",
     "Trainer": "trainer",

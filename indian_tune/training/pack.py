@@ -41,16 +41,16 @@ class PackKind:
 
 
 class Pack:
-    """Slots for K runs of one kind, of a shape that never changes.
+    """Lanes for K runs of one kind, of a shape that never changes.
 
-    The parameters of all slots are one tensor [K, N]. A run is copied in before an epoch and out
-    after it, so a slot may hold another run, or none, in every epoch. Whatever the others are, and
-    in whatever slot, a run's bits are the same: rows never meet, and an idle slot is computed like
+    The parameters of all lanes are one tensor [K, N]. A run is copied in before an epoch and out
+    after it, so a lane may hold another run, or none, in every epoch. Whatever the others are, and
+    in whatever lane, a run's bits are the same: rows never meet, and an idle lane is computed like
     any other.
 
     Args:
         kind: of the runs.
-        slots: K.
+        lanes: K.
         problem: builds the network whose layers are computed.
         feeds: what to train on.
         device: where.
@@ -64,7 +64,7 @@ class Pack:
     def __init__(
         self,
         kind: PackKind,
-        slots: int,
+        lanes: int,
         problem: Problem,
         feeds: Feeds,
         device: torch.device,
@@ -81,7 +81,7 @@ class Pack:
         named = dict(network.named_parameters())
         self._trained = [name for name, each in named.items() if each.requires_grad]
         self._layout = Layout({name: named[name] for name in self._trained})
-        self._params = torch.zeros(slots, self._layout.size, device=device, dtype=precision.dtype)
+        self._params = torch.zeros(lanes, self._layout.size, device=device, dtype=precision.dtype)
         self._grads = torch.zeros_like(self._params)
         self._param_views = {
             name: view.detach().requires_grad_()
@@ -89,15 +89,15 @@ class Pack:
         }
         self._grad_views = list(self._layout.views(self._grads).values())
         self._constants = {
-            name: torch.stack([each.detach()] * slots)
+            name: torch.stack([each.detach()] * lanes)
             for name, each in (*named.items(), *network.named_buffers())
             if name not in self._trained
         }
         self._optimizer = StackedOptimizer(kind.structure, self._params)
         steps = -(-len(feed) // kind.batch_size)
-        self._orders = torch.zeros(slots, len(feed), dtype=torch.int64, device=device)
-        self._finite = torch.zeros(steps, slots, dtype=torch.bool, device=device)
-        self._seeds = torch.zeros(slots, dtype=torch.int64, device=device)
+        self._orders = torch.zeros(lanes, len(feed), dtype=torch.int64, device=device)
+        self._finite = torch.zeros(steps, lanes, dtype=torch.bool, device=device)
+        self._seeds = torch.zeros(lanes, dtype=torch.int64, device=device)
         self._steps = torch.zeros_like(self._seeds)
         # Batches done in this epoch: on the device, so that a captured step finds its place.
         self._cursor = self._seeds.new_zeros(1)
@@ -106,7 +106,7 @@ class Pack:
         self._step_of = {size: self._captured(size) for size in dict.fromkeys(self._sizes)}
 
     @property
-    def slots(self) -> int:
+    def lanes(self) -> int:
         """K."""
         return int(self._params.shape[0])
 
@@ -116,11 +116,11 @@ class Pack:
         Args:
             lives: of this pack's kind.
         """
-        for slot in range(self.slots):
-            if slot < len(lives):
-                self._load(slot, lives[slot])
+        for lane in range(self.lanes):
+            if lane < len(lives):
+                self._load(lane, lives[lane])
             else:
-                self._clear(slot)
+                self._clear(lane)
         self._cursor.zero_()
         taken = [0] * len(lives)
         with self._precision.arithmetic(self._device):
@@ -130,18 +130,18 @@ class Pack:
                     self._check(lives, taken, number)
                     if all(live.diverged for live in lives):
                         break
-        for slot, live in enumerate(lives):
-            live.step += taken[slot]
-            self._unload(slot, live)
+        for lane, live in enumerate(lives):
+            live.step += taken[lane]
+            self._unload(lane, live)
 
     def rehearse(self, steps: int) -> None:
-        """Take steps with empty slots, to time them.
+        """Take steps with empty lanes, to time them.
 
         Args:
             steps: of full batches, or of what there is if it is less than one.
         """
-        for slot in range(self.slots):
-            self._clear(slot)
+        for lane in range(self.lanes):
+            self._clear(lane)
         self._cursor.zero_()
         with self._precision.arithmetic(self._device):
             for _ in range(steps):
@@ -156,7 +156,7 @@ class Pack:
             return captured(lambda: self._step(size), self._device)
 
     def _step(self, size: int) -> None:
-        """Take the next step of the epoch in all slots; nothing here waits for the device."""
+        """Take the next step of the epoch in all lanes; nothing here waits for the device."""
         first = self._cursor * self._batch_size
         pick = self._orders.index_select(1, first + torch.arange(size, device=self._device))
         bits = None
@@ -183,47 +183,47 @@ class Pack:
 
     def _check(self, lives: Sequence[LiveRun], taken: list[int], number: int) -> None:
         finite = self._finite[:number, : len(lives)].all(0).tolist()
-        for slot, live in enumerate(lives):
+        for lane, live in enumerate(lives):
             if not live.diverged:
-                taken[slot] = number
-                live.diverged = not finite[slot]
+                taken[lane] = number
+                live.diverged = not finite[lane]
 
     @torch.no_grad()
-    def _load(self, slot: int, live: LiveRun) -> None:
+    def _load(self, lane: int, live: LiveRun) -> None:
         run, own = live.run, dict(live.model.named_parameters())
-        for name, row in self._layout.views(self._params[slot]).items():
+        for name, row in self._layout.views(self._params[lane]).items():
             row.copy_(own[name])
         others = {**own, **dict(live.model.named_buffers())}
         for name, constants in self._constants.items():
-            constants[slot] = others[name]
-        self._optimizer.clear_row(slot)
-        self._optimizer.set_row(slot, live.config, live.step)
+            constants[lane] = others[name]
+        self._optimizer.clear_row(lane)
+        self._optimizer.set_row(lane, live.config, live.step)
         for name, states in self._optimizer.states.items():
-            for parameter, row in self._layout.views(states[slot]).items():
+            for parameter, row in self._layout.views(states[lane]).items():
                 found = self._optimizer.read(live.optimizer, own[parameter], name)
                 if found is not None:
                     row.copy_(found)
         order = epoch_order(len(self._feed), seed=run.seed, epoch=live.epoch + 1)
-        self._orders[slot] = order.to(self._device)
-        self._seeds[slot] = run.seed
-        self._steps[slot] = live.step
+        self._orders[lane] = order.to(self._device)
+        self._seeds[lane] = run.seed
+        self._steps[lane] = live.step
 
-    def _clear(self, slot: int) -> None:
-        self._params[slot] = 0
-        self._optimizer.clear_row(slot)
+    def _clear(self, lane: int) -> None:
+        self._params[lane] = 0
+        self._optimizer.clear_row(lane)
         for tensor in (self._orders, self._seeds, self._steps):
-            tensor[slot] = 0
+            tensor[lane] = 0
 
     @torch.no_grad()
-    def _unload(self, slot: int, live: LiveRun) -> None:
+    def _unload(self, lane: int, live: LiveRun) -> None:
         own = dict(live.model.named_parameters())
-        for name, row in self._layout.views(self._params[slot]).items():
+        for name, row in self._layout.views(self._params[lane]).items():
             own[name].copy_(row)
         for name, buffer in live.model.named_buffers():
-            buffer.copy_(self._constants[name][slot])
+            buffer.copy_(self._constants[name][lane])
         states: dict[Tensor, dict[str, Tensor]] = {own[name]: {} for name in self._trained}
         for name, stacked in self._optimizer.states.items():
-            for parameter, row in self._layout.views(stacked[slot]).items():
+            for parameter, row in self._layout.views(stacked[lane]).items():
                 states[own[parameter]][name] = row
         self._optimizer.write(
             live.optimizer, live.scheduler, states, config=live.config, count=live.step

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from indian_tune.problems.problem import Problem
     from indian_tune.training.live import Feeds, LiveRun
+    from indian_tune.training.packing import PackShape
     from indian_tune.training.precision import Precision
-    from indian_tune.training.probe import Packing
     from indian_tune.training.run import EpochRecord
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ class Stacked:
     """Runs in packs.
 
     Runs that cannot share a pack (of different families, kinds of weight decay, batch sizes or
-    dropout rates) go into different ones. Slots that the caller leaves empty are computed all the
-    same, unless ``packing.shrink``: a pack that shrinks changes the bits of the runs that remain.
+    dropout rates) go into different ones. Lanes that the caller leaves empty are computed all the
+    same, unless ``shape.shrink``: a pack that shrinks changes the bits of the runs that remain.
     What cannot be packed at all, an optimizer of torch's or a network that draws from the global
     generator, is trained in a loop, and the log says why.
 
@@ -40,7 +40,7 @@ class Stacked:
         feeds: what is trained on and what is measured.
         device: where the runs and the feeds live.
         precision: of the arithmetic.
-        packing: shape of the packs.
+        shape: of the packs.
     """
 
     def __init__(
@@ -49,35 +49,36 @@ class Stacked:
         feeds: Feeds,
         device: torch.device,
         precision: Precision,
-        packing: Packing,
+        shape: PackShape,
     ) -> None:
         self._problem = problem
         self._feeds = feeds
         self._device = device
         self._precision = precision
-        self._packing = packing
+        self._shape = shape
         self._loop = Loop(feeds, device, precision)
         self._packs: dict[tuple[PackKind, int], Pack | None] = {}
 
     @property
     def description(self) -> str:
         """See :class:`Execution`."""
-        packing = self._packing
-        slots = f"{packing.slots} slots" + " or fewer" * packing.shrink
-        return f"stacked, {slots}, {packing.convolutions}"
+        shape = self._shape
+        # Recorded with every run, where lanes have always been called slots.
+        lanes = f"{shape.lanes} slots" + " or fewer" * shape.shrink
+        return f"stacked, {lanes}, {shape.convolutions}"
 
     def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
         """Train an epoch of each run and measure it; see :class:`Execution`."""
         kinds: dict[PackKind, list[LiveRun]] = {}
         for live in lives:
             kinds.setdefault(PackKind.of(live), []).append(live)
-        slots = self._packing.slots
+        lanes = self._shape.lanes
         packs = [
-            (kind, alike[start : start + slots])
+            (kind, alike[start : start + lanes])
             for kind, alike in kinds.items()
-            for start in range(0, len(alike), slots)
+            for start in range(0, len(alike), lanes)
         ]
-        shapes = [(kind, self._packing.slots_for(len(members))) for kind, members in packs]
+        shapes = [(kind, self._shape.lanes_for(len(members))) for kind, members in packs]
         # Memory is for the packs that are needed now.
         self._packs = {shape: self._packs[shape] for shape in shapes if shape in self._packs}
         records: dict[str, EpochRecord] = {}
@@ -100,13 +101,13 @@ class Stacked:
             record = live.finish_epoch(self._feeds)
         return replace(record, seconds=share + perf_counter() - began)
 
-    def _pack(self, kind: PackKind, slots: int) -> Pack | None:
+    def _pack(self, kind: PackKind, lanes: int) -> Pack | None:
         """The pack for a kind of runs; ``None`` if they can only be looped."""
-        if (kind, slots) not in self._packs:
-            self._packs[kind, slots] = self._new_pack(kind, slots)
-        return self._packs[kind, slots]
+        if (kind, lanes) not in self._packs:
+            self._packs[kind, lanes] = self._new_pack(kind, lanes)
+        return self._packs[kind, lanes]
 
-    def _new_pack(self, kind: PackKind, slots: int) -> Pack | None:
+    def _new_pack(self, kind: PackKind, lanes: int) -> Pack | None:
         family = kind.structure.family
         if get_family(family).packed is None:
             log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
@@ -114,12 +115,12 @@ class Stacked:
         try:
             return Pack(
                 kind,
-                slots,
+                lanes,
                 self._problem,
                 self._feeds,
                 self._device,
                 self._precision,
-                self._packing.convolutions,
+                self._shape.convolutions,
             )
         except torch.OutOfMemoryError:
             raise

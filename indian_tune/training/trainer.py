@@ -15,8 +15,9 @@ from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.feed import IMAGE_RANK, Feed, fingerprint, fixed_subset
 from indian_tune.training.live import MODEL, Feeds, LiveRun
 from indian_tune.training.loop import Loop
-from indian_tune.training.precision import Precision
-from indian_tune.training.probe import Packing, probe
+from indian_tune.training.packing import Packing, PackShape
+from indian_tune.training.precision import FLOAT32
+from indian_tune.training.probe import probe
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.stacked import Stacked
 from indian_tune.training.stacked_forward import CONVOLUTIONS
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
     from indian_tune.problems.problem import Problem, Split
     from indian_tune.training.checkpoint import CheckpointFolder
     from indian_tune.training.execution import Execution
+    from indian_tune.training.precision import Precision
     from indian_tune.training.run import EpochRecord, Run
 
 log = logging.getLogger(__name__)
 
-EXECUTIONS = ("loop", "stacked")
+DEFAULT_PACKING = Packing()
 
 
 @dataclass
@@ -68,28 +70,16 @@ class Trainer:
         problem: what to train, and on what.
         device: where to train, ``cpu`` or ``cuda`` with or without an index.
         checkpoints: where runs are saved and resumed from; ``None`` for neither.
-        checkpoint_every: epochs between two checkpoints of a run; the last epoch always has one.
-        train_eval_size: number of training images for the training metrics, a fixed random subset;
+        train_eval_size: number of training inputs for the training metrics, a fixed random subset;
             all if ``None``.
-        precision: of the arithmetic in training and measuring: ``float32``, ``bfloat16`` (the
-            parameters stay in float32) or ``float64``.
-        tf32: whether a GPU may shorten the factors of float32 products to 10 bits.
+        precision: of the arithmetic in training and measuring.
         augmentation: ``none``, or ``crop-flip``: in training, every image is shifted by up to 4
             pixels in both directions, and half of them are mirrored.
-        execution: ``loop`` trains one run after the other; ``stacked`` trains as many together as
-            there are slots, in captured steps on a GPU. By default ``stacked`` on a GPU, ``loop``
-            on a CPU, where packs were measured to be slower.
-        slots: of a pack. Empty ones cost as much as full ones, so that a run's bits do not depend
-            on how many others there are. ``None`` for as many as a trial of a few seconds finds
-            best; that may come out differently another time, and the bits with it.
-        shrink: whether fewer runs than slots go into a smaller pack, of half the slots, a quarter
-            and so on: faster at the end of a study, but a run's last bits then depend on how many
-            are beside it.
-        convolutions: how a pack computes them, ``grouped`` or ``matmul``; by default ``grouped``
-            with one slot, and what a trial finds best with several.
+        packing: how runs share the device.
 
     Raises:
-        InputError: the device is not usable here, a number is below 1, or a name is not known.
+        InputError: the device is not usable here, a number is below 1, or the augmentation is not
+            known or needs images.
     """
 
     def __init__(
@@ -98,25 +88,18 @@ class Trainer:
         *,
         device: torch.device | str = "cpu",
         checkpoints: CheckpointFolder | None = None,
-        checkpoint_every: int = 1,
         train_eval_size: int | None = None,
-        precision: str = "float32",
-        tf32: bool = False,
+        precision: Precision = FLOAT32,
         augmentation: str = "none",
-        execution: str | None = None,
-        slots: int | None = 1,
-        shrink: bool = False,
-        convolutions: str | None = None,
+        packing: Packing = DEFAULT_PACKING,
     ) -> None:
-        if checkpoint_every < 1:
-            raise InputError(f"checkpoint_every = {checkpoint_every!r}: 1 or more is allowed")
         if train_eval_size is not None and train_eval_size < 1:
             raise InputError(
                 f"train_eval_size = {train_eval_size!r}: 1 or more is allowed, or none for all"
             )
         self._problem = problem
         self._device = _usable(device)
-        self._precision = Precision(precision, tf32)
+        self._precision = precision
         if augmentation not in AUGMENTATIONS:
             raise InputError(unknown_name("augmentation", augmentation, AUGMENTATIONS))
         if augmentation != "none" and problem.train.inputs.dim() != IMAGE_RANK:
@@ -126,9 +109,8 @@ class Trainer:
             )
         self._augmentation = augmentation
         self._checkpoints = checkpoints
-        self._every = checkpoint_every
         self._runs: dict[str, _Held] = {}
-        self._packing: Packing | None
+        self._pack_shape: PackShape | None = None
         train = self._feed(problem.train)
         subset = fixed_subset(problem.train, train_eval_size)
         self._feeds = Feeds(
@@ -138,7 +120,7 @@ class Trainer:
             test=self._feed(problem.test),
             augmented=augmentation == "crop-flip",
         )
-        self._execution = self._make_execution(execution, slots, convolutions, shrink=shrink)
+        self._execution = self._make_execution(packing)
         self._data = (
             "" if checkpoints is None else fingerprint((problem.train.inputs, problem.train.labels))
         )
@@ -154,9 +136,9 @@ class Trainer:
         return Provenance.of(self._device, self._precision, self._execution.description)
 
     @property
-    def packing(self) -> Packing | None:
+    def pack_shape(self) -> PackShape | None:
         """The shape of the packs; ``None`` when runs are looped."""
-        return self._packing
+        return self._pack_shape
 
     def add(self, run: Run) -> int:
         """Take up a run, from its newest intact checkpoint if it has one.
@@ -204,15 +186,13 @@ class Trainer:
         lives = [held.live for held in self._chosen(keys)]
         return self._execution.advance([live for live in lives if live.active])
 
-    def save(self, keys: Iterable[str] | None = None, *, even_if_not_due: bool = False) -> None:
-        """Write the checkpoints that are due, of runs whose records are safe.
+    def save(self, keys: Iterable[str] | None = None) -> None:
+        """Write the checkpoints of runs whose records are safe.
 
         Nothing is written for a run that has diverged, or has not moved since its last checkpoint.
 
         Args:
             keys: which runs; all that are held if ``None``.
-            even_if_not_due: write although ``checkpoint_every`` epochs have not passed, as before
-                an orderly stop.
 
         Raises:
             CheckpointError: a file cannot be written.
@@ -222,8 +202,7 @@ class Trainer:
             return
         for held in self._chosen(keys):
             live = held.live
-            due = live.epoch % self._every == 0 or live.epoch == live.run.epochs or even_if_not_due
-            if due and not live.diverged and live.epoch != held.saved_epoch:
+            if not live.diverged and live.epoch != held.saved_epoch:
                 state = {
                     "identity": held.identity,
                     "provenance": asdict(self.provenance),
@@ -258,38 +237,34 @@ class Trainer:
     def _feed(self, split: Split) -> Feed:
         return Feed(split, self._problem, self._device, self._precision.dtype)
 
-    def _make_execution(
-        self, name: str | None, slots: int | None, convolutions: str | None, *, shrink: bool
-    ) -> Execution:
-        if name is None:
-            name = "stacked" if self._device.type == "cuda" else "loop"
-        if name not in EXECUTIONS:
-            raise InputError(unknown_name("execution", name, EXECUTIONS))
-        # Both are checked whatever the execution: a study is not valid on one device only.
-        packing = Packing(1 if slots is None else slots, convolutions or CONVOLUTIONS[0])
-        if name == "loop":
-            self._packing = None
+    def _make_execution(self, packing: Packing) -> Execution:
+        default = "stacked" if self._device.type == "cuda" else "loop"
+        if (packing.execution or default) == "loop":
             return Loop(self._feeds, self._device, self._precision)
-        if slots is None or (convolutions is None and slots > 1):
-            packing = self._probed(slots, convolutions, packing)
-        self._packing = packing = replace(packing, shrink=shrink)
-        return Stacked(self._problem, self._feeds, self._device, self._precision, packing)
+        shape = replace(self._choose_shape(packing), shrink=packing.shrink)
+        self._pack_shape = shape
+        return Stacked(self._problem, self._feeds, self._device, self._precision, shape)
 
-    def _probed(self, slots: int | None, convolutions: str | None, otherwise: Packing) -> Packing:
+    def _choose_shape(self, packing: Packing) -> PackShape:
+        """Return the shape that was asked for, with what was left open measured."""
+        lanes, convolutions = packing.lanes, packing.convolutions
+        if lanes == 1 or (lanes is not None and convolutions is not None):
+            return PackShape(lanes, convolutions or CONVOLUTIONS[0])
         try:
             return probe(
                 self._problem,
                 self._feeds,
                 self._device,
                 self._precision,
-                slots=slots,
+                lanes=lanes,
                 convolutions=convolutions,
             )
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            log.warning("No packing was tried out: %s", str(error).strip().partition("\n")[0])
-            return otherwise
+            reason = str(error).strip().partition("\n")[0]
+            log.warning("The fastest packing could not be measured: %s", reason)
+            return PackShape(lanes or 1, convolutions or CONVOLUTIONS[0])
 
     def _held(self, key: str) -> _Held:
         try:

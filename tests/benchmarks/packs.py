@@ -11,7 +11,7 @@ torch had allocated on the GPU.
 
     python tests/benchmarks/packs.py --out tests/benchmarks/results
 
-``--device cpu --model nin-small --slots 1 2 --batches 2`` tries the script out where there is no
+``--device cpu --model nin-small --lanes 1 2 --batches 2`` tries the script out where there is no
 GPU; its figures then say nothing about one.
 """
 
@@ -30,15 +30,15 @@ import torch
 
 from indian_tune.problems.models import build_model
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.training import Run, Trainer
+from indian_tune.training import Packing, Precision, Run, Trainer
 
 BATCH_SIZE = 32
-SLOTS = (1, 2, 4, 8, 16, 32)
+LANES = (1, 2, 4, 8, 16, 32)
 CONVOLUTIONS = ("grouped", "matmul")
-PRECISIONS: dict[str, dict[str, Any]] = {
-    "float32": {"precision": "float32"},
-    "tf32": {"precision": "float32", "tf32": True},
-    "bfloat16": {"precision": "bfloat16"},
+PRECISIONS = {
+    "float32": Precision("float32"),
+    "tf32": Precision("float32", tf32=True),
+    "bfloat16": Precision("bfloat16"),
 }
 SHAPES = {"nin": (3, 32, 100), "nin-small": (1, 8, 10)}
 
@@ -97,19 +97,24 @@ def _wait(device: str) -> None:
 
 
 def measure_cell(
-    problem: Problem, device: str, eager: Trainer, slots: int, rounds: int, **arguments: Any
+    problem: Problem,
+    device: str,
+    eager: Trainer,
+    packing: Packing,
+    precision: Precision,
+    rounds: int,
 ) -> dict[str, float] | None:
     """Return a cell of the table; ``None`` if it does not fit into the memory."""
     if device != "cpu":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    images = len(problem.train)
+    images, lanes = len(problem.train), packing.lanes or 1
     try:
-        pack = make_trainer(problem, device, slots, execution="stacked", slots=slots, **arguments)
+        pack = make_trainer(problem, device, lanes, packing=packing, precision=precision)
         seconds_of_an_epoch(pack, device)
         rates, ratios = [], []
         for _ in range(rounds):
-            rates.append(slots * images / seconds_of_an_epoch(pack, device))
+            rates.append(lanes * images / seconds_of_an_epoch(pack, device))
             ratios.append(rates[-1] * seconds_of_an_epoch(eager, device) / images)
     except torch.OutOfMemoryError:
         return None
@@ -121,19 +126,18 @@ def measure_cell(
     }
 
 
-def measure(problem: Problem, device: str, slots: list[int], rounds: int) -> list[dict[str, Any]]:
+def measure(problem: Problem, device: str, lanes: list[int], rounds: int) -> list[dict[str, Any]]:
     rows = []
-    eager = make_trainer(problem, device, 1, execution="loop")
+    eager = make_trainer(problem, device, 1, packing=Packing(execution="loop"))
     seconds_of_an_epoch(eager, device)
     for name, precision in PRECISIONS.items():
         if name == "tf32" and device == "cpu":
             continue
         for way in CONVOLUTIONS:
-            for count in slots:
-                cell = measure_cell(
-                    problem, device, eager, count, rounds, convolutions=way, **precision
-                )
-                key = {"precision": name, "convolutions": way, "slots": count}
+            for count in lanes:
+                packing = Packing(count, way, execution="stacked")
+                cell = measure_cell(problem, device, eager, packing, precision, rounds)
+                key = {"precision": name, "convolutions": way, "runs": count}
                 rows.append({**key, "cell": cell})
     return rows
 
@@ -166,7 +170,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     ]
     for row in report["rows"]:
         cell = row["cell"]
-        start = f"| {row['precision']} | {row['convolutions']} | {row['slots']} |"
+        start = f"| {row['precision']} | {row['convolutions']} | {row['runs']} |"
         if cell is None:
             lines.append(f"{start} | out of memory | | |")
         else:
@@ -181,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--model", choices=list(SHAPES), default="nin")
-    parser.add_argument("--slots", type=int, nargs="+", default=list(SLOTS))
+    parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
     parser.add_argument("--batches", type=int, default=100, help="in an epoch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
@@ -192,7 +196,7 @@ def main() -> None:
     problem = make_problem(arguments.model, arguments.batches)
     report = {
         "setting": describe(arguments.device, arguments.model, arguments.batches, arguments.rounds),
-        "rows": measure(problem, arguments.device, arguments.slots, arguments.rounds),
+        "rows": measure(problem, arguments.device, arguments.lanes, arguments.rounds),
     }
     print(to_markdown(report))
     if arguments.out is not None:

@@ -43,7 +43,7 @@ from torch import Tensor, nn
 from indian_tune.problems import load_problem
 from indian_tune.problems.models import build_model, dropout_layers
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.training import Run, Trainer, keep_freed_memory
+from indian_tune.training import Precision, Run, Trainer, keep_freed_memory
 from tests.benchmarks.everyday import EverydayTraining
 from tests.benchmarks.report import processor, save, spread
 
@@ -122,7 +122,7 @@ def user_s_epoch(problem: Problem) -> Epoch:
 
 def trainer_s_epoch(problem: Problem, precision: str) -> Epoch:
     # One image is measured after each epoch: the record is all that evaluation is left with.
-    trainer = Trainer(problem, precision=precision, train_eval_size=1)
+    trainer = Trainer(problem, precision=Precision(precision), train_eval_size=1)
     config = {"gamma0": GAMMA0, "alpha": ALPHA, "beta": BETA}
     trainer.add(
         Run(

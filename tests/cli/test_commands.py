@@ -359,6 +359,16 @@ def test_the_list_of_commands_is_shown_without_importing_them() -> None:
     )
 
 
+def test_lanes_can_be_given_under_their_former_name_which_no_help_shows() -> None:
+    for name in ("search", "worker"):
+        helped = CliRunner().invoke(app, [name, "--help"]).output
+        assert ("--lanes" in helped, "--slots" in helped) == (True, False)
+        for option in ("--lanes", "--slots"):
+            refused = CliRunner().invoke(app, [name, "x", option, "0"])
+            assert refused.exit_code == 2
+            assert "Invalid value for '--lanes'" in refused.output
+
+
 def test_every_command_has_help_and_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["--help"]).output

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.engines.devices import confine, device_slots, gpu_count
+from indian_tune.engines.devices import confine, gpu_count, worker_devices
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.processes import ProcessEngine
 from indian_tune.engines.settings import WorkerSettings
@@ -39,7 +39,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
 
 def look(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
     """Write down what this worker process sees, and stay until all have."""
-    seen = f"{os.environ[VISIBLE]} {settings.seen_as} {'torch' in sys.modules}"
+    seen = f"{os.environ[VISIBLE]} {settings.torch_device} {'torch' in sys.modules}"
     (settings.artifacts / settings.device).write_text(seen)
     while len(list(settings.artifacts.iterdir())) < int(settings.study) and not should_stop():
         time.sleep(0.01)
@@ -60,7 +60,7 @@ def test_each_of_8_workers_on_8_gpus_sees_exactly_one(
         monkeypatch.setenv(VISIBLE, inherited)
     seen = tmp_path / "seen"
     seen.mkdir()
-    devices = device_slots("auto", None, 1)
+    devices = worker_devices("auto", None, 1)
     assert devices == [f"cuda:{n}" for n in range(8)]
     workers = [WorkerSettings("", str(len(devices)), seen, device=device) for device in devices]
     ProcessEngine(workers, look).run(Interrupt(), lambda: None)
@@ -97,13 +97,13 @@ def test_workers_are_dealt_to_devices_in_turn(
 ) -> None:
     machine(2)
     monkeypatch.setattr("indian_tune.engines.devices.cores", lambda: 8)
-    assert device_slots("auto", None, 1) == ["cuda:0", "cuda:1"]
-    assert device_slots("cuda:0,cuda:1", 3, 1) == ["cuda:0", "cuda:1", "cuda:0"]
-    assert device_slots("cpu", None, 2) == ["cpu"] * 4
-    assert device_slots("cpu", None, 16) == ["cpu"]
+    assert worker_devices("auto", None, 1) == ["cuda:0", "cuda:1"]
+    assert worker_devices("cuda:0,cuda:1", 3, 1) == ["cuda:0", "cuda:1", "cuda:0"]
+    assert worker_devices("cpu", None, 2) == ["cpu"] * 4
+    assert worker_devices("cpu", None, 16) == ["cpu"]
     with pytest.raises(InputError, match="cuda:2 is not here; this machine has 2 GPUs"):
-        device_slots("cuda:2", None, 1)
+        worker_devices("cuda:2", None, 1)
     with pytest.raises(InputError, match="'gpu' is not a device"):
-        device_slots("gpu", None, 1)
+        worker_devices("gpu", None, 1)
     with pytest.raises(InputError, match="--workers = 0 must be at least 1"):
-        device_slots("cpu", 0, 1)
+        worker_devices("cpu", 0, 1)

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     Register = Callable[[str, dict[str, Any]], StudySpec]
     Record = Callable[..., Metrics]
 
-SLOTS = 3
+LANES = 3
 
 
 @pytest.fixture
 def study(tiny: dict[str, Any]) -> dict[str, Any]:
     """Two arms, one of which diverges now and then, with a pruner that sees generations."""
-    tiny["search"] |= {"trials": 8, "pruner": "median", "batch_size": 4}
+    tiny["search"] |= {"trials": 8, "pruner": "median", "generation": 4}
     tiny["protocol"] |= {"epochs": 4, "tune_epochs": 4, "confirm_seeds": 1}
     tiny["arms"] = [
         {"name": "wild", "optimizer": "sgd", "space": {"gamma0": {"choices": [0.05, 1e30]}}},
@@ -83,14 +83,14 @@ def test_packs_leave_the_same_record_to_the_last_bit(
 
     monkeypatch.setattr(Trainer, "advance", counted)
     register(storage, study)
-    InlineEngine(replace(settings_for(storage), slots=SLOTS)).run(Interrupt(), lambda: None)
+    InlineEngine(replace(settings_for(storage), lanes=LANES)).run(Interrupt(), lambda: None)
     assert outcomes(storage) == outcomes(alone)
     assert metrics(storage) == metrics(alone)
     states = {state for *_, state, _ in outcomes(storage)}
     assert states == {State.COMPLETE, State.PRUNED, State.DIVERGED}
     # Full as long as there is work of the same kind: a generation of each arm, 4 and 4 trials.
-    assert max(sizes) == SLOTS
-    assert sizes[:4] == [SLOTS] * 4
+    assert max(sizes) == LANES
+    assert sizes[:4] == [LANES] * 4
 
 
 def test_a_pack_that_is_killed_or_interrupted_goes_on_to_the_same_record(
@@ -102,7 +102,7 @@ def test_a_pack_that_is_killed_or_interrupted_goes_on_to_the_same_record(
     metrics: Record,
 ) -> None:
     register(storage, study)
-    settings = replace(settings_for(storage), slots=SLOTS)
+    settings = replace(settings_for(storage), lanes=LANES)
     interrupt = Interrupt()
     epochs = 0
 
@@ -124,7 +124,7 @@ def test_a_pack_that_is_killed_or_interrupted_goes_on_to_the_same_record(
     def kill() -> None:
         with LedgerReader.open(storage) as ledger:
             progress = ledger.progress(record.id)
-            if not killed and sum(part.epochs_done for part in progress) >= 4 * SLOTS:
+            if not killed and sum(part.epochs_done for part in progress) >= 4 * LANES:
                 (worker,) = [w for w in ledger.workers(record.id) if w.left_at is None]
                 killed.append(worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def test_a_trial_that_breaks_its_pack_fails_alone(
 
     monkeypatch.setattr(Trainer, "advance", fragile)
     register(storage, tiny)
-    InlineEngine(replace(settings_for(storage), slots=SLOTS)).run(Interrupt(), lambda: None)
+    InlineEngine(replace(settings_for(storage), lanes=LANES)).run(Interrupt(), lambda: None)
     with LedgerReader.open(storage) as ledger:
         trials = ledger.trials(ledger.study("tiny").id, phase=Phase.TUNE)
     states = [trial.state for trial in trials]
@@ -178,7 +178,7 @@ def test_a_lost_lease_drops_its_trial_and_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     register(storage, tiny)
-    settings = replace(settings_for(storage), slots=SLOTS)
+    settings = replace(settings_for(storage), lanes=LANES)
     thefts = 0
 
     def steal() -> None:
@@ -213,7 +213,8 @@ def test_the_shape_of_a_workers_packs_is_shown_with_it(
 
     def stacked(self: Trainer, problem: Problem, **options: Any) -> None:
         """Pack on a CPU too, as on a GPU."""
-        init(self, problem, execution="stacked", **options | {"convolutions": "matmul"})
+        packing = replace(options["packing"], execution="stacked", convolutions="matmul")
+        init(self, problem, **options | {"packing": packing})
 
     monkeypatch.setattr(Trainer, "__init__", stacked)
     register(storage, tiny)
@@ -223,8 +224,8 @@ def test_the_shape_of_a_workers_packs_is_shown_with_it(
         with LedgerReader.open(storage) as ledger:
             shown.append(look(ledger, ledger.study("tiny")).as_json(storage)["workers"])
 
-    InlineEngine(replace(settings_for(storage), slots=SLOTS)).run(Interrupt(), look_at)
-    expected = {"slots": SLOTS, "convolutions": "matmul", "shrink": False}
+    InlineEngine(replace(settings_for(storage), lanes=LANES)).run(Interrupt(), look_at)
+    expected = {"slots": LANES, "convolutions": "matmul", "shrink": False}
     assert [worker["packing"] for worker in shown[0]] == [expected]
     with LedgerReader.open(storage) as ledger:
         runs = ledger.study_runs(ledger.study("tiny").id)

@@ -35,7 +35,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "random": {"trials": 6},
     "qmc": {"trials": 6},
     # Random up to its eleventh trial; from there on it learns from whole generations.
-    "tpe": {"trials": 15, "batch_size": 5},
+    "tpe": {"trials": 15, "generation": 5},
 }
 
 

@@ -9,7 +9,7 @@ import torch
 
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
+from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Precision, Run, Trainer
 from indian_tune.training.augmentation import PADDING, augmentation_bits, crop_and_flip
 from indian_tune.training.feed import Feed
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MakeRun = Callable[..., Run]
 CPU = torch.device("cpu")
 SIZE = 8
-SOLO: dict[str, Any] = {"execution": "loop"}
-PACK: dict[str, Any] = {"execution": "stacked", "slots": 2, "convolutions": "matmul"}
+SOLO: dict[str, Any] = {"packing": Packing(execution="loop")}
+PACK: dict[str, Any] = {"packing": Packing(2, "matmul", execution="stacked")}
 
 
 def train(problem: Problem, run: Run, **arguments: Any) -> list[EpochRecord]:
@@ -125,7 +125,7 @@ def test_an_augmented_run_is_the_same_to_the_bit_when_killed_after_every_epoch(
 def test_a_pack_augments_as_the_loop_does(problem: Problem, make_run: MakeRun) -> None:
     run = make_run(dropout=0.0, epochs=2)
     loop, pack = (
-        train(problem, run, precision="float64", augmentation="crop-flip", **arguments)
+        train(problem, run, precision=Precision("float64"), augmentation="crop-flip", **arguments)
         for arguments in (SOLO, PACK)
     )
     for one, other in zip(loop, pack, strict=True):

@@ -20,7 +20,7 @@ from indian_tune.training.feed import Feed
 from indian_tune.training.live import Feeds, LiveRun
 from indian_tune.training.loop import Loop
 from indian_tune.training.pack import Pack
-from indian_tune.training.probe import Packing
+from indian_tune.training.packing import Packing, PackShape
 from indian_tune.training.stacked import Stacked
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ CONFIGS: dict[str, dict[str, float]] = {
 }
 DIVERGING = {"key": "diverging", "config": {"gamma0": 1e30, "alpha": 0.5, "beta": 0.1}}
 EXECUTIONS: dict[str, dict[str, Any]] = {
-    "loop": {"execution": "loop"},
-    "one slot": {"execution": "stacked"},
-    "grouped": {"execution": "stacked", "slots": 3, "convolutions": "grouped"},
-    "matmul": {"execution": "stacked", "slots": 3, "convolutions": "matmul"},
+    "loop": {"packing": Packing(execution="loop")},
+    "one lane": {"packing": Packing(execution="stacked")},
+    "grouped": {"packing": Packing(3, "grouped", execution="stacked")},
+    "matmul": {"packing": Packing(3, "matmul", execution="stacked")},
 }
-PACKINGS = {
-    "one slot": Packing(),
-    "grouped": Packing(3, "grouped"),
-    "matmul": Packing(3, "matmul"),
+SHAPES = {
+    "one lane": PackShape(),
+    "grouped": PackShape(3, "grouped"),
+    "matmul": PackShape(3, "matmul"),
 }
 
 
@@ -94,16 +94,16 @@ def train(problem: Problem, arguments: dict[str, Any], *runs: Run) -> list[Epoch
 
 
 def weights_after(
-    problem: Problem, runs: list[Run], precision: Precision, packing: Packing | None
+    problem: Problem, runs: list[Run], precision: Precision, shape: PackShape | None
 ) -> list[list[Tensor]]:
     """The parameters and buffers of each run after an epoch more than once, 20 steps in all."""
     feed = Feed(problem.train, problem, CPU, precision.dtype)
     feeds = Feeds(feed, feed, None, feed)
     execution: Execution
-    if packing is None:
+    if shape is None:
         execution = Loop(feeds, CPU, precision)
     else:
-        execution = Stacked(problem, feeds, CPU, precision, packing)
+        execution = Stacked(problem, feeds, CPU, precision, shape)
     lives = [LiveRun(run, problem, CPU, precision) for run in runs]
     for _ in range(4):
         execution.advance(lives)
@@ -259,52 +259,54 @@ class TestEveryExecution:
         self, problem: Problem, arguments: dict[str, Any]
     ) -> None:
         told = Trainer(problem, **arguments).provenance.execution
-        slots, way = arguments.get("slots", 1), arguments.get("convolutions", "grouped")
-        is_loop = arguments["execution"] == "loop"
-        assert told == ("loop" if is_loop else f"stacked, {slots} slots, {way}")
+        packing: Packing = arguments["packing"]
+        way = packing.convolutions or "grouped"
+        is_loop = packing.execution == "loop"
+        assert told == ("loop" if is_loop else f"stacked, {packing.lanes} slots, {way}")
 
 
 class TestAPackThatShrinks:
-    def test_halves_its_slots_while_the_runs_fit(self) -> None:
-        packing = Packing(32, shrink=True)
-        assert [packing.slots_for(runs) for runs in (32, 17, 16, 9, 4, 3, 2, 1)] == [
+    def test_halves_its_lanes_while_the_runs_fit(self) -> None:
+        shape = PackShape(32, shrink=True)
+        assert [shape.lanes_for(runs) for runs in (32, 17, 16, 9, 4, 3, 2, 1)] == [
             *(32, 32, 16, 16, 4, 4, 2, 1)
         ]
-        assert {Packing(32).slots_for(runs) for runs in range(1, 33)} == {32}
+        assert {PackShape(32).lanes_for(runs) for runs in range(1, 33)} == {32}
 
     def test_trains_to_what_the_loop_finds_and_tells_that_it_shrinks(
         self, problem: Problem, make_run: MakeRun
     ) -> None:
         epochs = {"1": 4, "2": 3, "3": 2, "4": 1, "5": 1}
         runs = [make_run(key=k, seed=int(k), epochs=count) for k, count in epochs.items()]
-        shrinking: dict[str, Any] = {"execution": "stacked", "slots": 4, "shrink": True}
-        shrinking["convolutions"] = "grouped"
+        shrinking: dict[str, Any] = {
+            "packing": Packing(4, "grouped", shrink=True, execution="stacked")
+        }
         assert "4 slots or fewer" in Trainer(problem, **shrinking).provenance.execution
         for run in runs:
             others = [other for other in runs if other is not run]
             found = train(problem, shrinking, run, *others)
-            looped = train(problem, {"execution": "loop"}, run)
+            looped = train(problem, EXECUTIONS["loop"], run)
             assert [record.metrics["train_loss"] for record in found] == pytest.approx(
                 [record.metrics["train_loss"] for record in looped], rel=1e-4
             )
 
-    def test_computes_no_empty_slots_for_the_last_run(
+    def test_computes_no_empty_lanes_for_the_last_run(
         self, problem: Problem, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         trained: list[tuple[int, int]] = []
         train_epoch = Pack.train_epoch
 
         def watched(pack: Pack, lives: Sequence[LiveRun]) -> None:
-            trained.append((pack.slots, len(lives)))
+            trained.append((pack.lanes, len(lives)))
             train_epoch(pack, lives)
 
         monkeypatch.setattr(Pack, "train_epoch", watched)
         runs = [make_run(key=f"{n}", seed=n, epochs=n) for n in (1, 2, 3)]
-        train(problem, {"execution": "stacked", "slots": 2, "shrink": True}, *runs)
+        train(problem, {"packing": Packing(2, shrink=True, execution="stacked")}, *runs)
         assert trained == [(2, 2), (1, 1), (2, 2), (1, 1)]
 
 
-@pytest.mark.parametrize("packing", PACKINGS.values(), ids=PACKINGS)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("own_network", [False, True])
 class TestPacksAgreeWithTheLoop:
     @pytest.mark.parametrize("family", FAMILIES)
@@ -312,26 +314,26 @@ class TestPacksAgreeWithTheLoop:
         self,
         problem: Problem,
         make_run: MakeRun,
-        packing: Packing,
+        shape: PackShape,
         own_network: bool,
         family: str,
     ) -> None:
-        self.check(problem, make_run, packing, own_network, family, Precision("float64"), 1e-12)
+        self.check(problem, make_run, shape, own_network, family, Precision("float64"), 1e-12)
 
     def test_after_20_steps_to_4_digits_in_float32(
-        self, problem: Problem, make_run: MakeRun, packing: Packing, own_network: bool
+        self, problem: Problem, make_run: MakeRun, shape: PackShape, own_network: bool
     ) -> None:
-        self.check(problem, make_run, packing, own_network, "indian", Precision(), 1e-4)
+        self.check(problem, make_run, shape, own_network, "indian", Precision(), 1e-4)
 
     def test_after_20_steps_as_near_to_float64_as_the_loop_in_bfloat16(
-        self, problem: Problem, make_run: MakeRun, packing: Packing, own_network: bool
+        self, problem: Problem, make_run: MakeRun, shape: PackShape, own_network: bool
     ) -> None:
         # How far bfloat16 strays differs from processor to processor, but alike for both.
         problem = of_everyday(problem) if own_network else problem
         runs = [make_run(key=f"{s}", seed=s, family="sgd", config={"gamma0": 0.1}) for s in (1, 2)]
         exact = weights_after(problem, runs, Precision("float64"), None)
         looped = weights_after(problem, runs, Precision("bfloat16"), None)
-        packed = weights_after(problem, runs, Precision("bfloat16"), packing)
+        packed = weights_after(problem, runs, Precision("bfloat16"), shape)
         for truth, one, other in zip(exact, looped, packed, strict=True):
             strayed = distance(one, truth)
             assert strayed > 1e-3
@@ -341,7 +343,7 @@ class TestPacksAgreeWithTheLoop:
         self,
         problem: Problem,
         make_run: MakeRun,
-        packing: Packing,
+        shape: PackShape,
         own_network: bool,
         family: str,
         precision: Precision,
@@ -361,7 +363,7 @@ class TestPacksAgreeWithTheLoop:
             for seed in (1, 2)
         ]
         expected = weights_after(problem, runs, precision, None)
-        found = weights_after(problem, runs, precision, packing)
+        found = weights_after(problem, runs, precision, shape)
         for one, other in zip(found, expected, strict=True):
             assert distance(one, other) <= tolerance
         assert distance(expected[0], expected[1]) > 0.1
@@ -379,12 +381,15 @@ def test_a_run_can_change_its_execution_at_a_checkpoint(
     records = []
     for arguments in parts:
         trainer = Trainer(
-            problem, precision="float64", checkpoints=CheckpointFolder(tmp_path), **arguments
+            problem,
+            precision=Precision("float64"),
+            checkpoints=CheckpointFolder(tmp_path),
+            **arguments,
         )
         trainer.add(run)
         records += trainer.advance() + trainer.advance()
         trainer.save()
-    expected = train(problem, {"precision": "float64"}, run)
+    expected = train(problem, {"precision": Precision("float64")}, run)
     assert [r.epoch for r in records] == [r.epoch for r in expected]
     for record, other in zip(records, expected, strict=True):
         assert record.metrics["train_loss"] == pytest.approx(other.metrics["train_loss"], rel=1e-9)

@@ -26,7 +26,7 @@ from indian_tune.planning.workload import searched, unstable_shares, workload
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import rank
 from indian_tune.study.typical import typical
-from indian_tune.training import CheckpointFolder, Run, Trainer
+from indian_tune.training import CheckpointFolder, Packing, Run, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,8 @@ CONFIGS: dict[str, dict[str, float]] = {
     "decoupled": {"gamma0": 0.2, "weight_decay": 0.1},
     "coupled": {"gamma0": 0.2, "weight_decay": 0.1, "decoupled_weight_decay": 0.0},
 }
-STACKED: dict[str, Any] = {"execution": "stacked", "slots": 3, "convolutions": "grouped"}
+LOOP: dict[str, Any] = {"packing": Packing(execution="loop")}
+STACKED: dict[str, Any] = {"packing": Packing(3, "grouped", execution="stacked")}
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,7 @@ def weights(trainer: Trainer, run: Run, folder: Path) -> dict[str, Tensor]:
 
 
 def run_study(spec: StudySpec, storage: str, folder: Path) -> None:
-    settings = WorkerSettings(storage=storage, study=spec.name, artifacts=folder, slots=2)
+    settings = WorkerSettings(storage=storage, study=spec.name, artifacts=folder, lanes=2)
     with open_session(spec, storage_url(storage), None):
         InlineEngine(settings).run(Interrupt(), lambda: None)
 
@@ -153,9 +154,9 @@ def test_a_pack_trains_it_as_the_loop_does(
         make_run(key=f"{seed}", seed=seed, family="lagged", config=CONFIGS[decay])
         for seed in range(3)
     ]
-    looped, packed = train(problem, {"execution": "loop"}, *runs), train(problem, STACKED, *runs)
+    looped, packed = train(problem, LOOP, *runs), train(problem, STACKED, *runs)
     assert "one by one" not in caplog.text
-    untrained = Trainer(problem, execution="loop")
+    untrained = Trainer(problem, **LOOP)
     for run in runs:
         untrained.add(run)
         expected, found = weights(looped, run, tmp_path), weights(packed, run, tmp_path)
@@ -165,7 +166,7 @@ def test_a_pack_trains_it_as_the_loop_does(
             assert (found[name] - expected[name]).norm() < 1e-3 * size
 
 
-@pytest.mark.parametrize("arguments", [{"execution": "loop"}, STACKED], ids=["loop", "stacked"])
+@pytest.mark.parametrize("arguments", [LOOP, STACKED], ids=["loop", "stacked"])
 def test_it_goes_on_from_a_checkpoint_to_the_bit(
     problem: Problem, make_run: MakeRun, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:

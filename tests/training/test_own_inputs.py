@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from indian_tune.errors import InputError
 from indian_tune.problems import CounterDropout, Problem, Split
 from indian_tune.problems.randomness import generator
-from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
+from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Run, Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +116,10 @@ def runs(count: int = 2, family: str = "indian") -> list[Run]:
     ]
 
 
+LOOP = Packing(execution="loop")
+PACK = Packing(2, "grouped", execution="stacked")
+
+
 def trained(problem: Problem, todo: list[Run], **how: Any) -> dict[str, list[EpochRecord]]:
     trainer = Trainer(problem, **how)
     for run in todo:
@@ -130,8 +134,8 @@ def trained(problem: Problem, todo: list[Run], **how: Any) -> dict[str, list[Epo
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda each: each.__name__)
 def test_a_pack_learns_what_each_run_learns_alone(network: Callable[[float], nn.Module]) -> None:
     problem, todo = problem_for(network), [*runs(), *runs(family="adam")]
-    alone = {run.key: trained(problem, [run], execution="loop")[run.key] for run in todo}
-    packed = trained(problem, todo, execution="stacked", slots=2, convolutions="grouped")
+    alone = {run.key: trained(problem, [run], packing=LOOP)[run.key] for run in todo}
+    packed = trained(problem, todo, packing=PACK)
     for key, records in alone.items():
         for record, other in zip(records, packed[key], strict=True):
             for name in ("train_loss", "validation_loss"):
@@ -144,9 +148,9 @@ def test_a_network_that_draws_from_the_global_generator_is_trained_alone_and_the
 ) -> None:
     problem = problem_for(global_dropout)
     with caplog.at_level(logging.WARNING):
-        packed = trained(problem, runs(), execution="stacked", slots=2, convolutions="grouped")
+        packed = trained(problem, runs(), packing=PACK)
     assert "'global_dropout' are trained one by one" in caplog.text
-    assert packed == trained(problem, runs(), execution="loop")
+    assert packed == trained(problem, runs(), packing=LOOP)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda each: each.__name__)

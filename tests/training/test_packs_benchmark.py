@@ -13,10 +13,10 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "packs.py"
 
 def test_the_benchmark_of_packs_fills_its_whole_table(tmp_path: Path) -> None:
     options = ["--device=cpu", "--model=nin-small", "--batches=2", "--rounds=1"]
-    command = [sys.executable, str(SCRIPT), *options, "--slots", "1", "2", "--out", str(tmp_path)]
+    command = [sys.executable, str(SCRIPT), *options, "--lanes", "1", "2", "--out", str(tmp_path)]
     subprocess.run(command, check=True, capture_output=True)
     report = json.loads((tmp_path / "packs.json").read_text())
-    cells = [(row["precision"], row["convolutions"], row["slots"]) for row in report["rows"]]
+    cells = [(row["precision"], row["convolutions"], row["runs"]) for row in report["rows"]]
     assert cells == list(product(["float32", "bfloat16"], ["grouped", "matmul"], [1, 2]))
     assert all(row["cell"]["images_per_second"] > 0 for row in report["rows"])
     table = (tmp_path / "packs.md").read_text()

@@ -19,7 +19,7 @@ GPU = torch.device("cuda")
 
 
 def train(problem: Problem, run: Run, precision: str) -> list[EpochRecord]:
-    trainer = Trainer(problem, precision=precision)
+    trainer = Trainer(problem, precision=Precision(precision))
     trainer.add(run)
     records = []
     while trainer.active:
@@ -51,7 +51,7 @@ def test_weights_and_optimizer_stay_in_float32_under_bfloat16(
     problem: Problem, make_run: MakeRun, tmp_path: Path
 ) -> None:
     folder = CheckpointFolder(tmp_path)
-    trainer = Trainer(problem, precision="bfloat16", checkpoints=folder)
+    trainer = Trainer(problem, precision=Precision("bfloat16"), checkpoints=folder)
     run = make_run()
     trainer.add(run)
     trainer.advance()
@@ -73,13 +73,15 @@ def test_a_checkpoint_of_another_precision_is_that_of_another_run(
     trainer.add(make_run())
     trainer.advance()
     trainer.save()
-    other = Trainer(problem, checkpoints=CheckpointFolder(tmp_path), precision="bfloat16")
+    other = Trainer(
+        problem, checkpoints=CheckpointFolder(tmp_path), precision=Precision("bfloat16")
+    )
     with pytest.raises(CheckpointError, match="precision is 'float32', not 'bfloat16'"):
         other.add(make_run())
 
 
 def test_provenance_tells_the_precision_and_tf32_where_it_has_a_meaning(problem: Problem) -> None:
-    provenance = Trainer(problem, precision="bfloat16", tf32=True).provenance
+    provenance = Trainer(problem, precision=Precision("bfloat16", tf32=True)).provenance
     assert provenance == Provenance.of("cpu", Precision("bfloat16"))
     assert provenance.precision == "bfloat16"
     assert not provenance.tf32
@@ -102,6 +104,6 @@ def test_on_a_gpu_tf32_is_as_asked_for_whatever_was_set_and_is_put_back(tf32: bo
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
-def test_a_precision_that_is_not_known_is_refused_by_name(problem: Problem) -> None:
+def test_a_precision_that_is_not_known_is_refused_by_name() -> None:
     with pytest.raises(InputError, match="precision = 'float16' is not known"):
-        Trainer(problem, precision="float16")
+        Precision("float16")

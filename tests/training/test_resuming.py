@@ -41,29 +41,6 @@ class TestCheckpoints:
         trainer.save(["b"])
         assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
-    def test_they_are_written_when_due_and_at_the_last_epoch(
-        self, problem: Problem, make_run: MakeRun, tmp_path: Path
-    ) -> None:
-        folder = CheckpointFolder(tmp_path)
-        trainer = Trainer(problem, checkpoints=folder, checkpoint_every=2)
-        trainer.add(make_run(key="a", epochs=5))
-        newest = []
-        while trainer.active:
-            trainer.advance()
-            trainer.save()
-            saved = folder.load("a")
-            newest.append(None if saved is None else saved.epoch)
-        assert newest == [None, 2, 2, 4, 5]
-
-    def test_they_are_written_early_before_an_orderly_stop(
-        self, problem: Problem, make_run: MakeRun, tmp_path: Path
-    ) -> None:
-        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path), checkpoint_every=100)
-        trainer.add(make_run(epochs=5))
-        trainer.advance()
-        trainer.save(even_if_not_due=True)
-        assert Trainer(problem, checkpoints=CheckpointFolder(tmp_path)).add(make_run(epochs=5)) == 1
-
     def test_a_run_that_has_not_moved_is_not_written_again(
         self, problem: Problem, make_run: MakeRun, tmp_path: Path
     ) -> None:
@@ -102,7 +79,7 @@ class TestCheckpoints:
         trainer.add(make_run(epochs=2))
         other.add(make_run(epochs=2))
         trainer.advance()
-        trainer.save(even_if_not_due=True)
+        trainer.save()
         other.advance()
         assert list(tmp_path.iterdir()) == []
         ((record,), (expected,)) = (trainer.advance(), other.advance())

@@ -317,7 +317,6 @@ class TestRefusals:
             ({"device": "tpu"}, "device = 'tpu' is not known"),
             ({"device": "mps"}, "device = 'mps' is not known"),
             ({"device": "cuda:99"}, "device = 'cuda:99' is not here"),
-            ({"checkpoint_every": 0}, "checkpoint_every = 0"),
             ({"train_eval_size": 0}, "train_eval_size = 0"),
         ],
         ids=str,

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 TRAINING_PARAMETERS = ("batch_size", "dropout")
 
 
-def divide(config: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+def split_training_parameters(
+    config: Mapping[str, float],
+) -> tuple[dict[str, float], dict[str, float]]:
     """Return the optimizer's part of a configuration and the training's part."""
     optimizer = {n: value for n, value in config.items() if n not in TRAINING_PARAMETERS}
     training = {n: value for n, value in config.items() if n in TRAINING_PARAMETERS}

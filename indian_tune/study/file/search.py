@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, model_serializer, model_validator
 
 from indian_tune.study.file.section import Count, Section, Seed
 from indian_tune.study.optuna.pruners import PRUNERS, Pruner
 from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
 
 if TYPE_CHECKING:
+    from pydantic import SerializerFunctionWrapHandler
+
     from indian_tune.ledger.budget import Budget
     from indian_tune.study.file.protocol import ProtocolSection
+
+FORMER_GENERATION = "batch_size"
 
 
 def _sampler(raw: Any) -> Sampler:
@@ -34,16 +38,40 @@ class SearchSection(Section):
         "none"
     ]
     seed: Seed = 0
-    batch_size: Count | None = None
+    generation: Count | None = None
     budget: Literal["trials", "epochs", "seconds"] = "trials"
     epochs: Count | None = None
     seconds: float | None = Field(default=None, gt=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rename_batch_size(cls, given: Any) -> Any:
+        """Read ``generation`` under its former name too."""
+        if not isinstance(given, dict) or FORMER_GENERATION not in given:
+            return given
+        if "generation" in given:
+            raise ValueError(
+                f"search.generation = {given['generation']!r} and search.{FORMER_GENERATION} = "
+                f"{given[FORMER_GENERATION]!r}, its former name, are both given: leave out "
+                f"{FORMER_GENERATION}"
+            )
+        return {"generation" if k == FORMER_GENERATION else k: v for k, v in given.items()}
+
+    @model_serializer(mode="wrap")
+    def _leave_out(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The canonical form keeps the former name: digests of registered studies depend on it.
+        left_out = self.keys_left_out()
+        return {
+            FORMER_GENERATION if key == "generation" else key: value
+            for key, value in dump(self).items()
+            if key not in left_out
+        }
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.batch_size is not None and self.batch_size > self.trials:
+        if self.generation is not None and self.generation > self.trials:
             raise ValueError(
-                f"search.batch_size = {self.batch_size} must be at most search.trials = "
+                f"search.generation = {self.generation} must be at most search.trials = "
                 f"{self.trials}: a generation is a part of an arm's trials"
             )
         return self
@@ -101,8 +129,8 @@ class SearchSection(Section):
         budget = self.budget_under(protocol)
         if budget is None:
             return
-        if self.sampler.enumerates or self.batch_size is not None:
-            fixed = f"sampler = {self.sampler.name!r}" if self.sampler.enumerates else "batch_size"
+        if self.sampler.enumerates or self.generation is not None:
+            fixed = f"sampler = {self.sampler.name!r}" if self.sampler.enumerates else "generation"
             raise ValueError(
                 f"search.{fixed} needs a fixed number of trials: use budget = 'trials', not "
                 f"{self.budget!r}"

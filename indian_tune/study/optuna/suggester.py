@@ -32,7 +32,7 @@ class Suggester:
     """Gives the tune trials of a study their configurations.
 
     Without generations an adaptive sampler sees whatever has been reported so far. With
-    generations (``search.batch_size``) a configuration is a function of the study's seed, the arm,
+    generations (``search.generation``) a configuration is a function of the study's seed, the arm,
     the trial's index and the results of earlier generations: trials of its own generation are
     seen as still running, those of lower index with their configurations.
 
@@ -57,8 +57,8 @@ class Suggester:
         Raises:
             LeaseLostError: another worker holds the trial now.
         """
-        if self._spec.search.batch_size is not None:
-            return self._suggest_generation(lease, arm, self._spec.search.batch_size)
+        if self._spec.search.generation is not None:
+            return self._suggest_generation(lease, arm, self._spec.search.generation)
         if lease.trial.attempts > 1:
             # An earlier worker may have died after Optuna's write and before ours.
             found = self._projection.find(arm, lease.trial.id)

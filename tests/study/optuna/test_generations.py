@@ -30,7 +30,7 @@ Trials = dict[tuple[str, int], Any]
 @pytest.fixture
 def study(tiny: dict[str, Any]) -> dict[str, Any]:
     """Two arms of 9 trials in generations of 3."""
-    tiny["search"] |= {"trials": 9, "sampler": "tpe", "batch_size": 3}
+    tiny["search"] |= {"trials": 9, "sampler": "tpe", "generation": 3}
     tiny["protocol"] |= {"epochs": 3, "tune_epochs": 3, "confirm_seeds": 0}
     return tiny
 
@@ -193,8 +193,8 @@ def test_outcomes_that_optuna_has_not_heard_are_told_before_it_is_asked(
 
 
 def test_a_generation_larger_than_the_budget_is_refused(study: dict[str, Any]) -> None:
-    study["search"]["batch_size"] = 10
-    with pytest.raises(StudyFileError, match=r"search\.batch_size = 10 must be at most .* = 9"):
+    study["search"]["generation"] = 10
+    with pytest.raises(StudyFileError, match=r"search\.generation = 10 must be at most .* = 9"):
         parse_study(study, source="study.toml")
 
 
@@ -209,3 +209,33 @@ def test_one_worker_asks_while_the_others_wait(
         leases = [ledger.claim(record.id, Phase.TUNE, "worker", generation=3) for _ in range(3)]
         # One for each arm; nothing else before they have asked.
         assert [None if each is None else each.trial.index for each in leases] == [0, 0, None]
+
+
+def test_the_former_name_of_a_generation_gives_the_same_study(study: dict[str, Any]) -> None:
+    spec = parse_study(study, source="study.toml")
+    study["search"]["batch_size"] = study["search"].pop("generation")
+    former = parse_study(study, source="study.toml")
+    assert former == spec
+    assert former.digest == spec.digest
+    assert spec.canonical()["search"]["batch_size"] == 3
+    assert parse_study(spec.canonical(), source="ledger") == spec
+
+
+def test_a_generation_under_both_names_is_refused_in_one_sentence(study: dict[str, Any]) -> None:
+    study["search"]["batch_size"] = 3
+    message = "search.generation = 3 and search.batch_size = 3, its former name, are both given"
+    with pytest.raises(StudyFileError, match=rf"^study\.toml: {message}: leave out batch_size$"):
+        parse_study(study, source="study.toml")
+
+
+def test_a_registered_generation_that_differs_is_told_by_the_name_in_a_study_file(
+    tmp_path: Path, study: dict[str, Any]
+) -> None:
+    storage = str(tmp_path / "study.db")
+    with opened(storage, study, "worker"):
+        study["search"]["generation"] = 4
+    with (
+        pytest.raises(StudyFileError, match=r"search\.generation: registered 3, now 4"),
+        opened(storage, study, "worker"),
+    ):
+        pass
