@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-
-from indian_tune.cli.output import duration, number, table
+from indian_tune.cli.output import duration, headed, number, table
 from indian_tune.ledger import Phase
 from indian_tune.study.cautions import prospects, warnings
 from indian_tune.study.plan import CURVATURES, images, points, unstable_shares, workload
@@ -142,11 +140,12 @@ def print_report(console: Console, report: Report) -> None:
     """Print a report in 80 columns."""
     spec = report.spec
     train, validation, test = images(spec)
-    console.print(
-        f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "
+    problem = (
+        f": {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{spec.protocol.mode} mode; {train:,} training, {validation:,} validation and {test:,} "
         f"test images"
     )
+    console.print(headed(spec.name, problem))
     _print_work(console, report)
     _print_cost(console, report)
     _print_memory(console, report.memory)
@@ -158,7 +157,7 @@ def print_report(console: Console, report: Report) -> None:
         listed = table("", "")
         listed.show_header = False
         for sentence in found:
-            listed.add_row("•", escape(sentence))
+            listed.add_row("•", sentence)
         _print_table(console, "Before you run it", listed)
 
 
@@ -195,7 +194,7 @@ def _print_cost(console: Console, report: Report) -> None:
     held = report.estimate.device_seconds
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
-        f"About [bold]{duration(report.estimate.wall_seconds)}[/bold] with {len(slots)} "
+        f"About {duration(report.estimate.wall_seconds)} with {len(slots)} "
         f"worker{'s' * (len(slots) > 1)} on {', '.join(kinds)}, "
         f"{number(held / HOUR)} {unit} hours: from steps and measurements timed just now, "
         f"{'all workers at once' if len(slots) > 1 else 'one worker'}, with this machine as busy "
@@ -264,13 +263,13 @@ def _print_prospects(console: Console, spec: StudySpec) -> None:
     made = table("", "tested", "compares, or needs")
     for each in prospects(spec):
         text = "; ".join(filter(None, (each.compares, each.missing)))
-        made.add_row(each.hypothesis, "yes" if each.testable else "no", escape(text))
+        made.add_row(each.hypothesis, "yes" if each.testable else "no", text)
     _print_table(console, "Hypotheses", made)
 
 
 def _print_table(console: Console, title: str, made: Table) -> None:
     """Print a table below a title that may be wider."""
-    console.print(f"\n[bold]{title}[/bold]")
+    console.print(headed(f"\n{title}", ""))
     console.print(made)
 
 

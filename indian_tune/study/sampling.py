@@ -81,12 +81,15 @@ def _distribution(parameter: Parameter, *, grid: bool) -> BaseDistribution:
         case Range(integer=True):
             assert parameter.step is not None
             return IntDistribution(
-                int(parameter.low), int(parameter.high), step=int(parameter.step)
+                int(parameter.low),
+                int(parameter.at_step(parameter.steps)),
+                step=int(parameter.step),
             )
+        case Range(step=step) if step is not None:
+            # Optuna would cut the range to whole steps, with a warning.
+            return FloatDistribution(parameter.low, parameter.at_step(parameter.steps), step=step)
         case Range():
-            return FloatDistribution(
-                parameter.low, parameter.high, log=parameter.log, step=parameter.step
-            )
+            return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
     raise AssertionError(f"{parameter} has no distribution")
 
 
@@ -122,9 +125,8 @@ def at_quantile(parameter: Parameter, u: float) -> float:
         case Range(low, high, log=True):
             value = float(np.exp(np.log(low) + u * (np.log(high) - np.log(low))))
             return min(max(value, low), high)
-        case Range(low, high, step=step) if step is not None:
-            count = int((high - low) / step + 1e-9) + 1
-            return low + step * int(u * count)
+        case Range(step=step) if step is not None:
+            return parameter.at_step(int(u * (parameter.steps + 1)))
         case Range(low, high):
             return low + u * (high - low)
         case Constant(value):
