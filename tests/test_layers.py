@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     *("__main__", "cli", "reproduce", "planning", "checkup", "export", "dashboard"),
     *("engines", "analysis", "study", "ledger", "training", "problems", "optim"),
-    *("imports", "errors", "columns", "commit"),
+    *("imports", "errors", "columns", "commit", "text"),
     "_version",
 )
 

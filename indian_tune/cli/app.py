@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import gc
 import logging
+import os
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -14,9 +17,12 @@ from typer.core import TyperGroup
 from indian_tune._version import __version__
 from indian_tune.cli.deferred import DeferredCommand
 from indian_tune.errors import IndianTuneError, InputError
+from indian_tune.text import printable, tolerate_encodings
 
 FAILED = 1
 BAD_INPUT = 2
+# The reader of a pipe has gone, the disk behind a file is full, or the device is lost.
+_OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 
 # In the order of `indian-tune --help`; the help of each begins with the same sentence.
 COMMANDS = {
@@ -70,7 +76,7 @@ class _ConsoleHandler(logging.Handler):
         from indian_tune.cli.output import notices
 
         level = record.levelname.capitalize()
-        notices().print(f"{level}: {self.format(record)}", markup=False, soft_wrap=True)
+        notices().print(f"{level}: {self.format(record)}", soft_wrap=True)
 
 
 def _print_version(asked: bool) -> None:
@@ -103,16 +109,43 @@ def main() -> NoReturn:
     # and once more at the end, takes as long as a short command's own work.
     gc.set_threshold(*gc.get_threshold()[:2], 100)
     atexit.register(gc.freeze)
+    tolerate_encodings()
+    sys.exit(_status())
+
+
+def _status() -> int:
+    """Run the application and return the exit status, all output written."""
+    status = 0
     try:
-        app()
+        try:
+            app()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else FAILED
+        sys.stdout.flush()
     except InputError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        _print_error(error)
+        status = BAD_INPUT
     except IndianTuneError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(FAILED)
-    except BrokenPipeError:
-        # The reader, such as head, has seen enough.
-        sys.stderr.close()
-        sys.exit(FAILED)
-    sys.exit(0)
+        _print_error(error)
+        status = FAILED
+    except OSError as error:
+        if error.errno not in _OUTPUT_LOST or error.filename is not None:
+            raise
+        # After EPIPE the reader, such as head, has seen enough.
+        if error.errno != errno.EPIPE:
+            _print_error(f"the output cannot be written: {error.strerror}")
+        _discard_output()
+        status = FAILED
+    return status
+
+
+def _print_error(error: object) -> None:
+    with contextlib.suppress(OSError):
+        print(f"Error: {printable(str(error))}", file=sys.stderr)
+
+
+def _discard_output() -> None:
+    """Send what is still buffered to nowhere: at its end Python would fail to write it again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -104,8 +104,8 @@ def doctor(
 
 def _print_checks(console: Console, checks: Sequence[CheckResult]) -> None:
     """Print a line for every check, with what to do below it."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     made = Table.grid(padding=(0, 2, 0, 0))
     # Of one width, so that what is printed later stands below what came before.
@@ -114,9 +114,9 @@ def _print_checks(console: Console, checks: Sequence[CheckResult]) -> None:
     made.add_column(overflow="fold")
     for check in checks:
         style = STYLES[check.level]
-        made.add_row(f"[{style}]{check.level}[/]", escape(check.name), escape(check.text))
+        made.add_row(Text(str(check.level), style), check.name, check.text)
         if check.fix:
-            made.add_row("", "", f"→ {escape(check.fix)}")
+            made.add_row("", "", f"→ {check.fix}")
     console.print(made)
 
 

@@ -5,26 +5,54 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from indian_tune.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rich.live import Live
 
     from indian_tune.cli.again import Command
 
 # Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
+DEFAULT_COLUMNS = 80
+MIN_COLUMNS = 20
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
+
+
+class PlainConsole(Console):
+    """A console that shows foreign text as it is: without markup, control characters escaped."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        columns = os.environ.get("COLUMNS", "")
+        # A terminal without a size passes on 0, in which nothing can be shown.
+        unusable = columns.isdigit() and int(columns) < MIN_COLUMNS
+        super().__init__(
+            file=file,
+            width=DEFAULT_COLUMNS if unusable else None,
+            highlight=False,
+            emoji=False,
+            markup=False,
+        )
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text ready to be shown; tables, too, pass their cells through here."""
+        return super().render_str(printable(text), **options)
 
 
 def results() -> Console:
     """Return the console for results: standard output."""
-    return Console(highlight=False, emoji=False)
+    return PlainConsole()
 
 
 def notices() -> Console:
@@ -38,14 +66,27 @@ def notices() -> Console:
 
 @functools.lru_cache(maxsize=1)
 def _notices(stream: TextIO) -> Console:
-    return Console(file=stream, highlight=False, emoji=False)
+    return PlainConsole(stream)
+
+
+def live_display(console: Console) -> Live | None:
+    """Return a display that is redrawn in place; ``None`` where the console cannot do that."""
+    from rich.live import Live
+
+    able = console.is_terminal and not console.is_dumb_terminal
+    return Live(console=console, auto_refresh=False) if able else None
 
 
 def print_lines(console: Console, text: str, *commands: Command) -> None:
     """Print a remark, and commands below it, each on a line of its own that nothing wraps."""
     console.print(text)
     for command in commands:
-        console.print(command.line, soft_wrap=True, markup=False)
+        console.print(command.line, soft_wrap=True)
+
+
+def headed(head: str, rest: str) -> Text:
+    """Return a line whose beginning is bold."""
+    return Text.assemble((printable(head), "bold"), printable(rest))
 
 
 def print_json(value: Any) -> None:

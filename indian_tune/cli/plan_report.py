@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-
-from indian_tune.cli.output import duration, number, table
+from indian_tune.cli.output import duration, headed, number, table
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects
 from indian_tune.planning.plan import HOUR, NOT_ASKED, counts
@@ -30,11 +28,12 @@ def print_report(console: Console, plan: Plan) -> None:
     """Print a report in 80 columns."""
     spec = plan.spec
     train, validation, test = example_counts(spec)
-    console.print(
-        f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "
+    problem = (
+        f": {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{spec.protocol.mode} mode; {train:,} training, {validation:,} validation and {test:,} "
         f"test images"
     )
+    console.print(headed(spec.name, problem))
     _print_work(console, plan)
     _print_cost(console, plan)
     _print_memory(console, plan.memory)
@@ -46,7 +45,7 @@ def print_report(console: Console, plan: Plan) -> None:
         listed = table("", "")
         listed.show_header = False
         for sentence in found:
-            listed.add_row("•", escape(sentence))
+            listed.add_row("•", sentence)
         _print_table(console, "Before you run it", listed)
 
 
@@ -83,7 +82,7 @@ def _print_cost(console: Console, plan: Plan) -> None:
     held = plan.estimate.device_seconds
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
-        f"About [bold]{duration(plan.estimate.wall_seconds)}[/bold] with {len(devices)} "
+        f"About {duration(plan.estimate.wall_seconds)} with {len(devices)} "
         f"worker{'s' * (len(devices) > 1)} on {', '.join(kinds)}, "
         f"{number(held / HOUR)} {unit} hours: from steps and measurements timed just now, "
         f"{'all workers at once' if len(devices) > 1 else 'one worker'}, with this machine as busy "
@@ -152,13 +151,13 @@ def _print_prospects(console: Console, spec: StudySpec) -> None:
     made = table("", "tested", "compares, or needs")
     for each in prospects(spec):
         text = "; ".join(filter(None, (each.compares, each.missing)))
-        made.add_row(each.hypothesis, "yes" if each.testable else "no", escape(text))
+        made.add_row(each.hypothesis, "yes" if each.testable else "no", text)
     _print_table(console, "Hypotheses", made)
 
 
 def _print_table(console: Console, title: str, made: Table) -> None:
     """Print a table below a title that may be wider."""
-    console.print(f"\n[bold]{title}[/bold]")
+    console.print(headed(f"\n{title}", ""))
     console.print(made)
 
 

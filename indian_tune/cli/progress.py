@@ -7,9 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from rich.live import Live
-
-from indian_tune.cli.output import duration, percent, table
+from indian_tune.cli.output import duration, live_display, percent, table
 from indian_tune.cli.ranking import outcomes
 from indian_tune.engines.presence import lost_workers
 from indian_tune.ledger import Phase
@@ -45,7 +43,7 @@ class SearchProgress:
         self._study = study
         self._ledger = study.ledger
         self._spec = study.spec
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._live = live_display(console)
         self._shown_at = 0.0
         self._last_line = ""
         self._marks: deque[tuple[float, int]] = deque()

@@ -129,7 +129,14 @@ def search(
     again = partial(command_line, search, dict(locals()))
 
     from indian_tune.cli.conclusion import check_finished, conclude
-    from indian_tune.cli.output import INTERRUPTED, notices, print_json, print_lines, results
+    from indian_tune.cli.output import (
+        INTERRUPTED,
+        headed,
+        notices,
+        print_json,
+        print_lines,
+        results,
+    )
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.cli.ranking import ranking_json
     from indian_tune.cli.shipped import find_study_file
@@ -216,13 +223,13 @@ def search(
                 start = f"starting {len(assigned)} worker{'s' * (len(assigned) > 1)}"
         _announce(remarks, spec, session)
         if moved is not None:
-            remarks.print(f"Warning: {moved}", markup=False, soft_wrap=True)
+            remarks.print(f"Warning: {moved}", soft_wrap=True)
         now = completion(session.ledger, session.record)
         if now.finished(until):
             part = "The tune phase of " if until is Phase.TUNE else ""
             remarks.print(f"{part}{spec.name} is finished: nothing is left to train.")
         elif not now.withheld or freeze_anyway:
-            remarks.print(f"[bold]{spec.name}[/bold]: {start}")
+            remarks.print(headed(spec.name, f": {start}"))
             progress = SearchProgress(remarks, session)
             interrupted = _run(runner, progress, remarks, session, again)
             now = completion(session.ledger, session.record)
@@ -305,6 +312,7 @@ def _check_tuned(session: Session, again: Command) -> None:
 
 def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     from indian_tune.cli.doctor import in_words
+    from indian_tune.cli.output import headed
     from indian_tune.ledger import Phase
 
     protocol = spec.protocol
@@ -312,13 +320,14 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     trials = sum(
         part.total for part in session.ledger.progress(session.id) if part.phase is Phase.TUNE
     )
-    console.print(
-        f"[bold]{spec.name}[/bold]: {spec.problem.network_name} on {spec.problem.data_name}, "
+    design = (
+        f": {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
         f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), then the winners on "
         f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs"
     )
+    console.print(headed(spec.name, design))
     for change in session.changes:
-        console.print(f"Warning: {change}", markup=False)
+        console.print(f"Warning: {change}")
     if session.repairs:
         console.print(f"Mended after a crash: {in_words(session.repairs)}")

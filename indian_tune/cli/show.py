@@ -116,14 +116,12 @@ def _print_trial(
     trial: TrialRecord,
 ) -> None:
     from indian_tune.cli.curve import curves
-    from indian_tune.cli.output import config_text, number, percent, table
+    from indian_tune.cli.output import config_text, headed, number, percent, table
     from indian_tune.study import meaning_of
     from indian_tune.study.completion import trial_path
 
-    console.print(
-        f"[bold]{study.name} {trial_path(arm.name, trial)}[/bold]: {trial.state}"
-        + (f" ({trial.reason})" if trial.reason else "")
-    )
+    state = f": {trial.state}" + (f" ({trial.reason})" if trial.reason else "")
+    console.print(headed(f"{study.name} {trial_path(arm.name, trial)}", state))
     console.print(f"score {number(trial.value, 4)}, attempt {trial.attempts}")
     console.print(config_text(trial.config))
     if trial.config is not None:
@@ -168,7 +166,7 @@ def _print_trial(
         if run.provenance:
             console.print(", ".join(f"{key} {value}" for key, value in run.provenance.items()))
         if run.error:
-            console.print(f"The last attempt that broke:\n{run.error}", style="red", markup=False)
+            console.print(f"The last attempt that broke:\n{run.error}", style="red")
 
 
 def _trial_json(trial: TrialRecord, arm: str) -> dict[str, object]:

@@ -106,14 +106,15 @@ class StudyStatus:
     def shown(self, address: str) -> RenderableType:
         """Return it for people."""
         from rich.console import Group
-        from rich.markup import escape
 
-        from indian_tune.cli.output import table
+        from indian_tune.cli.output import headed, table
         from indian_tune.cli.ranking import edge_notes, outcomes, ranking_table
 
         parts: list[RenderableType] = [
-            f"[bold]{self.study.name}[/bold], registered "
-            f"{self.study.created_at:%Y-%m-%d %H:%M} UTC, in {address}"
+            headed(
+                self.study.name,
+                f", registered {self.study.created_at:%Y-%m-%d %H:%M} UTC, in {address}",
+            )
         ]
         made = table("arm", "tune", "fresh seeds", "epochs", "", right=("tune", "fresh seeds"))
         for result in sorted(self.ranked, key=lambda result: result.position):
@@ -148,7 +149,7 @@ class StudyStatus:
             parts += [ranking_table(self.ranked), *edge_notes(self.ranked)]
         if self.completion.failed:
             frozen = ", so no winners are frozen" if self.completion.withheld else ""
-            parts.append(f"\n{escape(self.completion.failures)}{frozen}")
+            parts.append(f"\n{self.completion.failures}{frozen}")
         return Group(*parts)
 
 
@@ -179,9 +180,9 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
     """Show a study until it is finished, or Ctrl-C; in a log, whenever something has changed."""
     import time
 
-    from rich.live import Live
+    from indian_tune.cli.output import live_display
 
-    live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+    live = live_display(console)
     before = None
     with live or contextlib.nullcontext(), contextlib.suppress(KeyboardInterrupt):
         while True:

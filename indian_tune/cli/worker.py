@@ -53,7 +53,7 @@ def worker(
         search = search_command(ledger, record.id)
         moved = note_start(ledger, record, folder)
     if moved is not None:
-        remarks.print(f"Warning: {moved}", markup=False, soft_wrap=True)
+        remarks.print(f"Warning: {moved}", soft_wrap=True)
     interrupted = False
     if not now.finished() and not now.withheld:
         settings = WorkerSettings(

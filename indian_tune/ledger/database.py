@@ -70,10 +70,9 @@ def storage_url(option: str | None = None) -> URL:
         StorageError: the address cannot be read or names a database that is not supported.
     """
     text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-    if "://" not in text:
-        text = f"sqlite:///{text}"
     try:
-        url = make_url(text)
+        # A plain file name may hold any character that has a meaning in an address.
+        url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
     except (sa.exc.ArgumentError, ValueError) as error:
         raise StorageError(
             "the database address cannot be read: write sqlite:///FILE or "
@@ -92,7 +91,10 @@ def storage_url(option: str | None = None) -> URL:
             f"storage {text!r} names no file, and a study must outlive its process: "
             "write sqlite:///FILE"
         )
-    return url
+    if url.query.get("uri"):
+        return url
+    # Code of the user's that changes the current folder must not lead to a second database.
+    return url.set(database=str(Path(url.database or "").absolute()))
 
 
 def show_url(url: URL) -> str:

@@ -37,12 +37,13 @@ def extended_space(
     extended = dict(raw)
     for edge in edges:
         match space[edge.name]:
-            case Range(low, high, log, step):
+            case Range(low, high, log, step) as searched:
                 below, above = edge.next_low, edge.next_high
                 if step is not None:
                     # The old values must stay values.
-                    below = low - step * math.floor((low - below) / step)
-                    above = high + step * math.floor((above - high) / step)
+                    below = searched.at_step(-math.floor((low - below) / step))
+                    beyond = math.floor((above - high) / step)
+                    above = searched.at_step(searched.steps + beyond)
                 given = {"low": below, "high": above, **({"log": True} if log else {})}
                 extended[edge.name] = given if step is None else {**given, "step": step}
             case Grid(values) if grid:

@@ -13,6 +13,7 @@ from indian_tune.errors import InputError
 from indian_tune.study.claims import ClaimsSection  # noqa: TC001 (pydantic reads it at run time)
 from indian_tune.study.file.messages import explain
 from indian_tune.study.file.section import Section
+from indian_tune.text import read_text, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,8 +74,8 @@ def load_claims(path: Path) -> ClaimsFile:
         InputError: it cannot be read, or does not say valid claims.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        text = read_text(path)
+        raw = json.loads(text) if path.suffix == ".json" else read_toml(text)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:

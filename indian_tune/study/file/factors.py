@@ -7,13 +7,14 @@ is overridden by the levels' values. What is registered are the arms, written ou
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from indian_tune.errors import StudyFileError
-from indian_tune.study.file.section import Section
+from indian_tune.study.file.section import MAX_ARMS, Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,6 +87,12 @@ def _read(raw: Mapping[str, Any]) -> list[FactorSection]:
             'least two levels, such as name = "dropout", levels = {off = {dropout = 0.0}, on = '
             "{dropout = 0.5}}"
         ) from error
+    cells = math.prod(len(factor.levels) for factor in factors)
+    if cells > MAX_ARMS:
+        raise StudyFileError(
+            f"factors make {cells} combinations of their levels: at most {MAX_ARMS} are possible, "
+            "so remove factors or levels"
+        )
     names = [factor.name for factor in factors]
     for n, name in enumerate(names, 1):
         if name in names[: n - 1]:

@@ -29,6 +29,11 @@ def _factory(reference: str) -> str:
     return reference
 
 
+# Weights grow with the square of the width, and beyond the largest no device holds the network.
+MAX_WIDTH = 100.0
+MAX_INIT_STD = 1e6
+
+
 class SizesSection(Section):
     """``sizes`` of ``[problem]``: how many examples each split has."""
 
@@ -50,9 +55,9 @@ class ProblemSection(Section):
     facts: ProblemSummary | None = None
     dropout: float = Field(default=0.5, ge=0, lt=1)
     batch_size: Count = 32
-    width: float = Field(default=1.0, gt=0)
+    width: float = Field(default=1.0, gt=0, le=MAX_WIDTH)
     init: Literal["he_normal", "normal"] = "he_normal"
-    init_std: float | None = Field(default=None, gt=0)
+    init_std: float | None = Field(default=None, gt=0, le=MAX_INIT_STD)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     sizes: Annotated[SizesSection | None, ADDED] = None
     split_seed: Seed = 0

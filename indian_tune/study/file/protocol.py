@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from indian_tune.study.file.section import Count, Section, Seed
+from indian_tune.study.file.section import MAX_SEEDS, Count, Section, Seed, SeedCount
 
 # Where counted confirm seeds begin, far above any counted tuning seed.
 FIRST_CONFIRM_SEED = 1000
@@ -22,8 +22,11 @@ class ProtocolSection(Section):
     mode: Mode = "honest"
     epochs: Count
     tune_epochs: Count | None = None
-    tune_seeds: Count | list[Seed] = 1
-    confirm_seeds: Annotated[int, Field(ge=0)] | list[Seed] = 5
+    tune_seeds: SeedCount | Annotated[list[Seed], Field(max_length=MAX_SEEDS)] = 1
+    confirm_seeds: (
+        Annotated[int, Field(ge=0, le=MAX_SEEDS)]
+        | Annotated[list[Seed], Field(max_length=MAX_SEEDS)]
+    ) = 5
     objective: Objective | None = None
     objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
     train_eval_size: Count | None = None

@@ -27,6 +27,10 @@ def _pruner(raw: Any) -> Pruner:
     return Pruner.read(raw, PRUNERS)
 
 
+# A century.
+MAX_SECONDS = 3.2e9
+
+
 class SearchSection(Section):
     """``[search]``: the budget of every arm and who proposes."""
 
@@ -41,7 +45,7 @@ class SearchSection(Section):
     generation: Count | None = None
     budget: Literal["trials", "epochs", "seconds"] = "trials"
     epochs: Count | None = None
-    seconds: float | None = Field(default=None, gt=0)
+    seconds: float | None = Field(default=None, gt=0, le=MAX_SECONDS)
 
     @model_validator(mode="before")
     @classmethod

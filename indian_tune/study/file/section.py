@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from pydantic import SerializerFunctionWrapHandler
 
 MAX_SEED = 2**31 - 1
+# Far above what a study needs, and what a machine can still count up to and keep in a table.
+MAX_COUNT = 1_000_000
+MAX_SEEDS = 10_000
+MAX_ARMS = 1_000
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+SeedCount = Annotated[int, Field(ge=1, le=MAX_SEEDS)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 

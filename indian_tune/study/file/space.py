@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import StudyFileError, unknown_name
@@ -16,6 +17,7 @@ from indian_tune.errors import StudyFileError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MAX_STEPS = 1_000_000
 _RANGE_KEYS = frozenset({"low", "high", "log", "step"})
 _FORMS = (
     "a number, {choices = [...]}, {grid = [...]} or {low = ..., high = ..., log = true or false}"
@@ -60,6 +62,27 @@ class Range:
     log: bool = False
     step: float | None = None
     integer: bool = False
+
+    @property
+    def steps(self) -> int:
+        """How many steps there are from ``low`` to the largest allowed value."""
+        assert self.step is not None
+        return int((_decimal(self.high) - _decimal(self.low)) // _decimal(self.step))
+
+    def at_step(self, count: int) -> float:
+        """Return the allowed value that is ``count`` steps above ``low``, or below if negative.
+
+        Computed in decimals, as the study file says it: three steps of 0.1 from 0 are 0.3.
+        """
+        assert self.step is not None
+        value = _decimal(self.low) + count * _decimal(self.step)
+        return int(value) if self.integer else float(value)
+
+    def nearest(self, value: float) -> float:
+        """Return the allowed value that is nearest to one that was computed in binary."""
+        assert self.step is not None
+        count = round((Fraction(value) - _decimal(self.low)) / _decimal(self.step))
+        return self.at_step(min(max(count, 0), self.steps))
 
 
 Parameter = Constant | Choices | Grid | Range
@@ -117,6 +140,20 @@ def grid_points(space: Space, where: str) -> list[dict[str, float]]:
     Raises:
         StudyFileError: a range is among the parameters: it has no points.
     """
+    listed = _listed_values(space, where)
+    return [dict(zip(listed, point, strict=True)) for point in itertools.product(*listed.values())]
+
+
+def count_grid_points(space: Space, where: str) -> int:
+    """Return how many combinations :func:`grid_points` has, without making them.
+
+    Raises:
+        StudyFileError: a range is among the parameters: it has no points.
+    """
+    return math.prod(len(values) for values in _listed_values(space, where).values())
+
+
+def _listed_values(space: Space, where: str) -> dict[str, tuple[float, ...]]:
     listed: dict[str, tuple[float, ...]] = {}
     for name, parameter in space.items():
         match parameter:
@@ -129,7 +166,7 @@ def grid_points(space: Space, where: str) -> list[dict[str, float]]:
                 listed[name] = values
             case Constant():
                 pass
-    return [dict(zip(listed, point, strict=True)) for point in itertools.product(*listed.values())]
+    return listed
 
 
 def _listed(raw: Any, kind: str, where: str) -> Choices | Grid:
@@ -173,13 +210,24 @@ def _range(raw: dict[str, Any], where: str) -> Range:
         step = _number(step, f"{where}.step", "a number")
         if log:
             raise StudyFileError(f"{where}.step = {step!r} cannot stand beside log = true")
-        if not 0 < step <= high - low:
+        width = _decimal(high) - _decimal(low)
+        if not 0 < _decimal(step) <= width:
             raise StudyFileError(
-                f"{where}.step = {step!r} must be above 0 and at most high - low = {high - low!r}"
+                f"{where}.step = {step!r} must be above 0 and at most high - low = {float(width)!r}"
+            )
+        if width / _decimal(step) > MAX_STEPS:
+            raise StudyFileError(
+                f"{where}.step = {step!r} makes more than {MAX_STEPS} values from {low!r} to "
+                f"{high!r}: raise it, or leave it out to allow every value"
             )
     whole = [raw["low"], raw["high"], *([raw["step"]] if step is not None else [])]
     integer = step is not None and all(isinstance(value, int) for value in whole)
     return Range(low, high, log=log, step=step, integer=integer)
+
+
+def _decimal(value: float) -> Fraction:
+    """Return exactly the decimal number that a study file writes for a value."""
+    return Fraction(repr(value))
 
 
 def _number(raw: Any, where: str, allowed: str) -> float:
@@ -225,9 +273,8 @@ def at_quantile(parameter: Parameter, u: float) -> float:
         case Range(low, high, log=True):
             value = float(np.exp(np.log(low) + u * (np.log(high) - np.log(low))))
             return min(max(value, low), high)
-        case Range(low, high, step=step) if step is not None:
-            count = int((high - low) / step + 1e-9) + 1
-            return low + step * int(u * count)
+        case Range(step=step) if step is not None:
+            return parameter.at_step(int(u * (parameter.steps + 1)))
         case Range(low, high):
             return low + u * (high - low)
         case Constant(value):

@@ -30,7 +30,8 @@ from indian_tune.study.file.parameters import TRAINING_PARAMETERS
 from indian_tune.study.file.problem import ProblemSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.search import SearchSection  # noqa: TC001 - pydantic reads it
-from indian_tune.study.file.section import Name, Section
+from indian_tune.study.file.section import MAX_ARMS, Name, Section
+from indian_tune.text import read_text, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +39,11 @@ if TYPE_CHECKING:
     from indian_tune.ledger.budget import Budget
     from indian_tune.optim.family import Family
     from indian_tune.study.file.protocol import Objective
+
+
+# A row each in the database.
+MAX_RUNS = 1_000_000
+MAX_EPOCHS = 100_000_000
 
 
 class StudySpec(Section):
@@ -49,7 +55,7 @@ class StudySpec(Section):
     protocol: ProtocolSection
     search: SearchSection
     claims: ClaimsSection = Field(default_factory=ClaimsSection)
-    arms: list[ArmSection] = Field(min_length=1)
+    arms: list[ArmSection] = Field(min_length=1, max_length=MAX_ARMS)
 
     @model_validator(mode="before")
     @classmethod
@@ -82,6 +88,7 @@ class StudySpec(Section):
             self._check_arm(n)
         self.problem.check_mode(self.protocol.mode)
         self.search.check_under(self.protocol)
+        self._check_size()
         self._check_claims()
         return self
 
@@ -110,7 +117,7 @@ class StudySpec(Section):
             return 0
         if not self.search.sampler.enumerates:
             return self.search.trials
-        return len(spaces.grid_points(self.space(arm), f"arm {arm!r}"))
+        return spaces.count_grid_points(self.space(arm), f"arm {arm!r}")
 
     @property
     def chance(self) -> float:
@@ -155,12 +162,32 @@ class StudySpec(Section):
         except InputError as error:
             raise StudyFileError(f"{where}: {error}") from error
         if self.search.sampler.enumerates and arm.searched:
-            points = len(spaces.grid_points(space, where))
+            points = spaces.count_grid_points(space, where)
             if points > self.search.trials:
                 raise StudyFileError(
                     f"{where} is a grid of {points} points, more than search.trials = "
                     f"{self.search.trials}: raise search.trials to {points} or thin the grid"
                 )
+
+    def _check_size(self) -> None:
+        """Refuse a study of more runs than a database and a lifetime have room for."""
+        protocol = self.protocol
+        tuning, confirming = len(protocol.tuning_seeds), len(protocol.confirming_seeds)
+        trials = sum(self.trials_of(arm.name) for arm in self.arms)
+        runs = trials * tuning + len(self.arms) * confirming
+        if runs > MAX_RUNS:
+            raise ValueError(
+                f"{trials} trials × {tuning} tune seeds and {len(self.arms)} arms × {confirming} "
+                f"confirm seeds are {runs} runs: at most {MAX_RUNS} are possible, so lower "
+                "search.trials or protocol.tune_seeds"
+            )
+        epochs = trials * tuning * protocol.tuning_epochs
+        epochs += len(self.arms) * confirming * protocol.epochs
+        if epochs > MAX_EPOCHS:
+            raise ValueError(
+                f"the {runs} runs have {epochs} epochs: at most {MAX_EPOCHS} are possible, so "
+                "lower protocol.epochs or the number of runs"
+            )
 
     def _check_fixed(self, space: spaces.Space, where: str) -> None:
         for name, parameter in space.items():
@@ -213,7 +240,7 @@ def load_study(path: Path) -> StudySpec:
         StudyFileError: unreadable, not TOML, or not a valid study.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = read_toml(read_text(path))
     except FileNotFoundError as error:
         raise StudyFileError(
             f"there is no study file {path}: `indian-tune studies` lists those that come along"

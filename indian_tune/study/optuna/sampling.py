@@ -80,10 +80,13 @@ def _distribution(parameter: Parameter, *, grid: bool) -> BaseDistribution:
         case Range(integer=True):
             assert parameter.step is not None
             return IntDistribution(
-                int(parameter.low), int(parameter.high), step=int(parameter.step)
+                int(parameter.low),
+                int(parameter.at_step(parameter.steps)),
+                step=int(parameter.step),
             )
+        case Range(step=step) if step is not None:
+            # Optuna would cut the range to whole steps, with a warning.
+            return FloatDistribution(parameter.low, parameter.at_step(parameter.steps), step=step)
         case Range():
-            return FloatDistribution(
-                parameter.low, parameter.high, log=parameter.log, step=parameter.step
-            )
+            return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
     raise AssertionError(f"{parameter} has no distribution")

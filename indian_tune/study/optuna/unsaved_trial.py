@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from indian_tune.study.file.space import Range
 from indian_tune.study.optuna.view import StorageView
 
 if TYPE_CHECKING:
@@ -50,7 +52,11 @@ def unsaved_trial(
     study = optuna.Study(study_name, cast("BaseStorage", view), sampler=sampler, pruner=pruner)
     trial = optuna.trial.Trial(study, _UNSAVED_ID)
     for name, what in distributions.items():
-        _suggest(trial, name, what)
+        value = _suggest(trial, name, what)
+        if isinstance(what, FloatDistribution) and what.step is not None:
+            # Samplers add steps in binary: 0.1 + 2 · 0.1 is 0.30000000000000004.
+            value = Range(what.low, what.high, step=what.step).nearest(value)
+        view.unsaved.params[name] = value
     return view.unsaved
 
 

@@ -1,0 +1,81 @@
+"""Text from outside: files with a byte order mark, TOML of any content, control characters."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+import tomllib
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Categories of what a terminal acts on or a page reorders by, and of what cannot be encoded.
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+# What a console that lacks a character is given instead; of one character where a table is drawn.
+_SUBSTITUTES = str.maketrans(
+    {
+        **{"α": "a", "β": "b", "γ": "g", "δ": "d", "Δ": "D", "η": "n", "κ": "k", "σ": "s"},
+        **{"→": ">", "←": "<", "…": ".", "–": "-", "—": "-", "−": "-", "×": "x", "•": "*"},
+        **{"·": ".", "±": "+", "≤": "<=", "≥": ">=", "≈": "~", "½": "1/2", "¼": "1/4"},
+        **{"“": '"', "”": '"', "‘": "'", "’": "'", "∞": "inf"},
+    }
+)
+
+
+def tolerate_encodings() -> None:
+    """Let standard output and error write other characters for those that their encoding lacks."""
+    codecs.register_error("indian_tune.substitute", _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="indian_tune.substitute")
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    lost = error.object[error.start : error.end].translate(_SUBSTITUTES)
+    plain = lost.encode("ascii", "backslashreplace").decode("ascii")
+    return plain, error.end
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content, without the byte order mark that some editors write.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: the file is not UTF-8.
+    """
+    return path.read_text(encoding="utf-8-sig")
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Return what a TOML text says.
+
+    Raises:
+        tomllib.TOMLDecodeError: the text is not valid TOML, or no program should have to read it.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise tomllib.TOMLDecodeError("tables or lists are nested too deeply") from error
+    except ValueError as error:
+        # Python refuses to convert integers of thousands of digits.
+        raise tomllib.TOMLDecodeError("a number has too many digits") from error
+
+
+def printable(text: str) -> str:
+    """Return a text with control characters written as escapes; line breaks and tabs stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char in "\n\t" or unicodedata.category(char) not in _UNPRINTABLE
+        else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for char in text
+    )

@@ -1,0 +1,90 @@
+"""Terminals and files as users have them: the output arrives, or one sentence says why not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from indian_tune.cli.output import headed, results, table
+from indian_tune.ledger import sqlite_file, storage_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.conftest import Ended
+
+NAMES = ["runs?seed=1.db", "runs%201.db", "100%25.db", "a#b.db", "a b.db", "a[/b].db"]
+
+
+def test_a_terminal_without_a_size_gets_the_output(
+    command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "quickstart" in command("studies").out
+
+
+def test_foreign_text_is_shown_without_markup_and_escapes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    console = results()
+    console.print("in a[/b] \x1b[31m")
+    console.print(headed("[red]name", "\x1b]0;title\x07"))
+    rows = table("column")
+    rows.add_row("[bold]cell\x1b[2J")
+    console.print(rows)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"in a[/b] \x1b[31m" in out
+    assert r"[red]name\x1b]0;title\x07" in out
+    assert r"[bold]cell\x1b[2J" in out
+
+
+def test_a_study_file_cannot_write_to_the_terminal(
+    command: Callable[..., Ended], tmp_path: Path, tiny_toml: str
+) -> None:
+    hostile = r'"\u001b[31mRED" = 1'
+    (tmp_path / "red.toml").write_text(f"{hostile}\n{tiny_toml}", encoding="utf-8")
+    ended = command("search", "red.toml")
+    assert ended.status == 2
+    assert r"\x1b[31mRED is not a key of a study file" in ended.err
+    assert "\x1b" not in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["red.toml"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plain_name_is_the_file_of_that_name(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = storage_url(name)
+    assert sqlite_file(url) == tmp_path / name
+    # Workers are given the address as a text.
+    again = storage_url(url.render_as_string(hide_password=False))
+    assert sqlite_file(again) == tmp_path / name
+
+
+def test_a_database_stays_where_it_is_when_code_changes_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sqlite_file(storage_url("sqlite:///here.db")) == tmp_path / "here.db"
+    assert sqlite_file(storage_url("sqlite:///file:here.db?uri=true")) == Path("file:here.db")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_the_output_is_one_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "indian_tune", "studies"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "Error: the output cannot be written: No space left on device\n"

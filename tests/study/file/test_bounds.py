@@ -1,0 +1,76 @@
+"""Every number of a study file, and every product of numbers, has an upper bound."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from indian_tune.errors import StudyFileError
+from indian_tune.study.file.spec import parse_study
+
+HUGE = 10**30
+
+
+def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(tiny)
+    section, key = path.split(".")
+    raw[section][key] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("problem.batch_size", "problem.width", "problem.split_seed", "problem.init_std"),
+        *("protocol.epochs", "protocol.tune_epochs", "protocol.tune_seeds"),
+        *("protocol.confirm_seeds", "protocol.train_eval_size"),
+        *("search.trials", "search.seed", "search.epochs", "search.seconds", "search.batch_size"),
+    ],
+)
+@pytest.mark.parametrize("value", [HUGE, 1e300])
+def test_every_number_has_a_bound(tiny: dict[str, Any], path: str, value: float) -> None:
+    with pytest.raises(StudyFileError, match=path.replace(".", r"\.")):
+        parse_study(changed(tiny, path, value), source="test")
+
+
+def test_a_study_has_no_more_runs_than_can_be_recorded(tiny: dict[str, Any]) -> None:
+    tiny["search"]["trials"] = 1_000_000
+    tiny["protocol"]["tune_seeds"] = 10
+    with pytest.raises(StudyFileError, match="runs: at most 1000000 are possible, so lower search"):
+        parse_study(tiny, source="test")
+
+
+def test_a_study_has_no_more_epochs_than_can_be_recorded(tiny: dict[str, Any]) -> None:
+    tiny["search"]["trials"] = 10_000
+    tiny["protocol"] |= {"epochs": 1_000_000, "tune_epochs": 1_000_000}
+    with pytest.raises(StudyFileError, match="epochs: at most 100000000 are possible"):
+        parse_study(tiny, source="test")
+
+
+def test_a_grid_is_counted_before_it_is_made(tiny: dict[str, Any]) -> None:
+    tiny["search"]["sampler"] = "grid"
+    axis = {"grid": [float(n) for n in range(1, 1001)]}
+    tiny["arms"] = [
+        {
+            "name": "indian",
+            "optimizer": "indian",
+            "space": {"alpha": axis, "beta": axis, "gamma0": axis},
+        }
+    ]
+    with pytest.raises(StudyFileError, match="is a grid of 1000000000 points"):
+        parse_study(tiny, source="test")
+
+
+def test_factors_are_counted_before_they_are_multiplied(tiny: dict[str, Any]) -> None:
+    levels = {f"l{n}": {"alpha": 0.1 * (n + 1)} for n in range(10)}
+    tiny["factors"] = [{"name": f"f{n}", "levels": levels} for n in range(12)]
+    with pytest.raises(StudyFileError, match="factors make 1000000000000 combinations"):
+        parse_study(tiny, source="test")
+
+
+def test_seeds_are_not_listed_without_end(tiny: dict[str, Any]) -> None:
+    tiny["protocol"]["confirm_seeds"] = list(range(1000, 12_000))
+    with pytest.raises(StudyFileError, match="confirm_seeds"):
+        parse_study(tiny, source="test")
