@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.study.levels import LEVELS
 from indian_tune.study.space import Choices, Constant, Grid, Parameter, Range
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def budget(spec: StudySpec) -> str:
     )
     if spec.search.pruner.judges is not None:
         text += f" and pruned by {spec.search.pruner}"
+    if spec.matched_arms:
+        text += (
+            f"; then {len(LEVELS)} levels of every response-matched control on "
+            f"{_count(len(protocol.matching_seeds), 'tuning seed')}"
+        )
     fresh = len(protocol.confirming_seeds)
     if fresh:
         text += (

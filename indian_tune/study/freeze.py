@@ -1,4 +1,4 @@
-"""Choosing what goes to the confirm phase: the winners of the tune phase, and untuned arms."""
+"""Choosing the winners of the tune phase, which go to the confirm phase beside untuned arms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import ArmRecord, Phase, State, TrialRecord, Winner
 from indian_tune.optim.families import get_family
+from indian_tune.study.levels import candidates
 from indian_tune.study.parameters import divide
 from indian_tune.study.space import constants
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 def freeze(ledger: Ledger, study_id: int, spec: StudySpec, *, anyway: bool = False) -> bool:
     """Freeze the winners of a tune phase that is over, and make the slots that confirm them.
+
+    Where an arm is a response-matched control, the slots in which its level is searched are made
+    too; `freeze_levels` goes on from there.
 
     Args:
         ledger: open for writing.
@@ -32,11 +36,18 @@ def freeze(ledger: Ledger, study_id: int, spec: StudySpec, *, anyway: bool = Fal
     if ledger.frozen(study_id):
         return False
     winners = choose_winners(ledger, study_id, spec)
-    return ledger.freeze(study_id, winners, spec.protocol.confirming_seeds, anyway=anyway)
+    configs = {winner.arm.name: winner.config for winner in winners}
+    return ledger.freeze(
+        study_id,
+        winners,
+        spec.protocol.confirming_seeds,
+        candidates=candidates(ledger.arms(study_id), spec, configs),
+        anyway=anyway,
+    )
 
 
 def choose_winners(ledger: LedgerReader, study_id: int, spec: StudySpec) -> list[Winner]:
-    """Return what every arm confirms, in the order of the arms.
+    """Return what every arm confirms but response-matched controls, in the order of the arms.
 
     A searched arm confirms its best complete tune trial: a pruned one was not trained to the end
     and a diverged one has no score of its own. Ties go to the lower index, which was asked for

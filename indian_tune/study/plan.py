@@ -15,6 +15,7 @@ from indian_tune.optim.stability import contracts
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
 from indian_tune.study.freeze import matched_rate
+from indian_tune.study.levels import LEVELS, control_of, is_null
 from indian_tune.study.ranking import meaning_of
 from indian_tune.study.sampling import at_quantile, sobol_points
 from indian_tune.study.space import Constant, Grid, bounds, constants, grid_points
@@ -37,7 +38,8 @@ class Work:
     Attributes:
         arm: its name.
         phase: which.
-        trials: what workers claim: configurations in the tune phase, seeds in the confirm phase.
+        trials: what workers claim: configurations in the tune phase, levels in the match phase,
+            seeds in the confirm phase.
         seeds: runs of a trial, which one worker trains.
         epochs: of a run, if it is neither pruned nor diverges.
         steps_per_epoch: optimizer steps; the mean over the space where it searches the batch size.
@@ -67,7 +69,7 @@ class Work:
 
 
 def workload(spec: StudySpec) -> list[Work]:
-    """Return what every arm does, the tune phase first; at most, if runs are pruned or diverge."""
+    """Return what every arm does, phase after phase; at most, if runs are pruned or diverge."""
     protocol = spec.protocol
     tune = [
         Work(
@@ -81,6 +83,18 @@ def workload(spec: StudySpec) -> list[Work]:
         for arm in spec.arms
         if arm.searched
     ]
+    match = [
+        Work(
+            arm,
+            Phase.MATCH,
+            len(LEVELS),
+            len(protocol.matching_seeds),
+            protocol.tuning_epochs,
+            _steps_per_epoch(spec, arm),
+        )
+        for arm in spec.matched_arms
+        if not _is_always_null(spec, arm)
+    ]
     confirm = [
         Work(
             arm.name,
@@ -93,7 +107,7 @@ def workload(spec: StudySpec) -> list[Work]:
         for arm in spec.arms
         if protocol.confirming_seeds
     ]
-    return tune + confirm
+    return tune + match + confirm
 
 
 def images(spec: StudySpec) -> tuple[int, int, int]:
@@ -125,7 +139,7 @@ def points(spec: StudySpec, arm: str) -> list[dict[str, float]]:
     points of any other space; none for an arm whose configuration follows from a winner.
     """
     section, space = spec.arm(arm), spec.space(arm)
-    if section.matched_rate_of is not None:
+    if section.source is not None:
         return []
     fixed = constants(space)
     if section.fixed:
@@ -164,9 +178,10 @@ def typical(spec: StudySpec, arm: str) -> dict[str, float]:
     What a step costs does not depend on the rate, and a run at a small one does not diverge.
     """
     section = spec.arm(arm)
-    if section.matched_rate_of is not None:
-        source = spec.arm(section.matched_rate_of)
-        return matched_rate(source.optimizer, typical(spec, source.name))
+    if section.source is not None:
+        source = spec.arm(section.source)
+        follow = matched_rate if section.response_of is None else control_of
+        return follow(source.optimizer, typical(spec, source.name))
     return {
         name: bounds(parameter)[0] if name in section.family.rates else at_quantile(parameter, 0.5)
         for name, parameter in spec.space(arm).items()
@@ -191,9 +206,17 @@ def _is_searched(parameter: Parameter) -> bool:
     return not isinstance(parameter, Constant) and low != high
 
 
+def _is_always_null(spec: StudySpec, arm: str) -> bool:
+    """Whether the source of a control has αβ = 1 whatever its winner is."""
+    fixed = constants(spec.space(str(spec.arm(arm).source)))
+    return {"alpha", "beta"} <= fixed.keys() and is_null(fixed)
+
+
 def _steps_per_epoch(spec: StudySpec, arm: str) -> float:
     train, _, _ = images(spec)
     sizes = [spec.problem.batch_size]
+    # A control trains with batches of the size that its source's winner has.
+    arm = spec.arm(arm).source or arm
     if "batch_size" in spec.space(arm):
         sizes = [int(point["batch_size"]) for point in points(spec, arm)]
     return statistics.fmean(-(-train // size) for size in sizes)

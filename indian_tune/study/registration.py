@@ -35,7 +35,7 @@ def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> Stu
         spec.name,
         spec.canonical(),
         spec.digest,
-        [ArmPlan(arm.name, arm.optimizer, spec.trials_of(arm.name)) for arm in spec.arms],
+        [ArmPlan(arm.name, arm.trained_with, spec.trials_of(arm.name)) for arm in spec.arms],
         host=host,
     )
     if record.spec_hash != spec.digest and _as_read_now(record).digest != spec.digest:

@@ -26,7 +26,7 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
     command = search_command(ledger, study.id) or "indian-tune search STUDY"
     if now.withheld:
         raise InputError(
-            f"{now.failures}, so no winners are frozen: try them again, or choose among the "
+            f"{now.failures}, so {now.withheld}: try them again, or choose among the "
             f"others\n  {command} --retry-failed\n  {command} --freeze-anyway"
         )
     if not now.finished():

@@ -169,5 +169,5 @@ def test_what_it_does_is_told_without_a_momentum() -> None:
     assert meaning.effective_learning_rate == pytest.approx(0.8)
     assert meaning.instantaneous_response == pytest.approx(0.04)
     assert meaning.momentum is None
-    with pytest.raises(HyperparameterError, match="level of sgd-response must be .* > 0"):
+    with pytest.raises(HyperparameterError, match=r"level of sgd-response must be .* > 0"):
         family.complete({"gamma0": 0.1, "level": 0.0})

@@ -159,7 +159,7 @@ def test_h2_without_a_matched_rate_cannot_be_supported() -> None:
     assert "H2 cannot be SUPPORTED" in said(shipped("quickstart"))
     assert "H2 cannot be SUPPORTED" not in said(shipped("regularization"))
     h2 = prospects(shipped("quickstart"))[1]
-    assert (h2.testable, "matched_rate_of = 'indian'" in h2.missing) == (True, True)
+    assert (h2.testable, "response_of = 'indian'" in h2.missing) == (True, True)
 
 
 def test_hypotheses_that_a_study_cannot_test_say_what_to_add() -> None:

@@ -1,4 +1,4 @@
-"""SGD at INDIAN's response to a steady gradient: what a response-matched control is trained with."""
+"""SGD at INDIAN's response to a steady gradient: what trains a response-matched control."""
 
 from __future__ import annotations
 
