@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from indian_tune.optim.families import get_family
 from indian_tune.optim.families.response import RESPONSE
-from indian_tune.study.section import Name, Section
+from indian_tune.study.section import ADDED, Name, Section
 
 if TYPE_CHECKING:
     from indian_tune.optim.family import Family
@@ -29,15 +29,7 @@ class ArmSection(Section):
     space: dict[str, Any] = Field(default_factory=dict)
     fixed: bool = False
     matched_rate_of: str | None = None
-    response_of: str | None = None
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a key that older studies do not have: their digests stay."""
-        plain: dict[str, Any] = handler(self)
-        if self.response_of is None:
-            del plain["response_of"]
-        return plain
+    response_of: Annotated[str | None, ADDED] = None
 
     @property
     def searched(self) -> bool:
