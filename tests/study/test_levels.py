@@ -22,6 +22,7 @@ from indian_tune.study.ranking import rank
 from indian_tune.study.reconcile import rebuild, reconcile
 from indian_tune.study.registration import extend, register
 from indian_tune.study.spec import parse_study
+from indian_tune.study.standing import departures
 from tests.conftest import measured
 
 if TYPE_CHECKING:
@@ -321,6 +322,9 @@ def test_a_match_trial_that_fails_withholds_the_level_until_it_is_tried_again_or
         (event,) = study.ledger.events(study.study.id, LEVELS)
         assert event.data["passed_over"] == {"control": [2]}
         assert event.data["levels"]["control"]["level"] == 0.5
+        assert departures(study.ledger, study.study, study.spec) == [
+            "the levels of controls were frozen although 1 match trials had failed"
+        ]
         study.ledger.retry(study.study.id)
         assert not completion(study.ledger, study.study).finished()
     with played(storage, controlled, best_at(1.0)) as study:
