@@ -243,9 +243,13 @@ class LedgerReader:
     def confirms(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
         """Return the confirm trials of the winners that were frozen last, by arm and index.
 
-        Those of a winner that was overtaken after an extension of the study are left out.
+        Those of a winner that was overtaken after an extension of the study are left out, and with
+        it those of its control, should that of the new winner not be isolated.
         """
-        return self._newest(study_id, Phase.CONFIRM, arm_id)
+        lost = {arm for arm, record in self.levels(study_id).items() if record["level"] is None}
+        gone = {arm.id for arm in self.arms(study_id) if arm.name in lost} if lost else ()
+        trials = self._newest(study_id, Phase.CONFIRM, arm_id)
+        return [trial for trial in trials if trial.arm_id not in gone]
 
     def matches(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
         """Return the match trials of the winners that were frozen last, by arm and index.
@@ -277,14 +281,16 @@ class LedgerReader:
             return slots.has_levels(connection, study_id)
 
     def levels(self, study_id: int) -> dict[str, Mapping[str, Any]]:
-        """Return what is recorded of the controls' levels that were frozen last, by arm.
+        """Return what is recorded of the levels of the present winners' controls, by arm.
 
+        Nothing before they are frozen.
         Keys ``level`` and ``config`` (``None`` for a control that is not isolated), ``reason`` in
         words or ``None``, and ``tried``: a table per level with ``trial``, ``level``,
         ``validation_accuracy`` (mean over runs), ``runs`` and ``failed`` (number of runs).
         """
         events = self.events(study_id, slots.LEVELS)
-        return dict(events[-1].data["levels"]) if events else {}
+        frozen = bool(events) and self.has_levels(study_id)
+        return dict(events[-1].data["levels"]) if frozen else {}
 
     def open_trials(self, study_id: int, phase: Phase) -> int:
         """Return how many trials of a phase wait or run."""

@@ -137,6 +137,9 @@ def _result(
     several: bool,
 ) -> ArmResult:
     tune, confirm = parts.get(Phase.TUNE), parts.get(Phase.CONFIRM)
+    if level is not None and level["level"] is None:
+        # What it has confirmed was of a winner that was overtaken.
+        confirm = None
     best = None
     if tune is not None and tune.best_trial is not None:
         best = ledger.find_trial(arm.id, Phase.TUNE, tune.best_trial)

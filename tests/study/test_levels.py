@@ -364,6 +364,31 @@ def test_an_extension_with_a_new_winner_searches_the_level_of_its_control_again(
         assert set(frame["trial"]) == {5, 6, 7, 8, 9}
 
 
+def test_what_the_control_of_an_overtaken_winner_did_does_not_count_for_that_of_the_new_one(
+    storage: str, controlled: dict[str, Any]
+) -> None:
+    errors = [0.2, 0.3, 0.1]
+
+    def error(assignment: Assignment) -> float:
+        trial = assignment.lease.trial
+        if trial.phase is Phase.TUNE:
+            return errors[trial.index]
+        return math.nan if trial.phase is Phase.MATCH and trial.index >= 5 else 0.2
+
+    with played(storage, controlled, error) as study:
+        study.work()
+        assert len(study.ledger.confirms(study.study.id, study.arms["control"].id)) == 2
+        extend(study.ledger, study.study, study.spec, 1)
+        assert study.ledger.levels(study.study.id) == {}
+        study.work()
+        assert study.ledger.levels(study.study.id)["control"]["level"] is None
+        assert study.ledger.confirms(study.study.id, study.arms["control"].id) == []
+        (control,) = [each for each in rank(study.ledger, study.study) if each.name == "control"]
+        assert (control.config, control.confirm, control.confirmed) == (None, None, None)
+        frame = epoch_frame(study.ledger, study.study.id, Phase.CONFIRM)
+        assert set(frame["arm"]) == {"indian", "sgd"}
+
+
 @pytest.mark.parametrize(
     ("accuracies", "level"),
     [
