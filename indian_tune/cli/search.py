@@ -234,7 +234,7 @@ def search(
         if now.finished(until):
             part = "" if until is Phase.CONFIRM else f"The {until} phase of "
             remarks.print(f"{part}{spec.name} is finished: nothing is left to train.")
-        elif not now.withheld or freeze_anyway:
+        elif not now.stuck(until) or freeze_anyway:
             remarks.print(f"[bold]{spec.name}[/bold]: {start}")
             progress = SearchProgress(remarks, session.ledger, session.study, spec)
             interrupted = _run(runner, progress, remarks, session, again)

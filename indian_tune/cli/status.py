@@ -201,7 +201,7 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
                 live.update(standing.shown(ledger.address), refresh=True)
             elif standing != before:
                 console.print(standing.shown(ledger.address))
-            if standing.finished or standing.completion.withheld:
+            if standing.finished or standing.completion.stuck():
                 return
             before = standing
             time.sleep(seconds)

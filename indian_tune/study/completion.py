@@ -52,9 +52,15 @@ class Completion:
         if not self.frozen:
             waits = not self.open[Phase.TUNE] and self.broken[Phase.TUNE]
             return "no winners are frozen" if waits else ""
-        # Other arms go on to their fresh seeds meanwhile.
-        waits = not self.matched and not any(self.open.values()) and self.broken[Phase.MATCH]
+        waits = not self.matched and not self.open[Phase.MATCH] and self.broken[Phase.MATCH]
         return "no level of a control is frozen" if waits else ""
+
+    def stuck(self, until: Phase = Phase.CONFIRM) -> bool:
+        """Whether nothing can be worked on up to the end of a phase because of what is withheld.
+
+        Where levels are withheld, arms that do not wait for them go on to their fresh seeds.
+        """
+        return bool(self.withheld) and not (self.frozen and self.left(until))
 
     @property
     def failures(self) -> str:

@@ -165,7 +165,7 @@ class Controller:
         controls are frozen; or they are not to be frozen, because trials have failed.
         """
         now = completion(self._ledger, self.study)
-        return now.finished(self._until) or bool(now.withheld and not self._freeze_anyway)
+        return now.finished(self._until) or (now.stuck(self._until) and not self._freeze_anyway)
 
     def report(self, assignment: Assignment, records: Mapping[int, EpochRecord]) -> Decision:
         """Record one epoch of the runs of a trial that train side by side, by run id.

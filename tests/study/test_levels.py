@@ -301,6 +301,20 @@ def break_off(study: Played, assignment: Assignment) -> None:
         assignment = again
 
 
+def test_no_worker_waits_for_levels_that_are_withheld(
+    storage: str, controlled: dict[str, Any]
+) -> None:
+    with played(storage, controlled, best_at(1.0), until=Phase.MATCH) as study:
+        while (assignment := study.claim()) is not None:
+            if assignment.title == "control match 4":
+                break_off(study, assignment)
+            else:
+                study.train(assignment)
+        now = completion(study.ledger, study.study)
+        assert (now.left(), now.stuck(Phase.MATCH), now.stuck()) == (4, True, False)
+        assert study.controller.done
+
+
 def test_a_match_trial_that_fails_withholds_the_level_until_it_is_tried_again_or_passed_over(
     storage: str, controlled: dict[str, Any]
 ) -> None:
@@ -316,6 +330,7 @@ def test_a_match_trial_that_fails_withholds_the_level_until_it_is_tried_again_or
         assert study.controller.done
         now = completion(study.ledger, study.study)
         assert now.withheld == "no level of a control is frozen"
+        assert (now.stuck(), now.left()) == (True, 0)
         assert not now.finished()
     with played(storage, controlled, best_at(1.0), anyway=True) as study:
         assert study.work() == ["control confirm 0", "control confirm 1"]
