@@ -47,9 +47,10 @@ def conclude(
         console.print(contrasts)
     console.print(f"\nDatabase: {session.ledger.address}")
     name = spec.name
+    shown = next((result.name for result in ranked if result.tune is not None), ranked[0].name)
     hints = [
         (("show", name), "its trials"),
-        (("show", name, f"{ranked[0].name}/0"), "one, epoch by epoch"),
+        (("show", name, f"{shown}/0"), "one, epoch by epoch"),
         (("dashboard", name), "the search in a browser"),
     ]
     if any(result.confirm for result in ranked):

@@ -80,7 +80,11 @@ def control_of(optimizer: str, config: Mapping[str, float]) -> dict[str, float]:
         config: of the source, training parameters included.
     """
     own, training = divide(config)
-    return {**get_family(optimizer).complete(own), "level": 1.0, **training}
+    complete = get_family(optimizer).complete(own)
+    # Other defaults are the control's too.
+    named = {*own, "gamma0", "alpha", "beta"}
+    control = {name: value for name, value in complete.items() if name in named}
+    return {**control, "level": 1.0, **training}
 
 
 def is_null(config: Mapping[str, float]) -> bool:

@@ -12,10 +12,11 @@ import pytest
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import FROZEN, LEVELS, Ledger, Phase, State
 from indian_tune.ledger.frames import epoch_frame
+from indian_tune.optim import FAMILIES
 from indian_tune.study.completion import completion
 from indian_tune.study.controller import Assignment, Controller
 from indian_tune.study.freeze import freeze
-from indian_tune.study.levels import Tried, best_level
+from indian_tune.study.levels import Tried, best_level, control_of
 from indian_tune.study.plan import workload
 from indian_tune.study.projection import CONFIRM, Projection
 from indian_tune.study.ranking import rank
@@ -154,8 +155,8 @@ def test_levels_are_searched_after_the_winners_are_frozen_and_before_the_control
         source = study.trials("indian", Phase.TUNE)[0].config
         assert source is not None
         matches = study.trials("control", Phase.MATCH)
-        rule = {"decay_power": 0.5, "weight_decay": 0.01, "decoupled_weight_decay": 1.0}
-        same = {"alpha": 0.5, "beta": 0.1, "gamma0": source["gamma0"], "dropout": 0.25, **rule}
+        same = dict(source)
+        assert same.keys() == {"alpha", "beta", "gamma0", "weight_decay", "dropout"}
         assert [trial.config for trial in matches] == [
             {**same, "level": level} for level in (0.25, 0.5, 1.0, 2.0, 4.0)
         ]
@@ -402,6 +403,26 @@ def test_what_the_control_of_an_overtaken_winner_did_does_not_count_for_that_of_
         assert (control.config, control.confirm, control.confirmed) == (None, None, None)
         frame = epoch_frame(study.ledger, study.study.id, Phase.CONFIRM)
         assert set(frame["arm"]) == {"indian", "sgd"}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "config"),
+    [
+        ("indian", {"gamma0": 0.2}),
+        ("indian-eta", {"eta": 0.3, "alpha": 0.4, "weight_decay": 0.1, "batch_size": 64}),
+        ("indian", {"gamma0": 0.2, "alpha": 1.0, "initial_velocity": 0.5, "decay_power": 0.0}),
+        ("indian", {"gamma0": 0.2, "weight_decay": 0.1, "decoupled_weight_decay": 0.0}),
+    ],
+)
+def test_a_control_has_the_values_of_its_source_and_its_own_defaults_agree(
+    optimizer: str, config: dict[str, float]
+) -> None:
+    control = control_of(optimizer, config)
+    assert control.get("batch_size") == config.get("batch_size")
+    control.pop("batch_size", None)
+    own = {name: value for name, value in config.items() if name != "batch_size"}
+    complete = FAMILIES["sgd-response"].complete(control)
+    assert complete == {**FAMILIES[optimizer].complete(own), "level": 1.0}
 
 
 @pytest.mark.parametrize(

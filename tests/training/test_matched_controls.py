@@ -1,7 +1,8 @@
-"""Controls of INDIAN that trains: SGD at its response does, SGD at γ_k/α mostly does not.
+"""Two controls of INDIAN: SGD at its response trains, SGD at γ_k/α mostly does not.
 
 nin-small on digits, three configurations of INDIAN with ten seeds each, three epochs. A run fails
-when it diverges or ends with a training error above .8 of the .9 that knows nothing.
+when it diverges or ends with a training error above .8 of the .9 that knows nothing. Measured, of
+30 runs: at dropout .25, INDIAN 1, at its response 1, at γ_k/α 24; at dropout .5, 7, 2 and 26.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ SEEDS = range(10)
 EPOCHS = 3
 STUDY = {
     "name": "controls",
-    "problem": {"dataset": "digits", "model": "nin-small", "dropout": 0.25, "batch_size": 32},
+    "problem": {"dataset": "digits", "model": "nin-small", "batch_size": 32},
     "protocol": {"epochs": EPOCHS},
     "search": {"trials": 1, "sampler": "random"},
     "arms": [{"name": "indian", "optimizer": "indian"}],
 }
 
 
-def failures(family: str, configs: list[dict[str, float]]) -> int:
+def failures(family: str, configs: list[dict[str, float]], dropout: float) -> int:
     """Return how many of the runs of some configurations fail."""
     spec = parse_study(STUDY, source="study.toml")
     trainer = Trainer(problem_of(spec, None))
@@ -44,7 +45,7 @@ def failures(family: str, configs: list[dict[str, float]]) -> int:
                     family=family,
                     config=config,
                     batch_size=spec.problem.batch_size,
-                    dropout=spec.problem.dropout,
+                    dropout=dropout,
                 )
             )
     failed = set()
@@ -59,12 +60,17 @@ def failures(family: str, configs: list[dict[str, float]]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_controls_at_the_response_train_where_those_at_the_eventual_rate_do_not() -> None:
+@pytest.mark.parametrize("dropout", [0.25, 0.5])
+def test_controls_at_the_response_train_where_those_at_the_eventual_rate_do_not(
+    dropout: float,
+) -> None:
+    responses = [control_of("indian", each) for each in CONFIGS]
+    rates = [matched_rate("indian", each) for each in CONFIGS]
     found = {
-        "INDIAN": failures("indian", CONFIGS),
-        "response": failures("sgd-response", [control_of("indian", each) for each in CONFIGS]),
-        "eventual rate": failures("sgd", [matched_rate("indian", each) for each in CONFIGS]),
+        "INDIAN": failures("indian", CONFIGS, dropout),
+        "response": failures("sgd-response", responses, dropout),
+        "eventual rate": failures("sgd", rates, dropout),
     }
-    print(f"failing runs of {len(CONFIGS) * len(SEEDS)}: {found}")
+    print(f"failing runs of {len(CONFIGS) * len(SEEDS)} at dropout {dropout}: {found}")
     assert found["response"] <= 2
     assert found["eventual rate"] >= 20
