@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pytest
 
+from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import FROZEN, LEVELS, Ledger, Phase, State
 from indian_tune.ledger.frames import epoch_frame
@@ -189,6 +190,9 @@ def test_a_match_trial_is_shown_beside_others_of_its_arm_and_not_among_the_winne
         study.reconcile(rebuild)
         assert not study.reconcile()
         matches = study.trials("control", Phase.MATCH)
+        _, note = study_notes(study.ledger, study.study)["tiny/control"]
+        assert "the level of control" in note
+        assert "5 of 5 trials are finished" in note
         rdb = optuna.storages.RDBStorage(storage)
         shown = optuna.load_study(study_name="tiny/control", storage=rdb).trials
         winners = optuna.load_study(study_name=f"tiny/{CONFIRM}", storage=rdb).trials
