@@ -95,11 +95,15 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
         told = (f"{part.finished}/{part.total}", part.epochs_done, odd)
         parts.setdefault(part.arm.name, {})[part.phase] = told
     nothing = ("–", 0, "")
-    rows = [["arm", "trials", "their epochs", "fresh seeds", "their epochs", "not complete"]]
+    titles = {Phase.TUNE: "trials", Phase.MATCH: "levels", Phase.CONFIRM: "fresh seeds"}
+    if not any(Phase.MATCH in phases for phases in parts.values()):
+        del titles[Phase.MATCH]
+    columns = [column for title in titles.values() for column in (title, "their epochs")]
+    rows = [["arm", *columns, "not complete"]]
     for arm, phases in parts.items():
-        tune, confirm = phases.get(Phase.TUNE, nothing), phases.get(Phase.CONFIRM, nothing)
-        odd = ", ".join(filter(None, (tune[2], confirm[2])))
-        rows.append([arm, tune[0], str(tune[1]), confirm[0], str(confirm[1]), odd])
+        found = [phases.get(phase, nothing) for phase in titles]
+        cells = [cell for done, epochs, _ in found for cell in (done, str(epochs))]
+        rows.append([arm, *cells, ", ".join(filter(None, (odd for _, _, odd in found)))])
     return rows
 
 

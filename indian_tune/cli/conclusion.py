@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from indian_tune.cli.again import other_command
 from indian_tune.cli.contrasts import contrast_table
 from indian_tune.cli.output import print_lines
-from indian_tune.cli.ranking import edge_notes, front_table, outcomes, ranking_table
+from indian_tune.cli.ranking import (
+    edge_notes,
+    front_table,
+    level_notes,
+    outcomes,
+    ranking_table,
+)
 from indian_tune.errors import UnfinishedError
 
 if TYPE_CHECKING:
@@ -29,19 +35,21 @@ def conclude(
     if front is not None:
         console.print(front)
     for result in ranked:
-        odd = ", ".join(filter(None, (outcomes(result.tune), outcomes(result.confirm))))
+        parts = (result.tune, result.match, result.confirm)
+        odd = ", ".join(filter(None, map(outcomes, parts)))
         if odd:
             console.print(f"{result.name}: {odd}")
-    for note in edge_notes(ranked):
+    for note in (*level_notes(ranked), *edge_notes(ranked)):
         console.print(note)
     contrasts = contrast_table(session)
     if contrasts is not None:
         console.print(contrasts)
     console.print(f"\nDatabase: {session.ledger.address}")
     name = spec.name
+    shown = next((result.name for result in ranked if result.tune is not None), ranked[0].name)
     hints = [
         (("show", name), "its trials"),
-        (("show", name, f"{ranked[0].name}/0"), "one, epoch by epoch"),
+        (("show", name, f"{shown}/0"), "one, epoch by epoch"),
         (("dashboard", name), "the search in a browser"),
     ]
     if any(result.confirm for result in ranked):
@@ -69,8 +77,8 @@ def check_finished(
         storage: as ``--storage`` was given.
         go_on: the command that goes on.
         retry: the one that tries failed trials again.
-        freeze: the one that freezes winners although tune trials have failed; ``None`` where none
-            were to be frozen.
+        freeze: the one that freezes winners and levels although trials have failed among which
+            they are chosen; ``None`` where none were to be frozen.
 
     Raises:
         UnfinishedError: with the commands that go on.
@@ -83,7 +91,7 @@ def check_finished(
         )
         if now.withheld and freeze is not None:
             text += (
-                "\nNo winners are frozen before that, since they are chosen among all tune trials. "
+                f"\n{now.withheld.capitalize()} before that: the choice is among all trials. "
                 f"To pass over those that failed:\n{freeze.line}"
             )
         raise UnfinishedError(text)

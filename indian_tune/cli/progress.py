@@ -8,10 +8,11 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from indian_tune.cli.output import duration, live_display, percent, table
-from indian_tune.cli.ranking import outcomes
+from indian_tune.cli.ranking import done, outcomes
 from indian_tune.engines.presence import lost_workers
 from indian_tune.ledger import Phase
 from indian_tune.study.completion import held_trials
+from indian_tune.study.levels import LEVELS
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -108,25 +109,24 @@ class SearchProgress:
                 )
 
     def _table(self, parts: list[ArmProgress], summary: str) -> Table:
-        made = table(
-            *("arm", "tune", "best", "fresh seeds", "epochs", ""),
-            right=("tune", "best", "fresh seeds", "epochs"),
-        )
-        confirms = {part.arm.id: part for part in parts if part.phase is Phase.CONFIRM}
-        tunes = {part.arm.id: part for part in parts if part.phase is Phase.TUNE}
+        levels = ["levels"] if self._spec.matched_arms else []
+        columns = ("tune", "best", *levels, "fresh seeds", "epochs")
+        made = table("arm", *columns, "", right=columns)
         percentage = self._spec.protocol.score == "validation_error"
         arms = {part.arm.id: part.arm for part in parts}
         for arm in sorted(arms.values(), key=lambda arm: arm.position):
-            tune, confirm = tunes.get(arm.id), confirms.get(arm.id)
+            mine = {part.phase: part for part in parts if part.arm.id == arm.id}
+            tune = mine.get(Phase.TUNE)
             value = None if tune is None else tune.best
             best = "–" if value is None else f"{value:.4f}"
             made.add_row(
                 arm.name,
-                "–" if tune is None else f"{tune.finished}/{tune.total}",
+                done(tune),
                 f"{percent(value)} %" if percentage and value is not None else best,
-                "–" if confirm is None else f"{confirm.finished}/{confirm.total}",
-                str(sum(part.epochs_done for part in (tune, confirm) if part is not None)),
-                ", ".join(filter(None, (outcomes(tune), outcomes(confirm)))),
+                *([done(mine.get(Phase.MATCH))] if levels else []),
+                done(mine.get(Phase.CONFIRM)),
+                str(sum(part.epochs_done for part in mine.values())),
+                ", ".join(filter(None, map(outcomes, mine.values()))),
             )
         made.caption = summary
         made.caption_justify = "left"
@@ -151,13 +151,18 @@ class SearchProgress:
     def _epochs_left(self, parts: list[ArmProgress]) -> int:
         protocol = self._spec.protocol
         tune = len(protocol.tuning_seeds) * protocol.tuning_epochs
-        tunes = [part for part in parts if part.phase is Phase.TUNE]
-        confirms = [part for part in parts if part.phase is Phase.CONFIRM]
-        left = sum(part.total - part.finished for part in tunes) * tune
-        # Before the freeze every arm is expected to have a winner.
-        runs = (
-            sum(part.total - part.finished for part in confirms)
-            if confirms
-            else len(self._spec.arms) * len(protocol.confirming_seeds)
-        )
-        return left + runs * protocol.epochs
+        match = len(protocol.matching_seeds) * protocol.tuning_epochs
+        trial = {Phase.TUNE: tune, Phase.MATCH: match, Phase.CONFIRM: protocol.epochs}
+        left = sum((part.total - part.finished) * trial[part.phase] for part in parts)
+        # What is not frozen yet has no slots: every arm is expected to have a winner.
+        begun = {(part.arm.name, part.phase) for part in parts}
+        frozen = any(phase is Phase.CONFIRM for _, phase in begun)
+        levels = self._ledger.levels(self._study.id) if self._spec.matched_arms else {}
+        for arm in self._spec.arms:
+            control = arm.response_of is not None
+            if arm.name in levels if control else frozen:
+                continue
+            left += len(protocol.confirming_seeds) * protocol.epochs
+            if control and (arm.name, Phase.MATCH) not in begun:
+                left += len(LEVELS) * match
+        return left

@@ -76,6 +76,23 @@ def edge_notes(results: Sequence[ArmResult]) -> list[str]:
     ]
 
 
+def level_notes(results: Sequence[ArmResult]) -> list[str]:
+    """Return a sentence for every response-matched control whose level is frozen."""
+    return [
+        f"{result.name}: its level is {number(result.level['level'])}"
+        + (f" ({result.level['reason']})" if result.level["reason"] else "")
+        if result.level["level"] is not None
+        else f"{result.name}: not isolated, no runs on fresh seeds ({result.level['reason']})"
+        for result in results
+        if result.level is not None
+    ]
+
+
+def done(progress: ArmProgress | None) -> str:
+    """Return how many trials of how many are finished."""
+    return "–" if progress is None else f"{progress.finished}/{progress.total}"
+
+
 def outcomes(progress: ArmProgress | None) -> str:
     """Return what became of the trials of an arm, other than that they are complete."""
     if progress is None:
@@ -101,6 +118,8 @@ def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             ],
             "edges": [vars(edge) for edge in result.edges],
             "tune": None if result.tune is None else _progress(result.tune, result.tuned),
+            **({} if result.match is None else {"match": _progress(result.match, None)}),
+            **({} if result.level is None else {"level": dict(result.level)}),
             "confirm": None
             if result.confirm is None
             else _progress(result.confirm, result.confirmed),

@@ -37,6 +37,7 @@ class PhaseName(StrEnum):
     ALL = "all"
     TUNE = "tune"
     FREEZE = "freeze"
+    MATCH = "match"
     CONFIRM = "confirm"
 
 
@@ -59,7 +60,11 @@ def search(
         typer.Option("--as", metavar="NEW-NAME", help="Register the file under another name."),
     ] = None,
     phase: Annotated[
-        PhaseName, typer.Option(help="Work on one phase only; confirm freezes first if need be.")
+        PhaseName,
+        typer.Option(
+            help="Work on one phase only; match (the levels of response-matched controls) and "
+            "confirm freeze first if need be."
+        ),
     ] = PhaseName.ALL,
     retry_failed: Annotated[
         bool,
@@ -69,8 +74,8 @@ def search(
         bool,
         typer.Option(
             "--freeze-anyway",
-            help="Choose the winners among the others where tune trials have failed; the record "
-            "tells that these were passed over.",
+            help="Choose the winners among the others where tune trials have failed, and levels "
+            "where match trials have; the record tells that these were passed over.",
         ),
     ] = False,
     extend: Annotated[
@@ -165,6 +170,11 @@ def search(
     spec = load_study(file)
     if as_name is not None:
         spec = renamed(spec, as_name)
+    if phase is PhaseName.MATCH and not spec.matched_arms:
+        raise InputError(
+            f"--phase match: study {spec.name!r} has no such phase, since no arm of it has "
+            "response_of: choose another, or leave --phase out"
+        )
     imports = folders(file.parent) if allow_import else None
     url = storage_url(storage)
     assigned = worker_devices(
@@ -178,7 +188,8 @@ def search(
         storage_path=ray_storage,
     )
     folder = artifacts or artifacts_folder(url)
-    until = Phase.TUNE if phase in (PhaseName.TUNE, PhaseName.FREEZE) else Phase.CONFIRM
+    last = {PhaseName.TUNE: Phase.TUNE, PhaseName.FREEZE: Phase.TUNE, PhaseName.MATCH: Phase.MATCH}
+    until = last.get(phase, Phase.CONFIRM)
     remarks = notices()
     interrupted = False
     with open_session(
@@ -191,8 +202,10 @@ def search(
         imports=imports,
     ) as session:
         spec = session.spec
-        if phase in (PhaseName.FREEZE, PhaseName.CONFIRM):
+        if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):
             _check_tuned(session, again(phase=PhaseName.TUNE))
+        if phase is PhaseName.CONFIRM:
+            _check_matched(session, again(phase=PhaseName.MATCH))
         moved = note_start(session.ledger, session.record, folder, str(again(phase=PhaseName.ALL)))
         if phase is PhaseName.FREEZE:
             freeze(session, anyway=freeze_anyway)
@@ -226,9 +239,9 @@ def search(
             remarks.print(f"Warning: {moved}", soft_wrap=True)
         now = completion(session.ledger, session.record)
         if now.finished(until):
-            part = "The tune phase of " if until is Phase.TUNE else ""
+            part = "" if until is Phase.CONFIRM else f"The {until} phase of "
             remarks.print(f"{part}{spec.name} is finished: nothing is left to train.")
-        elif not now.withheld or freeze_anyway:
+        elif not now.stuck(until) or freeze_anyway:
             remarks.print(headed(spec.name, f": {start}"))
             progress = SearchProgress(remarks, session)
             interrupted = _run(runner, progress, remarks, session, again)
@@ -250,7 +263,7 @@ def search(
     if interrupted:
         print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
         raise typer.Exit(INTERRUPTED)
-    # Trials that wait again may be of both phases.
+    # Trials that wait again may be of any phase.
     beyond = phase is not PhaseName.TUNE
     check_finished(
         now,
@@ -310,20 +323,39 @@ def _check_tuned(session: Session, again: Command) -> None:
         )
 
 
+def _check_matched(session: Session, again: Command) -> None:
+    """Refuse to confirm controls whose levels are not chosen."""
+    from indian_tune.errors import InputError
+
+    if not session.ledger.has_levels(session.id):
+        controls = ", ".join(session.spec.matched_arms)
+        raise InputError(
+            f"the level of {controls} is not chosen yet in study {session.name!r}. Run this "
+            f"first:\n{again.line}"
+        )
+
+
 def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     from indian_tune.cli.doctor import in_words
     from indian_tune.cli.output import headed
     from indian_tune.ledger import Phase
+    from indian_tune.study.levels import LEVELS
 
     protocol = spec.protocol
     # As registered, with what it was extended by.
     trials = sum(
         part.total for part in session.ledger.progress(session.id) if part.phase is Phase.TUNE
     )
+    levels = ""
+    if spec.matched_arms:
+        levels = (
+            f"{len(LEVELS)} levels of {', '.join(spec.matched_arms)} × "
+            f"{len(protocol.matching_seeds)} seeds × {protocol.tuning_epochs} epochs, "
+        )
     design = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
-        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), then the winners on "
+        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), {levels}then the winners on "
         f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs"
     )
     console.print(headed(spec.name, design))

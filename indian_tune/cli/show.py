@@ -24,8 +24,9 @@ def show(
     trial: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ARM[/confirm][/INDEX]]",
-            help="An arm, or one of its trials: indian, indian/3, indian/confirm/0.",
+            metavar="[ARM[/match|/confirm][/INDEX]]",
+            help="An arm, or one of its trials: indian, indian/3, indian/confirm/0, and "
+            "control/match/0 for a level of a response-matched control.",
         ),
     ] = None,
     best: Annotated[
@@ -54,8 +55,8 @@ def show(
         parts = TRIAL.fullmatch(trial) if trial is not None else None
         if trial is not None and (parts is None or parts["arm"] not in arms):
             raise InputError(
-                f"{trial!r} names no trial of {study!r}: write ARM, ARM/INDEX or "
-                f"ARM/confirm/INDEX with one of the arms {', '.join(arms)}"
+                f"{trial!r} names no trial of {study!r}: write ARM, ARM/INDEX, "
+                f"ARM/match/INDEX or ARM/confirm/INDEX with one of the arms {', '.join(arms)}"
             )
         arm = None if parts is None else arms[parts["arm"]]
         phase = None if parts is None or parts["phase"] is None else Phase(parts["phase"])

@@ -108,7 +108,13 @@ class StudyStatus:
         from rich.console import Group
 
         from indian_tune.cli.output import headed, table
-        from indian_tune.cli.ranking import edge_notes, outcomes, ranking_table
+        from indian_tune.cli.ranking import (
+            done,
+            edge_notes,
+            level_notes,
+            outcomes,
+            ranking_table,
+        )
 
         parts: list[RenderableType] = [
             headed(
@@ -116,15 +122,18 @@ class StudyStatus:
                 f", registered {self.study.created_at:%Y-%m-%d %H:%M} UTC, in {address}",
             )
         ]
-        made = table("arm", "tune", "fresh seeds", "epochs", "", right=("tune", "fresh seeds"))
+        levels = ["levels"] if any(result.match for result in self.ranked) else []
+        counts = ("tune", *levels, "fresh seeds")
+        made = table("arm", *counts, "epochs", "", right=counts)
         for result in sorted(self.ranked, key=lambda result: result.position):
-            tune, confirm = result.tune, result.confirm
+            phases = (result.tune, result.match, result.confirm)
             made.add_row(
                 result.name,
-                "–" if tune is None else f"{tune.finished}/{tune.total}",
-                "–" if confirm is None else f"{confirm.finished}/{confirm.total}",
-                str(sum(part.epochs_done for part in (tune, confirm) if part is not None)),
-                ", ".join(filter(None, (outcomes(tune), outcomes(confirm)))),
+                done(result.tune),
+                *([done(result.match)] if levels else []),
+                done(result.confirm),
+                str(sum(part.epochs_done for part in phases if part is not None)),
+                ", ".join(filter(None, map(outcomes, phases))),
             )
         parts.append(made)
         if self.workers:
@@ -146,9 +155,10 @@ class StudyStatus:
                 made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)
         if any(result.value is not None for result in self.ranked):
-            parts += [ranking_table(self.ranked), *edge_notes(self.ranked)]
+            parts += [ranking_table(self.ranked), *level_notes(self.ranked)]
+            parts += edge_notes(self.ranked)
         if self.completion.failed:
-            frozen = ", so no winners are frozen" if self.completion.withheld else ""
+            frozen = f", so {self.completion.withheld}" if self.completion.withheld else ""
             parts.append(f"\n{self.completion.failures}{frozen}")
         return Group(*parts)
 
@@ -191,7 +201,7 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
                 live.update(now.shown(ledger.address), refresh=True)
             elif now != before:
                 console.print(now.shown(ledger.address))
-            if now.finished or now.completion.withheld:
+            if now.finished or now.completion.stuck():
                 return
             before = now
             time.sleep(seconds)

@@ -55,7 +55,7 @@ def worker(
     if moved is not None:
         remarks.print(f"Warning: {moved}", soft_wrap=True)
     interrupted = False
-    if not now.finished() and not now.withheld:
+    if not now.finished() and not now.stuck():
         settings = WorkerSettings(
             storage=url.render_as_string(hide_password=False),
             study=record.name,

@@ -69,7 +69,10 @@ def _verdict(study: RegisteredStudy[LedgerReader]) -> str:
 
 
 def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]) -> str:
-    lines = [f"# {spec.name}: tuning {arm}", f"{get_family(spec.arm(arm).optimizer).title}, over"]
+    section = spec.arm(arm)
+    if section.response_of is not None:
+        return _about_level(spec, arm, parts)
+    lines = [f"# {spec.name}: tuning {arm}", f"{get_family(section.optimizer).title}, over"]
     lines.append("\n".join(f"- `{name}`: {text}" for name, text in ranges(space).items()))
     lines += [
         f"{part.finished} of {part.total} trials are finished."
@@ -77,6 +80,18 @@ def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]
         if part.arm.name == arm and part.phase is Phase.TUNE
     ]
     return "\n\n".join(lines)
+
+
+def _about_level(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
+    mine = [part for part in parts if part.arm.name == arm and part.phase is Phase.MATCH]
+    told = "The winner of its source is not frozen yet."
+    if mine:
+        told = f"{mine[0].finished} of {mine[0].total} trials are finished."
+    return (
+        f"# {spec.name}: the level of {arm}\n\n"
+        f"SGD with the steps that the winner of {spec.arm(arm).response_of} takes on a steady "
+        f"gradient, times a level. {told}"
+    )
 
 
 def _about_confirm(spec: StudySpec, parts: list[ArmProgress]) -> str:

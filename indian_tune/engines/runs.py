@@ -147,7 +147,7 @@ def training_run(
         key=run_key(study, run),
         seed=run.seed,
         epochs=assignment.epochs,
-        family=spec.arm(assignment.arm.name).optimizer,
+        family=spec.arm(assignment.arm.name).trained_with,
         config=config,
         batch_size=int(own.get("batch_size", section.batch_size)),
         dropout=own.get("dropout", section.dropout),

@@ -31,7 +31,7 @@ from indian_tune.ledger.records import (
     WorkerRecord,
 )
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.slots import EXTENDED, FROZEN, LOST, PACKED, STARTED
+from indian_tune.ledger.slots import EXTENDED, FROZEN, LEVELS, LOST, PACKED, STARTED
 from indian_tune.ledger.states import FINISHED, Phase, State
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ __all__ = [
     "FINISHED",
     "FROZEN",
     "LEASE_SECONDS",
+    "LEVELS",
     "LOST",
     "MAX_ATTEMPTS",
     "PACKED",

@@ -35,12 +35,13 @@ def epoch_frame(
     recorded, seconds; test_loss and test_accuracy if ``sealed``; objective and score, of the whole
     trial, as in ``trial_frame``; and one per hyperparameter, ``config.alpha``. Losses are mean
     cross-entropies, accuracies shares in [0, 1]; NaN where a value was not finite. What a winner
-    did on the fresh seeds that was overtaken after an extension of the study is not in it.
+    did on the fresh seeds that was overtaken after an extension of the study is not in it, nor are
+    the levels that its control was tried at.
 
     Args:
         ledger: to read from.
         study_id: of the study.
-        phase: which phase; both by default.
+        phase: which phase; all by default.
         sealed: whether to add the test metrics.
         objective: name of what trials are scored by, ``protocol.score`` of the study's file.
 
@@ -91,7 +92,7 @@ def run_frame(
     Args:
         ledger: to read from.
         study_id: of the study.
-        phase: which phase; both by default.
+        phase: which phase; all by default.
         sealed: whether to add the test metrics.
         objective: name of what trials are scored by, ``protocol.score`` of the study's file.
 
@@ -135,7 +136,7 @@ def trial_frame(
     Args:
         ledger: to read from.
         study_id: of the study.
-        phase: which phase; both by default.
+        phase: which phase; all by default.
         objective: name of what trials are scored by, ``protocol.score`` of the study's file.
     """
     names = {study.id: study.name for study in ledger.studies()}
@@ -171,7 +172,7 @@ def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = Non
     Args:
         ledger: to read from.
         study_id: of the study.
-        phase: which phase; both by default.
+        phase: which phase; all by default.
 
     Raises:
         SealedError: nobody has unsealed them.
@@ -199,12 +200,18 @@ def _trials(ledger: LedgerReader, study_id: int, phase: Phase | None) -> list[Tr
     return [
         trial
         for each in (Phase if phase is None else (phase,))
-        for trial in (
-            ledger.confirms(study_id)
-            if each is Phase.CONFIRM
-            else ledger.trials(study_id, phase=each)
-        )
+        for trial in _of_phase(ledger, study_id, each)
     ]
+
+
+def _of_phase(ledger: LedgerReader, study_id: int, phase: Phase) -> list[TrialRecord]:
+    match phase:
+        case Phase.CONFIRM:
+            return ledger.confirms(study_id)
+        case Phase.MATCH:
+            return ledger.matches(study_id)
+        case Phase.TUNE:
+            return ledger.trials(study_id, phase=phase)
 
 
 def _keys(

@@ -6,7 +6,7 @@ What is sealed can be read only once it was unsealed.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
@@ -39,7 +39,7 @@ from indian_tune.ledger.states import Phase, State
 from indian_tune.training.run import EpochRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
     from types import TracebackType
@@ -207,7 +207,7 @@ class LedgerReader:
         best_first: bool = False,
         limit: int | None = None,
     ) -> list[TrialRecord]:
-        """Return trials ordered by arm, phase (tune first) and index.
+        """Return trials ordered by arm, phase (tune first, then match) and index.
 
         Args:
             study_id: whose trials.
@@ -243,9 +243,23 @@ class LedgerReader:
     def confirms(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
         """Return the confirm trials of the winners that were frozen last, by arm and index.
 
+        Those of a winner that was overtaken after an extension of the study are left out, and with
+        it those of its control, should that of the new winner not be isolated.
+        """
+        lost = {arm for arm, record in self.levels(study_id).items() if record["level"] is None}
+        gone = {arm.id for arm in self.arms(study_id) if arm.name in lost} if lost else ()
+        trials = self._newest(study_id, Phase.CONFIRM, arm_id)
+        return [trial for trial in trials if trial.arm_id not in gone]
+
+    def matches(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
+        """Return the match trials of the winners that were frozen last, by arm and index.
+
         Those of a winner that was overtaken after an extension of the study are left out.
         """
-        trials = self.trials(study_id, phase=Phase.CONFIRM, arm_id=arm_id)
+        return self._newest(study_id, Phase.MATCH, arm_id)
+
+    def _newest(self, study_id: int, phase: Phase, arm_id: int | None) -> list[TrialRecord]:
+        trials = self.trials(study_id, phase=phase, arm_id=arm_id)
         newest = {trial.arm_id: 0 for trial in trials}
         for trial in trials:
             newest[trial.arm_id] = max(newest[trial.arm_id], trial.freezing)
@@ -256,6 +270,27 @@ class LedgerReader:
         """Whether the winners of the tune phase are frozen, with no trial added since."""
         with self._reading() as connection:
             return slots.is_frozen(connection, study_id)
+
+    @transaction
+    def has_levels(self, study_id: int) -> bool:
+        """Whether the levels of the controls of the present winners are frozen.
+
+        Also when the study has no response-matched control.
+        """
+        with self._reading() as connection:
+            return slots.has_levels(connection, study_id)
+
+    def levels(self, study_id: int) -> dict[str, Mapping[str, Any]]:
+        """Return what is recorded of the levels of the present winners' controls, by arm.
+
+        Nothing before they are frozen.
+        Keys ``level`` and ``config`` (``None`` for a control that is not isolated), ``reason`` in
+        words or ``None``, and ``tried``: a table per level with ``trial``, ``level``,
+        ``validation_accuracy`` (mean over runs), ``runs`` and ``failed`` (number of runs).
+        """
+        events = self.events(study_id, slots.LEVELS)
+        frozen = bool(events) and self.has_levels(study_id)
+        return dict(events[-1].data["levels"]) if frozen else {}
 
     def open_trials(self, study_id: int, phase: Phase) -> int:
         """Return how many trials of a phase wait or run."""

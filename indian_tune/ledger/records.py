@@ -44,8 +44,8 @@ class TrialRecord:
     ``config`` is ``None`` until the first claim has asked the sampler; ``value`` is the score
     under the study's objective, lower is better. ``attempts`` counts the starts since the last
     new epoch; ``worker_id`` is who works on it, or did last; ``freezing`` tells which freezing of
-    the winners made a confirm trial, from 1 (0 in the tune phase). ``values`` are the scores under
-    all objectives of a study that has several.
+    the winners made a match or confirm trial, from 1 (0 in the tune phase). ``values`` are the
+    scores under all objectives of a study that has several.
     """
 
     id: int

@@ -1,7 +1,8 @@
 """The budget: which trials a study has. Functions on an open write transaction.
 
 Every slot exists before any worker asks for it, so the budget is exact whoever works on it. Slots
-are only ever added: at registration, when the winners are frozen, and when a study is extended.
+are only ever added: at registration, when the winners and the levels of their controls are frozen,
+and when a study is extended.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 REGISTERED = "registered"
 EXTENDED = "extended"
 FROZEN = "frozen"
+LEVELS = "levels"
 UNSEALED = "unsealed"
 VERDICT = "verdict"
 RETRIED = "retried"
@@ -106,12 +108,50 @@ def insert_confirms(
         connection.execute(sa.insert(t.trial), slots)
 
 
+def insert_matches(
+    connection: sa.Connection, study_id: int, candidates: Sequence[Winner], freezing: int
+) -> None:
+    """Make one match slot per candidate, for every arm that has none with its candidates.
+
+    Those of a winner that was overtaken stay, and the new ones are numbered after them.
+    """
+    slots: list[dict[str, Any]] = []
+    arms: dict[int, list[dict[str, float]]] = {}
+    for candidate in candidates:
+        arms.setdefault(candidate.arm.id, []).append(dict(candidate.config))
+    for arm_id, configs in arms.items():
+        mine = (t.trial.c.arm_id == arm_id) & (t.trial.c.phase == Phase.MATCH)
+        known = connection.scalars(
+            sa.select(t.trial.c.config).where(mine).order_by(t.trial.c.index)
+        ).all()
+        if known[-len(configs) :] != configs:
+            slots += [
+                {**_slot(study_id, arm_id, Phase.MATCH, index, freezing), "config": config}
+                for index, config in enumerate(configs, len(known))
+            ]
+    if slots:
+        connection.execute(sa.insert(t.trial), slots)
+
+
 def is_frozen(connection: sa.Connection, study_id: int) -> bool:
     """Whether the winners stand: frozen, and no tune trial added or taken up again since."""
     query = sa.select(t.event.c.kind).where(
         t.event.c.study_id == study_id, t.event.c.kind.in_((FROZEN, EXTENDED, RETRIED))
     )
     return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == FROZEN
+
+
+def has_levels(connection: sa.Connection, study_id: int) -> bool:
+    """Whether the levels of the controls of the present winners are frozen, or there are none."""
+    spec = connection.execute(
+        sa.select(t.study.c.spec).where(t.study.c.id == study_id)
+    ).scalar_one()
+    if not any(arm.get("response_of") for arm in spec.get("arms", ())):
+        return True
+    query = sa.select(t.event.c.kind).where(
+        t.event.c.study_id == study_id, t.event.c.kind.in_((FROZEN, LEVELS, EXTENDED, RETRIED))
+    )
+    return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == LEVELS
 
 
 def is_open(connection: sa.Connection, study_id: int, phase: Phase) -> bool:
@@ -124,14 +164,14 @@ def is_open(connection: sa.Connection, study_id: int, phase: Phase) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
-def failed_tunes(connection: sa.Connection, study_id: int) -> dict[str, list[int]]:
-    """Return the indices of the tune trials that have failed, by the name of the arm."""
+def failed_trials(connection: sa.Connection, study_id: int, phase: Phase) -> dict[str, list[int]]:
+    """Return the indices of the trials of a phase that have failed, by the name of the arm."""
     query = (
         sa.select(t.arm.c.name, t.trial.c.index)
         .join(t.arm, t.arm.c.id == t.trial.c.arm_id)
         .where(
             t.trial.c.study_id == study_id,
-            t.trial.c.phase == Phase.TUNE,
+            t.trial.c.phase == phase,
             t.trial.c.state == State.FAILED,
         )
         .order_by(t.arm.c.position, t.trial.c.index)

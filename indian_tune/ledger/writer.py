@@ -190,6 +190,7 @@ class StudyWriter(LedgerReader):
         winners: Sequence[Winner],
         seeds: Sequence[int],
         *,
+        candidates: Sequence[Winner] = (),
         anyway: bool = False,
     ) -> bool:
         """Record the winners and make one confirm slot per winner and seed.
@@ -202,6 +203,8 @@ class StudyWriter(LedgerReader):
             study_id: of the study.
             winners: as chosen among all its tune trials.
             seeds: of the confirm trials.
+            candidates: configurations that arms compare in a match phase, a match slot for each;
+                those arms are not among the winners.
             anyway: whether to freeze although tune trials have failed; the event then names them.
 
         Returns:
@@ -215,7 +218,7 @@ class StudyWriter(LedgerReader):
                 connection, study_id, Phase.TUNE
             ):
                 return False
-            failed = slots.failed_tunes(connection, study_id)
+            failed = slots.failed_trials(connection, study_id, Phase.TUNE)
             if failed and not anyway:
                 return False
             data = {
@@ -228,6 +231,7 @@ class StudyWriter(LedgerReader):
             }
             freezing = 1 + slots.count_events(connection, study_id, slots.FROZEN)
             slots.insert_confirms(connection, study_id, winners, len(seeds), freezing)
+            slots.insert_matches(connection, study_id, candidates, freezing)
             event: dict[str, Any] = {"freezing": freezing, "winners": data, "seeds": list(seeds)}
             if failed:
                 event["passed_over"] = failed
@@ -235,12 +239,57 @@ class StudyWriter(LedgerReader):
             return True
 
     @transaction
+    def freeze_levels(
+        self,
+        study_id: int,
+        freezing: int,
+        levels: Mapping[str, Any],
+        winners: Sequence[Winner],
+        seeds: Sequence[int],
+        *,
+        anyway: bool = False,
+    ) -> bool:
+        """Record the levels of the controls, and make one confirm slot per control and seed.
+
+        Args:
+            study_id: of the study.
+            freezing: of the winners whose controls they are.
+            levels: what is recorded of each, by the name of the arm.
+            winners: the controls with their levels; one without a level is left out.
+            seeds: of the confirm trials.
+            anyway: whether to freeze although match trials have failed; the event then names them.
+
+        Returns:
+            Whether this call froze them; ``False`` when they stood, when match trials are open or
+            have failed, or when the winners are others by now.
+        """
+        with self._writing() as connection:
+            lock_study(connection, study_id)
+            if (
+                slots.has_levels(connection, study_id)
+                or not slots.is_frozen(connection, study_id)
+                or slots.count_events(connection, study_id, slots.FROZEN) != freezing
+                or slots.is_open(connection, study_id, Phase.MATCH)
+            ):
+                return False
+            failed = slots.failed_trials(connection, study_id, Phase.MATCH)
+            if failed and not anyway:
+                return False
+            slots.insert_confirms(connection, study_id, winners, len(seeds), freezing)
+            event: dict[str, Any] = {"freezing": freezing, "levels": dict(levels)}
+            if failed:
+                event["passed_over"] = failed
+            slots.record_event(connection, study_id, slots.LEVELS, event, database_time(connection))
+            return True
+
+    @transaction
     def retry(self, study_id: int) -> int:
         """Put the failed trials of a study back, to be tried again with a full set of attempts.
 
         What they recorded before they failed stays, and they go on from there. Winners that were
-        frozen without a tune trial that is put back are judged again. A trial that nobody holds
-        and that has killed workers, but not been given up yet, gets a full set of attempts too.
+        frozen without a tune or match trial that is put back are judged again. A trial that nobody
+        holds and that has killed workers, but not been given up yet, gets a full set of attempts
+        too.
 
         Returns:
             How many failed trials there were.
@@ -284,7 +333,7 @@ class StudyWriter(LedgerReader):
             now = database_time(connection)
             for trial_id in phases:
                 slots.record_event(connection, study_id, "put back", {}, now, trial_id=trial_id)
-            if Phase.TUNE in phases.values():
+            if {Phase.TUNE, Phase.MATCH} & set(phases.values()):
                 data = {"trials": len(phases)}
                 slots.record_event(connection, study_id, slots.RETRIED, data, now)
             return len(phases)
@@ -307,8 +356,10 @@ class StudyWriter(LedgerReader):
             lock_study(connection, study_id)
             if slots.count_events(connection, study_id, slots.UNSEALED):
                 return False
-            finished = slots.is_frozen(connection, study_id) and not any(
-                slots.is_open(connection, study_id, phase) for phase in Phase
+            finished = (
+                slots.is_frozen(connection, study_id)
+                and slots.has_levels(connection, study_id)
+                and not any(slots.is_open(connection, study_id, phase) for phase in Phase)
             )
             slots.record_event(
                 connection,

@@ -64,8 +64,10 @@ class Packed:
         step: takes parameters, gradients, states and numbers, and changes the parameters and the
             states in place. The first three are of shape [K, N], states by their names. Numbers
             are float64 of shape [K, 1]: the configuration by its names, the present step size as
-            ``gamma`` and the steps taken before as ``count``. No value may leave the device and
-            nothing may cross between rows.
+            ``gamma``, the steps taken before as ``count`` and the family's own ``numbers``. No
+            value may leave the device and nothing may cross between rows.
+        numbers: names of further numbers of a run, which the step changes in place.
+        resume: takes a complete configuration and the steps taken, and returns these numbers.
         counted: whether the optimizer counts its steps for every parameter, as torch's ADAM does.
         read: returns a state of a parameter that the optimizer has a state for, ``None`` if that
             one is still 0.
@@ -74,6 +76,8 @@ class Packed:
 
     states: tuple[str, ...]
     step: Callable[[Tensor, Tensor, Tensors, Tensors], None]
+    numbers: tuple[str, ...] = ()
+    resume: Callable[[Config, int], Mapping[str, float]] = lambda *_: {}
     counted: bool = False
     read: Callable[[Optimizer, Tensor, str], Tensor | None] = _read
     settle: Callable[[Optimizer, int], None] | None = None
@@ -103,6 +107,8 @@ class Family:
             equal loss or at a matched rate stands for in the claim.
         match_rate: returns the configuration of a plain family with the effective learning rate of
             a configuration; ``None`` for a family that no rate is matched to.
+        responds: whether ``sgd-response`` takes the steps that a complete configuration takes on a
+            steady gradient, given the same numbers.
         packed: how several runs are stepped at once; ``None`` if they are trained one by one.
     """
 
@@ -118,6 +124,7 @@ class Family:
     decouple: bool = False
     plain: bool = False
     match_rate: Callable[[Config], dict[str, float]] | None = None
+    responds: bool = False
     packed: Packed | None = None
 
     @property

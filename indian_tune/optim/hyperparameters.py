@@ -105,6 +105,14 @@ GAMMA0 = Hyperparameter(
     "gamma0", "first step size", required=True, low=0, low_open=True, rate=True, argument="lr"
 )
 ETA = replace(GAMMA0, name="eta", meaning="effective learning rate gamma0 / alpha")
+LEVEL = Hyperparameter(
+    "level",
+    "multiple of INDIAN's response to a steady gradient",
+    default=1.0,
+    low=0,
+    low_open=True,
+    rate=True,
+)
 DECAY_POWER = Hyperparameter(
     "decay_power",
     "a in the step sizes gamma0 / (k + 1)^a; 0 keeps them constant",

@@ -74,7 +74,8 @@ class StackedOptimizer:
         self._packed = packed
         self.states = {name: torch.zeros_like(params) for name in packed.states}
         self._count = params.new_zeros((params.shape[0], 1), dtype=torch.float64)
-        self._numbers = {name: torch.zeros_like(self._count) for name in structure.names}
+        names = (*structure.names, *packed.numbers)
+        self._numbers = {name: torch.zeros_like(self._count) for name in names}
 
     def set_row(self, row: int, config: Mapping[str, float], count: int) -> None:
         """Give a row its hyperparameters and the number of steps it has taken.
@@ -85,8 +86,9 @@ class StackedOptimizer:
             count: steps taken.
         """
         assert Structure.of(self._structure.family, config) == self._structure
+        values = {**config, **self._packed.resume(config, count)}
         for name, numbers in self._numbers.items():
-            numbers[row] = config[name]
+            numbers[row] = values[name]
         self._count[row] = count
 
     def clear_row(self, row: int) -> None:

@@ -83,7 +83,7 @@ def kind_of(spec: StudySpec, arm: str) -> Kind:
     """Return the kind of an arm's runs, at a configuration that is typical of its space."""
     config, own = split_training_parameters(typical(spec, arm))
     return Kind(
-        family=spec.arm(arm).optimizer,
+        family=spec.arm(arm).trained_with,
         batch_size=int(own.get("batch_size", spec.problem.batch_size)),
         dropout=own.get("dropout", spec.problem.dropout),
         config=tuple(sorted(config.items())),

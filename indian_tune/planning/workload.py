@@ -22,6 +22,7 @@ from indian_tune.study.file.space import (
     grid_points,
     sobol_points,
 )
+from indian_tune.study.levels import LEVELS, is_null
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,8 @@ class Work:
     Attributes:
         arm: its name.
         phase: which.
-        trials: what workers claim: configurations in the tune phase, seeds in the confirm phase.
+        trials: what workers claim: configurations in the tune phase, levels in the match phase,
+            seeds in the confirm phase.
         seeds: runs of a trial, which one worker trains.
         epochs: of a run, if it is neither pruned nor diverges.
         steps_per_epoch: optimizer steps; the mean over the space where it searches the batch size.
@@ -70,7 +72,7 @@ class Work:
 
 
 def workload(spec: StudySpec) -> list[Work]:
-    """Return what every arm does, the tune phase first; at most, if runs are pruned or diverge."""
+    """Return what every arm does, phase after phase; at most, if runs are pruned or diverge."""
     protocol = spec.protocol
     tune = [
         Work(
@@ -84,6 +86,18 @@ def workload(spec: StudySpec) -> list[Work]:
         for arm in spec.arms
         if arm.searched
     ]
+    match = [
+        Work(
+            arm,
+            Phase.MATCH,
+            len(LEVELS),
+            len(protocol.matching_seeds),
+            protocol.tuning_epochs,
+            _steps_per_epoch(spec, arm),
+        )
+        for arm in spec.matched_arms
+        if not _is_always_null(spec, arm)
+    ]
     confirm = [
         Work(
             arm.name,
@@ -96,7 +110,7 @@ def workload(spec: StudySpec) -> list[Work]:
         for arm in spec.arms
         if protocol.confirming_seeds
     ]
-    return tune + confirm
+    return tune + match + confirm
 
 
 def example_counts(spec: StudySpec) -> tuple[int, int, int]:
@@ -122,7 +136,7 @@ def points(spec: StudySpec, arm: str) -> list[dict[str, float]]:
     points of any other space; none for an arm whose configuration follows from a winner.
     """
     section, space = spec.arm(arm), spec.space(arm)
-    if section.matched_rate_of is not None:
+    if section.source is not None:
         return []
     fixed = constants(space)
     if section.fixed:
@@ -169,9 +183,17 @@ def grids(spec: StudySpec, arm: str) -> Mapping[str, tuple[float, ...]]:
     return {name: value.values for name, value in space.items() if isinstance(value, Grid)}
 
 
+def _is_always_null(spec: StudySpec, arm: str) -> bool:
+    """Whether the source of a control has αβ = 1 whatever its winner is."""
+    fixed = constants(spec.space(str(spec.arm(arm).source)))
+    return {"alpha", "beta"} <= fixed.keys() and is_null(fixed)
+
+
 def _steps_per_epoch(spec: StudySpec, arm: str) -> float:
     train, _, _ = example_counts(spec)
     sizes = [spec.problem.batch_size]
+    # A control trains with batches of the size that its source's winner has.
+    arm = spec.arm(arm).source or arm
     if "batch_size" in spec.space(arm):
         sizes = [int(point["batch_size"]) for point in points(spec, arm)]
     return statistics.fmean(-(-train // size) for size in sizes)

@@ -24,28 +24,43 @@ class Completion:
         study: its name.
         open: how many trials of each phase wait or run.
         failed: every trial that has failed, by its path.
-        failed_tunes: how many of them are tune trials.
+        broken: how many of them there are in each phase.
         frozen: whether the winners are frozen.
+        matched: whether the levels of their controls are frozen, if there are such controls.
     """
 
     study: str
     open: Mapping[Phase, int]
     failed: tuple[str, ...]
-    failed_tunes: int
+    broken: Mapping[Phase, int]
     frozen: bool
+    matched: bool
 
     def left(self, until: Phase = Phase.CONFIRM) -> int:
         """Return how many trials wait or run, up to the end of a phase."""
-        return self.open[Phase.TUNE] + (self.open[Phase.CONFIRM] if until is Phase.CONFIRM else 0)
+        phases = list(Phase)
+        return sum(self.open[phase] for phase in phases[: phases.index(until) + 1])
 
     def finished(self, until: Phase = Phase.CONFIRM) -> bool:
         """Whether nothing is left up to the end of a phase; trials may have failed."""
-        return not self.left(until) and (self.frozen or until is Phase.TUNE)
+        decided = until is Phase.TUNE or (self.frozen and self.matched)
+        return decided and not self.left(until)
 
     @property
-    def withheld(self) -> bool:
-        """Whether the tune phase is over, and nothing is frozen because trials of it failed."""
-        return not self.open[Phase.TUNE] and not self.frozen and self.failed_tunes > 0
+    def withheld(self) -> str:
+        """What is not frozen because trials failed among which it is chosen; empty if nothing."""
+        if not self.frozen:
+            waits = not self.open[Phase.TUNE] and self.broken[Phase.TUNE]
+            return "no winners are frozen" if waits else ""
+        waits = not self.matched and not self.open[Phase.MATCH] and self.broken[Phase.MATCH]
+        return "no level of a control is frozen" if waits else ""
+
+    def stuck(self, until: Phase = Phase.CONFIRM) -> bool:
+        """Whether nothing can be worked on up to the end of a phase because of what is withheld.
+
+        Where levels are withheld, arms that do not wait for them go on to their fresh seeds.
+        """
+        return bool(self.withheld) and not (self.frozen and self.left(until))
 
     @property
     def failures(self) -> str:
@@ -64,8 +79,9 @@ def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
         study=study.name,
         open={phase: ledger.open_trials(study.id, phase) for phase in Phase},
         failed=tuple(trial_path(arms[trial.arm_id], trial) for trial in failed),
-        failed_tunes=sum(trial.phase is Phase.TUNE for trial in failed),
+        broken={phase: sum(trial.phase is phase for trial in failed) for phase in Phase},
         frozen=ledger.frozen(study.id),
+        matched=ledger.has_levels(study.id),
     )
 
 

@@ -16,7 +16,8 @@ from indian_tune.study import faults
 from indian_tune.study.completion import completion, trial_path
 from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import freeze
-from indian_tune.study.optuna.projection import CONFIRM, Projection, confirm_params
+from indian_tune.study.levels import freeze_levels
+from indian_tune.study.optuna.projection import CONFIRM, Projection, confirm_params, match_params
 from indian_tune.study.optuna.reconcile import restore
 from indian_tune.study.optuna.suggester import Suggester, optuna_numbers
 from indian_tune.study.scoring import compares_seeds, objective_values, score
@@ -24,6 +25,8 @@ from indian_tune.study.scoring import compares_seeds, objective_values, score
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
+
+    from optuna.distributions import BaseDistribution
 
     from indian_tune.ledger import (
         ArmRecord,
@@ -92,8 +95,9 @@ class Controller:
     Args:
         study: open for writing.
         worker_id: on whose behalf trials are claimed; must have joined.
-        until: the last phase to work on; without the confirm phase nothing is frozen either.
-        freeze_anyway: whether winners are frozen although tune trials have failed.
+        until: the last phase to work on; with the tune phase nothing is frozen either.
+        freeze_anyway: whether winners and levels are frozen although trials have failed among
+            which they are chosen.
     """
 
     def __init__(
@@ -123,7 +127,7 @@ class Controller:
     def claim(
         self, provenance: Mapping[str, Any], *, beside: Assignment | None = None
     ) -> Assignment | None:
-        """Return the next trial to train, freezing the winners when the tune phase is over.
+        """Return the next trial to train, freezing what is chosen when a phase is over.
 
         Args:
             provenance: device, versions, precision and threads of the worker, kept per run.
@@ -139,6 +143,13 @@ class Controller:
         if self._until is Phase.TUNE or self._ledger.open_trials(self.study.id, Phase.TUNE):
             return None
         self._freeze()
+        if self.spec.matched_arms:
+            lease = self._claim(Phase.MATCH, beside)
+            if lease is not None:
+                return self._assign_match(lease, provenance)
+            self._freeze_levels()
+        if self._until is Phase.MATCH:
+            return None
         lease = self._claim(Phase.CONFIRM, beside)
         return None if lease is None else self._assign_confirm(lease, provenance)
 
@@ -146,11 +157,11 @@ class Controller:
     def done(self) -> bool:
         """Whether nothing is left for a worker to do.
 
-        Every trial of the phases to work on is finished, and the winners are frozen; or they are
-        not to be frozen, because tune trials have failed.
+        Every trial of the phases to work on is finished, and the winners and the levels of their
+        controls are frozen; or they are not to be frozen, because trials have failed.
         """
         now = completion(self._ledger, self.study)
-        return now.finished(self._until) or (now.withheld and not self._freeze_anyway)
+        return now.finished(self._until) or (now.stuck(self._until) and not self._freeze_anyway)
 
     def report(self, assignment: Assignment, records: Mapping[int, EpochRecord]) -> Decision:
         """Record one epoch of the runs of a trial that train side by side, by run id.
@@ -289,28 +300,51 @@ class Controller:
             together=not compares_seeds(self.spec),
         )
 
+    def _assign_match(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
+        config = lease.trial.config
+        assert config is not None
+        part = self._arms[lease.trial.arm_id].name
+        return self._begin(
+            lease,
+            config,
+            self._shown(lease, part, *match_params(config["level"])),
+            provenance,
+            seeds=self.spec.protocol.matching_seeds,
+            epochs=self.spec.protocol.tuning_epochs,
+            together=True,
+        )
+
     def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
         arm = self._arms[lease.trial.arm_id]
         # A winner that overtook another has its slots after the other's, for the same seeds.
         seeds = self.spec.protocol.confirming_seeds
         seed = seeds[lease.trial.index % len(seeds)]
         assert lease.trial.config is not None
-        if lease.trial.optuna_trial_id is not None or lease.trial.attempts > 1:
-            projected = self._take_up(lease, CONFIRM)
-        else:
-            names = [known.name for known in self._arms.values()]
-            params, searched = confirm_params(names, arm.name, seed)
-            projected = self._projection.add(CONFIRM, lease.trial.id, params, searched)
-        fault_point(faults.AFTER_ASK)
+        names = [known.name for known in self._arms.values()]
         return self._begin(
             lease,
             lease.trial.config,
-            projected,
+            self._shown(lease, CONFIRM, *confirm_params(names, arm.name, seed)),
             provenance,
             seeds=(seed,),
             epochs=self.spec.protocol.epochs,
             together=True,
         )
+
+    def _shown(
+        self,
+        lease: Lease,
+        part: str,
+        params: Mapping[str, Any],
+        searched: Mapping[str, BaseDistribution],
+    ) -> ProjectedTrial:
+        """Return the Optuna trial of a trial whose configuration was not asked for."""
+        if lease.trial.optuna_trial_id is not None or lease.trial.attempts > 1:
+            projected = self._take_up(lease, part)
+        else:
+            projected = self._projection.add(part, lease.trial.id, params, searched)
+        fault_point(faults.AFTER_ASK)
+        return projected
 
     def _take_up(self, lease: Lease, part: str) -> ProjectedTrial:
         """Return the Optuna trial of a trial that was begun before."""
@@ -378,6 +412,10 @@ class Controller:
 
     def _freeze(self) -> None:
         if freeze(self._registered, anyway=self._freeze_anyway):
+            fault_point(faults.AFTER_FREEZE)
+
+    def _freeze_levels(self) -> None:
+        if freeze_levels(self._registered, anyway=self._freeze_anyway):
             fault_point(faults.AFTER_FREEZE)
 
     def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:

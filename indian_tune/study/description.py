@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
+from indian_tune.study.levels import LEVELS
 
 if TYPE_CHECKING:
     from indian_tune.study.file.space import Space
@@ -41,6 +42,11 @@ def budget_sentence(spec: StudySpec) -> str:
     )
     if spec.search.pruner.judges is not None:
         text += f" and pruned by {spec.search.pruner}"
+    if spec.matched_arms:
+        text += (
+            f"; then {len(LEVELS)} levels of every response-matched control on "
+            f"{_count(len(protocol.matching_seeds), 'tuning seed')}"
+        )
     fresh = len(protocol.confirming_seeds)
     if fresh:
         text += (

@@ -1,4 +1,4 @@
-"""Choosing what goes to the confirm phase: the winners of the tune phase, and untuned arms."""
+"""Choosing the winners of the tune phase, which go to the confirm phase beside untuned arms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from indian_tune.ledger import ArmRecord, Phase, State, TrialRecord, Winner
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import constants
+from indian_tune.study.levels import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
     """Freeze the winners of a tune phase that is over, and make the slots that confirm them.
 
+    Where an arm is a response-matched control, the slots in which its level is searched are made
+    too; `freeze_levels` goes on from there.
+
     Args:
         study: open for writing.
         anyway: whether to pass over tune trials that have failed, which the record then tells.
@@ -29,12 +33,19 @@ def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
     """
     if study.ledger.frozen(study.id):
         return False
-    seeds = study.spec.protocol.confirming_seeds
-    return study.ledger.freeze(study.id, choose_winners(study), seeds, anyway=anyway)
+    winners = choose_winners(study)
+    configs = {winner.arm.name: winner.config for winner in winners}
+    return study.ledger.freeze(
+        study.id,
+        winners,
+        study.spec.protocol.confirming_seeds,
+        candidates=candidates(study, configs),
+        anyway=anyway,
+    )
 
 
 def choose_winners(study: RegisteredStudy[LedgerReader]) -> list[Winner]:
-    """Return what every arm confirms, in the order of the arms.
+    """Return what every arm confirms but response-matched controls, in the order of the arms.
 
     A searched arm confirms its best complete tune trial: a pruned one was not trained to the end
     and a diverged one has no score of its own. Ties go to the lower index, which was asked for

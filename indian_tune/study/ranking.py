@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
@@ -56,7 +56,10 @@ class ArmResult:
         title: of the family, as shown to people.
         position: of the arm in the study file, from 0.
         tune: progress of the tune phase; ``None`` for an arm that is not tuned.
+        match: progress of the match phase; ``None`` for an arm without one, or before it has slots.
         confirm: progress of the confirm phase; ``None`` before it has slots.
+        level: what is recorded of the level of a response-matched control once it is frozen, see
+            :meth:`LedgerReader.levels`.
         best_trial: index of the best complete tune trial so far.
         value: its score under the study's objective; lower is better.
         config: its configuration; of an arm that is not tuned, the one that it confirms.
@@ -73,7 +76,9 @@ class ArmResult:
     title: str
     position: int
     tune: ArmProgress | None
+    match: ArmProgress | None
     confirm: ArmProgress | None
+    level: Mapping[str, Any] | None
     best_trial: int | None
     value: float | None
     config: Mapping[str, float] | None
@@ -92,12 +97,19 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     complete trial come last.
     """
     progress = ledger.progress(study.id)
+    levels = ledger.levels(study.id)
     spaces = latest_spaces(ledger, study)
     several = study.spec["protocol"].get("objectives") is not None
     confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
-    tunes = {part.arm.id: part for part in progress if part.phase is Phase.TUNE}
     results = [
-        _result(ledger, arm, tunes.get(arm.id), confirms.get(arm.id), spaces[arm.name], several)
+        _result(
+            ledger,
+            arm,
+            {part.phase: part for part in progress if part.arm.id == arm.id},
+            levels.get(arm.name),
+            spaces[arm.name],
+            several,
+        )
         for arm in ledger.arms(study.id)
     ]
     scores = {result.name: result.value for result in results}
@@ -132,11 +144,15 @@ def pareto_front(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 def _result(
     ledger: LedgerReader,
     arm: ArmRecord,
-    tune: ArmProgress | None,
-    confirm: ArmProgress | None,
+    parts: Mapping[Phase, ArmProgress],
+    level: Mapping[str, Any] | None,
     space: Space,
     several: bool,
 ) -> ArmResult:
+    tune, confirm = parts.get(Phase.TUNE), parts.get(Phase.CONFIRM)
+    if level is not None and level["level"] is None:
+        # What it has confirmed was of a winner that was overtaken.
+        confirm = None
     best = None
     if tune is not None and tune.best_trial is not None:
         best = ledger.find_trial(arm.id, Phase.TUNE, tune.best_trial)
@@ -160,7 +176,9 @@ def _result(
         title=get_family(arm.optimizer).title,
         position=arm.position,
         tune=tune,
+        match=parts.get(Phase.MATCH),
         confirm=confirm,
+        level=level,
         best_trial=None if best is None else best.index,
         value=None if best is None else best.value,
         config=config,

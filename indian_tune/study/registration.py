@@ -37,7 +37,7 @@ def register(
         spec.name,
         spec.canonical(),
         spec.digest,
-        [ArmPlan(arm.name, arm.optimizer, spec.trials_of(arm.name)) for arm in spec.arms],
+        [ArmPlan(arm.name, arm.trained_with, spec.trials_of(arm.name)) for arm in spec.arms],
         host=host,
     )
     if (

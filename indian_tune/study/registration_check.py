@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
-from indian_tune.ledger import FROZEN, Phase
+from indian_tune.ledger import FROZEN, LEVELS, Phase
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.study.completion import completion, search_command
 
@@ -26,7 +26,7 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
     command = search_command(ledger, study.id) or "indian-tune search STUDY"
     if now.withheld:
         raise InputError(
-            f"{now.failures}, so no winners are frozen: try them again, or choose among the "
+            f"{now.failures}, so {now.withheld}: try them again, or choose among the "
             f"others\n  {command} --retry-failed\n  {command} --freeze-anyway"
         )
     if not now.finished():
@@ -55,11 +55,15 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
         # A budget of epochs or seconds may be spent before the trials are.
         if trials > planned or (trials < planned and spec.budget is None):
             found.append(f"arm {arm.name!r} had {trials} trials, registered were {planned}")
-    frozen = ledger.events(study.id, FROZEN)
-    passed_over = frozen[-1].data.get("passed_over") if frozen else None
-    if passed_over:
-        count = sum(map(len, passed_over.values()))
-        found.append(f"the winners were frozen although {count} tune trials had failed")
+    for kind, what, phase in (
+        (FROZEN, "the winners", Phase.TUNE),
+        (LEVELS, "the levels of controls", Phase.MATCH),
+    ):
+        frozen = ledger.events(study.id, kind)
+        passed_over = frozen[-1].data.get("passed_over") if frozen else None
+        if passed_over:
+            count = sum(map(len, passed_over.values()))
+            found.append(f"{what} were frozen although {count} {phase} trials had failed")
     if len(ledger.events(study.id, OWN_CODE)) > 1:
         found.append("the code that it names was changed after it was registered")
     # The first event opens the results; a later extension may have been decided knowing them.

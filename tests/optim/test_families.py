@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim import FAMILIES, Indian, Qhm, get_family
+from indian_tune.optim.response import ResponseSgd
 
 MINIMAL = {name: {"eta": 0.2} if name == "indian-eta" else {"gamma0": 0.1} for name in FAMILIES}
 
@@ -45,6 +46,7 @@ def test_catalog_holds_indian_and_its_rivals() -> None:
         "adagrad",
         "adam",
         "adamw",
+        "sgd-response",
     ]
     assert all(family.name == name for name, family in FAMILIES.items())
 
@@ -114,6 +116,7 @@ def test_the_default_space_holds_allowed_values_of_known_names(name: str) -> Non
         ("adagrad", torch.optim.Adagrad, False),
         ("adam", torch.optim.Adam, False),
         ("adamw", torch.optim.Adam, False),
+        ("sgd-response", ResponseSgd, False),
     ],
 )
 def test_step_sizes_decay_for_all_but_the_adaptive(name: str, kind: type, scheduled: bool) -> None:

@@ -33,6 +33,7 @@ def configs(family: str, extra: Config) -> list[Config]:
         "beta1": [0.9, 0.5, 0.8],
         "beta2": [0.99, 0.9, 0.999],
         "eps": [1e-8, 1e-3, 1e-6],
+        "level": [0.5, 1.0, 2.0],
         "initial_velocity": [0.1, 0.0, 2.0],
     }
     names = [name for name in own if name in known and name != "initial_velocity"]

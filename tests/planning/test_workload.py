@@ -75,12 +75,13 @@ def test_the_published_experiment_comes_to_6360_epochs_of_1563_steps() -> None:
     assert sum(each.total_steps for each in work) == 6360 * 1563
 
 
-def test_arms_that_are_not_tuned_work_in_the_confirm_phase_alone() -> None:
+def test_arms_that_are_not_tuned_do_not_work_in_the_tune_phase() -> None:
     spec = shipped("regularization")
     phases: dict[str, set[Phase]] = {arm.name: set() for arm in spec.arms}
     for each in workload(spec):
         phases[each.arm].add(each.phase)
-    assert phases["indian-untuned"] == phases["sgd-matched"] == {Phase.CONFIRM}
+    assert phases["indian-untuned"] == {Phase.CONFIRM}
+    assert phases["sgd-matched"] == {Phase.MATCH, Phase.CONFIRM}
     assert phases["indian"] == {Phase.TUNE, Phase.CONFIRM}
 
 
@@ -139,8 +140,9 @@ def test_the_typical_configuration_has_the_smallest_rate() -> None:
     spec = shipped("regularization")
     assert typical(spec, "indian")["gamma0"] == 1e-3
     assert typical(spec, "indian-usual")["dropout"] == pytest.approx(0.4)
-    matched = typical(spec, "sgd-matched")
-    assert matched["gamma0"] == pytest.approx(1e-3 / typical(spec, "indian")["alpha"])
+    assert typical(spec, "sgd-matched") == {**typical(spec, "indian"), "level": 1.0}
+    matched = typical(shipped("aa-null"), "sgd-matched")
+    assert matched["gamma0"] == pytest.approx(typical(shipped("aa-null"), "indian")["gamma0"] / 0.5)
 
 
 def test_what_is_searched_leaves_constants_and_fixed_arms_out() -> None:
@@ -166,7 +168,7 @@ def test_h2_without_a_matched_rate_cannot_be_supported() -> None:
     assert "H2 cannot be SUPPORTED" in said(shipped("quickstart"))
     assert "H2 cannot be SUPPORTED" not in said(shipped("regularization"))
     h2 = prospects(shipped("quickstart"))[1]
-    assert (h2.testable, "matched_rate_of = 'indian'" in h2.missing) == (True, True)
+    assert (h2.testable, "response_of = 'indian'" in h2.missing) == (True, True)
 
 
 def test_hypotheses_that_a_study_cannot_test_say_what_to_add() -> None:

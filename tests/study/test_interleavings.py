@@ -28,7 +28,7 @@ from indian_tune.ledger import tables as t
 from indian_tune.study.controller import Assignment, Controller
 from indian_tune.study.faults import FAULTS
 from indian_tune.study.file.spec import parse_study
-from indian_tune.study.optuna.projection import CONFIRM, SLOT, Projection
+from indian_tune.study.optuna.projection import SLOT, Projection
 from indian_tune.study.optuna.reconcile import reconcile
 from indian_tune.study.registration import extend, register
 from tests.conftest import measured
@@ -48,7 +48,11 @@ STUDY: dict[str, Any] = {
     "problem": {"dataset": "digits", "model": "nin-small"},
     "protocol": {"epochs": EPOCHS, "confirm_seeds": 1},
     "search": {"trials": 2, "sampler": "random"},
-    "arms": [{"name": "indian", "optimizer": "indian"}, {"name": "sgd", "optimizer": "sgd"}],
+    "arms": [
+        {"name": "indian", "optimizer": "indian"},
+        {"name": "sgd", "optimizer": "sgd"},
+        {"name": "control", "optimizer": "sgd", "response_of": "indian"},
+    ],
 }
 # A row of the ledger's that may not change once its trial is finished.
 LASTING = ("state", "value", "config", "reason", "started_at", "finished_at", "attempts")
@@ -81,7 +85,7 @@ class Interleavings(RuleBasedStateMachine):
         self.ledger = Ledger.open(str(self.folder / "study.db"))
         self.spec = parse_study(copy.deepcopy(STUDY), source="study.toml")
         self.study = register(self.ledger, self.spec)
-        self.projection = Projection(self.ledger.url, "played", ["indian", "sgd"])
+        self.projection = Projection.beside(self.study)
         self.budget = 2
         self.extended = False
         self.born = 0
@@ -263,7 +267,7 @@ class Interleavings(RuleBasedStateMachine):
         assert len(linked) == len(set(linked))
         slots = [
             trial.user_attrs[SLOT]
-            for part in ("indian", "sgd", CONFIRM)
+            for part in self.projection.parts
             for trial in self.projection.trials(part)
         ]
         assert len(slots) == len(set(slots))
@@ -297,7 +301,7 @@ class Interleavings(RuleBasedStateMachine):
         self.mend()
         shown = {
             trial._trial_id: trial
-            for part in ("indian", "sgd", CONFIRM)
+            for part in self.projection.parts
             for trial in self.projection.trials(part)
         }
         assert TrialState.RUNNING not in {trial.state for trial in shown.values()}
@@ -318,8 +322,7 @@ def test_no_interleaving_breaks_what_must_hold(tmp_path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with Ledger.open(str(tmp_path / "template.db")) as ledger:
         spec = parse_study(copy.deepcopy(STUDY), source="study.toml")
-        register(ledger, spec)
-        projection = Projection(ledger.url, "played", ["indian", "sgd"])
+        projection = Projection.beside(register(ledger, spec))
         projection.create()
         projection.close()
         with ledger._writer.connect() as connection:

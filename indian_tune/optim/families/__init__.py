@@ -13,6 +13,7 @@ from indian_tune.optim.families.adagrad import ADAGRAD
 from indian_tune.optim.families.adam import ADAM, ADAMW
 from indian_tune.optim.families.indian import INDIAN, INDIAN_ETA
 from indian_tune.optim.families.qhm import QHM
+from indian_tune.optim.families.response import RESPONSE
 from indian_tune.optim.families.sgd import HEAVY_BALL, NESTEROV, SGD
 from indian_tune.optim.own_family import is_own, own_family
 
@@ -23,7 +24,18 @@ __all__ = ["FAMILIES", "get_family", "role_of"]
 
 FAMILIES: dict[str, Family] = {
     family.name: family
-    for family in (INDIAN, INDIAN_ETA, SGD, HEAVY_BALL, NESTEROV, QHM, ADAGRAD, ADAM, ADAMW)
+    for family in (
+        INDIAN,
+        INDIAN_ETA,
+        SGD,
+        HEAVY_BALL,
+        NESTEROV,
+        QHM,
+        ADAGRAD,
+        ADAM,
+        ADAMW,
+        RESPONSE,
+    )
 }
 """Every family of the package by its name, in the order in which they are listed.
 

@@ -108,6 +108,7 @@ INDIAN = Family(
     role="ours",
     schedules_itself=True,
     match_rate=_match_rate,
+    responds=True,
     packed=Packed(("velocity",), _step, read=_read, settle=_settle),
 )
 INDIAN_ETA = _EtaFamily(
@@ -120,5 +121,6 @@ INDIAN_ETA = _EtaFamily(
     role="ours",
     schedules_itself=True,
     match_rate=_match_rate,
+    responds=True,
     packed=INDIAN.packed,
 )

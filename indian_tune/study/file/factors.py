@@ -53,6 +53,12 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     arms = raw.get("arms")
     if not isinstance(arms, list) or not all(isinstance(arm, dict) for arm in arms):
         raise StudyFileError("factors need [[arms]] whose spaces they override: give at least one")
+    for n, arm in enumerate(arms, 1):
+        if arm.get("response_of") is not None:
+            raise StudyFileError(
+                f"arms[{n}].response_of = {arm['response_of']!r} cannot be crossed with "
+                "[[factors]], which replace every arm and give each a space: write the arms out"
+            )
     out = {key: value for key, value in raw.items() if key != "factors"}
     out["arms"] = [_arm(arm, factors, point) for arm in arms for point in _points(factors)]
     return out

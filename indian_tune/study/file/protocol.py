@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -10,6 +11,8 @@ from indian_tune.study.file.section import MAX_SEEDS, Count, Section, Seed, Seed
 
 # Where counted confirm seeds begin, far above any counted tuning seed.
 FIRST_CONFIRM_SEED = 1000
+# How many tune seeds the levels of a response-matched control are compared on.
+MATCH_SEEDS = 5
 
 Mode = Literal["honest", "paper"]
 Objective = Literal["validation_error", "validation_loss", "train_loss"]
@@ -49,6 +52,13 @@ class ProtocolSection(Section):
         if isinstance(self.tune_seeds, int):
             return tuple(range(self.tune_seeds))
         return tuple(self.tune_seeds)
+
+    @property
+    def matching_seeds(self) -> tuple[int, ...]:
+        """The first five tune seeds, filled up with the lowest that are no confirm seeds."""
+        taken = {*self.tuning_seeds, *self.confirming_seeds}
+        more = (seed for seed in itertools.count() if seed not in taken)
+        return tuple(itertools.islice(itertools.chain(self.tuning_seeds, more), MATCH_SEEDS))
 
     @property
     def confirming_seeds(self) -> tuple[int, ...]:

@@ -81,7 +81,7 @@ class StudySpec(Section):
                 raise ValueError(f"arms[{n}].name = 'confirm' is reserved: choose another name")
         if not any(arm.searched for arm in self.arms):
             raise ValueError(
-                "no arm is searched: give at least one arm a space, without fixed or "
+                "no arm is searched: give at least one arm a space, without fixed, response_of or "
                 "matched_rate_of"
             )
         for n in range(1, len(self.arms) + 1):
@@ -110,6 +110,11 @@ class StudySpec(Section):
     def searched_arms(self) -> list[str]:
         """Names of the arms that have trials in the tune phase, in the order of the file."""
         return [arm.name for arm in self.arms if arm.searched]
+
+    @property
+    def matched_arms(self) -> list[str]:
+        """Names of the arms that have trials in the match phase, in the order of the file."""
+        return [arm.name for arm in self.arms if arm.response_of is not None]
 
     def trials_of(self, arm: str) -> int:
         """Return how many tune trials an arm has: the budget, or the size of its grid."""
@@ -142,10 +147,10 @@ class StudySpec(Section):
     def _check_arm(self, n: int) -> None:
         arm = self.arms[n - 1]
         where = f"arms[{n}].space"
-        family = arm.family
-        if arm.matched_rate_of is not None:
-            self._check_matched(n)
+        if arm.source is not None:
+            self._check_control(n)
             return
+        family = arm.family
         space = spaces.parse_space(arm.space, where)
         if arm.fixed:
             self._check_fixed(space, where)
@@ -197,23 +202,36 @@ class StudySpec(Section):
                     "value, or remove fixed = true"
                 )
 
-    def _check_matched(self, n: int) -> None:
+    def _check_control(self, n: int) -> None:
+        """Refuse a control of no INDIAN arm, or with a configuration of its own."""
         arm = self.arms[n - 1]
-        source = next((other for other in self.arms if other.name == arm.matched_rate_of), None)
-        where = f"arms[{n}].matched_rate_of = {arm.matched_rate_of!r}"
-        if source is None:
-            names = [other.name for other in self.arms if other is not arm]
+        key = "matched_rate_of" if arm.response_of is None else "response_of"
+        where = f"arms[{n}].{key} = {arm.source!r}"
+        if None not in (arm.response_of, arm.matched_rate_of):
             raise StudyFileError(
-                f"{where} is no arm of this study.{alternatives(arm.matched_rate_of, names)}"
+                f"{where} cannot stand beside matched_rate_of = {arm.matched_rate_of!r}, which "
+                "makes another configuration: remove matched_rate_of, or give it an arm of its own"
             )
-        if source.family.match_rate is None:
-            able = [name for name, family in FAMILIES.items() if family.match_rate is not None]
+        names = [other.name for other in self.arms if other is not arm]
+        if arm.source not in names:
+            raise StudyFileError(
+                f"{where} is no arm of this study.{alternatives(str(arm.source), names)}"
+            )
+        source = get_family(self.arm(str(arm.source)).optimizer)
+        if not (source.responds if arm.response_of else source.match_rate):
+            able = [name for name, family in FAMILIES.items() if family.responds]
             raise StudyFileError(f"{where} must be an arm of {' or '.join(able)}")
-        if not arm.family.plain or arm.space or arm.fixed:
+        if not get_family(arm.optimizer).plain or arm.space or arm.fixed:
             plain = [repr(name) for name, family in FAMILIES.items() if family.plain]
             raise StudyFileError(
-                f"{where} makes the whole configuration: write optimizer = {' or '.join(plain)}, "
-                "no space and no fixed beside it"
+                f"{where} makes the whole configuration"
+                f"{', its level searched' if arm.response_of else ''}: write optimizer = "
+                f"{' or '.join(plain)}, no space and no fixed beside it"
+            )
+        if arm.response_of and self.protocol.mode == "paper":
+            raise StudyFileError(
+                f"{where} needs a validation part to choose its level by, which mode = 'paper' has "
+                "not: use matched_rate_of, or protocol.mode = 'honest'"
             )
 
     def _check_claims(self) -> None:
@@ -305,8 +323,8 @@ def _with_whole_space(arm: Any, n: int) -> Any:
         family = get_family(arm["optimizer"])
     except InputError as error:
         raise StudyFileError(f"arms[{n}].optimizer: {error}") from error
-    inherited = {} if arm.get("fixed") or arm.get("matched_rate_of") else family.default_space
-    return {**arm, "space": {**inherited, **given}}
+    whole = any(arm.get(key) for key in ("fixed", "matched_rate_of", "response_of"))
+    return {**arm, "space": {**({} if whole else family.default_space), **given}}
 
 
 def _check_parameter(family: Family, name: str, parameter: spaces.Parameter, where: str) -> None:

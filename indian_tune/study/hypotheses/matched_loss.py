@@ -55,7 +55,7 @@ class MatchedLoss(Hypothesis):
         return cls(
             arm=name,
             baseline=baseline,
-            matched_rate=first(arms, lambda arm: arm.matched_rate_of == name),
+            matched_rate=first(arms, lambda arm: arm.source == name),
             momentum=[arm.name for arm in arms if arm.family.role == "momentum" and arm.searched],
         )
 
@@ -80,4 +80,4 @@ class MatchedLoss(Hypothesis):
 
     @property
     def _control(self) -> str:
-        return f"an arm of sgd with matched_rate_of = {self.arm!r}"
+        return f"an arm of sgd with response_of = {self.arm!r}"

@@ -1,6 +1,7 @@
 """The projection of a study onto Optuna's tables, in the same database.
 
-One Optuna study per arm (``<study>/<arm>``) and one for the confirm phase (``<study>/confirm``).
+One Optuna study per arm that searches (``<study>/<arm>``), be it its space or its level, and one
+for the confirm phase (``<study>/confirm``).
 The sampler and the pruner read them and Optuna Dashboard shows them; the ledger stays the truth.
 A ledger trial is found in Optuna by the user attribute ``slot`` (its ledger id), which is written
 in the same transaction as the Optuna trial itself: no crash can leave one without the other.
@@ -25,6 +26,7 @@ from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, connect_args
 from indian_tune.ledger.database import explained
 from indian_tune.study.file.section import MAX_SEED
+from indian_tune.study.levels import LEVELS
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
 from indian_tune.study.optuna.view import StorageView, numbered
 
@@ -110,6 +112,7 @@ class Projection:
         url: of the database that holds the ledger.
         study: name of the study.
         arms: names of the arms that are searched.
+        matched: names of the arms that search a level in the match phase.
         objectives: how many scores a tune trial has.
         pool: of the ledger's connections, to share them; its owner closes it.
 
@@ -123,6 +126,7 @@ class Projection:
         study: str,
         arms: Sequence[str],
         *,
+        matched: Sequence[str] = (),
         objectives: int = 1,
         pool: sa.Pool | None = None,
     ) -> None:
@@ -142,6 +146,7 @@ class Projection:
         self._storage = optuna.storages.get_storage(rdb)
         self._name = study
         self._arms = tuple(arms)
+        self._matched = tuple(matched)
         self._objectives = objectives
         self._study_ids: dict[str, int] = {}
 
@@ -156,6 +161,7 @@ class Projection:
             study.ledger.url,
             study.name,
             study.spec.searched_arms,
+            matched=study.spec.matched_arms,
             objectives=len(study.spec.protocol.scores),
             pool=study.ledger.pool,
         )
@@ -169,7 +175,7 @@ class Projection:
     @property
     def parts(self) -> tuple[str, ...]:
         """What has an Optuna study of its own: the arms that are searched, the confirm phase."""
-        return (*self._arms, CONFIRM)
+        return (*self._arms, *self._matched, CONFIRM)
 
     @transaction
     def create(self) -> int:
@@ -178,11 +184,11 @@ class Projection:
             there = {study.study_name for study in self._storage.get_all_studies()}
             missing = [part for part in self.parts if self.name_of(part) not in there]
             for part in missing:
-                # A confirm trial has one score: what the winners were chosen by.
+                # All but tune trials have one score: what the winners were chosen by.
                 optuna.create_study(
                     study_name=self.name_of(part),
                     storage=self._storage,
-                    directions=["minimize"] * (1 if part == CONFIRM else self._objectives),
+                    directions=["minimize"] * (self._objectives if part in self._arms else 1),
                     load_if_exists=True,
                 )
             return len(missing)
@@ -404,6 +410,12 @@ def confirm_params(
         "arm": optuna.distributions.CategoricalDistribution(tuple(arms)),
         "seed": optuna.distributions.IntDistribution(0, MAX_SEED),
     }
+
+
+def match_params(level: float) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Return parameters and distributions of a match trial: its level."""
+    searched = optuna.distributions.FloatDistribution(LEVELS[0], LEVELS[-1], log=True)
+    return {"level": level}, {"level": searched}
 
 
 def _outcome(state: State) -> dict[str, str]:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
-from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_params
+from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_params, match_params
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.scoring import learning_curve
 from indian_tune.study.space_history import SpaceHistory
@@ -131,6 +131,9 @@ def restore(
         searched = distributions(space, grid=spec.search.sampler.enumerates)
         params = {name: trial.config[name] for name in searched}
         return projection.add(arm, trial.id, params, searched, past=past)
+    if trial.phase is Phase.MATCH:
+        params, searched = match_params(trial.config["level"])
+        return projection.add(arm, trial.id, params, searched, past=past)
     seeds = spec.protocol.confirming_seeds
     seed = seeds[trial.index % len(seeds)]
     params, searched = confirm_params(list(arms.values()), arm, seed)
@@ -177,7 +180,7 @@ class _Repair:
             for part in self._projection.parts
         }
         for trial in trials:
-            part = self._arms[trial.arm_id] if trial.phase is Phase.TUNE else CONFIRM
+            part = CONFIRM if trial.phase is Phase.CONFIRM else self._arms[trial.arm_id]
             known = trial.optuna_trial_id
             self._follow(trial, None if known is None else shown[part].get(known))
 

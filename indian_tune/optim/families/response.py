@@ -1,0 +1,66 @@
+"""SGD at INDIAN's response to a steady gradient: what trains a response-matched control."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.hyperparameters import (
+    ALPHA,
+    BETA,
+    DECAY_POWER,
+    GAMMA0,
+    INITIAL_VELOCITY,
+    LEVEL,
+    log_range,
+    named,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from indian_tune.optim.family import Config, Tensors
+
+
+def _explain(config: dict[str, float]) -> Meaning:
+    level, gamma0 = config["level"], config["gamma0"]
+    first = config.get("initial_velocity", config["beta"])
+    # Its step sizes rise before they fall, so that no single step stands for a recursion.
+    return Meaning(level * gamma0 / config["alpha"], level * gamma0 * first)
+
+
+def _memory(config: Config, count: int) -> dict[str, float]:
+    from indian_tune.optim.response import memory_after
+
+    start = config.get("initial_velocity")
+    options = {**config, "lr": config["gamma0"], "initial_velocity": start}
+    return {"memory": memory_after(options, count)}
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+    del states
+    memory, gamma = numbers["memory"], numbers["gamma"]
+    alpha, beta = numbers["alpha"], numbers["beta"]
+    rate = numbers["level"] * (gamma * (beta + memory))
+    params.addcmul_(grads, rate.to(params.dtype), value=-1)
+    memory.mul_(1 - alpha * gamma).add_(gamma * (1 - alpha * beta))
+
+
+def _settle(optimizer: Any, count: int) -> None:
+    optimizer.resume(count)
+
+
+RESPONSE = Family(
+    "sgd-response",
+    "SGD at INDIAN's response",
+    named(GAMMA0, ALPHA, BETA, LEVEL, DECAY_POWER, INITIAL_VELOCITY),
+    {
+        "alpha": log_range(0.05, 2.0),
+        "beta": log_range(0.01, 2.0),
+        "gamma0": log_range(1e-3, 1.0),
+    },
+    "indian_tune.optim.response:ResponseSgd",
+    explain=_explain,
+    schedules_itself=True,
+    packed=Packed((), _step, numbers=("memory",), resume=_memory, settle=_settle),
+)

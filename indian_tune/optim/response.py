@@ -1,0 +1,148 @@
+r"""SGD that makes the steps that INDIAN makes on a steady gradient.
+
+Started at rest, INDIAN moves θ on a gradient that stays 1 by
+
+.. math::
+    s_k = \gamma_k (\beta + w_k), \qquad
+    w_{k+1} = (1 - \alpha\gamma_k) w_k + \gamma_k (1 - \alpha\beta), \qquad w_0 = 0,
+
+under any schedule :math:`\gamma_k`; with ``initial_velocity`` s, :math:`w_0 = s - \beta`. The
+memory w is a function of the hyperparameters and the number of steps, not of the gradients.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch.optim import Optimizer
+
+from indian_tune.errors import InputError
+from indian_tune.optim.functional import effective_gradients
+from indian_tune.optim.schedules import decay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch.optim.optimizer import ParamsT
+
+__all__ = ["ResponseSgd", "memory_after"]
+
+
+def memory_after(options: Mapping[str, Any], steps: int) -> float:
+    """Return w_k for k = ``steps``, by the recursion in float64.
+
+    Args:
+        options: ``lr``, ``alpha``, ``beta``, ``decay_power`` and ``initial_velocity``, as
+            :class:`ResponseSgd` takes them.
+        steps: taken before, at least 0.
+    """
+    start, beta = options["initial_velocity"], options["beta"]
+    memory: float = 0.0 if start is None else start - beta
+    for step in range(steps):
+        gamma = options["lr"] * decay(step, options["decay_power"])
+        memory = _next_memory(memory, gamma, options["alpha"], beta)
+    return memory
+
+
+class ResponseSgd(Optimizer):
+    r"""SGD with step sizes m s_k: a level m times INDIAN's response to a steady gradient.
+
+    At m = 1 and αβ = 1, where s_k = βγ_k, it is what INDIAN is.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: γ0 > 0.
+        alpha: viscous friction α > 0.
+        beta: Newtonian damping β > 0.
+        level: m > 0.
+        decay_power: a in γ_k = γ0 (k + 1)^(-a), in [0, 1].
+        weight_decay: strength of weight decay, >= 0.
+        decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step, as
+            under INDIAN and whatever the level; if false, ``weight_decay`` · θ joins the gradient.
+        initial_velocity: s of INDIAN's start with velocity -s g_0; ``None`` for a start at rest.
+
+    Raises:
+        InputError: a gradient is sparse (in :meth:`step`).
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 0.1,
+        alpha: float = 0.5,
+        beta: float = 0.1,
+        *,
+        level: float = 1.0,
+        decay_power: float = 0.5,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
+        initial_velocity: float | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "alpha": alpha,
+            "beta": beta,
+            "level": level,
+            "decay_power": decay_power,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "initial_velocity": initial_velocity,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, whose steps are counted from here."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        group["step"], group["memory"] = 0, memory_after(group, 0)
+
+    def resume(self, steps: int) -> None:
+        """Go on as after ``steps`` steps."""
+        for group in self.param_groups:
+            group["step"], group["memory"] = steps, memory_after(group, steps)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Take one step; see :meth:`torch.optim.Optimizer.step`.
+
+        Raises:
+            InputError: a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            alpha, beta, memory = group["alpha"], group["beta"], group["memory"]
+            gamma = group["lr"] * decay(group["step"], group["decay_power"])
+            params = [param for param in group["params"] if param.grad is not None]
+            if params:
+                grads = [param.grad for param in params]
+                if any(grad.is_sparse for grad in grads):
+                    raise InputError(
+                        "ResponseSgd takes dense gradients only; build the layer with sparse=False"
+                    )
+                seen = effective_gradients(
+                    params,
+                    grads,
+                    gamma=gamma,
+                    weight_decay=group["weight_decay"],
+                    decoupled_weight_decay=group["decoupled_weight_decay"],
+                    maximize=False,
+                )
+                rate = group["level"] * (gamma * (beta + memory))
+                torch._foreach_add_(params, seen, alpha=-rate)
+            group["memory"] = _next_memory(memory, gamma, alpha, beta)
+            group["step"] += 1
+        return loss
+
+
+def _next_memory(memory: float, gamma: float, alpha: float, beta: float) -> float:
+    return (1 - alpha * gamma) * memory + gamma * (1 - alpha * beta)

@@ -1,0 +1,167 @@
+"""A study with a response-matched control leaves one record, whoever trains it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.engines.inline import InlineEngine
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.process_info import is_dead
+from indian_tune.engines.processes import ProcessEngine
+from indian_tune.engines.ray_engine import RayEngine, RayResources
+from indian_tune.ledger import LEVELS, LedgerReader, Phase, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from indian_tune.engines.engine import Engine
+    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.study.file.spec import StudySpec
+    from tests.engines.conftest import Metrics
+
+    Settings = Callable[..., WorkerSettings]
+    Register = Callable[[str, dict[str, Any]], StudySpec]
+    Record = Callable[..., Metrics]
+
+ENGINES: dict[str, Callable[[WorkerSettings], Engine]] = {
+    "inline": InlineEngine,
+    "processes-1": lambda settings: ProcessEngine([settings]),
+    "processes-2": lambda settings: ProcessEngine([settings] * 2),
+    "ray-1": lambda settings: RayEngine(settings, RayResources(workers=1)),
+    "ray-2": lambda settings: RayEngine(settings, RayResources(workers=2)),
+}
+
+
+@pytest.fixture
+def tiny(tiny: dict[str, Any]) -> dict[str, Any]:
+    """Fast enough that a control learns something in its two epochs."""
+    tiny["problem"] |= {"width": 0.4, "batch_size": 16, "dropout": 0.0}
+    tiny["arms"] = [
+        {
+            "name": "indian",
+            "optimizer": "indian",
+            "space": {"alpha": 0.5, "beta": 1.0, "gamma0": {"low": 0.05, "high": 0.2, "log": True}},
+        },
+        {"name": "control", "optimizer": "sgd", "response_of": "indian"},
+    ]
+    return tiny
+
+
+def outcomes(storage: str) -> dict[str, Any]:
+    """Return what became of every trial, and what is recorded of the level."""
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        (levels,) = ledger.events(study.id, LEVELS)
+        trials = ledger.trials(study.id)
+        places = [(trial.arm_id, trial.phase, trial.index) for trial in trials]
+        assert {trial.state for trial in trials} <= {State.COMPLETE, State.DIVERGED}
+        ends = [(trial.config, trial.state, trial.value, trial.told) for trial in trials]
+    return {"levels": levels.data, **dict(zip(map(str, places), ends, strict=True))}
+
+
+def open_matches(storage: str) -> tuple[int, int]:
+    """Return how many match trials there are, and how many of them wait or run."""
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        total = ledger.count_trials(study.id, phase=Phase.MATCH)
+        return total, ledger.open_trials(study.id, Phase.MATCH)
+
+
+@pytest.fixture
+def expected(
+    tmp_path: Path, undisturbed: Metrics, settings_for: Settings
+) -> tuple[Metrics, dict[str, Any]]:
+    found = outcomes(f"sqlite:///{tmp_path / 'undisturbed.db'}")
+    assert found["levels"]["levels"]["control"]["level"] is not None
+    return undisturbed, found
+
+
+def test_an_interrupted_match_phase_goes_on_to_the_same_record(
+    storage: str,
+    tiny: dict[str, Any],
+    expected: tuple[Metrics, dict[str, Any]],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+) -> None:
+    register(storage, tiny)
+    engine = InlineEngine(settings_for(storage))
+    stops = 0
+    while True:
+        interrupt = Interrupt()
+
+        def stop(interrupt: Interrupt = interrupt) -> None:
+            # After every epoch while levels are tried; the phases beside are tested elsewhere.
+            interrupt.requests = int(open_matches(storage)[1] > 0)
+
+        engine.run(interrupt, stop)
+        if not interrupt.requested:
+            break
+        stops += 1
+    assert stops > 5
+    assert (metrics(storage), outcomes(storage)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore")  # Ray's own code warns of itself.
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("interrupted", [False, True], ids=["undisturbed", "interrupted"])
+def test_every_engine_leaves_the_same_record(
+    name: str,
+    interrupted: bool,
+    storage: str,
+    tiny: dict[str, Any],
+    expected: tuple[Metrics, dict[str, Any]],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+) -> None:
+    register(storage, tiny)
+    engine = ENGINES[name](settings_for(storage))
+    if interrupted:
+        interrupt = Interrupt()
+
+        def stop() -> None:
+            total, left = open_matches(storage)
+            interrupt.requests = int(0 < left < total)
+
+        engine.run(interrupt, stop)
+        assert interrupt.requested
+    engine.run(Interrupt(), lambda: None)
+    assert (metrics(storage), outcomes(storage)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_worker_that_is_killed_while_levels_are_tried_loses_nothing(
+    storage: str,
+    tiny: dict[str, Any],
+    expected: tuple[Metrics, dict[str, Any]],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+) -> None:
+    register(storage, tiny)
+    killed: list[str] = []
+
+    def kill() -> None:
+        total, left = open_matches(storage)
+        if not 0 < left < total or len(killed) == 2:
+            return
+        with LedgerReader.open(storage) as ledger:
+            study = ledger.study("tiny")
+            for worker in ledger.workers(study.id):
+                if worker.left_at is None and worker.id not in killed and not is_dead(worker):
+                    killed.append(worker.id)
+                    os.kill(worker.pid, signal.SIGKILL)
+                    return
+
+    ProcessEngine([settings_for(storage)] * 2).run(Interrupt(), kill)
+    assert killed
+    assert (metrics(storage), outcomes(storage)) == expected
