@@ -6,6 +6,7 @@ The same loop runs in every engine. It is the first place that loads torch.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 from dataclasses import asdict
@@ -141,6 +142,16 @@ class _Held(OpenTrial):
         return waiting[:1] if not self.done else []
 
     @property
+    def catching_up(self) -> bool:
+        """Whether it lost a worker, and trains again what was recorded before.
+
+        Another death until it gets further would count, so it must not lose that work again.
+        """
+        return self.assignment.lease.trial.attempts > 1 and any(
+            self.done.get(key, math.inf) <= run.epochs_done for key, run in self.runs.items()
+        )
+
+    @property
     def behind(self) -> list[str]:
         """The runs to advance: those least along, so that a report compares equal epochs."""
         least = min(self.done.values())
@@ -258,7 +269,8 @@ class _Worker:
         else:
             self._report(records)
         self._on_epoch()
-        if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+        overdue = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
+        if overdue or any(held.catching_up for held in self._held):
             self._trainer.save()
             self._saved_at = time.monotonic()
 

@@ -67,7 +67,7 @@ class Asker:
         """
         if self._spec.search.batch_size is not None:
             return self._ask_generation(lease, arm, self._spec.search.batch_size)
-        if lease.trial.attempts > 1:
+        if lease.again:
             # An earlier worker may have died after Optuna's write and before ours.
             found = self._projection.find(arm, lease.trial.id)
             if found is not None:

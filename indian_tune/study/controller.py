@@ -299,7 +299,7 @@ class Controller:
         seeds = self.spec.protocol.confirming_seeds
         seed = seeds[lease.trial.index % len(seeds)]
         assert lease.trial.config is not None
-        if lease.trial.optuna_trial_id is not None or lease.trial.attempts > 1:
+        if lease.trial.optuna_trial_id is not None or lease.again:
             projected = self._take_up(lease, CONFIRM)
         else:
             names = [known.name for known in self._arms.values()]
