@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.rehearsal import rehearse
 from indian_tune.engines.runs import problem_of
 from indian_tune.imports import imports_allowed, source_of
 from indian_tune.ledger.slots import OWN_CODE
@@ -49,7 +50,9 @@ def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
         for method in _methods(spec):
             plain["search"][method.WORD] = method.completed().plain()
         if spec.problem.factory is not None:
-            facts = ProblemFacts.of(problem_of(spec, None))
+            problem = problem_of(spec, None)
+            rehearse(spec, problem)
+            facts = ProblemFacts.of(problem)
             plain["problem"]["facts"] = facts.model_dump(mode="json")
     if plain == spec.canonical():
         return spec
