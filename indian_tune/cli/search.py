@@ -149,7 +149,8 @@ def search(
     from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.processes import ProcessEngine
-    from indian_tune.engines.ray_engine import RayEngine, RayResources
+    from indian_tune.engines.ray_engine import RayEngine, RayResources, check_cluster
+    from indian_tune.engines.rehearsal import check_writable
     from indian_tune.engines.session import artifacts_folder, note_start, open_session
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.errors import InputError
@@ -187,7 +188,10 @@ def search(
         workers=workers,
         storage_path=ray_storage,
     )
+    if engine is EngineName.RAY:
+        check_cluster(resources)
     folder = artifacts or artifacts_folder(url)
+    check_writable(folder, "--artifacts")
     last = {PhaseName.TUNE: Phase.TUNE, PhaseName.FREEZE: Phase.TUNE, PhaseName.MATCH: Phase.MATCH}
     until = last.get(phase, Phase.CONFIRM)
     remarks = notices()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.rehearsal import rehearse
 from indian_tune.engines.runs import problem_of
 from indian_tune.imports import imports_allowed, source_of
 from indian_tune.ledger.slots import OWN_CODE
@@ -50,7 +51,9 @@ def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
         for method in _methods(spec):
             plain["search"][method.WORD] = method.completed().plain()
         if spec.problem.factory is not None:
-            summary = ProblemSummary.of(problem_of(spec, None))
+            problem = problem_of(spec, None)
+            rehearse(spec, problem)
+            summary = ProblemSummary.of(problem)
             plain["problem"]["facts"] = summary.model_dump(mode="json")
     if plain == spec.canonical():
         return spec

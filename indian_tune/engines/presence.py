@@ -30,7 +30,8 @@ def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
         device: what the worker trains on.
 
     Yields:
-        The worker's id, under which trials are claimed.
+        The worker's id, under which trials are claimed. An exception that is neither ours nor
+        Ctrl-C is the worker's death: it does not leave, and is found to be lost.
     """
     worker_id = secrets.token_hex(8)
     pid = os.getpid()
@@ -54,12 +55,18 @@ def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
 
     heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
     heart.start()
+    leaves = False
     try:
         yield worker_id
+        leaves = True
+    except (IndianTuneError, KeyboardInterrupt):
+        leaves = True
+        raise
     finally:
         stopped.set()
         heart.join()
-        ledger.leave(worker_id)
+        if leaves:
+            ledger.leave(worker_id)
 
 
 def lost_workers(ledger: LedgerReader, study: StudyRecord) -> list[WorkerRecord]:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-# A worker that dies is replaced, but a machine on which they die in a row is not asked for more.
+# A worker that dies is replaced, but a machine on which they die in a row, and nothing gets on in
+# between, is not asked for more.
 DEATHS_PER_MINUTE = 6
 MINUTE_SECONDS = 60.0
 # How a worker says that it ends; one that ends without a word has died.
@@ -92,7 +93,8 @@ class ProcessEngine:
         self._job = job
         # spawn: a forked torch inherits locks of threads that do not exist in the child.
         self._context = multiprocessing.get_context("spawn")
-        self._deaths: deque[float] = deque(maxlen=DEATHS_PER_MINUTE)
+        # When each died, and how many epochs the study had by then.
+        self._deaths: deque[tuple[float, int]] = deque(maxlen=DEATHS_PER_MINUTE)
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -141,10 +143,12 @@ class ProcessEngine:
         return _Worker(process, receiver, lifeline)
 
     def _replace(self, dead: _Worker, settings: WorkerSettings) -> _Worker:
-        status, held = dead.process.exitcode, _note_lost(dead.process, settings)
+        status, (held, epochs) = dead.process.exitcode, _note_lost(dead.process, settings)
         now = time.monotonic()
-        self._deaths.append(now)
-        if len(self._deaths) == DEATHS_PER_MINUTE and now - self._deaths[0] < MINUTE_SECONDS:
+        self._deaths.append((now, epochs))
+        first, before = self._deaths[0]
+        in_a_row = len(self._deaths) == DEATHS_PER_MINUTE and epochs == before
+        if in_a_row and now - first < MINUTE_SECONDS:
             raise EngineError(
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
                 f"{status}, holding {held}: nothing is lost; free memory or use fewer --workers"
@@ -157,8 +161,12 @@ class ProcessEngine:
         return self._start(settings)
 
 
-def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> str:
-    """Record that a worker's process has died; return the trials that it held."""
+def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int]:
+    """Record that a worker's process has died.
+
+    Returns:
+        The trials that it held, and how many epochs of the study are recorded.
+    """
     lost = []
     with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
@@ -169,7 +177,8 @@ def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> str:
                 status = dead.exitcode if worker.pid == dead.pid else None
                 ledger.lose(worker, trials, status)
                 lost += trials
-    return ", ".join(lost) or "no trial"
+        epochs = sum(part.epochs_done for part in ledger.progress(study.id))
+    return ", ".join(lost) or "no trial", epochs
 
 
 def _main(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.engines.devices import cores, gpu_count
 from indian_tune.engines.presence import joined
 from indian_tune.errors import EngineError, InputError
 from indian_tune.imports import imports_allowed
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 # How often Ray moves a trial whose node or actor died before the ledger counts an attempt.
 MOVES = 5
+
+_START = (
+    "Start it with `ray start --head`, or leave --ray-address out for a cluster on this machine"
+)
 
 _RAY_SETTINGS = {
     # The search has its own display, and its own answer to Ctrl-C.
@@ -197,6 +202,33 @@ class RayEngine:
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
+def check_cluster(resources: RayResources) -> None:
+    """Check, before anything is written, that a cluster is there and that it can place a trial.
+
+    Raises:
+        InputError: it cannot be reached, or no trial would ever start on it.
+    """
+    if resources.address is None:
+        where, there = "this machine", {"CPU": float(cores()), "GPU": float(gpu_count())}
+        if resources.workers is not None:
+            there["CPU"] = max(1, round(resources.workers * resources.cpus_per_trial))
+    else:
+        where = f"the Ray cluster at {resources.address}"
+        try:
+            there = cluster_resources(resources.address)
+        except EngineError as error:
+            raise InputError(f"--ray-address = {resources.address!r}: {error}") from error
+    for option, name, wanted in (
+        ("--threads-per-worker", "CPU", resources.cpus_per_trial),
+        ("--gpus-per-trial", "GPU", resources.gpus_per_trial),
+    ):
+        if wanted > there.get(name, 0.0):
+            raise InputError(
+                f"{option} = {wanted:g} is more than the {there.get(name, 0.0):g} {name}s of "
+                f"{where}: no trial would ever start; give less"
+            )
+
+
 def cluster_resources(address: str) -> dict[str, float]:
     """Return what a Ray cluster has, by name, such as ``CPU``; it is joined and left.
 
@@ -209,7 +241,8 @@ def cluster_resources(address: str) -> dict[str, float]:
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(f"Ray cannot be reached at {address}: {error}") from error
+        reason = str(error).rstrip(".")
+        raise EngineError(f"Ray cannot be reached at {address}: {reason}. {_START}") from error
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     finally:
@@ -230,7 +263,4 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
-        raise EngineError(
-            f"Ray cannot be reached at {address}: {error}. Start it with `ray start --head`, or "
-            "leave --ray-address out for a cluster on this machine"
-        ) from error
+        raise EngineError(f"Ray cannot be reached at {address}: {error}. {_START}") from error

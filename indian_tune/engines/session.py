@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
 from indian_tune.engines.own_code import prepared, remember
+from indian_tune.engines.rehearsal import check_split
 from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError, LedgerError, StudyFileError
 from indian_tune.imports import imports_allowed
@@ -67,13 +68,15 @@ def open_session(
 
     Raises:
         DataError: its data set is missing or damaged; nothing is written.
-        InputError: it cannot be extended, or its own code cannot be used.
+        InputError: it cannot be extended, its data cannot be split so, or its own code cannot be
+            used; nothing is written.
         StorageError: the database cannot be used; nothing is written.
         StudyFileError: another study is registered under its name.
     """
     missing = missing_data(spec, data_dir)
     if missing is not None:
         raise DataError(missing)
+    check_split(spec)
     spec = prepared(spec, imports)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())

@@ -6,6 +6,7 @@ The same loop runs in every engine. It is the first place that loads torch.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 from dataclasses import asdict
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A checkpoint costs a disk's flush; more often than this it would slow short epochs down.
-CHECKPOINT_SECONDS = 5.0
+# A checkpoint costs a disk's flush, which would slow short epochs down after each of them. One that
+# is cheap is written often: what a death costs is trained again, and the next one must not find the
+# trial no further.
+LEAST_CHECKPOINT_SECONDS, MOST_CHECKPOINT_SECONDS = 1.0, 5.0
+CHECKPOINT_SHARE = 0.02
 # How long to wait before asking again when others hold the last trials.
 IDLE_SECONDS = 0.25
 
@@ -141,6 +145,16 @@ class _Held(OpenTrial):
         return waiting[:1] if not self.done else []
 
     @property
+    def catching_up(self) -> bool:
+        """Whether it lost a worker, and trains again what was recorded before.
+
+        Another death until it gets further would count, so it must not lose that work again.
+        """
+        return self.assignment.lease.trial.attempts > 1 and any(
+            self.done.get(key, math.inf) <= run.epochs_done for key, run in self.runs.items()
+        )
+
+    @property
     def behind(self) -> list[str]:
         """The runs to advance: those least along, so that a report compares equal epochs."""
         least = min(self.done.values())
@@ -170,6 +184,7 @@ class _Worker:
         self._should_stop = should_stop
         self._on_epoch = on_epoch or (lambda: None)
         self._saved_at = time.monotonic()
+        self._save_every = LEAST_CHECKPOINT_SECONDS
         self._held: list[_Held] = []
 
     def loop(self) -> None:
@@ -258,9 +273,13 @@ class _Worker:
         else:
             self._report(records)
         self._on_epoch()
-        if time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
+        began = time.monotonic()
+        overdue = began - self._saved_at > self._save_every
+        if overdue or any(held.catching_up for held in self._held):
             self._trainer.save()
             self._saved_at = time.monotonic()
+            pause = (self._saved_at - began) / CHECKPOINT_SHARE
+            self._save_every = min(max(pause, LEAST_CHECKPOINT_SECONDS), MOST_CHECKPOINT_SECONDS)
 
     def _advance_one_by_one(self) -> None:
         """Train one epoch of each trial alone, to find the one that breaks a pack."""

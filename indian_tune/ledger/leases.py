@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from indian_tune.errors import LeaseLostError
+from indian_tune.ledger import runs, slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.budget import spent_arms
 from indian_tune.ledger.reader import trial_record
@@ -20,7 +21,7 @@ from indian_tune.ledger.records import Lease
 from indian_tune.ledger.states import Phase, State, check_transition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
     from indian_tune.ledger.budget import Budget
@@ -126,27 +127,118 @@ def granted(connection: sa.Connection, demand: Demand, token: str) -> TrialRecor
     return None if row is None else trial_record(row)
 
 
+@dataclass(frozen=True)
+class SpentAttempts:
+    """Attempts at a trial that have ended since its last newly recorded epoch.
+
+    Attributes:
+        broken: those that ended with an exception.
+        deaths: those that ended with the death of their worker.
+    """
+
+    broken: int = 0
+    deaths: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.broken + self.deaths
+
+    def __str__(self) -> str:
+        if not self.broken:
+            return f"{self.deaths} attempts ended with the death of their worker"
+        return (
+            f"{self.total} attempts ended without a new epoch, {self.broken} with an exception and "
+            f"{self.deaths} with the death of their worker"
+        )
+
+
+def spent_attempts(
+    connection: sa.Connection, trial: TrialRecord, now: datetime, patience: timedelta
+) -> SpentAttempts:
+    """Count the attempts at a trial that have ended since its last newly recorded epoch.
+
+    A worker that loses its lease does not end an attempt: it may be slow. It did if it was never
+    heard of again, and is known to have died or has been silent for too long by now. So a death
+    may count only at a later claim than the one that took the trial over.
+
+    Args:
+        connection: in a write transaction.
+        trial: that is about to be claimed.
+        now: time of the database.
+        patience: how long a worker may be silent before it is taken for dead.
+    """
+    kinds = (slots.BROKE, slots.TAKEN_OVER, slots.PUT_BACK)
+    query = sa.select(t.event.c.kind, t.event.c.data, t.event.c.at).where(
+        t.event.c.study_id == trial.study_id,
+        t.event.c.trial_id == trial.id,
+        t.event.c.kind.in_(kinds),
+    )
+    epochs = runs.epochs_done(connection, trial.id)
+    broken = 0
+    losses: dict[str, datetime] = {}
+    for kind, data, at in connection.execute(query.order_by(t.event.c.id)):
+        if kind == slots.PUT_BACK:
+            broken, losses = 0, {}
+        elif data.get("epochs") == epochs:
+            if kind == slots.BROKE:
+                broken += 1
+            elif data["from"] is not None:
+                losses[data["from"]] = at
+    # None are left to a trial that was put back while nobody worked on it.
+    if trial.state is State.RUNNING and trial.attempts and trial.worker_id is not None:
+        losses[trial.worker_id] = now
+    return SpentAttempts(broken, _deaths(connection, trial.study_id, losses, now, patience))
+
+
+def _deaths(
+    connection: sa.Connection,
+    study_id: int,
+    losses: Mapping[str, datetime],
+    now: datetime,
+    patience: timedelta,
+) -> int:
+    """Return how many workers died over a trial that they lost, by when each of them lost it."""
+    if not losses:
+        return 0
+    noted = sa.select(t.event.c.data).where(
+        t.event.c.study_id == study_id, t.event.c.kind == slots.LOST
+    )
+    seen = {data["worker"] for data in connection.scalars(noted)}
+    query = sa.select(t.worker.c.id, t.worker.c.heartbeat_at, t.worker.c.left_at)
+    return sum(
+        heard <= losses[worker] and (now - heard > patience if left is None else worker in seen)
+        for worker, heard, left in connection.execute(query.where(t.worker.c.id.in_(losses)))
+    )
+
+
 def grant(
     connection: sa.Connection,
     trial: TrialRecord,
+    spent: int,
     worker_id: str,
     token: str,
     now: datetime,
     duration: timedelta,
 ) -> Lease:
-    """Give the trial to a worker, whoever held it before."""
+    """Give the trial to a worker, whoever held it before and how many attempts are spent."""
     check_transition(f"trial {trial.id}", trial.state, State.RUNNING)
     changes: dict[str, Any] = {
         "state": State.RUNNING,
         "worker_id": worker_id,
         "lease_expires_at": now + duration,
-        "attempts": trial.attempts + 1,
+        "attempts": spent + 1,
         "started_at": trial.started_at or now,
     }
     connection.execute(
         sa.update(t.trial).where(t.trial.c.id == trial.id).values(lease_token=token, **changes)
     )
-    return Lease(trial=replace(trial, **changes), token=token)
+    # Claiming is a sign of life.
+    connection.execute(
+        sa.update(t.worker).where(t.worker.c.id == worker_id).values(heartbeat_at=now)
+    )
+    again = trial.started_at is not None
+    return Lease(trial=replace(trial, **changes), token=token, again=again)
 
 
 def write_under(lease: Lease, connection: sa.Connection, **values: object) -> None:

@@ -40,12 +40,12 @@ class ArmRecord:
 class TrialRecord:
     """One slot of the budget, and what became of it.
 
-    ``replicate`` tells the searches of an arm apart, each with seeds of its own, from 0.
-    ``config`` is ``None`` until the first claim has asked the sampler; ``value`` is the score
-    under the study's objective, lower is better. ``attempts`` counts the starts since the last
-    new epoch; ``worker_id`` is who works on it, or did last; ``freezing`` tells which freezing of
-    the winners made a match or confirm trial, from 1 (0 in the tune phase). ``values`` are the
-    scores under all objectives of a study that has several.
+    ``replicate`` tells the searches of an arm apart, each with seeds of its own, from 0. ``config``
+    is ``None`` until the first claim has asked the sampler; ``value`` is the score under the
+    study's objective, lower is better. ``attempts`` counts the attempts since the last new epoch,
+    the one under way included; ``worker_id`` is who works on it, or did last; ``freezing`` tells
+    which freezing of the winners made a match or confirm trial, from 1 (0 in the tune phase).
+    ``values`` are the scores under all objectives of a study that has several.
     """
 
     id: int
@@ -124,10 +124,16 @@ class Lease:
     """The right to work on one trial until another claim takes it over.
 
     Every write on behalf of a trial presents its lease; a lease that was taken over is refused.
+
+    Attributes:
+        trial: as it was claimed.
+        token: tells this claim from every other.
+        again: whether the trial was claimed before.
     """
 
     trial: TrialRecord
     token: str
+    again: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS = 60.0
 MAX_ATTEMPTS = 3
+# A worker that is not heard of for so many lease times is taken for dead.
+SILENT_LEASES = 3
 
 
 class Ledger(StudyWriter):
@@ -39,8 +41,8 @@ class Ledger(StudyWriter):
 
     Attributes:
         lease: how long a claim lasts when it is not renewed.
-        max_attempts: how often in a row a trial may be started without recording a new epoch
-            before it counts as failed.
+        max_attempts: how many attempts at a trial may end, since its last newly recorded epoch,
+            with an exception or with the death of their worker before it counts as failed.
     """
 
     lease = timedelta(seconds=LEASE_SECONDS)
@@ -137,8 +139,9 @@ class Ledger(StudyWriter):
     ) -> Lease | None:
         """Lease the next trial that was abandoned or waits.
 
-        A trial whose attempts are used up (each ended with its worker's death) becomes FAILED
-        instead, and the next one is taken.
+        An abandoned trial whose attempts are used up becomes FAILED instead, and the next one is
+        taken. An attempt is the death of a worker that was seen, or its silence for three lease
+        times, since the last newly recorded epoch; a worker that only lost its lease counts not.
 
         Args:
             study_id: of the study.
@@ -163,7 +166,7 @@ class Ledger(StudyWriter):
         with self._writing() as connection:
             known = leases.granted(connection, demand, token)
             if known is not None:
-                return Lease(trial=known, token=token)
+                return Lease(trial=known, token=token, again=True)
             if demand.budget is not None:
                 lock_study(connection, study_id)
             now = database_time(connection)
@@ -171,9 +174,13 @@ class Ledger(StudyWriter):
                 trial = leases.next_claimable(connection, demand, now)
                 if trial is None:
                     return None
-                if trial.attempts < self.max_attempts:
+                spent = leases.SpentAttempts()
+                if trial.started_at is not None:
+                    patience = SILENT_LEASES * self.lease
+                    spent = leases.spent_attempts(connection, trial, now, patience)
+                if trial.state is State.WAITING or spent.total < self.max_attempts:
                     break
-                reason = f"{trial.attempts} attempts ended with the death of their worker"
+                reason = str(spent)
                 check_transition(f"trial {trial.id}", trial.state, State.FAILED)
                 connection.execute(
                     sa.update(t.trial)
@@ -183,19 +190,19 @@ class Ledger(StudyWriter):
                     )
                 )
                 runs.close(connection, trial.id, State.FAILED, now)
-                data = {"reason": reason, "worker": trial.worker_id}
-                slots.record_event(connection, study_id, "failed", data, now, trial_id=trial.id)
+                failure = {"reason": reason, "worker": trial.worker_id}
+                slots.record_event(connection, study_id, "failed", failure, now, trial_id=trial.id)
             if trial.started_at is not None:
                 # The first claim has its timestamp in the trial, later ones are events.
-                slots.record_event(
-                    connection,
-                    study_id,
-                    "continued" if trial.state is State.WAITING else "taken over",
-                    {"attempt": trial.attempts + 1, "from": trial.worker_id, "by": worker_id},
-                    now,
-                    trial_id=trial.id,
-                )
-            return leases.grant(connection, trial, worker_id, token, now, self.lease)
+                data = {
+                    "attempt": spent.total + 1,
+                    "from": trial.worker_id,
+                    "by": worker_id,
+                    "epochs": runs.epochs_done(connection, trial.id),
+                }
+                kind = "continued" if trial.state is State.WAITING else slots.TAKEN_OVER
+                slots.record_event(connection, study_id, kind, data, now, trial_id=trial.id)
+            return leases.grant(connection, trial, spent.total, worker_id, token, now, self.lease)
 
     @transaction
     def configure(self, lease: Lease, asked: Mapping[int, tuple[Mapping[str, float], int]]) -> None:
@@ -375,8 +382,13 @@ class Ledger(StudyWriter):
                 )
             if state.finished:
                 runs.close(connection, lease.trial.id, state, now)
-            data = {"attempt": attempts, "reason": reason, "traceback": error}
-            self._note(connection, lease, "broke", data, now)
+            data = {
+                "attempt": attempts,
+                "reason": reason,
+                "traceback": error,
+                "epochs": runs.epochs_done(connection, lease.trial.id),
+            }
+            self._note(connection, lease, slots.BROKE, data, now)
             return state
 
     @transaction

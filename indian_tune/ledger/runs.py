@@ -114,6 +114,12 @@ def record(connection: sa.Connection, records: Mapping[int, EpochRecord]) -> boo
     return bool(new)
 
 
+def epochs_done(connection: sa.Connection, trial_id: int) -> int:
+    """Return how many epochs of a trial are recorded, over all of its runs."""
+    query = sa.select(sa.func.coalesce(sa.func.sum(t.run.c.epochs_done), 0))
+    return int(connection.execute(query.where(t.run.c.trial_id == trial_id)).scalar_one())
+
+
 def finish(connection: sa.Connection, run_id: int, state: State, now: datetime) -> None:
     """Record how a run ended; a repetition changes nothing.
 

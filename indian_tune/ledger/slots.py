@@ -31,6 +31,9 @@ OWN_CODE = "own code"
 PACKED = "packed"
 STARTED = "started"
 LOST = "worker lost"
+BROKE = "broke"
+TAKEN_OVER = "taken over"
+PUT_BACK = "put back"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:

@@ -296,15 +296,20 @@ class StudyWriter(LedgerReader):
         """
         with self._writing() as connection:
             lock_study(connection, study_id)
-            connection.execute(
-                sa.update(t.trial)
-                .where(
+            now = database_time(connection)
+            abandoned = connection.scalars(
+                sa.select(t.trial.c.id).where(
                     t.trial.c.study_id == study_id,
                     t.trial.c.state == State.RUNNING,
-                    t.trial.c.lease_expires_at <= database_time(connection),
+                    t.trial.c.attempts > 0,
+                    t.trial.c.lease_expires_at <= now,
                 )
-                .values(attempts=0)
+            ).all()
+            connection.execute(
+                sa.update(t.trial).where(t.trial.c.id.in_(abandoned)).values(attempts=0)
             )
+            for trial_id in abandoned:
+                slots.record_event(connection, study_id, slots.PUT_BACK, {}, now, trial_id=trial_id)
             failed = sa.select(t.trial.c.id, t.trial.c.phase).where(
                 t.trial.c.study_id == study_id, t.trial.c.state == State.FAILED
             )
@@ -330,9 +335,8 @@ class StudyWriter(LedgerReader):
                 .where(t.run.c.trial_id.in_(phases), t.run.c.state == State.FAILED)
                 .values(state=State.WAITING, finished_at=None)
             )
-            now = database_time(connection)
             for trial_id in phases:
-                slots.record_event(connection, study_id, "put back", {}, now, trial_id=trial_id)
+                slots.record_event(connection, study_id, slots.PUT_BACK, {}, now, trial_id=trial_id)
             if {Phase.TUNE, Phase.MATCH} & set(phases.values()):
                 data = {"trials": len(phases)}
                 slots.record_event(connection, study_id, slots.RETRIED, data, now)

@@ -339,7 +339,7 @@ class Controller:
         searched: Mapping[str, BaseDistribution],
     ) -> ProjectedTrial:
         """Return the Optuna trial of a trial whose configuration was not asked for."""
-        if lease.trial.optuna_trial_id is not None or lease.trial.attempts > 1:
+        if lease.trial.optuna_trial_id is not None or lease.again:
             projected = self._take_up(lease, part)
         else:
             projected = self._projection.add(part, lease.trial.id, params, searched)

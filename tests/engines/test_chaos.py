@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import time
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,45 @@ def test_a_study_whose_workers_are_killed_all_the_time_loses_nothing(
     assert kills >= KILLS
     assert_sound(storage, {"indian": 18, "sgd": 18, "confirm": 4})
     assert metrics(storage) == metrics(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seconds", [45.0, pytest.param(110.0, marks=pytest.mark.night)])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.night)])
+def test_nine_random_kills_leave_every_trial_complete(
+    seed: int,
+    seconds: float,
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    metrics: Record,
+) -> None:
+    tiny["search"]["trials"] = 6
+    epochs = round(4 * seconds)
+    tiny["protocol"] |= {"epochs": epochs, "tune_epochs": epochs}
+    choose = random.Random(seed)
+    moments = sorted(choose.uniform(0.0, seconds) for _ in range(9))
+    began, kills = time.monotonic(), 0
+
+    def kill() -> None:
+        nonlocal kills
+        if kills == len(moments) or time.monotonic() - began < moments[kills]:
+            return
+        with LedgerReader.open(storage) as ledger:
+            workers = ledger.workers(ledger.study("tiny").id)
+        living = [w.pid for w in workers if w.left_at is None and not is_dead(w)]
+        if living:
+            # It may just have finished on its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(choose.choice(living), signal.SIGKILL)
+                kills += 1
+
+    search(storage, tiny, [settings_for(storage)] * 2, kill)
+    print(f"{kills} kills in {time.monotonic() - began:.0f} s, seed {seed}")
+    assert kills == len(moments)
+    assert_sound(storage, {"indian": 6, "sgd": 6, "confirm": 4})
+    assert all(rows for rows in metrics(storage).values())
 
 
 @pytest.mark.slow

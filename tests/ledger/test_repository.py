@@ -31,6 +31,7 @@ from indian_tune.ledger import (
     StudyRecord,
     Winner,
 )
+from indian_tune.ledger import tables as t
 from indian_tune.ledger.database import storage_errors
 from indian_tune.ledger.frames import epoch_frame, example_frame
 from indian_tune.ledger.runs import pack, unpack
@@ -69,6 +70,34 @@ def begin(ledger: Ledger, lease: Lease, seeds: tuple[int, ...] = (0,)) -> list[R
     return ledger.begin(
         lease, {"gamma0": 0.1}, 1, seeds=seeds, epochs=2, provenance={"device": "cpu"}
     )
+
+
+def lose(ledger: Ledger, study: StudyRecord, worker: str = "first") -> None:
+    """See a worker die."""
+    (dead,) = [each for each in ledger.workers(study.id) if each.id == worker]
+    ledger.lose(dead, [])
+
+
+def join(ledger: Ledger, study: StudyRecord, worker: str) -> str:
+    ledger.join(study.id, worker, host="here", pid=1, started="0", device="cpu")
+    return worker
+
+
+def pass_time(ledger: Ledger, leases: float) -> None:
+    """Let so many lease times go by for every worker and every claim."""
+    past = leases * ledger.lease
+    with ledger._writing() as connection:
+        for table, columns in ((t.trial, ("lease_expires_at",)), (t.worker, ("heartbeat_at",))):
+            for row in connection.execute(sa.select(table)).mappings().all():
+                earlier = {name: row[name] - past for name in columns if row[name] is not None}
+                if earlier:
+                    connection.execute(
+                        sa.update(table).where(table.c.id == row["id"]).values(**earlier)
+                    )
+        for row in connection.execute(sa.select(t.event)).mappings().all():
+            connection.execute(
+                sa.update(t.event).where(t.event.c.id == row["id"]).values(at=row["at"] - past)
+            )
 
 
 def record(epoch: int = 1, train_loss: float = 0.5, **changed: Any) -> EpochRecord:
@@ -112,9 +141,10 @@ def test_an_expired_lease_is_taken_over_and_the_late_report_refused(
     monkeypatch.setattr(ledger, "lease", timedelta(seconds=-1))
     late = claim(ledger, study)
     (run,) = begin(ledger, late)
+    monkeypatch.undo()
     taken = claim(ledger, study, "second")
     assert taken.trial.id == late.trial.id
-    assert taken.trial.attempts == 2
+    assert (late.again, taken.again) == (False, True)
     assert taken.trial.config == {"gamma0": 0.1}
     with pytest.raises(LeaseLostError, match="another worker has taken it over"):
         ledger.record_epochs(late, {run.id: record()})
@@ -147,11 +177,13 @@ def test_a_trial_that_kills_its_workers_fails_after_its_last_attempt(
 ) -> None:
     killer = claim(ledger, study)
     begin(ledger, killer)
-    for _ in range(ledger.max_attempts - 1):
-        ledger.leave("first")
-        assert claim(ledger, study).trial.id == killer.trial.id
-    ledger.leave("first")
-    assert claim(ledger, study).trial.id != killer.trial.id
+    lose(ledger, study)
+    for attempt in range(2, ledger.max_attempts + 1):
+        victim = join(ledger, study, f"victim {attempt}")
+        lease = claim(ledger, study, victim)
+        assert (lease.trial.id, lease.trial.attempts) == (killer.trial.id, attempt)
+        lose(ledger, study, victim)
+    assert claim(ledger, study, "second").trial.id != killer.trial.id
     trial = ledger.trial(killer.trial.id)
     assert (trial.state, trial.reason) == (
         State.FAILED,
@@ -440,20 +472,23 @@ def test_a_trial_that_gets_on_may_lose_any_number_of_workers(
 ) -> None:
     first = claim(ledger, study)
     begin(ledger, first)
+    holder = "first"
     for epoch in range(1, 2 * ledger.max_attempts):
-        ledger.leave("first")
-        lease = claim(ledger, study)
+        lose(ledger, study, holder)
+        holder = join(ledger, study, f"holder {epoch}")
+        lease = claim(ledger, study, holder)
         assert lease.trial.id == first.trial.id
         (run,) = begin(ledger, lease)
         ledger.record_epochs(lease, {run.id: record(epoch)})
     assert ledger.trial(first.trial.id).attempts == 1
     # Training an epoch again gets it no further.
-    for _ in range(ledger.max_attempts - 1):
-        ledger.leave("first")
-        lease = claim(ledger, study)
+    for again in range(ledger.max_attempts - 1):
+        lose(ledger, study, holder)
+        holder = join(ledger, study, f"again {again}")
+        lease = claim(ledger, study, holder)
         ledger.record_epochs(lease, {run.id: record(1)})
-    ledger.leave("first")
-    assert claim(ledger, study).trial.id != first.trial.id
+    lose(ledger, study, holder)
+    assert claim(ledger, study, "second").trial.id != first.trial.id
     assert ledger.trial(first.trial.id).state is State.FAILED
 
 
@@ -461,14 +496,98 @@ def test_every_change_of_hands_is_an_event(ledger: Ledger, study: StudyRecord) -
     lease = claim(ledger, study)
     ledger.release(lease)
     claim(ledger, study, "second")
-    ledger.leave("second")
+    lose(ledger, study, "second")
     claim(ledger, study)
     events = [event for event in ledger.events(study.id) if event.trial_id == lease.trial.id]
     assert [(event.kind, dict(event.data)) for event in events] == [
         ("released", {"worker": "first"}),
-        ("continued", {"attempt": 1, "from": "first", "by": "second"}),
-        ("taken over", {"attempt": 2, "from": "second", "by": "first"}),
+        ("continued", {"attempt": 1, "from": "first", "by": "second", "epochs": 0}),
+        ("taken over", {"attempt": 2, "from": "second", "by": "first", "epochs": 0}),
     ]
+
+
+def test_two_living_workers_may_take_a_trial_from_each_other_for_ever(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    first = claim(ledger, study)
+    begin(ledger, first)
+    for turn in range(3 * ledger.max_attempts):
+        pass_time(ledger, 1.5)
+        taker, loser = ("first", "second") if turn % 2 else ("second", "first")
+        lease = claim(ledger, study, taker)
+        assert (lease.trial.id, lease.trial.attempts) == (first.trial.id, 1)
+        # Its heart beats again: it was slow, not dead.
+        ledger.heartbeat(loser)
+        pass_time(ledger, 0.1)
+
+
+def test_a_worker_unheard_of_for_three_lease_times_ends_an_attempt_whenever_that_shows(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lost = claim(ledger, study)
+    begin(ledger, lost)
+    # Nobody can tell yet whether the first is dead or slow.
+    pass_time(ledger, 1.5)
+    lease = claim(ledger, study, join(ledger, study, "third"))
+    assert (lease.trial.id, lease.trial.attempts) == (lost.trial.id, 1)
+    pass_time(ledger, 1.6)
+    # Now the first has been silent for three lease times, the third for less than two.
+    lease = claim(ledger, study, join(ledger, study, "fourth"))
+    assert (lease.trial.id, lease.trial.attempts) == (lost.trial.id, 2)
+    pass_time(ledger, 3.1)
+    assert claim(ledger, study, join(ledger, study, "fifth")).trial.id != lost.trial.id
+    assert ledger.trial(lost.trial.id).state is State.FAILED
+
+
+def test_a_worker_that_dies_long_after_it_lost_a_trial_ends_no_attempt_at_it(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lost = claim(ledger, study)
+    pass_time(ledger, 1.5)
+    claim(ledger, study, join(ledger, study, "third"))
+    ledger.heartbeat("first")
+    lose(ledger, study, "first")
+    lose(ledger, study, "third")
+    lease = claim(ledger, study, "second")
+    assert (lease.trial.id, lease.trial.attempts) == (lost.trial.id, 2)
+
+
+def test_a_worker_that_leaves_in_good_order_ends_no_attempt(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    first = claim(ledger, study)
+    for _ in range(2 * ledger.max_attempts):
+        ledger.leave("first")
+        lease = claim(ledger, study)
+        assert (lease.trial.id, lease.trial.attempts) == (first.trial.id, 1)
+
+
+def test_exceptions_and_deaths_are_attempts_alike(ledger: Ledger, study: StudyRecord) -> None:
+    broken = claim(ledger, study)
+    assert ledger.break_off(broken, [], "ValueError: once") is State.WAITING
+    for attempt in (2, 3):
+        victim = join(ledger, study, f"victim {attempt}")
+        lease = claim(ledger, study, victim)
+        assert (lease.trial.id, lease.trial.attempts) == (broken.trial.id, attempt)
+        lose(ledger, study, victim)
+    claim(ledger, study, "second")
+    assert ledger.trial(broken.trial.id).reason == (
+        "3 attempts ended without a new epoch, 1 with an exception and 2 with the death of their "
+        "worker"
+    )
+
+
+def test_a_trial_that_nobody_holds_gets_its_attempts_back_with_the_failed_ones(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    first = claim(ledger, study)
+    lose(ledger, study)
+    lease = claim(ledger, study, "second")
+    assert (lease.trial.id, lease.trial.attempts) == (first.trial.id, 2)
+    lose(ledger, study, "second")
+    assert ledger.retry(study.id) == 0
+    lease = claim(ledger, study, join(ledger, study, "third"))
+    assert (lease.trial.id, lease.trial.attempts) == (first.trial.id, 1)
 
 
 def test_who_finished_a_trial_stays_on_record(ledger: Ledger, study: StudyRecord) -> None:

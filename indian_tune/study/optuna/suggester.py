@@ -59,7 +59,7 @@ class Suggester:
         """
         if self._spec.search.generation is not None:
             return self._suggest_generation(lease, arm, self._spec.search.generation)
-        if lease.trial.attempts > 1:
+        if lease.again:
             # An earlier worker may have died after Optuna's write and before ours.
             found = self._projection.find(arm, lease.trial.id)
             if found is not None:

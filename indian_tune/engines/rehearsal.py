@@ -1,0 +1,121 @@
+"""What would fail only when a study trains, found before it is registered.
+
+A registered study does not change, so one that cannot train would keep its name from the file that
+was corrected. Problems of the catalog are checked by their numbers, and torch is not loaded;
+problems of one's own train a few examples.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import InputError
+from indian_tune.imports import blamed
+from indian_tune.problems.catalog import get_dataset_info
+from indian_tune.problems.stratify import part_size
+from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.file.space import bounds
+from indian_tune.study.typical import typical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from indian_tune.problems import Problem, Split
+    from indian_tune.study.file.spec import StudySpec
+
+# Examples of a step: more than one, as batch normalisation needs.
+TRIED = 4
+
+
+def check_split(spec: StudySpec) -> None:
+    """Check that a data set of the catalog has images for every part.
+
+    Raises:
+        InputError: ``validation_fraction`` leaves none for a part.
+    """
+    section = spec.problem
+    if section.dataset is None or section.sizes is not None or spec.protocol.mode != "honest":
+        return
+    part_size(section.validation_fraction, get_dataset_info(section.dataset).train_images)
+
+
+def rehearse(spec: StudySpec, problem: Problem) -> None:
+    """Train every arm for a step or two on a few examples, and measure it, on the CPU.
+
+    Each arm is tried with typical values and with the ends of its ranges. The last batch of an
+    epoch may have a single example, and does here if it does in the study.
+
+    Args:
+        spec: of the study.
+        problem: of one's own, with its splits.
+
+    Raises:
+        InputError: a network or an optimizer of one's own cannot be trained so; the message names
+            the keys and what was raised.
+    """
+    from indian_tune.engines.runs import trainer_of
+    from indian_tune.training import Run
+
+    where = f"problem.factory = {spec.problem.factory!r}"
+    for n, arm in enumerate(spec.arms, 1):
+        for config in _configs(spec, arm.name):
+            values, own = split_training_parameters(config)
+            size = int(own.get("batch_size", spec.problem.batch_size))
+            step = min(size, TRIED)
+            single = size > 1 and len(problem.train) % size == 1
+            few = replace(
+                problem,
+                train=_first(problem.train, step + single),
+                validation=None if problem.validation is None else _first(problem.validation),
+                test=_first(problem.test),
+            )
+            run = Run(
+                key="rehearsal",
+                seed=spec.protocol.tuning_seeds[0],
+                epochs=1,
+                family=arm.trained_with,
+                config=values,
+                batch_size=step,
+                dropout=own.get("dropout", spec.problem.dropout),
+            )
+            last = f", the last batch of which has 1 of {len(problem.train):,} examples"
+            told = f"training arms[{n}] = {arm.name!r} in batches of {size}{last if single else ''}"
+            with blamed(where, told):
+                trainer = trainer_of(spec, few, "cpu", None)
+                trainer.add(run)
+                trainer.advance()
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Check that files can be written to a folder, which need not exist yet; nothing is written.
+
+    Raises:
+        InputError: they cannot; the message names the option.
+    """
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise InputError(f"{option} = {str(folder)!r}: {there} is not a folder; name another one")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{option} = {str(folder)!r}: {there} cannot be written to; name another folder with "
+            f"{option}, or change its permissions"
+        )
+
+
+def _configs(spec: StudySpec, arm: str) -> Iterator[Mapping[str, float]]:
+    middle = typical(spec, arm)
+    yield middle
+    space = spec.space(arm)
+    for end in (0, 1):
+        values = {**middle, **{name: bounds(each)[end] for name, each in space.items()}}
+        if values != middle:
+            yield values
+
+
+def _first(split: Split, count: int = TRIED) -> Split:
+    return replace(split, inputs=split.inputs[:count], labels=split.labels[:count])
