@@ -11,7 +11,7 @@ from rich.live import Live
 
 from indian_tune.cli.output import duration, percent, table
 from indian_tune.cli.ranking import outcomes
-from indian_tune.engines.presence import lost_workers
+from indian_tune.engines.heartbeat import lost_workers
 from indian_tune.ledger import Phase
 from indian_tune.study.completion import held_trials
 

@@ -155,7 +155,7 @@ class Standing:
 
 def look(ledger: LedgerReader, study: StudyRecord) -> Standing:
     """Return how a study stands now."""
-    from indian_tune.engines.presence import lost_workers
+    from indian_tune.engines.heartbeat import lost_workers
     from indian_tune.ledger import LOST
     from indian_tune.study.completion import completion, held_trials
     from indian_tune.study.ranking import rank

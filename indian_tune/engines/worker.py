@@ -11,9 +11,9 @@ import traceback
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.heartbeat import joined
 from indian_tune.engines.interrupt import is_from_user
 from indian_tune.engines.own_code import check_methods, check_optimizers
-from indian_tune.engines.presence import joined
 from indian_tune.engines.runs import (
     OpenTrial,
     keeps_weights,

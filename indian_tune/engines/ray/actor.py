@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray import tune
-from ray.tune.result import SHOULD_CHECKPOINT
-
 from indian_tune.engines.runs import kept_folder, problem_of, trainer_of
 from indian_tune.imports import imports_allowed
 from indian_tune.study.spec import parse_study
+from ray import tune
+from ray.tune.result import SHOULD_CHECKPOINT
 
 if TYPE_CHECKING:
     from indian_tune.problems import Problem

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.engines.presence import joined
+from indian_tune.engines.heartbeat import joined
 from indian_tune.errors import EngineError, InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Ledger
@@ -157,35 +157,34 @@ class RayEngine:
             logger.warning("Ray's dashboard is at http://%s", dashboard)
 
     def _tune(self, controller: Controller, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+        from indian_tune.engines.ray import driver
+        from indian_tune.engines.ray.actor import TrialTrainable
         from ray import tune
-
-        from indian_tune.engines import ray_desk
-        from indian_tune.engines.ray_trainable import TrialTrainable
 
         root = self._resources.storage_path or str((self._settings.artifacts / "ray").absolute())
         if "://" not in root:
             root = str(Path(root).absolute())
         born = int(controller.study.created_at.timestamp() * 1e6)
         name = f"{controller.study.name}-{born:x}"
-        desk = ray_desk.Desk(controller, self._settings, interrupt, f"{root}/{name}")
-        scheduler = ray_desk.DeskScheduler(desk, interrupt)
+        desk = driver.Desk(controller, self._settings, interrupt, f"{root}/{name}")
+        scheduler = driver.DeskScheduler(desk, interrupt)
         demand = {"cpu": self._resources.cpus_per_trial, "gpu": self._resources.gpus_per_trial}
         tuner = tune.Tuner(
             tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
             tune_config=tune.TuneConfig(
-                search_alg=ray_desk.DeskSearcher(desk),
+                search_alg=driver.DeskSearcher(desk),
                 scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=True,
-                trial_dirname_creator=ray_desk.trial_folder,
+                trial_dirname_creator=driver.trial_folder,
             ),
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=root,
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                stop=ray_desk.InterruptStopper(interrupt, scheduler),
-                callbacks=[ray_desk.Ticker(tick), ray_desk.Tidier(desk)],
+                stop=driver.InterruptStopper(interrupt, scheduler),
+                callbacks=[driver.Ticker(tick), driver.Tidier(desk)],
                 verbose=0,
             ),
         )

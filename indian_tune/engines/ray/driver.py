@@ -8,11 +8,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs
-from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
-from ray.tune.search import Searcher
 
-from indian_tune.engines import ray_trainable as keys
+from indian_tune.engines.ray import actor as keys
 from indian_tune.engines.runs import (
     OpenTrial,
     keeps_weights,
@@ -24,14 +21,16 @@ from indian_tune.engines.runs import (
 from indian_tune.errors import LeaseLostError
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ray.tune.experiment import Trial
-
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
+    from ray.tune.experiment import Trial
 
 logger = logging.getLogger(__name__)
 
