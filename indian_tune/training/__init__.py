@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indian_tune.training.precision import Precision
     from indian_tune.training.probe import Packing
     from indian_tune.training.provenance import Provenance
-    from indian_tune.training.startup import spare_compiler
+    from indian_tune.training.startup import spare_compiler, start_torch
     from indian_tune.training.trainer import Trainer
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Trainer",
     "keep_freed_memory",
     "spare_compiler",
+    "start_torch",
 ]
 
 _LATER = {
@@ -41,6 +42,7 @@ _LATER = {
     "Trainer": "trainer",
     "keep_freed_memory": "memory",
     "spare_compiler": "startup",
+    "start_torch": "startup",
 }
 
 
