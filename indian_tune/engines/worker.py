@@ -11,16 +11,9 @@ import traceback
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines import outcomes
 from indian_tune.engines.interrupt import is_from_user
 from indian_tune.engines.joining import joined_controller, registered_study
-from indian_tune.engines.outcomes import (
-    break_off_trial,
-    end_run,
-    end_trial,
-    give_back,
-    record_epoch_reports,
-    warn_of_loss,
-)
 from indian_tune.engines.own_code import check_methods, check_optimizers
 from indian_tune.engines.runs import (
     keeps_weights,
@@ -141,7 +134,7 @@ class _Worker:
                     waiting = True
                 time.sleep(IDLE_SECONDS)
         self._in_hand.save()
-        give_back(self._controller, self._trials.values())
+        outcomes.give_back(self._controller, self._trials.values())
 
     def _fill(self) -> None:
         """Claim trials until as many runs are in hand as there are slots."""
@@ -172,7 +165,7 @@ class _Worker:
             for key, done in self._in_hand.begin(trial.id):
                 if not self._in_hand.is_open(trial.id, key):
                     # Its last checkpoint was written, but its end was not recorded any more.
-                    if end_run(self._controller, trial, key) is Decision.PRUNE:
+                    if outcomes.end_run(self._controller, trial, key) is Decision.PRUNE:
                         self._end(trial, Decision.PRUNE)
                         return
                 elif done == 0:
@@ -187,7 +180,7 @@ class _Worker:
         else:
             self._in_hand.release_ended(trial.id)
             if again:
-                warn_of_loss(trial, again)
+                outcomes.warn_of_loss(trial, again)
             if not self._in_hand.is_open(trial.id):
                 self._end(trial, Decision.CONTINUE)
 
@@ -232,7 +225,7 @@ class _Worker:
     def _report(self, records: Mapping[int, Sequence[EpochRecord]]) -> None:
         """Report an epoch of the trials in hand, and do what is decided of each."""
         reports = [(self._trials[trial], mine) for trial, mine in records.items() if mine]
-        decisions = record_epoch_reports(self._controller, reports)
+        decisions = outcomes.record_epoch_reports(self._controller, reports)
         for (trial, _), decision in zip(reports, decisions, strict=True):
             self._in_hand.release_ended(trial.id)
             if decision is Decision.CONTINUE:
@@ -243,7 +236,7 @@ class _Worker:
     def _end(self, trial: RunningTrial, decision: Decision) -> None:
         """Record how a trial ended, and let go of it."""
         self._let_go(trial)
-        if end_trial(self._controller, trial, decision) is not None:
+        if outcomes.end_trial(self._controller, trial, decision) is not None:
             for run in trial.runs:
                 self._checkpoints.discard(run_key(self._controller.study, run))
 
@@ -256,7 +249,9 @@ class _Worker:
         if is_from_user(error):
             raise error
         self._let_go(trial)
-        break_off_trial(self._controller, trial, "".join(traceback.format_exception(error)))
+        outcomes.break_off_trial(
+            self._controller, trial, "".join(traceback.format_exception(error))
+        )
 
     def _let_go(self, trial: RunningTrial) -> None:
         del self._trials[trial.id]

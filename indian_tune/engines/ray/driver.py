@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs
 
-from indian_tune.engines.outcomes import (
-    break_off_trial,
-    end_run,
-    end_trial,
-    give_back,
-    record_epoch_reports,
-    warn_of_loss,
-)
+from indian_tune.engines import outcomes
 from indian_tune.engines.ray import actor as keys
 from indian_tune.engines.runs import keeps_weights, training_runs
 from indian_tune.errors import LeaseLostError
@@ -76,13 +69,13 @@ class RayDriver(_Unsaved):
             return None
         controller, settings = self._controller, self._settings
         if not trial.open_runs:
-            end_trial(controller, trial, Decision.CONTINUE)
+            outcomes.end_trial(controller, trial, Decision.CONTINUE)
             return self.suggest(ray_id)
         self._running[ray_id] = trial
         begun = sum(run.epochs_done for run in trial.open_runs.values())
         checkpoint = newest_checkpoint(self._folder, trial.id) if begun else None
         if begun and checkpoint is None:
-            warn_of_loss(trial, begun)
+            outcomes.warn_of_loss(trial, begun)
         data_dir = settings.data_dir
         keep = keeps_weights(controller.spec, trial)
         return {
@@ -106,7 +99,7 @@ class RayDriver(_Unsaved):
             return True
         if keys.BROKE in result:
             del self._running[ray_id]
-            break_off_trial(self._controller, trial, result[keys.BROKE])
+            outcomes.break_off_trial(self._controller, trial, result[keys.BROKE])
             return True
         try:
             if ray_id not in self._described and keys.PROVENANCE in result:
@@ -119,7 +112,7 @@ class RayDriver(_Unsaved):
         if decision is Decision.CONTINUE and trial.open_runs:
             return False
         del self._running[ray_id]
-        end_trial(self._controller, trial, decision)
+        outcomes.end_trial(self._controller, trial, decision)
         return True
 
     def lose(self, ray_id: str) -> None:
@@ -127,7 +120,7 @@ class RayDriver(_Unsaved):
         trial = self._running.pop(ray_id, None)
         if trial is not None:
             told = "Ray gave the trial up: its actors died too often"
-            break_off_trial(self._controller, trial, told)
+            outcomes.break_off_trial(self._controller, trial, told)
 
     def tidy(self, trial_id: int) -> None:
         """Remove Ray's checkpoints of a trial of the ledger that is finished."""
@@ -139,20 +132,20 @@ class RayDriver(_Unsaved):
 
     def give_back(self) -> None:
         """Give every open trial back, to be continued from its checkpoint."""
-        give_back(self._controller, self._running.values())
+        outcomes.give_back(self._controller, self._running.values())
         self._running.clear()
 
     def _record(self, trial: RunningTrial, result: dict[str, Any]) -> Decision:
         for key in result[keys.COMPLETE]:
             if key in trial.open_runs:
-                decision = end_run(self._controller, trial, key)
+                decision = outcomes.end_run(self._controller, trial, key)
                 if decision is not Decision.CONTINUE:
                     return decision
         records = [EpochRecord(**record) for record in result[keys.RECORDS]]
         records = [record for record in records if record.key in trial.open_runs]
         if not records:
             return Decision.CONTINUE
-        (decision,) = record_epoch_reports(self._controller, [(trial, records)])
+        (decision,) = outcomes.record_epoch_reports(self._controller, [(trial, records)])
         return decision
 
 
