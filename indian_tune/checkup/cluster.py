@@ -33,7 +33,7 @@ def check_ray(address: str | None) -> list[CheckResult]:
 def _check_cluster(address: str) -> CheckResult:
     import ray
 
-    from indian_tune.engines.ray_engine import cluster_resources
+    from indian_tune.engines.ray.engine import cluster_resources
     from indian_tune.errors import EngineError
 
     try:

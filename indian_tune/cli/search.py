@@ -146,10 +146,10 @@ def search(
     from indian_tune.cli.ranking import ranking_json
     from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines.devices import worker_devices
-    from indian_tune.engines.inline import InlineEngine
+    from indian_tune.engines.local.inline import InlineEngine
+    from indian_tune.engines.local.processes import ProcessEngine
     from indian_tune.engines.own_code import folders
-    from indian_tune.engines.processes import ProcessEngine
-    from indian_tune.engines.ray_engine import RayEngine, RayResources, check_cluster
+    from indian_tune.engines.ray.engine import RayEngine, RayResources, check_cluster
     from indian_tune.engines.rehearsal import check_writable
     from indian_tune.engines.session import artifacts_folder, note_start, open_session
     from indian_tune.engines.settings import WorkerSettings

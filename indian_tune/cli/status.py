@@ -165,7 +165,7 @@ class StudyStatus:
 
 def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
     """Return the status of a study."""
-    from indian_tune.engines.presence import lost_workers
+    from indian_tune.engines.heartbeat import lost_workers
     from indian_tune.ledger import LOST
     from indian_tune.study import rank
     from indian_tune.study.completion import completion, held_trials

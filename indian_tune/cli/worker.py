@@ -35,8 +35,8 @@ def worker(
     from indian_tune.cli.conclusion import check_finished
     from indian_tune.cli.output import INTERRUPTED, notices, print_lines
     from indian_tune.engines.devices import confine, worker_devices
-    from indian_tune.engines.inline import InlineEngine
     from indian_tune.engines.interrupt import interruptible
+    from indian_tune.engines.local.inline import InlineEngine
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.session import artifacts_folder, note_start
     from indian_tune.engines.settings import WorkerSettings

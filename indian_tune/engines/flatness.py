@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from indian_tune.engines.runs import kept_folder, problem_of, run_key
+from indian_tune.engines.runs import kept_folder, problem_of
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.ledger import Phase, State
+from indian_tune.study.assignment import run_key
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.ranking import meaning_of
 

@@ -1,29 +1,23 @@
-"""The same run as the record and as the trainer know it."""
+"""What a study trains: its problem, its trainer, and its runs as the trainer takes them."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from indian_tune.errors import InputError, LeaseLostError
-from indian_tune.ledger import Phase, RunRecord, StudyRecord
+from indian_tune.errors import InputError
+from indian_tune.ledger import Phase
 from indian_tune.problems import verify
-from indian_tune.study.controller import Assignment, Controller, Decision
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.registration import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from indian_tune.problems import Problem
+    from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.problem import ProblemSection
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Run, Trainer
-
-
-logger = logging.getLogger(__name__)
+    from indian_tune.training import CheckpointFolder, Packing, Run, Trainer
 
 
 def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
@@ -116,13 +110,6 @@ def trainer_of(
     )
 
 
-def run_key(study: StudyRecord, run: RunRecord) -> str:
-    """Return the key of a run's checkpoints: the same for every worker, now and later."""
-    # The time of registration keeps apart what a deleted database's namesake has left behind.
-    born = int(study.created_at.timestamp() * 1e6)
-    return f"{study.name}-{born:x}-run-{run.id}"
-
-
 def kept_folder(artifacts: Path) -> CheckpointFolder:
     """Return where the final weights lie that a study keeps (``protocol.keep_checkpoints``)."""
     from indian_tune.training import CheckpointFolder
@@ -130,98 +117,26 @@ def kept_folder(artifacts: Path) -> CheckpointFolder:
     return CheckpointFolder(artifacts / "kept")
 
 
-def keeps_weights(spec: StudySpec, assignment: Assignment) -> bool:
-    """Whether the final weights of the runs of an assignment are to stay."""
-    return spec.protocol.keep_checkpoints and assignment.lease.trial.phase is Phase.CONFIRM
+def keeps_weights(spec: StudySpec, trial: RunningTrial) -> bool:
+    """Whether the final weights of the runs of a trial are to stay."""
+    return spec.protocol.keep_checkpoints and trial.phase is Phase.CONFIRM
 
 
-def training_run(
-    study: StudyRecord, spec: StudySpec, assignment: Assignment, run: RunRecord
-) -> Run:
-    """Return what the trainer needs to train one run of an assignment."""
+def training_runs(spec: StudySpec, trial: RunningTrial) -> list[Run]:
+    """Return what the trainer needs to train the open runs of a trial."""
     from indian_tune.training import Run
 
+    assignment, section = trial.assignment, spec.problem
     config, own = split_training_parameters(assignment.config)
-    section = spec.problem
-    return Run(
-        key=run_key(study, run),
-        seed=run.seed,
-        epochs=assignment.epochs,
-        family=spec.arm(assignment.arm.name).trained_with,
-        config=config,
-        batch_size=int(own.get("batch_size", section.batch_size)),
-        dropout=own.get("dropout", section.dropout),
-    )
-
-
-def warn_of_loss(assignment: Assignment, epochs: int) -> None:
-    """Say that a trial was begun before, and has no checkpoint to go on from.
-
-    Args:
-        assignment: as claimed.
-        epochs: that are trained again.
-    """
-    logger.warning(
-        "no checkpoint of %s found, it starts from the beginning (%d epochs are trained again)",
-        assignment.path,
-        epochs,
-    )
-
-
-@dataclass
-class OpenTrial:
-    """A trial under way.
-
-    Attributes:
-        assignment: as claimed.
-        runs: those that have not ended, by key.
-    """
-
-    assignment: Assignment
-    runs: dict[str, RunRecord]
-
-    @classmethod
-    def of(cls, study: StudyRecord, assignment: Assignment) -> OpenTrial:
-        """Return a trial with what an earlier attempt has left of it to do."""
-        todo = [run for run in assignment.runs if not run.state.finished]
-        return cls(assignment, {run_key(study, run): run for run in todo})
-
-
-def record_epoch_reports(
-    controller: Controller, reports: Sequence[tuple[OpenTrial, Sequence[EpochRecord]]]
-) -> list[Decision]:
-    """Report one epoch of trials that train side by side, and the end of runs that ended with it.
-
-    Runs that have ended leave their trial's ``runs``.
-
-    Args:
-        controller: of the study.
-        reports: each trial with the records of those of its runs that were trained.
-
-    Returns:
-        What to do with each trial, in turn.
-    """
-    decisions = controller.report_pack(
-        [
-            (trial.assignment, {trial.runs[record.key].id: record for record in records})
-            for trial, records in reports
-        ]
-    )
     return [
-        decision if decision is Decision.DROP else _end_runs(controller, trial, records, decision)
-        for (trial, records), decision in zip(reports, decisions, strict=True)
+        Run(
+            key=key,
+            seed=run.seed,
+            epochs=assignment.epochs,
+            family=spec.arm(assignment.arm.name).trained_with,
+            config=config,
+            batch_size=int(own.get("batch_size", section.batch_size)),
+            dropout=own.get("dropout", section.dropout),
+        )
+        for key, run in trial.open_runs.items()
     ]
-
-
-def _end_runs(
-    controller: Controller, trial: OpenTrial, records: Sequence[EpochRecord], decision: Decision
-) -> Decision:
-    for record in records:
-        if record.diverged or record.epoch == trial.assignment.epochs:
-            run = trial.runs.pop(record.key)
-            try:
-                at_end = controller.finish_run(trial.assignment, run, diverged=record.diverged)
-            except LeaseLostError:
-                return Decision.DROP
-            decision = Decision.PRUNE if at_end is Decision.PRUNE else decision
-    return decision

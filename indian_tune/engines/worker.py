@@ -6,45 +6,37 @@ The same loop runs in every engine. It is the first place that loads torch.
 from __future__ import annotations
 
 import logging
-import math
 import time
 import traceback
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines import outcomes
 from indian_tune.engines.interrupt import is_from_user
+from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.own_code import check_methods, check_optimizers
-from indian_tune.engines.presence import joined
 from indian_tune.engines.runs import (
-    OpenTrial,
     keeps_weights,
     kept_folder,
     problem_of,
-    record_epoch_reports,
-    run_key,
     trainer_of,
-    training_run,
-    warn_of_loss,
+    training_runs,
 )
+from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.errors import IndianTuneError, LeaseLostError
-from indian_tune.imports import imports_allowed
-from indian_tune.ledger import PACKED, Ledger, RunRecord
+from indian_tune.ledger import PACKED
+from indian_tune.study.assignment import run_key
 from indian_tune.study.controller import Controller, Decision
-from indian_tune.study.registered_study import RegisteredStudy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.study.assignment import RunningTrial
     from indian_tune.training import CheckpointFolder, EpochRecord, PackShape, Trainer
 
 logger = logging.getLogger(__name__)
 
-# A checkpoint costs a disk's flush, which would slow short epochs down after each of them. One that
-# is cheap is written often: what a death costs is trained again, and the next one must not find the
-# trial no further.
-LEAST_CHECKPOINT_SECONDS, MOST_CHECKPOINT_SECONDS = 1.0, 5.0
-CHECKPOINT_SHARE = 0.02
 # How long to wait before asking again when others hold the last trials.
 IDLE_SECONDS = 0.25
 
@@ -65,18 +57,10 @@ def work(
         InputError: the study is not registered, its data are missing, or its own code may not be
             imported or cannot be used.
     """
-    import torch
+    from indian_tune.training import CheckpointFolder, Packing, start_torch
 
-    from indian_tune.training import CheckpointFolder, Packing, keep_freed_memory, spare_compiler
-
-    torch.set_num_threads(settings.threads)
-    keep_freed_memory()
-    spare_compiler()
-    with (
-        imports_allowed(settings.imports),
-        Ledger.open(settings.storage, patient=True) as ledger,
-    ):
-        study = RegisteredStudy.open(ledger, settings.study)
+    start_torch(settings.threads)
+    with registered_study(settings, patient=True) as study:
         spec = study.spec
         check_optimizers(spec)
         check_methods(spec)
@@ -102,63 +86,18 @@ def work(
             shape = trainer.pack_shape
             return trainer
 
-        with joined(ledger, study.record, settings.device) as worker_id:
+        with joined_controller(settings, study, settings.device) as controller:
+            worker_id = controller.worker_id
             logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
-            controller = Controller(
-                study,
-                worker_id,
-                until=settings.until,
-                freeze_anyway=settings.freeze_anyway,
-            )
-            try:
-                worker = _Worker(
-                    controller,
-                    make_trainer,
-                    checkpoints,
-                    kept_folder(settings.artifacts),
-                    settings.lanes,
-                    should_stop,
-                    on_epoch,
-                )
-                if worker.shape is not None:
-                    # Workers may choose differently, and bits depend on it.
-                    chosen = {"worker": worker_id, **worker.shape.recorded()}
-                    ledger.record_event(study.id, PACKED, chosen)
-                worker.loop()
-            finally:
-                controller.close()
-
-
-class _Held(OpenTrial):
-    """A trial in hand, with the epochs done of those of its runs that are in the trainer."""
-
-    def __init__(self, trial: OpenTrial) -> None:
-        super().__init__(trial.assignment, trial.runs)
-        self.done: dict[str, int] = {}
-
-    @property
-    def next_runs(self) -> list[RunRecord]:
-        """The runs to begin now: all, or one after the other if a pruner compares seeds."""
-        waiting = [run for key, run in self.runs.items() if key not in self.done]
-        if self.assignment.together:
-            return waiting
-        return waiting[:1] if not self.done else []
-
-    @property
-    def catching_up(self) -> bool:
-        """Whether it lost a worker, and trains again what was recorded before.
-
-        Another death until it gets further would count, so it must not lose that work again.
-        """
-        return self.assignment.lease.trial.attempts > 1 and any(
-            self.done.get(key, math.inf) <= run.epochs_done for key, run in self.runs.items()
-        )
-
-    @property
-    def behind(self) -> list[str]:
-        """The runs to advance: those least along, so that a report compares equal epochs."""
-        least = min(self.done.values())
-        return [key for key, done in self.done.items() if done == least]
+            in_hand = TrialsInHand(make_trainer)
+            if shape is not None:
+                # Workers may choose differently, and bits depend on it.
+                chosen = {"worker": worker_id, **shape.recorded()}
+                study.ledger.record_event(study.id, PACKED, chosen)
+            lanes = settings.lanes or (1 if shape is None else shape.lanes)
+            kept = kept_folder(settings.artifacts)
+            worker = _Worker(controller, in_hand, checkpoints, kept, lanes, should_stop, on_epoch)
+            worker.loop()
 
 
 class _Worker:
@@ -167,31 +106,27 @@ class _Worker:
     def __init__(
         self,
         controller: Controller,
-        make_trainer: Callable[[], Trainer],
+        in_hand: TrialsInHand,
         checkpoints: CheckpointFolder,
         kept: CheckpointFolder,
-        lanes: int | None,
+        lanes: int,
         should_stop: Callable[[], bool],
         on_epoch: Callable[[], None] | None,
     ) -> None:
         self._controller = controller
-        self._make_trainer = make_trainer
-        self._trainer = make_trainer()
-        self.shape = self._trainer.pack_shape
-        self._lanes = lanes or (1 if self.shape is None else self.shape.lanes)
+        self._in_hand = in_hand
         self._checkpoints = checkpoints
         self._kept = kept
+        self._lanes = lanes
         self._should_stop = should_stop
         self._on_epoch = on_epoch or (lambda: None)
-        self._saved_at = time.monotonic()
-        self._save_every = LEAST_CHECKPOINT_SECONDS
-        self._held: list[_Held] = []
+        self._trials: dict[int, RunningTrial] = {}
 
     def loop(self) -> None:
         waiting = False
         while not self._should_stop():
             self._fill()
-            if self._held:
+            if self._trials:
                 waiting = False
                 self._advance()
             elif self._controller.done:
@@ -201,71 +136,66 @@ class _Worker:
                     logger.info("nothing to take now: others hold the trials that are left")
                     waiting = True
                 time.sleep(IDLE_SECONDS)
-        self._give_back()
+        self._in_hand.save()
+        outcomes.give_back(self._controller, self._trials.values())
 
     def _fill(self) -> None:
         """Claim trials until as many runs are in hand as there are lanes."""
-        provenance = asdict(self._trainer.provenance)
-        while sum(len(held.done) for held in self._held) < self._lanes:
-            beside = self._held[0].assignment if self._held else None
-            assignment = self._controller.claim(provenance, beside=beside)
-            if assignment is None:
+        provenance = asdict(self._in_hand.trainer.provenance)
+        while self._in_hand.running < self._lanes:
+            beside = next(iter(self._trials.values()), None)
+            trial = self._controller.claim(provenance, beside=beside)
+            if trial is None:
                 return
-            for known in list(self._held):
-                if known.assignment.lease.trial.id == assignment.lease.trial.id:
-                    # It was taken from this worker unnoticed, and has come back under a new lease.
-                    self._end(known, Decision.DROP)
-            held = _Held(OpenTrial.of(self._controller.study, assignment))
-            self._held.append(held)
-            logger.info("%s: taken, attempt %d", assignment.path, assignment.lease.trial.attempts)
-            self._begin(held)
+            if trial.id in self._trials:
+                # It was taken from this worker unnoticed, and has come back under a new lease.
+                self._end(self._trials[trial.id], Decision.DROP)
+            self._trials[trial.id] = trial
+            spec = self._controller.spec
+            self._in_hand.take(
+                trial.id,
+                training_runs(spec, trial),
+                together=trial.assignment.together,
+                kept_in=self._kept if keeps_weights(spec, trial) else None,
+            )
+            logger.info("%s: taken, attempt %d", trial.path, trial.lease.trial.attempts)
+            self._begin(trial)
 
-    def _begin(self, held: _Held) -> None:
-        """Put the runs of a trial that are next into the trainer; end the trial after its last."""
+    def _begin(self, trial: RunningTrial) -> None:
+        """Begin the runs of a trial that are next; end the trial after its last."""
         again = 0
         try:
-            while held.next_runs:
-                for run in held.next_runs:
-                    if self._take_up(held, run) is Decision.PRUNE:
-                        self._end(held, Decision.PRUNE)
+            for key, done in self._in_hand.begin(trial.id):
+                if not self._in_hand.is_open(trial.id, key):
+                    # Its last checkpoint was written, but its end was not recorded any more.
+                    if outcomes.end_run(self._controller, trial, key) is Decision.PRUNE:
+                        self._end(trial, Decision.PRUNE)
                         return
-                    if held.done.get(run_key(self._controller.study, run)) == 0:
-                        again += run.epochs_done
+                elif done == 0:
+                    again += trial.open_runs[key].epochs_done
         except LeaseLostError:
-            self._end(held, Decision.DROP)
+            self._end(trial, Decision.DROP)
         except IndianTuneError:
             # The record itself is in trouble: another attempt would meet the same.
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
-            self._break_off(held, error)
+            self._break_off(trial, error)
         else:
+            self._in_hand.release_ended(trial.id)
             if again:
-                warn_of_loss(held.assignment, again)
-            if not held.done:
-                self._end(held, Decision.CONTINUE)
-
-    def _take_up(self, held: _Held, run: RunRecord) -> Decision:
-        controller = self._controller
-        key = run_key(controller.study, run)
-        done = self._trainer.add(
-            training_run(controller.study, controller.spec, held.assignment, run)
-        )
-        if done < held.assignment.epochs:
-            held.done[key] = done
-            return Decision.CONTINUE
-        # Its last checkpoint was written, but its end was not recorded any more.
-        self._trainer.remove(key)
-        return controller.finish_run(held.assignment, held.runs.pop(key), diverged=False)
+                outcomes.warn_of_loss(trial, again)
+            if not self._in_hand.is_open(trial.id):
+                self._end(trial, Decision.CONTINUE)
 
     def _advance(self) -> None:
         """Train one epoch of every trial in hand."""
         try:
-            records = self._trainer.advance([key for held in self._held for key in held.behind])
+            records = self._in_hand.advance()
         except IndianTuneError:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
-            if len(self._held) == 1 or is_from_user(error):
-                self._break_off(self._held[0], error)
+            if len(self._trials) == 1 or is_from_user(error):
+                self._break_off(next(iter(self._trials.values())), error)
             else:
                 logger.warning("a pack broke (%s): its trials go on one by one", error)
             self._restart()
@@ -273,108 +203,68 @@ class _Worker:
         else:
             self._report(records)
         self._on_epoch()
-        began = time.monotonic()
-        overdue = began - self._saved_at > self._save_every
-        if overdue or any(held.catching_up for held in self._held):
-            self._trainer.save()
-            self._saved_at = time.monotonic()
-            pause = (self._saved_at - began) / CHECKPOINT_SHARE
-            self._save_every = min(max(pause, LEAST_CHECKPOINT_SECONDS), MOST_CHECKPOINT_SECONDS)
+        if self._in_hand.checkpoint_due() or any(map(self._catches_up, self._trials.values())):
+            self._in_hand.save()
+
+    def _catches_up(self, trial: RunningTrial) -> bool:
+        """Whether a trial lost a worker, and trains again what was recorded before.
+
+        Another death until it gets further would count, so it must not lose that work again.
+        """
+        return trial.lease.trial.attempts > 1 and self._in_hand.repeats(
+            trial.id, {key: run.epochs_done for key, run in trial.open_runs.items()}
+        )
 
     def _advance_one_by_one(self) -> None:
         """Train one epoch of each trial alone, to find the one that breaks a pack."""
-        for held in list(self._held):
+        for trial in list(self._trials.values()):
             try:
-                records = self._trainer.advance(held.behind)
+                records = self._in_hand.advance([trial.id])
             except IndianTuneError:
                 raise
             except BaseException as error:  # noqa: BLE001 - as above
-                self._break_off(held, error)
+                self._break_off(trial, error)
                 self._restart()
             else:
                 self._report(records)
 
     def _restart(self) -> None:
         """Go on from the checkpoints in a new trainer; one that broke is in no defined state."""
-        self._trainer = self._make_trainer()
-        for held in list(self._held):
-            held.done.clear()
-            self._begin(held)
+        self._in_hand.restart()
+        for trial in list(self._trials.values()):
+            self._begin(trial)
 
-    def _report(self, records: Sequence[EpochRecord]) -> None:
+    def _report(self, records: Mapping[int, Sequence[EpochRecord]]) -> None:
         """Report an epoch of the trials in hand, and do what is decided of each."""
-        by_key = {record.key: record for record in records}
-        reports = []
-        for held in self._held:
-            mine = [by_key[key] for key in held.done if key in by_key]
-            if mine:
-                self._keep(held, mine)
-                reports.append((held, mine))
-                held.done.update({record.key: record.epoch for record in mine})
-        decisions = record_epoch_reports(self._controller, reports)
-        for (held, _), decision in zip(reports, decisions, strict=True):
-            for key in held.done.keys() - held.runs.keys():
-                self._trainer.remove(key)
-                del held.done[key]
+        reports = [(self._trials[trial], mine) for trial, mine in records.items() if mine]
+        decisions = outcomes.record_epoch_reports(self._controller, reports)
+        for (trial, _), decision in zip(reports, decisions, strict=True):
+            self._in_hand.release_ended(trial.id)
             if decision is Decision.CONTINUE:
-                self._begin(held)
+                self._begin(trial)
             else:
-                self._end(held, decision)
+                self._end(trial, decision)
 
-    def _keep(self, held: _Held, records: Sequence[EpochRecord]) -> None:
-        """Keep the weights of runs at their end, before that is recorded: none is then without."""
-        if keeps_weights(self._controller.spec, held.assignment):
-            for record in records:
-                if record.epoch == held.assignment.epochs and not record.diverged:
-                    self._trainer.keep(record.key, self._kept)
-
-    def _end(self, held: _Held, decision: Decision) -> None:
+    def _end(self, trial: RunningTrial, decision: Decision) -> None:
         """Record how a trial ended, and let go of it."""
-        self._let_go(held)
-        assignment = held.assignment
-        try:
-            if decision is Decision.PRUNE:
-                state = self._controller.prune(assignment)
-            elif decision is Decision.CONTINUE:
-                state = self._controller.finish(assignment)
-        except LeaseLostError:
-            decision = Decision.DROP
-        if decision is Decision.DROP:
-            logger.warning("%s: another worker has taken it over", assignment.title)
-            return
-        logger.info("%s: %s", assignment.path, state)
-        for run in assignment.runs:
-            self._checkpoints.discard(run_key(self._controller.study, run))
+        self._let_go(trial)
+        if outcomes.end_trial(self._controller, trial, decision) is not None:
+            for run in trial.runs:
+                self._checkpoints.discard(run_key(self._controller.study, run))
 
-    def _break_off(self, held: _Held, error: BaseException) -> None:
-        """Record that a trial raised an exception; it is tried again while it may be.
+    def _break_off(self, trial: RunningTrial, error: BaseException) -> None:
+        """Record that a trial raised an exception.
 
         A model may raise anything, SystemExit and KeyboardInterrupt too; the user's Ctrl-C is
         raised on.
         """
         if is_from_user(error):
             raise error
-        text = "".join(traceback.format_exception(error))
-        self._let_go(held)
-        try:
-            state = self._controller.break_off(held.assignment, text)
-        except LeaseLostError as lost:
-            logger.warning("%s: %s", held.assignment.title, lost)
-            return
-        reason = text.strip().splitlines()[-1]
-        logger.warning("%s broke and is now %s: %s", held.assignment.title, state, reason)
+        self._let_go(trial)
+        outcomes.break_off_trial(
+            self._controller, trial, "".join(traceback.format_exception(error))
+        )
 
-    def _give_back(self) -> None:
-        """Checkpoint all trials in hand and give them back, to be continued by whoever comes."""
-        self._trainer.save()
-        for held in self._held:
-            try:
-                self._controller.release(held.assignment)
-            except LeaseLostError as error:
-                logger.warning("%s: %s", held.assignment.title, error)
-        self._held.clear()
-
-    def _let_go(self, held: _Held) -> None:
-        self._held.remove(held)
-        for key in held.done:
-            self._trainer.remove(key)
+    def _let_go(self, trial: RunningTrial) -> None:
+        del self._trials[trial.id]
+        self._in_hand.remove(trial.id)

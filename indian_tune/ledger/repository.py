@@ -266,24 +266,15 @@ class Ledger(StudyWriter):
             )
             return runs.start(connection, lease.trial.id, seeds, epochs, provenance, now)
 
-    def record_epochs(self, lease: Lease, records: Mapping[int, EpochRecord]) -> None:
-        """Store one epoch of each run that trains together, by run id, and renew the lease.
-
-        An epoch that is there already is left as it is: a run resumed from a checkpoint trains
-        the epochs after it again, to bitwise the same result. A new one shows that the trial does
-        not kill its workers, so its attempts are counted from here again.
-
-        Raises:
-            LeaseLostError: the trial was taken over; nothing is stored.
-        """
-        if self.record_pack([(lease, records)]):
-            raise LeaseLostError(leases.lost(lease))
-
     @transaction
     def record_pack(
         self, reports: Sequence[tuple[Lease, Mapping[int, EpochRecord]]]
     ) -> list[Lease]:
-        """Do what ``record_epochs`` does for several trials in one transaction.
+        """Store one epoch of the runs of several trials, by run id, and renew the leases.
+
+        An epoch that is there already is left as it is: a run resumed from a checkpoint trains
+        the epochs after it again, to bitwise the same result. A new one shows that the trial does
+        not kill its workers, so its attempts are counted from here again.
 
         Returns:
             The leases that are lost; nothing is stored under them.

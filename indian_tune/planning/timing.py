@@ -151,15 +151,12 @@ def _measure(
     imports: tuple[str, ...] | None,
 ) -> list[Speed]:
     """Measure every kind, in a worker's process."""
-    import torch
-
     from indian_tune.engines.runs import problem_of
     from indian_tune.study import parse_study
-    from indian_tune.training import keep_freed_memory
+    from indian_tune.training import start_torch
 
     try:
-        torch.set_num_threads(threads)
-        keep_freed_memory()
+        start_torch(threads)
         spec = parse_study(canonical, source="study")
         speeds = []
         with imports_allowed(imports):

@@ -9,8 +9,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from indian_tune.study.assignment import Assignment, RunningTrial
     from indian_tune.study.completion import Completion
-    from indian_tune.study.controller import Assignment, Controller, Decision
+    from indian_tune.study.controller import Controller, Decision
     from indian_tune.study.file.spec import StudySpec, load_study, parse_study
     from indian_tune.study.ranking import ArmResult, meaning_of, rank
     from indian_tune.study.registered_study import RegisteredStudy
@@ -24,6 +25,7 @@ __all__ = [
     "Controller",
     "Decision",
     "RegisteredStudy",
+    "RunningTrial",
     "StudySpec",
     "check_finished",
     "departures",
@@ -38,8 +40,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "assignment": ("Assignment", "RunningTrial"),
     "completion": ("Completion",),
-    "controller": ("Assignment", "Controller", "Decision"),
+    "controller": ("Controller", "Decision"),
     "file.spec": ("StudySpec", "load_study", "parse_study"),
     "ranking": ("ArmResult", "meaning_of", "rank"),
     "registered_study": ("RegisteredStudy",),

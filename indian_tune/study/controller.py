@@ -1,19 +1,19 @@
 """The controller: what is decided (which configuration, prune or not, when done).
 
-Every engine talks to it alone, through ``claim``, ``report`` and ``finish``, so the same study
+Every engine talks to it alone, through ``claim``, ``report_pack`` and ``finish``, so the same study
 gives the same record wherever its runs execute. It trains nothing.
 """
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import Phase, State
 from indian_tune.study import faults
-from indian_tune.study.completion import completion, trial_path
+from indian_tune.study.assignment import Assignment, RunningTrial, run_key
+from indian_tune.study.completion import completion
 from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import freeze_levels
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from indian_tune.ledger import (
-        ArmRecord,
         Lease,
         Ledger,
         RunRecord,
@@ -47,46 +46,6 @@ class Decision(Enum):
     PRUNE = auto()
     DROP = auto()
     """Another worker holds the trial now."""
-
-
-@dataclass
-class Assignment:
-    """A claimed trial: what to train, and where its reports go.
-
-    Attributes:
-        lease: the claim.
-        arm: whose trial it is.
-        config: hyperparameters of the optimizer and of the training.
-        epochs: length of each run.
-        runs: one per seed, those an earlier attempt has finished included.
-        together: whether the runs advance epoch by epoch side by side (otherwise one after the
-            other, as a pruner over seeds needs).
-        projected: the trial in Optuna's tables.
-        peers: whom the pruner may compare it with, see :meth:`Projection.should_prune`.
-        scores: of each run at its last epoch, by the run's id.
-        diverged: ids of the runs that diverged.
-    """
-
-    lease: Lease
-    arm: ArmRecord
-    config: Mapping[str, float]
-    epochs: int
-    runs: Sequence[RunRecord]
-    together: bool
-    projected: ProjectedTrial
-    peers: Mapping[int, int] | None = None
-    scores: dict[int, float] = field(default_factory=dict)
-    diverged: set[int] = field(default_factory=set)
-
-    @property
-    def path(self) -> str:
-        """The trial as `indian-tune show` takes it."""
-        return trial_path(self.arm.name, self.lease.trial)
-
-    @property
-    def title(self) -> str:
-        """The trial as shown to people."""
-        return f"{self.arm.name} {self.lease.trial.phase} {self.lease.trial.index}"
 
 
 class Controller:
@@ -112,7 +71,7 @@ class Controller:
         self.study = study.record
         self._registered = study
         self._ledger = study.ledger
-        self._worker_id = worker_id
+        self.worker_id = worker_id
         self._until = until
         self._freeze_anyway = freeze_anyway
         self._arms = {arm.id: arm for arm in study.ledger.arms(study.id)}
@@ -125,8 +84,8 @@ class Controller:
         self._projection.close()
 
     def claim(
-        self, provenance: Mapping[str, Any], *, beside: Assignment | None = None
-    ) -> Assignment | None:
+        self, provenance: Mapping[str, Any], *, beside: RunningTrial | None = None
+    ) -> RunningTrial | None:
         """Return the next trial to train, freezing what is chosen when a phase is over.
 
         Args:
@@ -163,118 +122,108 @@ class Controller:
         now = completion(self._ledger, self.study)
         return now.finished(self._until) or (now.stuck(self._until) and not self._freeze_anyway)
 
-    def report(self, assignment: Assignment, records: Mapping[int, EpochRecord]) -> Decision:
-        """Record one epoch of the runs of a trial that train side by side, by run id.
-
-        Raises:
-            LeaseLostError: another worker holds the trial now; drop it.
-        """
-        self._ledger.record_epochs(assignment.lease, records)
-        fault_point(faults.AFTER_EPOCH)
-        return self._judge(assignment, records)
-
     def report_pack(
-        self, reports: Sequence[tuple[Assignment, Mapping[int, EpochRecord]]]
+        self, reports: Sequence[tuple[RunningTrial, Mapping[int, EpochRecord]]]
     ) -> list[Decision]:
         """Record one epoch of several trials that train side by side, by run id.
 
         Returns:
             What to do with each, in turn.
         """
-        lost = self._ledger.record_pack(
-            [(assignment.lease, records) for assignment, records in reports]
-        )
+        lost = self._ledger.record_pack([(trial.lease, records) for trial, records in reports])
         fault_point(faults.AFTER_EPOCH)
         return [
-            Decision.DROP if assignment.lease in lost else self._judge(assignment, records)
-            for assignment, records in reports
+            Decision.DROP if trial.lease in lost else self._judge(trial, records)
+            for trial, records in reports
         ]
 
     def finished(self, trial_id: int) -> bool:
         """Whether nothing more will happen to a trial of the study."""
         return self._ledger.trial(trial_id).state.finished
 
-    def describe(self, assignment: Assignment, provenance: Mapping[str, Any]) -> None:
+    def describe(self, trial: RunningTrial, provenance: Mapping[str, Any]) -> None:
         """Record what a trial is trained with, where that shows only when it has begun.
 
         Raises:
             LeaseLostError: another worker holds the trial now.
         """
-        self._ledger.describe(assignment.lease, provenance)
+        self._ledger.describe(trial.lease, provenance)
 
-    def _judge(self, assignment: Assignment, records: Mapping[int, EpochRecord]) -> Decision:
+    def _judge(self, trial: RunningTrial, records: Mapping[int, EpochRecord]) -> Decision:
         for run_id, record in records.items():
-            assignment.scores[run_id] = score(self.spec, record)
-        tuning = assignment.lease.trial.phase is Phase.TUNE
-        if not assignment.together:
+            trial.scores[run_id] = score(self.spec, record)
+        tuning = trial.phase is Phase.TUNE
+        if not trial.assignment.together:
             return Decision.CONTINUE
         step = max(record.epoch for record in records.values())
         if tuning and self.spec.protocol.objectives is not None:
             # Optuna has no learning curves of trials with several objectives.
             return Decision.CONTINUE
-        assignment.projected.report(statistics.fmean(assignment.scores.values()), step)
+        trial.assignment.projected.report(statistics.fmean(trial.scores.values()), step)
         fault_point(faults.AFTER_REPORT)
         # An epoch that is repeated after a crash was judged the first time.
-        new = step == assignment.projected.last_step
-        if tuning and new and step < assignment.epochs and self._should_prune(assignment):
+        new = step == trial.assignment.projected.last_step
+        if tuning and new and step < trial.assignment.epochs and self._should_prune(trial):
             return Decision.PRUNE
         return Decision.CONTINUE
 
-    def finish_run(self, assignment: Assignment, run: RunRecord, *, diverged: bool) -> Decision:
+    def finish_run(self, trial: RunningTrial, run: RunRecord, *, diverged: bool) -> Decision:
         """Record the end of one run; a pruner over seeds is asked here."""
         if diverged:
-            assignment.diverged.add(run.id)
-            assignment.scores[run.id] = self.spec.chance
+            trial.diverged.add(run.id)
+            trial.scores[run.id] = self.spec.chance
         state = State.DIVERGED if diverged else State.COMPLETE
-        self._ledger.finish_run(assignment.lease, run.id, state)
-        if assignment.together or assignment.lease.trial.phase is not Phase.TUNE:
+        self._ledger.finish_run(trial.lease, run.id, state)
+        if trial.assignment.together or trial.phase is not Phase.TUNE:
             return Decision.CONTINUE
-        place = [r.id for r in assignment.runs].index(run.id)
-        assignment.projected.report(assignment.scores[run.id], place)
-        last = place == len(assignment.runs) - 1
-        if not last and self._should_prune(assignment):
+        place = [r.id for r in trial.runs].index(run.id)
+        trial.assignment.projected.report(trial.scores[run.id], place)
+        last = place == len(trial.runs) - 1
+        if not last and self._should_prune(trial):
             return Decision.PRUNE
         return Decision.CONTINUE
 
-    def finish(self, assignment: Assignment) -> State:
+    def finish(self, trial: RunningTrial) -> State:
         """Record the outcome of a trial whose runs have all ended.
 
         One diverged seed makes the trial diverged: a configuration that may blow up is no winner.
         """
-        if assignment.diverged:
-            seeds = [run.seed for run in assignment.runs if run.id in assignment.diverged]
+        if trial.diverged:
+            seeds = [run.seed for run in trial.runs if run.id in trial.diverged]
             reason = f"loss not finite on seed {', '.join(map(str, seeds))}"
-            return self._end(assignment, State.DIVERGED, self.spec.chance, reason)
-        value = statistics.fmean(assignment.scores[run.id] for run in assignment.runs)
-        return self._end(assignment, State.COMPLETE, value, None)
+            return self._end(trial, State.DIVERGED, self.spec.chance, reason)
+        value = statistics.fmean(trial.scores[run.id] for run in trial.runs)
+        return self._end(trial, State.COMPLETE, value, None)
 
-    def prune(self, assignment: Assignment) -> State:
+    def prune(self, trial: RunningTrial) -> State:
         """Record that the pruner has stopped a trial."""
-        value = statistics.fmean(assignment.scores.values())
-        return self._end(assignment, State.PRUNED, value, f"by {self.spec.search.pruner.name}")
+        value = statistics.fmean(trial.scores.values())
+        return self._end(trial, State.PRUNED, value, f"by {self.spec.search.pruner.name}")
 
-    def break_off(self, assignment: Assignment, traceback: str) -> State:
+    def break_off(self, trial: RunningTrial, traceback: str) -> State:
         """Record that an attempt ended with an exception; it is tried again while it may be."""
-        state = self._ledger.break_off(
-            assignment.lease, [run.id for run in assignment.runs], traceback
-        )
+        state = self._ledger.break_off(trial.lease, [run.id for run in trial.runs], traceback)
         if state is State.FAILED:
-            self._tell(assignment, state, None)
+            self._tell(trial, state, None)
         return state
 
-    def release(self, assignment: Assignment) -> None:
+    def release(self, trial: RunningTrial) -> None:
         """Give a trial back, to be continued from its checkpoint."""
-        self._ledger.release(assignment.lease)
+        self._ledger.release(trial.lease)
 
-    def _claim(self, phase: Phase, beside: Assignment | None) -> Lease | None:
+    def _claim(self, phase: Phase, beside: RunningTrial | None) -> Lease | None:
         alike = None
         if beside is not None:
-            alike = [arm.id for arm in self._arms.values() if arm.optimizer == beside.arm.optimizer]
+            alike = [
+                arm.id
+                for arm in self._arms.values()
+                if arm.optimizer == beside.assignment.arm.optimizer
+            ]
         generation = self.spec.search.generation if phase is Phase.TUNE else None
         lease = self._ledger.claim(
             self.study.id,
             phase,
-            self._worker_id,
+            self.worker_id,
             arm_ids=alike,
             generation=generation,
             budget=self.spec.budget if phase is Phase.TUNE else None,
@@ -283,7 +232,7 @@ class Controller:
             fault_point(faults.AFTER_CLAIM)
         return lease
 
-    def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
+    def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         arm = self._arms[lease.trial.arm_id].name
         if lease.trial.config is None:
             config, projected = self._suggester.suggest(lease, arm)
@@ -300,7 +249,7 @@ class Controller:
             together=not compares_seeds(self.spec),
         )
 
-    def _assign_match(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
+    def _assign_match(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         config = lease.trial.config
         assert config is not None
         part = self._arms[lease.trial.arm_id].name
@@ -314,7 +263,7 @@ class Controller:
             together=True,
         )
 
-    def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> Assignment:
+    def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         arm = self._arms[lease.trial.arm_id]
         # A winner that overtook another has its slots after the other's, for the same seeds.
         seeds = self.spec.protocol.confirming_seeds
@@ -366,7 +315,7 @@ class Controller:
         seeds: Sequence[int],
         epochs: int,
         together: bool,
-    ) -> Assignment:
+    ) -> RunningTrial:
         runs = self._ledger.begin(
             lease, config, projected.id, seeds=seeds, epochs=epochs, provenance=provenance
         )
@@ -381,22 +330,25 @@ class Controller:
             projected=projected,
             peers=self._peers(lease.trial, projected.id),
         )
+        study = self.study
+        open_runs = {run_key(study, run): run for run in runs if not run.state.finished}
+        trial = RunningTrial(assignment, open_runs)
         for run in runs:
             # What an earlier attempt has recorded counts as if this one had.
             if run.state is State.DIVERGED:
-                assignment.diverged.add(run.id)
-                assignment.scores[run.id] = self.spec.chance
+                trial.diverged.add(run.id)
+                trial.scores[run.id] = self.spec.chance
             elif run.epochs_done:
                 last = self._ledger.epochs(run.id)[-1]
-                assignment.scores[run.id] = score(self.spec, last)
-        return assignment
+                trial.scores[run.id] = score(self.spec, last)
+        return trial
 
-    def _should_prune(self, assignment: Assignment) -> bool:
+    def _should_prune(self, trial: RunningTrial) -> bool:
         pruner = self.spec.search.pruner
         if pruner.judges is None:
             return False
         with pruner.blamed("judging a trial"):
-            return assignment.projected.should_prune(self._pruner, assignment.peers)
+            return trial.assignment.projected.should_prune(self._pruner, trial.assignment.peers)
 
     def _peers(self, trial: TrialRecord, optuna_id: int) -> Mapping[int, int] | None:
         """Return whom the pruner may compare a trial with: earlier generations, if there are any.
@@ -418,18 +370,18 @@ class Controller:
         if freeze_levels(self._registered, anyway=self._freeze_anyway):
             fault_point(faults.AFTER_FREEZE)
 
-    def _end(self, assignment: Assignment, state: State, value: float, reason: str | None) -> State:
+    def _end(self, trial: RunningTrial, state: State, value: float, reason: str | None) -> State:
         values = None
-        if assignment.lease.trial.phase is Phase.TUNE and self.spec.protocol.objectives is not None:
-            runs = self._ledger.runs(assignment.lease.trial.id)
+        if trial.phase is Phase.TUNE and self.spec.protocol.objectives is not None:
+            runs = self._ledger.runs(trial.id)
             rows = {run.id: self._ledger.epochs(run.id) for run in runs}
             values = objective_values(self.spec, runs, rows)
-        self._ledger.finish(assignment.lease, state, value, reason, values=values)
+        self._ledger.finish(trial.lease, state, value, reason, values=values)
         fault_point(faults.AFTER_FINISH)
-        self._tell(assignment, state, values or [value])
+        self._tell(trial, state, values or [value])
         return state
 
-    def _tell(self, assignment: Assignment, state: State, values: Sequence[float] | None) -> None:
-        self._projection.tell(assignment.projected.id, state, values)
+    def _tell(self, trial: RunningTrial, state: State, values: Sequence[float] | None) -> None:
+        self._projection.tell(trial.assignment.projected.id, state, values)
         fault_point(faults.AFTER_TELL)
-        self._ledger.mark_told(assignment.lease.trial.id)
+        self._ledger.mark_told(trial.id)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indian_tune.training.packing import Packing, PackShape
     from indian_tune.training.precision import Precision
     from indian_tune.training.provenance import Provenance
-    from indian_tune.training.startup import spare_compiler
+    from indian_tune.training.startup import spare_compiler, start_torch
     from indian_tune.training.trainer import Trainer
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Trainer",
     "keep_freed_memory",
     "spare_compiler",
+    "start_torch",
 ]
 
 _LATER = {
@@ -43,6 +44,7 @@ _LATER = {
     "Trainer": "trainer",
     "keep_freed_memory": "memory",
     "spare_compiler": "startup",
+    "start_torch": "startup",
 }
 
 

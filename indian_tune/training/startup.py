@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
+
+from indian_tune.training.memory import keep_freed_memory
 
 # The methods of torch's optimizers that import its compiler, only to tell it to leave them alone.
 _METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
@@ -29,3 +32,14 @@ def spare_compiler() -> bool:
         elif not hasattr(method, "__dynamo_disable"):
             setattr(method, "__dynamo_disable", method)
     return done
+
+
+def start_torch(threads: int) -> None:
+    """Set this process up to train; nothing else sets it up.
+
+    Args:
+        threads: CPU threads within one operation.
+    """
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    spare_compiler()

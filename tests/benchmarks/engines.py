@@ -107,21 +107,21 @@ def train_next_to_nothing(settings: WorkerSettings, should_stop: Callable[[], bo
 
 
 def optuna_engine(settings: WorkerSettings) -> Engine:
-    from indian_tune.engines.processes import ProcessEngine
+    from indian_tune.engines.local.processes import ProcessEngine
 
     return ProcessEngine([settings] * SLOTS, job=train_next_to_nothing)
 
 
 def ray_engine(settings: WorkerSettings) -> Engine:
-    from indian_tune.engines import ray_trainable
-    from indian_tune.engines.ray_engine import RayEngine, RayResources
+    from indian_tune.engines.ray import actor
+    from indian_tune.engines.ray.engine import RayEngine, RayResources
 
-    class Trainable(ray_trainable.TrialTrainable):
+    class Trainable(actor.TrialTrainable):
         def setup(self, config: dict[str, Any]) -> None:
-            vars(ray_trainable)["problem_of"] = next_to_nothing
+            vars(actor)["problem_of"] = next_to_nothing
             super().setup(config)
 
-    ray_trainable.TrialTrainable = Trainable  # type: ignore[misc]
+    actor.TrialTrainable = Trainable  # type: ignore[misc]
     return RayEngine(settings, RayResources(workers=SLOTS))
 
 
@@ -243,7 +243,7 @@ def utilisation(trials: int, length: int) -> dict[str, float]:
         length: of each, in epochs.
     """
     from indian_tune.engines.interrupt import Interrupt
-    from indian_tune.engines.processes import ProcessEngine
+    from indian_tune.engines.local.processes import ProcessEngine
     from indian_tune.engines.session import open_session
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.ledger import storage_url

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from indian_tune.engines.presence import joined
+from indian_tune.engines.heartbeat import joined
 from indian_tune.engines.session import open_session
 from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.ledger import tables as t

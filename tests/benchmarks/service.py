@@ -47,6 +47,7 @@ from tests.benchmarks.dashboard import open_pages
 from tests.benchmarks.report import cells, in_words, load, machine, ratios, save, spread
 from tests.benchmarks.usage import run
 from tests.conftest import PostgresServer, measured, postgres_programs
+from tests.reports import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,9 +103,9 @@ def train_nothing(controller: Controller, seconds: float = 0.0) -> bool:
     if assignment is None:
         return False
     (run,) = assignment.runs
-    for record in metrics(run.id, assignment.epochs):
+    for record in metrics(run.id, assignment.assignment.epochs):
         time.sleep(seconds)
-        controller.report(assignment, {run.id: record})
+        report(controller, assignment, {run.id: record})
     controller.finish_run(assignment, run, diverged=False)
     controller.finish(assignment)
     return True

@@ -16,8 +16,8 @@ from optuna.trial import TrialState
 
 import indian_tune.ledger
 from indian_tune.cli import main
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url

@@ -20,6 +20,7 @@ from indian_tune.ledger.frames import epoch_frame
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
 from tests.conftest import measured
+from tests.reports import record as record_one
 
 if TYPE_CHECKING:
     import subprocess
@@ -62,7 +63,7 @@ def test_a_copy_of_a_database_in_use_is_whole(
             epoch = 0
             while not stop.is_set():
                 epoch += 1
-                ledger.record_epochs(lease, {run.id: measured(epoch)})
+                record_one(ledger, lease, {run.id: measured(epoch)})
                 written.set()
 
         writer = threading.Thread(target=write)

@@ -14,10 +14,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.process_info import is_dead
-from indian_tune.engines.processes import ProcessEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader, State, storage_url
@@ -88,7 +88,7 @@ def test_a_study_whose_workers_are_killed_all_the_time_loses_nothing(
     metrics: Record,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("indian_tune.engines.processes.DEATHS_PER_MINUTE", 1000)
+    monkeypatch.setattr("indian_tune.engines.local.processes.DEATHS_PER_MINUTE", 1000)
     tiny["search"]["trials"] = 18
     tiny["protocol"] |= {"epochs": 4, "tune_epochs": 4}
     undisturbed = storage.replace("study.db", "undisturbed.db")

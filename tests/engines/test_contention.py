@@ -16,6 +16,7 @@ from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.registered_study import RegisteredStudy
 from tests.conftest import measured
+from tests.reports import report
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -43,7 +44,7 @@ def write(storage: str, worker: str, start: float, seconds: float) -> tuple[int,
             assert assignment is not None
             (run,) = assignment.runs
             for epoch in range(1, EPOCHS + 1):
-                controller.report(assignment, {run.id: measured(epoch)})
+                report(controller, assignment, {run.id: measured(epoch)})
                 epochs += 1
             controller.finish_run(assignment, run, diverged=False)
             controller.finish(assignment)

@@ -11,7 +11,7 @@ import pytest
 
 from indian_tune.engines.devices import confine, gpu_count, worker_devices
 from indian_tune.engines.interrupt import Interrupt
-from indian_tune.engines.processes import ProcessEngine
+from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError
 

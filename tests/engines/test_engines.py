@@ -12,9 +12,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt, interruptible
-from indian_tune.engines.processes import ProcessEngine, train
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.local.processes import ProcessEngine, train
 from indian_tune.engines.session import artifacts_folder, open_session
 from indian_tune.errors import EngineError
 from indian_tune.ledger import LedgerReader, State, storage_url
@@ -238,7 +238,7 @@ def test_workers_that_always_die_end_the_search_and_lose_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # However long a busy machine takes to start six workers.
-    monkeypatch.setattr("indian_tune.engines.processes.MINUTE_SECONDS", math.inf)
+    monkeypatch.setattr("indian_tune.engines.local.processes.MINUTE_SECONDS", math.inf)
     spec = parse_study(tiny, source="study.toml")
     slot = settings_for(storage)
     with open_session(spec, storage_url(storage), None) as session:

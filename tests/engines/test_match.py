@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.process_info import is_dead
-from indian_tune.engines.processes import ProcessEngine
-from indian_tune.engines.ray_engine import RayEngine, RayResources
+from indian_tune.engines.ray.engine import RayEngine, RayResources
 from indian_tune.ledger import LEVELS, LedgerReader, Phase, State
 
 if TYPE_CHECKING:

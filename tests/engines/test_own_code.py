@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.own_code import folders, prepared
-from indian_tune.engines.processes import ProcessEngine
-from indian_tune.engines.ray_engine import RayEngine, RayResources
+from indian_tune.engines.ray.engine import RayEngine, RayResources
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError

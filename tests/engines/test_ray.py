@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.engines import ray_trainable
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
-from indian_tune.engines.ray_desk import newest_checkpoint
-from indian_tune.engines.ray_engine import RayEngine, RayResources
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.ray import actor
+from indian_tune.engines.ray.driver import newest_checkpoint
+from indian_tune.engines.ray.engine import RayEngine, RayResources
 from indian_tune.errors import EngineError, InputError
 from indian_tune.ledger import LedgerReader, State
 from indian_tune.training import Provenance
@@ -313,7 +313,7 @@ def test_every_trial_sees_the_gpu_that_it_was_lent_and_no_other(
     folder.mkdir()
 
     # Not at the top of the module, where Ray's actors would have to find it.
-    class Looking(ray_trainable.TrialTrainable):
+    class Looking(actor.TrialTrainable):
         """Notes what it sees, and waits until as many as expected do."""
 
         def step(self) -> dict[str, Any]:
@@ -323,7 +323,7 @@ def test_every_trial_sees_the_gpu_that_it_was_lent_and_no_other(
                 time.sleep(0.1)
             return super().step()
 
-    monkeypatch.setattr(ray_trainable, "TrialTrainable", Looking)
+    monkeypatch.setattr(actor, "TrialTrainable", Looking)
     with cluster_of({"num_cpus": at_once, "num_gpus": gpus}) as cluster:
         resources = RayResources(address=cluster.address, gpus_per_trial=each)
         RayEngine(settings, resources).run(Interrupt(), lambda: None)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
-from indian_tune.engines.processes import ProcessEngine
-from indian_tune.engines.ray_engine import RayEngine, RayResources
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.local.processes import ProcessEngine
+from indian_tune.engines.ray.engine import RayEngine, RayResources
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader
 from tests.conftest import TINY

@@ -16,7 +16,7 @@ UNTIL_THE_FIRST_CLAIM = """
 import sys
 from pathlib import Path
 
-from indian_tune.engines.processes import train
+from indian_tune.engines.local.processes import train
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.study.controller import Controller
 

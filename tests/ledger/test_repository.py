@@ -37,6 +37,7 @@ from indian_tune.ledger.frames import epoch_frame, example_frame
 from indian_tune.ledger.runs import pack, unpack
 from indian_tune.ledger.tables import sealed_epoch
 from tests.conftest import measured
+from tests.reports import record as record_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +148,7 @@ def test_an_expired_lease_is_taken_over_and_the_late_report_refused(
     assert (late.again, taken.again) == (False, True)
     assert taken.trial.config == {"gamma0": 0.1}
     with pytest.raises(LeaseLostError, match="another worker has taken it over"):
-        ledger.record_epochs(late, {run.id: record()})
+        record_one(ledger, late, {run.id: record()})
     with pytest.raises(LeaseLostError):
         ledger.finish(late, State.COMPLETE, 0.1)
     assert ledger.epochs(run.id) == []
@@ -221,9 +222,9 @@ def test_an_epoch_that_is_trained_again_is_recorded_once(
 ) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, {run.id: record(1)})
-    ledger.record_epochs(lease, {run.id: record(2)})
-    ledger.record_epochs(lease, {run.id: record(1)})
+    record_one(ledger, lease, {run.id: record(1)})
+    record_one(ledger, lease, {run.id: record(2)})
+    record_one(ledger, lease, {run.id: record(1)})
     assert [epoch.epoch for epoch in ledger.epochs(run.id)] == [1, 2]
     assert ledger.runs(lease.trial.id)[0].epochs_done == 2
 
@@ -235,8 +236,8 @@ def test_numbers_come_back_to_the_last_bit_and_nan_as_nan(
     (run,) = begin(ledger, lease)
     values = [-0.0, 5e-324, -1e-310, 0.1, math.nextafter(0.1, 1), 1 / 3, 1e308, 2.0**60]
     for epoch, value in enumerate(values, start=1):
-        ledger.record_epochs(lease, {run.id: record(epoch, value)})
-    ledger.record_epochs(lease, {run.id: record(len(values) + 1, math.nan)})
+        record_one(ledger, lease, {run.id: record(epoch, value)})
+    record_one(ledger, lease, {run.id: record(len(values) + 1, math.nan)})
     *read, last = (epoch.metrics["train_loss"] for epoch in ledger.epochs(run.id))
     assert [value.hex() for value in read] == [value.hex() for value in values]
     assert math.isnan(last)
@@ -248,7 +249,7 @@ def test_numbers_come_back_to_the_last_bit_and_nan_as_nan(
 def test_test_metrics_are_in_no_record_that_can_be_read(ledger: Ledger, study: StudyRecord) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, {run.id: record()})
+    record_one(ledger, lease, {run.id: record()})
     for read in (ledger.epochs(run.id), ledger.study_epochs(study.id)[run.id]):
         assert [(each.sealed, each.test_correct) for each in read] == [({}, None)]
         assert not [name for name in read[0].metrics if "test" in name]
@@ -264,7 +265,7 @@ def test_what_is_sealed_cannot_be_read_before_it_was_unsealed(
 ) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, {run.id: record()})
+    record_one(ledger, lease, {run.id: record()})
     for read in (
         lambda study_id: ledger.study_epochs(study_id, sealed=True),
         ledger.sealed_examples,
@@ -291,9 +292,9 @@ def test_packed_truth_values_come_back(correct: str) -> None:
 def test_which_test_images_are_right_is_kept_run_by_run(ledger: Ledger, study: StudyRecord) -> None:
     lease = claim(ledger, study)
     (run,) = begin(ledger, lease)
-    ledger.record_epochs(lease, {run.id: record(1)})
-    ledger.record_epochs(lease, {run.id: record(2, test_correct="0110000001")})
-    ledger.record_epochs(lease, {run.id: record(2, test_correct="0110000001")})
+    record_one(ledger, lease, {run.id: record(1)})
+    record_one(ledger, lease, {run.id: record(2, test_correct="0110000001")})
+    record_one(ledger, lease, {run.id: record(2, test_correct="0110000001")})
     ledger.unseal(study.id, "a test")
     right = [1, 2, 9]
     assert ledger.sealed_examples(study.id) == {run.id: [n in right for n in range(10)]}
@@ -319,7 +320,7 @@ def test_progress_counts_states_and_knows_the_best(ledger: Ledger, study: StudyR
     for value in (0.5, 0.25, 0.25):
         lease = claim(ledger, study)
         (run,) = begin(ledger, lease)
-        ledger.record_epochs(lease, {run.id: record()})
+        record_one(ledger, lease, {run.id: record()})
         ledger.finish(lease, State.COMPLETE, value)
     claim(ledger, study)
     indian, sgd = ledger.progress(study.id)
@@ -462,7 +463,7 @@ def test_a_report_on_a_trial_that_was_given_back_is_refused(
     (run,) = begin(ledger, lease)
     ledger.release(lease)
     with pytest.raises(LeaseLostError):
-        ledger.record_epochs(lease, {run.id: record()})
+        record_one(ledger, lease, {run.id: record()})
     with pytest.raises(LeaseLostError):
         ledger.finish(lease, State.COMPLETE, 0.5)
 
@@ -479,14 +480,14 @@ def test_a_trial_that_gets_on_may_lose_any_number_of_workers(
         lease = claim(ledger, study, holder)
         assert lease.trial.id == first.trial.id
         (run,) = begin(ledger, lease)
-        ledger.record_epochs(lease, {run.id: record(epoch)})
+        record_one(ledger, lease, {run.id: record(epoch)})
     assert ledger.trial(first.trial.id).attempts == 1
     # Training an epoch again gets it no further.
     for again in range(ledger.max_attempts - 1):
         lose(ledger, study, holder)
         holder = join(ledger, study, f"again {again}")
         lease = claim(ledger, study, holder)
-        ledger.record_epochs(lease, {run.id: record(1)})
+        record_one(ledger, lease, {run.id: record(1)})
     lose(ledger, study, holder)
     assert claim(ledger, study, "second").trial.id != first.trial.id
     assert ledger.trial(first.trial.id).state is State.FAILED

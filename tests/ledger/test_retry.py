@@ -15,6 +15,7 @@ from indian_tune.errors import StorageError
 from indian_tune.ledger import ArmPlan, Ledger, Phase, State
 from indian_tune.ledger.retry import passes, persist
 from tests.conftest import measured, postgres_server
+from tests.reports import record as record_one
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -73,7 +74,7 @@ def test_a_worker_outlives_a_restart_of_the_server(postgres: PostgresServer) -> 
         (run,) = ledger.begin(lease, {"gamma0": 0.1}, 1, seeds=(0,), epochs=3, provenance={})
         for epoch in (1, 2, 3):
             with postgres.down(seconds=1):
-                ledger.record_epochs(lease, {run.id: measured(epoch)})
+                record_one(ledger, lease, {run.id: measured(epoch)})
         with postgres.down(seconds=0):
             pass
         ledger.finish(lease, State.COMPLETE, 0.5)

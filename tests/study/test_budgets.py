@@ -11,12 +11,14 @@ from indian_tune.ledger import Phase, State
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import extend
 from tests.conftest import measured
+from tests.reports import report
 from tests.study.test_controller import PROVENANCE, claim, opened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from indian_tune.study.controller import Assignment, Controller
+    from indian_tune.study.assignment import RunningTrial
+    from indian_tune.study.controller import Controller
 
 
 @pytest.fixture
@@ -31,13 +33,13 @@ def study(tiny: dict[str, Any], **search: Any) -> dict[str, Any]:
     return tiny
 
 
-def spend(controller: Controller, assignment: Assignment, epochs: int, seconds: float) -> None:
+def spend(controller: Controller, assignment: RunningTrial, epochs: int, seconds: float) -> None:
     """Train some epochs of a trial; fewer than all of them end in divergence."""
     (run,) = assignment.runs
     for epoch in range(1, epochs + 1):
         record = measured(epoch, seconds=seconds / epochs)
-        controller.report(assignment, {run.id: record})
-    controller.finish_run(assignment, run, diverged=epochs < assignment.epochs)
+        report(controller, assignment, {run.id: record})
+    controller.finish_run(assignment, run, diverged=epochs < assignment.assignment.epochs)
     controller.finish(assignment)
 
 
@@ -52,7 +54,7 @@ def states(controller: Controller) -> Mapping[str, list[State]]:
 def test_epochs_that_were_not_used_pay_for_more_trials(storage: str, tiny: dict[str, Any]) -> None:
     with opened(storage, study(tiny, budget="epochs", epochs=12)) as controller:
         while (assignment := controller.claim(PROVENANCE)) is not None:
-            short = assignment.arm.name == "indian" and assignment.lease.trial.index < 2
+            short = assignment.assignment.arm.name == "indian" and assignment.lease.trial.index < 2
             spend(controller, assignment, 1 if short else 4, 1.0)
         assert controller.done
         outcome = states(controller)
@@ -85,7 +87,9 @@ def test_what_is_under_way_is_counted_whole(storage: str, tiny: dict[str, Any]) 
 def test_seconds_are_spent_until_they_are_gone(storage: str, tiny: dict[str, Any]) -> None:
     with opened(storage, study(tiny, budget="seconds", seconds=10.0)) as controller:
         while (assignment := controller.claim(PROVENANCE)) is not None:
-            spend(controller, assignment, 4, 4.0 if assignment.arm.name == "sgd" else 6.0)
+            spend(
+                controller, assignment, 4, 4.0 if assignment.assignment.arm.name == "sgd" else 6.0
+            )
         assert {arm: len(made) for arm, made in states(controller).items()} == {
             "indian": 2,
             "sgd": 3,

@@ -16,17 +16,19 @@ from optuna.trial import TrialState
 
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Ledger, Phase, State
-from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import Repairs, reconcile
 from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration import register
 from tests.conftest import measured
+from tests.reports import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from indian_tune.study.assignment import RunningTrial
     from indian_tune.training import EpochRecord
     from tests.conftest import PostgresServer
 
@@ -54,20 +56,20 @@ def opened(storage: str, raw: dict[str, Any], worker: str = "worker") -> Iterato
         controller.close()
 
 
-def claim(controller: Controller) -> Assignment:
+def claim(controller: Controller) -> RunningTrial:
     assignment = controller.claim(PROVENANCE)
     assert assignment is not None
     return assignment
 
 
-def records(assignment: Assignment, epoch: int, error: float) -> dict[int, EpochRecord]:
+def records(assignment: RunningTrial, epoch: int, error: float) -> dict[int, EpochRecord]:
     record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
     return {run.id: record for run in assignment.runs}
 
 
-def train(controller: Controller, assignment: Assignment, error: float) -> State:
-    for epoch in range(1, assignment.epochs + 1):
-        if controller.report(assignment, records(assignment, epoch, error)) is Decision.PRUNE:
+def train(controller: Controller, assignment: RunningTrial, error: float) -> State:
+    for epoch in range(1, assignment.assignment.epochs + 1):
+        if report(controller, assignment, records(assignment, epoch, error)) is Decision.PRUNE:
             return controller.prune(assignment)
     for run in assignment.runs:
         controller.finish_run(assignment, run, diverged=not math.isfinite(error))
@@ -95,15 +97,17 @@ def test_a_study_goes_from_tuning_through_freezing_to_fresh_seeds(
         configs = {}
         for _ in range(4):
             assignment = claim(controller)
-            place = (assignment.arm.name, assignment.lease.trial.index)
-            configs[place] = assignment.config
+            place = (assignment.assignment.arm.name, assignment.lease.trial.index)
+            configs[place] = assignment.assignment.config
             assert [run.seed for run in assignment.runs] == [0]
             assert train(controller, assignment, errors[place]) is State.COMPLETE
             assert not controller.done
         confirms = []
         while (confirm := controller.claim(PROVENANCE)) is not None:
-            assert confirm.lease.trial.phase is Phase.CONFIRM
-            confirms.append((confirm.arm.name, confirm.runs[0].seed, confirm.config))
+            assert confirm.phase is Phase.CONFIRM
+            confirms.append(
+                (confirm.assignment.arm.name, confirm.runs[0].seed, confirm.assignment.config)
+            )
             train(controller, confirm, 0.1)
         assert controller.done
     assert confirms == [
@@ -137,7 +141,7 @@ def test_a_diverged_trial_is_a_result_at_chance_level(storage: str, tiny: dict[s
     with opened(storage, tiny) as controller:
         assignment = claim(controller)
         assert train(controller, assignment, math.nan) is State.DIVERGED
-        trial = controller._ledger.trial(assignment.lease.trial.id)
+        trial = controller._ledger.trial(assignment.id)
     assert (trial.state, trial.value) == (State.DIVERGED, 0.9)
     assert trial.reason == "loss not finite on seed 0"
     (told,) = optuna_trials(storage, "tiny/indian")
@@ -163,7 +167,7 @@ def test_an_arm_without_a_complete_trial_has_no_confirm_slots(
             train(controller, claim(controller), error)
         arms = []
         while (confirm := controller.claim(PROVENANCE)) is not None:
-            arms.append(confirm.arm.name)
+            arms.append(confirm.assignment.arm.name)
             train(controller, confirm, 0.1)
         assert controller.done
     assert arms == ["sgd", "sgd"]
@@ -190,12 +194,12 @@ def test_wilcoxon_compares_seeds_and_skips_the_rest_of_a_loser(
         run_counts = []
         for error in (0.1, 0.8):
             assignment = claim(controller)
-            assert not assignment.together
+            assert not assignment.assignment.together
             for n, run in enumerate(assignment.runs):
                 score = error + n / 1000
                 for epoch in (1, 2):
                     record = measured(epoch, 1, 1, 1, 1 - score, 1, 1)
-                    controller.report(assignment, {run.id: record})
+                    report(controller, assignment, {run.id: record})
                 decision = controller.finish_run(assignment, run, diverged=False)
                 if decision is Decision.PRUNE:
                     controller.prune(assignment)
@@ -214,12 +218,12 @@ def test_one_diverged_seed_makes_the_trial_diverged(storage: str, tiny: dict[str
     with opened(storage, tiny) as controller:
         assignment = claim(controller)
         first, second = assignment.runs
-        controller.report(assignment, records(assignment, 1, 0.2))
+        report(controller, assignment, records(assignment, 1, 0.2))
         controller.finish_run(assignment, first, diverged=True)
-        controller.report(assignment, {second.id: records(assignment, 2, 0.2)[second.id]})
+        report(controller, assignment, {second.id: records(assignment, 2, 0.2)[second.id]})
         controller.finish_run(assignment, second, diverged=False)
         assert controller.finish(assignment) is State.DIVERGED
-        states = [run.state for run in controller._ledger.runs(assignment.lease.trial.id)]
+        states = [run.state for run in controller._ledger.runs(assignment.id)]
     assert states == [State.DIVERGED, State.COMPLETE]
 
 
@@ -228,12 +232,12 @@ def test_a_taken_over_trial_keeps_its_configuration_and_its_optuna_trial(
 ) -> None:
     with opened(storage, tiny) as first:
         lost = claim(first)
-        first.report(lost, records(lost, 1, 0.4))
+        report(first, lost, records(lost, 1, 0.4))
         first._ledger.leave("worker")
     with opened(storage, tiny, worker="second") as second:
         taken = claim(second)
         assert taken.lease.trial.id == lost.lease.trial.id
-        assert taken.config == lost.config
+        assert taken.assignment.config == lost.assignment.config
         assert [run.epochs_done for run in taken.runs] == [1]
         # The checkpoint may be older than the record: epoch 1 is trained and reported again.
         train(second, taken, 0.4)
@@ -256,7 +260,7 @@ def test_a_worker_that_dies_between_optuna_s_write_and_ours_leaves_no_second_tri
     (asked,) = optuna_trials(storage, "tiny/indian")
     with opened(storage, tiny, worker="second") as second:
         taken = claim(second)
-        assert {name: taken.config[name] for name in asked.params} == asked.params
+        assert {name: taken.assignment.config[name] for name in asked.params} == asked.params
         train(second, taken, 0.4)
     (told,) = optuna_trials(storage, "tiny/indian")
     assert (told.number, told.state) == (asked.number, TrialState.COMPLETE)
@@ -306,9 +310,9 @@ def test_a_study_goes_on_through_restarts_of_the_server(
                 assignment = controller.claim(PROVENANCE)
             if assignment is None:
                 break
-            for epoch in range(1, assignment.epochs + 1):
+            for epoch in range(1, assignment.assignment.epochs + 1):
                 with postgres.down(seconds=0):
-                    controller.report(assignment, records(assignment, epoch, 0.25))
+                    report(controller, assignment, records(assignment, epoch, 0.25))
             with postgres.down(seconds=0.1):
                 controller.finish(assignment)
         assert controller.done
@@ -357,9 +361,9 @@ def test_arms_that_are_not_tuned_are_confirmed_beside_the_winners(
     ]
     with opened(storage, tiny) as controller:
         while (assignment := controller.claim(PROVENANCE)) is not None:
-            if assignment.lease.trial.phase is Phase.CONFIRM:
+            if assignment.phase is Phase.CONFIRM:
                 break
-            assert assignment.arm.name == "indian"
+            assert assignment.assignment.arm.name == "indian"
             train(controller, assignment, 0.1 * (1 + assignment.lease.trial.index))
         assert assignment is not None
         trials = controller._ledger.trials(controller.study.id, phase=Phase.CONFIRM)

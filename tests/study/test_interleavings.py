@@ -25,18 +25,20 @@ from optuna.trial import TrialState
 from indian_tune.errors import LeaseLostError
 from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.ledger import tables as t
-from indian_tune.study.controller import Assignment, Controller
+from indian_tune.study.controller import Controller
 from indian_tune.study.faults import FAULTS
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import SLOT, Projection
 from indian_tune.study.optuna.reconcile import reconcile
 from indian_tune.study.registration import extend, register
 from tests.conftest import measured
+from tests.reports import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from indian_tune.ledger import TrialRecord
+    from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.registered_study import RegisteredStudy
 
 WORKERS = 3
@@ -71,7 +73,7 @@ class Player:
         study.ledger.join(study.id, name, host="here", pid=1, started="0", device="cpu")
         self.name = name
         self.controller = Controller(study, name)
-        self.assignment: Assignment | None = None
+        self.assignment: RunningTrial | None = None
         self.epoch = 0
 
 
@@ -124,7 +126,7 @@ class Interleavings(RuleBasedStateMachine):
         """Whether the ledger agrees that the worker holds what it believes to hold."""
         assert player.assignment is not None
         query = sa.select(t.trial.c.lease_token, t.trial.c.state).where(
-            t.trial.c.id == player.assignment.lease.trial.id
+            t.trial.c.id == player.assignment.id
         )
         with self.ledger._writer.connect() as connection:
             token, state = connection.execute(query).one()
@@ -160,7 +162,7 @@ class Interleavings(RuleBasedStateMachine):
             epoch = player.epoch + 1
             good = 1 - error
             record = measured(epoch, error, good, error, good, 0.5, 0.5)
-            player.controller.report(assignment, {run.id: record for run in assignment.runs})
+            report(player.controller, assignment, {run.id: record for run in assignment.runs})
             player.epoch = epoch
 
         self.fault = fault
@@ -254,7 +256,7 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def no_trial_is_held_twice(self) -> None:
         held = [
-            player.assignment.lease.trial.id
+            player.assignment.id
             for player in self.players
             if player.assignment is not None and self.holds(player)
         ]
@@ -292,7 +294,7 @@ class Interleavings(RuleBasedStateMachine):
         last = self.players[0].controller
         while (assignment := last.claim({})) is not None:
             for epoch in range(1, EPOCHS + 1):
-                last.report(assignment, {run.id: measured(epoch) for run in assignment.runs})
+                report(last, assignment, {run.id: measured(epoch) for run in assignment.runs})
             for run in assignment.runs:
                 if not run.state.finished:
                     last.finish_run(assignment, run, diverged=False)

@@ -16,7 +16,7 @@ from indian_tune.ledger.frames import epoch_frame
 from indian_tune.optim import FAMILIES
 from indian_tune.planning.workload import workload
 from indian_tune.study.completion import completion
-from indian_tune.study.controller import Assignment, Controller
+from indian_tune.study.controller import Controller
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import Tried, best_level, control_of
@@ -26,11 +26,13 @@ from indian_tune.study.ranking import rank
 from indian_tune.study.registration import extend, register
 from indian_tune.study.registration_check import departures
 from tests.conftest import measured
+from tests.reports import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from indian_tune.ledger import TrialRecord
+    from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.spec import StudySpec
 
 CONTROL = {"name": "control", "optimizer": "sgd", "response_of": "indian"}
@@ -68,7 +70,7 @@ class Played:
         self,
         ledger: Ledger,
         spec: StudySpec,
-        error: Callable[[Assignment], float],
+        error: Callable[[RunningTrial], float],
         *,
         anyway: bool = False,
         until: Phase = Phase.CONFIRM,
@@ -83,14 +85,14 @@ class Played:
         self.controller = Controller(self.study, "worker", until=until, freeze_anyway=anyway)
         self.arms = {arm.name: arm for arm in ledger.arms(self.study.id)}
 
-    def claim(self) -> Assignment | None:
+    def claim(self) -> RunningTrial | None:
         return self.controller.claim({"device": "cpu"})
 
-    def train(self, assignment: Assignment) -> State:
+    def train(self, assignment: RunningTrial) -> State:
         error = self.error(assignment)
-        for epoch in range(1, assignment.epochs + 1):
+        for epoch in range(1, assignment.assignment.epochs + 1):
             record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
-            self.controller.report(assignment, {run.id: record for run in assignment.runs})
+            report(self.controller, assignment, {run.id: record for run in assignment.runs})
         for run in assignment.runs:
             self.controller.finish_run(assignment, run, diverged=not math.isfinite(error))
         return self.controller.finish(assignment)
@@ -116,7 +118,7 @@ class Played:
 
 @contextmanager
 def played(
-    storage: str, study: dict[str, Any], error: Callable[[Assignment], float], **how: Any
+    storage: str, study: dict[str, Any], error: Callable[[RunningTrial], float], **how: Any
 ) -> Iterator[Played]:
     with Ledger.open(storage) as ledger:
         made = Played(ledger, parse_study(study, source="study.toml"), error, **how)
@@ -124,16 +126,16 @@ def played(
         made.controller.close()
 
 
-def level_of(assignment: Assignment) -> float | None:
-    return assignment.config.get("level")
+def level_of(assignment: RunningTrial) -> float | None:
+    return assignment.assignment.config.get("level")
 
 
-def best_at(level: float) -> Callable[[Assignment], float]:
+def best_at(level: float) -> Callable[[RunningTrial], float]:
     """Return what errors are when a level is best, and the first tune trial of an arm."""
 
-    def error(assignment: Assignment) -> float:
+    def error(assignment: RunningTrial) -> float:
         if assignment.lease.trial.phase is Phase.MATCH:
-            return 0.1 + 0.1 * abs(math.log(assignment.config["level"] / level))
+            return 0.1 + 0.1 * abs(math.log(assignment.assignment.config["level"] / level))
         return 0.1 * (1 + assignment.lease.trial.index)
 
     return error
@@ -208,7 +210,7 @@ def test_a_match_trial_is_shown_beside_others_of_its_arm_and_not_among_the_winne
 def test_a_level_at_which_a_run_fails_is_out(storage: str, controlled: dict[str, Any]) -> None:
     errors = {0.25: 0.5, 0.5: 0.4, 1.0: 0.3, 2.0: NOT_TRAINED, 4.0: math.nan}
 
-    def error(assignment: Assignment) -> float:
+    def error(assignment: RunningTrial) -> float:
         return errors.get(level_of(assignment) or 0.0, 0.2)
 
     with played(storage, controlled, error) as study:
@@ -222,7 +224,7 @@ def test_a_level_at_which_a_run_fails_is_out(storage: str, controlled: dict[str,
 def test_a_control_that_fails_at_every_level_is_recorded_as_not_isolated_and_the_study_ends(
     storage: str, controlled: dict[str, Any]
 ) -> None:
-    def error(assignment: Assignment) -> float:
+    def error(assignment: RunningTrial) -> float:
         return math.nan if assignment.lease.trial.phase is Phase.MATCH else 0.2
 
     with played(storage, controlled, error) as study:
@@ -257,8 +259,8 @@ def test_a_source_that_is_sgd_by_its_values_gets_its_control_at_level_1(
 def test_a_source_without_a_winner_leaves_its_control_without_a_level(
     storage: str, controlled: dict[str, Any]
 ) -> None:
-    def error(assignment: Assignment) -> float:
-        return math.nan if assignment.arm.name == "indian" else 0.2
+    def error(assignment: RunningTrial) -> float:
+        return math.nan if assignment.assignment.arm.name == "indian" else 0.2
 
     with played(storage, controlled, error) as study:
         study.work()
@@ -299,7 +301,7 @@ def test_a_study_is_not_finished_before_the_levels_are_frozen(
         assert study.controller.done
 
 
-def break_off(study: Played, assignment: Assignment) -> None:
+def break_off(study: Played, assignment: RunningTrial) -> None:
     while study.controller.break_off(assignment, "ValueError: played") is not State.FAILED:
         again = study.claim()
         assert again is not None
@@ -359,7 +361,7 @@ def test_an_extension_with_a_new_winner_searches_the_level_of_its_control_again(
 ) -> None:
     errors = [0.2, 0.3, 0.3, 0.1]
 
-    def error(assignment: Assignment) -> float:
+    def error(assignment: RunningTrial) -> float:
         tuned = assignment.lease.trial.phase is Phase.TUNE
         return errors[assignment.lease.trial.index] if tuned else 0.2
 
@@ -389,7 +391,7 @@ def test_what_the_control_of_an_overtaken_winner_did_does_not_count_for_that_of_
 ) -> None:
     errors = [0.2, 0.3, 0.1]
 
-    def error(assignment: Assignment) -> float:
+    def error(assignment: RunningTrial) -> float:
         trial = assignment.lease.trial
         if trial.phase is Phase.TUNE:
             return errors[trial.index]

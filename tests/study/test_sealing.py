@@ -12,6 +12,7 @@ from indian_tune.ledger import Phase
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import rank
 from tests.conftest import measured
+from tests.reports import report
 from tests.study.test_controller import PROVENANCE, opened
 
 if TYPE_CHECKING:
@@ -23,18 +24,20 @@ def decisions(storage: str, study: dict[str, Any], sealed: Callable[[int], float
     made: list[Any] = []
     with opened(storage, study) as controller:
         while (assignment := controller.claim(PROVENANCE)) is not None:
-            made.append((assignment.title, dict(assignment.config), assignment.epochs))
-            for epoch in range(1, assignment.epochs + 1):
+            made.append(
+                (assignment.title, dict(assignment.assignment.config), assignment.assignment.epochs)
+            )
+            for epoch in range(1, assignment.assignment.epochs + 1):
                 error = 0.1 + 0.05 * len(made) / epoch
                 measures = dataclasses.replace(
                     measured(
                         *(epoch, error, 1 - error, error, 1 - error),
                         *(sealed(len(made)), sealed(len(made) + epoch)),
                     ),
-                    test_correct="10" if epoch == assignment.epochs else None,
+                    test_correct="10" if epoch == assignment.assignment.epochs else None,
                 )
                 records = {run.id: measures for run in assignment.runs}
-                made.append(controller.report(assignment, records))
+                made.append(report(controller, assignment, records))
             for run in assignment.runs:
                 controller.finish_run(assignment, run, diverged=False)
             made.append(controller.finish(assignment))

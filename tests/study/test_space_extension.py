@@ -71,9 +71,9 @@ def tune(controller: Controller) -> list[float]:
     """Let the largest step size win; return those that were tried."""
     tried = []
     while (assignment := controller.claim(PROVENANCE)) is not None:
-        gamma0 = assignment.config["gamma0"]
+        gamma0 = assignment.assignment.config["gamma0"]
         train(controller, assignment, 0.9 / (1 + gamma0))
-        if assignment.lease.trial.phase is Phase.TUNE:
+        if assignment.phase is Phase.TUNE:
             tried.append(gamma0)
     assert controller.done
     return tried
@@ -149,6 +149,6 @@ def test_only_a_finished_search_with_a_winner_at_an_end_is_extended(
         with pytest.raises(InputError, match="tune phase of study 'tiny' is not over"):
             extend_space(study, None)
         while (assignment := controller.claim(PROVENANCE)) is not None:
-            train(controller, assignment, abs(assignment.config["gamma0"] - 0.1) + 0.1)
+            train(controller, assignment, abs(assignment.assignment.config["gamma0"] - 0.1) + 0.1)
         with pytest.raises(InputError, match="no winner of study 'tiny' lies at an end"):
             extend_space(study, None)

@@ -13,8 +13,8 @@ from torch.optim import Optimizer
 
 from indian_tune.analysis.figures.rows import styles_of
 from indian_tune.analysis.style import INDIAN
-from indian_tune.engines.inline import InlineEngine
 from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader, Phase, State, storage_url

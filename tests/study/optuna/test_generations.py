@@ -12,16 +12,18 @@ import pytest
 from indian_tune.engines.session import open_session
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import LedgerReader, Phase, State, storage_url
-from indian_tune.study.controller import Assignment, Controller, Decision
+from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import SLOT, Projection
 from indian_tune.study.registration import extend
 from tests.conftest import measured
+from tests.reports import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from indian_tune.study.assignment import RunningTrial
     from tests.conftest import PostgresServer
 
 Trials = dict[tuple[str, int], Any]
@@ -45,23 +47,23 @@ def opened(storage: str, study: dict[str, Any], worker: str) -> Iterator[Control
         controller.close()
 
 
-def claim(controller: Controller) -> Assignment:
+def claim(controller: Controller) -> RunningTrial:
     assignment = controller.claim({})
     assert assignment is not None
     return assignment
 
 
-def error_of(assignment: Assignment) -> float:
+def error_of(assignment: RunningTrial) -> float:
     """A score that depends on the configuration alone, as that of a training does."""
-    return 0.1 + 0.8 * (hash(tuple(assignment.config.values())) % 1000) / 1000
+    return 0.1 + 0.8 * (hash(tuple(assignment.assignment.config.values())) % 1000) / 1000
 
 
-def train(controller: Controller, assignment: Assignment) -> State:
+def train(controller: Controller, assignment: RunningTrial) -> State:
     error = error_of(assignment)
-    for epoch in range(1, assignment.epochs + 1):
+    for epoch in range(1, assignment.assignment.epochs + 1):
         record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
         records = {run.id: record for run in assignment.runs}
-        if controller.report(assignment, records) is Decision.PRUNE:
+        if report(controller, assignment, records) is Decision.PRUNE:
             return controller.prune(assignment)
     for run in assignment.runs:
         controller.finish_run(assignment, run, diverged=False)
@@ -71,7 +73,7 @@ def train(controller: Controller, assignment: Assignment) -> State:
 def play(storage: str, study: dict[str, Any], *, hands: int, seed: int) -> None:
     """Finish a study, with several trials under way at once that end in any order."""
     choose = random.Random(seed)
-    held: list[Assignment] = []
+    held: list[RunningTrial] = []
     with opened(storage, study, "worker") as controller:
         while not controller.done:
             while len(held) < hands:

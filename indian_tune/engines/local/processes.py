@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
 from indian_tune.engines.devices import confine
-from indian_tune.engines.relay import log_level, relay_log, send_log
+from indian_tune.engines.local.log_pipe import log_level, relay_log, send_log
 from indian_tune.errors import EngineError, IndianTuneError
 from indian_tune.ledger import Ledger
 from indian_tune.study.completion import held_trials

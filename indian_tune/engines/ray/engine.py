@@ -18,18 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.engines.devices import cores, gpu_count
-from indian_tune.engines.presence import joined
+from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.errors import EngineError, InputError
-from indian_tune.imports import imports_allowed
-from indian_tune.ledger import Ledger
-from indian_tune.study.controller import Controller
-from indian_tune.study.registered_study import RegisteredStudy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.study.controller import Controller
 
 logger = logging.getLogger(__name__)
 
@@ -106,21 +103,10 @@ class RayEngine:
         self._connect()
         try:
             with (
-                imports_allowed(self._settings.imports),
-                Ledger.open(self._settings.storage) as ledger,
+                registered_study(self._settings) as study,
+                joined_controller(self._settings, study, "ray") as controller,
             ):
-                study = RegisteredStudy.open(ledger, self._settings.study)
-                with joined(ledger, study.record, "ray") as worker_id:
-                    controller = Controller(
-                        study,
-                        worker_id,
-                        until=self._settings.until,
-                        freeze_anyway=self._settings.freeze_anyway,
-                    )
-                    try:
-                        self._tune(controller, interrupt, tick)
-                    finally:
-                        controller.close()
+                self._tune(controller, interrupt, tick)
         finally:
             ray.shutdown()
 
@@ -161,33 +147,33 @@ class RayEngine:
     def _tune(self, controller: Controller, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         from ray import tune
 
-        from indian_tune.engines import ray_desk
-        from indian_tune.engines.ray_trainable import TrialTrainable
+        from indian_tune.engines.ray import driver as ray_driver
+        from indian_tune.engines.ray.actor import TrialTrainable
 
         root = self._resources.storage_path or str((self._settings.artifacts / "ray").absolute())
         if "://" not in root:
             root = str(Path(root).absolute())
         born = int(controller.study.created_at.timestamp() * 1e6)
         name = f"{controller.study.name}-{born:x}"
-        desk = ray_desk.Desk(controller, self._settings, interrupt, f"{root}/{name}")
-        scheduler = ray_desk.DeskScheduler(desk, interrupt)
+        driver = ray_driver.RayDriver(controller, self._settings, interrupt, f"{root}/{name}")
+        scheduler = ray_driver.DriverScheduler(driver, interrupt)
         demand = {"cpu": self._resources.cpus_per_trial, "gpu": self._resources.gpus_per_trial}
         tuner = tune.Tuner(
             tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
             tune_config=tune.TuneConfig(
-                search_alg=ray_desk.DeskSearcher(desk),
+                search_alg=ray_driver.DriverSearcher(driver),
                 scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=True,
-                trial_dirname_creator=ray_desk.trial_folder,
+                trial_dirname_creator=ray_driver.trial_folder,
             ),
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=root,
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                stop=ray_desk.InterruptStopper(interrupt, scheduler),
-                callbacks=[ray_desk.Ticker(tick), ray_desk.Tidier(desk)],
+                stop=ray_driver.InterruptStopper(interrupt, scheduler),
+                callbacks=[ray_driver.Ticker(tick), ray_driver.Tidier(driver)],
                 verbose=0,
             ),
         )
@@ -196,7 +182,7 @@ class RayEngine:
                 warnings.simplefilter("ignore")
                 tuner.fit()
         finally:
-            desk.give_back()
+            driver.give_back()
         if controller.done and "://" not in root:
             # Checkpoints of finished runs are of no more use; the ledger has the rest.
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)

@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 import tempfile
-import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -18,29 +17,27 @@ from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from indian_tune.engines.runs import kept_folder, problem_of, trainer_of
+from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.imports import imports_allowed
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from indian_tune.problems import Problem
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import EpochRecord, Run, Trainer
+    from indian_tune.training import EpochRecord
 
 logger = logging.getLogger(__name__)
 
 # Keys of a trial's configuration, as the driver fills it in.
-SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP = (
+SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP, TRIAL = (
     *("spec", "runs", "recorded", "together", "threads", "data_dir", "resume_from", "imports"),
-    "keep_in",
+    *("keep_in", "trial"),
 )
 # Keys of a result, as the driver reads it.
 RECORDS, COMPLETE, BROKE, PROVENANCE = "records", "complete", "broke", "provenance"
 
 # The last record of every run, beside its checkpoint.
 _LAST_RECORDS = "records.json"
-
-# As in a worker of ours: more often would slow short epochs down.
-CHECKPOINT_SECONDS = 5.0
 
 
 class TrialTrainable(tune.Trainable):
@@ -73,8 +70,8 @@ class TrialTrainable(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the checkpoints of the trial's runs."""
-        if self._trainer is not None:
-            self._trainer.save()
+        if self._in_hand is not None:
+            self._in_hand.save()
             last = {key: asdict(record) for key, record in self._last.items()}
             (self._folder / _LAST_RECORDS).write_text(json.dumps(last), encoding="utf-8")
         shutil.copytree(self._folder, checkpoint_dir, dirs_exist_ok=True)
@@ -92,71 +89,50 @@ class TrialTrainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._config = config
         self._folder = Path(tempfile.mkdtemp(prefix="indian-tune-"))
-        self._trainer: Trainer | None = None
+        self._in_hand: TrialsInHand | None = None
         self._resumed = False
 
-    def _start(self) -> Trainer:
-        """Make the trainer, once Ray has handed over a checkpoint if it has one."""
-        import torch
-
-        from indian_tune.training import CheckpointFolder, Run, keep_freed_memory, spare_compiler
+    def _start(self) -> TrialsInHand:
+        """Take the trial in hand, once Ray has handed over a checkpoint if it has one."""
+        from indian_tune.training import CheckpointFolder, Run, start_torch
 
         config = self._config
-        torch.set_num_threads(config[THREADS])
-        keep_freed_memory()
-        spare_compiler()
+        start_torch(config[THREADS])
         if not self._resumed and config[RESUME] is not None:
             tune.Checkpoint(config[RESUME]).to_directory(str(self._folder))
-        self._waiting = [Run(**run) for run in config[RUNS]]
-        self._done: dict[str, int] = {}
         self._last = self._last_records()
-        self._saved_at = time.monotonic()
         spec, problem = _study(config[SPEC], config[DATA_DIR])
-        return trainer_of(spec, problem, _device(), CheckpointFolder(self._folder))
+        checkpoints = CheckpointFolder(self._folder)
+        in_hand = TrialsInHand(lambda: trainer_of(spec, problem, _device(), checkpoints))
+        in_hand.take(
+            config[TRIAL],
+            [Run(**run) for run in config[RUNS]],
+            together=config[TOGETHER],
+            kept_in=None if config[KEEP] is None else kept_folder(Path(config[KEEP])),
+        )
+        return in_hand
 
     def _step(self) -> dict[str, Any]:
-        if self._trainer is None:
-            self._trainer = self._start()
-        complete, owed = self._take_up(self._trainer)
-        records = owed or self._advance(self._trainer)
+        if self._in_hand is None:
+            self._in_hand = self._start()
+        in_hand, trial = self._in_hand, self._config[TRIAL]
+        complete, owed = [], []
+        for key, done in in_hand.begin(trial):
+            if done > self._config[RECORDED][key]:
+                # Ray may stop an actor after an epoch was checkpointed and before its result came.
+                owed.append(self._last[key])
+            elif not in_hand.is_open(trial, key):
+                complete.append(key)
+        records = owed or in_hand.advance()[trial]
         self._last.update({record.key: record for record in records})
-        self._keep(self._trainer, records)
-        due = time.monotonic() - self._saved_at > CHECKPOINT_SECONDS
-        if due:
-            self._saved_at = time.monotonic()
         return {
             RECORDS: [asdict(record) for record in records],
             COMPLETE: complete,
             # In a list: Ray takes the dictionaries in a result apart.
-            PROVENANCE: [asdict(self._trainer.provenance)],
-            SHOULD_CHECKPOINT: due,
-            "done": not self._waiting and not self._trainer.active,
+            PROVENANCE: [asdict(in_hand.trainer.provenance)],
+            SHOULD_CHECKPOINT: in_hand.checkpoint_due(),
+            "done": not in_hand.is_open(trial),
         }
-
-    def _take_up(self, trainer: Trainer) -> tuple[list[str], list[EpochRecord]]:
-        """Add the runs that are next.
-
-        Returns:
-            Those whose end alone is still to be recorded; and records that the driver never got:
-            Ray may stop an actor after an epoch was checkpointed and before its result arrived.
-        """
-        complete, owed = [], []
-        while self._waiting and (self._config[TOGETHER] or not trainer.active):
-            run: Run = self._waiting.pop(0)
-            done = self._done[run.key] = trainer.add(run)
-            if done > self._config[RECORDED][run.key]:
-                owed.append(self._last[run.key])
-            elif done >= run.epochs:
-                complete.append(run.key)
-        return complete, owed
-
-    def _keep(self, trainer: Trainer, records: list[EpochRecord]) -> None:
-        """Keep the weights of runs at their end."""
-        if self._config[KEEP] is not None:
-            ends = {run["key"]: run["epochs"] for run in self._config[RUNS]}
-            for record in records:
-                if record.epoch == ends[record.key] and not record.diverged:
-                    trainer.keep(record.key, kept_folder(Path(self._config[KEEP])))
 
     def _last_records(self) -> dict[str, EpochRecord]:
         from indian_tune.training import EpochRecord
@@ -166,15 +142,6 @@ class TrialTrainable(tune.Trainable):
             return {}
         known = json.loads(path.read_text(encoding="utf-8"))
         return {key: EpochRecord(**record) for key, record in known.items()}
-
-    def _advance(self, trainer: Trainer) -> list[EpochRecord]:
-        if not trainer.active:
-            return []
-        # Runs whose checkpoints are not equally old catch up first.
-        behind = min(self._done[key] for key in trainer.active)
-        records = trainer.advance([key for key in trainer.active if self._done[key] == behind])
-        self._done.update({record.key: record.epoch for record in records})
-        return records
 
 
 def _device() -> str:

@@ -12,15 +12,9 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from indian_tune.engines import ray_trainable as keys
-from indian_tune.engines.runs import (
-    OpenTrial,
-    keeps_weights,
-    record_epoch_reports,
-    run_key,
-    training_run,
-    warn_of_loss,
-)
+from indian_tune.engines import outcomes
+from indian_tune.engines.ray import actor as keys
+from indian_tune.engines.runs import keeps_weights, training_runs
 from indian_tune.errors import LeaseLostError
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
@@ -32,6 +26,7 @@ if TYPE_CHECKING:
 
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.study.assignment import RunningTrial
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +38,7 @@ class _Unsaved:
         return {}
 
 
-class Desk(_Unsaved):
+class RayDriver(_Unsaved):
     """Hands out the controller's assignments as Ray trials, and takes their results in.
 
     Everything it does may be done twice: Ray repeats the epochs after a checkpoint when a node is
@@ -62,74 +57,71 @@ class Desk(_Unsaved):
         self._interrupt = interrupt
         self._folder = folder
         self._spec_text = json.dumps(controller.spec.canonical())
-        self._open: dict[str, OpenTrial] = {}
+        self._running: dict[str, RunningTrial] = {}
         self._described: set[str] = set()
 
-    def hand_out(self, ray_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, ray_id: str) -> dict[str, Any] | str | None:
         """Return what a new Ray trial is to train; nothing for now, or nothing any more."""
         if self._interrupt.requested or self._controller.done:
             return str(Searcher.FINISHED)
         # What a trial is computed with, its actor tells with its first result.
-        assignment = self._controller.claim({})
-        if assignment is None:
+        trial = self._controller.claim({})
+        if trial is None:
             return None
-        controller = self._controller
-        current = OpenTrial.of(controller.study, assignment)
-        todo = list(current.runs.values())
-        if not todo:
-            controller.finish(assignment)
-            return self.hand_out(ray_id)
-        self._open[ray_id] = current
-        begun = sum(run.epochs_done for run in todo)
-        checkpoint = newest_checkpoint(self._folder, assignment.lease.trial.id) if begun else None
+        controller, settings = self._controller, self._settings
+        if not trial.open_runs:
+            outcomes.end_trial(controller, trial, Decision.CONTINUE)
+            return self.suggest(ray_id)
+        self._running[ray_id] = trial
+        begun = sum(run.epochs_done for run in trial.open_runs.values())
+        checkpoint = newest_checkpoint(self._folder, trial.id) if begun else None
         if begun and checkpoint is None:
-            warn_of_loss(assignment, begun)
+            outcomes.warn_of_loss(trial, begun)
+        data_dir = settings.data_dir
+        keep = keeps_weights(controller.spec, trial)
         return {
             keys.SPEC: self._spec_text,
-            keys.RUNS: [
-                asdict(training_run(controller.study, controller.spec, assignment, run))
-                for run in todo
-            ],
-            keys.RECORDED: {run_key(controller.study, run): run.epochs_done for run in todo},
-            keys.TOGETHER: assignment.together,
-            keys.THREADS: self._settings.threads,
-            keys.IMPORTS: self._settings.imports,
-            keys.DATA_DIR: None
-            if self._settings.data_dir is None
-            else str(self._settings.data_dir.absolute()),
+            keys.RUNS: [asdict(run) for run in training_runs(controller.spec, trial)],
+            keys.RECORDED: {key: run.epochs_done for key, run in trial.open_runs.items()},
+            keys.TOGETHER: trial.assignment.together,
+            keys.THREADS: settings.threads,
+            keys.IMPORTS: settings.imports,
+            keys.DATA_DIR: None if data_dir is None else str(data_dir.absolute()),
             keys.RESUME: checkpoint,
-            keys.KEEP: str(self._settings.artifacts.absolute())
-            if keeps_weights(controller.spec, assignment)
-            else None,
-            "trial": assignment.lease.trial.id,
-            "attempt": assignment.lease.trial.attempts,
+            keys.KEEP: str(settings.artifacts.absolute()) if keep else None,
+            keys.TRIAL: trial.id,
+            "attempt": trial.lease.trial.attempts,
         }
 
-    def take_in(self, ray_id: str, result: dict[str, Any]) -> bool:
+    def record(self, ray_id: str, result: dict[str, Any]) -> bool:
         """Record one result of a Ray trial; return whether it is to stop."""
-        current = self._open.get(ray_id)
-        if current is None:
+        trial = self._running.get(ray_id)
+        if trial is None:
+            return True
+        if keys.BROKE in result:
+            del self._running[ray_id]
+            outcomes.break_off_trial(self._controller, trial, result[keys.BROKE])
             return True
         try:
             if ray_id not in self._described and keys.PROVENANCE in result:
                 (provenance,) = result[keys.PROVENANCE]
-                self._controller.describe(current.assignment, provenance)
+                self._controller.describe(trial, provenance)
                 self._described.add(ray_id)
-            ended = self._record(current, result)
-        except LeaseLostError as error:
-            logger.warning("%s: %s", current.assignment.title, error)
-            ended = True
-        if ended:
-            del self._open[ray_id]
-        return ended
+            decision = self._record(trial, result)
+        except LeaseLostError:
+            decision = Decision.DROP
+        if decision is Decision.CONTINUE and trial.open_runs:
+            return False
+        del self._running[ray_id]
+        outcomes.end_trial(self._controller, trial, decision)
+        return True
 
     def lose(self, ray_id: str) -> None:
         """Record that Ray has given a trial up: its nodes or actors died too often."""
-        current = self._open.pop(ray_id, None)
-        if current is not None:
-            self._controller.break_off(
-                current.assignment, "Ray gave the trial up: its actors died too often"
-            )
+        trial = self._running.pop(ray_id, None)
+        if trial is not None:
+            told = "Ray gave the trial up: its actors died too often"
+            outcomes.break_off_trial(self._controller, trial, told)
 
     def tidy(self, trial_id: int) -> None:
         """Remove Ray's checkpoints of a trial of the ledger that is finished."""
@@ -141,54 +133,40 @@ class Desk(_Unsaved):
 
     def give_back(self) -> None:
         """Give every open trial back, to be continued from its checkpoint."""
-        for current in self._open.values():
-            self._controller.release(current.assignment)
-        self._open.clear()
+        outcomes.give_back(self._controller, self._running.values())
+        self._running.clear()
 
-    def _record(self, current: OpenTrial, result: dict[str, Any]) -> bool:
-        controller, assignment = self._controller, current.assignment
-        if keys.BROKE in result:
-            state = controller.break_off(assignment, result[keys.BROKE])
-            reason = result[keys.BROKE].strip().splitlines()[-1]
-            logger.warning("%s broke and is now %s: %s", assignment.title, state, reason)
-            return True
+    def _record(self, trial: RunningTrial, result: dict[str, Any]) -> Decision:
         for key in result[keys.COMPLETE]:
-            if key in current.runs:
-                controller.finish_run(assignment, current.runs.pop(key), diverged=False)
+            if key in trial.open_runs:
+                decision = outcomes.end_run(self._controller, trial, key)
+                if decision is not Decision.CONTINUE:
+                    return decision
         records = [EpochRecord(**record) for record in result[keys.RECORDS]]
-        records = [record for record in records if record.key in current.runs]
-        decision = Decision.CONTINUE
-        if records:
-            (decision,) = record_epoch_reports(controller, [(current, records)])
-        if decision is Decision.DROP:
-            logger.warning("%s: another worker has taken it over", assignment.title)
-            return True
-        if decision is Decision.PRUNE:
-            controller.prune(assignment)
-            return True
-        if not current.runs:
-            controller.finish(assignment)
-            return True
-        return False
+        records = [record for record in records if record.key in trial.open_runs]
+        if not records:
+            return Decision.CONTINUE
+        (decision,) = outcomes.record_epoch_reports(self._controller, [(trial, records)])
+        return decision
 
 
-class DeskSearcher(Searcher):
-    """Asks the desk where Ray asks for a configuration."""
+class DriverSearcher(Searcher):
+    """Asks the driver where Ray asks for a configuration."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, driver: RayDriver) -> None:
         super().__init__()
-        self._desk = desk
+        self._driver = driver
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next configuration, ``None`` for now, or FINISHED."""
-        return self._desk.hand_out(trial_id)
+        return self._driver.suggest(trial_id)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Hear that Ray is done with a trial."""
         if error:
-            self._desk.lose(trial_id)
+            self._driver.lose(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the ledger is the state."""
@@ -197,8 +175,8 @@ class DeskSearcher(Searcher):
         """Restore nothing: the ledger is the state."""
 
 
-class DeskScheduler(FIFOScheduler):
-    """Tells the desk every result, and Ray what was decided.
+class DriverScheduler(FIFOScheduler):
+    """Tells the driver every result, and Ray what was decided.
 
     When the user has asked to stop, every trial is paused after its epoch, for which Ray writes a
     checkpoint of it, and none is begun.
@@ -207,9 +185,9 @@ class DeskScheduler(FIFOScheduler):
         settled: whether no trial is under way.
     """
 
-    def __init__(self, desk: Desk, interrupt: Interrupt) -> None:
+    def __init__(self, driver: RayDriver, interrupt: Interrupt) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._desk = desk
+        self._driver = driver
         self._interrupt = interrupt
         self.settled = True
 
@@ -224,14 +202,14 @@ class DeskScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Record a result."""
-        if self._desk.take_in(trial.trial_id, result):
+        if self._driver.record(trial.trial_id, result):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.PAUSE if self._interrupt.requested else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Record the last result."""
         if keys.RECORDS in result or keys.BROKE in result:
-            self._desk.take_in(trial.trial_id, result)
+            self._driver.record(trial.trial_id, result)
 
 
 class Ticker(_Unsaved, tune.Callback):
@@ -248,20 +226,20 @@ class Ticker(_Unsaved, tune.Callback):
 class Tidier(_Unsaved, tune.Callback):
     """Removes the checkpoints of finished trials, so that they do not pile up."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, driver: RayDriver) -> None:
+        self._driver = driver
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Tidy up after a trial that Ray is done with."""
-        self._desk.tidy(trial.config["trial"])
+        self._driver.tidy(trial.config[keys.TRIAL])
 
 
 class InterruptStopper(_Unsaved, tune.Stopper):
     """Stops everything when the user has asked to, and every trial has its checkpoint."""
 
-    def __init__(self, interrupt: Interrupt, scheduler: DeskScheduler) -> None:
+    def __init__(self, interrupt: Interrupt, scheduler: DriverScheduler) -> None:
         self._interrupt = interrupt
         self._scheduler = scheduler
 
@@ -276,7 +254,7 @@ class InterruptStopper(_Unsaved, tune.Stopper):
 
 def trial_folder(trial: Trial) -> str:
     """Return the folder of a Ray trial: found again by the ledger's trial."""
-    return f"trial-{trial.config['trial']}-{trial.config['attempt']:03d}-{trial.trial_id}"
+    return f"trial-{trial.config[keys.TRIAL]}-{trial.config['attempt']:03d}-{trial.trial_id}"
 
 
 def newest_checkpoint(folder: str, trial_id: int) -> str | None:

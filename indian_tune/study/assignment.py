@@ -1,0 +1,94 @@
+"""A claimed trial: what it is given to train, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from indian_tune.study.completion import trial_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from indian_tune.ledger import ArmRecord, Lease, Phase, RunRecord, StudyRecord
+    from indian_tune.study.optuna.projection import ProjectedTrial
+
+
+def run_key(study: StudyRecord, run: RunRecord) -> str:
+    """Return the key of a run's checkpoints: the same for every worker, now and later."""
+    # The time of registration keeps apart what a deleted database's namesake has left behind.
+    born = int(study.created_at.timestamp() * 1e6)
+    return f"{study.name}-{born:x}-run-{run.id}"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A claimed trial: what to train, and where its reports go.
+
+    Attributes:
+        lease: the claim.
+        arm: whose trial it is.
+        config: hyperparameters of the optimizer and of the training.
+        epochs: length of each run.
+        runs: one per seed, those an earlier attempt has finished included.
+        together: whether the runs advance epoch by epoch side by side (otherwise one after the
+            other, as a pruner over seeds needs).
+        projected: the trial in Optuna's tables.
+        peers: whom the pruner may compare it with, see :meth:`Projection.should_prune`.
+    """
+
+    lease: Lease
+    arm: ArmRecord
+    config: Mapping[str, float]
+    epochs: int
+    runs: Sequence[RunRecord]
+    together: bool
+    projected: ProjectedTrial
+    peers: Mapping[int, int] | None = None
+
+
+@dataclass(eq=False)
+class RunningTrial:
+    """A trial under way: all that changes of it.
+
+    Attributes:
+        assignment: as claimed.
+        open_runs: those that have not ended, by key.
+        scores: of each run at its last epoch, by the run's id.
+        diverged: ids of the runs that diverged.
+    """
+
+    assignment: Assignment
+    open_runs: dict[str, RunRecord]
+    scores: dict[int, float] = field(default_factory=dict)
+    diverged: set[int] = field(default_factory=set)
+
+    @property
+    def id(self) -> int:
+        """The trial's id in the ledger."""
+        return self.lease.trial.id
+
+    @property
+    def lease(self) -> Lease:
+        """The claim."""
+        return self.assignment.lease
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that the trial belongs to."""
+        return self.lease.trial.phase
+
+    @property
+    def runs(self) -> Sequence[RunRecord]:
+        """One per seed, as they were when the trial was claimed."""
+        return self.assignment.runs
+
+    @property
+    def path(self) -> str:
+        """The trial as `indian-tune show` takes it."""
+        return trial_path(self.assignment.arm.name, self.lease.trial)
+
+    @property
+    def title(self) -> str:
+        """The trial as shown to people."""
+        return f"{self.assignment.arm.name} {self.phase} {self.lease.trial.index}"
