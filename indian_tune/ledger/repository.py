@@ -190,8 +190,8 @@ class Ledger(StudyWriter):
                     )
                 )
                 runs.close(connection, trial.id, State.FAILED, now)
-                data = {"reason": reason, "worker": trial.worker_id}
-                slots.record_event(connection, study_id, "failed", data, now, trial_id=trial.id)
+                failure = {"reason": reason, "worker": trial.worker_id}
+                slots.record_event(connection, study_id, "failed", failure, now, trial_id=trial.id)
             if trial.started_at is not None:
                 # The first claim has its timestamp in the trial, later ones are events.
                 data = {
