@@ -50,14 +50,15 @@ def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
         plain = spec.canonical()
         for method in _methods(spec):
             plain["search"][method.WORD] = method.completed().plain()
-        if spec.problem.factory is not None:
-            problem = problem_of(spec, None)
-            rehearse(spec, problem)
+        problem = None if spec.problem.factory is None else problem_of(spec, None)
+        if problem is not None:
             summary = ProblemSummary.of(problem)
             plain["problem"]["facts"] = summary.model_dump(mode="json")
-    if plain == spec.canonical():
-        return spec
-    return parse_study(plain, source=f"study {spec.name!r}")
+        if plain != spec.canonical():
+            spec = parse_study(plain, source=f"study {spec.name!r}")
+        if problem is not None:
+            rehearse(spec, problem)
+    return spec
 
 
 def check_optimizers(spec: StudySpec) -> None:

@@ -45,8 +45,8 @@ def check_split(spec: StudySpec) -> None:
 def rehearse(spec: StudySpec, problem: Problem) -> None:
     """Train every arm for a step or two on a few examples, and measure it, on the CPU.
 
-    Each arm is tried with typical values and with the ends of its ranges. The last batch of an
-    epoch may have a single example, and does here if it does in the study.
+    Each arm is trained with typical values, and its optimizer made with the ends of its ranges too.
+    The last batch of an epoch may have a single example, and does here if it does in the study.
 
     Args:
         spec: of the study.
@@ -61,7 +61,7 @@ def rehearse(spec: StudySpec, problem: Problem) -> None:
 
     where = f"problem.factory = {spec.problem.factory!r}"
     for n, arm in enumerate(spec.arms, 1):
-        for config in _configs(spec, arm.name):
+        for place, config in enumerate(_configs(spec, arm.name)):
             values, own = split_training_parameters(config)
             size = int(own.get("batch_size", spec.problem.batch_size))
             step = min(size, TRIED)
@@ -86,7 +86,8 @@ def rehearse(spec: StudySpec, problem: Problem) -> None:
             with blamed(where, told):
                 trainer = trainer_of(spec, few, "cpu", None)
                 trainer.add(run)
-                trainer.advance()
+                if place == 0:
+                    trainer.advance()
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -108,6 +109,7 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 def _configs(spec: StudySpec, arm: str) -> Iterator[Mapping[str, float]]:
+    """Yield typical values, then the lower and the upper ends."""
     middle = typical(spec, arm)
     yield middle
     space = spec.space(arm)

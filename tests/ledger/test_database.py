@@ -18,12 +18,15 @@ from indian_tune.ledger import Ledger, LedgerReader, show_url, storage_url
 from indian_tune.ledger.tables import HEAD_REVISION, VERSION_TABLE, metadata
 
 
-def test_option_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_option_beats_environment_beats_default(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
-    assert show_url(storage_url()) == "sqlite:///indian-tune.db"
+    assert show_url(storage_url()) == f"sqlite:///{tmp_path}/indian-tune.db"
     monkeypatch.setenv("INDIAN_TUNE_STORAGE", "sqlite:///from-environment.db")
-    assert show_url(storage_url()) == "sqlite:///from-environment.db"
-    assert show_url(storage_url("given.db")) == "sqlite:///given.db"
+    assert show_url(storage_url()) == f"sqlite:///{tmp_path}/from-environment.db"
+    assert show_url(storage_url("given.db")) == f"sqlite:///{tmp_path}/given.db"
 
 
 def test_postgresql_gets_its_driver_written_out_and_its_password_hidden() -> None:

@@ -26,7 +26,7 @@ def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         *("problem.batch_size", "problem.width", "problem.split_seed", "problem.init_std"),
         *("protocol.epochs", "protocol.tune_epochs", "protocol.tune_seeds"),
         *("protocol.confirm_seeds", "protocol.train_eval_size"),
-        *("search.trials", "search.seed", "search.epochs", "search.seconds", "search.batch_size"),
+        *("search.trials", "search.seed", "search.epochs", "search.seconds", "search.generation"),
     ],
 )
 @pytest.mark.parametrize("value", [HUGE, 1e300])
