@@ -9,7 +9,7 @@ DEV := $(VENV)/.installed-dev
 # One thread per process: the tests run side by side, and torch would take every core in each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quickstart install dev test test-slow test-image format-check lint types unit bench format clean
+.PHONY: quickstart install dev test test-slow test-night test-image format-check lint types unit bench format clean
 
 quickstart: $(BASE)
 	$(BIN)/indian-tune search studies/quickstart.toml
@@ -30,10 +30,14 @@ types: $(DEV)
 	$(BIN)/mypy
 
 unit: $(DEV)
-	$(BIN)/pytest -n 2 -m "not slow and not image"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow and not night and not image"
 
 test-slow: $(DEV)
-	$(BIN)/pytest -m "slow and not image"
+	$(BIN)/pytest -n 2 --dist worksteal -m "slow and not night and not image"
+
+# Hours. Each finished job is noted in build/night: the same command goes on with what is left.
+test-night: $(DEV)
+	$(BIN)/python -m tests.night $(if $(JOBS),--jobs $(JOBS))
 
 # Builds the container image, 7 GB, in about ten minutes: needs root, buildah and debootstrap.
 test-image: $(DEV)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.session import artifacts_folder, open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.ledger import storage_url
+from indian_tune.study.file.spec import parse_study
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     import subprocess
@@ -21,11 +30,24 @@ if TYPE_CHECKING:
 EXAMPLES = ("--flatness-examples", "40")
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study that was told to keep the weights of its runs on fresh seeds."""
+    folder = tmp_path_factory.mktemp("kept")
+    study = copy.deepcopy(TINY)
+    study["protocol"]["keep_checkpoints"] = True
+    spec = parse_study(study, source="study.toml")
+    storage = storage_url(f"sqlite:///{folder / 'study.db'}")
+    settings = WorkerSettings(str(storage), "tiny", artifacts_folder(storage))
+    with open_session(spec, storage, None):
+        InlineEngine(settings).run(Interrupt(), lambda: None)
+    return folder
+
+
 @pytest.fixture
-def kept(tiny: dict[str, Any], search: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Path:
-    """The database of a study that was told to keep the weights of its runs on fresh seeds."""
-    tiny["protocol"]["keep_checkpoints"] = True
-    assert search(tiny)[0] == 0
+def kept(trained: Path, tmp_path: Path) -> Path:
+    """The database of that study, in a folder that the test may change."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     return tmp_path / "study.db"
 
 

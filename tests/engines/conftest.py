@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from indian_tune.ledger import LedgerReader, storage_url
 from indian_tune.study.file.spec import StudySpec, parse_study
 from indian_tune.training import CheckpointFolder, EpochRecord
 from indian_tune.training.feed import fingerprint
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,16 +90,16 @@ def kept_weights(tmp_path: Path) -> Callable[[], list[tuple[int, str]]]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def undisturbed(
-    tmp_path: Path,
-    tiny: dict[str, Any],
-    settings_for: Callable[..., WorkerSettings],
+    tmp_path_factory: pytest.TempPathFactory,
     register: Callable[[str, dict[str, Any]], StudySpec],
     metrics: Callable[..., Metrics],
 ) -> Metrics:
     """The record of the study `tiny` when one worker trains it without interruption."""
-    storage = f"sqlite:///{tmp_path / 'undisturbed.db'}"
-    register(storage, tiny)
-    InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    storage = f"sqlite:///{folder / 'study.db'}"
+    register(storage, copy.deepcopy(TINY))
+    settings = WorkerSettings(storage=storage, study="tiny", artifacts=folder / "artifacts")
+    InlineEngine(settings).run(Interrupt(), lambda: None)
     return metrics(storage)

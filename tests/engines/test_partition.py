@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.ledger import LedgerReader, State
 from tests.conftest import postgres_server
 from tests.engines.test_chaos import assert_sound
@@ -115,6 +117,21 @@ def tiny(tiny: dict[str, Any]) -> dict[str, Any]:
     tiny["problem"]["batch_size"] = 8
     tiny["protocol"] |= {"epochs": 8, "tune_epochs": 8}
     return tiny
+
+
+@pytest.fixture
+def undisturbed(
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    settings_for: Callable[..., WorkerSettings],
+    register: Callable[[str, dict[str, Any]], StudySpec],
+    metrics: Callable[..., Metrics],
+) -> Metrics:
+    """The record of this longer study when one worker trains it without interruption."""
+    storage = f"sqlite:///{tmp_path / 'undisturbed.db'}"
+    register(storage, tiny)
+    InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    return metrics(storage)
 
 
 @contextmanager

@@ -227,7 +227,13 @@ def test_a_killed_driver_loses_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "signals", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)], ids=str
+    "signals",
+    [
+        (signal.SIGINT,),
+        pytest.param((signal.SIGTERM,), marks=pytest.mark.night),
+        (signal.SIGINT, signal.SIGINT),
+    ],
+    ids=str,
 )
 def test_a_signal_stops_a_ray_search_and_keeps_everything(
     signals: tuple[signal.Signals, ...],
@@ -294,7 +300,9 @@ def test_a_lost_node_loses_nothing(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("gpus", "each"), [(8, 1.0), (4, 0.5)])
+@pytest.mark.parametrize(
+    ("gpus", "each"), [pytest.param(8, 1.0, marks=pytest.mark.night), (4, 0.5)]
+)
 def test_every_trial_sees_the_gpu_that_it_was_lent_and_no_other(
     gpus: int,
     each: float,

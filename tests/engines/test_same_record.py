@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 ALPHA = {"low": 0.05, "high": 1.0, "log": True}
 GAMMA0 = {"low": 0.001, "high": 0.1, "log": True}
+# When a sampler is run through every engine.
+WHEN = {
+    "grid": [pytest.mark.night],
+    "random": [],
+    "qmc": [pytest.mark.night],
+    "tpe": [pytest.mark.slow],
+}
 SEARCHES: dict[str, dict[str, Any]] = {
     "grid": {"trials": 6},
     "random": {"trials": 6},
@@ -69,9 +76,7 @@ def outcomes_of(storage: str) -> Outcomes:
 
 @pytest.fixture(
     scope="class",
-    params=[
-        pytest.param(name, marks=[] if name == "random" else pytest.mark.slow) for name in SEARCHES
-    ],
+    params=[pytest.param(name, marks=WHEN[name]) for name in SEARCHES],
 )
 def sampler(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -131,7 +136,7 @@ class TestSameRecord:
 
     @pytest.mark.parametrize(
         "workers",
-        [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)],
+        [pytest.param(1, marks=pytest.mark.night), 2, pytest.param(4, marks=pytest.mark.slow)],
     )
     def test_of_worker_processes(
         self, workers: int, check: Callable[[Callable[[WorkerSettings], Engine]], None]

@@ -1,0 +1,185 @@
+"""What is too long for every change, job by job: `make test-night`.
+
+python -m tests.night                       # all that has not passed on this commit
+python -m tests.night --jobs lowest         # some of it
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results.md"
+# One note per job, so that an interrupted night goes on.
+NOTES = ROOT / "build/night"
+UNIT = "not slow and not night and not image"
+# Per cent of the package's lines that the unit tests run in their own process.
+COVERAGE_FLOOR = 60
+PASSED = "passed"
+
+Outcome = tuple[str, str]
+
+
+def lower_bounds(project: dict[str, object]) -> list[str]:
+    """Return pip constraints that hold every dependency at its lower bound.
+
+    Bug-fix releases of the lower bound are allowed: ``numpy>=2.0`` gives ``numpy==2.0.*``.
+
+    Args:
+        project: the table ``project`` of ``pyproject.toml``.
+    """
+    metadata = json.loads(json.dumps(project))
+    listed = metadata["dependencies"] + metadata["optional-dependencies"]["dev"]
+    return [
+        f"{requirement.name}=={bound.version}.*"
+        for requirement in map(Requirement, listed)
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    ]
+
+
+def run(*command: object) -> Outcome:
+    """Run a program in the checkout; return how it ended and the last line that it printed."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    print(done.stdout, flush=True)
+    last = (done.stdout.strip().splitlines() or [""])[-1].strip("= ")
+    return (PASSED if done.returncode == 0 else "FAILED"), last
+
+
+def pytest(python: Path | str, marks: str, *options: str) -> Outcome:
+    return run(python, "-m", "pytest", "-q", "-m", marks, "-p", "no:cacheprovider", *options)
+
+
+def in_environment(interpreter: str, constraints: list[str] | None) -> Outcome:
+    """Run the unit tests in an environment of their own.
+
+    Args:
+        interpreter: Python program that makes it.
+        constraints: lines for pip; those of the repository if ``None``.
+    """
+    with tempfile.TemporaryDirectory(prefix="night-") as made:
+        folder = Path(made)
+        listed = ROOT / "constraints.txt"
+        if constraints is not None:
+            listed = folder / "lowest.txt"
+            listed.write_text("\n".join(constraints) + "\n", encoding="utf-8")
+        python = folder / "venv/bin/python"
+        install = (python, "-m", "pip", "install", "--quiet", "--no-cache-dir")
+        for command in (
+            (interpreter, "-m", "venv", folder / "venv"),
+            (*install, "--constraint", listed, f"{ROOT}[dev]"),
+        ):
+            outcome = run(*command)
+            if outcome[0] != PASSED:
+                return outcome
+        # Old releases warn of new ones that they meet.
+        lenient = () if constraints is None else ("-o", "filterwarnings=default")
+        return pytest(python, UNIT, "-n", "2", "--dist", "worksteal", *lenient)
+
+
+def night() -> Outcome:
+    return pytest(sys.executable, "night and not image")
+
+
+def lowest() -> Outcome:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return in_environment(sys.executable, lower_bounds(project))
+
+
+def python_3_12() -> Outcome:
+    program = shutil.which("python3.12")
+    # A version manager may have a stand-in for a Python that is not active.
+    if program is None or run(program, "--version")[0] != PASSED:
+        return "not run", "there is no python3.12"
+    return in_environment(program, None)
+
+
+def coverage() -> Outcome:
+    measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR}")
+    return pytest(sys.executable, UNIT, "-n", "2", "--dist", "worksteal", *measured)
+
+
+JOBS: dict[str, Callable[[], Outcome]] = {
+    "night": night,
+    "lowest": lowest,
+    "python3.12": python_3_12,
+    "coverage": coverage,
+}
+
+
+def commit() -> str:
+    """Return the commit that is tested, marked where files differ from it."""
+    described = ("git", "describe", "--always", "--dirty", "--exclude=*")
+    done = subprocess.run(described, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def table(notes: dict[str, dict[str, str]]) -> str:
+    """Return the results as a page."""
+    lines = [
+        "# Results of the night tests",
+        "",
+        "Written by `make test-night`. A job without a row for a commit was not run there.",
+        "",
+        "| job | outcome | commit | date | Python | detail |",
+        "|---|---|---|---|---|---|",
+    ]
+    for job in JOBS:
+        note = notes.get(job, dict.fromkeys(("commit", "date", "python"), "–"))
+        outcome, detail = note.get("outcome", "not run"), note.get("detail", "–")
+        cells = (job, outcome, note["commit"], note["date"], note["python"], detail)
+        lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--jobs", choices=list(JOBS), nargs="+", help="not all of them")
+    given = parser.parse_args()
+    NOTES.mkdir(parents=True, exist_ok=True)
+    notes = {file.stem: json.loads(file.read_text()) for file in NOTES.glob("*.json")}
+    tested = commit()
+    failed = False
+    for job in given.jobs or JOBS:
+        before = notes.get(job, {})
+        if (before.get("commit"), before.get("outcome")) == (tested, PASSED):
+            print(f"{job}: passed before on {tested}")
+            continue
+        outcome, detail = JOBS[job]()
+        failed |= outcome == "FAILED"
+        notes[job] = {
+            "outcome": outcome,
+            "detail": detail,
+            "commit": tested,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "python": platform.python_version() if job != "python3.12" else "3.12",
+        }
+        (NOTES / f"{job}.json").write_text(json.dumps(notes[job]), encoding="utf-8")
+        RESULTS.write_text(table(notes), encoding="utf-8")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
