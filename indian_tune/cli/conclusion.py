@@ -44,7 +44,7 @@ def conclude(
     contrasts = contrast_table(session)
     if contrasts is not None:
         console.print(contrasts)
-    console.print(f"\nDatabase: {session.ledger.address}")
+    console.print(f"\nDatabase: {session.ledger.address}", soft_wrap=True)
     name = spec.name
     shown = next((result.name for result in ranked if result.tune is not None), ranked[0].name)
     hints = [

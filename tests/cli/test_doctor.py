@@ -227,7 +227,7 @@ def test_the_machine_is_examined_although_there_is_no_database_yet(
     assert "none yet, will be created" in about["text"]
     told = json.loads(out)
     assert (told["storage"], told["damages"], told["studies"]) == (
-        "sqlite:///indian-tune.db",
+        f"sqlite:///{tmp_path}/indian-tune.db",
         [],
         [],
     )
@@ -285,7 +285,8 @@ def test_colour_comes_with_words_and_can_be_refused(
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    green = "\x1b[32mok\x1b[0m"
+    # The cells of a column are filled up to its width.
+    green = "\x1b[32mok  \x1b[0m"
     assert green in doctor()[1]
     monkeypatch.setenv("NO_COLOR", "1")
     out = doctor()[1]
