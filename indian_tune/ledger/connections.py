@@ -9,11 +9,12 @@ Nothing relies on a session of the server's: PgBouncer may run every transaction
 from __future__ import annotations
 
 import functools
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+from indian_tune.ledger.clock import steady_time
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -106,9 +107,12 @@ def _server_settings(connection: Any) -> None:
 
 
 def database_time(connection: sa.Connection) -> datetime:
-    """The one clock of a database: the server's, since the hosts' clocks may differ."""
+    """The one clock of a database: the server's, since the hosts' clocks may differ.
+
+    That of an SQLite file is its host's, which may be set back.
+    """
     if connection.dialect.name == "postgresql":
         now = connection.scalar(sa.select(sa.func.clock_timestamp()))
         assert isinstance(now, datetime)
         return now
-    return datetime.fromtimestamp(time.time(), UTC)
+    return datetime.fromtimestamp(steady_time(connection), UTC)
