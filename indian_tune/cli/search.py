@@ -286,13 +286,14 @@ def _run(
     session: Session,
     again: Callable[..., Command],
 ) -> bool:
-    """Work on a study; return whether the user has stopped it.
+    """Work on a study; return whether the user has stopped it. A second request ends the process.
 
     Raises:
         EngineError: the workers cannot be kept going.
         LedgerError: the record cannot be kept.
     """
-    from indian_tune.engines.interrupt import interruptible
+    from indian_tune.cli.output import INTERRUPTED, print_lines
+    from indian_tune.engines.interrupt import end_at_once, interruptible
     from indian_tune.errors import EngineError, LedgerError
     from indian_tune.study.completion import completion
 
@@ -311,6 +312,11 @@ def _run(
             failed = bool(completion(session.ledger, session.record).failed)
             command = again(retry_failed=failed)
             raise type(error)(f"{error}\nGo on with:\n{command.line}") from error
+    if interrupt.requests > 1:
+        # Nothing more is asked of a database that may not answer.
+        address = session.ledger.address
+        print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
+        end_at_once(INTERRUPTED)
     return interrupt.requested
 
 

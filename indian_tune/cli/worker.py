@@ -35,7 +35,7 @@ def worker(
     from indian_tune.cli.conclusion import check_finished
     from indian_tune.cli.output import INTERRUPTED, notices, print_lines
     from indian_tune.engines.devices import confine, worker_devices
-    from indian_tune.engines.interrupt import interruptible
+    from indian_tune.engines.interrupt import end_at_once, interruptible
     from indian_tune.engines.local.inline import InlineEngine
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.session import artifacts_folder, note_start
@@ -81,15 +81,17 @@ def worker(
             except KeyboardInterrupt:
                 if not interrupt.requested:
                     raise
-        interrupted = interrupt.requested
+        if interrupt.requested:
+            left = (
+                f"Left {record.name}; what was begun is kept and can be taken over at once. "
+                "Join with:"
+            )
+            print_lines(remarks, left, again)
+            if interrupt.requests > 1:
+                end_at_once(INTERRUPTED)
+            raise typer.Exit(INTERRUPTED)
         with LedgerReader.open(url) as reader:
             now = completion(reader, record)
-    if interrupted:
-        left = (
-            f"Left {record.name}; what was begun is kept and can be taken over at once. Join with:"
-        )
-        print_lines(remarks, left, again)
-        raise typer.Exit(INTERRUPTED)
     search = search or str(other_command("search", record.name, storage=storage))
     check_finished(
         now,

@@ -12,12 +12,11 @@ from optuna_dashboard._note import note_ver_key, split_body
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StorageError
 from indian_tune.ledger import show_url, sqlite_file, sqlite_settings
-from indian_tune.ledger.connections import connect_args
+from indian_tune.ledger.connections import engine_options
 from indian_tune.ledger.database import explained
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
-    from sqlalchemy.engine import URL
 
     from indian_tune.ledger import LedgerReader
 
@@ -51,7 +50,7 @@ class DashboardStorage(RDBStorage):
         try:
             super().__init__(
                 url.render_as_string(hide_password=False),
-                engine_kwargs={"connect_args": _connect_args(url, writable=writable)},
+                engine_kwargs=engine_options(url, read_only=not writable),
                 skip_table_creation=True,
             )
             if sqlite_file(url) is not None:
@@ -115,13 +114,6 @@ def _annotated(attrs: dict[str, Any], note: tuple[str, str] | None) -> dict[str,
         # Version 0: the first one that a user saves is version 1, and takes its place.
         added |= {note_ver_key(None): 0, **split_body(text, None)}
     return {**added, **attrs}
-
-
-def _connect_args(url: URL, *, writable: bool) -> dict[str, Any]:
-    args = connect_args(url)
-    if sqlite_file(url) is None and not writable:
-        args["options"] = "-c default_transaction_read_only=on"
-    return args
 
 
 def _configure_sqlite(engine: sa.Engine, *, writable: bool) -> None:

@@ -2,21 +2,26 @@
 
 A network that fails in silence leaves both ends waiting: without these settings a worker would hang
 for a quarter of an hour, and what it had locked would stay locked for two.
+
+Nothing relies on a session of the server's: PgBouncer may run every transaction in another one.
 """
 
 from __future__ import annotations
 
-import time
+import functools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from indian_tune.ledger.clock import steady_time
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
 BUSY_TIMEOUT_SECONDS = 60
-# https://www.postgresql.org/docs/current/libpq-connect.html; seconds, the last one milliseconds.
+# https://www.postgresql.org/docs/current/libpq-connect.html; seconds, the last one milliseconds,
+# which is also how long an answer may take.
 _LIBPQ = {
     "connect_timeout": 10,
     "keepalives_idle": 20,
@@ -40,6 +45,34 @@ def connect_args(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         return {"timeout": BUSY_TIMEOUT_SECONDS}
     return {key: value for key, value in _LIBPQ.items() if key not in url.query}
+
+
+def engine_options(url: URL, *, read_only: bool = False, **driver: Any) -> dict[str, Any]:
+    """Return what SQLAlchemy's ``create_engine`` is given beside the address.
+
+    Args:
+        url: of the database.
+        read_only: whether a server is to refuse writes on these connections.
+        **driver: more for the driver's ``connect``.
+    """
+    args = connect_args(url) | driver
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": args}
+    return {"creator": functools.partial(_connect, url, args, read_only=read_only)}
+
+
+def _connect(url: URL, args: dict[str, Any], *, read_only: bool) -> Any:
+    # Not needed where the database is a file.
+    from indian_tune.ledger.answers import AnsweringConnection
+
+    kind: Any = url.get_dialect()
+    _, given = kind(dbapi=kind.import_dbapi()).create_connect_args(url)
+    named: dict[str, Any] = {**given, **args}
+    # A prepared statement belongs to a session.
+    connection = AnsweringConnection.connect(**{**named, "prepare_threshold": None})
+    connection.silence = float(named["tcp_user_timeout"]) / 1000 or None
+    connection.read_only = read_only or None
+    return connection
 
 
 def configure(engine: sa.Engine) -> None:
@@ -67,15 +100,19 @@ def _server_settings(connection: Any) -> None:
         f"set_config('{name}', '{value}', false)" for name, value in _SERVER.items()
     )
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {settings}")
+        # A pooler shows an id of its own, and its sessions serve others as well.
+        cursor.execute(f"SELECT {settings} WHERE pg_backend_pid() = {connection.info.backend_pid}")
     # Settings go with the transaction that made them if it is rolled back.
     connection.commit()
 
 
 def database_time(connection: sa.Connection) -> datetime:
-    """The one clock of a database: the server's, since the hosts' clocks may differ."""
+    """The one clock of a database: the server's, since the hosts' clocks may differ.
+
+    That of an SQLite file is its host's, which may be set back.
+    """
     if connection.dialect.name == "postgresql":
         now = connection.scalar(sa.select(sa.func.clock_timestamp()))
         assert isinstance(now, datetime)
         return now
-    return datetime.fromtimestamp(time.time(), UTC)
+    return datetime.fromtimestamp(steady_time(connection), UTC)

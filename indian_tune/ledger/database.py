@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from indian_tune.errors import IndianTuneError, StorageError, UnwritableError
-from indian_tune.ledger.connections import configure, connect_args
+from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.mounts import network_file_system
 from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
 
@@ -38,6 +38,8 @@ _FULL = ("too many clients", "too many connections", "remaining connection slots
 _MOST_CONNECTIONS = 15
 # Any number that nothing else in the database uses as an advisory lock.
 _UPGRADE_LOCK = 0x1ED6E5
+# How long a server may work at one statement of an upgrade.
+_UPGRADE_SECONDS = 3600.0
 
 # A database that holds this table has been used by Optuna, and may become ours as well.
 _OPTUNA_TABLE = "version_info"
@@ -167,21 +169,18 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
 
 
 def _engine(url: URL) -> sa.Engine:
-    args = connect_args(url)
-    if sqlite_file(url) is not None:
-        # The driver must not open transactions on its own, because a write that begins as a read
-        # cannot wait for the lock; it fails with "database is locked".
-        args["isolation_level"] = None
     if sqlite_file(url) is None:
         # Kept open is what a worker needs all the time; a heartbeat that falls into a transaction
         # gets a connection for itself. Whoever has many workers runs out of connections first.
         # No ping before each transaction: one that finds its connection broken is repeated.
         engine = sa.create_engine(
-            url, connect_args=args, pool_size=1, max_overflow=_MOST_CONNECTIONS - 1
+            url, **engine_options(url), pool_size=1, max_overflow=_MOST_CONNECTIONS - 1
         )
         configure(engine)
         return engine
-    engine = sa.create_engine(url, connect_args=args)
+    # The driver must not open transactions on its own, because a write that begins as a read cannot
+    # wait for the lock; it fails with "database is locked".
+    engine = sa.create_engine(url, **engine_options(url, isolation_level=None))
     configure(engine)
 
     @sa.event.listens_for(engine, "begin")
@@ -263,17 +262,25 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
         )
 
 
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version = sa.table(VERSION_TABLE, sa.column("version_num"))
+    revision: str | None = connection.scalar(sa.select(version.c.version_num))
+    return revision
+
+
 def _upgrade(engine: sa.Engine, url: URL) -> None:
+    with engine.connect() as connection:
+        if _revision(connection) == HEAD_REVISION:
+            return
     with _rebuilding(engine) as connection:
         if connection.dialect.name == "postgresql":
             # Two processes that open a new database together make its tables one after the other.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_UPGRADE_LOCK)))
-        before = None
-        if sa.inspect(connection).has_table(VERSION_TABLE):
-            version = sa.table(VERSION_TABLE, sa.column("version_num"))
-            before = connection.scalar(sa.select(version.c.version_num))
-            if before == HEAD_REVISION:
-                return
+        before = _revision(connection)
+        if before == HEAD_REVISION:
+            return
         # Only here: every worker opens the database, and nearly every one finds it up to date.
         from alembic import command
         from alembic.config import Config
@@ -296,18 +303,23 @@ def _rebuilding(engine: sa.Engine) -> Iterator[sa.Connection]:
 
     SQLite can change a constraint only so, and would delete, by the foreign keys, every row that
     refers to the table that is dropped. It heeds the setting outside of transactions alone.
+    A server may take its time over a large table, or over another process that changes one.
     """
     with engine.execution_options(writes=True).connect() as connection:
         driver: Any = connection.connection.driver_connection
         sqlite = connection.dialect.name == "sqlite"
         if sqlite:
             driver.execute("PRAGMA foreign_keys=OFF")
+        else:
+            usual, driver.silence = driver.silence, _UPGRADE_SECONDS
         try:
             with connection.begin():
                 yield connection
         finally:
             if sqlite:
                 driver.execute("PRAGMA foreign_keys=ON")
+            else:
+                driver.silence = usual
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,12 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
 # PostgreSQL's classes of errors that pass: connection exceptions (08), too many connections,
-# serialization failures and deadlocks, a server that shuts down, crashed or is starting up.
-_PASSING_STATES = ("08", "53300", "40001", "40P01", "57P01", "57P02", "57P03")
+# serialization failures and deadlocks, a server that shuts down, crashed or is starting up, and
+# the server's limits of time: statement, lock, idle session, idle transaction, transaction.
+_PASSING_STATES = (
+    *("08", "53300", "40001", "40P01", "57P01", "57P02", "57P03"),
+    *("57014", "55P03", "57P05", "25P03", "25P04"),
+)
 _SQLITE_BUSY, _SQLITE_LOCKED = 5, 6
 
 T = TypeVar("T")

@@ -118,16 +118,16 @@ class ProcessEngine:
                     break
                 tick()
         finally:
-            for worker in workers:
-                worker.lifeline.close()
-            for worker in workers:
-                if worker.end is not None:
-                    worker.process.join(END_SECONDS)
-                if worker.end is not None or interrupt.requests > 1:
-                    worker.process.terminate()
-                worker.process.join()
-                worker.relay()
-                worker.log.close()
+            try:
+                if interrupt.requests < 2:
+                    _dismiss(workers)
+            finally:
+                # Also where a second request to stop has ended the wait.
+                for worker in workers:
+                    worker.process.kill()
+                    worker.process.join()
+                    worker.relay()
+                    worker.log.close()
         tick()
 
     def _start(self, settings: WorkerSettings) -> _Worker:
@@ -159,6 +159,16 @@ class ProcessEngine:
         dead.lifeline.close()
         dead.log.close()
         return self._start(settings)
+
+
+def _dismiss(workers: Sequence[_Worker]) -> None:
+    """Wait until workers have ended their epochs, and briefly for those that are done."""
+    for worker in workers:
+        worker.lifeline.close()
+    deadline = time.monotonic() + END_SECONDS
+    for worker in workers:
+        done = worker.end is not None
+        worker.process.join(max(0.0, deadline - time.monotonic()) if done else None)
 
 
 def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int]:

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from indian_tune.errors import StorageError
 from indian_tune.ledger import State, show_url, transaction
-from indian_tune.ledger.connections import configure, connect_args
+from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.database import explained
 from indian_tune.study.file.section import MAX_SEED
 from indian_tune.study.levels import LEVELS
@@ -380,7 +380,7 @@ class Projection:
                 with self._errors():
                     return optuna.storages.RDBStorage(
                         self.url.render_as_string(hide_password=False),
-                        engine_kwargs={"connect_args": connect_args(self.url)},
+                        engine_kwargs=engine_options(self.url),
                     )
             except StorageError:
                 if attempt == _OPENING_ATTEMPTS:

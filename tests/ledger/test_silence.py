@@ -1,0 +1,224 @@
+"""A server that acknowledges what it is sent and never answers; PgBouncer; limits of time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.session import open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.errors import StorageError
+from indian_tune.ledger import ArmPlan, Ledger, State, storage_url
+from indian_tune.ledger.connections import engine_options
+from indian_tune.study.file.spec import parse_study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import PostgresServer
+
+pytestmark = pytest.mark.postgres
+ARMS = [ArmPlan("indian", "indian", 1)]
+
+
+class Relay:
+    """A TCP port before a server's socket, whose kernel goes on acknowledging when it is mute."""
+
+    def __init__(self, target: str) -> None:
+        self.mute = threading.Event()
+        self._target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._open = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._target)
+                self._open += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if not self.mute.is_set():
+                    sink.sendall(data)
+
+    def close(self) -> None:
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+@pytest.fixture
+def relay(postgres: PostgresServer) -> Iterator[Relay]:
+    folder = make_url(postgres.new_database()).query["host"]
+    relay = Relay(f"{folder}/.s.PGSQL.5432")
+    yield relay
+    relay.close()
+
+
+def through(port: int, address: str, **query: str) -> URL:
+    """Return the address of a database as it is reached by a port of this machine."""
+    url = storage_url(address)
+    return url.set(host="127.0.0.1", port=port, query=query)
+
+
+def test_a_server_that_acknowledges_and_never_answers_is_noticed(
+    postgres: PostgresServer, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indian_tune.ledger.retry.PATIENCE_SECONDS", 0.1)
+    url = through(relay.port, postgres.new_database(), tcp_user_timeout="500", connect_timeout="2")
+    with Ledger.open(url) as ledger:
+        ledger.register("study", {}, "hash", ARMS)
+        relay.mute.set()
+        start = time.monotonic()
+        # First the open connection, then a new one, which gets no answer to its greeting.
+        with pytest.raises(StorageError, match="timeout expired"):
+            ledger.register("other", {}, "hash", ARMS)
+        assert 2 < time.monotonic() - start < 8
+        relay.mute.clear()
+        assert [study.name for study in ledger.studies()] == ["study"]
+
+
+def test_silence_is_not_waited_for_longer_than_the_readme_says() -> None:
+    creator = engine_options(storage_url("postgresql://host/studies"))["creator"]
+    assert creator.args[1]["tcp_user_timeout"] == 30_000
+
+
+def test_a_slow_answer_is_waited_for_and_the_connection_lives_on(postgres: PostgresServer) -> None:
+    url = storage_url(postgres.new_database() + "&tcp_user_timeout=600")
+    engine = sa.create_engine(url, **engine_options(url))
+    with engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_sleep(0.3)"))
+        connection.execute(sa.text("SELECT pg_sleep(0.4)"))
+        with pytest.raises(sa.exc.OperationalError, match=r"no answer from the server for 0\.6 s"):
+            connection.execute(sa.text("SELECT pg_sleep(5)"))
+    engine.dispose()
+
+
+def test_an_interrupt_does_not_wait_for_a_mute_server(
+    postgres: PostgresServer, relay: Relay
+) -> None:
+    url = through(relay.port, postgres.new_database())
+    engine = sa.create_engine(url, **engine_options(url))
+    with engine.connect() as connection:
+        relay.mute.set()
+        start = time.monotonic()
+        threading.Timer(0.3, os.kill, (os.getpid(), 2)).start()
+        with pytest.raises(KeyboardInterrupt):
+            connection.execute(sa.text("SELECT 1"))
+    engine.dispose()
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])
+def test_what_the_server_broke_off_for_time_is_done_again(
+    postgres: PostgresServer, limit: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = postgres.new_database()
+    with Ledger.open(address) as ledger:
+        ledger.register("study", {}, "hash", ARMS)
+    with ExitStack() as stack:
+        holder = sa.create_engine(address)
+        stack.callback(holder.dispose)
+        ledger = stack.enter_context(Ledger.open(f"{address}&options=-c%20{limit}%3D200"))
+        held = holder.connect()
+        held.execute(sa.text("LOCK TABLE ledger_study"))
+        threading.Timer(0.5, held.close).start()
+        ledger.register("other", {}, "hash", ARMS)
+        assert [study.name for study in ledger.studies()] == ["study", "other"]
+    assert "trying again" in caplog.text
+
+
+@contextmanager
+def pgbouncer(address: str) -> Iterator[int]:
+    """Run PgBouncer in transaction mode before a server; give its port.
+
+    A pool of two sessions, so that one transaction's session is another's in the next.
+    """
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        reason = "PgBouncer is missing: install the package pgbouncer"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    url = make_url(address)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # Not below the test's own folder, which the pooler's user may not enter.
+    with tempfile.TemporaryDirectory(prefix="pgb-", dir="/tmp") as name:
+        folder = Path(name)
+        (folder / "users").write_text('"tester" ""\n')
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host={url.query['host']}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = any\nauth_file = {folder / 'users'}\n"
+            "pool_mode = transaction\ndefault_pool_size = 2\nserver_reset_query =\n"
+        )
+        # any: whoever connects is the user that the database's entry names.
+        settings.write_text(settings.read_text().replace("* = ", "* = user=tester "))
+        as_root = os.geteuid() == 0
+        if as_root:
+            for path in (folder, *folder.iterdir()):
+                shutil.chown(path, "postgres")
+        process = subprocess.Popen(
+            [program, "-q", settings],
+            user="postgres" if as_root else None,
+            extra_groups=[] if as_root else None,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + 10
+            while True:
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_a_study_is_searched_through_pgbouncer_in_transaction_mode(
+    postgres: PostgresServer, tmp_path: Path, tiny: dict[str, object]
+) -> None:
+    address = postgres.new_database()
+    with pgbouncer(address) as port:
+        url = through(port, address)
+        spec = parse_study(tiny, source="study.toml")
+        with open_session(spec, url, None) as session:
+            text = url.render_as_string(hide_password=False)
+            settings = WorkerSettings(storage=text, study="tiny", artifacts=tmp_path)
+            InlineEngine(settings).run(Interrupt(), lambda: None)
+            trials = session.ledger.trials(session.record.id)
+            assert {trial.state for trial in trials} == {State.COMPLETE}
+        # The pool's sessions serve others, too: nothing was set in them.
+        engine = sa.create_engine(url, **engine_options(url))
+        with engine.connect() as connection:
+            show = sa.text("SHOW idle_in_transaction_session_timeout")
+            assert connection.scalar(show) == "0"
+            assert connection.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements")) == 0
+        engine.dispose()
