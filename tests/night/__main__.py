@@ -28,8 +28,8 @@ RESULTS = Path(__file__).parent / "results.md"
 # One note per job, so that an interrupted night goes on.
 NOTES = ROOT / "build/night"
 UNIT = "not slow and not night and not image"
-# Per cent of the package's lines that the unit tests run in their own process.
-COVERAGE_FLOOR = 60
+# Per cent of the package's lines that the unit tests run; to be set from the first measured figure.
+COVERAGE_FLOOR: int | None = None
 PASSED = "passed"
 
 Outcome = tuple[str, str]
@@ -54,7 +54,7 @@ def lower_bounds(project: dict[str, object]) -> list[str]:
 
 
 def run(*command: object) -> Outcome:
-    """Run a program in the checkout; return how it ended and the last line that it printed."""
+    """Run a program in the checkout; return how it ended, and its last line."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=ROOT,
@@ -64,7 +64,9 @@ def run(*command: object) -> Outcome:
         check=False,
     )
     print(done.stdout, flush=True)
-    last = (done.stdout.strip().splitlines() or [""])[-1].strip("= ")
+    lines = done.stdout.strip().splitlines() or [""]
+    told = [*(line for line in lines if "Total coverage" in line), lines[-1].strip("= ")]
+    last = "; ".join(told)
     return (PASSED if done.returncode == 0 else "FAILED"), last
 
 
@@ -117,8 +119,11 @@ def python_3_12() -> Outcome:
 
 
 def coverage() -> Outcome:
-    measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR}")
-    return pytest(sys.executable, UNIT, "-n", "2", "--dist", "worksteal", *measured)
+    measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR or 1}")
+    outcome, detail = pytest(sys.executable, UNIT, "-n", "2", "--dist", "worksteal", *measured)
+    if outcome == PASSED and COVERAGE_FLOOR is None:
+        return "measured, no floor yet", detail
+    return outcome, detail
 
 
 JOBS: dict[str, Callable[[], Outcome]] = {
@@ -141,7 +146,7 @@ def table(notes: dict[str, dict[str, str]]) -> str:
     lines = [
         "# Results of the night tests",
         "",
-        "Written by `make test-night`. A job without a row for a commit was not run there.",
+        "Written by `make test-night`. A row tells of its commit only; what was not run is not passed.",
         "",
         "| job | outcome | commit | date | Python | detail |",
         "|---|---|---|---|---|---|",
