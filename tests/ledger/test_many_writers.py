@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from indian_tune.ledger import ArmPlan, Ledger, Phase, State
 from tests.conftest import measured
+from tests.reports import record as record_one
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -42,7 +43,7 @@ def test_sixty_four_writers_lose_and_double_nothing(postgres: PostgresServer) ->
                 )
                 for epoch in range(1, EPOCHS + 1):
                     ledger.heartbeat(name)
-                    ledger.record_epochs(lease, {run.id: measured(epoch, *[trial / 1000] * 6)})
+                    record_one(ledger, lease, {run.id: measured(epoch, *[trial / 1000] * 6)})
                 ledger.finish(lease, State.COMPLETE, trial / 1000)
                 done.append(trial)
             if number == 0:

@@ -146,7 +146,8 @@ def table(notes: dict[str, dict[str, str]]) -> str:
     lines = [
         "# Results of the night tests",
         "",
-        "Written by `make test-night`. A row tells of its commit only; what was not run is not passed.",
+        "Written by `make test-night`. A row tells of its commit only; what was not run is not "
+        "passed.",
         "",
         "| job | outcome | commit | date | Python | detail |",
         "|---|---|---|---|---|---|",
