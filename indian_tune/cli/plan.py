@@ -152,17 +152,18 @@ def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...]
 def _powers(
     spec: StudySpec, sd: float | None, pilot: str | None, storage: str | None
 ) -> dict[str, Power]:
-    """Return what the seeds of a study can find, by contrast."""
+    """Return what the units of a study can find, by contrast."""
     from indian_tune.analysis import power
 
     protocol, claims = spec.protocol, spec.claims
+    contrasts = sum(kind.contrasts for kind in claims.links())
     # A designed grid, which confirms nothing, is compared on its tuning seeds.
     n = len(protocol.confirming_seeds or protocol.tuning_seeds)
     spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd or DEFAULT_SD}
     if pilot is not None:
         spreads = dict(_pilot(pilot, storage))
     return {
-        name: power(spread, claims.delta, claims.alpha, n=n if n > 1 else None)
+        name: power(spread, claims.delta, claims.alpha, n=n if n > 1 else None, contrasts=contrasts)
         for name, spread in spreads.items()
     }
 

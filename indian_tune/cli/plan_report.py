@@ -128,12 +128,12 @@ class Report:
         said = warnings(self.spec)
         if self.estimate is None and self.not_timed != NOT_ASKED:
             said.insert(0, str(self.not_timed))
-        needed = max(power.seeds_needed for power in self.powers.values())
+        needed = max(power.needed for power in self.powers.values())
         n = next(iter(self.powers.values())).n
         if self.spec.protocol.mode == "honest" and n is not None and n < needed:
             said.append(
-                f"{n} seeds are fewer than the {needed} that find δ at power 0.8, if the standard "
-                "deviation is right"
+                f"{n} seeds are fewer than the {needed} that find δ at power 0.8 in all "
+                "contrasts, if the standard deviation is right"
             )
         return said
 
@@ -240,7 +240,7 @@ def _print_stability(console: Console, spec: StudySpec) -> None:
 def _print_power(console: Console, report: Report) -> None:
     claims = report.spec.claims
     n = next(iter(report.powers.values())).n
-    numbers = ("SD, points", "seeds needed", "detectable")
+    numbers = ("SD, points", "to support", "to refute", "detectable")
     where = "assumed SD" if report.assumed else f"SD of pilot {report.pilot}"
     made = table(
         "contrast",
@@ -251,13 +251,22 @@ def _print_power(console: Console, report: Report) -> None:
         made.add_row(
             name,
             f"{100 * power.deviation:.2f}",
-            f"{power.seeds_needed:,}",
+            f"{power.needed:,}",
+            f"{power.needed_to_refute:,}",
             "–" if power.detectable is None else f"{100 * power.detectable:.2f}",
         )
-    title = f"Seeds to find δ = {100 * claims.delta:g} points of accuracy; {where}"
+    title = f"Units for δ = {100 * claims.delta:g} points of accuracy; {where}"
     _print_table(console, title, made)
-    detectable = "" if n is None else f" Detectable: the smallest effect found with {n} seeds."
-    console.print(f"At power 0.8, one-sided level {claims.alpha:g}.{detectable}")
+    detectable = (
+        ""
+        if n is None
+        else f" Detectable: with {n} of them the smallest effect found with 80 % probability."
+    )
+    console.print(
+        "Units are searches of every arm; of a pilot with one search, its seeds. To support: where "
+        f"the gain is δ, all contrasts together, at level {claims.alpha:g}. To refute: where there "
+        f"is none.{detectable}"
+    )
 
 
 def _print_prospects(console: Console, spec: StudySpec) -> None:

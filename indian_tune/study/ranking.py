@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
-from indian_tune.study.edges import find_edges
+from indian_tune.study.edges import find_edges, place_of
 from indian_tune.study.parameters import divide
 from indian_tune.study.pareto import pareto_front
-from indian_tune.study.space import parse_space
+from indian_tune.study.space import Range, parse_space
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -180,3 +180,25 @@ def _metrics(epochs: Sequence[EpochRecord]) -> Metrics:
         validation_error_std=statistics.stdev(errors) if len(errors) > 1 else None,
         train_loss=statistics.fmean(losses) if losses else None,
     )
+
+
+def winner_places(
+    ledger: LedgerReader, study: StudyRecord
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Return where the winner of every arm lies in the ranges that it was searched over.
+
+    Returns:
+        arm → hyperparameter → place in [0, 1] on the scale of the search. A place at an end beyond
+        which the hyperparameter has no meaning is given as 0.5: it is at no edge.
+    """
+    spaces = latest_spaces(ledger, study)
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    for result in rank(ledger, study):
+        space = parse_space(spaces.get(result.name, {}), f"arm {result.name!r}")
+        known = get_family(result.optimizer).hyperparameters
+        found[result.name] = {
+            name: (place_of(known.get(name), parameter, (result.config or {})[name]),)
+            for name, parameter in space.items()
+            if isinstance(parameter, Range) and name in (result.config or {})
+        }
+    return found

@@ -38,7 +38,7 @@ def register(ledger: Ledger, spec: StudySpec, *, host: str | None = None) -> Stu
         [ArmPlan(arm.name, arm.optimizer, spec.trials_of(arm.name)) for arm in spec.arms],
         host=host,
     )
-    if record.spec_hash != spec.digest and _as_read_now(record).digest != spec.digest:
+    if record.spec_hash != spec.digest and spec.digest not in _digests_now(record, spec):
         lines = "\n".join(f"  {line}" for line in differences(record.spec, spec.canonical()))
         raise StudyFileError(
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
@@ -83,6 +83,17 @@ def extend(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int) -> 
 def _as_read_now(record: StudyRecord) -> StudySpec:
     """Return a registered study with what an older version did not write out."""
     return parse_study(record.spec, source=f"study {record.name!r} as it is registered")
+
+
+def _digests_now(record: StudyRecord, spec: StudySpec) -> tuple[str, str]:
+    """Return the digests under which a study file is the registered study.
+
+    A study may have been registered before its file said that it gives no verdict.
+    """
+    known = _as_read_now(record)
+    verdict = spec.claims.verdict if known.claims.verdict == "claim" else known.claims.verdict
+    claims = known.claims.model_copy(update={"verdict": verdict})
+    return known.digest, known.model_copy(update={"claims": claims}).digest
 
 
 def extend_space(ledger: Ledger, study: StudyRecord, spec: StudySpec, trials: int | None) -> None:
