@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.analysis.claim import NONE, PAPER, judge, scope_words
 from indian_tune.analysis.evidence import Evidence, not_tested
-from indian_tune.analysis.frame import confirm_rows, read_ends, tune_rows
+from indian_tune.analysis.frame import confirm_rows, read_ends, tune_rows, with_config_columns
 from indian_tune.analysis.importance import importances
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.verdict import Scope, Trained, Verdict
+from indian_tune.columns import config_column
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def analyze(
             study=study,
             scope=scope,
             registration=registration,
-            breaks=_breaks(registration, every, search),
+            breaks=(*_breaks(registration, every, search), *_former_control(rows, claims)),
         ),
         trained=_trained(evidence, seeds),
         importances=importances(search),
@@ -177,6 +178,22 @@ def _breaks(
 def _listed(seeds: Sequence[int]) -> str:
     listed = ", ".join(map(str, seeds[:6]))
     return f"{listed}, … ({len(seeds)})" if len(seeds) > 6 else listed or "none"
+
+
+def _former_control(rows: pd.DataFrame, claims: ClaimsSection) -> tuple[str, ...]:
+    """Return why H2 was registered by other rules: its control has no level that was tuned.
+
+    Such a control has a step size of its own and no level.
+    """
+    control = None if claims.h2 is None else claims.h2.matched_rate
+    own = with_config_columns(rows[rows["arm"] == control])
+    rate, level = config_column("gamma0"), config_column("level")
+    if rate not in own or own[rate].isna().any() or (level in own and own[level].notna().any()):
+        return ()
+    return (
+        f"the control {control!r} was not matched by response, at a level of its own that was "
+        "tuned, as arms with matched_rate_of are not",
+    )
 
 
 def _trained(evidence: Evidence, seeds: Mapping[int, tuple[int, ...]]) -> tuple[Trained, ...]:

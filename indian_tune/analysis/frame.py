@@ -338,7 +338,8 @@ def _run_name(row: object) -> str:
 def _odd(values: pd.Series) -> object:
     if not pd.api.types.is_numeric_dtype(values):
         return repr(values.iloc[0])
-    return repr(float(values[values != values.round()].iloc[0]))
+    numbers = values.to_numpy(dtype=np.float64)
+    return repr(float(numbers[~np.isfinite(numbers) | (numbers != np.round(numbers))][0]))
 
 
 def _some(values: Iterable[object], most: int = 5) -> str:

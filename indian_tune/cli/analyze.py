@@ -223,11 +223,14 @@ def _read(source: Path) -> pd.DataFrame:
     if source.suffix not in (".parquet", ".csv"):
         raise InputError(f"--from {source} must end with .parquet or .csv")
     try:
-        frame = (
-            pd.read_parquet(source)
-            if source.suffix == ".parquet"
-            else pd.read_csv(source, converters=dict.fromkeys(TEXT, str))
-        )
+        if source.suffix == ".parquet":
+            frame = pd.read_parquet(source)
+        else:
+            text = pd.read_csv(
+                source, usecols=lambda name: name in TEXT, dtype=str, keep_default_na=False
+            )
+            frame = pd.read_csv(source, usecols=lambda name: name not in TEXT)
+            frame = pd.concat([text, frame], axis=1)
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror or error}") from error
     except ValueError as error:

@@ -67,13 +67,6 @@ def departures(ledger: LedgerReader, study: StudyRecord, spec: StudySpec) -> lis
         found.append(f"the winners were frozen although {count} tune trials had failed")
     if len(ledger.events(study.id, OWN_CODE)) > 1:
         found.append("the code that it names was changed after it was registered")
-    claimed = spec.claims.h2
-    control = None if claimed is None else claimed.matched_rate
-    if any(arm.name == control and arm.matched_rate_of is not None for arm in spec.arms):
-        found.append(
-            f"the control {control!r} has matched_rate_of, a rate that the response of INDIAN only "
-            "tends to; register a study with response_of"
-        )
     # The first event opens the results; a later extension may have been decided knowing them.
     events = ledger.events(study.id)
     opened = next((event for event in events if event.kind == "unsealed"), None)

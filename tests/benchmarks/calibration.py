@@ -1,8 +1,8 @@
 """Whether the analysis is right: its error rates over simulated studies with known truth.
 
 Claims: the lower bound of a single contrast errs within .05 ± .015, with finite test sets too; a
-false claim is SUPPORTED, and a true one REFUTED, in at most .065 of the studies of any world; a gain
-of 2 points is found in at least .97 with 10 searches; and methods that are known not to hold their
+false claim is SUPPORTED, and a true one REFUTED, in at most .065 of the studies of any world; a
+gain of 2 points is found in at least .97 with 10 searches; and methods that are known not to hold their
 level fail the same test.
 
 2,000 studies per world and number of searches are put through the whole verdict; bounds of single

@@ -50,7 +50,7 @@ def forest_table(verdict: Verdict, *, beside: bool = False) -> pd.DataFrame:
             "high": amount.high,
             "n": made.n,
             "unit": made.unit,
-            "label": str(made.label) if symbol == "Δ" else "",
+            "label": str(made.label) if symbol == "Δ" else "–",
         }
         for found in verdict.findings
         for role in shown
@@ -97,7 +97,7 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
                 axes.plot(end, place, mark, color=colour, markersize=5)
         axes.plot(100 * row["estimate"], place, "o", color=colour, markersize=6 if main else 4)
         axes.annotate(
-            str(row["label"]).lower(),
+            str(row["label"]).lower().strip("–"),
             (1, place),
             (4, 0),
             xycoords=("axes fraction", "data"),
