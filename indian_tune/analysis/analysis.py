@@ -187,6 +187,8 @@ def _former_control(rows: pd.DataFrame, claims: ClaimsSection) -> tuple[str, ...
     """
     control = None if claims.h2 is None else claims.h2.matched_rate
     own = with_config_columns(rows[rows["arm"] == control])
+    if control is None or own.empty:
+        return ()
     rate, level = config_column("gamma0"), config_column("level")
     if rate not in own or own[rate].isna().any() or (level in own and own[level].notna().any()):
         return ()

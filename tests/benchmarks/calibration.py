@@ -2,8 +2,8 @@
 
 Claims: the lower bound of a single contrast errs within .05 ± .015, with finite test sets too; a
 false claim is SUPPORTED, and a true one REFUTED, in at most .065 of the studies of any world; a
-gain of 2 points is found in at least .97 with 10 searches; and methods that are known not to hold their
-level fail the same test.
+gain of 2 points is found in at least .97 with 10 searches; and methods that are known not to hold
+their level fail the same test.
 
 2,000 studies per world and number of searches are put through the whole verdict; bounds of single
 contrasts, which are cheap, through five times as many.
