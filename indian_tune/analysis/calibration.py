@@ -226,7 +226,7 @@ def _rate(
     tolerance = 0.0
     if target is None:
         target, tolerance = ALPHA, BAND
-    if studies < REPLICATIONS:
+    if studies < REPLICATIONS or kind == "at least":
         tolerance += 3 * math.sqrt(target * (1 - target) / studies)
     off = {"type I": abs(value - target), "at most": value - target, "at least": target - value}
     passed = off[kind] <= tolerance + 1e-12

@@ -56,7 +56,7 @@ def trains(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     advice = "tune the arm that fails in a space in which it trains, or over more tuning seeds"
     yield Gate("trains", made.name, few, BOTH, figure, advice)
     if made.arm_failed > made.baseline_failed:
-        more = _fails_more(evidence, made) <= evidence.claims.alpha
+        more = _fails_more(evidence, made) <= evidence.alpha_high
         yield Gate("fails no more often", made.name, not more, (Label.SUPPORTED,), figure, advice)
 
 
