@@ -113,14 +113,15 @@ def control(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the response-matched control trains in every search."""
     if not made.needs_gap:
         return
-    trained = evidence.arms[made.baseline].trained.any(-1)
-    lost = int((~trained).sum())
+    trained = evidence.arms[made.baseline].trained
+    count = len(trained)
+    lost = count - int(trained.any(-1).sum())
     yield Gate(
         "control",
         made.name,
         lost == 0,
         BOTH,
-        f"{made.baseline} trains in {len(trained) - lost} of {len(trained)} searches",
+        f"{made.baseline} trains in {count - lost} of {count} searches",
         "not isolated: no level of the control trains where INDIAN does",
     )
 

@@ -50,7 +50,6 @@ def test_programs_get_counts_shares_power_hypotheses_and_warnings(
     assert told["unstable"]["arms"]["sgd"][0] == 0
     assert [each["hypothesis"] for each in told["hypotheses"] if each["testable"]] == ["H1"]
     text = "\n".join(told["warnings"])
-    assert "5 seeds cannot reject H1 under Holm over 3 contrasts" in text
     assert "H2 cannot be tested" in text
 
 
