@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import pkgutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from indian_tune.analysis.claim import (
-    PAPER,
-    described,
-    explored,
-    in_order,
-    judge,
-    scope_words,
-)
-from indian_tune.analysis.evidence import Evidence
-from indian_tune.analysis.finding import not_tested
-from indian_tune.analysis.frame import confirm_rows, read_curves, tune_rows
+from indian_tune.analysis.claim import NONE, PAPER, judge, scope_words
+from indian_tune.analysis.evidence import Evidence, not_tested
+from indian_tune.analysis.frame import confirm_rows, read_ends, tune_rows, with_config_columns
 from indian_tune.analysis.importance import importances
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.verdict import Check, Scope, Verdict
+from indian_tune.analysis.verdict import Scope, Trained, Verdict
+from indian_tune.columns import config_column
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import pandas as pd
-    from numpy.typing import NDArray
 
     from indian_tune.analysis.verdict import Finding, Registration
     from indian_tune.study.claims import ClaimsSection
@@ -41,7 +31,7 @@ def analyze(
     *,
     registration: Registration | None = None,
     scope: Scope | None = None,
-    edges: Mapping[str, Sequence[str]] | None = None,
+    winners: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
     examples: pd.DataFrame | None = None,
 ) -> Verdict:
     """Judge the claim that tuning (α, β) regularizes.
@@ -49,13 +39,13 @@ def analyze(
     Args:
         frame: one row per run and epoch, as :mod:`indian_tune.analysis.frame` describes.
         claims: which arms each hypothesis compares, and at which levels.
-        registration: what was fixed before the first trial. Without one the verdict is
+        registration: what was fixed before the first run. Without one the verdict is
             EXPLORATORY: nobody can tell whether the claims were chosen after the results.
-        scope: what the verdict holds for; ``scope.classes`` gives the score of runs that diverged.
-        edges: of an arm, in words, which of its winner's values lie on the edge of their range;
-            they make what rests on the arm provisional.
-        examples: which test images every run gets right at its end: columns arm, seed and
-            correct, an array [images]; adds bounds over images. Runs that diverged have no row.
+        scope: what the verdict holds for; ``scope.classes`` tells which runs did not train.
+        winners: of an arm, where its winners lie in their ranges, as in
+            :class:`~indian_tune.analysis.evidence.Evidence`.
+        examples: which test examples every run gets right at its end: columns arm, seed, correct,
+            an array [examples], and replicate. Runs that diverged have no row.
 
     Raises:
         InputError: the frame cannot be analysed; the message names column, arm and seed.
@@ -65,28 +55,28 @@ def analyze(
         raise InputError(f"classes = {scope.classes!r} must be at least 2")
     chance = None if scope.classes is None else 1 / scope.classes
     rows = confirm_rows(frame)
-    seeds, curves = read_curves(rows, chance)
+    seeds, arms = read_ends(rows, confirm_rows(frame, "half"), examples, chance)
     search = tune_rows(frame)
     evidence = Evidence(
-        claims=claims,
-        seeds=seeds,
-        curves=curves,
-        chance=chance,
-        search=search,
-        edges={arm: tuple(said) for arm, said in (edges or {}).items()},
-        examples=_examples(examples, seeds, tuple(curves), chance),
+        claims=claims, arms=arms, chance=chance, search=search, winners=winners or {}
     )
     study = str(frame["study"].iloc[0]) if "study" in frame else ""
-    epochs = int(rows["epoch"].max())
-    scope = dataclasses.replace(scope, n=len(seeds), epochs=scope.epochs or epochs)
+    scope = dataclasses.replace(
+        scope,
+        searches=len(seeds),
+        n=max(map(len, seeds.values())),
+        epochs=scope.epochs or int(rows["epoch"].max()),
+    )
+    every = tuple(sorted({seed for own in seeds.values() for seed in own}))
     return dataclasses.replace(
         judge_evidence(
             evidence,
             study=study,
             scope=scope,
             registration=registration,
-            breaks=_breaks(registration, seeds, search),
+            breaks=(*_breaks(registration, every, search), *_former_control(rows, claims)),
         ),
+        trained=_trained(evidence, seeds),
         importances=importances(search),
     )
 
@@ -110,41 +100,45 @@ def judge_evidence(
     """
     claims = evidence.claims
     findings = tuple(_find(evidence, kind, section) for kind, section in claims.sections())
-    checks = _checks(evidence, findings)
-    exploratory = breaks
+    strongly, hangs_on = False, None
     if registration is not None and registration.mode == "paper":
-        findings = described(findings)
-        label, broken, reason = Label.DESCRIPTIVE, None, PAPER
-    elif exploratory:
-        findings = explored(findings)
-        label, broken = Label.EXPLORATORY, None
-        reason = f"No verdict is given: {'; '.join(exploratory)}."
+        label, reason = Label.DESCRIPTIVE, PAPER
+    elif claims.verdict == "none":
+        label, reason = Label.DESCRIPTIVE, NONE
+    elif breaks:
+        label, reason = Label.EXPLORATORY, f"No verdict is given: {'; '.join(breaks)}."
     else:
-        findings = in_order(findings, claims.links())
-        every = [*checks, *(check for found in findings for check in found.checks)]
-        label, broken, reason = judge(findings, every, claims.links())
-    provisional = [said for found in findings for said in found.provisional]
-    if provisional:
-        reason += " Provisional: winners lie on the edge of their range."
+        label, strongly, hangs_on, reason = judge(findings, claims.links(), claims.delta)
+    if label in (Label.DESCRIPTIVE, Label.EXPLORATORY):
+        findings = tuple(
+            found
+            if found.label is Label.NOT_TESTED
+            else dataclasses.replace(found, label=label, **_silent(found, label))
+            for found in findings
+        )
     return Verdict(
         study=study,
         label=label,
-        broken=broken,
+        strongly=strongly,
+        hangs_on=hangs_on,
         sentence=f"{reason} This holds for {scope_words(scope)}.",
         scope=scope,
         registration=registration,
-        exploratory=exploratory,
+        exploratory=breaks if label is Label.EXPLORATORY else (),
         delta=claims.delta,
         alpha=claims.alpha,
+        contrasts=sum(kind.contrasts for kind in claims.links()),
         findings=findings,
-        checks=checks,
-        diverged=tuple(
-            f"{arm} {seed}"
-            for arm, curves in evidence.curves.items()
-            for seed, gone in zip(evidence.seeds, curves.diverged, strict=True)
-            if gone
-        ),
     )
+
+
+def _silent(found: Finding, label: Label) -> dict[str, Any]:
+    """Return the fields of a finding without labels of its contrasts and without gates."""
+    return {
+        "contrasts": tuple(dataclasses.replace(made, label=label) for made in found.contrasts),
+        "beside": tuple(dataclasses.replace(made, label=label) for made in found.beside),
+        "gates": () if label is Label.DESCRIPTIVE else found.gates,
+    }
 
 
 def _find(evidence: Evidence, kind: type[Hypothesis], section: Hypothesis | None) -> Finding:
@@ -186,44 +180,36 @@ def _listed(seeds: Sequence[int]) -> str:
     return f"{listed}, … ({len(seeds)})" if len(seeds) > 6 else listed or "none"
 
 
-def _checks(evidence: Evidence, findings: Sequence[Finding]) -> tuple[Check, ...]:
-    """Check that every compared arm learned something at all."""
-    if evidence.chance is None:
+def _former_control(rows: pd.DataFrame, claims: ClaimsSection) -> tuple[str, ...]:
+    """Return why H2 was registered by other rules: its control has no level that was tuned.
+
+    Such a control has a step size of its own and no level.
+    """
+    control = None if claims.h2 is None else claims.h2.matched_rate
+    own = with_config_columns(rows[rows["arm"] == control])
+    if control is None or own.empty:
         return ()
-    arms = dict.fromkeys(
-        arm for found in findings for made in found.primary for arm in (made.arm, made.baseline)
+    rate, level = config_column("gamma0"), config_column("level")
+    if rate not in own or own[rate].isna().any() or (level in own and own[level].notna().any()):
+        return ()
+    return (
+        f"the control {control!r} was not matched by response, at a level of its own that was "
+        "tuned, as arms with matched_rate_of are not",
     )
-    floor = evidence.chance + evidence.claims.delta
-    idle = [arm for arm in arms if float(evidence.curves[arm].final.mean()) <= floor]
-    said = (
-        f"{', '.join(idle)} {'does' if len(idle) == 1 else 'do'} no better than chance."
-        if idle
-        else "Every compared arm does better than chance."
-    )
-    return (Check("every compared arm learns", not idle, said),)
 
 
-def _examples(
-    frame: pd.DataFrame | None,
-    seeds: tuple[int, ...],
-    arms: tuple[str, ...],
-    chance: float | None,
-) -> dict[str, NDArray[np.float64]]:
-    """Return per-example correctness by arm, [seeds, images]; chance for runs that diverged."""
-    if frame is None or frame.empty:
-        return {}
-    rows = frame[frame["phase"] == "confirm"] if "phase" in frame else frame
-    lengths = {len(correct) for correct in rows["correct"]}
-    if len(lengths) > 1:
-        raise InputError(f"examples hold {sorted(lengths)} images: every run needs the same")
-    found = {
-        (arm, seed): np.asarray(correct, dtype=np.float64)
-        for arm, seed, correct in zip(rows["arm"], rows["seed"], rows["correct"], strict=True)
-    }
-    known = {arm for arm, _ in found} & set(arms)
-    blank = np.full(lengths.pop() if lengths else 0, np.nan if chance is None else chance)
-    return {
-        arm: np.stack([found.get((arm, seed), blank) for seed in seeds])
-        for arm in arms
-        if arm in known
-    }
+def _trained(evidence: Evidence, seeds: Mapping[int, tuple[int, ...]]) -> tuple[Trained, ...]:
+    """Return for every arm how many runs trained, and which did not."""
+    return tuple(
+        Trained(
+            arm,
+            int(ends.there.sum()),
+            tuple(
+                f"{replicate}/{seed}" if len(seeds) > 1 else str(seed)
+                for row, (replicate, own) in enumerate(seeds.items())
+                for place, seed in enumerate(own)
+                if ends.failed[row, place]
+            ),
+        )
+        for arm, ends in evidence.arms.items()
+    )

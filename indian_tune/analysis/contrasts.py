@@ -1,133 +1,128 @@
-"""Paired contrasts of two arms over the seeds they share.
-
-A mixed model with z-tests is anti-conservative with few seeds, and arms share their seeds' effects:
-the differences within a seed and a t-test over them hold the level from two seeds on.
-"""
+"""From contrasts to the finding of a hypothesis: gates, label, one sentence in plain words."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from scipy import special, stats
-
-from indian_tune.analysis.label import Label, label_of
-from indian_tune.analysis.verdict import Contrast
+from indian_tune.analysis.gates import gates_of
+from indian_tune.analysis.label import Label
+from indian_tune.analysis.typography import signed_points
+from indian_tune.analysis.verdict import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-# Up to here all 2^n signs are tried, above as many random ones as RESAMPLES.
-EXACT_SEEDS = 13
-RESAMPLES = 9_999
+    from indian_tune.analysis.evidence import Evidence
+    from indian_tune.analysis.verdict import Contrast, Gate
+    from indian_tune.study.hypotheses import Hypothesis
 
 
-@dataclass(frozen=True)
-class PairedT:
-    """One-sample t statistics of paired differences, arrays [...].
-
-    Attributes:
-        mean: of the differences.
-        deviation: their standard deviation.
-        low: one-sided lower bound of the mean.
-        high: one-sided upper bound.
-        p: one-sided p-value of "the mean is not above 0".
-    """
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    p: NDArray[np.float64]
-
-
-def paired_t(differences: NDArray[np.float64], alpha: float) -> PairedT:
-    """Return the one-sided t test and the bounds of mean differences.
-
-    Differences that are all equal have no spread: their mean is taken as known.
-
-    Args:
-        differences: [..., seeds], at least two seeds.
-        alpha: one-sided level of the bounds.
-    """
-    n = differences.shape[-1]
-    mean = differences.mean(-1)
-    deviation = np.where(np.ptp(differences, axis=-1) == 0, 0.0, differences.std(-1, ddof=1))
-    error = deviation / math.sqrt(n)
-    known = error == 0
-    t = mean / np.where(known, 1.0, error)
-    p = np.where(known, np.where(mean > 0, 0.0, 1.0), special.stdtr(n - 1, -t))
-    reach = special.stdtrit(n - 1, 1 - alpha) * error
-    return PairedT(mean, deviation, mean - reach, mean + reach, p)
-
-
-def sign_flip(differences: Sequence[float]) -> float:
-    """Return the one-sided p-value of permuting the signs of paired differences.
-
-    Exact up to ``EXACT_SEEDS`` seeds; above, ``RESAMPLES`` random signs and the observed ones.
-    """
-    n = len(differences)
-    made = stats.permutation_test(
-        (np.asarray(differences, dtype=np.float64),),
-        lambda values, axis: values.mean(axis=axis),
-        permutation_type="samples",
-        alternative="greater",
-        vectorized=True,
-        n_resamples=np.inf if n <= EXACT_SEEDS else RESAMPLES,
-        rng=np.random.default_rng(0),
-    )
-    return float(made.pvalue)
-
-
-def contrast(
-    differences: NDArray[np.float64],
-    seeds: Sequence[int],
+def conclude(
+    evidence: Evidence,
+    hypothesis: Hypothesis,
+    claim: str,
+    contrasts: Sequence[Contrast],
     *,
-    arm: str,
-    baseline: str,
-    outcome: str,
-    alpha: float,
-    delta: float | None,
-    name: str | None = None,
-    flips: bool = True,
-) -> Contrast:
-    """Return one paired comparison.
+    missing: Sequence[str] = (),
+    **parts: Any,
+) -> Finding:
+    """Return the finding of a claim that all of its contrasts are above 0.
 
     Args:
-        differences: of ``arm`` and ``baseline`` in the order of ``seeds``, finite.
-        seeds: the seeds.
-        arm: the first arm.
-        baseline: the second.
-        outcome: what was compared.
-        alpha: one-sided level.
-        delta: smallest effect of interest; ``None`` where nothing is judged.
-        name: of the contrast; "arm - baseline" by default.
-        flips: whether to permute signs as well.
+        evidence: what it was judged on.
+        hypothesis: its section of the claims.
+        claim: what holds if it is supported, as a clause.
+        contrasts: those that have runs.
+        missing: what to add for the others.
+        parts: further fields of the finding.
     """
-    n = len(seeds)
-    low, high, p, deviation = -math.inf, math.inf, 1.0, None
-    if n > 1:
-        made = paired_t(differences, alpha)
-        low, high, p = float(made.low), float(made.high), float(made.p)
-        deviation = float(made.deviation)
-    return Contrast(
-        name=name or f"{arm} - {baseline}",
-        arm=arm,
-        baseline=baseline,
-        outcome=outcome,
-        estimate=float(differences.mean()),
-        low=low,
-        high=high,
-        p=p,
-        p_sign_flip=sign_flip(differences.tolist()) if flips and n > 1 else None,
-        p_adjusted=None,
-        deviation=deviation,
-        n=n,
-        seeds=tuple(seeds),
-        differences=tuple(differences.tolist()),
-        label=Label.DESCRIPTIVE if delta is None else label_of(low, high, delta),
+    gates = tuple(gate for made in contrasts for gate in gates_of(evidence, made))
+    label, strongly = overall(contrasts, gates, evidence.claims.delta, whole=not missing)
+    said = [told(made, evidence.claims.delta) for made in contrasts]
+    opened = claim[0].upper() + claim[1:]
+    if label is Label.SUPPORTED:
+        opened += f", by more than {100 * evidence.claims.delta:g} points" if strongly else ""
+    elif label is Label.REFUTED:
+        opened = f"It does not hold that {claim}"
+    else:
+        opened = f"Open whether {claim}"
+    if missing:
+        said.append(f"To test all of it, add {'; '.join(missing)}")
+    return Finding(
+        hypothesis=hypothesis.name,
+        question=hypothesis.question,
+        label=label,
+        sentence=f"{opened}. {'. '.join(said)}.",
+        contrasts=tuple(contrasts),
+        gates=gates,
+        missing=tuple(missing),
+        **parts,
     )
+
+
+def overall(
+    contrasts: Sequence[Contrast], gates: Sequence[Gate], delta: float, *, whole: bool = True
+) -> tuple[Label, bool]:
+    """Return the label of several contrasts that must all hold, and whether they do strongly.
+
+    One contrast refutes; support is an intersection-union test, without a correction.
+
+    Args:
+        contrasts: all of them that were tested.
+        gates: of these.
+        delta: smallest effect of interest.
+        whole: whether every contrast was tested.
+    """
+    if any(refutes(made, gates, delta) for made in contrasts):
+        return Label.REFUTED, False
+    if not contrasts or not whole or not all(supports(made, gates) for made in contrasts):
+        return Label.INCONCLUSIVE, False
+    return Label.SUPPORTED, all(made.test.low > delta for made in contrasts)
+
+
+def refutes(made: Contrast, gates: Sequence[Gate], delta: float) -> bool:
+    """Return whether a contrast shows that there is no gain of δ."""
+    return made.test.high < delta and not stopped(made, gates, Label.REFUTED)
+
+
+def supports(made: Contrast, gates: Sequence[Gate]) -> bool:
+    """Return whether a contrast is shown to be above 0, whatever its size."""
+    above = made.test.low > 0 and (
+        not made.needs_gap or (made.gap is not None and made.gap.low > 0)
+    )
+    return above and not stopped(made, gates, Label.SUPPORTED)
+
+
+def stopped(made: Contrast, gates: Sequence[Gate], label: Label) -> list[Gate]:
+    """Return the gates of a contrast that stop a label."""
+    return [
+        gate
+        for gate in gates
+        if gate.contrast == made.name and gate.passed is False and label in gate.stops
+    ]
+
+
+def told(made: Contrast, delta: float) -> str:
+    """Return a contrast in words, without a full stop; harm is called harm."""
+    test = made.test
+    if math.isnan(test.estimate):
+        return f"{made.name}: no pair of runs is left"
+    if test.high < 0:
+        size = f"{made.arm} is worse than {made.baseline} by {-100 * test.estimate:.2f} points"
+    else:
+        size = f"{made.name} is {signed_points(test.estimate)} points of test accuracy"
+    if math.isinf(test.low):
+        why = f"one of the {made.unit} has" if made.n == 1 else f"equal {made.unit} have"
+        return f"{size}; {why} no spread"
+    size += f" (at least {signed_points(test.low)}, at most {signed_points(test.high)})"
+    if made.needs_gap:
+        size += (
+            "; the training accuracies are not known"
+            if made.gap is None
+            else f", {signed_points(made.gap.estimate)} of them not by fit (at least "
+            f"{signed_points(made.gap.low)})"
+        )
+    if made.label is Label.NEGLIGIBLE:
+        size += f": a gain, but of less than {100 * delta:g} points"
+    return size

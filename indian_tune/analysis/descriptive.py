@@ -2,67 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indian_tune.analysis.contrasts import contrast
+from indian_tune.analysis.ends import stuck
+from indian_tune.analysis.estimates import bounds
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from indian_tune.analysis.verdict import Contrast
+
+@dataclass(frozen=True)
+class Look:
+    """Two arms at their last epoch, seed by seed.
+
+    Attributes:
+        name: of the comparison.
+        estimate: mean difference over the pairs of which both runs trained; NaN without a pair.
+        low: lower end of the two-sided interval; minus infinity with one pair.
+        high: upper end.
+        differences: the paired differences.
+        left_out: pairs of which a run failed.
+    """
+
+    name: str
+    estimate: float
+    low: float
+    high: float
+    differences: tuple[float, ...]
+    left_out: int
 
 
 def final_contrast(
-    frame: pd.DataFrame, arm: str, baseline: str, metric: str, *, confidence: float = 0.95
-) -> Contrast:
+    frame: pd.DataFrame,
+    arm: str,
+    baseline: str,
+    metric: str,
+    *,
+    confidence: float = 0.95,
+    chance: float | None = None,
+) -> Look:
     """Compare two arms at their last epoch, seed by seed (a paired t interval).
 
     Args:
         frame: one row per run and epoch, with the columns arm, seed, epoch and ``metric``; one
-            run per arm and seed.
+            run per arm and seed, and per replicate where there are several.
         arm: value of the column ``arm``.
         baseline: likewise.
         metric: a column.
         confidence: of the two-sided interval, in (0, 1).
+        chance: accuracy of what knows nothing: runs near it on their training examples have failed.
 
     Raises:
         InputError: an arm is not there, a run stands twice, the seeds of the two arms differ, or a
-            final value is not finite. Nothing is dropped to make the comparison possible.
+            final value of a run that did not fail is not finite.
     """
-    first, second = (_final(frame, name, metric) for name in (arm, baseline))
+    first, second = (_final(frame, name, metric, chance) for name in (arm, baseline))
     if first.keys() != second.keys():
-        lone = sorted(first.keys() ^ second.keys())
+        lone = sorted(seed for _, seed in first.keys() ^ second.keys())
         raise InputError(
             f"arms {arm!r} and {baseline!r} cannot be paired: only one of them has seeds {lone}"
         )
-    seeds = sorted(first)
-    return contrast(
-        np.array([first[seed] - second[seed] for seed in seeds]),
-        seeds,
-        arm=arm,
-        baseline=baseline,
-        outcome=metric,
-        alpha=(1 - confidence) / 2,
-        delta=None,
-        flips=False,
+    pairs = [(first[key], second[key]) for key in sorted(first)]
+    kept = [a - b for a, b in pairs if a is not None and b is not None]
+    level = (1 - confidence) / 2
+    made = bounds(np.array(kept or [np.nan]), level, level)
+    return Look(
+        name=f"{arm} - {baseline}",
+        estimate=float(made.mean),
+        low=float(made.low),
+        high=float(made.high),
+        differences=tuple(kept),
+        left_out=len(pairs) - len(kept),
     )
 
 
-def _final(frame: pd.DataFrame, arm: str, metric: str) -> dict[int, float]:
+def _final(
+    frame: pd.DataFrame, arm: str, metric: str, chance: float | None
+) -> dict[tuple[int, int], float | None]:
+    """Return the value of every run of an arm by search and seed; ``None`` if it failed."""
     rows = frame[frame["arm"] == arm]
     if rows.empty:
         known = ", ".join(map(repr, sorted(frame["arm"].unique()))) or "none"
         raise InputError(f"arm {arm!r} is not in the frame: it holds {known}")
-    if rows.duplicated(["seed", "epoch"]).any():
+    if "replicate" not in rows:
+        rows = rows.assign(replicate=0)
+    if rows.duplicated(["replicate", "seed", "epoch"]).any():
         raise InputError(f"arm {arm!r} has a seed and epoch twice: give one run per arm and seed")
-    last = rows.loc[rows.groupby("seed")["epoch"].idxmax()]
-    values = {
-        int(seed): float(value) for seed, value in zip(last["seed"], last[metric], strict=True)
-    }
-    broken = sorted(seed for seed, value in values.items() if not np.isfinite(value))
+    last = rows.loc[rows.groupby(["replicate", "seed"])["epoch"].idxmax()]
+    failed = np.zeros(len(last), dtype=bool)
+    if "run_state" in last:
+        failed |= (last["run_state"] == "diverged").to_numpy()
+    if "train_accuracy" in last:
+        failed |= stuck(last["train_accuracy"].to_numpy(float), chance)
+    values = last[metric].to_numpy(float)
+    broken = sorted(last["seed"][~failed & ~np.isfinite(values)].tolist())
     if broken:
         raise InputError(f"arm {arm!r} has no finite {metric} for seeds {broken}")
-    return values
+    return {
+        (int(replicate), int(seed)): None if bad else float(value)
+        for replicate, seed, value, bad in zip(
+            last["replicate"], last["seed"], values, failed, strict=True
+        )
+    }

@@ -1,25 +1,28 @@
-"""What a hypothesis is judged on: the runs, the claims, and what is known of the arms."""
+"""What a hypothesis is judged on: the runs, the claims, and what is known of the searches."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from indian_tune.analysis.contrasts import contrast
-from indian_tune.analysis.crossing import accuracy_at, first_crossing_accuracy
+import numpy as np
+
+from indian_tune.analysis.ends import unit_means
+from indian_tune.analysis.estimates import Bounds, bounds, example_variance
+from indian_tune.analysis.label import Label, label_of
+from indian_tune.analysis.power import power
+from indian_tune.analysis.verdict import Amount, Contrast, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from indian_tune.analysis.curves import Curves
-    from indian_tune.analysis.verdict import Contrast
+    from indian_tune.analysis.ends import Ends
+    from indian_tune.analysis.power import Power
     from indian_tune.study.claims import ClaimsSection
-
-Outcome = Literal["final", "best validation epoch", "last epochs"]
+    from indian_tune.study.hypotheses import Hypothesis
 
 
 @dataclass(frozen=True)
@@ -27,94 +30,160 @@ class Evidence:
     """The runs of a study and the rules by which they are judged.
 
     Attributes:
-        claims: the hypotheses, levels and training losses.
-        seeds: the fresh seeds.
-        curves: of every arm, in the order of the seeds.
-        chance: accuracy of a network that knows nothing; ``None`` when not known.
+        claims: the hypotheses and levels.
+        arms: the runs of every arm on the fresh seeds; all arms have the same searches and seeds.
+        chance: accuracy of what knows nothing; ``None`` when not known.
         search: rows of the tune phase; ``None`` without one.
-        edges: of an arm, which of its winner's values lie at an end of their range.
-        examples: of an arm, bool or share [seeds, images]: which test images are right at the end.
-        thorough: whether to add what stands beside the tests and decides nothing: permuted signs,
-            adjusted p-values, sensitivity rows,
-            equivalence, power.
+        winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]
+            on the scale of the search, a value per search. Natural ends are left out.
+        thorough: whether to add power, which decides nothing.
     """
 
     claims: ClaimsSection
-    seeds: tuple[int, ...]
-    curves: Mapping[str, Curves]
+    arms: Mapping[str, Ends]
     chance: float | None = None
     search: pd.DataFrame | None = None
-    edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    examples: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    winners: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     thorough: bool = True
+
+    @property
+    def alpha_high(self) -> float:
+        """The level of an upper bound: any contrast of the claim may refute it."""
+        return self.claims.alpha / sum(kind.contrasts for kind in self.claims.links())
+
+    @property
+    def plain(self) -> str | None:
+        """The arm of tuned SGD that the claims name, if it has runs."""
+        h2, h3b = self.claims.h2, self.claims.h3b
+        names = (h3b and h3b.baseline, h2 and h2.baseline)
+        return next((name for name in names if name and name in self.arms), None)
 
     def absent(self, arms: Iterable[str | None]) -> tuple[str, ...]:
         """Return those of the arms that have no runs on the fresh seeds."""
-        return tuple(
-            dict.fromkeys(arm for arm in arms if arm is not None and arm not in self.curves)
-        )
+        return tuple(dict.fromkeys(arm for arm in arms if arm is not None and arm not in self.arms))
 
     def runs_of(self, arms: Iterable[str | None]) -> tuple[str, ...]:
         """Return what to add of the arms, in words: the runs of those that have none."""
         return tuple(f"runs of arm {arm!r}" for arm in self.absent(arms))
 
-    def outcome(self, arm: str, outcome: Outcome) -> NDArray[np.float64]:
-        """Return an arm's test accuracy, float64 [seeds]."""
-        curves = self.curves[arm]
-        match outcome:
-            case "final":
-                return curves.final
-            case "best validation epoch":
-                return curves.best_validation
-            case "last epochs":
-                return curves.last
+    def bounds(self, values: NDArray[np.float64], extra: float = 0.0) -> Bounds:
+        """Return the mean of units with the bounds of the claims."""
+        return bounds(values, self.claims.alpha, self.alpha_high, extra)
 
-    def contrast(self, arm: str, baseline: str, outcome: Outcome = "final") -> Contrast:
-        """Compare two arms by their test accuracy."""
-        return self.compare(
-            self.outcome(arm, outcome) - self.outcome(baseline, outcome), arm, baseline, outcome
-        )
-
-    def compare(
+    def contrast(
         self,
-        differences: NDArray[np.float64],
         arm: str,
         baseline: str,
-        outcome: str,
+        *,
         name: str | None = None,
+        needs_gap: bool = False,
+        contains: Sequence[str | None] = (),
     ) -> Contrast:
-        """Make a contrast of paired differences [seeds]."""
-        return contrast(
-            differences,
-            self.seeds,
+        """Compare two arms over the pairs of which both runs trained.
+
+        Args:
+            arm: the first arm.
+            baseline: the second arm.
+            name: of the contrast; "arm - baseline" by default.
+            needs_gap: whether support needs G above 0 as well.
+            contains: arms that the space of the arm contains.
+        """
+        first, second = self.arms[arm], self.arms[baseline]
+        paired = first.there & second.there
+        used = first.trained & second.trained
+        units = unit_means(first.test - second.test, used)
+        extra = 0.0
+        if first.examples is not None and second.examples is not None and len(units) > 1:
+            extra = _extra(first.examples, second.examples, used)
+        if len(units) == 0:
+            units = np.full(1, np.nan)
+        made = self.bounds(units, extra)
+        test = _amount(made)
+        train = self._other(first.train - second.train, used)
+        gap = self._other((first.test - first.train) - (second.test - second.train), used, extra)
+        label = label_of(test.low, test.high, self.claims.delta)
+        if needs_gap and label is Label.SUPPORTED and (gap is None or not gap.low > 0):
+            label = Label.INCONCLUSIVE
+        searches = int(paired.any(-1).sum())
+        return Contrast(
+            name=name or f"{arm} - {baseline}",
             arm=arm,
             baseline=baseline,
-            outcome=outcome,
-            alpha=self.claims.alpha,
-            delta=self.claims.delta,
-            name=name,
-            flips=self.thorough,
+            test=test,
+            train=train,
+            gap=gap,
+            validation=self._other(first.validation - second.validation, used),
+            deviation=float(made.deviation),
+            unit="searches" if len(paired) > 1 else "seeds",
+            n=len(units),
+            searches=searches,
+            pairs=int(paired.sum()),
+            left_out=int((paired & ~used).sum()),
+            arm_failed=int((first.failed & paired).sum()),
+            baseline_failed=int((second.failed & paired).sum()),
+            empty=searches - int(used.any(-1).sum()),
+            differences=tuple(units.tolist()),
+            label=label,
+            needs_gap=needs_gap,
+            contains=tuple(rival for rival in contains if rival is not None and rival in self.arms),
+            power=self._power(units, float(made.deviation)),
         )
 
-    def sensitivity(self, primary: Iterable[Contrast]) -> tuple[Contrast, ...]:
-        """Repeat contrasts at the best validation epoch and over the last epochs.
+    def _power(self, units: NDArray[np.float64], deviation: float) -> Power | None:
+        if not self.thorough or not deviation > 0:
+            return None
+        links = sum(kind.contrasts for kind in self.claims.links())
+        return power(units.tolist(), self.claims.delta, self.claims.alpha, contrasts=links)
 
-        The best **test** epoch is never among them: choosing it looks at what is to be judged.
-        """
-        if not self.thorough:
-            return ()
-        pairs = [(made.arm, made.baseline) for made in primary]
-        kinds: list[Outcome] = ["last epochs"]
-        if all(self.curves[arm].validation_accuracy is not None for pair in pairs for arm in pair):
-            kinds.insert(0, "best validation epoch")
-        return tuple(self.contrast(*pair, kind) for kind in kinds for pair in pairs)
+    def _other(
+        self, values: NDArray[np.float64], used: NDArray[np.bool_], extra: float = 0.0
+    ) -> Amount | None:
+        units = unit_means(values, used)
+        if len(units) == 0 or not np.isfinite(units).all():
+            return None
+        return _amount(self.bounds(units, extra))
 
-    def matched(self, arm: str) -> NDArray[np.float64]:
-        """Return an arm's accuracy at every training loss of the claims, [seeds, taus]."""
-        curves = self.curves[arm]
-        return accuracy_at(curves.train_loss, curves.test_accuracy, self.claims.taus)
 
-    def first_crossed(self, arm: str) -> NDArray[np.float64]:
-        """Return the same at the first recorded epoch at or below it, unsmoothed."""
-        curves = self.curves[arm]
-        return first_crossing_accuracy(curves.train_loss, curves.test_accuracy, self.claims.taus)
+def exploratory(
+    hypothesis: Hypothesis, beside: Sequence[Contrast], sentence: str, **parts: object
+) -> Finding:
+    """Return the finding of a hypothesis that decides nothing: effects with bounds."""
+    return Finding(
+        hypothesis=hypothesis.name,
+        question=hypothesis.question,
+        label=Label.EXPLORATORY,
+        sentence=sentence,
+        beside=tuple(beside),
+        **parts,  # type: ignore[arg-type]
+    )
+
+
+def not_tested(hypothesis: Hypothesis | type[Hypothesis], missing: Sequence[str]) -> Finding:
+    """Return the finding of a hypothesis whose arms the study does not contain."""
+    return Finding(
+        hypothesis=hypothesis.name,
+        question=hypothesis.question,
+        label=Label.NOT_TESTED,
+        sentence=f"To test it, add {'; '.join(missing)}.",
+        missing=tuple(missing),
+    )
+
+
+def _amount(made: Bounds) -> Amount:
+    return Amount(float(made.mean), float(made.low), float(made.high))
+
+
+def _extra(
+    first: NDArray[np.float32], second: NDArray[np.float32], used: NDArray[np.bool_]
+) -> float:
+    """Return the variance that the examples add, 0 where those of a run are not known."""
+    if first.shape != second.shape:
+        return 0.0
+    if len(used) == 1:
+        means = first[0][used[0]] - second[0][used[0]]
+    else:
+        rows = [(first[r][use] - second[r][use]).mean(0) for r, use in enumerate(used) if use.any()]
+        means = np.stack(rows)
+    if not np.isfinite(means).all():
+        return 0.0
+    return float(example_variance(means))

@@ -7,10 +7,13 @@ arm                  name of the arm
 seed                 integer; the same seed is the same initial weights, data order and split
 epoch                integer, the same for all runs of a phase
 train_loss           eval-mode training loss
+train_accuracy       optional: share of the training examples classified correctly in eval mode
+replicate            optional, integer: which search of its arm the run belongs to; 0 by default
 test_accuracy        share of the test images classified correctly, in [0, 1]
 validation_accuracy  optional, likewise
 study                optional, one name
-phase                optional: "confirm" (the default: frozen winners on fresh seeds) or "tune"
+phase                optional: "confirm" (the default: frozen winners on fresh seeds), "half" (the
+                     winners of the first half of the budget on the same seeds), "tune" or "match"
 trial                optional, integer: tells the configurations of a tune phase apart
 run_state            optional: "complete", or "diverged" for a run that ended without a finite loss
 trial_state          optional: "complete" for a trial that was trained to its end
@@ -20,8 +23,8 @@ objective            optional: what the score is of, such as "validation_loss"
 config.alpha, …      optional: hyperparameters, read of the tune phase
 ==================== ============================================================================
 
-A run that diverged is a result: it counts with the score of chance, and is the only one that may
-end early or hold values that are not finite. Nothing is dropped silently.
+A run that diverged is a result, counted apart: it is in no mean. It is the only one that may end
+early or hold values that are not finite. Nothing is dropped silently.
 
 Earlier versions wrote hyperparameters without a prefix. A frame without any ``config.`` column is
 read in that way: every column of numbers that is neither above nor another that those versions
@@ -30,25 +33,32 @@ wrote is a hyperparameter.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from indian_tune.analysis.curves import Curves
+from indian_tune.analysis.ends import Ends, stuck
 from indian_tune.columns import config_column, config_columns
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
 REQUIRED = ("arm", "seed", "epoch", "train_loss", "test_accuracy")
+LOSSES = ("train_loss", "validation_loss", "test_loss")
 ACCURACIES = ("test_accuracy", "validation_accuracy", "train_accuracy")
 DIVERGED = "diverged"
+KEYS = ["arm", "replicate", "seed"]
+EXPORT = "; a study's test results are exported with `indian-tune export STUDY --unseal`"
 # Columns that have never been hyperparameters, in frames whose hyperparameters have no prefix.
 _NOT_HYPERPARAMETERS = frozenset(
     {
-        *("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed"),
+        *("study", "arm", "replicate", "optimizer", "phase", "trial"),
+        *("trial_state", "run_state", "seed"),
         *("epoch", "step", "seconds", "train_loss", "validation_loss", "test_loss", *ACCURACIES),
         *("objective", "score", "value", "attempts", "reason", "started_at", "finished_at"),
         *("epochs_planned", "threads", "tf32"),
@@ -69,8 +79,12 @@ def with_config_columns(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def confirm_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that tests are made on, checked, sorted by arm, seed and epoch.
+def confirm_rows(frame: pd.DataFrame, phase: str = "confirm") -> pd.DataFrame:
+    """Return the rows that tests are made on, checked, sorted by arm, search, seed and epoch.
+
+    Args:
+        frame: as the module says.
+        phase: "confirm", or "half" for the winners of half the budget; of these there may be none.
 
     Raises:
         InputError: the frame is not what the module says; the message names column, arm and seed.
@@ -80,75 +94,134 @@ def confirm_rows(frame: pd.DataFrame) -> pd.DataFrame:
         raise InputError(
             f"the frame lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: it has "
             f"{', '.join(map(str, frame.columns)) or 'none'}"
+            + EXPORT
+            * ("test_accuracy" in missing)
         )
     if "study" in frame and frame["study"].nunique() > 1:
         names = ", ".join(map(repr, sorted(frame["study"].unique())))
         raise InputError(f"the frame holds several studies ({names}): analyse one at a time")
-    rows = frame[frame["phase"] == "confirm"] if "phase" in frame else frame
-    if rows.empty:
+    if "phase" in frame:
+        rows = frame[frame["phase"] == phase]
+    else:
+        rows = frame if phase == "confirm" else frame.iloc[:0]
+    if rows.empty and phase == "confirm":
         raise InputError(
             "the frame has no rows of the confirm phase: winners are tested on fresh seeds, so "
             "let the study finish, or give runs with phase = 'confirm'"
         )
+    if "replicate" not in rows:
+        rows = rows.assign(replicate=0)
     _check_keys(rows)
-    rows = rows.sort_values(["arm", "seed", "epoch"], ignore_index=True)
-    _check_once(rows, ["arm", "seed", "epoch"])
+    rows = rows.assign(arm=rows["arm"].map(str)).sort_values([*KEYS, "epoch"], ignore_index=True)
+    _check_once(rows, [*KEYS, "epoch"])
     _check_ranges(rows)
     _check_runs(rows)
     return rows
 
 
-def read_curves(
-    rows: pd.DataFrame, chance: float | None
-) -> tuple[tuple[int, ...], dict[str, Curves]]:
-    """Return the seeds and the curves of every arm.
+def read_ends(
+    rows: pd.DataFrame,
+    half: pd.DataFrame,
+    examples: pd.DataFrame | None,
+    chance: float | None,
+) -> tuple[dict[int, tuple[int, ...]], dict[str, Ends]]:
+    """Return the seeds of every search and how the runs of every arm ended.
 
     Args:
         rows: from :func:`confirm_rows`.
-        chance: accuracy of a network that knows nothing; needed when a run diverged.
+        half: the same of the phase "half".
+        examples: which test examples every run gets right: columns arm, seed, correct and, where
+            there are several searches, replicate. Runs that diverged have no row.
+        chance: accuracy of what knows nothing; ``None`` where it is not known.
 
     Raises:
-        InputError: the arms have different seeds, or a run diverged and ``chance`` is ``None``.
+        InputError: the arms have different searches or seeds.
     """
-    state = rows["run_state"] if "run_state" in rows else pd.Series("complete", index=rows.index)
-    gone = rows.loc[state == DIVERGED, ["arm", "seed"]].drop_duplicates()
-    if len(gone) and chance is None:
-        raise InputError(
-            f"{len(gone)} runs diverged ({_some(map(_run_name, gone.itertuples()))}) and count "
-            "with the score of chance: give the number of classes, as `classes` under [scope] in "
-            "the file of claims or as Scope(classes=…)"
+    of_arm = {
+        str(arm): tuple(
+            part[["replicate", "seed"]].drop_duplicates().itertuples(index=False, name=None)
         )
-    epochs = np.sort(rows["epoch"].unique())
-    of_arm = {str(arm): sorted(part.unique()) for arm, part in rows.groupby("arm")["seed"]}
-    first, seeds = next(iter(of_arm.items()))
+        for arm, part in rows.groupby("arm")
+    }
+    first, pairs = next(iter(of_arm.items()))
     for arm, own in of_arm.items():
-        if own != seeds:
-            lone = sorted(set(own) ^ set(seeds))
+        if set(own) != set(pairs):
+            lone = sorted(set(own) ^ set(pairs))
             raise InputError(
                 f"arms {first!r} and {arm!r} cannot be paired: only one of them has seeds "
-                f"{_some(lone)}; run every arm on the same seeds"
+                f"{_some(seed for _, seed in lone)}; run every arm on the same seeds"
             )
-    index = pd.MultiIndex.from_product([sorted(of_arm), seeds, epochs])
-    whole = rows.set_index(["arm", "seed", "epoch"]).reindex(index)
-    shape = (len(of_arm), len(seeds), len(epochs))
-    metrics = [name for name in ("train_loss", *ACCURACIES[:2]) if name in rows]
-    cubes = {name: whole[name].to_numpy(dtype=np.float64).reshape(shape) for name in metrics}
-    if "validation_accuracy" in cubes and np.isnan(cubes["validation_accuracy"]).all():
-        del cubes["validation_accuracy"]
-    diverged = pd.MultiIndex.from_frame(gone)
-    bad = np.array([[(arm, seed) in diverged for seed in seeds] for arm in sorted(of_arm)])
-    return tuple(int(seed) for seed in seeds), {
-        arm: Curves(
-            train_loss=cubes["train_loss"][k],
-            test_accuracy=cubes["test_accuracy"][k],
-            validation_accuracy=(
-                cubes["validation_accuracy"][k] if "validation_accuracy" in cubes else None
-            ),
-            diverged=bad[k],
-            chance=np.nan if chance is None else chance,
-        )
-        for k, arm in enumerate(sorted(of_arm))
-    }
+    seeds: dict[int, tuple[int, ...]] = {}
+    for replicate, seed in sorted(pairs):
+        seeds[int(replicate)] = (*seeds.get(int(replicate), ()), int(seed))
+    correct = _correct(examples)
+    full, halved = _last(rows), _last(half)
+    made = {}
+    for arm in sorted(of_arm):
+        ends = _ends(full[full["arm"] == arm], seeds, chance, correct.get(arm))
+        part = halved[halved["arm"] == arm]
+        if len(part):
+            ends = replace(ends, half=_ends(part, seeds, chance, None))
+        made[arm] = ends
+    return seeds, made
+
+
+def _last(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the last row of every run."""
+    return rows.drop_duplicates(KEYS, keep="last")
+
+
+def _ends(
+    last: pd.DataFrame,
+    seeds: dict[int, tuple[int, ...]],
+    chance: float | None,
+    correct: dict[tuple[int, int], NDArray[np.float32]] | None,
+) -> Ends:
+    place = {(r, s): (i, k) for i, (r, own) in enumerate(seeds.items()) for k, s in enumerate(own)}
+    shape = (len(seeds), max(map(len, seeds.values())))
+    at = [place.get((int(r), int(s))) for r, s in zip(last["replicate"], last["seed"], strict=True)]
+    last = last[[where is not None for where in at]]
+    index = tuple(np.array([where for where in at if where is not None]).reshape(-1, 2).T)
+
+    def values(column: str) -> NDArray[np.float64]:
+        table = np.full(shape, np.nan)
+        if column in last:
+            table[index] = last[column].to_numpy(dtype=np.float64)
+        return table
+
+    train = values("train_accuracy")
+    failed = np.zeros(shape, dtype=bool)
+    if "run_state" in last:
+        failed[index] = (last["run_state"] == DIVERGED).to_numpy()
+    failed |= stuck(train, chance)
+    examples = None
+    if correct:
+        size = len(next(iter(correct.values())))
+        examples = np.full((*shape, size), np.nan, dtype=np.float32)
+        for key, row in correct.items():
+            if key in place:
+                examples[place[key]] = row
+    return Ends(values("test_accuracy"), train, values("validation_accuracy"), failed, examples)
+
+
+def _correct(
+    frame: pd.DataFrame | None,
+) -> dict[str, dict[tuple[int, int], NDArray[np.float32]]]:
+    """Return the correctness of test examples by arm and run."""
+    if frame is None or frame.empty:
+        return {}
+    rows = frame[frame["phase"] == "confirm"] if "phase" in frame else frame
+    lengths = {len(correct) for correct in rows["correct"]}
+    if len(lengths) > 1:
+        raise InputError(f"examples hold {sorted(lengths)} examples: every run needs the same")
+    replicates = rows["replicate"] if "replicate" in rows else [0] * len(rows)
+    found: dict[str, dict[tuple[int, int], NDArray[np.float32]]] = {}
+    for arm, replicate, seed, correct in zip(
+        rows["arm"], replicates, rows["seed"], rows["correct"], strict=True
+    ):
+        run = (int(replicate), int(seed))
+        found.setdefault(str(arm), {})[run] = np.asarray(correct, dtype=np.float32)
+    return found
 
 
 def tune_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,16 +233,22 @@ def tune_rows(frame: pd.DataFrame) -> pd.DataFrame:
     if "phase" not in frame or "trial" not in frame:
         return frame.iloc[:0]
     rows = with_config_columns(frame[frame["phase"] == "tune"])
-    _check_once(rows, ["arm", "trial", "seed", "epoch"])
+    if "replicate" not in rows:
+        rows = rows.assign(replicate=0)
+    _check_once(rows, ["arm", "replicate", "trial", "seed", "epoch"])
     return rows
 
 
 def _check_keys(rows: pd.DataFrame) -> None:
     if rows["arm"].isna().any():
         raise InputError("column arm has empty places: every row needs the name of its arm")
-    for column in ("seed", "epoch"):
+    for column in ("seed", "epoch", "replicate"):
         values = rows[column]
-        if not pd.api.types.is_numeric_dtype(values) or not (values == values.round()).all():
+        if (
+            not pd.api.types.is_numeric_dtype(values)
+            or not np.isfinite(values.to_numpy(dtype=np.float64)).all()
+            or not (values == values.round()).all()
+        ):
             raise InputError(f"column {column} must hold whole numbers, got {_odd(values)}")
     if "run_state" in rows:
         odd = sorted(set(rows["run_state"].dropna()) - {"complete", DIVERGED})
@@ -192,6 +271,13 @@ def _check_once(rows: pd.DataFrame, keys: list[str]) -> None:
 
 
 def _check_ranges(rows: pd.DataFrame) -> None:
+    for column in LOSSES:
+        if column in rows and (rows[column] < 0).any():
+            first = rows[rows[column] < 0].iloc[0]
+            raise InputError(
+                f"{column} = {float(first[column])!r} ({_run_name(first)}) is below 0: a loss is "
+                "a mean that cannot be negative"
+            )
     for column in ACCURACIES:
         if column not in rows:
             continue
@@ -207,6 +293,14 @@ def _check_ranges(rows: pd.DataFrame) -> None:
 
 def _check_runs(rows: pd.DataFrame) -> None:
     """Demand that every run that did not diverge is whole and finite."""
+    if "run_state" in rows:
+        states = rows.groupby(KEYS)["run_state"].nunique(dropna=False)
+        if (states > 1).any():
+            arm, _, seed = states.index[(states > 1).to_numpy()][0]
+            raise InputError(
+                f"run_state of {arm} {seed} differs between its epochs: write 'diverged' on every "
+                "row of a run that diverged, or on none"
+            )
     sound = rows[rows["run_state"] != DIVERGED] if "run_state" in rows else rows
     for column in ("train_loss", "test_accuracy"):
         broken = sound[~np.isfinite(sound[column].to_numpy(dtype=np.float64))]
@@ -214,16 +308,26 @@ def _check_runs(rows: pd.DataFrame) -> None:
             raise InputError(
                 f"{column} of {_run_name(broken.iloc[0])} is not finite at epoch "
                 f"{broken.iloc[0]['epoch']} ({len(broken)} such values): mark a run that diverged "
-                "with run_state = 'diverged', it counts with the score of chance"
+                "with run_state = 'diverged'; it is counted apart"
+                + EXPORT
+                * bool(sound["test_accuracy"].isna().all())
             )
     epochs = rows["epoch"].nunique()
-    lengths = sound.groupby(["arm", "seed"])["epoch"].size()
-    short = lengths[lengths != epochs]
+    lengths = sound.groupby(KEYS)["epoch"].agg(["size", "min", "max"])
+    short = lengths[lengths["size"] != epochs]
     if len(short):
-        arm, seed = short.index[0]
+        arm, _, seed = short.index[0]
         raise InputError(
-            f"arm {arm!r} seed {seed} has {short.iloc[0]} epochs, the frame has {epochs}: every "
-            "run needs the same epochs, unless run_state is 'diverged'"
+            f"arm {arm!r} seed {seed} has {short.iloc[0]['size']} epochs, the frame has {epochs}: "
+            "every run needs the same epochs, unless run_state is 'diverged'"
+        )
+    gaps = lengths[lengths["max"] - lengths["min"] + 1 != lengths["size"]]
+    if len(gaps):
+        arm, _, seed = gaps.index[0]
+        raise InputError(
+            f"arm {arm!r} seed {seed} has gaps in its epochs ({int(gaps.iloc[0]['size'])} of "
+            f"{int(gaps.iloc[0]['min'])} to {int(gaps.iloc[0]['max'])}): give every epoch, or "
+            "number those that there are without gaps"
         )
 
 
@@ -234,7 +338,8 @@ def _run_name(row: object) -> str:
 def _odd(values: pd.Series) -> object:
     if not pd.api.types.is_numeric_dtype(values):
         return repr(values.iloc[0])
-    return repr(float(values[values != values.round()].iloc[0]))
+    numbers = values.to_numpy(dtype=np.float64)
+    return repr(float(numbers[~np.isfinite(numbers) | (numbers != np.round(numbers))][0]))
 
 
 def _some(values: Iterable[object], most: int = 5) -> str:

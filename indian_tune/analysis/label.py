@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class Label(StrEnum):
-    """What is said of a hypothesis, or of the claim as a whole.
+    """What is said of a contrast, of a hypothesis, or of the claim as a whole.
 
     The first four follow from the bounds (see :func:`label_of`). The others stand in their place:
-    NOT TESTED where the study lacks an arm, EXPLORATORY where the test was not registered, or came
-    after a failure in the fixed order, DESCRIPTIVE where the protocol allows no test.
+    NOT TESTED where the study lacks an arm, EXPLORATORY where the test was not registered,
+    DESCRIPTIVE where the study registered that it gives no verdict.
     """
 
     SUPPORTED = "SUPPORTED"

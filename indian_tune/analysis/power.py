@@ -1,4 +1,8 @@
-"""How many seeds an effect needs, and which effect the seeds that there are can find."""
+"""How many searches an effect needs, and which effect those that there are can find.
+
+A unit is a search, or a seed where a study has one search of every arm. The claim holds only if all
+of its contrasts do: with k of them, each is planned at a probability of 1 - (1 - power) / k.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +20,37 @@ if TYPE_CHECKING:
 
 # Above this the answer is "more than": no study of that size is planned.
 MOST_SEEDS = 100_000
+# A deviation from few units may be too small by chance: planned is with an upper bound of it.
+UNSURE = 0.2
 
 
 @dataclass(frozen=True)
 class Power:
-    """What a one-sided paired t-test over seeds can see.
+    """What a one-sided paired t-test over units can see.
 
     Attributes:
         deviation: standard deviation of the paired differences.
+        planned: the deviation that is planned with: of a pilot, its upper bound at 80 %.
         delta: effect to be found.
         alpha: one-sided level.
-        power: probability that is asked for.
-        n: seeds that the last two are for: those that were given, or else the pilot's.
-        seeds_needed: smallest number of seeds that finds ``delta`` with that probability.
-        detectable: smallest effect found with that probability at ``n`` seeds; ``None`` without n.
-        achieved: probability of finding ``delta`` at ``n`` seeds; likewise.
+        power: probability that is asked for, of all contrasts together.
+        contrasts: number of contrasts that must all hold.
+        n: units that ``detectable`` and ``achieved`` are for.
+        needed: fewest units with which support is found at an effect of ``delta``.
+        needed_to_refute: fewest with which an effect of ``delta`` is ruled out where there is none.
+        detectable: smallest effect found with that probability at ``n`` units; ``None`` without n.
+        achieved: probability of finding ``delta`` at ``n`` units; likewise.
     """
 
     deviation: float
+    planned: float
     delta: float
     alpha: float
     power: float
+    contrasts: int
     n: int | None
-    seeds_needed: int
+    needed: int
+    needed_to_refute: int
     detectable: float | None
     achieved: float | None
 
@@ -50,15 +62,17 @@ def power(
     power: float = 0.8,
     *,
     n: int | None = None,
+    contrasts: int = 1,
 ) -> Power:
-    """Return the seeds that an effect needs, from a pilot.
+    """Return the units that an effect needs, from a pilot.
 
     Args:
         pilot: paired differences, or their standard deviation.
         delta: effect to be found, in the unit of the differences.
         alpha: one-sided level of the test.
-        power: probability of finding it.
-        n: seeds of the study that is planned, at least 2; by default those of the pilot.
+        power: probability of finding it in every contrast.
+        n: units of the study that is planned, at least 2; by default those of the pilot.
+        contrasts: number of contrasts that must all hold.
 
     Raises:
         InputError: a value is out of range, or the pilot holds fewer than two differences.
@@ -69,37 +83,46 @@ def power(
     if not delta > 0 or not math.isfinite(delta):
         raise InputError(f"delta = {delta!r} must be a number above 0")
     if n is not None and n < 2:
-        raise InputError(f"n = {n!r} must be at least 2: one seed has no spread")
+        raise InputError(f"n = {n!r} must be at least 2: one has no spread")
     if isinstance(pilot, int | float):
-        deviation = float(pilot)
+        deviation = planned = float(pilot)
     else:
         if len(pilot) < 2:
             raise InputError(f"pilot = {list(pilot)!r} must hold at least 2 paired differences")
         n = n or len(pilot)
         deviation = float(np.std(pilot, ddof=1))
+        planned = deviation * upper_factor(len(pilot) - 1)
     if not deviation >= 0 or not math.isfinite(deviation):
         raise InputError(f"pilot = {pilot!r} has no finite standard deviation")
-    if deviation == 0:
-        return Power(
-            deviation,
-            delta,
-            alpha,
-            power,
-            n,
-            2,
-            None if n is None else 0.0,
-            None if n is None else 1.0,
-        )
+    each = 1 - (1 - power) / contrasts
+    needed, refuting = 2, 2
+    detectable, achieved = (None, None) if n is None else (0.0, 1.0)
+    if deviation > 0:
+        needed = _seeds(delta / planned, alpha, each)
+        refuting = _seeds(delta / planned, alpha / contrasts, power)
+        if n is not None:
+            detectable = deviation * _effect(n, alpha, power)
+            achieved = _achieved(delta / deviation, n, alpha)
     return Power(
         deviation=deviation,
+        planned=planned,
         delta=delta,
         alpha=alpha,
         power=power,
+        contrasts=contrasts,
         n=n,
-        seeds_needed=_seeds(delta / deviation, alpha, power),
-        detectable=None if n is None else deviation * _effect(n, alpha, power),
-        achieved=None if n is None else _achieved(delta / deviation, n, alpha),
+        needed=needed,
+        needed_to_refute=refuting,
+        detectable=detectable,
+        achieved=achieved,
     )
+
+
+def upper_factor(freedom: int) -> float:
+    """Return by what a deviation is multiplied for its upper bound at 80 %."""
+    from scipy.stats import chi2
+
+    return math.sqrt(freedom / float(chi2.ppf(UNSURE, freedom)))
 
 
 def _achieved(effect: float, n: int, alpha: float) -> float:

@@ -12,7 +12,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.style import INK, PALE
-from indian_tune.analysis.typography import p_value, signed_points
+from indian_tune.analysis.typography import estimand_rows, gate_rows, some
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -111,10 +111,17 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": signed_points, "p_value": p_value}
     return environment.get_template("report.html.jinja").render(
         verdict=verdict,
-        level=f"{100 * (1 - 2 * verdict.alpha):g} %",
+        estimands=estimand_rows,
+        gates=gate_rows(verdict),
+        trained=[
+            ("arm", "trained", "failed"),
+            *(
+                (row.arm, f"{row.runs - len(row.failed)} of {row.runs}", some(row.failed) or "–")
+                for row in verdict.trained
+            ),
+        ],
         exhibits=[(each, inline_svg(each)) for each in shown],
         background=background,
         figures=FIGURES,

@@ -1,226 +1,194 @@
 """Simulated studies with known truth, for calibrating the analysis.
 
-A run's training loss falls exponentially at the rate of its arm and fluctuates between epochs; its
-accuracy is a curved function of the loss without fluctuation, plus a direct effect of the arm, an
-effect of the seed that all arms share, an effect of the run, and noise per epoch. So an arm may be
-better because it trains faster (through the loss), or at equal loss (direct).
+A run's accuracy is that of its arm, plus what the search of the replicate found, an effect of the
+seed that all arms share, and an effect of the run. A gain may come with better fit (the training
+accuracy rises as well) or without.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import product
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from indian_tune.analysis.curves import Curves
+from indian_tune.analysis.ends import Ends, stuck
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.hypotheses import Cell, Factorial, MatchedLoss, Replication, TuningGain
+from indian_tune.study.hypotheses import Factorial, MatchedLoss, TuningGain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-EPOCHS = 24
+    from numpy.typing import NDArray
+
 CHANCE = 0.1
-TAUS = (0.8, 0.6, 0.45, 0.35, 0.25)
 DELTA = 0.005
-# Standard deviations: of a run's accuracy, of the effect of a seed, of accuracy between epochs,
-# and of the logarithm of the training loss between epochs and between runs.
-RUN_DEVIATION = 0.006
-SEED_DEVIATION = 0.01
-EPOCH_DEVIATION = 0.002
-LOSS_NOISE = 0.03
-RATE_DEVIATION = 0.005
-# Training loss at the start, and what is left of its logarithm per epoch.
-START, RATE = 2.3, 0.11
-# What dropout and weight decay alone gain: the positive controls.
-CONTROL_GAIN = 0.03
+SEEDS = 5
+# T2, T1, SGD, control C1, and T2 and SGD with dropout and weight decay.
+ARMS = ("full", "rate", "sgd", "control", "full-usual", "sgd-usual")
+TUNED = ("full", "full-usual")
+LEVEL, GAP = 0.8, 0.1
+# What dropout and weight decay alone gain.
+USUAL_GAIN = 0.03
+# Standard deviations: of what a search finds, of a seed, of a run.
+SEARCH, SEED, RUN = 0.003, 0.01, 0.006
 HEAVY_FREEDOM = 4
-CONFIGURATIONS = 25
-
-_CELLS = tuple(product((False, True), repeat=3))
-
-
-def cell_name(tuned: bool, dropout: bool, weight_decay: bool) -> str:
-    """Return the name of an arm of the factorial."""
-    return f"cell-{tuned:d}{dropout:d}{weight_decay:d}"
-
-
-# The arms that carry tuned (α, β): what an effect of tuning acts on.
-TUNED = ("indian", *(cell_name(*cell) for cell in _CELLS if cell[0]))
-ARMS = ("indian", "sgd", "sgd-eta", "adam", "rate", *(cell_name(*cell) for cell in _CELLS))
 
 
 @dataclass(frozen=True)
-class Scenario:
+class World:
     """A truth to simulate.
 
     Attributes:
-        name: of the scenario.
-        direct: gain in accuracy at equal training loss, by arm.
-        speed: factor on the rate at which the training loss falls, by arm.
-        deviation: factor on the spread of runs, by arm.
-        seed_deviation: spread of the effect that the arms share within a seed.
-        heavy: whether runs spread as a t distribution rather than a normal one.
-        loss_noise: spread of the logarithm of the training loss between epochs.
-        floor: training loss that an arm does not get below.
-        support: what the claims register about training losses that a run does not reach.
-        nulls: tests whose null hypothesis holds, exactly at its boundary.
-        effect: size of the effect of tuning that the scenario stands for.
-        claim: label that the claim deserves; ``None`` for anything but SUPPORTED.
+        name: of the world.
+        gain: in test accuracy, by arm.
+        fit: in training accuracy, by arm.
+        search: standard deviation of what the search of an arm finds.
+        seed: that of the effect that all arms share within a seed.
+        spread: factor on the spread of searches and runs, by arm.
+        heavy: whether searches and runs spread as a t distribution.
+        fails: share of runs that fail.
+        supported: whether the claim is true.
+        refuted: whether it is false by δ somewhere, so that REFUTED is right.
     """
 
     name: str
-    direct: Mapping[str, float] = field(default_factory=dict)
-    speed: Mapping[str, float] = field(default_factory=dict)
-    deviation: Mapping[str, float] = field(default_factory=dict)
-    seed_deviation: float = SEED_DEVIATION
+    gain: Mapping[str, float] = field(default_factory=dict)
+    fit: Mapping[str, float] = field(default_factory=dict)
+    search: float = SEARCH
+    seed: float = SEED
+    spread: Mapping[str, float] = field(default_factory=dict)
     heavy: bool = False
-    loss_noise: float = LOSS_NOISE
-    floor: Mapping[str, float] = field(default_factory=dict)
-    support: Literal["common", "all"] = "common"
-    nulls: tuple[str, ...] = ()
-    effect: float = 0.0
-    claim: str | None = None
+    fails: float = 0.0
+    supported: bool = False
+    refuted: bool = True
 
 
-CONTRASTS = ("indian - adam", "indian - sgd at equal loss", "indian - sgd-eta at equal loss")
-NO_EFFECT = (*CONTRASTS, "H3b", "H4")
-
-
-def with_effect(effect: float) -> Scenario:
-    """Return the scenario of a true direct effect of tuning."""
-    return Scenario(
+def direct(effect: float, *, search: float = SEARCH, fails: float = 0.0) -> World:
+    """Return the world of a gain in test accuracy without one in fit."""
+    return World(
         f"direct effect of {100 * effect:g} points",
-        direct=dict.fromkeys(TUNED, effect),
-        effect=effect,
-        claim="SUPPORTED",
+        gain=dict.fromkeys(TUNED, effect),
+        supported=True,
+        refuted=effect < DELTA,
+        search=search,
+        fails=fails,
     )
 
 
-SCENARIOS = (
-    Scenario("null", nulls=NO_EFFECT),
-    Scenario("shared seed effects", seed_deviation=0.05, nulls=NO_EFFECT),
-    Scenario("heavy tails", heavy=True, nulls=NO_EFFECT),
-    Scenario("unequal variances", deviation=dict.fromkeys(TUNED, 3.0), nulls=NO_EFFECT),
-    Scenario(
+WORLDS = (
+    World("null"),
+    World("shared seed effects", seed=0.05),
+    World("heavy tails", heavy=True),
+    World("unequal variances", spread=dict.fromkeys(TUNED, 3.0)),
+    World(
         "effect through loss only",
-        speed=dict.fromkeys(TUNED, 1.25),
-        loss_noise=0.2,
-        nulls=CONTRASTS[1:],
+        gain=dict.fromkeys(TUNED, 0.02),
+        fit=dict.fromkeys(TUNED, 0.02),
+        refuted=False,
     ),
-    Scenario(
-        "effect through learning rate only",
-        direct={**dict.fromkeys(TUNED, 0.03), "sgd-eta": 0.03, "adam": 0.03, "rate": 0.03},
-        nulls=("H1", "H2", "H3b", "indian - adam", "indian - sgd-eta at equal loss"),
-    ),
-    Scenario("selection only", nulls=NO_EFFECT),
-    Scenario("missing support", floor={"sgd": 0.4}, nulls=NO_EFFECT),
-    Scenario("missing support, none allowed", floor={"sgd": 0.4}, support="all"),
-    with_effect(0.01),
+    World("effect through learning rate only", gain=dict.fromkeys((*TUNED, "control"), 0.02)),
+    World("effect in transit only, or selection only"),
+    World("SGD better than default INDIAN", gain={"rate": -0.02}),
+    World("T2 under-tuned", gain=dict.fromkeys(TUNED, -0.02), refuted=False),
+    World("failing runs, q = .05", fails=0.05),
+    World("failing runs, q = .1", fails=0.1),
+    World("search variance", search=0.015),
+    World("equal gap, other calibration of the loss"),
+    direct(0.001),
+    direct(0.005),
+    direct(0.02),
 )
 
 
-def simulated_claims(scenario: Scenario) -> ClaimsSection:
+def simulated_claims() -> ClaimsSection:
     """Return the claims that a simulated study registers."""
     return ClaimsSection(
         delta=DELTA,
-        thresholds=list(TAUS),
-        support=scenario.support,
-        h1=Replication(arms=["indian"], baselines=["sgd", "adam"]),
-        h2=MatchedLoss(arm="indian", baseline="sgd", matched_rate="sgd-eta"),
-        h3b=TuningGain(rate="rate", full="indian"),
-        h4=Factorial(
-            cells=[
-                Cell(arm=cell_name(*cell), tuned=cell[0], dropout=cell[1], weight_decay=cell[2])
-                for cell in _CELLS
-            ]
-        ),
+        h2=MatchedLoss(arm="full", baseline="sgd", matched_rate="control"),
+        h3b=TuningGain(rate="rate", full="full"),
+        h4=Factorial(full="full-usual", baseline="sgd-usual"),
     )
 
 
 def simulate(
-    scenario: Scenario, n: int, replications: int, rng: np.random.Generator
-) -> dict[str, Curves]:
-    """Draw studies.
-
-    Args:
-        scenario: the truth.
-        n: seeds.
-        replications: how many studies.
-        rng: generator.
-
-    Returns:
-        curves of every arm, arrays [replications, n, EPOCHS].
-    """
-    shared = scenario.seed_deviation * rng.standard_normal((replications, n, 1))
-    return {arm: _arm(scenario, arm, shared, rng) for arm in ARMS}
+    world: World, searches: int, rng: np.random.Generator, seeds: int = SEEDS
+) -> dict[str, Ends]:
+    """Draw one study: every arm with its runs, and with those of half the budget."""
+    shared = world.seed * rng.standard_normal((searches, seeds))
+    return {arm: _arm(world, arm, shared, rng) for arm in ARMS}
 
 
-def searched(n: int, replications: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the accuracies of a search among configurations that are all alike.
-
-    Returns:
-        float64 [replications, CONFIGURATIONS, n]; the default configuration is the first.
-    """
-    shared = SEED_DEVIATION * rng.standard_normal((replications, 1, n))
-    own = RUN_DEVIATION * rng.standard_normal((replications, CONFIGURATIONS, n))
-    return np.asarray(0.6 + shared + own)
-
-
-def simulated_frame(curves: Mapping[str, Curves], replication: int = 0) -> pd.DataFrame:
-    """Return one simulated study as the frame that :func:`analyze` reads; seeds are 0, 1, …"""
-    parts = []
-    for arm, made in curves.items():
-        _, n, epochs = made.train_loss.shape
-        assert made.validation_accuracy is not None
-        parts.append(
-            pd.DataFrame(
-                {
-                    "study": "simulated",
-                    "arm": arm,
-                    "phase": "confirm",
-                    "seed": np.repeat(np.arange(n), epochs),
-                    "epoch": np.tile(np.arange(1, epochs + 1), n),
-                    "train_loss": made.train_loss[replication].ravel(),
-                    "test_accuracy": made.test_accuracy[replication].ravel(),
-                    "validation_accuracy": made.validation_accuracy[replication].ravel(),
-                }
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
-
-
-def _arm(scenario: Scenario, arm: str, shared: np.ndarray, rng: np.random.Generator) -> Curves:
-    replications, n, _ = shared.shape
-    shape = (replications, n, EPOCHS)
-    rate = RATE * scenario.speed.get(arm, 1.0)
-    rates = rate * (1 + RATE_DEVIATION * rng.standard_normal((replications, n, 1)))
-    floor = scenario.floor.get(arm, 0.0)
-    smooth = floor + (START - floor) * np.exp(-rates * np.arange(1, EPOCHS + 1))
-    loss = smooth * np.exp(scenario.loss_noise * rng.standard_normal(shape))
-    if scenario.heavy:
+def draws(
+    world: World, rng: np.random.Generator, shape: tuple[int, ...], spread: float, deviation: float
+) -> NDArray[np.float64]:
+    """Draw deviations of searches or runs."""
+    if world.heavy:
         scale = np.sqrt((HEAVY_FREEDOM - 2) / HEAVY_FREEDOM)
-        own = scale * rng.standard_t(HEAVY_FREEDOM, (replications, n, 1))
-    else:
-        own = rng.standard_normal((replications, n, 1))
-    own *= RUN_DEVIATION * scenario.deviation.get(arm, 1.0)
-    level = 0.72 - 0.15 * np.sqrt(smooth) + scenario.direct.get(arm, 0.0) + _control(arm)
-    accuracy = level + shared + own
-    test, validation = (accuracy + EPOCH_DEVIATION * rng.standard_normal(shape) for _ in range(2))
-    return Curves(
-        train_loss=loss,
-        test_accuracy=np.clip(test, 0, 1),
-        validation_accuracy=np.clip(validation, 0, 1),
-        diverged=np.zeros((replications, n), dtype=bool),
-        chance=CHANCE,
+        return np.asarray(spread * deviation * scale * rng.standard_t(HEAVY_FREEDOM, shape))
+    return np.asarray(spread * deviation * rng.standard_normal(shape))
+
+
+def units(
+    world: World, arm: str, baseline: str, searches: int, studies: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw Δ of many studies, [studies, searches]; the seeds' shared effect cancels."""
+    sides = []
+    for name in (arm, baseline):
+        spread = world.spread.get(name, 1.0)
+        found = draws(world, rng, (studies, searches), spread, world.search)
+        runs = draws(world, rng, (studies, searches, SEEDS), spread, RUN).mean(-1)
+        sides.append(world.gain.get(name, 0.0) + found + runs)
+    return np.asarray(sides[0] - sides[1])
+
+
+def simulated_frame(
+    arms: Mapping[str, Ends], epochs: int = 3, study: str = "simulated"
+) -> pd.DataFrame:
+    """Return a simulated study as the frame that ``analyze`` reads."""
+    return pd.concat(_parts(arms, epochs, study), ignore_index=True)
+
+
+def _parts(arms: Mapping[str, Ends], epochs: int, study: str) -> Iterator[pd.DataFrame]:
+    for arm, ends in arms.items():
+        for phase, made in (("confirm", ends), ("half", ends.half)):
+            if made is None:
+                continue
+            searches, seeds = made.test.shape
+            replicate, seed = (table.ravel() for table in np.indices((searches, seeds)))
+            for epoch in range(1, epochs + 1):
+                behind = 0.05 * (epochs - epoch)
+                yield pd.DataFrame(
+                    {
+                        "study": study,
+                        "arm": arm,
+                        "phase": phase,
+                        "replicate": replicate,
+                        "seed": 100 * replicate + seed,
+                        "epoch": epoch,
+                        "train_loss": 2.0 * 0.5**epoch,
+                        "train_accuracy": made.train.ravel() - behind,
+                        "test_accuracy": made.test.ravel() - behind,
+                        "validation_accuracy": made.validation.ravel() - behind,
+                    }
+                )
+
+
+def _arm(world: World, arm: str, shared: NDArray[np.float64], rng: np.random.Generator) -> Ends:
+    searches, _ = shared.shape
+    spread = world.spread.get(arm, 1.0)
+    found = draws(world, rng, (searches, 1), spread, world.search)
+    own = draws(world, rng, shared.shape, spread, RUN)
+    level = LEVEL + world.gain.get(arm, 0.0) + USUAL_GAIN * arm.endswith("usual")
+    test = level + shared + found + own
+    train = np.full(shared.shape, LEVEL + GAP + world.fit.get(arm, 0.0))
+    train = train + 0.1 * RUN * rng.standard_normal(shared.shape)
+    fails = rng.random(shared.shape) < world.fails
+    test, train = np.where(fails, CHANCE, test), np.where(fails, CHANCE, train)
+    validation = np.where(fails, CHANCE, test + 0.5 * RUN * rng.standard_normal(shared.shape))
+    failed = stuck(train, CHANCE)
+    half = Ends(
+        test - 0.0005 + 0.2 * RUN * rng.standard_normal(shared.shape), train, validation, failed
     )
-
-
-def _control(arm: str) -> float:
-    """Return what dropout and weight decay give a cell of the factorial."""
-    if not arm.startswith("cell-"):
-        return 0.0
-    return CONTROL_GAIN * (int(arm[-2]) + int(arm[-1]))
+    return Ends(test, train, validation, failed, half=half)

@@ -1,7 +1,8 @@
 """H3a: whether accuracy depends on (α, β) at a fixed effective learning rate.
 
 A designed grid over (α, β, η) from the search: per-seed regressions of accuracy on log α, log β,
-their squares and their product, within every η. Each coefficient has a t over seeds, all of them
+their squares and their product, within every η. Cells of which a run failed are left out. A table:
+it gates nothing. Each coefficient has a t over seeds, all of them
 together a permutation of cells within seed and η.
 """
 
@@ -15,12 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
-from indian_tune.analysis.contrasts import paired_t
-from indian_tune.analysis.crossing import accuracy_at
-from indian_tune.analysis.finding import not_tested, points
+from indian_tune.analysis.ends import stuck
+from indian_tune.analysis.estimates import bounds
+from indian_tune.analysis.evidence import exploratory, not_tested
 from indian_tune.analysis.frame import DIVERGED
-from indian_tune.analysis.label import Label
-from indian_tune.analysis.verdict import Details, Finding
+from indian_tune.analysis.verdict import Details
 from indian_tune.columns import config_column
 from indian_tune.study.hypotheses.surface import ADD_GRID
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indian_tune.analysis.evidence import Evidence
+    from indian_tune.analysis.verdict import Finding
     from indian_tune.study.hypotheses import Surface
 
 TERMS = ("log alpha", "log beta", "log alpha^2", "log beta^2", "log alpha log beta")
@@ -60,7 +61,6 @@ class SurfaceFit:
     """The accuracy of one arm over a designed grid of (α, β) at fixed effective learning rates.
 
     Attributes:
-        outcome: "final" or "matched loss".
         metric: column that was fitted, such as "test_accuracy".
         cells: (alpha, beta, eta) of every cell of the grid.
         means: mean accuracy of every cell over seeds.
@@ -73,7 +73,6 @@ class SurfaceFit:
         n: number of seeds.
     """
 
-    outcome: str
     metric: str
     cells: tuple[tuple[float, float, float], ...]
     means: tuple[float, ...]
@@ -88,9 +87,10 @@ class SurfaceFit:
 
 @dataclass(frozen=True)
 class SurfaceDetails(Details):
-    """The fits of H3a: of final accuracy, then at equal training loss where it can be told."""
+    """The fit of H3a, and the cells that failed, as (alpha, beta, eta)."""
 
-    surfaces: tuple[SurfaceFit, ...]
+    surface: SurfaceFit
+    failed: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -100,62 +100,41 @@ class Grid:
     Attributes:
         cells: (alpha, beta, eta), float64 [cells, 3].
         strata: which η a cell has, int [cells].
-        loss: training loss [seeds, cells, epochs], NaN after a run diverged.
-        accuracy: likewise.
-        final: accuracy at the end [seeds, cells], chance where a run diverged.
+        final: accuracy at the end [seeds, cells].
         metric: column of the accuracies.
+        failed: (alpha, beta, eta) of the cells that are left out, since a run failed there.
     """
 
     cells: NDArray[np.float64]
     strata: NDArray[np.int64]
-    loss: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
     final: NDArray[np.float64]
     metric: str
+    failed: tuple[tuple[float, ...], ...] = ()
 
 
 def find(evidence: Evidence, claim: Surface) -> Finding:
-    """Judge H3a by the largest deviation of the fitted surface; it gates nothing."""
+    """Describe H3a by the largest deviation of the fitted surface."""
     grid = _grid(evidence, claim.arm)
     if isinstance(grid, str):
         return not_tested(claim, [ADD_GRID.format(arm=claim.arm), f"for now {grid}"])
-    alpha, delta = evidence.claims.alpha, evidence.claims.delta
-    surfaces = [fit_surface(grid, grid.final, "final", alpha)]
-    at_loss = accuracy_at(grid.loss, grid.accuracy, evidence.claims.taus)
-    crossed = np.isfinite(at_loss).all((0, 1))
-    if crossed.any():
-        matched = at_loss[..., crossed].mean(-1)
-        surfaces.append(fit_surface(grid, matched, "matched loss", alpha))
-    main = surfaces[0]
-    label = _label(main, alpha, delta)
-    return Finding(
-        hypothesis=claim.name,
-        question=claim.question,
-        label=label,
-        reading=label,
-        strongly=label is Label.SUPPORTED and main.low > delta,
-        sentence=_sentence(label, main, delta)
-        + (
-            "" if crossed.any() else " At equal training loss it cannot be told: no common support."
-        ),
-        estimate=main.largest,
-        low=main.low,
-        high=main.high,
-        p=main.p,
-        n=main.n,
-        details=SurfaceDetails(tuple(surfaces)),
+    fit = fit_surface(grid, grid.final, evidence.claims.alpha)
+    seen = "chance alone does so in" if fit.p > evidence.claims.alpha else "by chance in"
+    lost = f" {len(grid.failed)} cells of which a run failed are left out." if grid.failed else ""
+    return exploratory(
+        claim,
+        (),
+        f"At a fixed effective learning rate the fitted surface over (α, β) deviates by up to "
+        f"{100 * fit.largest:.2f} points ({seen} {100 * fit.p:.2g} % of cases).{lost}",
+        details=SurfaceDetails(fit, grid.failed),
     )
 
 
-def fit_surface(
-    grid: Grid, accuracy: NDArray[np.float64], outcome: str, alpha: float
-) -> SurfaceFit:
+def fit_surface(grid: Grid, accuracy: NDArray[np.float64], alpha: float) -> SurfaceFit:
     """Fit the quadratic surface seed by seed.
 
     Args:
         grid: the design.
         accuracy: [seeds, cells].
-        outcome: what it is.
         alpha: one-sided level.
     """
     n, cells = accuracy.shape
@@ -163,13 +142,14 @@ def fit_surface(
     centred = _within(accuracy, grid.strata)
     slopes = np.asarray(np.linalg.lstsq(design, centred.T, rcond=None)[0].T, dtype=np.float64)
     fitted = slopes @ design.T
-    made = paired_t(fitted.T, alpha)
+    made = bounds(fitted.T, alpha, alpha)
     error = made.deviation / math.sqrt(n)
     reach = special.stdtrit(n - 1, 1 - alpha / (2 * cells)) * error
-    coefficients = paired_t(slopes.T, alpha)
-    two_sided = 2 * np.minimum(coefficients.p, 1 - coefficients.p)
+    coefficients = bounds(slopes.T, alpha, alpha)
+    spread = coefficients.deviation / math.sqrt(n)
+    t = np.abs(coefficients.mean) / np.where(spread == 0, 1.0, spread)
+    two_sided = np.where(spread == 0, 1.0, 2 * special.stdtr(n - 1, -t))
     return SurfaceFit(
-        outcome=outcome,
         metric=grid.metric,
         cells=tuple((float(a), float(b), float(e)) for a, b, e in grid.cells),
         means=tuple(accuracy.mean(0).tolist()),
@@ -235,34 +215,6 @@ def joint_p(
     return (1 + above) / (1 + permutations)
 
 
-def _label(surface: SurfaceFit, alpha: float, delta: float) -> Label:
-    if surface.p <= alpha:
-        return Label.SUPPORTED if surface.high >= delta else Label.NEGLIGIBLE
-    return Label.REFUTED if surface.high < delta else Label.INCONCLUSIVE
-
-
-def _sentence(label: Label, surface: SurfaceFit, delta: float) -> str:
-    size = f"the fitted surface deviates by up to {points(surface.largest)[1:]} points"
-    match label:
-        case Label.SUPPORTED:
-            return f"At a fixed effective learning rate accuracy depends on (α, β): {size}."
-        case Label.NEGLIGIBLE:
-            return (
-                f"At a fixed effective learning rate accuracy depends on (α, β), but by less than "
-                f"{100 * delta:g} points: {size}."
-            )
-        case Label.REFUTED:
-            return (
-                f"At a fixed effective learning rate (α, β) move accuracy by less than "
-                f"{100 * delta:g} points: {size}."
-            )
-        case _:
-            return (
-                f"Open whether accuracy depends on (α, β) at a fixed effective learning rate: "
-                f"{size}, as chance may do."
-            )
-
-
 def _grid(evidence: Evidence, arm: str) -> Grid | str:
     """Return the grid of an arm, or in words why there is none."""
     search = evidence.search
@@ -289,33 +241,33 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
     trials, seeds = np.sort(rows["trial"].unique()), np.sort(rows["seed"].unique())
     if len(seeds) < 2:
         return f"the search of arm {arm!r} has one tuning seed"
-    epochs = np.sort(rows["epoch"].unique())
+    last = rows[rows["epoch"] == rows["epoch"].max()]
+    index = pd.MultiIndex.from_product([seeds, trials])
+    last = last.set_index(["seed", "trial"]).reindex(index)
+    shape = (len(seeds), len(trials))
+    final = last[metric].to_numpy(dtype=np.float64).reshape(shape)
+    state = rows.get("run_state")
+    gone = set() if state is None else _pairs(rows[state == DIVERGED])
+    bad = np.array([[(int(s), int(t)) in gone for t in trials] for s in seeds])
+    short = np.isnan(final) & ~bad
+    if short.any():
+        return f"{int(short.sum())} runs of arm {arm!r} were pruned or are not finished"
+    if "train_accuracy" in rows:
+        train = last["train_accuracy"].to_numpy(dtype=np.float64).reshape(shape)
+        bad |= stuck(train, evidence.chance)
+    whole = ~bad.any(0)
     first = rows.drop_duplicates("trial").set_index("trial").loc[trials]
     cells = first[[ALPHA, BETA, "_rate"]].to_numpy(dtype=np.float64)
+    lost = tuple(tuple(map(float, cell)) for cell in cells[~whole])
+    cells, final = cells[whole], final[:, whole]
+    if not len(cells):
+        return f"every cell of arm {arm!r} has a run that failed"
     strata = np.unique(np.round(np.log(cells[:, 2]), 6), return_inverse=True)[1]
     design = quadratic_design(cells, strata)
     freedom = len(cells) - (strata.max() + 1) - len(TERMS)
     if np.linalg.matrix_rank(design) < len(TERMS) or freedom < 1:
         return f"the {len(cells)} trials of arm {arm!r} are no grid of (alpha, beta) at equal eta"
-    index = pd.MultiIndex.from_product([seeds, trials, epochs])
-    whole = rows.set_index(["seed", "trial", "epoch"]).reindex(index)
-    shape = (len(seeds), len(trials), len(epochs))
-    accuracy = whole[metric].to_numpy(dtype=np.float64).reshape(shape)
-    loss = whole["train_loss"].to_numpy(dtype=np.float64).reshape(shape)
-    final = accuracy[..., -1].copy()
-    short = np.isnan(final)
-    if short.any():
-        state = rows.get("run_state")
-        gone = set() if state is None else _pairs(rows[state == DIVERGED])
-        missing = {
-            (seeds[s].item(), trials[t].item()) for s, t in zip(*np.nonzero(short), strict=True)
-        }
-        if not missing <= gone:
-            return f"{len(missing - gone)} runs of arm {arm!r} were pruned or are not finished"
-        if evidence.chance is None:
-            return "runs diverged, and the number of classes is not known"
-        final[short] = evidence.chance
-    return Grid(cells, strata, loss, accuracy, final, metric)
+    return Grid(cells, strata, final, metric, lost)
 
 
 def _rate(rows: pd.DataFrame) -> pd.Series | None:

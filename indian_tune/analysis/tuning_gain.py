@@ -1,10 +1,10 @@
-"""H3b: what tuning (α, β, γ0) gains over tuning γ0 alone, on one budget."""
+"""H3b: what tuning (α, β, γ0) gains over tuning γ0 alone and over tuned SGD, on one budget."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.analysis.finding import conclude
+from indian_tune.analysis.contrasts import conclude
 
 if TYPE_CHECKING:
     from indian_tune.analysis.evidence import Evidence
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def find(evidence: Evidence, claim: TuningGain) -> Finding:
-    """Judge H3b by T2 minus T1; the untuned T0 is no honest rival and stands beside."""
-    primary = [evidence.contrast(claim.full, claim.rate)]
+    """Judge H3b by T2 minus T1 and T2 minus SGD, which T2 contains and T1 does not."""
+    plain = evidence.plain
+    rivals = [claim.rate, *([plain] if plain else [])]
     pairs = [
         (claim.full, claim.default),
         (claim.rate, claim.default),
@@ -24,13 +25,13 @@ def find(evidence: Evidence, claim: TuningGain) -> Finding:
     return conclude(
         evidence,
         claim,
-        f"tuning (α, β) with γ0 ({claim.full}) gains over tuning γ0 alone ({claim.rate})",
-        primary,
-        secondary=tuple(
+        f"tuning (α, β) with γ0 ({claim.full}) gains over tuning γ0 alone ({claim.rate}) and over "
+        f"tuned SGD",
+        [evidence.contrast(claim.full, rival, contains=rivals) for rival in rivals],
+        missing=() if plain else ("a tuned arm of sgd, named in claims.h3b.baseline",),
+        beside=tuple(
             evidence.contrast(a, b)
             for a, b in pairs
             if a is not None and b is not None and not evidence.absent([a, b])
         ),
-        sensitivity=evidence.sensitivity(primary),
-        missing=evidence.runs_of([claim.default, claim.usual]),
     )

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indian_tune.analysis.verdict import Contrast, Verdict
 
 
 def signed_points(share: float | None) -> str:
@@ -14,8 +20,36 @@ def signed_points(share: float | None) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def p_value(p: float | None) -> str:
-    """Return a p-value as papers print it."""
-    if p is None:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def some(names: Sequence[str], most: int = 6) -> str:
+    """Return the first of many names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def estimand_rows(contrasts: Sequence[Contrast]) -> list[tuple[str, ...]]:
+    """Return the heading, then a row for each of Δ, D and G of every contrast."""
+    rows: list[tuple[str, ...]] = [("contrast", "", "effect", "at least", "at most", "n")]
+    for made in contrasts:
+        for symbol, amount in (("Δ", made.test), ("D", made.train), ("G", made.gap)):
+            if amount is not None and not math.isnan(amount.estimate):
+                effect = map(signed_points, (amount.estimate, amount.low, amount.high))
+                rows.append((made.name, symbol, *effect, f"{made.n} {made.unit}"))
+    return rows
+
+
+def gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
+    """Return the heading, then a row per gate; contrasts with the same figure share one."""
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for gate in verdict.gates:
+        state = "not known" if gate.passed is None else "passed" if gate.passed else "stops"
+        advice = gate.advice if gate.passed is False else ""
+        stops = " and ".join(map(str, gate.stops)) if gate.passed is False else ""
+        row = (gate.name, f"{state} {stops}".strip(), gate.figure, advice)
+        shared.setdefault(row, []).append(gate.contrast)
+    of_all = {gate.contrast for gate in verdict.gates}
+    return [
+        ("gate", "", "of", "figure", "what to do"),
+        *(
+            (row[0], row[1], "all" if set(names) == of_all else ", ".join(names), *row[2:])
+            for row, names in shared.items()
+        ),
+    ]

@@ -1,109 +1,107 @@
 """The verdict: all that an analysis found, as plain frozen records.
 
-Accuracies, effects and bounds are shares in [0, 1] (0.005 is half a percentage point). A lower or
-upper bound is one-sided at the level ``1 - alpha`` of the claims, so that the two together are a
-``1 - 2 alpha`` interval. Seeds are always in ascending order.
+Accuracies, effects and bounds are shares in [0, 1] (0.005 is half a percentage point). Bounds are
+one-sided: a lower one at the level alpha of the claims, an upper one at alpha / k, where k is the
+number of contrasts that the claim is made of. They are never one interval.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.analysis.label import Label
+    from indian_tune.analysis.power import Power
+
+
+@dataclass(frozen=True)
+class Amount:
+    """One estimand with its one-sided bounds; the bounds are infinite where there is no spread."""
+
+    estimate: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """One paired comparison of two arms over the seeds.
+    """One paired comparison of two arms.
 
     Attributes:
         name: what is compared, in words.
-        arm: the first arm; for an interaction the first of its arms.
+        arm: the first arm.
         baseline: the second arm.
-        outcome: what was compared: "final", "matched loss", "best validation epoch", "last epochs",
-            or "interaction".
-        estimate: mean over seeds of ``arm`` minus ``baseline``.
-        low: lower bound; minus infinity with one seed.
-        high: upper bound; infinity with one seed.
-        p: one-sided p-value of "not above 0" (paired t); 1 with one seed.
-        p_sign_flip: the same by permuting signs; ``None`` where it was not asked for.
-        p_adjusted: ``p`` by Holm's method over the contrasts of its hypothesis, where which of
-            several holds is asked.
-        deviation: standard deviation of the paired differences; ``None`` with one seed.
-        n: number of seeds.
-        seeds: the seeds.
-        differences: the paired differences in their order.
-        label: what the bounds say, taken alone.
+        test: Δ, the difference in test accuracy at the last epoch.
+        train: D, that in training accuracy; ``None`` where it is not known.
+        gap: G = Δ - D; likewise.
+        validation: the difference in validation accuracy; likewise.
+        deviation: standard deviation of Δ between units; 0 with one unit.
+        unit: what the bounds are over: searches, or the seeds of one search.
+        n: number of units.
+        searches: of either arm.
+        pairs: of runs.
+        left_out: pairs of which a run failed; they are in no mean.
+        arm_failed: runs of the arm that failed.
+        baseline_failed: runs of the baseline that failed.
+        empty: searches in which no pair is left.
+        differences: Δ of every unit.
+        label: what the bounds of Δ, and of G where ``needs_gap``, say alone.
+        needs_gap: whether G too must be above 0.
+        contains: arms with runs that the space of the arm contains.
+        power: what the units can find; ``None`` without a spread.
     """
 
     name: str
     arm: str
     baseline: str
-    outcome: str
-    estimate: float
-    low: float
-    high: float
-    p: float
-    p_sign_flip: float | None
-    p_adjusted: float | None
-    deviation: float | None
+    test: Amount
+    train: Amount | None
+    gap: Amount | None
+    validation: Amount | None
+    deviation: float
+    unit: Literal["searches", "seeds"]
     n: int
-    seeds: tuple[int, ...]
+    searches: int
+    pairs: int
+    left_out: int
+    arm_failed: int
+    baseline_failed: int
+    empty: int
     differences: tuple[float, ...]
     label: Label
+    needs_gap: bool = False
+    contains: tuple[str, ...] = ()
+    power: Power | None = None
 
 
 @dataclass(frozen=True)
-class Check:
-    """An assay check: whether the study could have seen an effect at all.
+class Gate:
+    """A check without which a contrast gives no verdict.
 
     Attributes:
-        name: what is checked.
-        passed: whether it holds.
-        sentence: what was found, in words.
+        name: of the gate.
+        contrast: name of the contrast that was asked about.
+        passed: whether it holds; ``None`` where the data do not tell, which stops nothing.
+        stops: the labels that it stops where it does not hold.
+        figure: what was found, in words.
+        advice: what to do where it does not hold.
     """
 
     name: str
-    passed: bool
-    sentence: str
-
-
-@dataclass(frozen=True)
-class ImageInterval:
-    """A contrast with its spread over seeds **and** test images (two-way bootstrap).
-
-    Attributes:
-        name: of the contrast.
-        estimate: mean difference in accuracy.
-        low: lower bound, by percentiles.
-        high: upper bound.
-        images: number of images.
-        n: number of seeds.
-    """
-
-    name: str
-    estimate: float
-    low: float
-    high: float
-    images: int
-    n: int
+    contrast: str
+    passed: bool | None
+    stops: tuple[Label, ...]
+    figure: str
+    advice: str
 
 
 @dataclass(frozen=True)
 class Details:
-    """What one hypothesis alone has to say: its fields are in the verdict as plain data.
-
-    Attributes:
-        secondary_beside: whether the secondary contrasts are few enough to be listed beside the
-            finding.
-    """
-
-    secondary_beside: ClassVar[bool] = True
+    """What one hypothesis alone has to say: its fields are in the verdict as plain data."""
 
     def notes(self) -> Sequence[str]:
         """Return what to know about the estimate, a sentence each."""
@@ -126,49 +124,22 @@ class Finding:
         hypothesis: its name, such as H1.
         question: what it asks, in words.
         label: what is claimed.
-        reading: what the bounds alone would say; differs from ``label`` where that is EXPLORATORY.
-            ``None`` for what was not tested, and under the paper's protocol.
-        strongly: whether SUPPORTED holds with the lower bound above the smallest effect of
-            interest.
         sentence: the result in plain words.
-        estimate: the effect that the label is about: of several contrasts that must all hold, the
-            smallest.
-        low: its lower bound.
-        high: its upper bound.
-        p: its p-value.
-        n: number of seeds.
-        primary: the contrasts that the label rests on.
-        secondary: further contrasts, which decide nothing.
-        sensitivity: the primary contrasts under other choices.
-        images: the primary contrasts as a statement on the population of images.
-        checks: assay checks of this hypothesis.
-        provisional: why the label is provisional, such as a winner on the edge of its range.
-        missing: what a study would have to add for this to be tested, or to be supported.
-        seeds_needed: seeds for an effect of ``delta`` at power 0.8, where inconclusive.
-        detectable: the smallest effect that the present seeds find at power 0.8.
+        contrasts: what the claim is made of; none of a hypothesis that is exploratory.
+        beside: further contrasts, which decide nothing.
+        gates: of the contrasts.
+        missing: what a study would have to add for all of it to be tested.
         details: what this hypothesis alone has.
     """
 
     hypothesis: str
     question: str
     label: Label
-    reading: Label | None
-    strongly: bool
     sentence: str
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    n: int | None = None
-    primary: tuple[Contrast, ...] = ()
-    secondary: tuple[Contrast, ...] = ()
-    sensitivity: tuple[Contrast, ...] = ()
-    images: tuple[ImageInterval, ...] = ()
-    checks: tuple[Check, ...] = ()
-    provisional: tuple[str, ...] = ()
+    contrasts: tuple[Contrast, ...] = ()
+    beside: tuple[Contrast, ...] = ()
+    gates: tuple[Gate, ...] = ()
     missing: tuple[str, ...] = ()
-    seeds_needed: int | None = None
-    detectable: float | None = None
     details: Details | None = None
 
 
@@ -179,11 +150,13 @@ class Scope:
     Attributes:
         network: name of the network.
         dataset: name of the data set.
-        classes: number of classes; a run that diverged scores ``1 / classes``.
+        classes: number of classes; a run that ends near the training error of ``1 / classes``
+            has failed.
         epochs: length of a run of the confirm phase.
         trials: trials of the search per arm.
         tune_epochs: length of a run of the search.
-        n: number of fresh seeds; filled in from the frame.
+        searches: of every arm; filled in from the frame.
+        n: number of fresh seeds of a search; likewise.
     """
 
     network: str | None = None
@@ -192,6 +165,7 @@ class Scope:
     epochs: int | None = None
     trials: int | None = None
     tune_epochs: int | None = None
+    searches: int = 0
     n: int = 0
 
 
@@ -204,12 +178,14 @@ class Registration:
         seeds: the fresh seeds that were registered; the frame is held against them.
         trials: trials of the search that were registered, by arm.
         breaks: departures that the caller found, one sentence each; none when all is as registered.
+        note: what to say of the registration, such as that it is self-declared.
     """
 
     mode: Literal["honest", "paper"]
     seeds: tuple[int, ...]
     trials: Mapping[str, int] = field(default_factory=dict)
     breaks: tuple[str, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -232,38 +208,61 @@ class Importance:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """How many of an arm's runs on the fresh seeds trained.
+
+    Attributes:
+        arm: the arm.
+        runs: number of runs.
+        failed: those that diverged or did not train, as "seed" or "search/seed".
+    """
+
+    arm: str
+    runs: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Verdict:
     """All that an analysis found.
 
     Attributes:
         study: name of the study.
         label: of the claim that tuning (α, β) regularizes.
-        broken: the hypothesis that the claim fails on; ``None`` when supported.
-        sentence: the verdict in plain words, with its scope.
+        strongly: whether every lower bound is above δ.
+        hangs_on: the contrast or gate that the claim hangs on; ``None`` when supported.
+        sentence: the verdict in plain words, what it hangs on first, with its scope.
         scope: what it holds for.
         registration: what was registered; ``None`` when nothing was.
         exploratory: why the verdict is EXPLORATORY; empty when it is not.
         delta: smallest effect of interest.
-        alpha: one-sided level of every test.
+        alpha: one-sided level of lower bounds.
+        contrasts: number of contrasts that the claim is made of; upper bounds have the level
+            alpha / contrasts.
         findings: one per hypothesis, in their order.
-        checks: assay checks of the study as a whole.
-        diverged: runs that diverged, as "arm seed"; they count with the score of chance.
+        trained: a row per arm.
         importances: descriptive.
     """
 
     study: str
     label: Label
-    broken: str | None
+    strongly: bool
+    hangs_on: str | None
     sentence: str
     scope: Scope
     registration: Registration | None
     exploratory: tuple[str, ...]
     delta: float
     alpha: float
+    contrasts: int
     findings: tuple[Finding, ...]
-    checks: tuple[Check, ...] = ()
-    diverged: tuple[str, ...] = ()
+    trained: tuple[Trained, ...] = ()
     importances: tuple[Importance, ...] = ()
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """Every gate of every contrast."""
+        return tuple(gate for found in self.findings for gate in found.gates)
 
     def finding(self, hypothesis: str) -> Finding:
         """Return what was found on a hypothesis."""

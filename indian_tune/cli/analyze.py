@@ -23,6 +23,8 @@ REPORT = "report.html"
 FEWEST_REPLICATIONS = 500
 VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
 FLATNESS = "flatness.csv"
+# Columns of text, whatever their values look like: null, NA, 1, True.
+TEXT = ("study", "arm", "optimizer", "phase", "trial_state", "run_state", "objective")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,14 @@ def analyze(
     ] = None,
     claims: Annotated[
         Path | None, typer.Option("--claims", help="TOML or JSON file of claims about --from.")
+    ] = None,
+    register: Annotated[
+        Path | None,
+        typer.Option(
+            "--register",
+            metavar="CLAIMS",
+            help="Register claims before their runs exist: writes digest and date beside it.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -103,6 +113,14 @@ def analyze(
     from indian_tune.cli.output import notices, print_json, results
     from indian_tune.errors import InputError
 
+    if register is not None:
+        if study or source or claims or out or calibrate:
+            raise InputError("--register stands alone: give no STUDY, --from, --claims or --out")
+        from indian_tune.study.file.claims_file import register_claims
+
+        notices().print("The registration is self-declared: keep it where its date can be shown.")
+        print(register_claims(register))
+        return
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
     odd = sorted({*figures.split(",")} - {"", "svg", "png", "pdf"})
     if odd or (figures and out is None):
@@ -185,6 +203,7 @@ def _from_file(source: Path, claims: Path) -> Analysis:
             seeds=tuple(file.registration.seeds),
             trials=file.registration.trials,
             breaks=tuple(file.departures),
+            note="The registration is self-declared: its date stands in a file alone.",
         )
     verdict = analysis.analyze(
         frame,
@@ -204,22 +223,31 @@ def _read(source: Path) -> pd.DataFrame:
     if source.suffix not in (".parquet", ".csv"):
         raise InputError(f"--from {source} must end with .parquet or .csv")
     try:
-        return pd.read_parquet(source) if source.suffix == ".parquet" else pd.read_csv(source)
+        if source.suffix == ".parquet":
+            frame = pd.read_parquet(source)
+        else:
+            text = pd.read_csv(
+                source, usecols=lambda name: name in TEXT, dtype=str, keep_default_na=False
+            )
+            frame = pd.read_csv(source, usecols=lambda name: name not in TEXT)
+            frame = pd.concat([text, frame], axis=1)
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
+    for name in set(TEXT) & set(frame):
+        frame[name] = frame[name].where(frame[name] != "", None)
+    return frame
 
 
 def _from_study(storage: str | None, name: str | None) -> Analysis:
     from indian_tune import analysis
     from indian_tune.cli.background import background, step_size_ranges
     from indian_tune.cli.output import notices
-    from indian_tune.cli.ranking import edge_notes
     from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
-    from indian_tune.study.ranking import rank
+    from indian_tune.study.ranking import winner_places
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures
 
@@ -236,7 +264,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
         breaks = departures(opened)
         frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
-        edges = {result.name: edge_notes([result]) for result in rank(ledger, record)}
+        winners = winner_places(ledger, record)
         about = background(opened)
         ranges = step_size_ranges(opened)
     verdict = analysis.analyze(
@@ -255,7 +283,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
             trials=spec.search.trials,
             tune_epochs=spec.protocol.tuning_epochs,
         ),
-        edges=edges,
+        winners=winners,
         examples=examples,
     )
     _remember(storage, record.id, verdict)
@@ -352,7 +380,7 @@ def _calibrate(replications: int | None, *, as_json: bool) -> None:
     processes = os.cpu_count() or 1
     notices().print(
         f"{count} simulated studies per scenario and number of seeds in {processes} processes; "
-        f"the usual {REPLICATIONS} take about half an hour of processor time …"
+        f"the usual {REPLICATIONS} take some minutes of processor time …"
     )
     made = calibrate(count, processes=processes)
     if as_json:

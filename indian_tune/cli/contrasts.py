@@ -37,7 +37,8 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     diverged = frame["run_state"] == "diverged"
     if not pairs or frame[METRIC][~diverged].isna().all():
         return None
-    frame.loc[diverged, METRIC] = 1 - spec.chance_of("validation_error")
+    left_out = 0
+    chance = 1 - spec.chance_of("validation_error")
     made = table(
         *("contrast", "difference, points", "95 % interval", "seeds"),
         title="Validation accuracy on the fresh seeds, paired by seed (descriptive)",
@@ -46,15 +47,23 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     for arm, rival in pairs:
         name = f"{arm} - {rival}"
         try:
-            contrast = final_contrast(frame, arm, rival, METRIC)
+            contrast = final_contrast(frame, arm, rival, METRIC, chance=chance)
         except InputError as error:
             made.add_row(name, "–", str(error), "–")
             continue
+        left_out += contrast.left_out
+        if not contrast.differences:
+            made.add_row(name, "–", "no pair trained", "0")
+            continue
         interval = "–"
-        if contrast.n > 1:
+        if len(contrast.differences) > 1:
             interval = f"{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}"
-        made.add_row(name, f"{100 * contrast.estimate:+.2f}", interval, str(contrast.n))
-    if diverged.any():
-        made.caption = "A run that diverged counts at chance level."
+        made.add_row(
+            name, f"{100 * contrast.estimate:+.2f}", interval, str(len(contrast.differences))
+        )
+    if left_out:
+        made.caption = (
+            f"{left_out} pairs of which a run diverged or did not train are left out of the means."
+        )
         made.caption_justify = "left"
     return made

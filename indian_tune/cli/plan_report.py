@@ -127,7 +127,7 @@ def _print_stability(console: Console, spec: StudySpec) -> None:
 def _print_power(console: Console, plan: Plan) -> None:
     claims = plan.spec.claims
     n = next(iter(plan.powers.values())).n
-    numbers = ("SD, points", "seeds needed", "detectable")
+    numbers = ("SD, points", "to support", "to refute", "detectable")
     where = "assumed SD" if plan.pilot is None else f"SD of pilot {plan.pilot}"
     made = table(
         "contrast",
@@ -138,13 +138,22 @@ def _print_power(console: Console, plan: Plan) -> None:
         made.add_row(
             name,
             f"{100 * power.deviation:.2f}",
-            f"{power.seeds_needed:,}",
+            f"{power.needed:,}",
+            f"{power.needed_to_refute:,}",
             "–" if power.detectable is None else f"{100 * power.detectable:.2f}",
         )
-    title = f"Seeds to find δ = {100 * claims.delta:g} points of accuracy; {where}"
+    title = f"Units for δ = {100 * claims.delta:g} points of accuracy; {where}"
     _print_table(console, title, made)
-    detectable = "" if n is None else f" Detectable: the smallest effect found with {n} seeds."
-    console.print(f"At power 0.8, one-sided level {claims.alpha:g}.{detectable}")
+    detectable = (
+        ""
+        if n is None
+        else f" Detectable: with {n} of them the smallest effect found with 80 % probability."
+    )
+    console.print(
+        "Units are searches of every arm; of a pilot with one search, its seeds. To support: where "
+        f"the gain is δ, all contrasts together, at level {claims.alpha:g}. To refute: where there "
+        f"is none.{detectable}"
+    )
 
 
 def _print_prospects(console: Console, spec: StudySpec) -> None:

@@ -56,9 +56,15 @@ def _shared(study: RegisteredStudy[LedgerReader]) -> str:
         f"**Verdict.** {_verdict(study)}",
         f"Values are the {score_name(spec)}, lower is better. A trial whose loss was no longer "
         f"finite counts at chance level ({spec.chance:.3g}) and carries `{OUTCOME}: diverged`. "
-        "Test results are sealed and not shown here.",
+        + _about_test_results(study),
     )
     return "\n\n".join(lines)
+
+
+def _about_test_results(study: RegisteredStudy[LedgerReader]) -> str:
+    opened = any(event.kind == "unsealed" for event in study.ledger.events(study.id))
+    state = "were opened for the analysis" if opened else "are sealed"
+    return f"Test results {state} and not shown here."
 
 
 def _verdict(study: RegisteredStudy[LedgerReader]) -> str:

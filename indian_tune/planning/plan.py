@@ -122,12 +122,12 @@ class Plan:
         said = warnings(self.spec)
         if self.estimate is None and self.not_timed != NOT_ASKED:
             said.insert(0, str(self.not_timed))
-        needed = max(power.seeds_needed for power in self.powers.values())
+        needed = max(power.needed for power in self.powers.values())
         n = next(iter(self.powers.values())).n
         if self.spec.protocol.mode == "honest" and n is not None and n < needed:
             said.append(
-                f"{n} seeds are fewer than the {needed} that find δ at power 0.8, if the standard "
-                "deviation is right"
+                f"{n} seeds are fewer than the {needed} that find δ at power 0.8 in all "
+                "contrasts, if the standard deviation is right"
             )
         return said
 
@@ -208,7 +208,7 @@ def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...]
 
 
 def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) -> dict[str, Power]:
-    """Return what the seeds of a study can find, by contrast."""
+    """Return what the units of a study can find, by contrast."""
     from indian_tune.analysis import power
 
     protocol, claims = spec.protocol, spec.claims
@@ -217,8 +217,9 @@ def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) 
     spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd}
     if pilot is not None:
         spreads = dict(_pilot(pilot, storage))
+    contrasts = sum(kind.contrasts for kind in claims.links())
     return {
-        name: power(spread, claims.delta, claims.alpha, n=n if n > 1 else None)
+        name: power(spread, claims.delta, claims.alpha, n=n if n > 1 else None, contrasts=contrasts)
         for name, spread in spreads.items()
     }
 

@@ -7,13 +7,12 @@ written out.
 
 from __future__ import annotations
 
-import math
 import typing
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from indian_tune.study.file.section import Section
+from indian_tune.study.file.section import ADDED, Section
 from indian_tune.study.hypotheses import (
     Factorial,
     Hypothesis,
@@ -57,11 +56,11 @@ class ClaimsSection(Section):
     Attributes:
         delta: smallest difference in accuracy of interest, a share (0.005 is half a percentage
             point).
-        alpha: one-sided level of every test.
+        alpha: one-sided level of lower bounds; upper ones have alpha / k for k contrasts.
         default: the default (α, β) of INDIAN, against which tuning is judged.
-        thresholds: training losses τ at which H2 compares, listed or log-spaced.
-        support: what happens to a τ that some run never reaches: "common" drops it for all arms,
-            "all" makes H2 inconclusive.
+        thresholds: training losses at which earlier versions compared; read, and not used.
+        support: likewise.
+        verdict: "none" for a study that settles nothing: its results are described.
     """
 
     delta: float = Field(default=0.005, gt=0, lt=1)
@@ -71,6 +70,7 @@ class ClaimsSection(Section):
         default_factory=lambda: Thresholds(low=0.05, high=1.0, count=7)
     )
     support: Literal["common", "all"] = "common"
+    verdict: Annotated[Literal["claim", "none"], ADDED] = "claim"
     h1: Replication | None = None
     h2: MatchedLoss | None = None
     h3a: Surface | None = None
@@ -136,13 +136,3 @@ class ClaimsSection(Section):
             if getattr(self, key) is None and (kind.role == "replication" or not paper)
         }
         return self.model_copy(update=proposed)
-
-    @property
-    def taus(self) -> tuple[float, ...]:
-        """The training losses of H2, from high to low."""
-        given = self.thresholds
-        if isinstance(given, Thresholds):
-            steps = max(given.count - 1, 1)
-            ratio = math.log(given.low / given.high)
-            return tuple(given.high * math.exp(ratio * k / steps) for k in range(given.count))
-        return tuple(sorted(given, reverse=True))

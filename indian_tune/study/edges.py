@@ -92,6 +92,24 @@ def find_edge(hyperparameter: Hyperparameter, parameter: Parameter, value: float
     )
 
 
+def place_of(hyperparameter: Hyperparameter | None, parameter: Range, value: float) -> float:
+    """Return where a value lies in its range, in [0, 1]; 0.5 beside a natural end.
+
+    Args:
+        hyperparameter: whose value it is; ``None`` for one of training, of which 0 is natural.
+        parameter: its part of the space.
+        value: the winner's.
+    """
+    low, high = bounds(parameter)
+    next_low, next_high = _beyond(parameter, low, high)
+    if parameter.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    place = (value - low) / (high - low)
+    below = next_low > 0 if hyperparameter is None else hyperparameter.allows(next_low)
+    above = hyperparameter is None or hyperparameter.allows(next_high)
+    return place if (below or place > 0.5) and (above or place < 0.5) else 0.5
+
+
 def _ends(parameter: Parameter, value: float) -> tuple[bool, bool]:
     low, high = bounds(parameter)
     if isinstance(parameter, Grid):

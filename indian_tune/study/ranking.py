@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
-from indian_tune.study.edges import find_edges
+from indian_tune.study.edges import find_edges, place_of
 from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.file.space import Range
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -215,3 +216,24 @@ def _dominates(first: TrialRecord, second: TrialRecord) -> bool:
     ours, theirs = first.scores or (), second.scores or ()
     pairs = list(zip(ours, theirs, strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def winner_places(
+    ledger: LedgerReader, study: StudyRecord
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Return where the winner of every arm lies in the ranges that it was searched over.
+
+    Returns:
+        arm → hyperparameter → place in [0, 1] on the scale of the search. A place at an end beyond
+        which the hyperparameter has no meaning is given as 0.5: it is at no edge.
+    """
+    spaces = latest_spaces(ledger, study)
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    for result in rank(ledger, study):
+        known = get_family(result.optimizer).hyperparameters
+        found[result.name] = {
+            name: (place_of(known.get(name), parameter, (result.config or {})[name]),)
+            for name, parameter in spaces.get(result.name, {}).items()
+            if isinstance(parameter, Range) and name in (result.config or {})
+        }
+    return found

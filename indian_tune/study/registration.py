@@ -40,11 +40,7 @@ def register(
         [ArmPlan(arm.name, arm.trained_with, spec.trials_of(arm.name)) for arm in spec.arms],
         host=host,
     )
-    if (
-        record.spec_hash != spec.digest
-        # An older version may not have written out all that is written out now.
-        and RegisteredStudy.open(ledger, record).spec.digest != spec.digest
-    ):
+    if record.spec_hash != spec.digest and spec.digest not in _digests_now(ledger, record, spec):
         lines = "\n".join(f"  {line}" for line in differences(record.spec, spec.canonical()))
         raise StudyFileError(
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
@@ -83,6 +79,18 @@ def extend(study: RegisteredStudy[Ledger], trials: int) -> None:
             "grid and run it with --as NEW-NAME"
         )
     study.ledger.extend(study.id, trials)
+
+
+def _digests_now(ledger: Ledger, record: StudyRecord, spec: StudySpec) -> tuple[str, str]:
+    """Return the digests under which a study file is the registered study.
+
+    An older version may not have written out all that is written out now, and a study may have been
+    registered before its file said that it gives no verdict.
+    """
+    known = RegisteredStudy.open(ledger, record).spec
+    verdict = spec.claims.verdict if known.claims.verdict == "claim" else known.claims.verdict
+    claims = known.claims.model_copy(update={"verdict": verdict})
+    return known.digest, known.model_copy(update={"claims": claims}).digest
 
 
 def extend_space(study: RegisteredStudy[Ledger], trials: int | None) -> None:

@@ -10,12 +10,11 @@ import pytest
 
 from indian_tune.analysis import Registration, Scope, analyze
 from indian_tune.analysis.simulation import (
-    EPOCHS,
-    SCENARIOS,
+    WORLDS,
+    direct,
     simulate,
     simulated_claims,
     simulated_frame,
-    with_effect,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.analysis import Verdict
-    from indian_tune.analysis.simulation import Scenario
+    from indian_tune.analysis.simulation import World
     from indian_tune.study.claims import ClaimsSection
 
 
@@ -34,32 +33,36 @@ class Study:
 
     frame: pd.DataFrame
     claims: ClaimsSection
-    registration: Registration
     scope: Scope
 
     def judged(self, frame: pd.DataFrame | None = None, **changes: Any) -> Verdict:
         """Analyse the frame, or another one, under what was registered."""
-        given: dict[str, Any] = {"registration": self.registration, "scope": self.scope, **changes}
-        return analyze(self.frame if frame is None else frame, self.claims, **given)
+        frame = self.frame if frame is None else frame
+        seeds = tuple(sorted(int(seed) for seed in frame["seed"].unique()))
+        given: dict[str, Any] = {
+            "registration": Registration("honest", seeds),
+            "scope": self.scope,
+            **changes,
+        }
+        return analyze(frame, given.pop("claims", self.claims), **given)
 
 
-def _study(scenario: Scenario, n: int = 10, draw: int = 0) -> Study:
+def make_study(world: World, searches: int = 10, draw: int = 0) -> Study:
     return Study(
-        frame=simulated_frame(simulate(scenario, n, 1, np.random.default_rng(draw))),
-        claims=simulated_claims(scenario),
-        registration=Registration("honest", tuple(range(n))),
-        scope=Scope("nin-small", "digits", 10, EPOCHS, 16, 8),
+        frame=simulated_frame(simulate(world, searches, np.random.default_rng(draw))),
+        claims=simulated_claims(),
+        scope=Scope("nin-small", "digits", 10, 3, 16, 3),
     )
 
 
 @pytest.fixture
 def simulated() -> Callable[..., Study]:
-    """Draw a study of a scenario by its name; ``n`` seeds, ``draw`` numbers the draws."""
-    by_name = {scenario.name: scenario for scenario in SCENARIOS}
-    return lambda name, n=10, draw=0: _study(by_name[name], n, draw)
+    """Draw a study of a world by its name; ``draw`` numbers the draws."""
+    by_name = {world.name: world for world in WORLDS}
+    return lambda name, searches=10, draw=0: make_study(by_name[name], searches, draw)
 
 
 @pytest.fixture
-def direct() -> Study:
-    """A study in which tuning gains two points at equal training loss."""
-    return _study(with_effect(0.02))
+def gain() -> Study:
+    """A study in which tuning gains two points of test accuracy, and not by fit."""
+    return make_study(direct(0.02))

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from indian_tune.analysis import MatchedLossDetails, Registration, Scope, analyze, figures
+from indian_tune.analysis import Registration, Scope, analyze, figures
 from indian_tune.analysis.figures.exhibits import makers
 from indian_tune.analysis.power import power
 from indian_tune.analysis.report import Background, write_report
 from indian_tune.analysis.style import INDIAN, arm_styles
 from indian_tune.columns import prefixed
 from indian_tune.errors import NoDataError
-from indian_tune.study.claims import ClaimsSection, Thresholds
+from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.file.space import Grid, Range
 from indian_tune.study.hypotheses import (
     Cell,
@@ -43,7 +43,6 @@ EPOCHS = 8
 LEVELS = {"indian": 0.03, "indian-rate": 0.02, "sgd": 0.0, "sgd-matched": 0.005, "qhm": 0.01}
 GRID = (0.1, 0.5, 2.0)
 CLAIMS = ClaimsSection(
-    thresholds=Thresholds(low=0.2, high=0.8, count=3),
     h1=Replication(arms=["indian"], baselines=["sgd"]),
     h2=MatchedLoss(arm="indian", baseline="sgd", matched_rate="sgd-matched", momentum=["qhm"]),
     h3a=Surface(arm="surface"),
@@ -169,33 +168,27 @@ def test_published_end_points_are_overlaid_on_the_arms_they_belong_to(frame: pd.
     assert segment[:, 1] == pytest.approx([40, 70])
 
 
-def test_trajectories_go_through_mean_loss_and_mean_accuracy_with_every_tau(
-    frame: pd.DataFrame,
-) -> None:
-    (axes,) = panels(figures.trajectories(frame, CLAIMS.taus, ["indian", "sgd"]))
-    drawn = lines(axes)
-    assert list(drawn) == ["indian", "sgd"]
-    for arm, points in drawn.items():
-        by_epoch = confirm(frame, arm).groupby("epoch")[["train_loss", "test_accuracy"]].mean()
-        np.testing.assert_allclose(points, by_epoch.to_numpy() * [1, 100])
-    marked = [line.get_xdata()[0] for line in axes.lines if len(set(line.get_xdata())) == 1]
-    assert set(CLAIMS.taus) <= {float(place) for place in marked}
-    assert axes.xaxis_inverted()
+def test_trajectories_go_through_mean_training_and_test_error(frame: pd.DataFrame) -> None:
+    (axes,) = panels(figures.trajectories(frame, ["indian", "sgd"]))
+    confirm = frame[(frame["phase"] == "confirm") & (frame["arm"] == "indian")]
+    means = confirm.groupby("epoch")[["train_accuracy", "test_accuracy"]].mean()
+    line = next(each for each in axes.get_lines() if each.get_label() == "indian")
+    assert line.get_xdata() == pytest.approx(100 * (1 - means["train_accuracy"].to_numpy()))
+    assert line.get_ydata() == pytest.approx(100 * (1 - means["test_accuracy"].to_numpy()))
 
 
-def test_the_forest_shows_every_primary_contrast_of_the_verdict(verdict: Verdict) -> None:
+def test_the_forest_shows_every_quantity_of_every_contrast_of_the_claim(verdict: Verdict) -> None:
     table = figures.forest_table(verdict)
-    primary = [made for found in verdict.findings for made in found.primary]
-    assert table["estimate"].tolist() == [made.estimate for made in primary]
+    made = [each for found in verdict.findings for each in found.contrasts]
+    assert table["quantity"].tolist() == ["Δ", "D", "G"] * len(made)
+    assert table["estimate"].tolist()[::3] == [each.test.estimate for each in made]
     (axes,) = panels(figures.forest(verdict))
-    dots = [line for line in axes.lines if line.get_marker() == "o"]
-    bars = [line for line in axes.lines if line.get_linewidth() == 1.8]
-    for made, dot, bar in zip(primary, dots, bars, strict=True):
-        assert dot.get_xdata() == pytest.approx([100 * made.estimate])
-        assert bar.get_xdata() == pytest.approx([100 * made.low, 100 * made.high])
-    band = axes.patches[0].get_extents().transformed(axes.transData.inverted())
-    assert [band.x0, band.x1] == pytest.approx([-0.5, 0.5])
-    assert [text.get_text() for text in axes.texts] == [str(made.label) for made in primary]
+    dots = [
+        float(np.asarray(line.get_xdata())[0])
+        for line in axes.get_lines()
+        if line.get_marker() == "o"
+    ]
+    assert dots == pytest.approx(100 * table["estimate"].to_numpy())
 
 
 def test_pairs_are_joined_seed_by_seed_and_counted(frame: pd.DataFrame) -> None:
@@ -288,18 +281,15 @@ def test_the_step_size_of_a_cell_is_tuned_by_the_score(frame: pd.DataFrame) -> N
 
 
 def test_maps_hold_the_means_of_every_cell(frame: pd.DataFrame) -> None:
-    table = figures.surface_table(frame, "surface", CLAIMS.taus)
+    table = figures.surface_table(frame, "surface")
     assert list(dict.fromkeys(table["setting"])) == ["η = 0.1", "η = 0.2", "tuned γ0"]
     cells = frame[(frame["arm"] == "surface") & (frame["epoch"] == EPOCHS)]
     means = cells.groupby(["config.eta", "config.alpha", "config.beta"])["test_accuracy"].mean()
     fixed = table[table["setting"] != "tuned γ0"]
     np.testing.assert_allclose(fixed["accuracy"], means)
-    # All runs have the same loss, so that the accuracies at equal loss differ as the levels do.
-    difference = fixed["accuracy"] - fixed["matched_accuracy"]
-    assert difference.max() - difference.min() < 1e-3
-    figure = figures.surface_maps(frame, "surface", CLAIMS.taus)
+    figure = figures.surface_maps(frame, "surface")
     maps = [axes for axes in panels(figure) if axes.get_label() != "<colorbar>"]
-    assert len(maps) == 4 * 3
+    assert len(maps) == 3 * 3
     mesh = maps[3].collections[0]
     shown = fixed[fixed["setting"] == "η = 0.1"].pivot(
         index="config.beta", columns="config.alpha", values="accuracy"
@@ -324,19 +314,6 @@ def test_a_cell_that_diverged_is_hatched_and_has_no_colour(frame: pd.DataFrame) 
     assert len(hatched) == 1
     assert np.asarray(panels(figure)[0].collections[0].get_array()).astype(float)[2, 0] != 0
     assert np.ma.getmaskarray(panels(figure)[0].collections[0].get_array())[2, 0]
-
-
-def test_differences_at_equal_loss_are_those_of_the_verdict(verdict: Verdict) -> None:
-    details = verdict.finding("H2").details
-    assert isinstance(details, MatchedLossDetails)
-    kept = [each for each in details.thresholds if each.kept]
-    (axes,) = panels(figures.thresholds(verdict))
-    (dots,) = (line for line in axes.lines if line.get_marker() == "o")
-    expected = [[each.tau, 100 * (each.estimate or 0.0)] for each in kept]
-    np.testing.assert_allclose(np.asarray(dots.get_xydata()), expected)
-    bars = axes.collections[0].get_segments()
-    for bar, each in zip(bars, kept, strict=True):
-        assert bar[:, 1] == pytest.approx([100 * (each.low or 0.0), 100 * (each.high or 0.0)])
 
 
 def test_interactions_show_the_mean_of_every_cell() -> None:
@@ -366,7 +343,7 @@ def test_the_power_curve_agrees_with_the_power_of_the_study(verdict: Verdict) ->
     drawn = lines(axes)
     for name, points in drawn.items():
         found = verdict.finding(name)
-        widest = max(found.primary, key=lambda made: made.deviation or 0.0)
+        widest = max(found.contrasts, key=lambda made: made.deviation)
         own = power(widest.differences, verdict.delta, verdict.alpha).achieved
         here = points[points[:, 0] == len(SEEDS), 1]
         assert here == pytest.approx([own])
@@ -411,7 +388,7 @@ def test_every_exhibit_says_what_to_see_and_gives_its_numbers(
 ) -> None:
     shown = {each.name: each for each in figures.exhibits(figures.Material(frame, CLAIMS, verdict))}
     assert list(shown) == [
-        *("contrasts", "accuracy-against-loss", "matched-loss", "learning-curves"),
+        *("contrasts", "test-against-training-error", "learning-curves"),
         *("learning-curves-intervals", "paired-seeds", "surface", "step-size", "best-so-far"),
         *("importance", "power"),
     ]
@@ -428,7 +405,7 @@ def test_no_figure_is_drawn_of_what_is_not_there(frame: pd.DataFrame) -> None:
     assert shown == ["surface", "step-size", "best-so-far"]
     only_fresh = frame[(frame["phase"] == "confirm") & (frame["seed"] == SEEDS[0])]
     shown = [each.name for each in figures.exhibits(figures.Material(only_fresh, ClaimsSection()))]
-    assert shown == ["accuracy-against-loss", "learning-curves"]
+    assert shown == ["test-against-training-error", "learning-curves"]
     with pytest.raises(NoDataError, match="no rows of the tune phase"):
         figures.best_so_far(only_fresh)
     with pytest.raises(NoDataError, match="no trials over alpha and beta"):

@@ -20,7 +20,7 @@ def probability(effect: float, n: int, alpha: float = 0.05) -> float:
 
 @pytest.mark.parametrize("effect", [0.3, 0.5, 1.0, 2.0])
 def test_the_seeds_needed_are_the_fewest_that_reach_the_power(effect: float) -> None:
-    seeds = power(1.0, effect).seeds_needed
+    seeds = power(1.0, effect).needed
     assert probability(effect, seeds) >= 0.8 > probability(effect, seeds - 1)
 
 
@@ -33,7 +33,7 @@ def test_the_detectable_effect_has_the_power_that_was_asked_for() -> None:
 
 
 def test_a_pilot_without_spread_needs_two_seeds() -> None:
-    assert power([0.01, 0.01], 0.005).seeds_needed == 2
+    assert power([0.01, 0.01], 0.005).needed == 2
 
 
 @pytest.mark.parametrize(

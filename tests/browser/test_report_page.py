@@ -84,7 +84,9 @@ def test_the_verdict_and_every_figure_are_seen_at_every_width_in_light_and_dark(
     figures = page.locator("figure")
     names = sorted(file.stem for file in (studied / "report" / "figures").glob("*.svg"))
     assert sorted(figure.get_attribute("id") or "" for figure in figures.all()) == names
-    assert {"contrasts", "accuracy-against-loss", "learning-curves", "best-so-far"} <= set(names)
+    assert {"contrasts", "test-against-training-error", "learning-curves", "best-so-far"} <= set(
+        names
+    )
     for figure in figures.all():
         drawn = figure.locator("svg")
         assert drawn.is_visible()

@@ -134,13 +134,6 @@ def test_a_claim_about_an_arm_that_is_not_there_is_refused(tiny: dict[str, Any])
         parse(tiny, "indian", "sgd", h2={"arm": "indain", "baseline": "sgd"})
 
 
-def test_the_thresholds_are_log_spaced_from_high_to_low(tiny: dict[str, Any]) -> None:
-    thresholds = {"low": 0.01, "high": 1.0, "count": 3}
-    claims = parse(tiny, "indian", "sgd", thresholds=thresholds).claims
-    assert claims.taus == pytest.approx((1.0, 0.1, 0.01))
-    assert parse(tiny, "indian", "sgd", thresholds=[0.2, 0.5]).claims.taus == (0.5, 0.2)
-
-
 @pytest.mark.parametrize(
     ("arm", "message"),
     [

@@ -5,6 +5,7 @@ Every figure has a function that returns the table behind it; what is not in the
 """
 
 from indian_tune.analysis.figures.best_so_far import best_so_far, best_so_far_table
+from indian_tune.analysis.figures.budget_curve import budget_curve, budget_table
 from indian_tune.analysis.figures.exhibit import Exhibit, Material
 from indian_tune.analysis.figures.exhibits import exhibits
 from indian_tune.analysis.figures.factorial import factorial_table, interactions
@@ -16,7 +17,6 @@ from indian_tune.analysis.figures.learning_curves import Band, learning_curve_ta
 from indian_tune.analysis.figures.pairs import pair_table, paired_seeds
 from indian_tune.analysis.figures.power_curve import power_curve, power_table
 from indian_tune.analysis.figures.step_size import step_size_table, step_sizes
-from indian_tune.analysis.figures.thresholds import threshold_table, thresholds
 from indian_tune.analysis.figures.trajectories import trajectories, trajectory_table
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
     "Material",
     "best_so_far",
     "best_so_far_table",
+    "budget_curve",
+    "budget_table",
     "exhibits",
     "factorial_table",
     "flatness_table",
@@ -44,8 +46,6 @@ __all__ = [
     "step_sizes",
     "surface_maps",
     "surface_table",
-    "threshold_table",
-    "thresholds",
     "trajectories",
     "trajectory_table",
 ]

@@ -106,7 +106,7 @@ def interactions(frame: pd.DataFrame, design: Factorial) -> Figure:
 
 
 def _exhibit(material: Material) -> Exhibit:
-    if material.claims.h4 is None:
+    if material.claims.h4 is None or not material.claims.h4.cells:
         raise NoDataError("the study has no factorial design")
     table = factorial_table(material.frame, material.claims.h4)
     said = "; ".join(

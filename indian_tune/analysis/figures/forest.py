@@ -16,53 +16,58 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
-    from indian_tune.analysis.verdict import Contrast, Verdict
+    from indian_tune.analysis.verdict import Verdict
+
+
+ESTIMANDS = {"test": "Δ", "train": "D", "gap": "G"}
 
 
 def forest_table(verdict: Verdict, *, beside: bool = False) -> pd.DataFrame:
-    """Return the contrasts of a verdict, a row each.
+    """Return the contrasts of a verdict, a row for each of Δ, D and G.
 
     Args:
         verdict: from ``analyze``.
-        beside: whether to add those that decide nothing: secondary ones and sensitivity rows.
+        beside: whether to add those that decide nothing.
 
     Returns:
-        Columns hypothesis, role (primary, secondary, sensitivity), contrast, outcome, estimate,
-        low, high (shares), n and label.
+        Columns hypothesis, role (claim or beside), contrast, quantity (Δ, D or G), estimate, low,
+        high (shares), n, unit and label.
 
     Raises:
         NoDataError: nothing was compared.
     """
-    rows = []
-    for found in verdict.findings:
-        roles: dict[str, tuple[Contrast, ...]] = {"primary": found.primary}
-        if beside:
-            roles |= {"secondary": found.secondary, "sensitivity": found.sensitivity}
-        for role, contrasts in roles.items():
-            rows += [
-                {
-                    "hypothesis": found.hypothesis,
-                    "role": role,
-                    "contrast": made.name,
-                    "outcome": made.outcome,
-                    "estimate": made.estimate,
-                    "low": made.low,
-                    "high": made.high,
-                    "n": made.n,
-                    "label": str(made.label),
-                }
-                for made in contrasts
-            ]
+    roles = ("contrasts", "beside")
+    claimed = any(found.contrasts for found in verdict.findings)
+    shown = roles if beside or not claimed else roles[:1]
+    rows = [
+        {
+            "hypothesis": found.hypothesis,
+            "role": "claim" if role == "contrasts" else "beside",
+            "contrast": made.name,
+            "quantity": symbol,
+            "estimate": amount.estimate,
+            "low": amount.low,
+            "high": amount.high,
+            "n": made.n,
+            "unit": made.unit,
+            "label": str(made.label) if symbol == "Δ" else "–",
+        }
+        for found in verdict.findings
+        for role in shown
+        for made in getattr(found, role)
+        for key, symbol in ESTIMANDS.items()
+        if (amount := getattr(made, key)) is not None and np.isfinite(amount.estimate)
+    ]
     if not rows:
         raise NoDataError("the verdict compares nothing")
     return pd.DataFrame(rows)
 
 
 def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
-    """Draw the contrasts as estimates with bounds, in percentage points, and the band ±δ.
+    """Draw Δ, D and G with their bounds, in percentage points, and the band ±δ.
 
-    The two ends of a bar are one-sided bounds at the level of the claims. Bounds that are
-    infinite (one seed) end in an arrow.
+    The left end of a bar is the lower bound, the right end the upper one; each is one-sided, at a
+    level of its own. Bounds that are infinite end in an arrow.
 
     Args:
         verdict: from ``analyze``.
@@ -72,38 +77,38 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
         NoDataError: nothing was compared.
     """
     table = forest_table(verdict, beside=beside)
-    figure = canvas(0.9 + 0.42 * len(table))
+    figure = canvas(1.0 + 0.28 * len(table))
     axes = figure.subplots()
     delta = 100 * verdict.delta
     axes.axvspan(-delta, delta, color=PALE, alpha=0.35, linewidth=0)
     axes.axvline(0, color=INK, linewidth=0.8)
     limit, wide = _limit(table, delta)
-    for place, row in enumerate(table.to_dict("records")):
+    records = table.to_dict("records")
+    for place, row in enumerate(records):
         low, high = (max(-limit, min(limit, 100 * float(end))) for end in (row["low"], row["high"]))
-        primary = row["role"] == "primary"
-        colour = INDIAN if primary else INK
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.8 if primary else 1)
+        main = row["quantity"] == "Δ"
+        colour = INDIAN if main else INK
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.8 if main else 1)
         for end, cut, mark in (
             (low, 100 * row["low"] < -limit, "<"),
             (high, 100 * row["high"] > limit, ">"),
         ):
             if cut:
                 axes.plot(end, place, mark, color=colour, markersize=5)
-        axes.plot(100 * row["estimate"], place, "o", color=colour, markersize=6 if primary else 4)
+        axes.plot(100 * row["estimate"], place, "o", color=colour, markersize=6 if main else 4)
         axes.annotate(
-            str(row["label"]),
+            str(row["label"]).lower().strip("–"),
             (1, place),
             (4, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             va="center",
-            fontsize=8,
+            fontsize=7,
             color=INK,
         )
     names = [
-        f"{row['hypothesis']}  {row['contrast']}"
-        + ("" if row["outcome"] == "final" else f"\n({row['outcome']})")
-        for row in table.to_dict("records")
+        f"{row['hypothesis']}  {row['contrast']}  Δ" if row["quantity"] == "Δ" else row["quantity"]
+        for row in records
     ]
     axes.set_yticks(range(len(table)), names)
     axes.set_ylim(len(table) - 0.4, -0.6)
@@ -116,10 +121,10 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
         axes.minorticks_off()
         said += f", logarithmic beyond ±{4 * delta:g}"
     axes.set_xlim(-limit, limit)
-    axes.set_xlabel(f"difference in accuracy, percentage points\n({said})")
+    axes.set_xlabel(f"difference, percentage points\n({said})")
     tidy(axes)
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelsize=8)
     return figure
 
 
@@ -134,17 +139,19 @@ def _exhibit(material: Material) -> Exhibit:
     verdict = material.judged
     table = forest_table(verdict)
     said = "; ".join(
-        f"{row['hypothesis']} {row['contrast']}: {signed_points(row['estimate'])} "
-        f"({signed_points(row['low'])} to {signed_points(row['high'])}), {row['label']}"
+        f"{row['hypothesis']} {row['contrast']} {row['quantity']}: "
+        f"{signed_points(row['estimate'])} (at least {signed_points(row['low'])}, at most "
+        f"{signed_points(row['high'])})"
         for row in table.to_dict("records")
     )
     return Exhibit(
         name="contrasts",
-        title="The contrasts that the verdict rests on",
-        caption="Each line is one comparison, paired by seed: the dot is the mean difference in "
-        "accuracy, the ends of the bar are its one-sided bounds. A bar right of zero supports the "
-        "arm named first; one that ends left of the grey band's right edge rules out a difference "
-        f"of δ = {100 * verdict.delta:g} points. The label says what that line shows alone.",
+        title="The contrasts of the claim",
+        caption="Δ is the difference in test accuracy at the last epoch, D that in training "
+        "accuracy, G = Δ - D what of the gain is not fit. The left end of a bar is a lower bound "
+        f"at level {verdict.alpha:g}, the right end an upper one at {verdict.alpha:g} / "
+        f"{verdict.contrasts}. Every Δ right of zero supports the claim; one that ends left of "
+        f"the band's right edge rules out a gain of δ = {100 * verdict.delta:g} points.",
         alt=f"Differences in percentage points with bounds. {said}.",
         figure=forest(verdict),
         table=table,

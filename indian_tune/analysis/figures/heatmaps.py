@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from indian_tune.analysis.crossing import first_crossing_accuracy
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import outcome_of, phase_rows
 from indian_tune.analysis.style import INK, canvas, tidy, title
-from indian_tune.analysis.trials import RUN, ends, trial_scores
+from indian_tune.analysis.trials import ends, trial_scores
 from indian_tune.columns import config_column, hyperparameter
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
@@ -32,11 +29,10 @@ QUANTITIES = {
     "train_loss": "training loss",
     "accuracy": "accuracy, %",
     "gap": "generalization gap, points",
-    "matched_accuracy": "accuracy at equal training loss, %",
 }
 
 
-def surface_table(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> pd.DataFrame:
+def surface_table(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Return what was measured at every point of an arm's grid over (α, β) and the step size.
 
     Values are means over seeds at the last epoch; a point of which a run diverged has none.
@@ -44,13 +40,11 @@ def surface_table(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> 
     Args:
         frame: one row per run and epoch; the tune phase is used.
         arm: searched over a grid of alpha, beta and either eta or gamma0.
-        taus: training losses at which accuracy is compared; averaged over those that all runs of
-            the grid reach.
 
     Returns:
         Columns config.alpha, config.beta, setting ("η = …", or "tuned γ0" for the setting of the
         step size with the best score, see ``trial_scores``), train_loss, accuracy, gap (training
-        minus outcome accuracy), matched_accuracy (NaN without common τ) and diverged.
+        minus outcome accuracy) and diverged.
 
     Raises:
         NoDataError: the arm has no grid with at least two values of alpha and of beta.
@@ -69,7 +63,6 @@ def surface_table(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> 
         raise NoDataError(
             f"arm {arm!r} was not tried on a whole grid of alpha, beta and {hyperparameter(rate)}"
         )
-    last["matched_accuracy"] = _matched(rows, last, outcome, taus)
     last["gap"] = last["train_accuracy"] - last[outcome] if "train_accuracy" in last else np.nan
     last = last.rename(columns={outcome: "accuracy"})
     by_point = last.groupby([ALPHA, BETA, rate])
@@ -94,7 +87,7 @@ def surface_table(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> 
     return pd.concat(parts, ignore_index=True)[columns]
 
 
-def surface_maps(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> Figure:
+def surface_maps(frame: pd.DataFrame, arm: str) -> Figure:
     """Draw the maps of an arm's grid: a row per quantity, a column per effective learning rate.
 
     Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is plain SGD.
@@ -102,12 +95,11 @@ def surface_maps(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> F
     Args:
         frame: one row per run and epoch; the tune phase is drawn.
         arm: searched over a grid of alpha, beta and either eta or gamma0.
-        taus: training losses at which accuracy is compared.
 
     Raises:
         NoDataError: the arm has no grid with at least two values of alpha and of beta.
     """
-    table = surface_table(frame, arm, taus)
+    table = surface_table(frame, arm)
     settings = list(dict.fromkeys(table["setting"]))
     shown = [name for name in QUANTITIES if table[name].notna().any()]
     figure = canvas(0.5 + 1.55 * len(shown))
@@ -125,7 +117,7 @@ def surface_maps(frame: pd.DataFrame, arm: str, taus: Sequence[float] = ()) -> F
         bar.ax.tick_params(labelsize=8, color=INK, labelcolor=INK)
         bar.outline.set_visible(False)
         bar.set_label(
-            QUANTITIES[name].replace(" at ", "\nat ").replace("ization ", "ization\n"),
+            QUANTITIES[name].replace("ization ", "ization\n"),
             size=8,
             color=INK,
         )
@@ -184,32 +176,11 @@ def _edges(centres: NDArray[np.float64]) -> NDArray[np.float64]:
     return edges
 
 
-def _matched(
-    rows: pd.DataFrame, last: pd.DataFrame, outcome: str, taus: Sequence[float]
-) -> pd.Series[float]:
-    """Return every run's accuracy at its crossings of the τ that all runs reach, by last row."""
-    sound = last[~last["diverged"]]
-    nothing = pd.Series(np.nan, index=last.index)
-    if not taus or sound.empty:
-        return nothing
-    keys = pd.MultiIndex.from_frame(sound[RUN])
-    wide = rows.set_index(RUN)
-    wide = wide[wide.index.isin(keys)].set_index("epoch", append=True)
-    loss = wide["train_loss"].unstack("epoch").reindex(keys).to_numpy(float)
-    accuracy = wide[outcome].unstack("epoch").reindex(keys).to_numpy(float)
-    reached = first_crossing_accuracy(loss, accuracy, taus)
-    common = np.isfinite(reached).all(0)
-    if not common.any():
-        return nothing
-    nothing.loc[sound.index] = reached[:, common].mean(1)
-    return nothing
-
-
 def _exhibit(material: Material) -> Exhibit:
     if material.claims.h3a is None:
         raise NoDataError("no arm was searched over a designed grid")
-    arm, taus = material.claims.h3a.arm, material.claims.taus
-    table = surface_table(material.frame, arm, taus)
+    arm = material.claims.h3a.arm
+    table = surface_table(material.frame, arm)
     by_accuracy = table.sort_values("accuracy").dropna(subset=["accuracy"])
     worst, best = by_accuracy.iloc[0], by_accuracy.iloc[-1]
     return Exhibit(
@@ -220,7 +191,7 @@ def _exhibit(material: Material) -> Exhibit:
         "have one colour. Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is SGD.",
         alt=f"Maps over alpha and beta. The highest accuracy, {100 * best['accuracy']:.2f} %, is "
         f"at {_cell(best)}; the lowest, {100 * worst['accuracy']:.2f} %, at {_cell(worst)}.",
-        figure=surface_maps(material.frame, arm, taus),
+        figure=surface_maps(material.frame, arm),
         table=table,
     )
 

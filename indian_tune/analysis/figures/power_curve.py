@@ -1,4 +1,4 @@
-"""How many seeds the smallest effect of interest needs, from the spread that was seen."""
+"""How many searches the smallest effect of interest needs, from the spread that was seen."""
 
 from __future__ import annotations
 
@@ -23,26 +23,25 @@ LEVEL = 0.8
 
 
 def power_table(verdict: Verdict) -> pd.DataFrame:
-    """Return the probability of finding δ over numbers of seeds, for every tested hypothesis.
+    """Return the probability of finding δ over numbers of units, for every tested hypothesis.
 
-    The deviation is the largest among the primary contrasts of a hypothesis: all of them must hold.
+    The deviation is the largest among the contrasts of a hypothesis: all of them must hold.
 
     Returns:
-        Columns hypothesis, deviation (a share), n, power and present (whether n is the number of
-        seeds of the study).
+        Columns hypothesis, deviation (a share), n, power and present (whether n is the number
+        of the study).
 
     Raises:
         NoDataError: no contrast has a deviation above 0.
     """
     rows = []
     for found in verdict.findings:
-        deviations = [made.deviation for made in found.primary if made.deviation]
+        deviations = [made.deviation for made in found.contrasts if made.deviation > 0]
         if not deviations:
             continue
-        present = found.n or 0
+        present = max(made.n for made in found.contrasts)
         for n in sorted({*SEEDS, present} - {0, 1}):
-            # Differences of which mean and deviation are as seen, at another number of seeds.
-            share = power(_like(max(deviations), n), verdict.delta, verdict.alpha).achieved
+            share = power(max(deviations), verdict.delta, verdict.alpha, n=n).achieved
             rows.append(
                 {
                     "hypothesis": found.hypothesis,
@@ -53,14 +52,14 @@ def power_table(verdict: Verdict) -> pd.DataFrame:
                 }
             )
     if not rows:
-        raise NoDataError("no contrast of the verdict has a deviation over seeds")
+        raise NoDataError("no contrast of the verdict has a deviation between units")
     return pd.DataFrame(rows)
 
 
 def power_curve(verdict: Verdict) -> Figure:
-    """Draw the probability of finding an effect of δ against the number of seeds.
+    """Draw the probability of finding an effect of δ against the number of units.
 
-    A dot marks the seeds of the study, the horizontal the usual power of 0.8.
+    A dot marks the study, the horizontal the usual power of 0.8.
 
     Raises:
         NoDataError: no contrast has a deviation above 0.
@@ -80,33 +79,26 @@ def power_curve(verdict: Verdict) -> Figure:
     axes.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("seeds")
+    axes.set_xlabel("searches of every arm, or seeds where there is one search")
     axes.set_ylabel(f"power to find δ = {100 * verdict.delta:g} points")
     tidy(axes)
     axes.legend(fontsize=8, frameon=False)
     return figure
 
 
-def _like(deviation: float, n: int) -> list[float]:
-    """Return n numbers of a given sample standard deviation."""
-    values = [0.0] * n
-    values[0], values[1] = 1.0, -1.0
-    return [value * deviation * ((n - 1) / 2) ** 0.5 for value in values]
-
-
 def _exhibit(material: Material) -> Exhibit:
     table = power_table(material.judged)
     here = table[table["present"]]
     said = "; ".join(
-        f"{row['hypothesis']}: {row['power']:.2f} with {row['n']} seeds"
+        f"{row['hypothesis']}: {row['power']:.2f} with {row['n']}"
         for row in here.to_dict("records")
     )
     return Exhibit(
         name="power",
-        title="How many seeds it takes",
+        title="How many searches it takes",
         caption="The probability of finding an effect of exactly δ, if the differences spread as "
         "they do here; the dot is this study, the horizontal the usual 0.8.",
-        alt=f"Power over seeds. {said}.",
+        alt=f"Power. {said}.",
         figure=power_curve(material.judged),
         table=table,
     )

@@ -1,13 +1,14 @@
-"""Accuracy against training loss: what is left of a difference at equal training loss."""
+"""Test error against training error along training: what a gain in fit leaves over."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
-from indian_tune.analysis.style import INK, PALE, accuracy_axis, canvas, percent_label, tidy
+from indian_tune.analysis.figures.rows import phase_rows, styles_of
+from indian_tune.analysis.style import INK, PALE, canvas, tidy
 from indian_tune.analysis.trials import diverged
+from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,103 +20,67 @@ if TYPE_CHECKING:
 
 
 def trajectory_table(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return mean training loss and mean accuracy over seeds, at every epoch of every arm.
+    """Return mean training and test error over runs, at every epoch of every arm.
 
     Args:
         frame: one row per run and epoch; the confirm phase is used, without runs that diverged.
         arms: which arms; all by default.
 
     Returns:
-        Columns arm, epoch, train_loss, accuracy (a share) and runs.
+        Columns arm, epoch, train_error, test_error (shares) and runs.
 
     Raises:
-        NoDataError: there is no confirm phase, or no accuracy in it.
+        NoDataError: there is no confirm phase, or not both accuracies in it.
     """
     rows = phase_rows(frame, "confirm")
-    outcome = outcome_of(rows)
-    rows = rows[~diverged(rows)]
+    if not {"train_accuracy", "test_accuracy"} <= set(rows):
+        raise NoDataError("the frame has no train_accuracy and test_accuracy")
+    rows = rows[~diverged(rows)].dropna(subset=["train_accuracy", "test_accuracy"])
     if arms is not None:
         rows = rows[rows["arm"].isin(arms)]
+    if rows.empty:
+        raise NoDataError("no run has training and test accuracies")
+    rows = rows.assign(train_error=1 - rows["train_accuracy"], test_error=1 - rows["test_accuracy"])
     groups = rows.groupby(["arm", "epoch"], sort=False)
     return groups.agg(
-        train_loss=("train_loss", "mean"), accuracy=(outcome, "mean"), runs=("seed", "size")
+        train_error=("train_error", "mean"),
+        test_error=("test_error", "mean"),
+        runs=("seed", "size"),
     ).reset_index()
 
 
-def trajectories(
-    frame: pd.DataFrame, taus: Sequence[float] = (), arms: Sequence[str] | None = None
-) -> Figure:
-    """Draw every arm's way through training loss (falling to the right) and accuracy.
+def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figure:
+    """Draw every arm's way through training error (falling to the right) and test error.
 
-    Thin lines are single runs, thick ones means over seeds, dotted verticals the training losses τ
-    at which arms are compared.
+    On the diagonal an arm is as good on test examples as on its training examples. The mark is the
+    last epoch.
 
     Args:
         frame: one row per run and epoch; the confirm phase is drawn.
-        taus: training losses to mark.
         arms: which arms; all by default.
 
     Raises:
-        NoDataError: there is no confirm phase, or no accuracy in it.
+        NoDataError: there is no confirm phase, or not both accuracies in it.
     """
     table = trajectory_table(frame, arms)
-    rows = phase_rows(frame, "confirm")
-    outcome = outcome_of(rows)
-    rows = rows[~diverged(rows) & rows["arm"].isin(table["arm"])]
     styles = styles_of(frame)
     figure = canvas(4.3)
     axes = figure.subplots()
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
-        for _, run in rows[rows["arm"] == arm].groupby("seed"):
-            axes.plot(
-                run["train_loss"], 100 * run[outcome], color=style.color, linewidth=0.5, alpha=0.25
-            )
-        axes.plot(
-            line["train_loss"],
-            100 * line["accuracy"],
-            color=style.color,
-            linestyle=style.dashes,
-            linewidth=1.6,
-            label=str(arm),
-        )
-        axes.plot(
-            line["train_loss"].iloc[-1],
-            100 * line["accuracy"].iloc[-1],
-            color=style.color,
-            marker=style.marker,
-            markersize=5,
-        )
-    axes.set_xscale("log")
-    axes.invert_xaxis()
-    for tau in taus:
-        axes.axvline(tau, color=PALE, linestyle=":", linewidth=1, zorder=0)
-        axes.annotate(
-            f"{tau:.2g}",
-            (tau, 1),
-            (0, 2),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-            color=INK,
-        )
-    if taus:
-        axes.annotate(
-            "τ",
-            (0, 1),
-            (-4, 2),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            color=INK,
-        )
-    axes.set_xlabel("training loss (falls to the right)")
-    axes.set_ylabel(percent_label(outcome))
+        x, y = 100 * line["train_error"], 100 * line["test_error"]
+        axes.plot(x, y, color=style.color, linestyle=style.dashes, linewidth=1.6, label=str(arm))
+        axes.plot(x.iloc[-1], y.iloc[-1], color=style.color, marker=style.marker, markersize=6)
     # Most of the way is the first epochs; what matters lies near its end.
-    low = float(table.groupby("arm")["accuracy"].quantile(0.1).min())
-    accuracy_axis(axes, 100 * low, 100 * float(rows[outcome].max()))
+    late = table[table["epoch"] > table["epoch"].min() + 0.1 * table["epoch"].nunique()]
+    right, top = 100 * float(late["train_error"].max()), 100 * float(late["test_error"].max())
+    bottom = 100 * float(late["test_error"].min())
+    axes.plot([0, 100], [0, 100], color=PALE, linewidth=1, zorder=0)
+    axes.set_xlim(1.03 * right + 0.1, -0.03 * right - 0.1)
+    margin = 0.06 * (top - bottom) + 0.05
+    axes.set_ylim(max(0.0, bottom - margin), top + margin)
+    axes.set_xlabel("training error, % (falls to the right)", color=INK)
+    axes.set_ylabel("test error, %", color=INK)
     tidy(axes)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
@@ -123,26 +88,33 @@ def trajectories(
 
 def _exhibit(material: Material) -> Exhibit:
     arms: list[str] | None = None
-    taus: tuple[float, ...] = ()
-    claim = material.claims.h2
-    if claim is not None:
-        named = (claim.arm, claim.baseline, claim.matched_rate, *claim.momentum)
-        arms, taus = [name for name in named if name is not None], material.claims.taus
+    pairs = material.claims.pairs()
+    decide = material.verdict and [
+        arm
+        for found in material.verdict.findings
+        for made in found.contrasts
+        for arm in (made.arm, made.baseline)
+    ]
+    if decide:
+        arms = list(dict.fromkeys(decide))
+    elif pairs:
+        arms = list(dict.fromkeys(arm for pair in pairs for arm in pair))
     table = trajectory_table(material.frame, arms)
-    ends = table.groupby("arm", sort=False).tail(1)
     said = "; ".join(
-        f"{row['arm']} ends at loss {row['train_loss']:.3g} with {100 * row['accuracy']:.2f} %"
-        for row in ends.to_dict("records")
+        f"{row['arm']} ends at {100 * row['train_error']:.2f} % training and "
+        f"{100 * row['test_error']:.2f} % test error"
+        for row in table.groupby("arm", sort=False).tail(1).to_dict("records")
     )
     return Exhibit(
-        name="accuracy-against-loss",
-        title="Accuracy against training loss",
-        caption="Each line is an arm's way through training, from left to right. A line that runs "
-        "above another is more accurate at equal training loss, which is what a regularizer does; "
-        "lines on top of each other differ only in how fast they get there. Dotted verticals are "
-        "the training losses τ at which H2 compares; the mark is the end of training.",
-        alt=f"Accuracy over training loss, a line per arm. {said}.",
-        figure=trajectories(material.frame, taus, arms),
+        name="test-against-training-error",
+        title="Test error against training error",
+        caption="Each line is an arm's way through training, from left to right, a mean over runs; "
+        "the mark is its last epoch. A mark below another and not to its right is a lower test "
+        "error without a lower training error, which is what a regularizer gives. Only the last "
+        "epoch is judged: what lies between depends on how fast an arm trains. On the grey line "
+        "both errors are equal.",
+        alt=f"Test error over training error, a line per arm. {said}.",
+        figure=trajectories(material.frame, arms),
         table=table,
     )
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from indian_tune.study.file.section import Section
-from indian_tune.study.hypotheses.hypothesis import Hypothesis, Prospect, Setting
+from indian_tune.study.file.section import ADDED, Section
+from indian_tune.study.hypotheses.hypothesis import (
+    Hypothesis,
+    Prospect,
+    Setting,
+    first,
+    ours,
+    searches,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
 # "on".
 FACTORS = {"tuning", "dropout", "weight_decay"}
 CELLS = 8
+REGULARIZERS = ("dropout", "weight_decay")
 
 
 class Cell(Section):
@@ -31,20 +39,31 @@ class Cell(Section):
 
 
 class Factorial(Hypothesis):
-    """H4: (α, β) default or tuned × dropout 0 or on × weight decay 0 or tuned."""
+    """H4: ``full`` (T2 with dropout and weight decay) beats ``baseline`` (SGD with them).
+
+    ``cells`` is a design beside: (α, β) default or tuned × dropout 0 or on × weight decay 0 or
+    tuned. Where it is there, ``full`` is by default its cell with all three on.
+    """
 
     name = "H4"
     role = "link"
-    question = "With dropout and weight decay on, does tuning (α, β) still gain?"
+    question = "With dropout and weight decay, does INDIAN with tuned (α, β) beat SGD?"
     gain = "in addition to dropout and weight decay"
-    needs = "[[factors]] tuning, dropout and weight_decay over one arm of indian"
-    add = ("the 8 arms of the 2×2×2 design, named in claims.h4",)
+    needs = "an arm of indian and one of sgd that both search dropout and weight_decay"
+    add = (
+        "an INDIAN arm and one of sgd that tune dropout and weight decay, named in "
+        "claims.h4.full and .baseline",
+    )
     find = "indian_tune.analysis.factorial:find"
 
-    cells: list[Cell]
+    cells: list[Cell] = Field(default_factory=list)
+    full: Annotated[str | None, ADDED] = None
+    baseline: Annotated[str | None, ADDED] = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if not self.cells and self.full is not None and self.baseline is not None:
+            return self
         places = {(cell.tuned, cell.dropout, cell.weight_decay) for cell in self.cells}
         if len(self.cells) != CELLS or len(places) != CELLS:
             raise ValueError(
@@ -55,22 +74,42 @@ class Factorial(Hypothesis):
 
     @classmethod
     def propose(cls, arms: Sequence[ArmSection], setting: Setting) -> Self | None:
-        """Take the design of three factors with two levels each, over one arm."""
+        """Take the design of three factors over one arm, and the arms with both regularizers."""
+        full = first(ours(arms), lambda arm: searches(arm, "alpha", "beta", *REGULARIZERS))
+        baseline = first(arms, lambda arm: arm.family.plain and searches(arm, *REGULARIZERS))
         design = setting.design
         if len(design) != CELLS or set(design[0].levels) != FACTORS:
-            return None
+            return None if full is None or baseline is None else cls(full=full, baseline=baseline)
         cells = []
         for arm in design:
             on = {factor: level == 1 for factor, level in arm.levels.items()}
             cells.append(Cell(arm=arm.name, tuned=on.pop("tuning"), **on))
-        return cls(cells=cells)
+        return cls(cells=cells, baseline=baseline)
 
     def prospect(self) -> Prospect:
         """Name the design."""
-        return Prospect(self.name, True, "2×2×2 arms: tuning × dropout × weight decay")
+        if self.baseline is None:
+            compares = "2×2×2 arms: tuning × dropout × weight decay (a table)"
+            return Prospect(self.name, False, compares, "an arm of sgd that tunes both")
+        return Prospect(self.name, True, f"{self.regularized} and {self.baseline}")
+
+    @property
+    def regularized(self) -> str | None:
+        """The arm of INDIAN with both regularizers."""
+        if self.full is not None or not self.cells:
+            return self.full
+        return self.arm(tuned=True, dropout=True, weight_decay=True)
 
     def pairs(self) -> list[tuple[str, str]]:
+        """Return the arms with both regularizers, and the pairs of the design."""
+        full, baseline = self.regularized, self.baseline
+        decides = [] if full is None or baseline is None else [(full, baseline)]
+        return [*decides, *self.cell_pairs()]
+
+    def cell_pairs(self) -> list[tuple[str, str]]:
         """Return the tuned with the default arm, for every setting of the usual regularizers."""
+        if not self.cells:
+            return []
         return [
             (
                 self.arm(tuned=True, dropout=dropout, weight_decay=decay),
@@ -80,7 +119,10 @@ class Factorial(Hypothesis):
         ]
 
     def named(self) -> Iterator[tuple[str, str]]:
-        """Yield the arm of every cell."""
+        """Yield the arms with both regularizers, and that of every cell."""
+        for key, arm in (("full", self.full), ("baseline", self.baseline)):
+            if arm is not None:
+                yield key, arm
         for n, cell in enumerate(self.cells, 1):
             yield f"cells[{n}].arm", cell.arm
 

@@ -23,14 +23,12 @@ class Prospect:
         hypothesis: its name, such as H1.
         testable: whether the study contains what the hypothesis compares.
         compares: what is compared, in words; empty if nothing is.
-        contrasts: how many paired contrasts Holm's method corrects for; 1 where there is one.
         missing: what to add for it to be tested, or to be supported; empty if nothing.
     """
 
     hypothesis: str
     testable: bool
     compares: str = ""
-    contrasts: int = 1
     missing: str = ""
 
 
@@ -64,6 +62,7 @@ class Hypothesis(Section):
         gain: of a link, where tuning improves accuracy if it holds, to complete a sentence.
         needs: what to write into a study file for it to be tested; ``{default}`` is filled in.
         add: the same for readers of a verdict.
+        contrasts: of a link, how many contrasts it consists of.
         find: "module:function" that judges it, called with the evidence and the section.
     """
 
@@ -71,6 +70,7 @@ class Hypothesis(Section):
     role: ClassVar[Literal["replication", "link", "secondary"]]
     question: ClassVar[str]
     gain: ClassVar[str] = ""
+    contrasts: ClassVar[int] = 1
     needs: ClassVar[str]
     add: ClassVar[tuple[str, ...]]
     find: ClassVar[str]

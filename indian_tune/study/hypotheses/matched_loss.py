@@ -1,4 +1,4 @@
-"""H2: better accuracy at equal training loss."""
+"""H2: a gain over SGD with the same response to a steady gradient, its level tuned."""
 
 from __future__ import annotations
 
@@ -20,23 +20,26 @@ if TYPE_CHECKING:
 
     from indian_tune.study.file.arm import ArmSection
 
-ADD_C1 = "SGD at the matched effective learning rate, named in claims.h2.matched_rate (control C1)"
+ADD_C1 = (
+    "SGD with the response of the INDIAN arm (response_of, control C1), named in "
+    "claims.h2.matched_rate"
+)
 
 
 class MatchedLoss(Hypothesis):
-    """H2: ``arm`` beats ``baseline`` at equal training loss.
+    """H2: ``arm`` beats its control ``matched_rate``, and not by a better fit.
 
-    ``matched_rate`` is SGD at the arm's effective learning rate (control C1), ``momentum`` are
-    QHM and momentum methods tuned on the same budget (control C2).
+    The control C1 is SGD that responds to a steady gradient as the arm does, at a tuned level.
+    ``baseline`` is tuned SGD; it and ``momentum`` (QHM and momentum methods) are shown beside.
     """
 
     name = "H2"
     role = "link"
-    question = "At equal training loss, does INDIAN generalize better?"
-    gain = "at equal training loss"
-    needs = "a tuned arm of indian and one of sgd"
+    question = "Does the memory that (α, β) set lower test error, and not by fit?"
+    gain = "over SGD with the same response, and not by fit"
+    needs = "a tuned arm of indian, one of sgd, and one of sgd with response_of"
     add = ("an INDIAN arm and a baseline, named in claims.h2", ADD_C1)
-    find = "indian_tune.analysis.matched_loss:find"
+    find = "indian_tune.analysis.isolation:find"
 
     arm: str
     baseline: str
@@ -60,10 +63,10 @@ class MatchedLoss(Hypothesis):
         )
 
     def prospect(self) -> Prospect:
-        """Name the arms, and the control that support needs."""
-        compares = f"{self.arm} and {self.baseline} at equal training loss"
-        missing = "" if self.matched_rate else f"for SUPPORTED {self._control}"
-        return Prospect(self.name, True, compares, missing=missing)
+        """Name the arms, and the control if it lacks."""
+        compares = f"{self.arm} and {self.matched_rate or 'its control'}"
+        missing = "" if self.matched_rate else self._control
+        return Prospect(self.name, self.matched_rate is not None, compares, missing=missing)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the arm with its baseline and its controls."""
@@ -71,10 +74,10 @@ class MatchedLoss(Hypothesis):
         return [(self.arm, rival) for rival in rivals if rival is not None]
 
     def warnings(self) -> Iterator[str]:
-        """Warn of a control that support needs."""
+        """Warn of a control that lacks."""
         if self.matched_rate is None:
             yield (
-                "no arm has a matched learning rate, so H2 cannot be SUPPORTED: add "
+                f"no arm is the control of {self.arm!r}, so H2 cannot be tested: add "
                 f"{self._control}"
             )
 

@@ -1,4 +1,4 @@
-"""H1: every INDIAN arm beats every baseline."""
+"""H1: every INDIAN arm against every baseline, a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Arms = Annotated[list[str], Field(min_length=1)]
 
 
 class Replication(Hypothesis):
-    """H1: every one of ``arms`` beats every one of ``baselines``; ``beside`` is sensitivity."""
+    """H1: every one of ``arms`` beats every one of ``baselines``; ``beside`` are other rivals."""
 
     name = "H1"
     role = "replication"
@@ -42,9 +42,9 @@ class Replication(Hypothesis):
         return cls(arms=tuned, baselines=baselines, beside=beside)
 
     def prospect(self) -> Prospect:
-        """Count the contrasts."""
+        """Count the arms."""
         compares = f"{len(self.arms)} × {len(self.baselines)} arms at their end"
-        return Prospect(self.name, True, compares, len(self.pairs()))
+        return Prospect(self.name, True, compares)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return every arm with every baseline."""

@@ -1,9 +1,10 @@
-"""H3b: what tuning (α, β, γ0) gains over tuning γ0 alone."""
+"""H3b: what tuning (α, β, γ0) gains over tuning γ0 alone and over tuned SGD."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
+from indian_tune.study.file.section import ADDED
 from indian_tune.study.hypotheses.hypothesis import (
     Hypothesis,
     Prospect,
@@ -23,12 +24,14 @@ class TuningGain(Hypothesis):
     """H3b: what tuning (α, β, γ0) gains over tuning γ0 alone.
 
     ``default`` is T0, ``rate`` T1, ``full`` T2, ``usual`` T3 (dropout and weight decay).
+    ``baseline`` is tuned SGD; by default that of H2.
     """
 
     name = "H3b"
     role = "link"
-    question = "Does tuning (α, β) gain over tuning γ0 alone?"
-    gain = "over tuning γ0 alone"
+    question = "Does tuning (α, β) gain over tuning γ0 alone, and over tuned SGD?"
+    gain = "over tuning γ0 alone and over tuned SGD"
+    contrasts = 2
     needs = (
         "an arm of indian that searches alpha, beta and gamma0, and one that holds {default} and "
         "searches gamma0"
@@ -43,6 +46,7 @@ class TuningGain(Hypothesis):
     full: str
     default: str | None = None
     usual: str | None = None
+    baseline: Annotated[str | None, ADDED] = None
 
     @classmethod
     def propose(cls, arms: Sequence[ArmSection], setting: Setting) -> Self | None:
@@ -71,5 +75,6 @@ class TuningGain(Hypothesis):
         return Prospect(self.name, True, f"{self.full} and {self.rate}")
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Return the arm that tunes all with the one that tunes its rate."""
-        return [(self.full, self.rate)]
+        """Return the arm that tunes all with those that it must beat."""
+        rivals = (self.rate, self.baseline)
+        return [(self.full, rival) for rival in rivals if rival is not None]

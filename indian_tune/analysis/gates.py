@@ -1,0 +1,223 @@
+"""The gates: without them a contrast gives no verdict.
+
+A gate only takes verdicts away, so that none of them raises an error rate. Each is a function of
+the evidence and a contrast.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indian_tune.analysis.ends import unit_means
+from indian_tune.analysis.label import Label
+from indian_tune.analysis.typography import signed_points
+from indian_tune.analysis.verdict import Gate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indian_tune.analysis.evidence import Evidence
+    from indian_tune.analysis.verdict import Contrast
+
+SEARCHES, ADVISED = 5, 10
+MOST_LEFT_OUT = 0.2
+# A winner in this part of its range, at either end, is at an edge.
+EDGE = 0.1
+BOTH = (Label.SUPPORTED, Label.REFUTED)
+
+
+def gates_of(evidence: Evidence, made: Contrast) -> list[Gate]:
+    """Return every gate of a contrast of the claim."""
+    return [gate for ask in GATES for gate in ask(evidence, made)]
+
+
+def searches(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask for enough searches: one speaks of two configurations, not of tuning."""
+    yield Gate(
+        "searches",
+        made.name,
+        made.searches >= SEARCHES,
+        BOTH,
+        f"{made.searches} of at least {SEARCHES} searches of every arm",
+        f"set search.replicates = {ADVISED}",
+    )
+
+
+def trains(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask that few pairs are left out, and that the arm fails no more often than its opponent."""
+    figure = (
+        f"{made.arm} trains in {made.pairs - made.arm_failed} of {made.pairs} runs, "
+        f"{made.baseline} in {made.pairs - made.baseline_failed}"
+    )
+    few = made.left_out <= MOST_LEFT_OUT * made.pairs and made.empty == 0 and made.pairs > 0
+    advice = "tune the arm that fails in a space in which it trains, or over more tuning seeds"
+    yield Gate("trains", made.name, few, BOTH, figure, advice)
+    if made.arm_failed > made.baseline_failed:
+        more = _fails_more(evidence, made) <= evidence.alpha_high
+        yield Gate("fails no more often", made.name, not more, (Label.SUPPORTED,), figure, advice)
+
+
+def _fails_more(evidence: Evidence, made: Contrast) -> float:
+    """Return the p-value of "the arm fails no more often", over pairs of which one run failed.
+
+    Equally frequent failures fall on one arm more often than on the other by chance alone, so that
+    a count would withhold a true gain in most studies that have any.
+    """
+    from scipy.stats import binomtest
+
+    first, second = evidence.arms[made.arm], evidence.arms[made.baseline]
+    paired = first.there & second.there
+    lost = int((paired & first.failed & ~second.failed).sum())
+    won = int((paired & second.failed & ~first.failed).sum())
+    return float(binomtest(lost, lost + won, alternative="greater").pvalue)
+
+
+def asked(made: Contrast, delta: float) -> list[Label]:
+    """Return the labels that a contrast may come to; of an open one, the nearer."""
+    labels = []
+    if made.test.low > 0:
+        labels.append(Label.SUPPORTED)
+    if made.test.high < delta:
+        labels.append(Label.REFUTED)
+    nearer = Label.SUPPORTED if made.test.estimate > delta / 2 else Label.REFUTED
+    return labels or [nearer]
+
+
+def room(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask for a gap between training and test that a regularizer could close."""
+    arm = evidence.plain or made.baseline
+    ends = evidence.arms[arm]
+    gaps = unit_means(ends.train - ends.test, ends.trained)
+    needed = 2 * evidence.claims.delta
+    known = len(gaps) > 0 and bool(np.isfinite(gaps).all())
+    gap = float(gaps.mean()) if known else math.nan
+    yield Gate(
+        "range",
+        made.name,
+        known and gap >= needed,
+        BOTH,
+        f"{arm} is {100 * gap:.2f} points better on its training examples than on the test "
+        f"examples, of at least {100 * needed:g}"
+        if known
+        else f"the training accuracy of {arm} is not known",
+        "there is nothing to regularize: train longer, on fewer examples or on noisy labels"
+        if known
+        else "give the column train_accuracy",
+    )
+
+
+def control(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask that the response-matched control trains in every search."""
+    if not made.needs_gap:
+        return
+    trained = evidence.arms[made.baseline].trained
+    count = len(trained)
+    lost = count - int(trained.any(-1).sum())
+    yield Gate(
+        "control",
+        made.name,
+        lost == 0,
+        BOTH,
+        f"{made.baseline} trains in {count - lost} of {count} searches",
+        "not isolated: no level of the control trains where INDIAN does",
+    )
+
+
+def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask that the verdict remains when the other side gains once more from a doubled budget."""
+    if made.needs_gap:
+        return
+    for label in asked(made, evidence.claims.delta):
+        arm = made.baseline if label is Label.SUPPORTED else made.arm
+        first, second = evidence.arms[made.arm], evidence.arms[made.baseline]
+        own = evidence.arms[arm]
+        if own.half is None:
+            yield Gate(
+                "budget",
+                made.name,
+                False,
+                (label,),
+                f"the winners of {arm} from half the budget were not confirmed",
+                "confirm them on the same fresh seeds: runs of the phase 'half'",
+            )
+            continue
+        used = first.trained & second.trained & own.half.trained
+        gain = unit_means(own.test - own.half.test, used)
+        difference = unit_means(first.test - second.test, used)
+        sign = 1.0 if label is Label.REFUTED else -1.0
+        if not len(gain):
+            continue
+        moved = evidence.bounds(difference + sign * gain)
+        bound = float(moved.high if label is Label.REFUTED else moved.low)
+        holds = bound < evidence.claims.delta if label is Label.REFUTED else bound > 0
+        side = "at most" if label is Label.REFUTED else "at least"
+        yield Gate(
+            "budget",
+            made.name,
+            holds,
+            (label,),
+            f"{arm} gained {signed_points(float(gain.mean()))} points by the last doubling of its "
+            f"budget; with that once more the difference is {side} {signed_points(bound)}",
+            "search with more trials",
+        )
+
+
+def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask that the winners of the losing arm do not lie at one end of a range."""
+    for label in asked(made, evidence.claims.delta):
+        arm = made.baseline if label is Label.SUPPORTED else made.arm
+        places = evidence.winners.get(arm)
+        if places is None:
+            figure = f"the ranges of {arm} are not known"
+            yield Gate("edge", made.name, None, (label,), figure, "")
+            continue
+        worst, said = 0.0, f"no winner of {arm} lies at an end of a range"
+        for name, values in places.items():
+            at_low = sum(value < EDGE for value in values)
+            at_high = sum(value > 1 - EDGE for value in values)
+            for side, count in (("lower", at_low), ("upper", at_high)):
+                if count > worst * len(values):
+                    worst = count / len(values)
+                    said = f"{count} of {len(values)} winners of {arm} at the {side} end of {name}"
+        advice = "widen that range with --extend-space"
+        yield Gate("edge", made.name, worst <= 0.5, (label,), said, advice)
+
+
+def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask that dropout and weight decay gain δ here, before a gain of δ is ruled out."""
+    h4, plain, delta = evidence.claims.h4, evidence.plain, evidence.claims.delta
+    usual = None if h4 is None else h4.baseline
+    if plain is None or usual is None or usual not in evidence.arms:
+        passed, figure = False, "no arm of SGD with dropout and weight decay was run"
+        advice = "add one, named in claims.h4.baseline"
+    else:
+        found = evidence.contrast(usual, plain).test
+        passed = found.low > 0 and found.estimate >= delta
+        figure = (
+            f"{usual} - {plain} is {signed_points(found.estimate)} points (at least "
+            f"{signed_points(found.low)})"
+        )
+        advice = f"δ = {100 * delta:g} points is larger than what dropout and decay do here"
+    yield Gate("assay", made.name, passed, (Label.REFUTED,), figure, advice)
+
+
+def tuned(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask that the arm is not shown worse on validation than those that its space contains."""
+    for rival in made.contains:
+        found = evidence.contrast(made.arm, rival).validation
+        if found is not None:
+            yield Gate(
+                "tuned",
+                made.name,
+                not found.high < 0,
+                (Label.REFUTED,),
+                f"{made.arm} is {signed_points(found.estimate)} points from {rival} on "
+                f"validation (at most {signed_points(found.high)})",
+                f"UNDER-TUNED: the space of {made.arm} contains {rival}; search it better",
+            )
+
+
+GATES = (searches, trains, room, control, budget, edge, assay, tuned)
