@@ -31,7 +31,8 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # After every epoch.
-    monkeypatch.setattr("indian_tune.engines.worker.CHECKPOINT_SECONDS", 0.0)
+    for limit in ("LEAST_CHECKPOINT_SECONDS", "MOST_CHECKPOINT_SECONDS"):
+        monkeypatch.setattr(f"indian_tune.engines.trials_in_hand.{limit}", 0.0)
     undisturbed = storage.replace("study.db", "undisturbed.db")
     for database in (undisturbed, storage):
         register(database, tiny)

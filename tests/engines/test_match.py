@@ -74,11 +74,18 @@ def open_matches(storage: str) -> tuple[int, int]:
 
 @pytest.fixture
 def expected(
-    tmp_path: Path, undisturbed: Metrics, settings_for: Settings
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
 ) -> tuple[Metrics, dict[str, Any]]:
-    found = outcomes(f"sqlite:///{tmp_path / 'undisturbed.db'}")
+    undisturbed = f"sqlite:///{tmp_path / 'undisturbed.db'}"
+    register(undisturbed, tiny)
+    InlineEngine(settings_for(undisturbed)).run(Interrupt(), lambda: None)
+    found = outcomes(undisturbed)
     assert found["levels"]["levels"]["control"]["level"] is not None
-    return undisturbed, found
+    return metrics(undisturbed), found
 
 
 def test_an_interrupted_match_phase_goes_on_to_the_same_record(
