@@ -1,4 +1,4 @@
-"""`indian-tune doctor`: examine this machine and a database, and mend the database."""
+"""`indian-tune doctor`: examine this machine and a database, and repair the database."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def doctor(
         bool,
         typer.Option(
             "--rebuild-optuna",
-            help="Make Optuna's tables of our studies anew from the ledger; others stay.",
+            help="Write Optuna's tables of our studies again from the ledger; others stay.",
         ),
     ] = False,
     ray_address: Annotated[
@@ -42,7 +42,7 @@ def doctor(
     artifacts: Artifacts = None,
     as_json: Json = False,
 ) -> None:
-    """Examine this machine and every study of a database, and mend what a crash left.
+    """Examine this machine and every study of a database, and repair what a crash left.
 
     An older schema is brought up to date. Safe while workers are at work, except for
     --rebuild-optuna, which refuses. Ends with 1 when a check fails or something could not be
@@ -147,7 +147,7 @@ def _print_database(
 def in_words(repairs: Repairs | None) -> str:
     """Return what was mended, in the words of its user."""
     if not repairs:
-        return "nothing to mend"
+        return "nothing to repair"
     words = {
         "created": "missing Optuna studies made",
         "freed": "trials taken from dead workers",

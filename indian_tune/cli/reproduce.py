@@ -145,7 +145,7 @@ def figure2(
         if failed:
             raise EngineError(
                 f"{len(failed)} trials of study {name!r} failed, so its test results stay sealed: "
-                f"mend their cause, then indian-tune search {name} --retry-failed"
+                f"remove their cause, then indian-tune search {name} --retry-failed"
             )
         ledger.unseal(study.id, by="reproduce figure2")
         frame = epoch_frame(ledger, study.id, Phase.CONFIRM, sealed=True)

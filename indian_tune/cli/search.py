@@ -372,4 +372,4 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     for change in session.changes:
         console.print(f"Warning: {change}")
     if session.repairs:
-        console.print(f"Mended after a crash: {in_words(session.repairs)}")
+        console.print(f"Repaired after a crash: {in_words(session.repairs)}")

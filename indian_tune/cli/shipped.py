@@ -1,4 +1,4 @@
-"""The study files that come along with the package."""
+"""The study files shipped with the package."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def find_study_file(given: str) -> Path:
         if path.exists():
             return path
         raise StudyFileError(
-            f"there is no study file {given}: `indian-tune studies` lists those that come along"
+            f"there is no study file {given}: `indian-tune studies` lists the shipped ones"
         )
     for shipped in shipped_studies():
         if shipped.stem == given:
             return shipped
     names = ", ".join(shipped.stem for shipped in shipped_studies()) or "none"
     raise StudyFileError(
-        f"there is no study file {given}, nor does one of that name come along (these do: {names})"
+        f"there is no study file {given}, and none of that name is shipped (shipped are {names})"
     )
 
 

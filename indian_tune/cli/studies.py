@@ -1,4 +1,4 @@
-"""`indian-tune studies`: the study files that come along, and the studies in a database."""
+"""`indian-tune studies`: the shipped study files, and the studies in a database."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from indian_tune.cli.options import Json, Storage
 
 
 def studies(storage: Storage = None, as_json: Json = False) -> None:
-    """List the study files that come along and the studies that a database holds."""
+    """List the shipped study files and the studies that a database holds."""
     from indian_tune.cli.output import print_json, results, table
     from indian_tune.cli.shipped import question, shipped_studies
     from indian_tune.ledger import LedgerReader, sqlite_file, storage_url

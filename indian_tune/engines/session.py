@@ -54,7 +54,7 @@ def open_session(
     retry_failed: bool = False,
     imports: Sequence[str] | None = None,
 ) -> Iterator[Session]:
-    """Register a study or take it up again, and mend what a crash left.
+    """Register a study or take it up again, and repair what a crash left.
 
     Args:
         spec: of the study.

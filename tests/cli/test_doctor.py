@@ -85,7 +85,7 @@ def test_a_sound_database_has_nothing_to_mend(
 ) -> None:
     registered(storage, tiny)
     status, out, _ = doctor("--storage", storage)
-    assert (status, "nothing to mend" in out, "its file is sound" in out) == (0, True, True)
+    assert (status, "nothing to repair" in out, "its file is sound" in out) == (0, True, True)
 
 
 def test_what_is_broken_is_mended_once_and_named(
@@ -107,7 +107,7 @@ def test_what_is_broken_is_mended_once_and_named(
         [{"study": "tiny", "trials": 4, "finished": 0, "mended": mended, "problem": None}],
     )
     _, out, _ = doctor("--storage", storage)
-    assert "nothing to mend" in out
+    assert "nothing to repair" in out
 
 
 def test_optuna_s_tables_are_rebuilt_from_the_ledger(
@@ -128,7 +128,7 @@ def test_optuna_s_tables_are_rebuilt_from_the_ledger(
     assert {name: comparable(shown(storage, name)) for name in names} == before
     assert [trial.value for trial in shown(storage, "tiny/theirs")] == [1.0]
     _, out, _ = doctor("--storage", storage)
-    assert "nothing to mend" in out
+    assert "nothing to repair" in out
 
 
 def test_a_trial_in_progress_goes_on_after_a_rebuild(

@@ -187,6 +187,6 @@ def test_a_backup_comes_back_whole_and_the_role_with_it(
     assert after.returncode == 0, after.stderr
     # Nothing was left to train, so these are the numbers that were stored.
     assert json.loads(after.stdout)["arms"] == json.loads(before.stdout)["arms"]
-    assert tune("doctor", "--storage", fresh, home=tmp_path).stdout.count("nothing to mend") == 1
+    assert tune("doctor", "--storage", fresh, home=tmp_path).stdout.count("nothing to repair") == 1
     with dashboard(fresh.replace("tester@", "dashboard@"), tmp_path) as ask:
         assert len(ask("/api/studies")["study_summaries"]) == 3

@@ -261,7 +261,7 @@ def load_study(path: Path) -> StudySpec:
         raw = read_toml(read_text(path))
     except FileNotFoundError as error:
         raise StudyFileError(
-            f"there is no study file {path}: `indian-tune studies` lists those that come along"
+            f"there is no study file {path}: `indian-tune studies` lists the shipped ones"
         ) from error
     except OSError as error:
         raise StudyFileError(f"study file {path} cannot be read: {error.strerror}") from error
