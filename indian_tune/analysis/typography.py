@@ -32,7 +32,7 @@ def estimand_rows(contrasts: Sequence[Contrast]) -> list[tuple[str, ...]]:
         for symbol, amount in (("Δ", made.test), ("D", made.train), ("G", made.gap)):
             if amount is not None and not math.isnan(amount.estimate):
                 effect = map(signed_points, (amount.estimate, amount.low, amount.high))
-                rows.append((made.name, symbol, *effect, f"{made.n} {made.unit}"))
+                rows.append((made.name, symbol, *effect, str(made.n)))
     return rows
 
 

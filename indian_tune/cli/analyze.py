@@ -118,8 +118,8 @@ def analyze(
             raise InputError("--register stands alone: give no STUDY, --from, --claims or --out")
         from indian_tune.study.file.claims_file import register_claims
 
-        notices().print("The registration is self-declared: keep it where its date can be shown.")
         print(register_claims(register))
+        notices().print("The registration is self-declared: keep it where its date can be shown.")
         return
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
     odd = sorted({*figures.split(",")} - {"", "svg", "png", "pdf"})
