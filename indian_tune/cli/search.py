@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.utils import get_params_from_function
 
 from indian_tune.cli.again import command_line
 from indian_tune.cli.options import (
@@ -20,7 +21,7 @@ from indian_tune.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
@@ -47,6 +48,18 @@ class EngineName(StrEnum):
     OPTUNA = "optuna"
     RAY = "ray"
     INLINE = "inline"
+
+
+# Options that not every engine has.
+OPTION_ENGINES = {
+    "workers": (EngineName.OPTUNA, EngineName.RAY),
+    "devices": (EngineName.OPTUNA, EngineName.INLINE),
+    "lanes": (EngineName.OPTUNA, EngineName.INLINE),
+    "shrink_packs": (EngineName.OPTUNA, EngineName.INLINE),
+    "ray_address": (EngineName.RAY,),
+    "gpus_per_trial": (EngineName.RAY,),
+    "ray_storage": (EngineName.RAY,),
+}
 
 
 def search(
@@ -131,7 +144,8 @@ def search(
     Ctrl-C stops at the next epoch and keeps everything; the same command goes on. Ends with 1 when
     a trial is left or has failed.
     """
-    again = partial(command_line, search, dict(locals()))
+    options = dict(locals())
+    again = partial(command_line, search, options)
 
     from indian_tune.cli.conclusion import check_finished, conclude
     from indian_tune.cli.output import (
@@ -161,12 +175,7 @@ def search(
     from indian_tune.study.ranking import rank
     from indian_tune.study.registration import renamed
 
-    if (lanes is not None or shrink_packs) and engine is EngineName.RAY:
-        given = "--shrink-packs" if lanes is None else f"--lanes = {lanes}"
-        raise InputError(
-            f"{given} is not for --engine ray, where every trial has a process of its own: let "
-            "several share a GPU with --gpus-per-trial"
-        )
+    _check_options(engine, options)
     file = find_study_file(study)
     spec = load_study(file)
     if as_name is not None:
@@ -342,6 +351,23 @@ def _check_matched(session: Session, again: Command) -> None:
         raise InputError(
             f"the level of {controls} is not chosen yet in study {session.name!r}. Run this "
             f"first:\n{again.line}"
+        )
+
+
+def _check_options(engine: EngineName, given: Mapping[str, Any]) -> None:
+    """Refuse options that the engine would ignore."""
+    from indian_tune.errors import InputError
+
+    for name, parameter in get_params_from_function(search).items():
+        engines = OPTION_ENGINES.get(name, (engine,))
+        if engine in engines or given[name] == parameter.default.default:
+            continue
+        option = "--" + name.replace("_", "-")
+        value = "" if given[name] is True else f" = {given[name]}"
+        hint = ": let several trials share a GPU with --gpus-per-trial" if name == "lanes" else ""
+        raise InputError(
+            f"{option}{value} is not for --engine {engine}{hint}: leave it out, or use --engine "
+            f"{' or '.join(engines)}"
         )
 
 
