@@ -285,7 +285,7 @@ def test_a_missing_data_set_is_named_with_the_command_that_gets_it(
     ("arguments", "message"),
     [
         (("search", "absent.toml"), "there is no study file absent.toml"),
-        (("search", "absent"), "and none of that name is shipped (these do:"),
+        (("search", "absent"), "and none of that name is shipped (shipped are"),
         (("search", "quickstart", "--workers", "0"), "--workers = 0 must be at least 1"),
         (("search", "quickstart", "--devices", "gpu"), "'gpu' is not a device"),
         (("search", "quickstart", "--storage", "no/folder.db"), "/no does not exist"),
