@@ -57,7 +57,7 @@ def final_contrast(
         chance: accuracy of what knows nothing: runs near it on their training examples have failed.
 
     Raises:
-        InputError: an arm is not there, a run stands twice, the seeds of the two arms differ, or a
+        InputError: an arm is missing, a run is given twice, the seeds of the two arms differ, or a
             final value of a run that did not fail is not finite.
     """
     first, second = (_final(frame, name, metric, chance) for name in (arm, baseline))

@@ -228,7 +228,7 @@ def tune_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the search, which may be none, hyperparameters in ``config.`` columns.
 
     Raises:
-        InputError: a column is missing, or an (arm, trial, seed, epoch) stands twice.
+        InputError: a column is missing, or an (arm, trial, seed, epoch) is given twice.
     """
     if "phase" not in frame or "trial" not in frame:
         return frame.iloc[:0]

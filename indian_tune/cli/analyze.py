@@ -115,7 +115,7 @@ def analyze(
 
     if register is not None:
         if study or source or claims or out or calibrate:
-            raise InputError("--register stands alone: give no STUDY, --from, --claims or --out")
+            raise InputError("--register takes no STUDY, --from, --claims or --out: leave them out")
         from indian_tune.study.file.claims_file import register_claims
 
         print(register_claims(register))
@@ -203,7 +203,7 @@ def _from_file(source: Path, claims: Path) -> Analysis:
             seeds=tuple(file.registration.seeds),
             trials=file.registration.trials,
             breaks=tuple(file.departures),
-            note="The registration is self-declared: its date stands in a file alone.",
+            note="The registration is self-declared: its date is in a file only.",
         )
     verdict = analysis.analyze(
         frame,

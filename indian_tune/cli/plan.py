@@ -16,7 +16,7 @@ DEFAULT_SD = 0.01
 def plan(
     study: Annotated[
         str,
-        typer.Argument(metavar="STUDY", help="Study file, or the name of one that comes along."),
+        typer.Argument(metavar="STUDY", help="Study file, or the name of a shipped one."),
     ],
     workers: Annotated[
         int | None,

@@ -65,7 +65,7 @@ OPTION_ENGINES = {
 def search(
     study: Annotated[
         str,
-        typer.Argument(metavar="STUDY", help="Study file, or the name of one that comes along."),
+        typer.Argument(metavar="STUDY", help="Study file, or the name of a shipped one."),
     ],
     storage: Storage = None,
     as_name: Annotated[

@@ -111,8 +111,8 @@ def extend_space(study: RegisteredStudy[Ledger], trials: int | None) -> None:
     grid = study.spec.search.sampler.enumerates
     if grid and trials is not None:
         raise InputError(
-            f"--extend {trials} cannot stand beside --extend-space for study {study.name!r}, which "
-            "searches a grid: its new cells are the new trials"
+            f"--extend {trials} cannot be given with --extend-space for study {study.name!r}, "
+            "which searches a grid: its new cells are the new trials"
         )
     if study.ledger.open_trials(study.id, Phase.TUNE):
         raise InputError(

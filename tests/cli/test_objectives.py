@@ -147,7 +147,7 @@ def test_a_diverged_run_gains_nothing_by_its_early_end(tiny: dict[str, Any]) -> 
         (
             "protocol",
             {"objectives": OBJECTIVES, "objective": "train_loss"},
-            "cannot stand together",
+            "cannot be given together",
         ),
         ("search", {"pruner": "median"}, "judges by one objective"),
         ("search", {"sampler": "cmaes"}, "follows one objective"),

@@ -496,7 +496,7 @@ def test_a_study_without_such_a_control_has_the_canonical_form_it_had(
         ({"fixed": True}, "no space and no fixed beside it"),
         ({"space": {"gamma0": 0.1}}, "no space and no fixed beside it"),
         ({"space": {"level": {"choices": [1, 2]}}}, "no space and no fixed beside it"),
-        ({"matched_rate_of": "indian"}, "cannot stand beside matched_rate_of = 'indian'"),
+        ({"matched_rate_of": "indian"}, "cannot be given with matched_rate_of = 'indian'"),
     ],
 )
 def test_a_control_that_cannot_be_is_refused(

@@ -126,7 +126,7 @@ def test_a_grid_gets_its_new_cells_alone(storage: str, tiny: dict[str, Any]) -> 
         study = controller._registered
         extend_space(study, None)
         assert sorted(tune(controller)) == [1.0, 1.0, 10.0, 10.0]
-        with pytest.raises(InputError, match="--extend 3 cannot stand beside --extend-space"):
+        with pytest.raises(InputError, match="--extend 3 cannot be given with --extend-space"):
             extend_space(study, 3)
         extend_space(study, None)
         assert sorted(tune(controller)) == [100.0, 100.0, 1000.0, 1000.0]

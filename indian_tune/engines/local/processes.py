@@ -111,7 +111,7 @@ class ProcessEngine:
                     if interrupt.requested:
                         worker.lifeline.close()
                     elif worker.end == _EXPLAINED:
-                        raise EngineError("a worker could not go on; its message stands above")
+                        raise EngineError("a worker could not go on; its message is above")
                     elif worker.died:
                         workers[n] = self._replace(worker, self._settings[n])
                 if interrupt.requested and not any(w.process.is_alive() for w in workers):

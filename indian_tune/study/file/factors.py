@@ -102,7 +102,9 @@ def _read(raw: Mapping[str, Any]) -> list[FactorSection]:
     names = [factor.name for factor in factors]
     for n, name in enumerate(names, 1):
         if name in names[: n - 1]:
-            raise StudyFileError(f"factors[{n}].name = {name!r} stands twice: give it another name")
+            raise StudyFileError(
+                f"factors[{n}].name = {name!r} is given twice: give it another name"
+            )
     return factors
 
 

@@ -120,8 +120,8 @@ class ProtocolSection(Section):
             return
         if self.objective is not None:
             raise ValueError(
-                f"objective = {self.objective!r} and objectives = {self.objectives!r} cannot stand "
-                "together: remove one"
+                f"objective = {self.objective!r} and objectives = {self.objectives!r} cannot be "
+                "given together: remove one"
             )
         if len(set(self.objectives)) != len(self.objectives):
             raise ValueError(f"objectives = {self.objectives!r} holds one twice")

@@ -113,7 +113,7 @@ def parse_parameter(raw: Any, where: str) -> Parameter:
     if "choices" in raw or "grid" in raw:
         kind = "choices" if "choices" in raw else "grid"
         for extra in raw.keys() - {kind}:
-            raise StudyFileError(f"{where}.{extra} cannot stand beside {where}.{kind}: remove one")
+            raise StudyFileError(f"{where}.{extra} cannot be given with {where}.{kind}: remove one")
         return _listed(raw[kind], kind, f"{where}.{kind}")
     return _range(raw, where)
 
@@ -209,7 +209,7 @@ def _range(raw: dict[str, Any], where: str) -> Range:
     if step is not None:
         step = _number(step, f"{where}.step", "a number")
         if log:
-            raise StudyFileError(f"{where}.step = {step!r} cannot stand beside log = true")
+            raise StudyFileError(f"{where}.step = {step!r} cannot be given with log = true")
         width = _decimal(high) - _decimal(low)
         if not 0 < _decimal(step) <= width:
             raise StudyFileError(

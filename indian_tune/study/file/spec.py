@@ -209,7 +209,7 @@ class StudySpec(Section):
         where = f"arms[{n}].{key} = {arm.source!r}"
         if None not in (arm.response_of, arm.matched_rate_of):
             raise StudyFileError(
-                f"{where} cannot stand beside matched_rate_of = {arm.matched_rate_of!r}, which "
+                f"{where} cannot be given with matched_rate_of = {arm.matched_rate_of!r}, which "
                 "makes another configuration: remove matched_rate_of, or give it an arm of its own"
             )
         names = [other.name for other in self.arms if other is not arm]

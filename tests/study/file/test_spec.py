@@ -136,7 +136,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("arms.0.space", {"alpha": {"choices": []}}, "must be a list of at least one number"),
     ("arms.0.space", {"alpha": {"choices": [1, 1]}}, "holds a value twice"),
     ("arms.0.space", {"alpha": {"grid": [2, 1]}}, "must be in increasing order"),
-    ("arms.0.space", {"alpha": {"grid": [1], "low": 1}}, "cannot stand beside"),
+    ("arms.0.space", {"alpha": {"grid": [1], "low": 1}}, "cannot be given with"),
     ("arms.0.space", {"alpha": "half"}, "arms[1].space.alpha = 'half' must be a number"),
     ("arms.0.space", {"alpha": 1, "beta": 1, "gamma0": 1}, "arms[1].space has nothing to search"),
     ("arms.0.space", {"dropout": {"low": 0.5, "high": 1.5}}, "must lie in [0, 1)"),
