@@ -75,11 +75,11 @@ def lost_workers(ledger: LedgerReader, study: StudyRecord) -> list[WorkerRecord]
     Those are processes of this host that are dead, and workers that have been silent for longer
     than a lease lasts.
     """
-    from indian_tune.ledger import LEASE_SECONDS
-
     present = [worker for worker in ledger.workers(study.id) if worker.left_at is None]
     if not present:
         return []
+    from indian_tune.ledger import LEASE_SECONDS
+
     now = ledger.now()
     return [
         worker

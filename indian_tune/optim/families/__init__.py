@@ -15,7 +15,6 @@ from indian_tune.optim.families.indian import INDIAN, INDIAN_ETA
 from indian_tune.optim.families.qhm import QHM
 from indian_tune.optim.families.response import RESPONSE
 from indian_tune.optim.families.sgd import HEAVY_BALL, NESTEROV, SGD
-from indian_tune.optim.own_family import is_own, own_family
 
 if TYPE_CHECKING:
     from indian_tune.optim.family import Family, Role
@@ -48,15 +47,19 @@ def get_family(name: str) -> Family:
 
     Args:
         name: a key of :data:`FAMILIES`, ``torch.optim:Class`` for any other optimizer of torch
-            (only this looks torch up), or one of one's own, see :func:`own_family`.
+            (only this looks torch up), or one of the user's own, see
+            :func:`indian_tune.optim.own_family.own_family`.
 
     Raises:
         HyperparameterError: there is no such family, or the class cannot be tuned.
     """
-    if is_own(name, FAMILIES):
-        return own_family(name, FAMILIES)
     if name in FAMILIES:
         return FAMILIES[name]
+    # Few studies need what follows, and torch's families load torch.
+    from indian_tune.optim.own_family import is_own, own_family
+
+    if is_own(name, FAMILIES):
+        return own_family(name, FAMILIES)
     from indian_tune.optim.torch_family import torch_family
 
     return torch_family(name)
