@@ -28,7 +28,7 @@ def ranking_table(results: Sequence[ArmResult]) -> Table:
         column.no_wrap = True
     for place, result in enumerate(results, 1):
         best = result.confirmed or result.tuned
-        rate = None if result.meaning is None else result.meaning.effective_learning_rate
+        rate = None if result.dynamics is None else result.dynamics.effective_learning_rate
         fresh = result.confirmed
         made.add_row(
             str(place),
@@ -110,9 +110,9 @@ def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "best_trial": result.best_trial,
             "value": result.value,
             "config": None if result.config is None else dict(result.config),
-            "effective_learning_rate": _of(result.meaning, "effective_learning_rate"),
-            "instantaneous_response": _of(result.meaning, "instantaneous_response"),
-            "momentum": _of(result.meaning, "momentum"),
+            "effective_learning_rate": _of(result.dynamics, "effective_learning_rate"),
+            "instantaneous_response": _of(result.dynamics, "instantaneous_response"),
+            "momentum": _of(result.dynamics, "momentum"),
             "front": [
                 {"trial": trial.index, "scores": list(trial.scores or ())} for trial in result.front
             ],

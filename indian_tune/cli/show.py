@@ -118,7 +118,7 @@ def _print_trial(
 ) -> None:
     from indian_tune.cli.curve import curves
     from indian_tune.cli.output import config_text, headed, number, percent, table
-    from indian_tune.study import meaning_of
+    from indian_tune.study import dynamics_of
     from indian_tune.study.completion import trial_path
 
     state = f": {trial.state}" + (f" ({trial.reason})" if trial.reason else "")
@@ -126,11 +126,11 @@ def _print_trial(
     console.print(f"score {number(trial.value, 4)}, attempt {trial.attempts}")
     console.print(config_text(trial.config))
     if trial.config is not None:
-        meaning = meaning_of(arm.optimizer, trial.config)
+        dynamics = dynamics_of(arm.optimizer, trial.config)
         console.print(
-            f"effective learning rate {number(meaning.effective_learning_rate)}, instantaneous "
-            f"response {number(meaning.instantaneous_response)}, momentum "
-            f"{number(meaning.momentum)} (first step)"
+            f"effective learning rate {number(dynamics.effective_learning_rate)}, instantaneous "
+            f"response {number(dynamics.instantaneous_response)}, momentum "
+            f"{number(dynamics.momentum)} (first step)"
         )
     for run in ledger.runs(trial.id):
         epochs = ledger.epochs(run.id)
@@ -188,14 +188,14 @@ def _trial_json(trial: TrialRecord, arm: str) -> dict[str, object]:
 def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> dict[str, object]:
     from indian_tune.training.metrics import OPEN, metric_names
 
-    meaning = None
+    dynamics = None
     if trial.config is not None:
-        from indian_tune.study import meaning_of
+        from indian_tune.study import dynamics_of
 
-        meaning = vars(meaning_of(arm.optimizer, trial.config))
+        dynamics = vars(dynamics_of(arm.optimizer, trial.config))
     return {
         **_trial_json(trial, arm.name),
-        "meaning": meaning,
+        "meaning": dynamics,
         "runs": [
             {
                 "seed": run.seed,

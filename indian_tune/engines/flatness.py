@@ -10,7 +10,7 @@ from indian_tune.errors import CheckpointError, InputError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.assignment import run_key
 from indian_tune.study.file.parameters import split_training_parameters
-from indian_tune.study.ranking import meaning_of
+from indian_tune.study.ranking import dynamics_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def flatness_frame(
     import pandas as pd
     import torch
 
-    from indian_tune.problems.randomness import lent_global_generator
+    from indian_tune.problems.randomness import seeded_global_generator
     from indian_tune.training.feed import Feed, fixed_subset
     from indian_tune.training.flatness import measure_flatness
     from indian_tune.training.live import MODEL
@@ -82,7 +82,7 @@ def flatness_frame(
                 "again, or run the study again with --as NEW-NAME"
             )
         _, own = split_training_parameters(trial.config or {})
-        with lent_global_generator("initial weights", run.seed):
+        with seeded_global_generator("initial weights", run.seed):
             model = problem.build_model(
                 seed=run.seed, dropout=own.get("dropout", study.spec.problem.dropout)
             )
@@ -93,7 +93,7 @@ def flatness_frame(
                 f"the weights of {_title(arm, run)} do not fit the network as it is now: {error}"
             ) from error
         model = model.to(place, torch.float64)
-        meaning = meaning_of(arm.optimizer, trial.config or {})
+        dynamics = dynamics_of(arm.optimizer, trial.config or {})
         rows.append(
             {
                 "study": study.name,
@@ -105,7 +105,7 @@ def flatness_frame(
                 "epoch": saved.epoch,
                 "examples": len(subset),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "effective_learning_rate": meaning.effective_learning_rate,
+                "effective_learning_rate": dynamics.effective_learning_rate,
                 **asdict(measure_flatness(model, feed)),
                 **(trial.config or {}),
             }

@@ -132,7 +132,7 @@ class TrialsInHand:
     def _note(self, runs: _Runs, record: EpochRecord) -> None:
         at_end = record.epoch == runs.open[record.key].epochs
         if at_end and not record.diverged and runs.kept_in is not None:
-            self.trainer.keep(record.key, runs.kept_in)
+            self.trainer.save_weights(record.key, runs.kept_in)
         if at_end or record.diverged:
             del runs.open[record.key], runs.done[record.key]
             runs.ended.append(record.key)

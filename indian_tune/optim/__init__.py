@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from indian_tune.optim.families import FAMILIES, get_family
-from indian_tune.optim.family import Family, Meaning
+from indian_tune.optim.family import Dynamics, Family
 from indian_tune.optim.hyperparameters import Hyperparameter
 from indian_tune.optim.schedules import admissible, decay, power_decay
 from indian_tune.optim.stability import stability_limit, stable
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAMILIES",
+    "Dynamics",
     "Family",
     "Hyperparameter",
     "Indian",
-    "Meaning",
     "Qhm",
     "admissible",
     "decay",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Config = Mapping[str, float]
     Tensors = dict[str, Tensor]
 
-__all__ = ["Family", "Meaning", "Packed", "Role"]
+__all__ = ["Dynamics", "Family", "Packed", "Role"]
 
 CASTS = {"bool": bool, "float": float, "int": int}
 
@@ -32,7 +32,7 @@ method that INDIAN contains, or anything else."""
 
 
 @dataclass(frozen=True)
-class Meaning:
+class Dynamics:
     """What a configuration does in the first step (k = 0); ``None`` where it has no number.
 
     A configuration that has all three is judged as the linear recursion that they define, see
@@ -98,7 +98,7 @@ class Family:
         optimizer: the class, or ``module:Class`` to be imported when one is built. It takes the
             hyperparameters by the names of their arguments.
         fixed: what else the class is given.
-        explain: says what a complete configuration does.
+        explain: returns the dynamics of a complete configuration.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
         role: in the comparisons of the claim.
         decouple: whether the optimizer has only the weight decay that joins the gradient, so that
@@ -118,7 +118,7 @@ class Family:
     default_space: Mapping[str, object]
     optimizer: type[Optimizer] | str
     fixed: Mapping[str, object] = field(default_factory=dict)
-    explain: Callable[[dict[str, float]], Meaning] = lambda _: Meaning()
+    explain: Callable[[dict[str, float]], Dynamics] = lambda _: Dynamics()
     schedules_itself: bool = False
     role: Role = "other"
     decouple: bool = False
@@ -164,7 +164,7 @@ class Family:
         for name, hyperparameter in self.hyperparameters.items():
             if hyperparameter.required and name not in given:
                 raise HyperparameterError(
-                    f"{self.name} needs {name} ({hyperparameter.meaning}): give it "
+                    f"{self.name} needs {name} ({hyperparameter.description}): give it "
                     f"{hyperparameter.allowed}; given: {', '.join(sorted(given)) or 'nothing'}"
                 )
 
@@ -231,8 +231,8 @@ class Family:
             raise HyperparameterError(f"{self.name} refused {given}: {error}") from error
         return optimizer
 
-    def meaning(self, config: Config) -> Meaning:
-        """Say what ``config`` does in its first step.
+    def dynamics(self, config: Config) -> Dynamics:
+        """Return what ``config`` does in its first step.
 
         Raises:
             HyperparameterError: as :meth:`complete`.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Tensors = list[Tensor] | tuple[Tensor, ...]
 
-__all__ = ["fusable", "fused_step"]
+__all__ = ["can_fuse", "fused_step"]
 
 DEVICES = frozenset({"cpu", "cuda"})
 # Not float64: the kernel is given 1 - τ as 1 minus a double near 1, which costs digits that only
@@ -43,7 +43,7 @@ LARGEST_FORGETTING = 0.5
 NEAREST = 1e-3
 
 
-def fusable(
+def can_fuse(
     params: Tensors,
     grads: Tensors,
     velocities: Tensors,

@@ -1,4 +1,4 @@
-"""What a hyperparameter may be: its interval, its default and its meaning, without torch."""
+"""What a hyperparameter may be: its interval, its default and its description, without torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Hyperparameter:
 
     Attributes:
         name: key in a configuration and in a study file.
-        meaning: one line for people.
+        description: one line for people.
         default: value taken when the configuration is silent; ``None`` where there is none.
         required: whether a configuration without it is refused.
         kind: ``"float"``, ``"int"`` (whole numbers) or ``"bool"`` (0 and 1, false and true).
@@ -29,7 +29,7 @@ class Hyperparameter:
     """
 
     name: str
-    meaning: str
+    description: str
     default: float | None = None
     required: bool = False
     kind: Literal["float", "int", "bool"] = "float"
@@ -104,7 +104,7 @@ BETA = Hyperparameter(
 GAMMA0 = Hyperparameter(
     "gamma0", "first step size", required=True, low=0, low_open=True, rate=True, argument="lr"
 )
-ETA = replace(GAMMA0, name="eta", meaning="effective learning rate gamma0 / alpha")
+ETA = replace(GAMMA0, name="eta", description="effective learning rate gamma0 / alpha")
 LEVEL = Hyperparameter(
     "level",
     "multiple of INDIAN's response to a steady gradient",

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from indian_tune.errors import InputError
 from indian_tune.optim.checks import check_options, check_parameters
 from indian_tune.optim.functional import effective_gradients, indian
-from indian_tune.optim.fused import fusable, fused_step
+from indian_tune.optim.fused import can_fuse, fused_step
 from indian_tune.optim.schedules import decay
 
 if TYPE_CHECKING:
@@ -283,7 +283,7 @@ class Indian(Optimizer):
         if (
             not isinstance(gamma, Tensor)
             and self._fuses(group, velocities)
-            and fusable(params, effective, velocities, gamma=gamma, alpha=alpha, beta=beta)
+            and can_fuse(params, effective, velocities, gamma=gamma, alpha=alpha, beta=beta)
         ):
             group["velocity_scale"] = fused_step(
                 params,

@@ -23,7 +23,7 @@ from indian_tune.errors import HyperparameterError
 from indian_tune.optim.hyperparameters import ALPHA, BETA, GAMMA0
 
 if TYPE_CHECKING:
-    from indian_tune.optim.family import Meaning
+    from indian_tune.optim.family import Dynamics
 
 __all__ = ["contracts", "stability_limit", "stable"]
 
@@ -83,18 +83,18 @@ def stability_limit(alpha: float, beta: float, gamma: float) -> float:
     return min(limits)
 
 
-def contracts(meaning: Meaning, curvature: float) -> bool | None:
+def contracts(dynamics: Dynamics, curvature: float) -> bool | None:
     """Say whether a configuration contracts on J = ``curvature`` · θ²/2 with its first step size.
 
     Args:
-        meaning: what the configuration does in its first step, weight decay left out.
+        dynamics: what the configuration does in its first step, weight decay left out.
         curvature: λ, above 0.
 
     Returns:
         ``None`` for a configuration that is no linear recursion, as those of adaptive families.
     """
-    rate, response = meaning.effective_learning_rate, meaning.instantaneous_response
-    momentum = meaning.momentum
+    rate, response = dynamics.effective_learning_rate, dynamics.instantaneous_response
+    momentum = dynamics.momentum
     if rate is None or response is None or momentum is None:
         return None
     trace = 1 + momentum - curvature * response

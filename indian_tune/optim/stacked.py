@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["StackedOptimizer", "Structure"]
+__all__ = ["StackedOptimizer", "StepSignature"]
 
 
 @dataclass(frozen=True)
-class Structure:
+class StepSignature:
     """What decides which operations a step consists of; equal for all rows of a stack.
 
     Attributes:
@@ -42,8 +42,8 @@ class Structure:
     names: frozenset[str]
 
     @classmethod
-    def of(cls, family: str, config: Mapping[str, float]) -> Structure:
-        """Return the structure of a complete configuration."""
+    def of(cls, family: str, config: Mapping[str, float]) -> StepSignature:
+        """Return the signature of a complete configuration."""
         decay = "none"
         if config.get("weight_decay", 0.0) != 0:
             # A family without the choice, as AdamW, is of the decoupled kind.
@@ -52,10 +52,10 @@ class Structure:
 
 
 class StackedOptimizer:
-    """K optimizers of one structure, a row each.
+    """K optimizers of one signature, a row each.
 
     Args:
-        structure: of all rows.
+        signature: of all rows.
         params: [K, N], changed in place by every step.
 
     Attributes:
@@ -65,16 +65,16 @@ class StackedOptimizer:
         HyperparameterError: the family cannot be stacked.
     """
 
-    def __init__(self, structure: Structure, params: Tensor) -> None:
-        packed = get_family(structure.family).packed
+    def __init__(self, signature: StepSignature, params: Tensor) -> None:
+        packed = get_family(signature.family).packed
         if packed is None:
-            raise HyperparameterError(f"{structure.family} has no step for several runs at once")
-        self._structure = structure
+            raise HyperparameterError(f"{signature.family} has no step for several runs at once")
+        self._signature = signature
         self._params = params
         self._packed = packed
         self.states = {name: torch.zeros_like(params) for name in packed.states}
         self._count = params.new_zeros((params.shape[0], 1), dtype=torch.float64)
-        names = (*structure.names, *packed.numbers)
+        names = (*signature.names, *packed.numbers)
         self._numbers = {name: torch.zeros_like(self._count) for name in names}
 
     def set_row(self, row: int, config: Mapping[str, float], count: int) -> None:
@@ -82,10 +82,10 @@ class StackedOptimizer:
 
         Args:
             row: 0 … K - 1.
-            config: complete, of this stack's structure.
+            config: complete, of this stack's signature.
             count: steps taken.
         """
-        assert Structure.of(self._structure.family, config) == self._structure
+        assert StepSignature.of(self._signature.family, config) == self._signature
         values = {**config, **self._packed.resume(config, count)}
         for name, numbers in self._numbers.items():
             numbers[row] = values[name]
@@ -108,10 +108,10 @@ class StackedOptimizer:
         """
         params, numbers = self._params, self._numbers
         gamma = numbers["gamma0"] * (self._count + 1) ** -numbers["decay_power"]
-        if self._structure.decay == "decoupled":
+        if self._signature.decay == "decoupled":
             shrinkage = (gamma * numbers["weight_decay"]).to(params.dtype)
             params.addcmul_(params, shrinkage, value=-1)
-        elif self._structure.decay == "coupled":
+        elif self._signature.decay == "coupled":
             grads = grads.addcmul(params, numbers["weight_decay"].to(params.dtype))
         present = {**numbers, "gamma": gamma, "count": self._count}
         self._packed.step(params, grads, self.states, present)

@@ -94,7 +94,7 @@ def _hyperparameter(
     kind: Literal["float", "int", "bool"] = "int" if whole else "float"
     if isinstance(default, bool):
         kind = "bool"
-    meaning = f"{name} of {owner.replace(':', '.')}"
+    description = f"{name} of {owner.replace(':', '.')}"
     if default is None:
-        return Hyperparameter(name, meaning, required=True)
-    return Hyperparameter(name, meaning, float(default), kind=kind)
+        return Hyperparameter(name, description, required=True)
+    return Hyperparameter(name, description, float(default), kind=kind)

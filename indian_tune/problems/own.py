@@ -13,7 +13,7 @@ from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
-from indian_tune.problems.randomness import lent_global_generator
+from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.splits import carve, cut
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def make_problem(
     with (
         blamed(where, f"calling it with {dict(arguments)!r}"),
         # What it draws from torch's global generator, such as a split, is the same everywhere.
-        lent_global_generator("problem"),
+        seeded_global_generator("problem"),
     ):
         made = function(**arguments)
     if not isinstance(made, Problem):
@@ -188,7 +188,7 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
     with blamed(where, f"building its model {made.model!r}"):
         built = []
         for _ in range(2):
-            with lent_global_generator("initial weights", 0):
+            with seeded_global_generator("initial weights", 0):
                 built.append(build(seed=0, dropout=dropout))
     network = built[0]
     if not isinstance(network, nn.Module):
@@ -208,7 +208,7 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
     for training in (True, False):
         with (
             blamed(where, f"giving its model {made.model!r} inputs of shape {list(raw.shape)}"),
-            lent_global_generator("problem"),
+            seeded_global_generator("problem"),
         ):
             _seek(network)
             logits = network.train(training)(inputs)

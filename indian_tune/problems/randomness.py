@@ -10,7 +10,7 @@ Two sources, for two needs:
 - ``uniform_bits``: 32 random bits per element, computed in integer arithmetic that gives the same
   bits on every device and inside a captured graph, for what is drawn at every step (dropout).
 
-Neither reads nor sets torch's global generator. ``lent_global_generator`` is for code of others
+Neither reads nor sets torch's global generator. ``seeded_global_generator`` is for code of others
 that knows nothing else.
 """
 
@@ -106,7 +106,7 @@ def keep_threshold(rate: float) -> int:
 
 
 @contextmanager
-def lent_global_generator(*key: int | str, device: torch.device | str = "cpu") -> Iterator[None]:
+def seeded_global_generator(*key: int | str, device: torch.device | str = "cpu") -> Iterator[None]:
     """Seed torch's global generators from a key within the block, then put them back as found.
 
     For modules that draw from the global generator (``torch.nn.Dropout``, default initial

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from indian_tune.study.completion import Completion
     from indian_tune.study.controller import Controller, Decision
     from indian_tune.study.file.spec import StudySpec, load_study, parse_study
-    from indian_tune.study.ranking import ArmResult, meaning_of, rank
+    from indian_tune.study.ranking import ArmResult, dynamics_of, rank
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration import extend, extend_space, register, renamed
     from indian_tune.study.registration_check import check_finished, departures
@@ -29,10 +29,10 @@ __all__ = [
     "StudySpec",
     "check_finished",
     "departures",
+    "dynamics_of",
     "extend",
     "extend_space",
     "load_study",
-    "meaning_of",
     "parse_study",
     "rank",
     "register",
@@ -44,7 +44,7 @@ _MODULES = {
     "completion": ("Completion",),
     "controller": ("Controller", "Decision"),
     "file.spec": ("StudySpec", "load_study", "parse_study"),
-    "ranking": ("ArmResult", "meaning_of", "rank"),
+    "ranking": ("ArmResult", "dynamics_of", "rank"),
     "registered_study": ("RegisteredStudy",),
     "registration": ("extend", "extend_space", "register", "renamed"),
     "registration_check": ("check_finished", "departures"),

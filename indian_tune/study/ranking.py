@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         StudyRecord,
         TrialRecord,
     )
-    from indian_tune.optim.family import Meaning
+    from indian_tune.optim.family import Dynamics
     from indian_tune.study.edges import Edge
     from indian_tune.study.file.space import Space
     from indian_tune.training.run import EpochRecord
@@ -64,7 +64,7 @@ class ArmResult:
         best_trial: index of the best complete tune trial so far.
         value: its score under the study's objective; lower is better.
         config: its configuration; of an arm that is not tuned, the one that it confirms.
-        meaning: what that does in the first step.
+        dynamics: what that does in the first step.
         front: complete tune trials that no other beats under every objective, for a study that has
             several.
         edges: which of its values lie at an end of the range that was searched last.
@@ -83,7 +83,7 @@ class ArmResult:
     best_trial: int | None
     value: float | None
     config: Mapping[str, float] | None
-    meaning: Meaning | None
+    dynamics: Dynamics | None
     front: Sequence[TrialRecord]
     edges: Sequence[Edge]
     tuned: Metrics | None
@@ -122,10 +122,10 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     )
 
 
-def meaning_of(optimizer: str, config: Mapping[str, float]) -> Meaning:
+def dynamics_of(optimizer: str, config: Mapping[str, float]) -> Dynamics:
     """Return what a configuration does in the first step of its optimizer."""
     own, _ = split_training_parameters(config)
-    return get_family(optimizer).meaning(own)
+    return get_family(optimizer).dynamics(own)
 
 
 def pareto_front(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -183,7 +183,7 @@ def _result(
         best_trial=None if best is None else best.index,
         value=None if best is None else best.value,
         config=config,
-        meaning=None if config is None else meaning_of(arm.optimizer, config),
+        dynamics=None if config is None else dynamics_of(arm.optimizer, config),
         front=pareto_front(
             ledger.trials(arm.study_id, phase=Phase.TUNE, arm_id=arm.id, states=(State.COMPLETE,))
         )

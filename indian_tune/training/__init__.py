@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indian_tune.training.packing import Packing, PackShape
     from indian_tune.training.precision import Precision
     from indian_tune.training.provenance import Provenance
-    from indian_tune.training.startup import spare_compiler, start_torch
+    from indian_tune.training.startup import skip_compiler_import, start_torch
     from indian_tune.training.trainer import Trainer
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
     "Run",
     "Trainer",
     "keep_freed_memory",
-    "spare_compiler",
+    "skip_compiler_import",
     "start_torch",
 ]
 
@@ -43,7 +43,7 @@ _LATER = {
     "Provenance": "provenance",
     "Trainer": "trainer",
     "keep_freed_memory": "memory",
-    "spare_compiler": "startup",
+    "skip_compiler_import": "startup",
     "start_torch": "startup",
 }
 

@@ -54,7 +54,7 @@ def correctness(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) ->
         return torch.cat(parts).cpu()
 
 
-def digits_of(correct: Tensor) -> str:
+def bit_string(correct: Tensor) -> str:
     """Return truth values [N] as a text of N characters, 1 or 0."""
     return "".join(map(str, correct.int().tolist()))
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from indian_tune.optim.families import get_family
-from indian_tune.problems.randomness import lent_global_generator
-from indian_tune.training.evaluation import correctness, digits_of, evaluate
+from indian_tune.problems.randomness import seeded_global_generator
+from indian_tune.training.evaluation import bit_string, correctness, evaluate
 from indian_tune.training.feed import IMAGE_RANK
 from indian_tune.training.metrics import METRICS
 from indian_tune.training.precision import FLOAT32
@@ -84,7 +84,7 @@ class LiveRun:
         family = get_family(run.family)
         self.run = run
         self.config = family.complete(run.config)
-        with lent_global_generator("initial weights", run.seed):
+        with seeded_global_generator("initial weights", run.seed):
             model = problem.build_model(seed=run.seed, dropout=run.dropout)
         model = model.to(device, precision.dtype)
         if problem.train.inputs.dim() == IMAGE_RANK:
@@ -122,7 +122,7 @@ class LiveRun:
             metrics=metrics,
             seconds=0.0,
             sealed=sealed,
-            test_correct=digits_of(correctness(self.model, feeds.test, self._precision))
+            test_correct=bit_string(correctness(self.model, feeds.test, self._precision))
             if at_end
             else None,
         )

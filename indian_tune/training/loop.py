@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from indian_tune.problems.models import dropout_layers
-from indian_tune.problems.randomness import lent_global_generator
+from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import epoch_order
 
@@ -49,7 +49,7 @@ class Loop:
         with (
             self._precision.arithmetic(self._device),
             # The package's own networks draw nothing from it; those of users may.
-            lent_global_generator("epoch", live.run.seed, live.epoch + 1, device=self._device),
+            seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=self._device),
         ):
             self._train(live)
             record = live.finish_epoch(self._feeds)

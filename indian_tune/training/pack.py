@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from indian_tune.optim.stacked import StackedOptimizer, Structure
+from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 from indian_tune.training.augmentation import augmentation_bits
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import epoch_order
-from indian_tune.training.layout import Layout
+from indian_tune.training.parameter_layout import ParameterLayout
 from indian_tune.training.stacked_forward import make_forward
 
 if TYPE_CHECKING:
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PackKind:
+class PackSignature:
     """What runs must have in common to be packed together."""
 
-    structure: Structure
+    step: StepSignature
     batch_size: int
     dropout: float
 
     @classmethod
-    def of(cls, live: LiveRun) -> PackKind:
-        """Return the kind of pack that a run belongs to."""
+    def of(cls, live: LiveRun) -> PackSignature:
+        """Return the signature of a run."""
         run = live.run
-        return cls(Structure.of(run.family, live.config), run.batch_size, run.dropout)
+        return cls(StepSignature.of(run.family, live.config), run.batch_size, run.dropout)
 
 
 class Pack:
-    """Lanes for K runs of one kind, of a shape that never changes.
+    """Lanes for K runs of one signature, of a shape that never changes.
 
     The parameters of all lanes are one tensor [K, N]. A run is copied in before an epoch and out
     after it, so a lane may hold another run, or none, in every epoch. Whatever the others are, and
@@ -49,7 +49,7 @@ class Pack:
     any other.
 
     Args:
-        kind: of the runs.
+        signature: of the runs.
         lanes: K.
         problem: builds the network whose layers are computed.
         feeds: what to train on.
@@ -63,7 +63,7 @@ class Pack:
 
     def __init__(
         self,
-        kind: PackKind,
+        signature: PackSignature,
         lanes: int,
         problem: Problem,
         feeds: Feeds,
@@ -71,16 +71,16 @@ class Pack:
         precision: Precision,
         convolutions: str,
     ) -> None:
-        network = problem.build_model(seed=0, dropout=kind.dropout).to(device, precision.dtype)
+        network = problem.build_model(seed=0, dropout=signature.dropout).to(device, precision.dtype)
         self._feed = feed = feeds.train
         self._augmented = feeds.augmented
         self._device = device
         self._precision = precision
-        self._batch_size = kind.batch_size
+        self._batch_size = signature.batch_size
         self._forward = make_forward(network, convolutions, feed.rank)
         named = dict(network.named_parameters())
         self._trained = [name for name, each in named.items() if each.requires_grad]
-        self._layout = Layout({name: named[name] for name in self._trained})
+        self._layout = ParameterLayout({name: named[name] for name in self._trained})
         self._params = torch.zeros(lanes, self._layout.size, device=device, dtype=precision.dtype)
         self._grads = torch.zeros_like(self._params)
         self._param_views = {
@@ -93,16 +93,16 @@ class Pack:
             for name, each in (*named.items(), *network.named_buffers())
             if name not in self._trained
         }
-        self._optimizer = StackedOptimizer(kind.structure, self._params)
-        steps = -(-len(feed) // kind.batch_size)
+        self._optimizer = StackedOptimizer(signature.step, self._params)
+        steps = -(-len(feed) // signature.batch_size)
         self._orders = torch.zeros(lanes, len(feed), dtype=torch.int64, device=device)
         self._finite = torch.zeros(steps, lanes, dtype=torch.bool, device=device)
         self._seeds = torch.zeros(lanes, dtype=torch.int64, device=device)
         self._steps = torch.zeros_like(self._seeds)
         # Batches done in this epoch: on the device, so that a captured step finds its place.
         self._cursor = self._seeds.new_zeros(1)
-        full, rest = divmod(len(feed), kind.batch_size)
-        self._sizes = [kind.batch_size] * full + [rest] * (rest > 0)
+        full, rest = divmod(len(feed), signature.batch_size)
+        self._sizes = [signature.batch_size] * full + [rest] * (rest > 0)
         self._step_of = {size: self._captured(size) for size in dict.fromkeys(self._sizes)}
 
     @property
@@ -114,7 +114,7 @@ class Pack:
         """Train an epoch of at most K runs, leaving the result in them.
 
         Args:
-            lives: of this pack's kind.
+            lives: of this pack's signature.
         """
         for lane in range(self.lanes):
             if lane < len(lives):
@@ -134,8 +134,8 @@ class Pack:
             live.step += taken[lane]
             self._unload(lane, live)
 
-    def rehearse(self, steps: int) -> None:
-        """Take steps with empty lanes, to time them.
+    def dry_run(self, steps: int) -> None:
+        """Take steps with empty lanes, to measure how long they take.
 
         Args:
             steps: of full batches, or of what there is if it is less than one.

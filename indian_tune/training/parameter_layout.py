@@ -18,7 +18,7 @@ of a run would depend on its row.
 """
 
 
-class Layout:
+class ParameterLayout:
     """Places for named tensors, one after the other, with gaps for the alignment.
 
     Args:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.optim.families import FAMILIES
-from indian_tune.optim.stacked import Structure
-from indian_tune.training.pack import Pack, PackKind
+from indian_tune.optim.stacked import StepSignature
+from indian_tune.training.pack import Pack, PackSignature
 from indian_tune.training.packing import PackShape
 from indian_tune.training.stacked_forward import CONVOLUTIONS
 
@@ -32,7 +32,7 @@ STEPS = 10
 # The runs that are timed, of the first family there is; the optimizer is a small part of a step.
 FAMILY = next(iter(FAMILIES.values()))
 CONFIG = FAMILY.complete(dict.fromkeys(FAMILY.rates, 1.0))
-KIND = PackKind(Structure.of(FAMILY.name, CONFIG), BATCH_SIZE, dropout=0.5)
+SIGNATURE = PackSignature(StepSignature.of(FAMILY.name, CONFIG), BATCH_SIZE, dropout=0.5)
 
 
 def probe(
@@ -64,7 +64,7 @@ def probe(
     """
 
     def seconds(shape: PackShape) -> float:
-        pack = Pack(KIND, shape.lanes, problem, feeds, device, precision, shape.convolutions)
+        pack = Pack(SIGNATURE, shape.lanes, problem, feeds, device, precision, shape.convolutions)
         return _seconds_per_step(pack, device)
 
     ways = CONVOLUTIONS if convolutions is None else (convolutions,)
@@ -112,7 +112,7 @@ def _seconds_per_step(pack: Pack, device: torch.device) -> float:
             torch.cuda.synchronize(device)
         return perf_counter()
 
-    pack.rehearse(WARM_UP)
+    pack.dry_run(WARM_UP)
     began = now()
-    pack.rehearse(STEPS)
+    pack.dry_run(STEPS)
     return (now() - began) / STEPS

@@ -1,4 +1,4 @@
-"""Runs of one kind packed together, K at a time."""
+"""Runs of one signature packed together, K at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.optim.families import get_family
-from indian_tune.problems.randomness import lent_global_generator
+from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training.loop import Loop
-from indian_tune.training.pack import Pack, PackKind
+from indian_tune.training.pack import Pack, PackSignature
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Stacked:
         self._precision = precision
         self._shape = shape
         self._loop = Loop(feeds, device, precision)
-        self._packs: dict[tuple[PackKind, int], Pack | None] = {}
+        self._packs: dict[tuple[PackSignature, int], Pack | None] = {}
 
     @property
     def description(self) -> str:
@@ -69,16 +69,16 @@ class Stacked:
 
     def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
         """Train an epoch of each run and measure it; see :class:`Execution`."""
-        kinds: dict[PackKind, list[LiveRun]] = {}
+        groups: dict[PackSignature, list[LiveRun]] = {}
         for live in lives:
-            kinds.setdefault(PackKind.of(live), []).append(live)
+            groups.setdefault(PackSignature.of(live), []).append(live)
         lanes = self._shape.lanes
         packs = [
-            (kind, alike[start : start + lanes])
-            for kind, alike in kinds.items()
+            (signature, alike[start : start + lanes])
+            for signature, alike in groups.items()
             for start in range(0, len(alike), lanes)
         ]
-        shapes = [(kind, self._shape.lanes_for(len(members))) for kind, members in packs]
+        shapes = [(signature, self._shape.lanes_for(len(members))) for signature, members in packs]
         # Memory is for the packs that are needed now.
         self._packs = {shape: self._packs[shape] for shape in shapes if shape in self._packs}
         records: dict[str, EpochRecord] = {}
@@ -97,24 +97,24 @@ class Stacked:
 
     def _finish(self, live: LiveRun, share: float) -> EpochRecord:
         began = perf_counter()
-        with lent_global_generator("epoch", live.run.seed, live.epoch + 1, device=self._device):
+        with seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=self._device):
             record = live.finish_epoch(self._feeds)
         return replace(record, seconds=share + perf_counter() - began)
 
-    def _pack(self, kind: PackKind, lanes: int) -> Pack | None:
-        """The pack for a kind of runs; ``None`` if they can only be looped."""
-        if (kind, lanes) not in self._packs:
-            self._packs[kind, lanes] = self._new_pack(kind, lanes)
-        return self._packs[kind, lanes]
+    def _pack(self, signature: PackSignature, lanes: int) -> Pack | None:
+        """The pack for runs of a signature; ``None`` if they can only be looped."""
+        if (signature, lanes) not in self._packs:
+            self._packs[signature, lanes] = self._new_pack(signature, lanes)
+        return self._packs[signature, lanes]
 
-    def _new_pack(self, kind: PackKind, lanes: int) -> Pack | None:
-        family = kind.structure.family
+    def _new_pack(self, signature: PackSignature, lanes: int) -> Pack | None:
+        family = signature.step.family
         if get_family(family).packed is None:
             log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
             return None
         try:
             return Pack(
-                kind,
+                signature,
                 lanes,
                 self._problem,
                 self._feeds,

@@ -13,7 +13,7 @@ from indian_tune.training.memory import keep_freed_memory
 _METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
 
-def spare_compiler() -> bool:
+def skip_compiler_import() -> bool:
     """Keep torch's optimizers from importing torch's compiler, for the whole process.
 
     Making one imports ``torch._dynamo``, which takes a second of the processor, only to keep the
@@ -42,4 +42,4 @@ def start_torch(threads: int) -> None:
     """
     torch.set_num_threads(threads)
     keep_freed_memory()
-    spare_compiler()
+    skip_compiler_import()

@@ -10,6 +10,7 @@ import torch
 
 from indian_tune.errors import CheckpointError, InputError, unknown_name
 from indian_tune.optim.families import get_family
+from indian_tune.text import counted
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.feed import IMAGE_RANK, Feed, fingerprint, fixed_subset
@@ -211,7 +212,7 @@ class Trainer:
                 self._checkpoints.save(live.run.key, Checkpoint(live.epoch, state))
                 held.saved_epoch = live.epoch
 
-    def keep(self, key: str, folder: CheckpointFolder) -> None:
+    def save_weights(self, key: str, folder: CheckpointFolder) -> None:
         """Write a run's weights as they are now, without what is needed to train on.
 
         Args:
@@ -306,7 +307,8 @@ class Trainer:
             )
         if saved.epoch > live.run.epochs:
             raise CheckpointError(
-                f"the checkpoint of run {key!r} is {saved.epoch} epochs along, further than "
+                f"the checkpoint of run {key!r} is {counted(saved.epoch, 'epoch')} along, further "
+                "than "
                 f"epochs = {live.run.epochs}. Ask for at least as many, or discard the checkpoint"
             )
         try:
@@ -337,7 +339,7 @@ def _usable(device: torch.device | str) -> torch.device:
         raise InputError(f"device = {str(device)!r} is not known: cpu, cuda and cuda:N are")
     if usable.type == "cuda" and (usable.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"device = {str(device)!r} is not here: torch finds {torch.cuda.device_count()} CUDA "
-            "devices. Use another one, or cpu"
+            f"device = {str(device)!r} is not here: torch finds "
+            f"{counted(torch.cuda.device_count(), 'CUDA device')}. Use another one, or cpu"
         )
     return usable

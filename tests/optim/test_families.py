@@ -56,7 +56,7 @@ def test_catalog_is_readable_without_torch() -> None:
         "import sys\n"
         "from indian_tune.optim import get_family, stability_limit\n"
         "family = get_family('indian')\n"
-        "family.meaning(family.complete({'gamma0': 0.1}))\n"
+        "family.dynamics(family.complete({'gamma0': 0.1}))\n"
         "stability_limit(0.5, 0.1, 0.1)\n"
         "assert not {'torch', 'numpy', 'ray', 'pandas'} & set(sys.modules)\n"
     )
@@ -133,7 +133,7 @@ def test_eta_is_the_effective_learning_rate() -> None:
     family = FAMILIES["indian-eta"]
     complete = family.complete({"alpha": 0.3, "beta": 0.2, "eta": 0.5})
     assert complete == FAMILIES["indian"].complete({"alpha": 0.3, "beta": 0.2, "gamma0": 0.15})
-    assert family.meaning(complete).effective_learning_rate == pytest.approx(0.5)
+    assert family.dynamics(complete).effective_learning_rate == pytest.approx(0.5)
     with pytest.raises(HyperparameterError, match=r"got both: eta = 0\.5, gamma0 = 0\.1"):
         family.complete({"eta": 0.5, "gamma0": 0.1})
     with pytest.raises(HyperparameterError, match="indian-eta needs eta"):
@@ -169,26 +169,26 @@ def test_indian_gets_every_hyperparameter() -> None:
     ],
 )
 def test_meaning_is_what_the_optimizer_does(name: str, config: dict[str, float]) -> None:
-    meaning = FAMILIES[name].meaning(config)
-    assert meaning.effective_learning_rate is not None
-    assert meaning.instantaneous_response is not None
-    assert meaning.momentum is not None
+    dynamics = FAMILIES[name].dynamics(config)
+    assert dynamics.effective_learning_rate is not None
+    assert dynamics.instantaneous_response is not None
+    assert dynamics.momentum is not None
     constant = {**config, "decay_power": 0.0}
 
     steady = walk(name, constant, [1.0] * 400)
-    assert steady[-2] - steady[-1] == pytest.approx(meaning.effective_learning_rate)
+    assert steady[-2] - steady[-1] == pytest.approx(dynamics.effective_learning_rate)
 
     # A first gradient of 0 lets torch's SGD build its momentum buffer before the pulse.
     rest, pulse, tail, later = walk(name, constant, [0.0, 1.0, 0.0, 0.0])
-    assert rest - pulse == pytest.approx(meaning.instantaneous_response)
+    assert rest - pulse == pytest.approx(dynamics.instantaneous_response)
     if name != "sgd":
-        assert (tail - later) / (pulse - tail) == pytest.approx(meaning.momentum)
+        assert (tail - later) / (pulse - tail) == pytest.approx(dynamics.momentum)
 
 
 def test_adaptive_families_have_no_learning_rate_of_their_own() -> None:
-    meaning = FAMILIES["adam"].meaning({"gamma0": 0.1, "beta1": 0.8})
-    assert (meaning.effective_learning_rate, meaning.momentum) == (None, 0.8)
-    assert meaning.instantaneous_response is None
+    dynamics = FAMILIES["adam"].dynamics({"gamma0": 0.1, "beta1": 0.8})
+    assert (dynamics.effective_learning_rate, dynamics.momentum) == (None, 0.8)
+    assert dynamics.instantaneous_response is None
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -244,7 +244,7 @@ def test_a_wrong_configuration_is_refused_with_the_way_on(
 ) -> None:
     for use in (
         FAMILIES[name].complete,
-        FAMILIES[name].meaning,
+        FAMILIES[name].dynamics,
         lambda wrong: FAMILIES[name].build([parameter_with_gradient()], wrong),
     ):
         with pytest.raises(HyperparameterError, match=message):

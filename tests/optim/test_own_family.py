@@ -61,7 +61,7 @@ def test_a_family_is_made_without_importing_anything() -> None:
     family = get_family("no_such_module:Class")
     assert (family.title, family.default_space) == ("Class", {})
     assert family.complete({"gamma0": 0.1, "tau": 3}) == {"gamma0": 0.1, "tau": 3.0}
-    assert family.meaning({"gamma0": 0.1}).momentum is None
+    assert family.dynamics({"gamma0": 0.1}).momentum is None
     assert family.hyperparameter("tau").allows(-5)
     with pytest.raises(HyperparameterError, match="gamma0 of no_such_module:Class must be"):
         family.complete({"gamma0": -1.0})

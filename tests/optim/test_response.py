@@ -12,7 +12,7 @@ from torch import nn
 from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.optim import FAMILIES, Indian, get_family
 from indian_tune.optim.response import ResponseSgd
-from indian_tune.optim.stacked import StackedOptimizer, Structure
+from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -123,7 +123,7 @@ def test_a_stack_takes_the_same_steps_and_leaves_the_same_memory(extra: Config) 
     parameter = weights(5)
     alone = made("sgd-response", config, parameter)
     params = torch.stack([parameter.detach()] * 2)
-    stack = StackedOptimizer(Structure.of("sgd-response", config), params)
+    stack = StackedOptimizer(StepSignature.of("sgd-response", config), params)
     moved = made("sgd-response", config, weights(5))
     for epoch in range(3):
         for row in range(2):
@@ -165,9 +165,9 @@ def test_a_group_that_is_added_starts_at_rest() -> None:
 
 def test_what_it_does_is_told_without_a_momentum() -> None:
     family = get_family("sgd-response")
-    meaning = family.meaning({"alpha": 0.5, "beta": 0.1, "gamma0": 0.2, "level": 2.0})
-    assert meaning.effective_learning_rate == pytest.approx(0.8)
-    assert meaning.instantaneous_response == pytest.approx(0.04)
-    assert meaning.momentum is None
+    dynamics = family.dynamics({"alpha": 0.5, "beta": 0.1, "gamma0": 0.2, "level": 2.0})
+    assert dynamics.effective_learning_rate == pytest.approx(0.8)
+    assert dynamics.instantaneous_response == pytest.approx(0.04)
+    assert dynamics.momentum is None
     with pytest.raises(HyperparameterError, match=r"level of sgd-response must be .* > 0"):
         family.complete({"gamma0": 0.1, "level": 0.0})

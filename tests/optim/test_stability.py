@@ -144,7 +144,7 @@ def test_a_configuration_contracts_as_its_own_optimizer_does(family: str) -> Non
         # Near the border, and where the iterates vanish at once, T and D have lost their digits.
         if abs(radius - 1) < 1e-3 or radius < 1e-2:
             continue
-        found = contracts(get_family(family).meaning(config), curvature)
+        found = contracts(get_family(family).dynamics(config), curvature)
         assert found is (radius < 1), (config, curvature, radius)
         decided += 1
         contracting += found
@@ -156,10 +156,10 @@ def test_what_contracts_agrees_with_the_predicate_of_indian() -> None:
     generator = np.random.default_rng(2)
     for _ in range(500):
         alpha, beta, gamma, curvature = (float(x) for x in 10 ** generator.uniform(-2, 2, 4))
-        meaning = get_family("indian").meaning({"alpha": alpha, "beta": beta, "gamma0": gamma})
-        assert contracts(meaning, curvature) == stable(alpha, beta, gamma, curvature)
+        dynamics = get_family("indian").dynamics({"alpha": alpha, "beta": beta, "gamma0": gamma})
+        assert contracts(dynamics, curvature) == stable(alpha, beta, gamma, curvature)
 
 
 @pytest.mark.parametrize("family", ["adam", "adagrad", "adamw"])
 def test_adaptive_families_have_no_recursion_to_judge(family: str) -> None:
-    assert contracts(get_family(family).meaning({"gamma0": 0.1}), 1.0) is None
+    assert contracts(get_family(family).dynamics({"gamma0": 0.1}), 1.0) is None

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim import FAMILIES, get_family
-from indian_tune.optim.stacked import StackedOptimizer, Structure
+from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 
 Config = dict[str, float]
 ROWS = 3
@@ -64,7 +64,7 @@ def gradient(params: Tensor) -> Tensor:
 
 
 def stacked(family: str, rows: list[Config], params: Tensor) -> StackedOptimizer:
-    optimizer = StackedOptimizer(Structure.of(family, rows[0]), params)
+    optimizer = StackedOptimizer(StepSignature.of(family, rows[0]), params)
     for row, config in enumerate(rows):
         optimizer.set_row(row, config, 0)
     return optimizer
@@ -138,7 +138,7 @@ def test_a_row_and_the_family_s_own_optimizer_take_over_from_each_other(
 
     def in_a_stack(count: int, steps: int) -> None:
         params = torch.zeros_like(START)
-        together = StackedOptimizer(Structure.of(family, config), params)
+        together = StackedOptimizer(StepSignature.of(family, config), params)
         params[2] = moving.param.detach()
         together.set_row(2, config, count)
         for name, states in together.states.items():

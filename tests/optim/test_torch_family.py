@@ -57,7 +57,7 @@ def test_hyperparameters_are_the_numbers_of_the_signature() -> None:
     group = optimizer.param_groups[0]
     assert group["betas"] == (0.7, 0.999)
     assert group["decoupled_weight_decay"] is True
-    assert family.meaning({"gamma0": 0.01}).effective_learning_rate is None
+    assert family.dynamics({"gamma0": 0.01}).effective_learning_rate is None
 
 
 def test_a_decay_power_gives_any_optimizer_the_schedule() -> None:

@@ -10,7 +10,7 @@ from indian_tune.problems.randomness import (
     generator,
     keep_threshold,
     key_hash,
-    lent_global_generator,
+    seeded_global_generator,
     uniform_bits,
 )
 
@@ -187,7 +187,7 @@ def test_the_lent_global_generator_is_given_back_as_found_even_after_an_error() 
     before = torch.get_rng_state()
 
     def draw_and_fail() -> None:
-        with lent_global_generator("a", 1):
+        with seeded_global_generator("a", 1):
             torch.rand(3)
             raise ZeroDivisionError
 
@@ -198,7 +198,7 @@ def test_the_lent_global_generator_is_given_back_as_found_even_after_an_error() 
 
 def test_the_lent_global_generator_is_a_function_of_the_key() -> None:
     def draw(*key: int | str) -> list[float]:
-        with lent_global_generator(*key):
+        with seeded_global_generator(*key):
             numbers: list[float] = torch.rand(3).tolist()
         return numbers
 

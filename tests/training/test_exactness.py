@@ -162,7 +162,7 @@ def test_the_packages_own_networks_never_draw_from_the_global_generator(
     problem: Problem, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = train(problem, make_run())
-    monkeypatch.setattr(loop, "lent_global_generator", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(loop, "seeded_global_generator", lambda *_, **__: nullcontext())
     torch.manual_seed(3)
     before = torch.get_rng_state()
     assert train(problem, make_run()) == expected

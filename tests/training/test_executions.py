@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from indian_tune.optim import FAMILIES
 from indian_tune.problems.models import CounterDropout
-from indian_tune.problems.randomness import lent_global_generator
+from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training import CheckpointFolder, EpochRecord, Precision, Run, Trainer
 from indian_tune.training.feed import Feed
 from indian_tune.training.live import Feeds, LiveRun
@@ -74,7 +74,7 @@ class Everyday(nn.Module):
 
 
 def everyday(*, seed: int, dropout: float) -> nn.Module:
-    with lent_global_generator("everyday", seed):
+    with seeded_global_generator("everyday", seed):
         return Everyday(dropout)
 
 

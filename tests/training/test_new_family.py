@@ -19,7 +19,7 @@ from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader, Phase, State, storage_url
 from indian_tune.ledger.frames import epoch_frame
-from indian_tune.optim import FAMILIES, Family, Hyperparameter, Meaning
+from indian_tune.optim import FAMILIES, Dynamics, Family, Hyperparameter
 from indian_tune.optim.family import Packed
 from indian_tune.optim.hyperparameters import GAMMA0, log_range, named
 from indian_tune.planning.workload import searched, unstable_shares, workload
@@ -74,7 +74,7 @@ LAGGED = Family(
     named(GAMMA0, Hyperparameter("lag", "share of the gradient before", 0.5, low=0, high=1)),
     {"gamma0": log_range(1e-2, 0.5), "lag": {"low": 0.0, "high": 1.0}},
     Lagged,
-    explain=lambda config: Meaning(config["gamma0"] * (1 + config["lag"]), config["gamma0"], 0.0),
+    explain=lambda config: Dynamics(config["gamma0"] * (1 + config["lag"]), config["gamma0"], 0.0),
     role="momentum",
     decouple=True,
     packed=Packed(("before",), step_packed),
@@ -112,7 +112,7 @@ def train(problem: Problem, arguments: dict[str, Any], *runs: Run) -> Trainer:
 def weights(trainer: Trainer, run: Run, folder: Path) -> dict[str, Tensor]:
     """The weights of a run as they are."""
     kept = CheckpointFolder(folder)
-    trainer.keep(run.key, kept)
+    trainer.save_weights(run.key, kept)
     saved = kept.load(run.key)
     assert saved is not None
     model: dict[str, Tensor] = saved.state["model"]
@@ -192,7 +192,7 @@ def test_it_is_tuned_ranked_and_drawn(
         frame = epoch_frame(ledger, study.id, Phase.CONFIRM)
     assert result.title == LAGGED.title
     assert result.config is not None
-    assert result.meaning == LAGGED.meaning(result.config)
+    assert result.dynamics == LAGGED.dynamics(result.config)
     assert result.confirmed is not None
     assert result.confirmed.runs == 2
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from indian_tune.problems.models import CounterDropout, build_model, dropout_layers
 from indian_tune.problems.randomness import generator
-from indian_tune.training.layout import ALIGNMENT, Layout
+from indian_tune.training.parameter_layout import ALIGNMENT, ParameterLayout
 from indian_tune.training.stacked_forward import (
     CONVOLUTIONS,
     LayerwiseForward,
@@ -122,7 +122,7 @@ def test_without_dropout_no_mask_is_drawn() -> None:
 
 def test_a_layout_gives_every_parameter_a_place_of_its_own_aligned_alike_in_every_row() -> None:
     shapes = {"a": (3, 5), "b": (), "c": (16,), "d": (2, 1, 3, 3)}
-    layout = Layout({name: torch.zeros(shape) for name, shape in shapes.items()})
+    layout = ParameterLayout({name: torch.zeros(shape) for name, shape in shapes.items()})
     assert layout.size % ALIGNMENT == 0
     rows = torch.zeros(4, layout.size)
     for number, view in enumerate(layout.views(rows).values(), start=1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import CONSTANT_STEP, EPS, GAMMA0, log_range, named
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ADAGRAD = Family(
     {"gamma0": log_range(1e-4, 1.0)},
     "torch.optim:Adagrad",
     # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
-    explain=lambda _: Meaning(momentum=0.0),
+    explain=lambda _: Dynamics(momentum=0.0),
     role="baseline",
     decouple=True,
     packed=Packed(("sum",), _step, counted=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import CONSTANT_STEP, EPS, GAMMA0, MOMENTUM, log_range, named
 
 if TYPE_CHECKING:
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Tensors
 
 BETA1 = replace(
-    MOMENTUM, name="beta1", meaning="decay of the mean of the gradients", argument="betas"
+    MOMENTUM, name="beta1", description="decay of the mean of the gradients", argument="betas"
 )
-BETA2 = replace(BETA1, name="beta2", meaning="decay of the mean of their squares", default=0.999)
+BETA2 = replace(
+    BETA1, name="beta2", description="decay of the mean of their squares", default=0.999
+)
 
 
 def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
@@ -37,7 +39,7 @@ ADAM = Family(
     {"gamma0": log_range(1e-5, 1e-1), "beta1": {"low": 0.8, "high": 0.99}},
     "torch.optim:Adam",
     # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
-    explain=lambda config: Meaning(momentum=config["beta1"]),
+    explain=lambda config: Dynamics(momentum=config["beta1"]),
     role="baseline",
     packed=Packed(("exp_avg", "exp_avg_sq"), _step, counted=True),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim.families.sgd import SGD
-from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import (
     ALPHA,
     BETA,
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Config, Tensors
 
 
-def _explain(config: dict[str, float]) -> Meaning:
+def _explain(config: dict[str, float]) -> Dynamics:
     gamma0, alpha, beta = config["gamma0"], config["alpha"], config["beta"]
-    return Meaning(gamma0 / alpha, gamma0 * beta, 1 - alpha * gamma0)
+    return Dynamics(gamma0 / alpha, gamma0 * beta, 1 - alpha * gamma0)
 
 
 def _match_rate(config: Config) -> dict[str, float]:

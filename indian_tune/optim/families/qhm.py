@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, NU, log_range, named
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Tensors
 
 
-def _explain(config: dict[str, float]) -> Meaning:
+def _explain(config: dict[str, float]) -> Dynamics:
     # QHM's momentum is damped, b <- mu b + (1 - mu) g, so the step size is the effective one.
     gamma0, momentum = config["gamma0"], config["momentum"]
-    return Meaning(gamma0, gamma0 * (1 - config["nu"] * momentum), momentum)
+    return Dynamics(gamma0, gamma0 * (1 - config["nu"] * momentum), momentum)
 
 
 def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:

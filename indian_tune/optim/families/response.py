@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import (
     ALPHA,
     BETA,
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Config, Tensors
 
 
-def _explain(config: dict[str, float]) -> Meaning:
+def _explain(config: dict[str, float]) -> Dynamics:
     level, gamma0 = config["level"], config["gamma0"]
     first = config.get("initial_velocity", config["beta"])
     # Its step sizes rise before they fall, so that no single step stands for a recursion.
-    return Meaning(level * gamma0 / config["alpha"], level * gamma0 * first)
+    return Dynamics(level * gamma0 / config["alpha"], level * gamma0 * first)
 
 
 def _memory(config: Config, count: int) -> dict[str, float]:

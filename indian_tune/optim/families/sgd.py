@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from indian_tune.optim.family import Family, Meaning, Packed
+from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, log_range, named
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Tensors
 
 
-def _explain(config: dict[str, float], *, nesterov: bool = False) -> Meaning:
+def _explain(config: dict[str, float], *, nesterov: bool = False) -> Dynamics:
     # torch's momentum is undamped, b <- mu b + g, so the momentum multiplies the step size.
     gamma0, momentum = config["gamma0"], config.get("momentum", 0.0)
     response = gamma0 * (1 + momentum) if nesterov else gamma0
-    return Meaning(gamma0 / (1 - momentum), response, momentum)
+    return Dynamics(gamma0 / (1 - momentum), response, momentum)
 
 
 def _step_plain(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
