@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-import tomllib
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +57,9 @@ def read_toml(text: str) -> dict[str, Any]:
     Raises:
         tomllib.TOMLDecodeError: the text is not valid TOML, or no program should have to read it.
     """
+    # Not needed by commands that read no file, which import this module all the same.
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
@@ -67,6 +69,11 @@ def read_toml(text: str) -> dict[str, Any]:
     except ValueError as error:
         # Python refuses to convert integers of thousands of digits.
         raise tomllib.TOMLDecodeError("a number has too many digits") from error
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things in words: ``1 seed``, ``1,200 seeds``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def printable(text: str) -> str:

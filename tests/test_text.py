@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indian_tune.text import printable, read_text, read_toml, tolerate_encodings
+from indian_tune.text import counted, printable, read_text, read_toml, tolerate_encodings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,3 +59,11 @@ def test_a_console_gets_other_characters_for_those_it_lacks(
     tolerate_encodings()
     print("α=0.5 → ≤ 3 ± 1 漢", flush=True)
     assert written.getvalue() == rb"a=0.5 > <= 3 + 1 \u6f22" + b"\n"
+
+
+def test_a_count_agrees_with_its_noun() -> None:
+    assert [counted(n, "tune seed") for n in (0, 1, 1200)] == [
+        "0 tune seeds",
+        "1 tune seed",
+        "1,200 tune seeds",
+    ]

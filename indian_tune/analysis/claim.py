@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.contrasts import overall, refutes, stopped, supports, told
 from indian_tune.analysis.label import Label
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +67,13 @@ def scope_words(scope: Scope) -> str:
     parts = [
         f"{scope.network or 'an unnamed network'} on {scope.dataset or 'an unnamed data set'}",
         f"this pool of examples, {scope.searches} search{'es' * (scope.searches != 1)} of every "
-        f"arm with {scope.n} seed{'s' * (scope.n != 1)}",
+        f"arm with {counted(scope.n, 'seed')}",
     ]
     if scope.epochs is not None:
-        parts.append(f"a horizon of {scope.epochs} epochs")
+        parts.append(f"a horizon of {counted(scope.epochs, 'epoch')}")
     if scope.trials is not None:
-        of = f" of {scope.tune_epochs} epochs" if scope.tune_epochs is not None else ""
-        parts.append(f"a budget of {scope.trials} trials{of} per search")
+        of = f" of {counted(scope.tune_epochs, 'epoch')}" if scope.tune_epochs is not None else ""
+        parts.append(f"a budget of {counted(scope.trials, 'trial')}{of} per search")
     return ", ".join(parts)
 
 

@@ -23,6 +23,7 @@ from indian_tune.analysis.frame import DIVERGED
 from indian_tune.analysis.verdict import Details
 from indian_tune.columns import config_column
 from indian_tune.study.hypotheses.surface import ADD_GRID
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -251,7 +252,7 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
     bad = np.array([[(int(s), int(t)) in gone for t in trials] for s in seeds])
     short = np.isnan(final) & ~bad
     if short.any():
-        return f"{int(short.sum())} runs of arm {arm!r} were pruned or are not finished"
+        return f"arm {arm!r} has {counted(int(short.sum()), 'run')} pruned or not finished"
     if "train_accuracy" in rows:
         train = last["train_accuracy"].to_numpy(dtype=np.float64).reshape(shape)
         bad |= stuck(train, evidence.chance)
@@ -266,7 +267,8 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
     design = quadratic_design(cells, strata)
     freedom = len(cells) - (strata.max() + 1) - len(TERMS)
     if np.linalg.matrix_rank(design) < len(TERMS) or freedom < 1:
-        return f"the {len(cells)} trials of arm {arm!r} are no grid of (alpha, beta) at equal eta"
+        trials = counted(len(cells), "trial")
+        return f"the {trials} of arm {arm!r} are no grid of (alpha, beta) at equal eta"
     return Grid(cells, strata, final, metric, lost)
 
 

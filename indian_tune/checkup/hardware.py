@@ -9,6 +9,7 @@ import psutil
 
 from indian_tune.checkup.check import CheckResult, Level, gib
 from indian_tune.engines.devices import cores, gpu_count
+from indian_tune.text import counted
 
 CGROUP = Path("/sys/fs/cgroup")
 # What the process of one worker takes, with torch loaded and a small data set.
@@ -24,7 +25,7 @@ def check_hardware() -> list[CheckResult]:
 
 def _check_cores() -> CheckResult:
     usable, present = cores(), os.cpu_count() or 1
-    text = f"{usable} cores" if usable != 1 else "1 core"
+    text = counted(usable, "core")
     if usable < present:
         text += f" of {present} (this process may use no more)"
     return CheckResult("processor", Level.OK, text)

@@ -15,6 +15,7 @@ from indian_tune.cli.ranking import (
     ranking_table,
 )
 from indian_tune.errors import UnfinishedError
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,5 +98,6 @@ def check_finished(
         raise UnfinishedError(text)
     if not now.finished(until):
         raise UnfinishedError(
-            f"{now.left(until)} trials of study {now.study!r} are left. Go on with:\n{go_on.line}"
+            f"study {now.study!r} has {counted(now.left(until), 'trial')} left. Go on "
+            f"with:\n{go_on.line}"
         )

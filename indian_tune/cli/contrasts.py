@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from indian_tune.cli.output import table
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +64,8 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
         )
     if left_out:
         made.caption = (
-            f"{left_out} pairs of which a run diverged or did not train are left out of the means."
+            f"Left out of the means: {counted(left_out, 'pair')} with a run that diverged or did "
+            "not train."
         )
         made.caption_justify = "left"
     return made

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from indian_tune.cli.deferred import PlainUsageCommand
 from indian_tune.cli.options import DataDir, Json
 from indian_tune.cli.output import notices, print_json, results, table
 
@@ -73,9 +74,11 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
     typer.echo(f"Data folder: {data_folder(data_dir)}")
 
 
-@app.command("fetch")
+@app.command("fetch", cls=PlainUsageCommand)
 def fetch_data_set(
-    name: Annotated[str, typer.Argument(help="Data set, as `indian-tune data list` names it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Data set, as `indian-tune data list` names it.")
+    ],
     data_dir: DataDir = None,
     mirror: Annotated[
         str | None,
@@ -136,7 +139,7 @@ def fetch_data_set(
 @app.command("verify")
 def verify_data_sets(
     name: Annotated[
-        str | None, typer.Argument(help="Data set. Default: all.", show_default=False)
+        str | None, typer.Argument(metavar="NAME", help="Data set. Default: all.")
     ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,

@@ -10,6 +10,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 
+class PlainUsageCommand(TyperCommand):
+    """A command whose usage line names a required argument as it is, where typer adds braces."""
+
+    def collect_usage_pieces(self, *args: Any) -> list[str]:
+        """Return the parts of the usage line after the command's name."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(*args)]
+
+
 class DeferredCommand(TyperCommand):
     """A command, or a group of them, that knows no more of itself than the list of commands tells.
 
@@ -34,7 +42,7 @@ class DeferredCommand(TyperCommand):
         if hasattr(module, "app"):
             loader.add_typer(module.app, name=self.name)
         else:
-            loader.command(self.name)(getattr(module, self.name))
+            loader.command(self.name, cls=PlainUsageCommand)(getattr(module, self.name))
         command = typer.main.get_group(loader).commands[self.name]
         assert isinstance(command, TyperCommand | TyperGroup)
         if isinstance(command, TyperGroup):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from indian_tune.cli.options import Json, Storage, StudyName
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +86,8 @@ def export(
             _print_files(
                 record,
                 runs,
-                f"{len(runs)} runs in {folder}; look at them with\n  tensorboard --logdir {folder}",
+                f"{counted(len(runs), 'run')} in {folder}; look at them with\n  tensorboard "
+                f"--logdir {folder}",
                 as_json=as_json,
             )
             return
@@ -99,7 +101,8 @@ def export(
         files = write_tables(tables, record, claims, folder, form)
         rows = {name: len(table) for name, table in tables.items()}
         lines = [
-            f"{file} ({rows[file.stem]} rows)" if file.stem in rows else str(file) for file in files
+            f"{file} ({counted(rows[file.stem], 'row')})" if file.stem in rows else str(file)
+            for file in files
         ]
         _print_files(record, files, "\n".join(lines), as_json=as_json)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from indian_tune.cli.options import AllowImport, DataDir, Json, Storage
+from indian_tune.text import counted
 
 # Where nothing is known: between the spread of runs on digits and that of long runs on CIFAR.
 DEFAULT_SD = 0.01
@@ -76,7 +77,7 @@ def plan(
 
     def on_timing() -> None:
         places = ", ".join(set(assigned))
-        notices().print(f"Timing a few steps with {len(assigned)} workers on {places} …")
+        notices().print(f"Timing a few steps with {counted(len(assigned), 'worker')} on {places} …")
 
     report = make_plan(
         spec,

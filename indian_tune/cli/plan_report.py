@@ -15,6 +15,7 @@ from indian_tune.planning.workload import (
     unstable_shares,
     workload,
 )
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +69,8 @@ def _print_work(console: Console, plan: Plan) -> None:
             _print_table(console, f"Work of the {phase} phase, at most", made)
     total = counts(work)
     console.print(
-        f"\nAll: {total['runs']:,} runs, {total['epochs']:,} epochs, {total['steps']:,} steps."
+        f"\nAll: {counted(total['runs'], 'run')}, {counted(total['epochs'], 'epoch')}, "
+        f"{counted(total['steps'], 'step')}."
     )
 
 
@@ -82,8 +84,8 @@ def _print_cost(console: Console, plan: Plan) -> None:
     held = plan.estimate.device_seconds
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
-        f"About {duration(plan.estimate.wall_seconds)} with {len(devices)} "
-        f"worker{'s' * (len(devices) > 1)} on {', '.join(kinds)}, "
+        f"About {duration(plan.estimate.wall_seconds)} with "
+        f"{counted(len(devices), 'worker')} on {', '.join(kinds)}, "
         f"{number(held / HOUR)} {unit} hours: from steps and measurements timed just now, "
         f"{'all workers at once' if len(devices) > 1 else 'one worker'}, with this machine as busy "
         "as it is. Time is that of one worker; pruned and diverged runs end sooner."

@@ -13,6 +13,7 @@ from indian_tune.engines.heartbeat import lost_workers
 from indian_tune.ledger import Phase
 from indian_tune.study.completion import held_trials
 from indian_tune.study.levels import LEVELS
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -141,12 +142,12 @@ class SearchProgress:
         # Time before the first epoch is start-up and says nothing about the rate.
         first = next((mark for mark in self._marks if mark[1] > self._marks[0][1]), None)
         if first is None or now == first[0] or done == first[1]:
-            return f"{done} epochs"
+            return counted(done, "epoch")
         left = self._epochs_left(parts)
         if left == 0:
-            return f"{done} epochs"
+            return counted(done, "epoch")
         rate = (done - first[1]) / (now - first[0])
-        return f"{done} epochs, {rate:.1f} epochs/s, {duration(left / rate)} left"
+        return f"{counted(done, 'epoch')}, {rate:.1f} epochs/s, {duration(left / rate)} left"
 
     def _epochs_left(self, parts: list[ArmProgress]) -> int:
         protocol = self._spec.protocol

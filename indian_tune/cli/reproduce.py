@@ -12,6 +12,7 @@ import typer
 from indian_tune.cli.options import DataDir, Json, Storage
 from indian_tune.cli.output import number, print_json, results, table
 from indian_tune.errors import EngineError, InputError
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from indian_tune.reproduce import ConvergenceRow, Difference, Discretisation
@@ -144,8 +145,8 @@ def figure2(
         failed = ledger.trials(study.id, states=(State.FAILED,))
         if failed:
             raise EngineError(
-                f"{len(failed)} trials of study {name!r} failed, so its test results stay sealed: "
-                f"remove their cause, then indian-tune search {name} --retry-failed"
+                f"{counted(len(failed), 'trial')} of study {name!r} failed, so its test results "
+                f"stay sealed: remove their cause, then indian-tune search {name} --retry-failed"
             )
         ledger.unseal(study.id, by="reproduce figure2")
         frame = epoch_frame(ledger, study.id, Phase.CONFIRM, sealed=True)

@@ -19,6 +19,7 @@ from indian_tune.cli.options import (
     ShrinkPacks,
     Storage,
 )
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -246,7 +247,7 @@ def search(
                 runner, start = RayEngine(settings[0], resources), "starting on Ray"
             case EngineName.OPTUNA:
                 runner = ProcessEngine(settings)
-                start = f"starting {len(assigned)} worker{'s' * (len(assigned) > 1)}"
+                start = f"starting {counted(len(assigned), 'worker')}"
         _announce(remarks, spec, session)
         if moved is not None:
             remarks.print(f"Warning: {moved}", soft_wrap=True)
@@ -337,7 +338,7 @@ def _check_tuned(session: Session, again: Command) -> None:
     left = session.ledger.open_trials(session.id, Phase.TUNE)
     if left:
         raise InputError(
-            f"{left} tune trials of study {session.name!r} are not finished, and winners are "
+            f"study {session.name!r} has {counted(left, 'tune trial')} left, and winners are "
             f"chosen among all. Run this first:\n{again.line}"
         )
 
@@ -386,13 +387,16 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     if spec.matched_arms:
         levels = (
             f"{len(LEVELS)} levels of {', '.join(spec.matched_arms)} × "
-            f"{len(protocol.matching_seeds)} seeds × {protocol.tuning_epochs} epochs, "
+            f"{counted(len(protocol.matching_seeds), 'seed')} × "
+            f"{counted(protocol.tuning_epochs, 'epoch')}, "
         )
     design = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
-        f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
-        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), {levels}then the winners on "
-        f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs"
+        f"{counted(len(spec.arms), 'arm')}, {counted(trials, 'trial')} × "
+        f"{counted(len(protocol.tuning_seeds), 'seed')} × "
+        f"{counted(protocol.tuning_epochs, 'epoch')} ({spec.search.sampler}), {levels}then the "
+        f"winners on {counted(len(protocol.confirming_seeds), 'fresh seed')} × "
+        f"{counted(protocol.epochs, 'epoch')}"
     )
     console.print(headed(spec.name, design))
     for change in session.changes:

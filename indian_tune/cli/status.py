@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from indian_tune.cli.options import Json, Storage, StudyName
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -143,7 +144,9 @@ class StudyStatus:
                 beat = f"{worker.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
                 # Whole ids are for programs; these are told apart by their beginnings.
                 packing = self.packings.get(worker.id)
-                device = worker.device + (f", {packing['slots']} lanes" if packing else "")
+                device = worker.device + (
+                    f", {counted(packing['slots'], 'lane')}" if packing else ""
+                )
                 beat += " (lost)" if worker.id in self.lost else ""
                 made.add_row(worker.id[:8], worker.host, device, trial, beat)
             parts.append(made)

@@ -8,6 +8,7 @@ import typer
 
 from indian_tune.cli.again import command_line, other_command, recorded_command
 from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Lanes, ShrinkPacks, Storage
+from indian_tune.text import counted
 
 
 def worker(
@@ -72,8 +73,8 @@ def worker(
         log = logging.getLogger("indian_tune")
         log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
         remarks.print(
-            f"Working on {record.name} with {device}: {now.left()} trials are open. Ctrl-C leaves "
-            "after this epoch."
+            f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left. Ctrl-C "
+            "leaves after this epoch."
         )
         with interruptible(lambda: remarks.print("Leaving after this epoch.")) as interrupt:
             try:

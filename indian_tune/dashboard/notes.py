@@ -12,6 +12,7 @@ from indian_tune.study import RegisteredStudy
 from indian_tune.study.description import budget_sentence, question, ranges, score_name
 from indian_tune.study.optuna.projection import CONFIRM, OUTCOME
 from indian_tune.study.space_history import latest_spaces
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord
@@ -81,7 +82,7 @@ def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]
     lines = [f"# {spec.name}: tuning {arm}", f"{get_family(section.optimizer).title}, over"]
     lines.append("\n".join(f"- `{name}`: {text}" for name, text in ranges(space).items()))
     lines += [
-        f"{part.finished} of {part.total} trials are finished."
+        f"{part.finished} of {counted(part.total, 'trial')} finished."
         for part in parts
         if part.arm.name == arm and part.phase is Phase.TUNE
     ]
@@ -92,7 +93,7 @@ def _about_level(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
     mine = [part for part in parts if part.arm.name == arm and part.phase is Phase.MATCH]
     told = "The winner of its source is not frozen yet."
     if mine:
-        told = f"{mine[0].finished} of {mine[0].total} trials are finished."
+        told = f"{mine[0].finished} of {counted(mine[0].total, 'trial')} finished."
     return (
         f"# {spec.name}: the level of {arm}\n\n"
         f"SGD with the steps that the winner of {spec.arm(arm).response_of} takes on a steady "
@@ -103,7 +104,11 @@ def _about_level(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
 def _about_confirm(spec: StudySpec, parts: list[ArmProgress]) -> str:
     runs = [part for part in parts if part.phase is Phase.CONFIRM]
     done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
-    told = f"{done} of {total} runs are finished." if runs else "The winners are not frozen yet."
+    told = (
+        f"{done} of {counted(total, 'run')} finished."
+        if runs
+        else "The winners are not frozen yet."
+    )
     return (
         f"# {spec.name}: the winners on fresh seeds\n\n"
         "The best configuration of every arm, trained again on seeds that tuning has not seen, the "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.errors import LeaseLostError
 from indian_tune.study.controller import Controller, Decision
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -126,7 +127,7 @@ def warn_of_loss(trial: RunningTrial, epochs: int) -> None:
         epochs: that are trained again.
     """
     logger.warning(
-        "no checkpoint of %s found, it starts from the beginning (%d epochs are trained again)",
+        "no checkpoint of %s found, it starts from the beginning (to train again: %s)",
         trial.path,
-        epochs,
+        counted(epochs, "epoch"),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.planning.workload import CURVATURES, grids, searched, unstable_shares
 from indian_tune.study.hypotheses import Prospect
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +74,9 @@ def _about_budget(spec: StudySpec) -> Iterator[str]:
     protocol, trials = spec.protocol, spec.search.trials
     if protocol.confirming_seeds and protocol.tuning_epochs < SHORT_TUNE * protocol.epochs:
         yield (
-            f"a tune run has {protocol.tuning_epochs} epochs and a confirm run {protocol.epochs}: "
-            "what wins early may lose late, so raise protocol.tune_epochs if you can"
+            f"a tune run has {counted(protocol.tuning_epochs, 'epoch')} and a confirm run "
+            f"{protocol.epochs}: what wins early may lose late, so raise protocol.tune_epochs if "
+            "you can"
         )
     if spec.search.sampler.enumerates:
         counts = {arm: spec.trials_of(arm) for arm in spec.searched_arms}
@@ -89,7 +91,7 @@ def _about_budget(spec: StudySpec) -> Iterator[str]:
             thin.setdefault(count, []).append(arm)
     for count, arms in sorted(thin.items()):
         yield (
-            f"{trials} trials are few for {count} searched hyperparameters "
+            f"{counted(trials, 'trial')}: few for {counted(count, 'searched hyperparameter')} "
             f"({', '.join(arms)}): {TRIALS_PER_HYPERPARAMETER * count} or more are usual"
         )
 

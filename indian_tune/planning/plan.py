@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.planning.cautions import prospects, warnings
 from indian_tune.planning.workload import CURVATURES, example_counts, unstable_shares, workload
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -126,7 +127,7 @@ class Plan:
         n = next(iter(self.powers.values())).n
         if self.spec.protocol.mode == "honest" and n is not None and n < needed:
             said.append(
-                f"{n} seeds are fewer than the {needed} that find δ at power 0.8 in all "
+                f"{counted(n, 'seed')}: fewer than the {needed} that find δ at power 0.8 in all "
                 "contrasts, if the standard deviation is right"
             )
         return said

@@ -14,7 +14,7 @@ from indian_tune.ledger import Phase
 from indian_tune.optim.stability import contracts
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.stratify import part_size
-from indian_tune.study import meaning_of
+from indian_tune.study import dynamics_of
 from indian_tune.study.file.space import (
     Grid,
     bounds,
@@ -159,12 +159,12 @@ def unstable_shares(spec: StudySpec, arm: str) -> tuple[float, ...] | None:
         arm whose configuration follows from a winner.
     """
     try:
-        meanings = [meaning_of(spec.arm(arm).optimizer, point) for point in points(spec, arm)]
+        dynamics = [dynamics_of(spec.arm(arm).optimizer, point) for point in points(spec, arm)]
     except HyperparameterError:
         # Values that are fine one by one and not together, which only torch can tell.
         return None
-    verdicts = [[contracts(meaning, curvature) for meaning in meanings] for curvature in CURVATURES]
-    if not meanings or any(None in row for row in verdicts):
+    verdicts = [[contracts(each, curvature) for each in dynamics] for curvature in CURVATURES]
+    if not dynamics or any(None in row for row in verdicts):
         return None
     return tuple(row.count(False) / len(row) for row in verdicts)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from indian_tune.analysis.style import INDIAN, INK, PALE, panel_letter, shade, tidy
 from indian_tune.reproduce.objectives import TwoKinks
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,8 +77,8 @@ def draw_convergence(runs: Sequence[ConvergenceRun]) -> Canvas:
     handles, labels = rows[0, 0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     canvas.supxlabel(
-        f"Medians and ranges over {runs[0].values.shape[1]} seeds. Kinks within {runs[0].radius:g} "
-        f"of the iterate count for D J. Values below {FLOOR:g} are drawn there.",
+        f"Medians and ranges over {counted(runs[0].values.shape[1], 'seed')}. Kinks within "
+        f"{runs[0].radius:g} of the iterate count for D J. Values below {FLOOR:g} are drawn there.",
         fontsize=8,
         color=INK,
     )

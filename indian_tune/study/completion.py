@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import STARTED, Phase, State
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,7 @@ class Completion:
         names = ", ".join(self.failed[:NAMES])
         if len(self.failed) > NAMES:
             names += f" and {len(self.failed) - NAMES} more"
-        return f"{len(self.failed)} trials of study {self.study!r} failed ({names})"
+        return f"{counted(len(self.failed), 'trial')} of study {self.study!r} failed ({names})"
 
 
 def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 from indian_tune.study.levels import LEVELS
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from indian_tune.study.file.space import Space
@@ -37,21 +38,22 @@ def budget_sentence(spec: StudySpec) -> str:
     trials = sorted({spec.trials_of(arm.name) for arm in spec.arms if arm.searched})
     each = " to ".join(str(count) for count in (trials[0], trials[-1])[: len(trials)])
     text = (
-        f"{each} trials per arm × {_count(len(protocol.tuning_seeds), 'tuning seed')} × "
-        f"{_count(protocol.tuning_epochs, 'epoch')}, proposed by {spec.search.sampler}"
+        f"{each} trial{'s' * (trials[-1] != 1)} per arm × "
+        f"{counted(len(protocol.tuning_seeds), 'tuning seed')} × "
+        f"{counted(protocol.tuning_epochs, 'epoch')}, proposed by {spec.search.sampler}"
     )
     if spec.search.pruner.judges is not None:
         text += f" and pruned by {spec.search.pruner}"
     if spec.matched_arms:
         text += (
             f"; then {len(LEVELS)} levels of every response-matched control on "
-            f"{_count(len(protocol.matching_seeds), 'tuning seed')}"
+            f"{counted(len(protocol.matching_seeds), 'tuning seed')}"
         )
     fresh = len(protocol.confirming_seeds)
     if fresh:
         text += (
-            f"; then the winner of every arm on {_count(fresh, 'fresh seed')} × "
-            f"{_count(protocol.epochs, 'epoch')}"
+            f"; then the winner of every arm on {counted(fresh, 'fresh seed')} × "
+            f"{counted(protocol.epochs, 'epoch')}"
         )
     return f"{text}."
 
@@ -74,7 +76,3 @@ def _range(parameter: Parameter) -> str:
             return f"one of {', '.join(f'{value:g}' for value in values)}"
         case Range(low, high, log):
             return f"{low:g} to {high:g}{', on a log scale' if log else ''}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

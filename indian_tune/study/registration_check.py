@@ -10,6 +10,7 @@ from indian_tune.errors import InputError
 from indian_tune.ledger import FROZEN, LEVELS, Phase
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.study.completion import completion, search_command
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
@@ -31,8 +32,8 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
         )
     if not now.finished():
         raise InputError(
-            f"study {study.name!r} is not finished ({now.left()} trials are left): an analysis "
-            f"opens the test results, so run it to its end first\n  {command}"
+            f"study {study.name!r} is not finished (left: {counted(now.left(), 'trial')}): an "
+            f"analysis opens the test results, so run it to its end first\n  {command}"
         )
     if not ledger.confirms(study.id):
         raise InputError(
@@ -54,7 +55,7 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
         planned = spec.trials_of(arm.name)
         # A budget of epochs or seconds may be spent before the trials are.
         if trials > planned or (trials < planned and spec.budget is None):
-            found.append(f"arm {arm.name!r} had {trials} trials, registered were {planned}")
+            found.append(f"arm {arm.name!r} had {counted(trials, 'trial')}, registered: {planned}")
     for kind, what, phase in (
         (FROZEN, "the winners", Phase.TUNE),
         (LEVELS, "the levels of controls", Phase.MATCH),
@@ -63,7 +64,9 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
         passed_over = frozen[-1].data.get("passed_over") if frozen else None
         if passed_over:
             count = sum(map(len, passed_over.values()))
-            found.append(f"{what} were frozen although {count} {phase} trials had failed")
+            found.append(
+                f"{what} were frozen although {counted(count, f'{phase} trial')} had failed"
+            )
     if len(ledger.events(study.id, OWN_CODE)) > 1:
         found.append("the code that it names was changed after it was registered")
     # The first event opens the results; a later extension may have been decided knowing them.

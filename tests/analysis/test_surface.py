@@ -107,7 +107,7 @@ def test_pruned_trials_leave_holes_and_are_told(gain: Study) -> None:
     holes = (search["trial"] == 3) & (search["epoch"] > 2)
     found = judged(gain, search[~holes])
     assert found.label is Label.NOT_TESTED
-    assert "4 runs of arm 'indian' were pruned or are not finished" in found.sentence
+    assert "arm 'indian' has 4 runs pruned or not finished" in found.sentence
 
 
 def test_cells_of_which_a_run_failed_are_left_out_and_told(gain: Study) -> None:

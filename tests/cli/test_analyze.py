@@ -145,7 +145,7 @@ def test_an_unfinished_study_stays_sealed(database: Path, command: Callable[...,
     connection.close()
     ended = command("analyze", "--storage", database)
     assert (ended.status, ended.out) == (2, "")
-    assert "is not finished (2 trials are left)" in ended.err
+    assert "is not finished (left: 2 trials)" in ended.err
     assert events(database) == []
 
 

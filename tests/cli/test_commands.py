@@ -340,7 +340,9 @@ def test_what_does_not_train_loads_nothing_heavy(
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in loaded
     heavy = {"torch", "ray", "pandas", "matplotlib", "optuna", "scipy", "numpy", "alembic"}
-    assert loaded & heavy == set()
+    # What only a writer or a study with code of its own needs.
+    rare = {"indian_tune.ledger.writer", "indian_tune.optim.own_family", "indian_tune.imports"}
+    assert loaded & (heavy | rare) == set()
 
 
 def test_the_list_of_commands_is_shown_without_importing_them() -> None:
@@ -377,6 +379,7 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
     for name, summary in COMMANDS.items():
         helped = CliRunner().invoke(app, [name, "--help"])
         assert (helped.exit_code, "Usage:" in helped.output) == (0, True)
+        assert "{" not in helped.output.partition("\n")[0]
         # The list of commands is shown without their modules, and so has its own copy.
         first = helped.output.split("\n\n")[1]
         assert " ".join(first.split()) == summary

@@ -119,9 +119,9 @@ def test_a_note_tells_the_question_the_space_and_the_budget(dashboard: Client) -
     assert "Which configuration of indian or sgd is best for nin-small on digits" in note
     assert "2 trials per arm × 1 tuning seed × 2 epochs, proposed by random" in note
     assert "- `alpha`: 0.05 to 2, on a log scale" in note
-    assert "2 of 2 trials are finished" in note
+    assert "2 of 2 trials finished" in note
     assert "`indian-tune analyze tiny`" in note
-    assert "4 of 4 runs are finished" in dashboard.study("tiny/confirm")["note"]["body"]
+    assert "4 of 4 runs finished" in dashboard.study("tiny/confirm")["note"]["body"]
 
 
 def test_a_verdict_that_was_reached_stands_in_every_note(own: Path) -> None:

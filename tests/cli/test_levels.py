@@ -53,7 +53,7 @@ def test_the_phases_can_be_run_one_by_one(
     for phase in ("match", "confirm"):
         status, _, err = search(controlled, "--phase", phase)
         assert status == 2
-        assert "1 tune trials of study 'tiny' are not finished" in " ".join(err.split())
+        assert "study 'tiny' has 1 tune trial left" in " ".join(err.split())
     assert search(controlled, "--phase", "tune")[0] == 0
     assert states(storage, Phase.MATCH) == []
     status, _, err = search(controlled, "--phase", "confirm")

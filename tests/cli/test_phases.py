@@ -41,7 +41,7 @@ def test_winners_are_not_chosen_before_all_trials_are_there(
 ) -> None:
     status, _, err = search(tiny, "--phase", phase)
     assert status == 2
-    assert "4 tune trials of study 'tiny' are not finished" in " ".join(err.split())
+    assert "study 'tiny' has 4 tune trials left" in " ".join(err.split())
     assert "Run this first:" in err
     assert err.splitlines()[-1].endswith("--phase tune --engine inline")
     assert trials(storage, Phase.CONFIRM) == []

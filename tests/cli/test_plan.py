@@ -159,7 +159,7 @@ def test_a_timed_plan_tells_wall_time_device_hours_and_memory(
 ) -> None:
     file = write_study(tiny)
     ended = command("plan", file, "--devices", "cpu", "--workers", "1", "--json")
-    assert (ended.status, "Timing a few steps with 1 workers" in ended.err) == (0, True)
+    assert (ended.status, "Timing a few steps with 1 worker" in ended.err) == (0, True)
     told = json.loads(ended.out)
     cost = told["cost"]
     assert cost["timed"] is True

@@ -33,7 +33,7 @@ def test_a_worker_tells_what_it_does_and_that_checkpoints_are_missing(tmp_path: 
     told = work(tmp_path, "--artifacts", "elsewhere")
     assert "Working on interrupted with cpu" in told
     assert (
-        "no checkpoint of sgd/0 found, it starts from the beginning (4 epochs are trained again)"
+        "no checkpoint of sgd/0 found, it starts from the beginning (to train again: 4 epochs)"
     ) in told
     assert "adam/2: complete" in told
     assert "interrupted is finished: nothing is left to do." in told

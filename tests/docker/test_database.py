@@ -122,7 +122,7 @@ def test_the_dashboard_shows_all_with_a_role_that_may_only_read(
         ]
         shown = ask(f"/api/studies/{listed[0]['study_id']}")
         assert len(shown["trials"]) == 2
-        assert "2 of 2 trials are finished" in shown["note"]["body"]
+        assert "2 of 2 trials finished" in shown["note"]["body"]
     status = tune("status", "--storage", reader, home=tmp_path, password=PASSWORD)
     assert status.returncode == 0, status.stderr
     as_role = f"{make_url(reader).render_as_string().replace('+psycopg', '')}"

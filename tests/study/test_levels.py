@@ -192,7 +192,7 @@ def test_a_match_trial_is_shown_beside_others_of_its_arm_and_not_among_the_winne
         matches = study.trials("control", Phase.MATCH)
         _, note = study_notes(study.ledger, study.study.record)["tiny/control"]
         assert "the level of control" in note
-        assert "5 of 5 trials are finished" in note
+        assert "5 of 5 trials finished" in note
         rdb = optuna.storages.RDBStorage(storage)
         shown = optuna.load_study(study_name="tiny/control", storage=rdb).trials
         winners = optuna.load_study(study_name=f"tiny/{CONFIRM}", storage=rdb).trials
@@ -345,7 +345,7 @@ def test_a_match_trial_that_fails_withholds_the_level_until_it_is_tried_again_or
         assert event.data["passed_over"] == {"control": [2]}
         assert event.data["levels"]["control"]["level"] == 0.5
         assert departures(study.study) == [
-            "the levels of controls were frozen although 1 match trials had failed"
+            "the levels of controls were frozen although 1 match trial had failed"
         ]
         study.ledger.retry(study.study.id)
         assert not completion(study.ledger, study.study.record).finished()

@@ -9,6 +9,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, model_serializer, m
 from indian_tune.study.file.section import Count, Section, Seed
 from indian_tune.study.optuna.pruners import PRUNERS, Pruner
 from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from pydantic import SerializerFunctionWrapHandler
@@ -118,7 +119,8 @@ class SearchSection(Section):
         ):
             raise ValueError(
                 f"search.pruner = {pruner.name!r} needs at least {pruner.least} {pruner.judges} to "
-                f"judge, and a tune trial has {seeds} seeds × {epochs} epochs: raise "
+                f"judge, and a tune trial has {counted(seeds, 'seed')} × "
+                f"{counted(epochs, 'epoch')}: raise "
                 f"protocol.tune_{pruner.judges} to at least {pruner.least}, or use 'none'"
             )
 

@@ -31,7 +31,7 @@ from indian_tune.study.file.problem import ProblemSection  # noqa: TC001 - pydan
 from indian_tune.study.file.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.search import SearchSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.section import MAX_ARMS, Name, Section
-from indian_tune.text import read_text, read_toml
+from indian_tune.text import counted, read_text, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,7 +170,7 @@ class StudySpec(Section):
             points = spaces.count_grid_points(space, where)
             if points > self.search.trials:
                 raise StudyFileError(
-                    f"{where} is a grid of {points} points, more than search.trials = "
+                    f"{where} is a grid of {counted(points, 'point')}, more than search.trials = "
                     f"{self.search.trials}: raise search.trials to {points} or thin the grid"
                 )
 
@@ -182,8 +182,9 @@ class StudySpec(Section):
         runs = trials * tuning + len(self.arms) * confirming
         if runs > MAX_RUNS:
             raise ValueError(
-                f"{trials} trials × {tuning} tune seeds and {len(self.arms)} arms × {confirming} "
-                f"confirm seeds are {runs} runs: at most {MAX_RUNS} are possible, so lower "
+                f"{counted(trials, 'trial')} × {counted(tuning, 'tune seed')} and "
+                f"{counted(len(self.arms), 'arm')} × {counted(confirming, 'confirm seed')} are "
+                f"{runs} runs: at most {MAX_RUNS} are possible, so lower "
                 "search.trials or protocol.tune_seeds"
             )
         epochs = trials * tuning * protocol.tuning_epochs

@@ -18,6 +18,7 @@ from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_par
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.scoring import learning_curve
 from indian_tune.study.space_history import SpaceHistory
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +99,8 @@ def rebuild(
     busy = [w for w in workers if w.left_at is None and not is_dead(w)]
     if busy:
         raise LedgerError(
-            f"study {study.name!r} has {len(busy)} workers, the first on {busy[0].host} (process "
+            f"study {study.name!r} has {counted(len(busy), 'worker')}, the first on "
+            f"{busy[0].host} (process "
             f"{busy[0].pid}): stop them before its Optuna tables are rebuilt"
         )
     projection.remove()
