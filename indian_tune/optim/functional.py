@@ -120,8 +120,28 @@ def indian(
         foreach: work on all tensors at once; ``False`` goes tensor by tensor. Numbers give the
             same result both ways, to the last bit.
     """
-    step = _multi_tensor if foreach else _single_tensor
-    step(params, grads, velocities, gamma, alpha, beta)
+    captured = any(isinstance(scalar, Tensor) for scalar in (gamma, alpha, beta))
+    if foreach and captured:
+        # A foreach addition takes its factor as a number only, hence the temporaries.
+        torch._foreach_add_(params, torch._foreach_mul(velocities, gamma))
+        torch._foreach_add_(params, torch._foreach_mul(grads, -gamma * beta))
+        torch._foreach_add_(velocities, torch._foreach_mul(velocities, -alpha * gamma))
+        torch._foreach_add_(velocities, torch._foreach_mul(grads, -gamma * (1 - alpha * beta)))
+        return
+    if foreach:
+        torch._foreach_add_(params, velocities, alpha=gamma)
+        torch._foreach_add_(params, grads, alpha=-gamma * beta)
+        torch._foreach_add_(velocities, velocities, alpha=-alpha * gamma)
+        torch._foreach_add_(velocities, grads, alpha=-gamma * (1 - alpha * beta))
+        return
+    for theta, grad, velocity in zip(params, grads, velocities, strict=True):
+        if captured:
+            scalars = (torch.as_tensor(x, device=theta.device) for x in (gamma, alpha, beta))
+            indian_step(theta, velocity, grad, *scalars)
+        else:
+            theta.add_(velocity, alpha=gamma).add_(grad, alpha=-gamma * beta)
+            velocity.add_(velocity, alpha=-alpha * gamma)
+            velocity.add_(grad, alpha=-gamma * (1 - alpha * beta))
 
 
 def effective_gradients(
@@ -156,45 +176,6 @@ def effective_gradients(
         torch._foreach_mul_(params, 1 - gamma * weight_decay)
     else:
         # Not a multiplication by 1 - γ·decay: on a CPU foreach rounds a number to the parameters'
-        # dtype first, which loses it in 16 bits. The friction in _multi_tensor is the same.
+        # dtype first, which loses it in 16 bits. The friction in ``indian`` is the same.
         torch._foreach_add_(params, params, alpha=-gamma * weight_decay)
     return grads
-
-
-def _single_tensor(
-    params: Tensors,
-    grads: Tensors,
-    velocities: Tensors,
-    gamma: float | Tensor,
-    alpha: float | Tensor,
-    beta: float | Tensor,
-) -> None:
-    for theta, grad, velocity in zip(params, grads, velocities, strict=True):
-        if isinstance(gamma, Tensor) or isinstance(alpha, Tensor) or isinstance(beta, Tensor):
-            scalars = (torch.as_tensor(x, device=theta.device) for x in (gamma, alpha, beta))
-            indian_step(theta, velocity, grad, *scalars)
-        else:
-            theta.add_(velocity, alpha=gamma).add_(grad, alpha=-gamma * beta)
-            velocity.add_(velocity, alpha=-alpha * gamma)
-            velocity.add_(grad, alpha=-gamma * (1 - alpha * beta))
-
-
-def _multi_tensor(
-    params: Tensors,
-    grads: Tensors,
-    velocities: Tensors,
-    gamma: float | Tensor,
-    alpha: float | Tensor,
-    beta: float | Tensor,
-) -> None:
-    if isinstance(gamma, Tensor) or isinstance(alpha, Tensor) or isinstance(beta, Tensor):
-        # A foreach addition takes its factor as a number only, hence the temporaries.
-        torch._foreach_add_(params, torch._foreach_mul(velocities, gamma))
-        torch._foreach_add_(params, torch._foreach_mul(grads, -gamma * beta))
-        torch._foreach_add_(velocities, torch._foreach_mul(velocities, -alpha * gamma))
-        torch._foreach_add_(velocities, torch._foreach_mul(grads, -gamma * (1 - alpha * beta)))
-    else:
-        torch._foreach_add_(params, velocities, alpha=gamma)
-        torch._foreach_add_(params, grads, alpha=-gamma * beta)
-        torch._foreach_add_(velocities, velocities, alpha=-alpha * gamma)
-        torch._foreach_add_(velocities, grads, alpha=-gamma * (1 - alpha * beta))

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from indian_tune.errors import InputError
 from indian_tune.optim.checks import check_options, check_parameters
 from indian_tune.optim.functional import effective_gradients, indian
 from indian_tune.optim.fused import can_fuse, fused_step
+from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.schedules import decay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["Indian"]
@@ -40,7 +38,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-class Indian(Optimizer):
+class Indian(GroupedOptimizer):
     r"""Inertial Newton algorithm for deep learning (INDIAN, also published as INNA).
 
     .. math::
@@ -208,49 +206,25 @@ class Indian(Optimizer):
             "gradient; call step() first"
         )
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step.
-
-        Args:
-            closure: reevaluates the model and returns the loss.
-
-        Returns:
-            What ``closure`` returned.
-
-        Raises:
-            InputError: a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params: list[Tensor] = []
-            grads: list[Tensor] = []
-            velocities: list[Tensor] = []
-            if not torch.compiler.is_compiling():
-                _capture_scalars(group)
-                self._check_schedule(group)
-            self._init_group(group, params, grads, velocities)
-            step = group["step"]
-            if isinstance(step, Tensor):
-                gamma = group["lr"] * (step + 1) ** -group["decay_power"]
-                step.add_(group["lr"] != 0)
-            elif _at_rest(group):
-                continue
-            else:
-                gamma = group["lr"] * decay(step, group["decay_power"])
-                group["step"] = step + 1
-            if params:
-                self._move(group, params, grads, velocities, gamma)
-        return loss
+    def _step_group(self, group: dict[str, Any]) -> None:
+        params: list[Tensor] = []
+        grads: list[Tensor] = []
+        velocities: list[Tensor] = []
+        if not torch.compiler.is_compiling():
+            _capture_scalars(group)
+            self._check_schedule(group)
+        self._init_group(group, params, grads, velocities)
+        step = group["step"]
+        if isinstance(step, Tensor):
+            gamma = group["lr"] * (step + 1) ** -group["decay_power"]
+            step.add_(group["lr"] != 0)
+        elif _at_rest(group):
+            return
+        else:
+            gamma = group["lr"] * decay(step, group["decay_power"])
+            group["step"] = step + 1
+        if params:
+            self._move(group, params, grads, velocities, gamma)
 
     def _check_schedule(self, group: dict[str, Any]) -> None:
         """Warn, once, where a scheduler of torch and ``decay_power`` both lower the step size."""
@@ -260,7 +234,7 @@ class Indian(Optimizer):
                 "a scheduler drives lr, and decay_power = "
                 f"{group['decay_power']:g} lowers the step size beside it: give Indian "
                 "decay_power=0 to leave the schedule to the scheduler",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _move(
@@ -331,15 +305,8 @@ class Indian(Optimizer):
         velocities: list[Tensor],
     ) -> None:
         """Fill the lists; torch's compiler runs a method of this name outside the graph."""
-        for param in group["params"]:
-            grad = param.grad
-            if grad is None:
-                continue
-            if grad.is_sparse:
-                raise InputError(
-                    "Indian takes dense gradients only, got a sparse one for a parameter of shape "
-                    f"{tuple(param.shape)}; build its layer with sparse=False"
-                )
+        params[:], grads[:] = self._with_gradients(group)
+        for param in params:
             state = self.state[param]
             if "velocity" not in state:
                 state["velocity"] = torch.zeros_like(param, memory_format=torch.preserve_format)
@@ -347,8 +314,6 @@ class Indian(Optimizer):
             if not state.get("started", 1) and not _at_rest(group):
                 _start(state["velocity"], param, group)
                 state["started"] = 1
-            params.append(param)
-            grads.append(grad)
             velocities.append(state["velocity"])
 
 

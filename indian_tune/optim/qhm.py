@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
-from indian_tune.errors import InputError
+from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, NU, WEIGHT_DECAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["Qhm"]
@@ -22,7 +19,7 @@ __all__ = ["Qhm"]
 CHECKED = (replace(GAMMA0, name="lr"), MOMENTUM, NU, WEIGHT_DECAY)
 
 
-class Qhm(Optimizer):
+class Qhm(GroupedOptimizer):
     r"""Quasi-hyperbolic momentum (QHM).
 
     .. math::
@@ -75,40 +72,17 @@ class Qhm(Optimizer):
             hyperparameter.check(options[hyperparameter.name], owner="Qhm")
         super().add_param_group(param_group)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step; see :meth:`torch.optim.Optimizer.step`.
-
-        Raises:
-            InputError: a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [param for param in group["params"] if param.grad is not None]
-            if not params:
-                continue
-            grads = [param.grad for param in params]
-            if any(grad.is_sparse for grad in grads):
-                raise InputError(
-                    "Qhm takes dense gradients only; build the layer with sparse=False"
-                )
-            buffers = [self._buffer(param) for param in params]
-            if group["weight_decay"] != 0:
-                grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
-            lr, nu = group["lr"], group["nu"]
-            torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
-            torch._foreach_add_(params, grads, alpha=-lr * (1 - nu))
-            torch._foreach_add_(params, buffers, alpha=-lr * nu)
-        return loss
+    def _step_group(self, group: dict[str, Any]) -> None:
+        params, grads = self._with_gradients(group)
+        if not params:
+            return
+        buffers = [self._buffer(param) for param in params]
+        if group["weight_decay"] != 0:
+            grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+        lr, nu = group["lr"], group["nu"]
+        torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
+        torch._foreach_add_(params, grads, alpha=-lr * (1 - nu))
+        torch._foreach_add_(params, buffers, alpha=-lr * nu)
 
     def _buffer(self, param: Tensor) -> Tensor:
         state = self.state[param]

@@ -12,17 +12,16 @@ memory w is a function of the hyperparameters and the number of steps, not of th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim import Optimizer
 
-from indian_tune.errors import InputError
 from indian_tune.optim.functional import effective_gradients
+from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.schedules import decay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torch.optim.optimizer import ParamsT
 
@@ -45,7 +44,7 @@ def memory_after(options: Mapping[str, Any], steps: int) -> float:
     return memory
 
 
-class ResponseSgd(Optimizer):
+class ResponseSgd(GroupedOptimizer):
     r"""SGD with step sizes m s_k: a level m times INDIAN's response to a steady gradient.
 
     At m = 1 and αβ = 1, where s_k = βγ_k, it is what INDIAN is.
@@ -102,46 +101,23 @@ class ResponseSgd(Optimizer):
         for group in self.param_groups:
             group["step"], group["memory"] = steps, memory_after(group, steps)
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Take one step; see :meth:`torch.optim.Optimizer.step`.
-
-        Raises:
-            InputError: a gradient is sparse.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            alpha, beta, memory = group["alpha"], group["beta"], group["memory"]
-            gamma = group["lr"] * decay(group["step"], group["decay_power"])
-            params = [param for param in group["params"] if param.grad is not None]
-            if params:
-                grads = [param.grad for param in params]
-                if any(grad.is_sparse for grad in grads):
-                    raise InputError(
-                        "ResponseSgd takes dense gradients only; build the layer with sparse=False"
-                    )
-                seen = effective_gradients(
-                    params,
-                    grads,
-                    gamma=gamma,
-                    weight_decay=group["weight_decay"],
-                    decoupled_weight_decay=group["decoupled_weight_decay"],
-                    maximize=False,
-                )
-                rate = group["level"] * (gamma * (beta + memory))
-                torch._foreach_add_(params, seen, alpha=-rate)
-            group["memory"] = _next_memory(memory, gamma, alpha, beta)
-            group["step"] += 1
-        return loss
+    def _step_group(self, group: dict[str, Any]) -> None:
+        alpha, beta, memory = group["alpha"], group["beta"], group["memory"]
+        gamma = group["lr"] * decay(group["step"], group["decay_power"])
+        params, grads = self._with_gradients(group)
+        if params:
+            seen = effective_gradients(
+                params,
+                grads,
+                gamma=gamma,
+                weight_decay=group["weight_decay"],
+                decoupled_weight_decay=group["decoupled_weight_decay"],
+                maximize=False,
+            )
+            rate = group["level"] * (gamma * (beta + memory))
+            torch._foreach_add_(params, seen, alpha=-rate)
+        group["memory"] = _next_memory(memory, gamma, alpha, beta)
+        group["step"] += 1
 
 
 def _next_memory(memory: float, gamma: float, alpha: float, beta: float) -> float:
