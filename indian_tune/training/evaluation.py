@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from indian_tune.training.precision import Precision
 
 CPU_BATCH_VALUES = 16_384
-"""Pixel values per forward pass on a CPU: beyond about that, activations fall out of its cache."""
+"""Input values per forward pass on a CPU: with many more, activations fall out of its cache."""
 
 CPU_BATCH_LEAST = 32
 GPU_BATCH = 1024
@@ -34,22 +34,22 @@ def evaluate(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) -> di
     with _evaluation(model, feed, precision):
         zero = torch.zeros((), dtype=torch.float64, device=feed.labels.device)
         totals = dict.fromkeys(METRICS, zero)
-        for images, labels in feed.batches(_batch_size(feed)):
-            logits = model(images)
+        for inputs, labels in feed.batches(_batch_size(feed)):
+            logits = model(inputs)
             for name, metric in METRICS.items():
                 totals[name] = totals[name] + metric.total(logits, labels)
     return {name: total.item() / len(feed) for name, total in totals.items()}
 
 
 def correctness(model: nn.Module, feed: Feed, precision: Precision = FLOAT32) -> Tensor:
-    """Tell of each image whether a network classifies it correctly, in evaluation mode.
+    """Tell of each input whether a network classifies it correctly, in evaluation mode.
 
     Returns:
         bool [N], on the CPU.
     """
     with _evaluation(model, feed, precision):
         parts = [
-            model(images).argmax(1) == labels for images, labels in feed.batches(_batch_size(feed))
+            model(inputs).argmax(1) == labels for inputs, labels in feed.batches(_batch_size(feed))
         ]
         return torch.cat(parts).cpu()
 
@@ -60,7 +60,7 @@ def bit_string(correct: Tensor) -> str:
 
 
 def _batch_size(feed: Feed) -> int:
-    """A function of images and device kind alone: the last bits of a loss depend on it."""
+    """A function of inputs and device kind alone: the last bits of a loss depend on it."""
     if feed.labels.device.type != "cpu":
         return GPU_BATCH
     return max(CPU_BATCH_LEAST, CPU_BATCH_VALUES // feed.values_per_input)

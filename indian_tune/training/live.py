@@ -29,17 +29,23 @@ MODEL = "model"
 
 
 @dataclass(frozen=True)
-class Feeds:
-    """What a run trains on and what it is measured on.
+class Setup:
+    """What all runs of a trainer share.
 
     Attributes:
+        problem: builds the networks.
+        device: where the runs and the inputs live.
+        precision: of the arithmetic.
         train: what the optimizer sees.
-        train_metrics: the same images or some of them.
+        train_metrics: the same inputs or some of them.
         validation: ``None`` if the problem has no validation part.
-        test: the sealed images.
+        test: the sealed inputs.
         augmented: whether training images are cropped and flipped at random; measured ones never.
     """
 
+    problem: Problem
+    device: torch.device
+    precision: Precision
     train: Feed
     train_metrics: Feed
     validation: Feed | None
@@ -101,18 +107,18 @@ class LiveRun:
         """Whether there are epochs left to train."""
         return not self.diverged and self.epoch < self.run.epochs
 
-    def finish_epoch(self, feeds: Feeds) -> EpochRecord:
+    def finish_epoch(self, setup: Setup) -> EpochRecord:
         """Count an epoch that was trained, and measure.
 
         Returns:
             The record, without ``seconds``, which are the execution's to fill in.
         """
-        train = self._measure("train", feeds.train_metrics)
+        train = self._measure("train", setup.train_metrics)
         if not isfinite(train["train_loss"]):
             self.diverged = True
             train = dict.fromkeys(train, nan)
-        metrics = {**train, **self._measure("validation", feeds.validation)}
-        sealed = self._measure("test", feeds.test)
+        metrics = {**train, **self._measure("validation", setup.validation)}
+        sealed = self._measure("test", setup.test)
         self.epoch += 1
         at_end = self.epoch == self.run.epochs and not self.diverged
         return EpochRecord(
@@ -122,7 +128,7 @@ class LiveRun:
             metrics=metrics,
             seconds=0.0,
             sealed=sealed,
-            test_correct=bit_string(correctness(self.model, feeds.test, self._precision))
+            test_correct=bit_string(correctness(self.model, setup.test, self._precision))
             if at_end
             else None,
         )

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from indian_tune.training.live import Feeds, LiveRun
-    from indian_tune.training.precision import Precision
+    from indian_tune.training.live import LiveRun, Setup
     from indian_tune.training.run import EpochRecord
 
 
@@ -28,17 +27,13 @@ class Loop:
     """Runs one after the other, by torch's ordinary operations; takes any network.
 
     Args:
-        feeds: what is trained on and what is measured.
-        device: where the runs and the feeds live.
-        precision: of the arithmetic.
+        setup: what the runs share.
     """
 
     description = "loop"
 
-    def __init__(self, feeds: Feeds, device: torch.device, precision: Precision) -> None:
-        self._feeds = feeds
-        self._device = device
-        self._precision = precision
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
 
     def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
         """Train an epoch of each run and measure it; see :class:`Execution`."""
@@ -46,29 +41,30 @@ class Loop:
 
     def _advance(self, live: LiveRun) -> EpochRecord:
         began = perf_counter()
+        device = self._setup.device
         with (
-            self._precision.arithmetic(self._device),
+            self._setup.precision.arithmetic(device),
             # The package's own networks draw nothing from it; those of users may.
-            seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=self._device),
+            seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=device),
         ):
             self._train(live)
-            record = live.finish_epoch(self._feeds)
+            record = live.finish_epoch(self._setup)
         return replace(record, seconds=perf_counter() - began)
 
     def _train(self, live: LiveRun) -> None:
-        run, model, feed = live.run, live.model, self._feeds.train
+        run, model, feed = live.run, live.model, self._setup.train
         parameters = tuple(model.parameters())
         dropouts = dropout_layers(model)
-        order = epoch_order(len(feed), seed=run.seed, epoch=live.epoch + 1).to(self._device)
+        order = epoch_order(len(feed), seed=run.seed, epoch=live.epoch + 1).to(self._setup.device)
         unchecked: list[Tensor] = []
-        augmented = (run.seed, live.step) if self._feeds.augmented else None
-        for images, labels in feed.batches(run.batch_size, order, augmented=augmented):
+        augmented = (run.seed, live.step) if self._setup.augmented else None
+        for inputs, labels in feed.batches(run.batch_size, order, augmented=augmented):
             for layer in dropouts:
                 layer.seek(run.seed, live.step)
             for parameter in parameters:
                 parameter.grad = None
-            with self._precision.forward(self._device):
-                loss = functional.cross_entropy(model(images), labels)
+            with self._setup.precision.forward(self._setup.device):
+                loss = functional.cross_entropy(model(inputs), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             live.optimizer.step()
             if live.scheduler is not None:

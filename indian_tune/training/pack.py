@@ -20,9 +20,7 @@ from indian_tune.training.stacked_forward import make_forward
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from indian_tune.problems.problem import Problem
-    from indian_tune.training.live import Feeds, LiveRun
-    from indian_tune.training.precision import Precision
+    from indian_tune.training.live import LiveRun, Setup
 
 
 @dataclass(frozen=True)
@@ -51,10 +49,7 @@ class Pack:
     Args:
         signature: of the runs.
         lanes: K.
-        problem: builds the network whose layers are computed.
-        feeds: what to train on.
-        device: where.
-        precision: of the arithmetic.
+        setup: what the runs share.
         convolutions: see :func:`make_forward`.
 
     Raises:
@@ -62,18 +57,13 @@ class Pack:
     """
 
     def __init__(
-        self,
-        signature: PackSignature,
-        lanes: int,
-        problem: Problem,
-        feeds: Feeds,
-        device: torch.device,
-        precision: Precision,
-        convolutions: str,
+        self, signature: PackSignature, lanes: int, setup: Setup, convolutions: str
     ) -> None:
-        network = problem.build_model(seed=0, dropout=signature.dropout).to(device, precision.dtype)
-        self._feed = feed = feeds.train
-        self._augmented = feeds.augmented
+        device, precision = setup.device, setup.precision
+        network = setup.problem.build_model(seed=0, dropout=signature.dropout)
+        network = network.to(device, precision.dtype)
+        self._feed = feed = setup.train
+        self._augmented = setup.augmented
         self._device = device
         self._precision = precision
         self._batch_size = signature.batch_size
@@ -162,10 +152,10 @@ class Pack:
         bits = None
         if self._augmented:
             bits = augmentation_bits(size, seed=self._seeds, steps=self._steps)
-        images, labels = self._feed.gather(pick, bits)
+        inputs, labels = self._feed.gather(pick, bits)
         with self._precision.forward(self._device):
             logits = self._forward(
-                self._param_views, self._constants, images, self._seeds, self._steps
+                self._param_views, self._constants, inputs, self._seeds, self._steps
             )
             losses = functional.cross_entropy(
                 logits.flatten(0, 1), labels.flatten(), reduction="none"

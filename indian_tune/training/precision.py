@@ -41,7 +41,7 @@ class Precision:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of images, parameters and optimizer states."""
+        """Type of inputs, parameters and optimizer states."""
         return torch.float64 if self.name == "float64" else torch.float32
 
     def forward(self, device: torch.device) -> AbstractContextManager[object]:

@@ -17,9 +17,7 @@ from indian_tune.training.stacked_forward import CONVOLUTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from indian_tune.problems.problem import Problem
-    from indian_tune.training.live import Feeds
-    from indian_tune.training.precision import Precision
+    from indian_tune.training.live import Setup
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +33,7 @@ CONFIG = FAMILY.complete(dict.fromkeys(FAMILY.rates, 1.0))
 SIGNATURE = PackSignature(StepSignature.of(FAMILY.name, CONFIG), BATCH_SIZE, dropout=0.5)
 
 
-def probe(
-    problem: Problem,
-    feeds: Feeds,
-    device: torch.device,
-    precision: Precision,
-    *,
-    lanes: int | None = None,
-    convolutions: str | None = None,
-) -> PackShape:
+def probe(setup: Setup, *, lanes: int | None = None, convolutions: str | None = None) -> PackShape:
     """Return the shape that trains most inputs per second here.
 
     The number of lanes is doubled until that brings less than 10 % or the memory does not suffice.
@@ -51,10 +41,7 @@ def probe(
     that are to be repeated elsewhere, give both numbers.
 
     Args:
-        problem: builds the network.
-        feeds: what will be trained on.
-        device: where.
-        precision: of the arithmetic.
+        setup: what the runs will share.
         lanes: how many, if that is decided.
         convolutions: how they are computed, if that is decided.
 
@@ -64,12 +51,14 @@ def probe(
     """
 
     def seconds(shape: PackShape) -> float:
-        pack = Pack(SIGNATURE, shape.lanes, problem, feeds, device, precision, shape.convolutions)
-        return _seconds_per_step(pack, device)
+        pack = Pack(SIGNATURE, shape.lanes, setup, shape.convolutions)
+        return _seconds_per_step(pack, setup.device)
 
     ways = CONVOLUTIONS if convolutions is None else (convolutions,)
     best = choose(seconds, ways, lanes)
-    log.info("Packs on %s: %s lanes, convolutions by %s", device, best.lanes, best.convolutions)
+    log.info(
+        "Packs on %s: %s lanes, convolutions by %s", setup.device, best.lanes, best.convolutions
+    )
     return best
 
 

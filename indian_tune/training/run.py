@@ -22,7 +22,7 @@ class Run:
         epochs: how many to train.
         family: name of the optimizer's family.
         config: hyperparameters of the optimizer; those left out take the family's defaults.
-        batch_size: images per step; the last batch of an epoch may be smaller.
+        batch_size: inputs per step; the last batch of an epoch may be smaller.
         dropout: rate, in [0, 1).
 
     Raises:

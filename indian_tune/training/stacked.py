@@ -17,10 +17,8 @@ from indian_tune.training.pack import Pack, PackSignature
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indian_tune.problems.problem import Problem
-    from indian_tune.training.live import Feeds, LiveRun
+    from indian_tune.training.live import LiveRun, Setup
     from indian_tune.training.packing import PackShape
-    from indian_tune.training.precision import Precision
     from indian_tune.training.run import EpochRecord
 
 log = logging.getLogger(__name__)
@@ -36,27 +34,14 @@ class Stacked:
     generator, is trained in a loop, and the log says why.
 
     Args:
-        problem: builds the network.
-        feeds: what is trained on and what is measured.
-        device: where the runs and the feeds live.
-        precision: of the arithmetic.
+        setup: what the runs share.
         shape: of the packs.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        feeds: Feeds,
-        device: torch.device,
-        precision: Precision,
-        shape: PackShape,
-    ) -> None:
-        self._problem = problem
-        self._feeds = feeds
-        self._device = device
-        self._precision = precision
+    def __init__(self, setup: Setup, shape: PackShape) -> None:
+        self._setup = setup
         self._shape = shape
-        self._loop = Loop(feeds, device, precision)
+        self._loop = Loop(setup)
         self._packs: dict[tuple[PackSignature, int], Pack | None] = {}
 
     @property
@@ -96,9 +81,9 @@ class Stacked:
         return [self._finish(live, share) for live in lives]
 
     def _finish(self, live: LiveRun, share: float) -> EpochRecord:
-        began = perf_counter()
-        with seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=self._device):
-            record = live.finish_epoch(self._feeds)
+        began, device = perf_counter(), self._setup.device
+        with seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=device):
+            record = live.finish_epoch(self._setup)
         return replace(record, seconds=share + perf_counter() - began)
 
     def _pack(self, signature: PackSignature, lanes: int) -> Pack | None:
@@ -113,22 +98,14 @@ class Stacked:
             log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
             return None
         try:
-            return Pack(
-                signature,
-                lanes,
-                self._problem,
-                self._feeds,
-                self._device,
-                self._precision,
-                self._shape.convolutions,
-            )
+            return Pack(signature, lanes, self._setup, self._shape.convolutions)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             log.warning(
                 "Runs of model %r are trained one by one: torch cannot compute it for several at "
                 "once: %s",
-                self._problem.model,
+                self._setup.problem.model,
                 str(error).strip().partition("\n")[0],
             )
             return None

@@ -7,7 +7,8 @@ for all K networks by a few large operations; ``VmappedForward`` takes any netwo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,34 +19,23 @@ from indian_tune.problems.models import CounterDropout, Pointwise, dropout_layer
 from indian_tune.training.feed import IMAGE_RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
 CONVOLUTIONS = ("grouped", "matmul")
 """Ways to compute the spatial convolutions of K networks: one convolution in K groups, or one
 batched matrix product over unfolded images."""
 
 
-class StackedForward(Protocol):
-    """Computes the logits of K networks in training mode."""
+Named = Mapping[str, Tensor]
+StackedForward = Callable[[Named, Named, Tensor, Tensor, Tensor], Tensor]
+"""Computes the logits [K, B, classes] of K networks in training mode. It takes
 
-    def __call__(
-        self,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        images: Tensor,
-        seeds: Tensor,
-        steps: Tensor,
-    ) -> Tensor:
-        """Return logits [K, B, classes].
-
-        Args:
-            parameters: by name, [K, *shape].
-            buffers: by name, [K, *shape]; a network may change them in place.
-            images: [K, B, height, width, channels], or other inputs [K, B, …, channels].
-            seeds: int64 [K], of the runs.
-            steps: int64 [K], optimizer steps that each run has taken.
-        """
-        ...
+- parameters by name, [K, *shape];
+- buffers by name, [K, *shape]; a network may change them in place;
+- inputs [K, B, …, channels], such as images [K, B, height, width, channels];
+- seeds of the runs, int64 [K];
+- optimizer steps that each run has taken, int64 [K].
+"""
 
 
 def make_forward(network: nn.Module, convolutions: str, rank: int = IMAGE_RANK) -> StackedForward:
@@ -80,29 +70,24 @@ class VmappedForward:
         self._vmapped = vmap(self._one, randomness="error")
 
     def __call__(
-        self,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        images: Tensor,
-        seeds: Tensor,
-        steps: Tensor,
+        self, parameters: Named, buffers: Named, inputs: Tensor, seeds: Tensor, steps: Tensor
     ) -> Tensor:
-        """See :class:`StackedForward`."""
+        """See :data:`StackedForward`."""
         own = dict(parameters), dict(buffers)
-        logits: Tensor = self._vmapped(*own, images.movedim(-1, 2), seeds, steps)
+        logits: Tensor = self._vmapped(*own, inputs.movedim(-1, 2), seeds, steps)
         return logits
 
     def _one(
         self,
         parameters: dict[str, Tensor],
         buffers: dict[str, Tensor],
-        images: Tensor,
+        inputs: Tensor,
         seed: Tensor,
         step: Tensor,
     ) -> Tensor:
         for layer in self._dropouts:
             layer.seek(seed, step)
-        logits: Tensor = functional_call(self._network, (parameters, buffers), (images,))
+        logits: Tensor = functional_call(self._network, (parameters, buffers), (inputs,))
         return logits
 
 
@@ -123,16 +108,11 @@ class LayerwiseForward:
         self._spatial = _grouped if convolutions == "grouped" else _unfolded
 
     def __call__(
-        self,
-        parameters: Mapping[str, Tensor],
-        buffers: Mapping[str, Tensor],
-        images: Tensor,
-        seeds: Tensor,
-        steps: Tensor,
+        self, parameters: Named, buffers: Named, inputs: Tensor, seeds: Tensor, steps: Tensor
     ) -> Tensor:
-        """See :class:`StackedForward`."""
+        """See :data:`StackedForward`."""
         del buffers
-        values = images
+        values = inputs
         for name, layer in self._layers:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
@@ -192,7 +172,7 @@ def _fits_together(layers: list[nn.Module], rank: int) -> bool:
         if isinstance(layer, nn.Flatten):
             flat = True
         takes = {nn.Linear: True, nn.Conv2d: False, nn.MaxPool2d: False, nn.AvgPool2d: False}
-        if any(isinstance(layer, kind) and flat is not due for kind, due in takes.items()):
+        if any(isinstance(layer, kind) and flat is not wanted for kind, wanted in takes.items()):
             return False
     return True
 

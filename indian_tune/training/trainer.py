@@ -14,7 +14,7 @@ from indian_tune.text import counted
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.feed import IMAGE_RANK, Feed, fingerprint, fixed_subset
-from indian_tune.training.live import MODEL, Feeds, LiveRun
+from indian_tune.training.live import MODEL, LiveRun, Setup
 from indian_tune.training.loop import Loop
 from indian_tune.training.packing import Packing, PackShape
 from indian_tune.training.precision import FLOAT32
@@ -114,7 +114,10 @@ class Trainer:
         self._pack_shape: PackShape | None = None
         train = self._feed(problem.train)
         subset = fixed_subset(problem.train, train_eval_size)
-        self._feeds = Feeds(
+        self._setup = Setup(
+            problem=problem,
+            device=self._device,
+            precision=precision,
             train=train,
             train_metrics=train if subset is problem.train else self._feed(subset),
             validation=None if problem.validation is None else self._feed(problem.validation),
@@ -241,10 +244,10 @@ class Trainer:
     def _make_execution(self, packing: Packing) -> Execution:
         default = "stacked" if self._device.type == "cuda" else "loop"
         if (packing.execution or default) == "loop":
-            return Loop(self._feeds, self._device, self._precision)
+            return Loop(self._setup)
         shape = replace(self._choose_shape(packing), shrink=packing.shrink)
         self._pack_shape = shape
-        return Stacked(self._problem, self._feeds, self._device, self._precision, shape)
+        return Stacked(self._setup, shape)
 
     def _choose_shape(self, packing: Packing) -> PackShape:
         """Return the shape that was asked for, with what was left open measured."""
@@ -252,14 +255,7 @@ class Trainer:
         if lanes == 1 or (lanes is not None and convolutions is not None):
             return PackShape(lanes, convolutions or CONVOLUTIONS[0])
         try:
-            return probe(
-                self._problem,
-                self._feeds,
-                self._device,
-                self._precision,
-                lanes=lanes,
-                convolutions=convolutions,
-            )
+            return probe(self._setup, lanes=lanes, convolutions=convolutions)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:

@@ -17,7 +17,7 @@ from indian_tune.problems.models import CounterDropout
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training import CheckpointFolder, EpochRecord, Precision, Run, Trainer
 from indian_tune.training.feed import Feed
-from indian_tune.training.live import Feeds, LiveRun
+from indian_tune.training.live import LiveRun, Setup
 from indian_tune.training.loop import Loop
 from indian_tune.training.pack import Pack
 from indian_tune.training.packing import Packing, PackShape
@@ -98,12 +98,8 @@ def weights_after(
 ) -> list[list[Tensor]]:
     """The parameters and buffers of each run after an epoch more than once, 20 steps in all."""
     feed = Feed(problem.train, problem, CPU, precision.dtype)
-    feeds = Feeds(feed, feed, None, feed)
-    execution: Execution
-    if shape is None:
-        execution = Loop(feeds, CPU, precision)
-    else:
-        execution = Stacked(problem, feeds, CPU, precision, shape)
+    setup = Setup(problem, CPU, precision, feed, feed, None, feed)
+    execution: Execution = Loop(setup) if shape is None else Stacked(setup, shape)
     lives = [LiveRun(run, problem, CPU, precision) for run in runs]
     for _ in range(4):
         execution.advance(lives)
