@@ -26,8 +26,8 @@ def check_ray(address: str | None) -> list[CheckResult]:
                 "reinstall it: pip install --force-reinstall 'ray[tune]'",
             )
         ]
-    found = [CheckResult("Ray", Level.OK, f"{ray.__version__}")]
-    return found if address is None else [*found, _check_cluster(address)]
+    checks = [CheckResult("Ray", Level.OK, f"{ray.__version__}")]
+    return checks if address is None else [*checks, _check_cluster(address)]
 
 
 def _check_cluster(address: str) -> CheckResult:

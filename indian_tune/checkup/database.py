@@ -1,4 +1,4 @@
-"""The database: what it is, what it lies on, and whether it can be made."""
+"""The database: what it is, what it lies on, and whether it can be created."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_database(ledger: LedgerReader) -> CheckResult:
 
 
 def check_new_database(url: URL) -> CheckResult:
-    """Return whether an SQLite file that is not there yet can be made."""
+    """Return whether an SQLite file that is not there yet can be created."""
     file = sqlite_file(url)
     assert file is not None
     try:
@@ -48,5 +48,5 @@ def check_new_database(url: URL) -> CheckResult:
 
 def _lies_on(url: URL) -> str:
     file = sqlite_file(url)
-    found = None if file is None else file_system(file)
-    return "" if found is None else f", on {found[0]}"
+    kind = None if file is None else file_system(file)
+    return "" if kind is None else f", on {kind[0]}"

@@ -32,10 +32,10 @@ def _check_cores() -> CheckResult:
 
 
 def _check_memory() -> CheckResult:
-    found = memory()
-    if found is None:
+    sizes = memory()
+    if sizes is None:
         return CheckResult("memory", Level.OK, "the system does not say how much there is")
-    free, total = found
+    free, total = sizes
     text = f"{gib(free)} free of {gib(total)}"
     if free < WORKER_BYTES:
         return CheckResult(

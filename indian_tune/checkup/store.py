@@ -59,10 +59,10 @@ def _check_disk(name: str, folder: Path) -> CheckResult:
 def check_data(data_dir: Path | None) -> CheckResult:
     """Return which data sets are there; their checksums are not compared."""
     try:
-        found = [verify(info, data_dir, checksums=False) for info in DATASETS.values()]
+        statuses = [verify(info, data_dir, checksums=False) for info in DATASETS.values()]
     except DataError as error:
         return CheckResult("data sets", Level.FAIL, str(error), "name another with --data-dir")
-    damaged = [status for status in found if status.state is DataState.DAMAGED]
+    damaged = [status for status in statuses if status.state is DataState.DAMAGED]
     if damaged:
         return CheckResult(
             "data sets",
@@ -70,8 +70,8 @@ def check_data(data_dir: Path | None) -> CheckResult:
             "; ".join(detail for status in damaged for detail in status.details),
             "; ".join(f"run `{status.fetch_command}`" for status in damaged),
         )
-    here = ", ".join(status.name for status in found if status.usable)
-    absent = ", ".join(status.name for status in found if not status.usable)
+    here = ", ".join(status.name for status in statuses if status.usable)
+    absent = ", ".join(status.name for status in statuses if not status.usable)
     text = f"{here} here" + (f"; {absent} not fetched yet" if absent else "")
     fix = "`indian-tune data fetch NAME` before a study that needs one" if absent else ""
     return CheckResult("data sets", Level.OK, text, fix)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # What concerns one call alone: done again, it would be done twice.
 ONCE = frozenset({"extend", "extend_space", "retry_failed"})
 
-# As SQLAlchemy reads an address: what stands between a user's name and the last @.
+# As SQLAlchemy reads an address: what is between a user's name and the last @.
 _PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
 _IN_QUERY = re.compile(r"([?&])(?:ssl)?password=[^&]*(&|$)")
 
@@ -105,11 +105,11 @@ def recorded_command(recorded: str, *options: str, storage: str | None) -> Comma
 
 
 def without_password(address: str) -> str:
-    """Return an address without the password that stands in it; any other text as it is."""
+    """Return an address without its password; any other text as it is."""
     if "://" not in address:
         return address
     shown = _PASSWORD.sub(r"\1@", address)
     for _ in range(2):
         # What follows keeps the mark of what came first.
-        shown = _IN_QUERY.sub(lambda found: found[1] if found[2] else "", shown)
+        shown = _IN_QUERY.sub(lambda match: match[1] if match[2] else "", shown)
     return shown

@@ -29,7 +29,7 @@ COMMANDS = {
     "search": "Tune every arm of a study, confirm the winners on fresh seeds, and rank them.",
     "plan": "Say what a study will cost and what it can show; nothing is run, nothing is written.",
     "worker": "Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.",
-    "status": "Show how far a study is, who works on it, and how its arms stand.",
+    "status": "Show how far a study is, who works on it, and how its arms rank.",
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
     "analyze": "Answer with evidence whether tuning (α, β) regularizes.",
     "studies": "List the shipped study files and the studies that a database holds.",

@@ -40,7 +40,7 @@ COMPUTED_WITH = {
 
 
 def background(study: RegisteredStudy[LedgerReader]) -> Background:
-    """Return what stands in a report beside the verdict; nothing sealed is read."""
+    """Return what a report shows beside the verdict; nothing sealed is read."""
     return Background(
         question=question(study.spec),
         protocol=_protocol(study.spec),
@@ -91,8 +91,8 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
         odd = ", ".join(
             f"{count} {state}" for state, count in part.counts.items() if state != "complete"
         )
-        told = (f"{part.finished}/{part.total}", part.epochs_done, odd)
-        parts.setdefault(part.arm.name, {})[part.phase] = told
+        cells = (f"{part.finished}/{part.total}", part.epochs_done, odd)
+        parts.setdefault(part.arm.name, {})[part.phase] = cells
     nothing = ("–", 0, "")
     titles = {Phase.TUNE: "trials", Phase.MATCH: "levels", Phase.CONFIRM: "fresh seeds"}
     if not any(Phase.MATCH in phases for phases in parts.values()):
@@ -100,9 +100,9 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
     columns = [column for title in titles.values() for column in (title, "their epochs")]
     rows = [["arm", *columns, "not complete"]]
     for arm, phases in parts.items():
-        found = [phases.get(phase, nothing) for phase in titles]
-        cells = [cell for done, epochs, _ in found for cell in (done, str(epochs))]
-        rows.append([arm, *cells, ", ".join(filter(None, (odd for _, _, odd in found)))])
+        filled = [phases.get(phase, nothing) for phase in titles]
+        cells = [cell for done, epochs, _ in filled for cell in (done, str(epochs))]
+        rows.append([arm, *cells, ", ".join(filter(None, (odd for _, _, odd in filled)))])
     return rows
 
 

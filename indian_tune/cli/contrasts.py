@@ -21,7 +21,7 @@ METRIC = "validation_accuracy"
 def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     """Return what the claims compare, ``None`` when there is nothing to compare.
 
-    Validation accuracy stands in for test accuracy, which is sealed.
+    Validation accuracy is compared, since test accuracy is sealed.
     """
     spec = study.spec
     registered = spec.claims.pairs()
@@ -40,7 +40,7 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
         return None
     left_out = 0
     chance = 1 - spec.chance_of("validation_error")
-    made = table(
+    shown = table(
         *("contrast", "difference, points", "95 % interval", "seeds"),
         title="Validation accuracy on the fresh seeds, paired by seed (descriptive)",
         right=("difference, points", "95 % interval", "seeds"),
@@ -50,22 +50,22 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
         try:
             contrast = final_contrast(frame, arm, rival, METRIC, chance=chance)
         except InputError as error:
-            made.add_row(name, "–", str(error), "–")
+            shown.add_row(name, "–", str(error), "–")
             continue
         left_out += contrast.left_out
         if not contrast.differences:
-            made.add_row(name, "–", "no pair trained", "0")
+            shown.add_row(name, "–", "no pair trained", "0")
             continue
         interval = "–"
         if len(contrast.differences) > 1:
             interval = f"{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}"
-        made.add_row(
+        shown.add_row(
             name, f"{100 * contrast.estimate:+.2f}", interval, str(len(contrast.differences))
         )
     if left_out:
-        made.caption = (
+        shown.caption = (
             f"Left out of the means: {counted(left_out, 'pair')} with a run that diverged or did "
             "not train."
         )
-        made.caption_justify = "left"
-    return made
+        shown.caption_justify = "left"
+    return shown

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
 HEIGHT = 5
-# Two curves with their labels stand side by side in 80 columns.
+# Two curves with their labels fit side by side into 80 columns.
 WIDTH = 28
 LABEL = 7
 
@@ -25,17 +25,17 @@ def curves(series: Mapping[str, Sequence[float]]) -> RenderableType:
     Args:
         series: name → value per epoch; one that is not finite leaves a gap.
     """
-    made = Table.grid(padding=(0, 3, 0, 0))
+    shown = Table.grid(padding=(0, 3, 0, 0))
     texts = [
         f"{name}\n{curve(values)}"
         for name, values in series.items()
         if any(map(math.isfinite, values))
     ]
     for _ in texts[:2]:
-        made.add_column(no_wrap=True)
+        shown.add_column(no_wrap=True)
     for start in range(0, len(texts), 2):
-        made.add_row(*texts[start : start + 2])
-    return made
+        shown.add_row(*texts[start : start + 2])
+    return shown
 
 
 def curve(values: Sequence[float], *, width: int = WIDTH, height: int = HEIGHT) -> str:

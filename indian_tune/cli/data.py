@@ -24,7 +24,7 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
     """
     from indian_tune.problems import DATASETS, MODELS, data_folder, verify
 
-    found = [
+    entries = [
         (
             info,
             [model.name for model in MODELS.values() if model.takes(info)],
@@ -46,7 +46,7 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
                 "state": status.state,
                 "details": status.details,
             }
-            for info, models, status in found
+            for info, models, status in entries
         ]
         print_json({"data_dir": data_folder(data_dir), "datasets": rows})
         return
@@ -60,7 +60,7 @@ def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
         "state",
         right=("classes", "training", "test"),
     )
-    for info, models, status in found:
+    for info, models, status in entries:
         listed.add_row(
             info.name,
             "×".join(map(str, info.shape)),
@@ -150,19 +150,19 @@ def verify_data_sets(
     """
     from indian_tune.problems import DATASETS, DataState, data_folder, verify
 
-    found = [verify(each, data_dir) for each in ([name] if name else DATASETS)]
+    statuses = [verify(each, data_dir) for each in ([name] if name else DATASETS)]
     if as_json:
         rows = [
             {"name": status.name, "state": status.state, "details": status.details}
-            for status in found
+            for status in statuses
         ]
         print_json({"data_dir": data_folder(data_dir), "datasets": rows})
     else:
-        for status in found:
+        for status in statuses:
             _print_status(status)
         typer.echo(f"Data folder: {data_folder(data_dir)}")
     bad = {DataState.DAMAGED} | ({DataState.MISSING} if name else set())
-    if any(status.state in bad for status in found):
+    if any(status.state in bad for status in statuses):
         raise typer.Exit(1)
 
 

@@ -46,7 +46,7 @@ def doctor(
 
     An older schema is brought up to date. Safe while workers are at work, except for
     --rebuild-optuna, which refuses. Ends with 1 when a check fails or something could not be
-    mended, with 2 when the database that was named cannot be used; warnings change nothing.
+    repaired, with 2 when the database that was named cannot be used; warnings change nothing.
     """
     from indian_tune.checkup import check_database, check_machine, check_new_database
     from indian_tune.checkup.check import CheckResult, Level
@@ -60,7 +60,7 @@ def doctor(
     console = results()
     if not as_json:
         _print_checks(console, checks)
-    told: dict[str, Any] = {"storage": show_url(url), "damages": [], "studies": []}
+    report: dict[str, Any] = {"storage": show_url(url), "damages": [], "studies": []}
     unusable: StorageError | None = None
     file = sqlite_file(url)
     if (
@@ -86,16 +86,16 @@ def doctor(
             unusable, failed = error, True
             about = CheckResult("database", Level.FAIL, str(error))
         else:
-            told |= {
+            report |= {
                 "damages": damages,
                 "studies": [_as_json(each) for each in examined],
             }
             failed = bool(damages) or any(each.problem for each in examined)
             if not as_json:
                 _print_checks(console, [about])
-                _print_database(console, told["storage"], damages, examined)
+                _print_database(console, report["storage"], damages, examined)
     if as_json:
-        print_json({**told, "checks": [asdict(check) for check in (*checks, about)]})
+        print_json({**report, "checks": [asdict(check) for check in (*checks, about)]})
     if unusable is not None:
         raise unusable
     if failed or any(check.level is Level.FAIL for check in (*checks, about)):
@@ -107,17 +107,17 @@ def _print_checks(console: Console, checks: Sequence[CheckResult]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    made = Table.grid(padding=(0, 2, 0, 0))
-    # Of one width, so that what is printed later stands below what came before.
-    made.add_column(width=4)
-    made.add_column(width=17)
-    made.add_column(overflow="fold")
+    shown = Table.grid(padding=(0, 2, 0, 0))
+    # Of fixed width, so that checks printed later line up with earlier ones.
+    shown.add_column(width=4)
+    shown.add_column(width=17)
+    shown.add_column(overflow="fold")
     for check in checks:
         style = STYLES[check.level]
-        made.add_row(Text(str(check.level), style), check.name, check.text)
+        shown.add_row(Text(str(check.level), style), check.name, check.text)
         if check.fix:
-            made.add_row("", "", f"→ {check.fix}")
-    console.print(made)
+            shown.add_row("", "", f"→ {check.fix}")
+    console.print(shown)
 
 
 def _print_database(
@@ -134,29 +134,29 @@ def _print_database(
             sep="\n  ",
         )
     elif examined:
-        made = table("study", "trials", "finished", "found", right=("trials", "finished"))
+        shown = table("study", "trials", "finished", "found", right=("trials", "finished"))
         for each in examined:
-            found = each.problem or in_words(each.repairs)
-            made.add_row(each.study, str(each.trials), str(each.finished), found)
+            outcome = each.problem or in_words(each.repairs)
+            shown.add_row(each.study, str(each.trials), str(each.finished), outcome)
         console.print(f"{address} opens, and its file is sound.")
-        console.print(made)
+        console.print(shown)
     else:
         console.print(f"{address} opens, and holds no study.")
 
 
 def in_words(repairs: Repairs | None) -> str:
-    """Return what was mended, in the words of its user."""
+    """Return what was repaired, in words."""
     if not repairs:
         return "nothing to repair"
     words = {
-        "created": "missing Optuna studies made",
+        "created": "missing Optuna studies created",
         "freed": "trials taken from dead workers",
-        "told": "outcomes told to Optuna",
+        "told": "outcomes reported to Optuna",
         "dropped": "stray Optuna trials closed",
         "restored": "trials restored in Optuna",
     }
     counts = {name: getattr(repairs, name) for name in words}
-    return ", ".join(f"{count} {words[name]}" for name, count in counts.items() if count)
+    return ", ".join(f"{words[name]}: {count}" for name, count in counts.items() if count)
 
 
 def _as_json(examination: Examination) -> dict[str, object]:

@@ -25,18 +25,18 @@ def flatness_table(frame: pd.DataFrame) -> Table:
         label.replace(", ", ",\n").replace(" Hessian", "\nHessian") for label in MEASURES.values()
     ]
     numbers = ("seeds", "η", *headings)
-    made = table("arm", *numbers, title=TITLE, right=numbers)
+    shown = table("arm", *numbers, title=TITLE, right=numbers)
     cells: dict[str, list[ArmFlatness]] = {}
-    for found in summarise_flatness(frame):
-        cells.setdefault(found.arm, []).append(found)
+    for summary in summarise_flatness(frame):
+        cells.setdefault(summary.arm, []).append(summary)
     for arm, row in cells.items():
-        counts = sorted({found.n for found in row})
+        counts = sorted({summary.n for summary in row})
         seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        made.add_row(arm, seeds, number(row[0].rate), *map(_amount, row))
-    return made
+        shown.add_row(arm, seeds, number(row[0].rate), *map(_amount, row))
+    return shown
 
 
-def _amount(found: ArmFlatness) -> str:
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
-        return number(found.mean)
-    return f"{number(found.mean)}\n{number(found.low)}, {number(found.high)}"
+def _amount(summary: ArmFlatness) -> str:
+    if not (math.isfinite(summary.low) and math.isfinite(summary.high)):
+        return number(summary.mean)
+    return f"{number(summary.mean)}\n{number(summary.low)}, {number(summary.high)}"

@@ -107,8 +107,8 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
         title: above the table.
         right: headings of the columns that hold numbers.
     """
-    made = Table(
-        # An empty line sets a titled table apart from what stands above it.
+    shown = Table(
+        # An empty line separates a titled table from what is above it.
         title=None if title is None else f"\n{title}",
         box=box.SIMPLE_HEAD,
         title_justify="left",
@@ -117,8 +117,8 @@ def table(*columns: str, title: str | None = None, right: tuple[str, ...] = ()) 
         show_edge=False,
     )
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    return made
+        shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return shown
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -206,7 +206,7 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--out {out}: the folder cannot be made ({error.strerror}); name another"
+            f"--out {out}: the folder cannot be created ({error.strerror}); name another"
         ) from error
 
 

@@ -25,7 +25,7 @@ def _installed() -> list[Path]:
 
 
 def find_study_file(given: str) -> Path:
-    """Return the study file that was meant: a path, or the name of one that comes along.
+    """Return a study file, given by its path or by the name of a shipped one.
 
     Raises:
         StudyFileError: there is neither.

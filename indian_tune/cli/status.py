@@ -1,4 +1,4 @@
-"""`indian-tune status`: how far a study is and how its arms stand."""
+"""`indian-tune status`: how far a study is and how its arms rank."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def status(
     ] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Show how far a study is, who works on it, and how its arms stand."""
+    """Show how far a study is, who works on it, and how its arms rank."""
     from indian_tune.cli.output import print_json, results
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader

@@ -42,12 +42,12 @@ def studies(storage: Storage = None, as_json: Json = False) -> None:
         )
         return
     console = results()
-    made = table("name", "question", title="Study files (run one with `indian-tune search NAME`)")
+    shown = table("name", "question", title="Study files (run one with `indian-tune search NAME`)")
     for path in files:
-        made.add_row(path.stem, question(path))
-    console.print(made)
+        shown.add_row(path.stem, question(path))
+    console.print(shown)
     if registered:
-        made = table("study", "registered", "trials", title="Registered", right=("trials",))
+        shown = table("study", "registered", "trials", title="Registered", right=("trials",))
         for record, done, total in registered:
-            made.add_row(record.name, f"{record.created_at:%Y-%m-%d %H:%M} UTC", f"{done}/{total}")
-        console.print(made)
+            shown.add_row(record.name, f"{record.created_at:%Y-%m-%d %H:%M} UTC", f"{done}/{total}")
+        console.print(shown)

@@ -69,7 +69,7 @@ def worker(
             threads=threads,
             imports=folders() if allow_import else None,
         )
-        # What it does is all that it has to tell.
+        # Its log is its only output.
         log = logging.getLogger("indian_tune")
         log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
         remarks.print(

@@ -1,4 +1,4 @@
-"""What stands between the network and Optuna Dashboard, which has no login and can delete."""
+"""Guards requests to Optuna Dashboard, which has no login and can delete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def only_for(app: WSGIApplication, hosts: Collection[str]) -> WSGIApplication:
 
     Args:
         app: to guard.
-        hosts: names and addresses that may stand in the header ``Host``, without a port.
+        hosts: names and addresses allowed in the header ``Host``, without a port.
     """
 
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

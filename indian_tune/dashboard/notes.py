@@ -69,9 +69,9 @@ def _about_test_results(study: RegisteredStudy[LedgerReader]) -> str:
 
 
 def _verdict(study: RegisteredStudy[LedgerReader]) -> str:
-    told = study.ledger.events(study.id, VERDICT)
-    if told:
-        return str(told[-1].data["text"])
+    verdicts = study.ledger.events(study.id, VERDICT)
+    if verdicts:
+        return str(verdicts[-1].data["text"])
     return f"None yet; `indian-tune analyze {study.name}` gives one when the study is finished."
 
 
@@ -91,20 +91,20 @@ def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]
 
 def _about_level(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
     mine = [part for part in parts if part.arm.name == arm and part.phase is Phase.MATCH]
-    told = "The winner of its source is not frozen yet."
+    state = "The winner of its source is not frozen yet."
     if mine:
-        told = f"{mine[0].finished} of {counted(mine[0].total, 'trial')} finished."
+        state = f"{mine[0].finished} of {counted(mine[0].total, 'trial')} finished."
     return (
         f"# {spec.name}: the level of {arm}\n\n"
         f"SGD with the steps that the winner of {spec.arm(arm).response_of} takes on a steady "
-        f"gradient, times a level. {told}"
+        f"gradient, times a level. {state}"
     )
 
 
 def _about_confirm(spec: StudySpec, parts: list[ArmProgress]) -> str:
     runs = [part for part in parts if part.phase is Phase.CONFIRM]
     done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
-    told = (
+    state = (
         f"{done} of {counted(total, 'run')} finished."
         if runs
         else "The winners are not frozen yet."
@@ -112,5 +112,5 @@ def _about_confirm(spec: StudySpec, parts: list[ArmProgress]) -> str:
     return (
         f"# {spec.name}: the winners on fresh seeds\n\n"
         "The best configuration of every arm, trained again on seeds that tuning has not seen, the "
-        f"same for all arms. {told}"
+        f"same for all arms. {state}"
     )

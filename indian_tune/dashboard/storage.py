@@ -29,7 +29,7 @@ _UNDEFINED_TABLE = "42P01"
 class DashboardStorage(RDBStorage):
     """Optuna's tables, with a note added to every study of ours that has none.
 
-    The notes are made when they are asked for and written nowhere: they are never out of date,
+    The notes are composed on request and never stored: they are never out of date,
     and looking at a study changes nothing. A note that a user saved in the dashboard stays.
 
     Args:
@@ -123,5 +123,5 @@ def _configure_sqlite(engine: sa.Engine, *, writable: bool) -> None:
         if not writable:
             connection.execute("PRAGMA query_only=ON")
 
-    # Those made so far were opened without the settings.
+    # Connections opened so far lack the settings.
     engine.dispose()

@@ -76,8 +76,8 @@ def _write_run(folder: Path, rows: pd.DataFrame, names: list[str], tags: Mapping
     first = rows.iloc[0]
     config = {name: float(first[name]) for name in names if np.isfinite(first[name])}
     with SummaryWriter(str(folder)) as writer:
-        told = [tag for column, tag in tags.items() if rows[column].notna().any()]
-        for summary in hparams({"arm": first["arm"], **config}, dict.fromkeys(told, 0.0)):
+        recorded = [tag for column, tag in tags.items() if rows[column].notna().any()]
+        for summary in hparams({"arm": first["arm"], **config}, dict.fromkeys(recorded, 0.0)):
             writer.file_writer.add_summary(summary)
         for column, tag in tags.items():
             values = rows[column].to_numpy()

@@ -215,17 +215,17 @@ class Family:
         return optimizer, power_decay(optimizer, complete["decay_power"])
 
     def _make(self, params: ParamsT, config: dict[str, float]) -> Optimizer:
-        made: Any = self.optimizer
-        if isinstance(made, str):
-            module, _, name = made.partition(":")
-            made = getattr(importlib.import_module(module), name)
+        optimizer_class: Any = self.optimizer
+        if isinstance(optimizer_class, str):
+            module, _, name = optimizer_class.partition(":")
+            optimizer_class = getattr(importlib.import_module(module), name)
         values: dict[str, Any] = {}
         for name, value in config.items():
             known = self.hyperparameters[name]
             values.setdefault(known.argument or name, []).append(CASTS[known.kind](value))
         values = {name: tuple(v) if len(v) > 1 else v[0] for name, v in values.items()}
         try:
-            optimizer: Optimizer = made(params, **values, **self.fixed)
+            optimizer: Optimizer = optimizer_class(params, **values, **self.fixed)
         except ValueError as error:
             given = ", ".join(f"{argument}={value!r}" for argument, value in values.items())
             raise HyperparameterError(f"{self.name} refused {given}: {error}") from error

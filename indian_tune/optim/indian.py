@@ -318,7 +318,7 @@ class Indian(GroupedOptimizer):
 
 
 def _at_rest(group: dict[str, Any]) -> bool:
-    """Whether a step of the group changes nothing; no value is read while a graph is made."""
+    """Whether a step of the group changes nothing; no value is read while a graph is captured."""
     lr = group["lr"]
     if isinstance(lr, Tensor) and (
         torch.compiler.is_compiling() or (lr.is_cuda and torch.cuda.is_current_stream_capturing())

@@ -1,6 +1,6 @@
 """An optimizer of one's own as a family: a class of torch's kind that a study file names.
 
-The family itself is made without importing anything: a registered study can be read, shown and
+The family itself is built without importing anything: a registered study can be read, shown and
 ranked anywhere. What the class takes is known only where it is imported.
 """
 
@@ -128,9 +128,9 @@ def _loaded(name: str, key: str) -> Family:
 
     from indian_tune.optim.torch_family import family_of
 
-    found = load_named(name, key=key, group=ENTRY_POINTS)
-    if not isinstance(found, type) or not issubclass(found, torch.optim.Optimizer):
+    loaded = load_named(name, key=key, group=ENTRY_POINTS)
+    if not isinstance(loaded, type) or not issubclass(loaded, torch.optim.Optimizer):
         raise InputError(
-            f"{key} = {name!r} must be a subclass of torch.optim.Optimizer, got {found!r}"
+            f"{key} = {name!r} must be a subclass of torch.optim.Optimizer, got {loaded!r}"
         )
-    return family_of(name, found)
+    return family_of(name, loaded)

@@ -48,8 +48,8 @@ def stable(alpha: float, beta: float, gamma: float, curvature: float) -> bool:
     _check(alpha, beta, gamma)
     if not math.isfinite(curvature):
         raise HyperparameterError(f"curvature must be a finite number, got {curvature!r}")
-    # The same conditions with what cancels taken together first, as in the limit below: as they
-    # stand, they lose every digit near αγ = 2.
+    # The same conditions with what cancels taken together first, as in the limit below: as
+    # written above, they lose every digit near αγ = 2.
     return (
         curvature > 0
         and curvature * (gamma - beta) < alpha

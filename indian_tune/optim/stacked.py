@@ -92,7 +92,7 @@ class StackedOptimizer:
         self._count[row] = count
 
     def clear_row(self, row: int) -> None:
-        """Let a row stand still: no step size, states of 0."""
+        """Make a row idle: step size and states 0."""
         for numbers in self._numbers.values():
             numbers[row] = 0
         for state in self.states.values():

@@ -171,14 +171,14 @@ def compute_figure1(*, steps: int = STEPS, gamma: float = GAMMA) -> Figure1:
 
 def differences(figure: Figure1) -> list[Difference]:
     """Return how far ``text`` and ``printed`` are from ``fitted``, panel by panel."""
-    found = []
+    rows = []
     for variant in VARIANTS[:-1]:
         for panel in CAPTIONS:
             curve, fitted = figure.curve(variant, panel), figure.curve("fitted", panel)
             gaps = np.abs(np.log10(curve.values) - np.log10(fitted.values))
             parted = np.flatnonzero(gaps > 0.1)
             distances = np.linalg.norm(curve.path - fitted.path, axis=1)
-            found.append(
+            rows.append(
                 Difference(
                     panel=panel,
                     variant=variant,
@@ -193,7 +193,7 @@ def differences(figure: Figure1) -> list[Difference]:
                     parted_at=int(parted[0]) if parted.size else None,
                 )
             )
-    return found
+    return rows
 
 
 def distance_to_din() -> dict[str, Discretisation]:

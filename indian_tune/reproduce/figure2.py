@@ -80,7 +80,7 @@ def write_figure2(frame: pd.DataFrame, folder: Path, *, comparable: bool) -> lis
     """Write the figure as SVG and PNG, its curves and the end points as CSV.
 
     Returns:
-        The files, in ``folder``, which is made if need be.
+        The files, in ``folder``, which is created if need be.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = write_canvas(draw_figure2(frame, comparable=comparable), folder, "figure2")

@@ -30,7 +30,7 @@ def write_figure1(figure: Figure1, folder: Path) -> list[Path]:
     """Write Figure 1 as SVG and PNG, its curves and its differences as CSV.
 
     Returns:
-        The files, in ``folder``, which is made if need be.
+        The files, in ``folder``, which is created if need be.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [
@@ -58,7 +58,7 @@ def write_convergence(runs: Sequence[ConvergenceRun], folder: Path) -> list[Path
     """Write the figure of theorem 1 as SVG and PNG, its runs and its table as CSV.
 
     Returns:
-        The files, in ``folder``, which is made if need be.
+        The files, in ``folder``, which is created if need be.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [

@@ -58,7 +58,7 @@ class CheckpointFolder:
     and renamed. Several processes may use one folder as long as each run has one writer at a time.
 
     Args:
-        root: made when first needed.
+        root: created when first needed.
     """
 
     def __init__(self, root: Path) -> None:
@@ -135,7 +135,7 @@ class CheckpointFolder:
     def _folder(self, key: str) -> Path:
         """A folder directly under the root, another one for every other key."""
         name = re.sub(
-            rb"[^A-Za-z0-9_-]", lambda found: b"%%%02X" % found.group()[0], key.encode()
+            rb"[^A-Za-z0-9_-]", lambda match: b"%%%02X" % match.group()[0], key.encode()
         ).decode()
         if not 0 < len(name) <= _LONGEST_NAME:
             raise InputError(
@@ -211,7 +211,9 @@ def _check_plain(value: object, where: str) -> None:
         assert isinstance(value, dict)
         for key, each in value.items():
             if type(key) not in (str, int):
-                raise CheckpointError(f"{where} has the key {key!r}: text or a whole number is due")
+                raise CheckpointError(
+                    f"{where} has the key {key!r}: text or a whole number is allowed"
+                )
             _check_plain(each, f"{where}[{key!r}]")
     elif type(value) in (list, tuple):
         assert isinstance(value, list | tuple)

@@ -160,20 +160,20 @@ class _Surface:
 
     def gradient_at(self, weights: Tensor) -> Tensor:
         """∇L, [P]."""
-        made = torch.zeros_like(weights)
+        total = torch.zeros_like(weights)
         for batch in self._batches():
             leaf = weights.detach().requires_grad_()
-            made += torch.autograd.grad(self._share(leaf, batch), leaf)[0]
-        return made
+            total += torch.autograd.grad(self._share(leaf, batch), leaf)[0]
+        return total
 
     def hessian_times(self, vector: Tensor) -> Tensor:
         """∇²L · vector at the weights, [P]."""
-        made = torch.zeros_like(vector)
+        total = torch.zeros_like(vector)
         for batch in self._batches():
             leaf = self.weights.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self._share(leaf, batch), leaf, create_graph=True)
-            made += torch.autograd.grad(slope @ vector, leaf)[0]
-        return made
+            total += torch.autograd.grad(slope @ vector, leaf)[0]
+        return total
 
     def draw(self, kind: Callable[..., Tensor], *key: int | str) -> Tensor:
         """Draw a vector [P], the same on every device."""
@@ -212,7 +212,7 @@ def _top_eigenvalue(surface: _Surface, settings: FlatnessSettings) -> float:
             return_eigenvectors=False,
         )
     except ArpackNoConvergence as error:
-        log.warning("No largest eigenvalue was found: %s", error)
+        log.warning("The largest eigenvalue did not converge: %s", error)
         return nan
     return float(top)
 

@@ -1,6 +1,6 @@
 """What is measured of a run after every epoch; the one place where a metric is declared.
 
-Evaluation, ledger, frames, exports and `show` take whatever stands here.
+Evaluation, ledger, frames, exports and `show` take every metric from here.
 """
 
 from __future__ import annotations

@@ -190,9 +190,9 @@ class Pack:
         self._optimizer.set_row(lane, live.config, live.step)
         for name, states in self._optimizer.states.items():
             for parameter, row in self._layout.views(states[lane]).items():
-                found = self._optimizer.read(live.optimizer, own[parameter], name)
-                if found is not None:
-                    row.copy_(found)
+                state = self._optimizer.read(live.optimizer, own[parameter], name)
+                if state is not None:
+                    row.copy_(state)
         order = epoch_order(len(self._feed), seed=run.seed, epoch=live.epoch + 1)
         self._orders[lane] = order.to(self._device)
         self._seeds[lane] = run.seed

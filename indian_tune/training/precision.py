@@ -58,7 +58,7 @@ class Precision:
         if device.type != "cuda":
             yield
             return
-        found = torch.backends.cuda.matmul.allow_tf32
+        before = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = self.tf32
         try:
             with torch.backends.cudnn.flags(
@@ -66,7 +66,7 @@ class Precision:
             ):
                 yield
         finally:
-            torch.backends.cuda.matmul.allow_tf32 = found
+            torch.backends.cuda.matmul.allow_tf32 = before
 
 
 FLOAT32 = Precision()

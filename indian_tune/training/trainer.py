@@ -38,8 +38,8 @@ DEFAULT_PACKING = Packing()
 
 
 @dataclass
-class _Held:
-    """A run in the trainer, with what its checkpoints need."""
+class _Entry:
+    """A run of the trainer, with what its checkpoints need."""
 
     live: LiveRun
     identity: dict[str, object] = field(default_factory=dict)
@@ -110,7 +110,7 @@ class Trainer:
             )
         self._augmentation = augmentation
         self._checkpoints = checkpoints
-        self._runs: dict[str, _Held] = {}
+        self._runs: dict[str, _Entry] = {}
         self._pack_shape: PackShape | None = None
         train = self._feed(problem.train)
         subset = fixed_subset(problem.train, train_eval_size)
@@ -164,7 +164,7 @@ class Trainer:
         """
         if run.key in self._runs:
             raise InputError(f"run {run.key!r} is being trained already: remove it first")
-        held = _Held(LiveRun(run, self._problem, self._device, self._precision))
+        held = _Entry(LiveRun(run, self._problem, self._device, self._precision))
         if self._checkpoints is not None:
             held.identity = self._identity(held.live)
             saved = self._checkpoints.load(run.key)
@@ -226,7 +226,7 @@ class Trainer:
             CheckpointError: the file cannot be written.
             InputError: no such run is held.
         """
-        live = self._held(key).live
+        live = self._entry(key).live
         folder.save(key, Checkpoint(live.epoch, {MODEL: live.model.state_dict()}))
 
     def remove(self, key: str) -> None:
@@ -235,7 +235,7 @@ class Trainer:
         Raises:
             InputError: no such run is held.
         """
-        self._held(key)
+        self._entry(key)
         del self._runs[key]
 
     def _feed(self, split: Split) -> Feed:
@@ -263,15 +263,15 @@ class Trainer:
             log.warning("The fastest packing could not be measured: %s", reason)
             return PackShape(lanes or 1, convolutions or CONVOLUTIONS[0])
 
-    def _held(self, key: str) -> _Held:
+    def _entry(self, key: str) -> _Entry:
         try:
             return self._runs[key]
         except KeyError:
             keys = ", ".join(map(repr, self._runs)) or "none"
             raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
 
-    def _chosen(self, keys: Iterable[str] | None) -> list[_Held]:
-        return list(self._runs.values()) if keys is None else [self._held(key) for key in keys]
+    def _chosen(self, keys: Iterable[str] | None) -> list[_Entry]:
+        return list(self._runs.values()) if keys is None else [self._entry(key) for key in keys]
 
     def _identity(self, live: LiveRun) -> dict[str, object]:
         """What a checkpoint must agree in for a new run to go on from it."""
@@ -290,15 +290,15 @@ class Trainer:
             "augmentation": self._augmentation,
         }
 
-    def _resume(self, held: _Held, saved: Checkpoint) -> None:
+    def _resume(self, held: _Entry, saved: Checkpoint) -> None:
         live = held.live
         key = live.run.key
-        wanted, found = held.identity, saved.state["identity"]
-        differing = [name for name in wanted if wanted[name] != found.get(name)]
+        expected, other = held.identity, saved.state["identity"]
+        differing = [name for name in expected if expected[name] != other.get(name)]
         if differing:
             raise CheckpointError(
                 f"the checkpoint of run {key!r} is of another run: "
-                + "; ".join(f"{n} is {found.get(n)!r}, not {wanted[n]!r}" for n in differing)
+                + "; ".join(f"{n} is {other.get(n)!r}, not {expected[n]!r}" for n in differing)
                 + ". Use another key, or discard the checkpoint to start the run again"
             )
         if saved.epoch > live.run.epochs:

@@ -167,7 +167,7 @@ def test_a_trial_deleted_in_optuna_comes_back(
     before = comparable(shown(storage, "tiny/sgd"))
     optuna.delete_study(study_name="tiny/sgd", storage=storage)
     _, out, _ = doctor("--storage", storage)
-    assert "1 missing Optuna studies made, 2 trials restored in Optuna" in out
+    assert "missing Optuna studies created: 1, trials restored in Optuna: 2" in out
     assert comparable(shown(storage, "tiny/sgd")) == before
 
 

@@ -56,7 +56,7 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path)
     (tmp_path / "taken").write_text("")
     result = CliRunner().invoke(app, ["figure1", "--out", str(tmp_path / "taken")])
     assert isinstance(result.exception, InputError)
-    assert "taken: the folder cannot be made" in str(result.exception)
+    assert "taken: the folder cannot be created" in str(result.exception)
 
 
 def test_help_imports_neither_torch_nor_matplotlib() -> None:

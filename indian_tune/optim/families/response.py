@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def _explain(config: dict[str, float]) -> Dynamics:
     level, gamma0 = config["level"], config["gamma0"]
     first = config.get("initial_velocity", config["beta"])
-    # Its step sizes rise before they fall, so that no single step stands for a recursion.
+    # Its step sizes rise before they fall, so that no single step represents a recursion.
     return Dynamics(level * gamma0 / config["alpha"], level * gamma0 * first)
 
 
