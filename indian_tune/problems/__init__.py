@@ -23,7 +23,7 @@ from indian_tune.problems.problem import ModelBuilder, Problem, Split
 from indian_tune.problems.sizes import SplitSizes
 
 if TYPE_CHECKING:
-    from indian_tune.problems.fetcher import fetch
+    from indian_tune.problems.fetching import fetch
     from indian_tune.problems.loading import load_arrays
     from indian_tune.problems.models import CounterDropout, build_model
     from indian_tune.problems.own import make_problem
@@ -61,7 +61,7 @@ _LATER = {
     "DataState": "verification",
     "DataStatus": "verification",
     "build_model": "models",
-    "fetch": "fetcher",
+    "fetch": "fetching",
     "load_arrays": "loading",
     "load_problem": "splits",
     "make_problem": "own",

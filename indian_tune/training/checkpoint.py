@@ -211,9 +211,7 @@ def _check_plain(value: object, where: str) -> None:
         assert isinstance(value, dict)
         for key, each in value.items():
             if type(key) not in (str, int):
-                raise CheckpointError(
-                    f"{where} has the key {key!r}: text or a whole number is allowed"
-                )
+                raise CheckpointError(f"{where} has the key {key!r}: use text or a whole number")
             _check_plain(each, f"{where}[{key!r}]")
     elif type(value) in (list, tuple):
         assert isinstance(value, list | tuple)
