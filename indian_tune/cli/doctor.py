@@ -60,7 +60,7 @@ def doctor(
     console = results()
     if not as_json:
         _print_checks(console, checks)
-    report: dict[str, Any] = {"storage": show_url(url), "damages": [], "studies": []}
+    told: dict[str, Any] = {"storage": show_url(url), "damages": [], "studies": []}
     unusable: StorageError | None = None
     file = sqlite_file(url)
     if (
@@ -86,16 +86,16 @@ def doctor(
             unusable, failed = error, True
             about = CheckResult("database", Level.FAIL, str(error))
         else:
-            report |= {
+            told |= {
                 "damages": damages,
                 "studies": [_as_json(each) for each in examined],
             }
             failed = bool(damages) or any(each.problem for each in examined)
             if not as_json:
                 _print_checks(console, [about])
-                _print_database(console, report["storage"], damages, examined)
+                _print_database(console, told["storage"], damages, examined)
     if as_json:
-        print_json({**report, "checks": [asdict(check) for check in (*checks, about)]})
+        print_json({**told, "checks": [asdict(check) for check in (*checks, about)]})
     if unusable is not None:
         raise unusable
     if failed or any(check.level is Level.FAIL for check in (*checks, about)):
@@ -107,17 +107,17 @@ def _print_checks(console: Console, checks: Sequence[CheckResult]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table.grid(padding=(0, 2, 0, 0))
-    # Of fixed width, so that checks printed later line up with earlier ones.
-    shown.add_column(width=4)
-    shown.add_column(width=17)
-    shown.add_column(overflow="fold")
+    made = Table.grid(padding=(0, 2, 0, 0))
+    # Of one width, so that what is printed later stands below what came before.
+    made.add_column(width=4)
+    made.add_column(width=17)
+    made.add_column(overflow="fold")
     for check in checks:
         style = STYLES[check.level]
-        shown.add_row(Text(str(check.level), style), check.name, check.text)
+        made.add_row(Text(str(check.level), style), check.name, check.text)
         if check.fix:
-            shown.add_row("", "", f"→ {check.fix}")
-    console.print(shown)
+            made.add_row("", "", f"→ {check.fix}")
+    console.print(made)
 
 
 def _print_database(
@@ -134,12 +134,12 @@ def _print_database(
             sep="\n  ",
         )
     elif examined:
-        shown = table("study", "trials", "finished", "found", right=("trials", "finished"))
+        made = table("study", "trials", "finished", "found", right=("trials", "finished"))
         for each in examined:
-            outcome = each.problem or in_words(each.repairs)
-            shown.add_row(each.study, str(each.trials), str(each.finished), outcome)
+            found = each.problem or in_words(each.repairs)
+            made.add_row(each.study, str(each.trials), str(each.finished), found)
         console.print(f"{address} opens, and its file is sound.")
-        console.print(shown)
+        console.print(made)
     else:
         console.print(f"{address} opens, and holds no study.")
 

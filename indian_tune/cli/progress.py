@@ -112,7 +112,7 @@ class SearchProgress:
     def _table(self, parts: list[ArmProgress], summary: str) -> Table:
         levels = ["levels"] if self._spec.matched_arms else []
         columns = ("tune", "best", *levels, "fresh seeds", "epochs")
-        shown = table("arm", *columns, "", right=columns)
+        made = table("arm", *columns, "", right=columns)
         percentage = self._spec.protocol.score == "validation_error"
         arms = {part.arm.id: part.arm for part in parts}
         for arm in sorted(arms.values(), key=lambda arm: arm.position):
@@ -120,7 +120,7 @@ class SearchProgress:
             tune = mine.get(Phase.TUNE)
             value = None if tune is None else tune.best
             best = "–" if value is None else f"{value:.4f}"
-            shown.add_row(
+            made.add_row(
                 arm.name,
                 done(tune),
                 f"{percent(value)} %" if percentage and value is not None else best,
@@ -129,9 +129,9 @@ class SearchProgress:
                 str(sum(part.epochs_done for part in mine.values())),
                 ", ".join(filter(None, map(outcomes, mine.values()))),
             )
-        shown.caption = summary
-        shown.caption_justify = "left"
-        return shown
+        made.caption = summary
+        made.caption_justify = "left"
+        return made
 
     def _summary(self, parts: list[ArmProgress]) -> str:
         now = time.monotonic()

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 def ranking_table(results: Sequence[ArmResult]) -> Table:
     """Return the ranking for people; errors in percent."""
     numbers = ("", "tune\nerror %", "fresh\nerror %", "train\nloss", "γ0/α")
-    shown = table(
+    made = table(
         *("", "arm", *numbers[1:], "best configuration"),
         title="Arms, best first",
         right=numbers,
     )
-    for column in shown.columns[:-1]:
+    for column in made.columns[:-1]:
         column.no_wrap = True
     for place, result in enumerate(results, 1):
         best = result.confirmed or result.tuned
         rate = None if result.dynamics is None else result.dynamics.effective_learning_rate
         fresh = result.confirmed
-        shown.add_row(
+        made.add_row(
             str(place),
             result.name,
             percent(None if result.tuned is None else result.tuned.validation_error),
@@ -42,27 +42,27 @@ def ranking_table(results: Sequence[ArmResult]) -> Table:
             number(rate),
             config_text(result.config),
         )
-    return shown
+    return made
 
 
 def front_table(results: Sequence[ArmResult], objectives: Sequence[str]) -> Table | None:
     """Return the Pareto fronts of a study with several objectives, ``None`` for one with one."""
     if not any(result.front for result in results):
         return None
-    shown = table(
+    made = table(
         *("arm", "trial", *(name.replace("_", " ") for name in objectives), "configuration"),
         title="Trials that no other of their arm beats under every objective",
         right=("trial", *(name.replace("_", " ") for name in objectives)),
     )
     for result in results:
         for trial in result.front:
-            shown.add_row(
+            made.add_row(
                 result.name,
                 str(trial.index),
                 *map(number, trial.scores or ()),
                 config_text(trial.config),
             )
-    return shown
+    return made
 
 
 def edge_notes(results: Sequence[ArmResult]) -> list[str]:
@@ -139,5 +139,5 @@ def _progress(progress: ArmProgress, metrics: Metrics | None) -> dict[str, Any]:
 
 
 def _of(value: object, name: str) -> float | None:
-    attribute: float | None = getattr(value, name, None)
-    return attribute
+    found: float | None = getattr(value, name, None)
+    return found

@@ -69,9 +69,9 @@ def _about_test_results(study: RegisteredStudy[LedgerReader]) -> str:
 
 
 def _verdict(study: RegisteredStudy[LedgerReader]) -> str:
-    verdicts = study.ledger.events(study.id, VERDICT)
-    if verdicts:
-        return str(verdicts[-1].data["text"])
+    told = study.ledger.events(study.id, VERDICT)
+    if told:
+        return str(told[-1].data["text"])
     return f"None yet; `indian-tune analyze {study.name}` gives one when the study is finished."
 
 
@@ -91,26 +91,24 @@ def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]
 
 def _about_level(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
     mine = [part for part in parts if part.arm.name == arm and part.phase is Phase.MATCH]
-    state = "The winner of its source is not frozen yet."
+    told = "The winner of its source is not frozen yet."
     if mine:
-        state = f"{mine[0].finished} of {counted(mine[0].total, 'trial')} finished."
+        told = f"{mine[0].finished} of {counted(mine[0].total, 'trial')} finished."
     return (
         f"# {spec.name}: the level of {arm}\n\n"
         f"SGD with the steps that the winner of {spec.arm(arm).response_of} takes on a steady "
-        f"gradient, times a level. {state}"
+        f"gradient, times a level. {told}"
     )
 
 
 def _about_confirm(spec: StudySpec, parts: list[ArmProgress]) -> str:
     runs = [part for part in parts if part.phase is Phase.CONFIRM]
     done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
-    state = (
-        f"{done} of {counted(total, 'run')} finished."
-        if runs
-        else "The winners are not frozen yet."
-    )
+    told = "The winners are not frozen yet."
+    if runs:
+        told = f"{done} of {counted(total, 'run')} finished."
     return (
         f"# {spec.name}: the winners on fresh seeds\n\n"
         "The best configuration of every arm, trained again on seeds that tuning has not seen, the "
-        f"same for all arms. {state}"
+        f"same for all arms. {told}"
     )
