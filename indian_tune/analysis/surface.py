@@ -267,8 +267,8 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
     design = quadratic_design(cells, strata)
     freedom = len(cells) - (strata.max() + 1) - len(TERMS)
     if np.linalg.matrix_rank(design) < len(TERMS) or freedom < 1:
-        trials = counted(len(cells), "trial")
-        return f"the {trials} of arm {arm!r} are no grid of (alpha, beta) at equal eta"
+        number = counted(len(cells), "trial")
+        return f"the {number} of arm {arm!r} are no grid of (alpha, beta) at equal eta"
     return Grid(cells, strata, final, metric, lost)
 
 

@@ -91,8 +91,8 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
         odd = ", ".join(
             f"{count} {state}" for state, count in part.counts.items() if state != "complete"
         )
-        cells = (f"{part.finished}/{part.total}", part.epochs_done, odd)
-        parts.setdefault(part.arm.name, {})[part.phase] = cells
+        entry = (f"{part.finished}/{part.total}", part.epochs_done, odd)
+        parts.setdefault(part.arm.name, {})[part.phase] = entry
     nothing = ("–", 0, "")
     titles = {Phase.TUNE: "trials", Phase.MATCH: "levels", Phase.CONFIRM: "fresh seeds"}
     if not any(Phase.MATCH in phases for phases in parts.values()):

@@ -120,25 +120,24 @@ def indian(
         foreach: work on all tensors at once; ``False`` goes tensor by tensor. Numbers give the
             same result both ways, to the last bit.
     """
-    captured = any(isinstance(scalar, Tensor) for scalar in (gamma, alpha, beta))
-    if foreach and captured:
-        # A foreach addition takes its factor as a number only, hence the temporaries.
-        torch._foreach_add_(params, torch._foreach_mul(velocities, gamma))
-        torch._foreach_add_(params, torch._foreach_mul(grads, -gamma * beta))
-        torch._foreach_add_(velocities, torch._foreach_mul(velocities, -alpha * gamma))
-        torch._foreach_add_(velocities, torch._foreach_mul(grads, -gamma * (1 - alpha * beta)))
-        return
-    if foreach:
+    if isinstance(gamma, Tensor) or isinstance(alpha, Tensor) or isinstance(beta, Tensor):
+        if foreach:
+            # A foreach addition takes its factor as a number only, hence the temporaries.
+            torch._foreach_add_(params, torch._foreach_mul(velocities, gamma))
+            torch._foreach_add_(params, torch._foreach_mul(grads, -gamma * beta))
+            torch._foreach_add_(velocities, torch._foreach_mul(velocities, -alpha * gamma))
+            torch._foreach_add_(velocities, torch._foreach_mul(grads, -gamma * (1 - alpha * beta)))
+        else:
+            for theta, grad, velocity in zip(params, grads, velocities, strict=True):
+                scalars = (torch.as_tensor(x, device=theta.device) for x in (gamma, alpha, beta))
+                indian_step(theta, velocity, grad, *scalars)
+    elif foreach:
         torch._foreach_add_(params, velocities, alpha=gamma)
         torch._foreach_add_(params, grads, alpha=-gamma * beta)
         torch._foreach_add_(velocities, velocities, alpha=-alpha * gamma)
         torch._foreach_add_(velocities, grads, alpha=-gamma * (1 - alpha * beta))
-        return
-    for theta, grad, velocity in zip(params, grads, velocities, strict=True):
-        if captured:
-            scalars = (torch.as_tensor(x, device=theta.device) for x in (gamma, alpha, beta))
-            indian_step(theta, velocity, grad, *scalars)
-        else:
+    else:
+        for theta, grad, velocity in zip(params, grads, velocities, strict=True):
             theta.add_(velocity, alpha=gamma).add_(grad, alpha=-gamma * beta)
             velocity.add_(velocity, alpha=-alpha * gamma)
             velocity.add_(grad, alpha=-gamma * (1 - alpha * beta))
