@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from indian_tune.cli.again import Command
     from indian_tune.cli.progress import SearchProgress
-    from indian_tune.engines.engine import Engine
-    from indian_tune.engines.session import Session
+    from indian_tune.engines import Engine, Session
     from indian_tune.study.file.spec import StudySpec
 
 
@@ -42,7 +41,7 @@ class PhaseName(StrEnum):
 
 
 def _engine_names() -> list[str]:
-    from indian_tune.engines.table import engine_names
+    from indian_tune.engines import engine_names
 
     return engine_names()
 
@@ -156,11 +155,15 @@ def search(
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.cli.ranking import ranking_json
     from indian_tune.cli.shipped import find_study_file
-    from indian_tune.engines.own_code import folders
-    from indian_tune.engines.rehearsal import check_writable
-    from indian_tune.engines.session import artifacts_folder, note_start, open_session
-    from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.engines.table import engine_options
+    from indian_tune.engines import (
+        WorkerSettings,
+        artifacts_folder,
+        check_writable,
+        engine_options,
+        folders,
+        note_start,
+        open_session,
+    )
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase, storage_url
     from indian_tune.study.completion import completion
@@ -283,7 +286,7 @@ def _run(
         LedgerError: the record cannot be kept.
     """
     from indian_tune.cli.output import INTERRUPTED, print_lines
-    from indian_tune.engines.interrupt import end_at_once, interruptible
+    from indian_tune.engines import end_at_once, interruptible
     from indian_tune.errors import EngineError, LedgerError
     from indian_tune.study.completion import completion
 

@@ -64,8 +64,8 @@ def _options_class(engine: str) -> type[EngineOptions]:
     options = load_named(engine, key="--engine", group=ENTRY_POINTS)
     if not isinstance(options, type) or not issubclass(options, EngineOptions):
         raise InputError(
-            f"--engine = {engine!r}: the entry point names {options!r}, which is no class of "
-            "engines.EngineOptions; tell whoever made the package"
+            f"--engine = {engine!r}: the entry point names {options!r}, which must be a subclass "
+            "of indian_tune.engines.EngineOptions: tell the makers of its package"
         )
     return options
 
@@ -84,6 +84,8 @@ def _refusal(engine: str, options: type[EngineOptions], name: str, value: object
     others = _takers(name)
     if others:
         return f"{message}: leave it out, or use --engine {' or '.join(others)}"
+    if not options.model_fields:
+        return f"{message}, which has no options: leave it out"
     return f"{message}.{alternatives(name, options.model_fields)}"
 
 
