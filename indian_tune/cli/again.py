@@ -66,7 +66,7 @@ def command_line(
         value = values.get(name, info.default)
         if value == info.default:
             continue
-        texts = [str(each) for each in (value if isinstance(value, list) else [value])]
+        texts = [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
         shown = [without_password(text) for text in texts]
         incomplete |= shown != texts
         if not isinstance(info, OptionInfo):

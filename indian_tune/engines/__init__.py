@@ -98,44 +98,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    "devices": (
-        "confine",
-        "cores",
-        "gpu_count",
-        "worker_devices",
-    ),
-    "engine": (
-        "Engine",
-        "EngineOptions",
-    ),
+    "devices": ("confine", "cores", "gpu_count", "worker_devices"),
+    "engine": ("Engine", "EngineOptions"),
     "flatness": ("flatness_frame",),
     "heartbeat": ("lost_workers",),
-    "interrupt": (
-        "Interrupt",
-        "end_at_once",
-        "interruptible",
-    ),
-    "joining": (
-        "joined_controller",
-        "registered_study",
-    ),
+    "interrupt": ("Interrupt", "end_at_once", "interruptible"),
+    "joining": ("joined_controller", "registered_study"),
     "local.inline": ("InlineEngine",),
     "local.processes": ("ProcessEngine",),
-    "outcomes": (
-        "break_off_trial",
-        "end_run",
-        "end_trial",
-        "give_back",
-        "record_epoch_reports",
-    ),
-    "own_code": (
-        "folders",
-        "prepared",
-    ),
-    "ray.engine": (
-        "RayEngine",
-        "cluster_resources",
-    ),
+    "outcomes": ("break_off_trial", "end_run", "end_trial", "give_back", "record_epoch_reports"),
+    "own_code": ("folders", "prepared"),
+    "ray.engine": ("RayEngine", "cluster_resources"),
     "rehearsal": ("check_writable",),
     "runs": (
         "keeps_weights",
@@ -155,11 +128,7 @@ _MODULES = {
         "open_session",
     ),
     "settings": ("WorkerSettings",),
-    "table": (
-        "ENGINES",
-        "engine_names",
-        "engine_options",
-    ),
+    "table": ("ENGINES", "engine_names", "engine_options"),
     "trials_in_hand": ("TrialsInHand",),
     "worker": ("work",),
 }
