@@ -1,7 +1,7 @@
 """Every error this package raises on purpose.
 
     IndianTuneError
-    ├── InputError (ValueError)             the user's to mend; the command line exits with 2
+    ├── InputError (ValueError)             the user's to correct; the command line exits with 2
     │   ├── HyperparameterError             a value an optimizer cannot take
     │   ├── StudyFileError                  a study file that does not say a valid study
     │   ├── SealedError                     test results that nobody has unsealed

@@ -46,7 +46,7 @@ def doctor(
 
     An older schema is brought up to date. Safe while workers are at work, except for
     --rebuild-optuna, which refuses. Ends with 1 when a check fails or something could not be
-    mended, with 2 when the database that was named cannot be used; warnings change nothing.
+    repaired, with 2 when the database that was named cannot be used; warnings change nothing.
     """
     from indian_tune.checkup import check_database, check_machine, check_new_database
     from indian_tune.checkup.check import CheckResult, Level
@@ -79,7 +79,7 @@ def doctor(
                 if create:
                     make_optuna_tables(ledger)
                 about = check_database(ledger)
-                damages = ledger.damages()
+                damages = ledger.integrity_errors()
                 # What is written into a damaged file is lost, or damages more.
                 examined = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
         except StorageError as error:
@@ -145,7 +145,7 @@ def _print_database(
 
 
 def in_words(repairs: Repairs | None) -> str:
-    """Return what was mended, in the words of its user."""
+    """Return what was repaired, in the words of its user."""
     if not repairs:
         return "nothing to repair"
     words = {
@@ -164,6 +164,6 @@ def _as_json(examination: Examination) -> dict[str, object]:
         "study": examination.study,
         "trials": examination.trials,
         "finished": examination.finished,
-        "mended": None if examination.repairs is None else vars(examination.repairs),
+        "repaired": None if examination.repairs is None else vars(examination.repairs),
         "problem": examination.problem,
     }

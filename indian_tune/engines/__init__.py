@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from indian_tune.engines.local.inline import InlineEngine
     from indian_tune.engines.local.processes import ProcessEngine
     from indian_tune.engines.outcomes import (
-        break_off_trial,
         end_run,
         end_trial,
+        fail_attempt,
         give_back,
         record_epoch_reports,
     )
@@ -63,7 +63,6 @@ __all__ = [
     "TrialsInHand",
     "WorkerSettings",
     "artifacts_folder",
-    "break_off_trial",
     "check_writable",
     "cluster_resources",
     "confine",
@@ -74,6 +73,7 @@ __all__ = [
     "engine_names",
     "engine_options",
     "examine",
+    "fail_attempt",
     "flatness_frame",
     "folders",
     "give_back",
@@ -106,7 +106,7 @@ _MODULES = {
     "joining": ("joined_controller", "registered_study"),
     "local.inline": ("InlineEngine",),
     "local.processes": ("ProcessEngine",),
-    "outcomes": ("break_off_trial", "end_run", "end_trial", "give_back", "record_epoch_reports"),
+    "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
     "own_code": ("folders", "prepared"),
     "ray.engine": ("RayEngine", "cluster_resources"),
     "rehearsal": ("check_writable",),

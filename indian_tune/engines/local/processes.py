@@ -209,7 +209,7 @@ def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int]:
             if worker.left_at is None and process_info.is_dead(worker):
                 trials = held.get(worker.id, [])
                 status = dead.exitcode if worker.pid == dead.pid else None
-                ledger.lose(worker, trials, status)
+                ledger.record_lost_worker(worker, trials, status)
                 lost += trials
         epochs = sum(part.epochs_done for part in ledger.progress(study.id))
     return ", ".join(lost) or "no trial", epochs
