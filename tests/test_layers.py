@@ -96,6 +96,22 @@ def test_every_face_is_sorted() -> None:
         assert names == [*sorted(constants), *sorted(classes), *sorted(others)], package
 
 
+@pytest.mark.parametrize("package", ["engines"])
+def test_other_packages_use_what_the_face_names(package: str) -> None:
+    face = importlib.import_module(f"indian_tune.{package}")
+    private = {
+        f"{path.relative_to(ROOT)} imports {alias.name} from {node.module}"
+        for name, path in modules().items()
+        if "." in name and layer(name) != package
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        if f"{node.module}.".startswith(f"{face.__name__}.")
+        for alias in node.names
+        if alias.name not in face.__all__
+    }
+    assert private == set(), "name it in the face, or do without it"
+
+
 def test_faces_load_nothing_heavy() -> None:
     faces = ", ".join(f"indian_tune.{name}" for name in ("engines", "study"))
     heavy = ("torch", "ray", "pandas", "matplotlib")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from indian_tune.engines.devices import confine, cores, gpu_count, worker_devices
     from indian_tune.engines.engine import Engine, EngineOptions
-    from indian_tune.engines.flatness import flatness_frame
+    from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame
     from indian_tune.engines.heartbeat import lost_workers
     from indian_tune.engines.interrupt import Interrupt, end_at_once, interruptible
     from indian_tune.engines.joining import joined_controller, registered_study
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENGINES",
+    "FLATNESS_EXAMPLES",
     "Engine",
     "EngineOptions",
     "Examination",
@@ -100,7 +101,7 @@ __all__ = [
 _MODULES = {
     "devices": ("confine", "cores", "gpu_count", "worker_devices"),
     "engine": ("Engine", "EngineOptions"),
-    "flatness": ("flatness_frame",),
+    "flatness": ("FLATNESS_EXAMPLES", "flatness_frame"),
     "heartbeat": ("lost_workers",),
     "interrupt": ("Interrupt", "end_at_once", "interruptible"),
     "joining": ("joined_controller", "registered_study"),
