@@ -49,9 +49,10 @@ def engine_options(engine: str, given: Mapping[str, Any]) -> EngineOptions:
     try:
         return options(**given)
     except ValidationError as error:
+        # What is wrong with several options together has no location.
         lines = [
-            describe(details, options, _spelled(str(details["loc"][0])))
-            for details in error.errors()
+            describe(each, options, _spelled(str(each["loc"][0])) if each["loc"] else None)
+            for each in error.errors()
         ]
         raise InputError("\n".join(lines)) from error
 
