@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class LocalOptions(EngineOptions, ABC):
     """Which devices train, and how many runs side by side."""
 
-    devices: str = Field("auto", description="auto, cpu, or a list such as cuda:0,cuda:1.")
+    devices: str = Field(default="auto", description="auto, cpu, or a list such as cuda:0,cuda:1.")
     lanes: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Runs that one worker trains side by side; on a GPU None measures.",
     )
     shrink_packs: bool = Field(
-        False, description="Whether fewer runs than lanes go into a smaller pack."
+        default=False, description="Whether fewer runs than lanes go into a smaller pack."
     )
 
     def worker_settings(

@@ -82,7 +82,7 @@ class ProcessOptions(LocalOptions):
     """Options of the engine of worker processes."""
 
     workers: int | None = Field(
-        None, ge=1, description="Worker processes; None for one per GPU, or per CPU core."
+        default=None, ge=1, description="Worker processes; None for one per GPU, or per CPU core."
     )
 
     def make(self, settings: WorkerSettings) -> ProcessEngine:

@@ -59,20 +59,20 @@ class RayOptions(EngineOptions):
     INSTEAD: ClassVar = {"lanes": "let several trials share a GPU with --gpus-per-trial"}
 
     workers: int | None = Field(
-        None,
+        default=None,
         ge=1,
         description="Trials at once on a cluster of its own; None for as many as there are CPUs.",
     )
     ray_address: str | None = Field(
-        None,
+        default=None,
         description="Cluster to join: auto, ray://HOST:PORT or HOST:PORT; None starts one on this "
         "machine for the time of the search.",
     )
     gpus_per_trial: float = Field(
-        0.0, ge=0, description="Logical GPUs of a trial; a fraction shares one."
+        default=0.0, ge=0, description="Logical GPUs of a trial; a fraction shares one."
     )
     ray_storage: str | None = Field(
-        None,
+        default=None,
         description="Folder or address that every node reaches, for Ray's checkpoints; None for "
         "one beside our own.",
     )

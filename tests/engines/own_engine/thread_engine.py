@@ -37,7 +37,7 @@ SECONDS = 0.2
 class ThreadOptions(EngineOptions):
     """Options of the engine."""
 
-    at_once: int = Field(1, ge=1, le=8, description="Trials in hand at once.")
+    at_once: int = Field(default=1, ge=1, le=8, description="Trials in hand at once.")
 
     def make(self, settings: WorkerSettings) -> ThreadEngine:
         """Return the engine."""
