@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+# How hyperparameters are shown to people.
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
+
 # Categories of what a terminal acts on or a page reorders by, and of what cannot be encoded.
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -72,7 +74,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-@pytest.mark.parametrize("package", ["planning", "study"])
+@pytest.mark.parametrize("package", ["engines", "planning", "study"])
 def test_a_face_holds_what_it_names_and_no_module_takes_its_place(package: str) -> None:
     face = importlib.import_module(f"indian_tune.{package}")
     hidden = {name.rpartition(".")[2] for name in modules() if name.startswith(face.__name__ + ".")}
@@ -81,3 +83,38 @@ def test_a_face_holds_what_it_names_and_no_module_takes_its_place(package: str) 
         assert getattr(face, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'absent'"):
         _ = face.absent
+
+
+def test_every_face_is_sorted() -> None:
+    for package, path in modules().items():
+        if path.name != "__init__.py":
+            continue
+        names = list(getattr(importlib.import_module(package), "__all__", ()))
+        constants = [name for name in names if name.isupper()]
+        classes = [name for name in names if not name.isupper() and name[0].isupper()]
+        others = [name for name in names if name not in (*constants, *classes)]
+        assert names == [*sorted(constants), *sorted(classes), *sorted(others)], package
+
+
+@pytest.mark.parametrize("package", ["engines"])
+def test_other_packages_use_what_the_face_names(package: str) -> None:
+    face = importlib.import_module(f"indian_tune.{package}")
+    private = {
+        f"{path.relative_to(ROOT)} imports {alias.name} from {node.module}"
+        for name, path in modules().items()
+        if "." in name and layer(name) != package
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        if f"{node.module}.".startswith(f"{face.__name__}.")
+        for alias in node.names
+        if alias.name not in face.__all__
+    }
+    assert private == set(), "name it in the face, or do without it"
+
+
+def test_faces_load_nothing_heavy() -> None:
+    faces = ", ".join(f"indian_tune.{name}" for name in ("engines", "study"))
+    heavy = ("torch", "ray", "pandas", "matplotlib")
+    code = f"import sys, {faces}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -66,16 +66,18 @@ def command_line(
         value = values.get(name, info.default)
         if value == info.default:
             continue
-        text = without_password(str(value))
-        incomplete |= text != str(value)
+        texts = [str(each) for each in (value if isinstance(value, list | tuple) else [value])]
+        shown = [without_password(text) for text in texts]
+        incomplete |= shown != texts
         if not isinstance(info, OptionInfo):
-            words.append(text)
+            words += shown
             continue
         flags = [flag for flag in info.param_decls or () if flag.startswith("--")]
         on, _, off = (flags[0] if flags else "--" + name.replace("_", "-")).partition("/")
-        words.append(off if value is False else on)
-        if not isinstance(value, bool):
-            words.append(text)
+        if isinstance(value, bool):
+            words.append(on if value else off)
+        else:
+            words += [word for text in shown for word in (on, text)]
     return Command(tuple(words), incomplete)
 
 

@@ -301,8 +301,7 @@ def _measure_flatness(
     """Measure flatness, before the test results are opened: a mistake here opens nothing."""
     from indian_tune.cli.output import notices
     from indian_tune.cli.status import choose_study
-    from indian_tune.engines.flatness import EXAMPLES, flatness_frame
-    from indian_tune.engines.session import artifacts_folder
+    from indian_tune.engines import FLATNESS_EXAMPLES, artifacts_folder, flatness_frame
     from indian_tune.ledger import Ledger
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished
@@ -316,7 +315,7 @@ def _measure_flatness(
                 opened,
                 artifacts or artifacts_folder(ledger.url),
                 data_dir,
-                examples=examples or EXAMPLES,
+                examples=examples or FLATNESS_EXAMPLES,
                 on_run=lambda done, runs: status.update(f"Flatness: {done} of {runs} runs"),
             )
 

@@ -79,7 +79,7 @@ def doctor(
                 if create:
                     make_optuna_tables(ledger)
                 about = check_database(ledger)
-                damages = ledger.damages()
+                damages = ledger.integrity_errors()
                 # What is written into a damaged file is lost, or damages more.
                 examined = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
         except StorageError as error:
@@ -164,6 +164,6 @@ def _as_json(examination: Examination) -> dict[str, object]:
         "study": examination.study,
         "trials": examination.trials,
         "finished": examination.finished,
-        "mended": None if examination.repairs is None else vars(examination.repairs),
+        "repaired": None if examination.repairs is None else vars(examination.repairs),
         "problem": examination.problem,
     }

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from indian_tune.text import printable
+from indian_tune.text import SYMBOLS, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 DEFAULT_COLUMNS = 80
 MIN_COLUMNS = 20
-SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
 
 
 class PlainConsole(Console):

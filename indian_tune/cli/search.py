@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.utils import get_params_from_function
 
 from indian_tune.cli.again import command_line
 from indian_tune.cli.options import (
@@ -22,14 +21,13 @@ from indian_tune.cli.options import (
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
 
     from indian_tune.cli.again import Command
     from indian_tune.cli.progress import SearchProgress
-    from indian_tune.engines.engine import Engine
-    from indian_tune.engines.session import Session
+    from indian_tune.engines import Engine, Session
     from indian_tune.study.file.spec import StudySpec
 
 
@@ -43,24 +41,10 @@ class PhaseName(StrEnum):
     CONFIRM = "confirm"
 
 
-class EngineName(StrEnum):
-    """Where trials execute."""
+def _engine_names() -> list[str]:
+    from indian_tune.engines import engine_names
 
-    OPTUNA = "optuna"
-    RAY = "ray"
-    INLINE = "inline"
-
-
-# Options that not every engine has.
-OPTION_ENGINES = {
-    "workers": (EngineName.OPTUNA, EngineName.RAY),
-    "devices": (EngineName.OPTUNA, EngineName.INLINE),
-    "lanes": (EngineName.OPTUNA, EngineName.INLINE),
-    "shrink_packs": (EngineName.OPTUNA, EngineName.INLINE),
-    "ray_address": (EngineName.RAY,),
-    "gpus_per_trial": (EngineName.RAY,),
-    "ray_storage": (EngineName.RAY,),
-}
+    return engine_names()
 
 
 def search(
@@ -102,20 +86,31 @@ def search(
         ),
     ] = False,
     engine: Annotated[
-        EngineName,
+        str,
         typer.Option(
-            help="optuna: one worker process per device; ray: Ray Tune; inline: this process."
+            metavar="NAME",
+            help="optuna: one worker process per device; ray: Ray Tune; inline: this process; or "
+            "one of an installed package.",
+            autocompletion=_engine_names,
         ),
-    ] = EngineName.OPTUNA,
+    ] = "optuna",
+    engine_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Option of an engine of an installed package; repeatable."
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Worker processes.", show_default="one per GPU, or per CPU core"),
     ] = None,
     devices: Annotated[
-        str, typer.Option(help="auto, cpu, or a list such as cuda:0,cuda:1.")
-    ] = "auto",
+        str | None,
+        typer.Option(help="auto, cpu, or a list such as cuda:0,cuda:1.", show_default="auto"),
+    ] = None,
     threads_per_worker: Annotated[
-        int, typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.")
+        int,
+        typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.", min=1),
     ] = 1,
     lanes: Lanes = None,
     shrink_packs: ShrinkPacks = False,
@@ -129,8 +124,9 @@ def search(
         ),
     ] = None,
     gpus_per_trial: Annotated[
-        float, typer.Option(help="GPUs of a Ray trial; a fraction shares one.")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="GPUs of a Ray trial; a fraction shares one.", show_default="0"),
+    ] = None,
     ray_storage: Annotated[
         str | None,
         typer.Option(
@@ -160,14 +156,15 @@ def search(
     from indian_tune.cli.progress import SearchProgress
     from indian_tune.cli.ranking import ranking_json
     from indian_tune.cli.shipped import find_study_file
-    from indian_tune.engines.devices import worker_devices
-    from indian_tune.engines.local.inline import InlineEngine
-    from indian_tune.engines.local.processes import ProcessEngine
-    from indian_tune.engines.own_code import folders
-    from indian_tune.engines.ray.engine import RayEngine, RayResources, check_cluster
-    from indian_tune.engines.rehearsal import check_writable
-    from indian_tune.engines.session import artifacts_folder, note_start, open_session
-    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.engines import (
+        WorkerSettings,
+        artifacts_folder,
+        check_writable,
+        engine_options,
+        folders,
+        note_start,
+        open_session,
+    )
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase, storage_url
     from indian_tune.study.completion import completion
@@ -176,7 +173,19 @@ def search(
     from indian_tune.study.ranking import rank
     from indian_tune.study.registration import renamed
 
-    _check_options(engine, options)
+    asked = engine_options(
+        engine,
+        _engine_option_values(
+            engine_option or (),
+            workers=workers,
+            devices=devices,
+            lanes=lanes,
+            shrink_packs=shrink_packs or None,
+            ray_address=ray_address,
+            gpus_per_trial=gpus_per_trial,
+            ray_storage=ray_storage,
+        ),
+    )
     file = find_study_file(study)
     spec = load_study(file)
     if as_name is not None:
@@ -188,22 +197,22 @@ def search(
         )
     imports = folders(file.parent) if allow_import else None
     url = storage_url(storage)
-    assigned = worker_devices(
-        "cpu" if engine is EngineName.RAY else devices, workers, threads_per_worker
-    )
-    resources = RayResources(
-        address=ray_address,
-        cpus_per_trial=threads_per_worker,
-        gpus_per_trial=gpus_per_trial,
-        workers=workers,
-        storage_path=ray_storage,
-    )
-    if engine is EngineName.RAY:
-        check_cluster(resources)
     folder = artifacts or artifacts_folder(url)
     check_writable(folder, "--artifacts")
     last = {PhaseName.TUNE: Phase.TUNE, PhaseName.FREEZE: Phase.TUNE, PhaseName.MATCH: Phase.MATCH}
     until = last.get(phase, Phase.CONFIRM)
+    runner = asked.make(
+        WorkerSettings(
+            storage=url.render_as_string(hide_password=False),
+            study=spec.name,
+            artifacts=folder,
+            data_dir=data_dir,
+            threads=threads_per_worker,
+            imports=imports,
+            until=until,
+            freeze_anyway=freeze_anyway,
+        )
+    )
     remarks = notices()
     interrupted = False
     with open_session(
@@ -223,31 +232,6 @@ def search(
         moved = note_start(session.ledger, session.record, folder, str(again(phase=PhaseName.ALL)))
         if phase is PhaseName.FREEZE:
             freeze(session, anyway=freeze_anyway)
-        settings = [
-            WorkerSettings(
-                storage=url.render_as_string(hide_password=False),
-                study=spec.name,
-                artifacts=folder,
-                data_dir=data_dir,
-                device=device,
-                lanes=lanes,
-                shrink=shrink_packs,
-                threads=threads_per_worker,
-                imports=imports,
-                until=until,
-                freeze_anyway=freeze_anyway,
-            )
-            for device in assigned
-        ]
-        runner: Engine
-        match engine:
-            case EngineName.INLINE:
-                runner, start = InlineEngine(settings[0]), "starting in this process"
-            case EngineName.RAY:
-                runner, start = RayEngine(settings[0], resources), "starting on Ray"
-            case EngineName.OPTUNA:
-                runner = ProcessEngine(settings)
-                start = f"starting {counted(len(assigned), 'worker')}"
         _announce(remarks, spec, session)
         if moved is not None:
             remarks.print(f"Warning: {moved}", soft_wrap=True)
@@ -256,7 +240,7 @@ def search(
             part = "" if until is Phase.CONFIRM else f"The {until} phase of "
             remarks.print(f"{part}{spec.name} is finished: nothing is left to train.")
         elif not now.stuck(until) or freeze_anyway:
-            remarks.print(headed(spec.name, f": {start}"))
+            remarks.print(headed(spec.name, f": starting {runner.place}"))
             progress = SearchProgress(remarks, session)
             interrupted = _run(runner, progress, remarks, session, again)
             now = completion(session.ledger, session.record)
@@ -303,7 +287,7 @@ def _run(
         LedgerError: the record cannot be kept.
     """
     from indian_tune.cli.output import INTERRUPTED, print_lines
-    from indian_tune.engines.interrupt import end_at_once, interruptible
+    from indian_tune.engines import end_at_once, interruptible
     from indian_tune.errors import EngineError, LedgerError
     from indian_tune.study.completion import completion
 
@@ -355,21 +339,24 @@ def _check_matched(session: Session, again: Command) -> None:
         )
 
 
-def _check_options(engine: EngineName, given: Mapping[str, Any]) -> None:
-    """Refuse options that the engine would ignore."""
+def _engine_option_values(pairs: Sequence[str], **named: Any) -> dict[str, Any]:
+    """Return the options of an engine that were given, by name.
+
+    Args:
+        pairs: as ``--engine-option`` was given.
+        **named: those that have options of their own; ``None`` where one was not given.
+    """
     from indian_tune.errors import InputError
 
-    for name, parameter in get_params_from_function(search).items():
-        engines = OPTION_ENGINES.get(name, (engine,))
-        if engine in engines or given[name] == parameter.default.default:
-            continue
-        option = "--" + name.replace("_", "-")
-        value = "" if given[name] is True else f" = {given[name]}"
-        hint = ": let several trials share a GPU with --gpus-per-trial" if name == "lanes" else ""
-        raise InputError(
-            f"{option}{value} is not for --engine {engine}{hint}: leave it out, or use --engine "
-            f"{' or '.join(engines)}"
-        )
+    given = {name: value for name, value in named.items() if value is not None}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator or not name:
+            raise InputError(f"--engine-option = {pair!r} must be NAME=VALUE")
+        if name in given:
+            raise InputError(f"--engine-option = {pair!r}: {name} is given twice; leave one out")
+        given[name] = value
+    return given
 
 
 def _announce(console: Console, spec: StudySpec, session: Session) -> None:

@@ -1,17 +1,26 @@
-"""What every engine is: a place where trials execute."""
+"""What every engine is: a record of options, and a place where trials execute that it makes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from indian_tune.engines.interrupt import Interrupt
+    from indian_tune.engines.settings import WorkerSettings
 
 
 class Engine(Protocol):
     """Decides where the runs of a study execute, and nothing else."""
+
+    @property
+    def place(self) -> str:
+        """Where that is, to end a sentence that begins with ``starting``, such as ``on Ray``."""
+        ...
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work on the study until it is done or interrupted.
@@ -24,3 +33,26 @@ class Engine(Protocol):
             EngineError: the workers cannot be kept alive.
         """
         ...
+
+
+class EngineOptions(BaseModel, ABC):
+    """The options of one engine, which refuses all others.
+
+    Each has a default, a description and bounds. Texts from a command line are converted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    INSTEAD: ClassVar[Mapping[str, str]] = {}
+    """What to do in place of giving an option of another engine: option → advice."""
+
+    @abstractmethod
+    def make(self, settings: WorkerSettings) -> Engine:
+        """Return the engine; called before anything is written.
+
+        Args:
+            settings: of each worker; the engine fills in the device and what else it decides.
+
+        Raises:
+            InputError: it could not work here, such as for want of a device.
+        """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.training import CheckpointFolder
 
-EXAMPLES = 512
+FLATNESS_EXAMPLES = 512
 """Training examples on which flatness is measured, unless told otherwise."""
 
 
@@ -31,7 +31,7 @@ def flatness_frame(
     artifacts: Path,
     data_dir: Path | None = None,
     *,
-    examples: int = EXAMPLES,
+    examples: int = FLATNESS_EXAMPLES,
     device: str | None = None,
     on_run: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:

@@ -93,7 +93,7 @@ def end_trial(controller: Controller, trial: RunningTrial, decision: Decision) -
     return state
 
 
-def break_off_trial(controller: Controller, trial: RunningTrial, traceback: str) -> None:
+def fail_attempt(controller: Controller, trial: RunningTrial, traceback: str) -> None:
     """Record that a trial raised an exception; it is tried again while it may be.
 
     Args:
@@ -102,7 +102,7 @@ def break_off_trial(controller: Controller, trial: RunningTrial, traceback: str)
         traceback: of the exception.
     """
     try:
-        state = controller.break_off(trial, traceback)
+        state = controller.fail_attempt(trial, traceback)
     except LeaseLostError as lost:
         logger.warning("%s: %s", trial.title, lost)
         return

@@ -31,7 +31,7 @@ TRIED = 4
 
 
 def check_split(spec: StudySpec) -> None:
-    """Check that a data set of the catalog has images for every part.
+    """Check that a data set of the catalog has examples for every part.
 
     Raises:
         InputError: ``validation_fraction`` leaves none for a part.

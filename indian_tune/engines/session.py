@@ -1,4 +1,4 @@
-"""Opening a study for work: registered, mended, and where its files lie."""
+"""Opening a study for work: registered, repaired, and where its files lie."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def open_session(
     spec = prepared(spec, imports)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
-        repairs = _mend(study)
+        repairs = _repair(study)
         if retry_failed or spec.search.sampler.enumerates:
             ledger.retry(study.id)
         if space_extension:
@@ -91,14 +91,14 @@ def open_session(
             changes = remember(study)
         yield Session(ledger, study.record, spec, repairs, changes)
         # A connection that was lost may have left a trial twice in Optuna's tables.
-        _mend(study)
+        _repair(study)
 
 
-def _mend(study: RegisteredStudy[Ledger], *, rebuild_optuna: bool = False) -> Repairs:
+def _repair(study: RegisteredStudy[Ledger], *, rebuild_optuna: bool = False) -> Repairs:
     projection = Projection.beside(study)
     try:
-        mend = rebuild if rebuild_optuna else reconcile
-        return mend(study, projection, process_info.is_dead)
+        repair = rebuild if rebuild_optuna else reconcile
+        return repair(study, projection, process_info.is_dead)
     finally:
         projection.close()
 
@@ -147,7 +147,7 @@ class Examination:
         study: its name.
         trials: how many it has.
         finished: how many of them are finished.
-        repairs: what was mended; ``None`` when it could not be examined.
+        repairs: what was repaired; ``None`` when it could not be examined.
         problem: why not.
     """
 
@@ -159,11 +159,11 @@ class Examination:
 
 
 def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Examination]:
-    """Mend every study of a database, whoever may be at work on it.
+    """Repair every study of a database, whoever may be at work on it.
 
     Args:
         ledger: open for writing.
-        rebuild_optuna: whether to make Optuna's tables of these studies anew; refused, study by
+        rebuild_optuna: whether to rebuild Optuna's tables of these studies; refused, study by
             study, where workers are at work.
     """
     examinations = []
@@ -171,7 +171,7 @@ def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Examination
         repairs, problem = None, None
         try:
             opened = RegisteredStudy.open(ledger, study)
-            repairs = _mend(opened, rebuild_optuna=rebuild_optuna)
+            repairs = _repair(opened, rebuild_optuna=rebuild_optuna)
         except (StudyFileError, LedgerError) as error:
             problem = str(error)
         trials = ledger.trials(study.id)

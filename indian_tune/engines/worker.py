@@ -179,7 +179,7 @@ class _Worker:
             # The record itself is in trouble: another attempt would meet the same.
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
-            self._break_off(trial, error)
+            self._fail_attempt(trial, error)
         else:
             self._in_hand.release_ended(trial.id)
             if again:
@@ -195,7 +195,7 @@ class _Worker:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
             if len(self._trials) == 1 or is_from_user(error):
-                self._break_off(next(iter(self._trials.values())), error)
+                self._fail_attempt(next(iter(self._trials.values())), error)
             else:
                 logger.warning("a pack broke (%s): its trials go on one by one", error)
             self._restart()
@@ -223,7 +223,7 @@ class _Worker:
             except IndianTuneError:
                 raise
             except BaseException as error:  # noqa: BLE001 - as above
-                self._break_off(trial, error)
+                self._fail_attempt(trial, error)
                 self._restart()
             else:
                 self._report(records)
@@ -252,7 +252,7 @@ class _Worker:
             for run in trial.runs:
                 self._checkpoints.discard(run_key(self._controller.study, run))
 
-    def _break_off(self, trial: RunningTrial, error: BaseException) -> None:
+    def _fail_attempt(self, trial: RunningTrial, error: BaseException) -> None:
         """Record that a trial raised an exception.
 
         A model may raise anything, SystemExit and KeyboardInterrupt too; the user's Ctrl-C is
@@ -261,9 +261,7 @@ class _Worker:
         if is_from_user(error):
             raise error
         self._let_go(trial)
-        outcomes.break_off_trial(
-            self._controller, trial, "".join(traceback.format_exception(error))
-        )
+        outcomes.fail_attempt(self._controller, trial, "".join(traceback.format_exception(error)))
 
     def _let_go(self, trial: RunningTrial) -> None:
         del self._trials[trial.id]

@@ -351,7 +351,7 @@ def about(engine: sa.Engine) -> DatabaseInfo:
     return DatabaseInfo("PostgreSQL", version, revision, None)
 
 
-def damages(engine: sa.Engine) -> list[str]:
+def integrity_errors(engine: sa.Engine) -> list[str]:
     """Return what SQLite finds damaged in its file; a server looks after its files itself."""
     if engine.dialect.name != "sqlite":
         return []

@@ -19,7 +19,7 @@ from indian_tune.ledger.database import (
     about,
     connect,
     copy_database,
-    damages,
+    integrity_errors,
     show_url,
     storage_errors,
     storage_url,
@@ -125,10 +125,10 @@ class LedgerReader:
         with storage_errors(self.url):
             return about(self._engine)
 
-    def damages(self) -> list[str]:
+    def integrity_errors(self) -> list[str]:
         """Return what is damaged in the database's file, as far as the database can tell."""
         with storage_errors(self.url):
-            return damages(self._engine)
+            return integrity_errors(self._engine)
 
     def copy_to(self, file: Path) -> None:
         """Write a consistent copy of an SQLite database to a new file, also while it is in use.
@@ -336,10 +336,10 @@ class LedgerReader:
 
     @transaction
     def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:
-        """Return which test images each run classifies correctly at its end.
+        """Return which test examples each run classifies correctly at its end.
 
         Returns:
-            Run id → whether it is right, for every test image.
+            Run id → whether it is right, for every test example.
 
         Raises:
             SealedError: nobody has unsealed them.

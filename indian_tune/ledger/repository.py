@@ -106,7 +106,9 @@ class Ledger(StudyWriter):
             )
             return leases.expire(connection, worker_id, now)
 
-    def lose(self, worker: WorkerRecord, trials: Sequence[str], status: int | None = None) -> int:
+    def record_lost_worker(
+        self, worker: WorkerRecord, trials: Sequence[str], status: int | None = None
+    ) -> int:
         """Record that a worker is gone without having left; its leases expire at once.
 
         Args:
@@ -349,7 +351,7 @@ class Ledger(StudyWriter):
                 runs.close(connection, lease.trial.id, state, now)
 
     @transaction
-    def break_off(self, lease: Lease, run_ids: Sequence[int], error: str) -> State:
+    def fail_attempt(self, lease: Lease, run_ids: Sequence[int], error: str) -> State:
         """Record that an attempt ended with an exception, and keep its traceback.
 
         Returns:

@@ -30,7 +30,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 # PostgreSQL's classes of errors that pass: connection exceptions (08), too many connections,
 # serialization failures and deadlocks, a server that shuts down, crashed or is starting up, and
 # the server's limits of time: statement, lock, idle session, idle transaction, transaction.
-_PASSING_STATES = (
+_TRANSIENT_STATES = (
     *("08", "53300", "40001", "40P01", "57P01", "57P02", "57P03"),
     *("57014", "55P03", "57P05", "25P03", "25P04"),
 )
@@ -40,7 +40,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-def passes(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Whether the same transaction may well succeed a moment later."""
     while error is not None and not isinstance(error, sa.exc.DBAPIError):
         error = error.__cause__
@@ -54,10 +54,10 @@ def passes(error: BaseException | None) -> bool:
     if state is None:
         # The server did not answer, so it gave no state: no connection, or one that broke.
         return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
-    return error.connection_invalidated or state.startswith(_PASSING_STATES)
+    return error.connection_invalidated or state.startswith(_TRANSIENT_STATES)
 
 
-def persist(do: Callable[[], T]) -> T:
+def retry_transient(do: Callable[[], T]) -> T:
     """Return what ``do`` returns, calling it again after errors that pass.
 
     Args:
@@ -73,7 +73,7 @@ def persist(do: Callable[[], T]) -> T:
         try:
             return do()
         except StorageError as error:
-            if not passes(error):
+            if not is_transient(error):
                 raise
             now = time.monotonic()
             if deadline is None:
@@ -94,6 +94,6 @@ def transaction(method: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def patient(*args: P.args, **kwargs: P.kwargs) -> T:
-        return persist(lambda: method(*args, **kwargs))
+        return retry_transient(lambda: method(*args, **kwargs))
 
     return patient

@@ -39,7 +39,7 @@ FINISHED = frozenset({State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED
 
 # RUNNING → RUNNING is a takeover: another worker continues from the checkpoint.
 # RUNNING → WAITING gives a trial back: the worker was asked to stop, or an attempt broke.
-# FAILED → WAITING happens only when the user asks for it: what made it fail is mended.
+# FAILED → WAITING happens only when the user asks for it: what made it fail is repaired.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.WAITING: frozenset({State.RUNNING}),
     State.RUNNING: frozenset({State.RUNNING, State.WAITING}) | FINISHED,

@@ -182,7 +182,7 @@ sealed_example = Table(
     metadata,
     Column("run_id", ForeignKey("ledger_run.id", ondelete="CASCADE"), primary_key=True),
     Column("images", Integer, nullable=False),
-    # Packed bits, first image first, big-endian; the last byte is filled up with zeros.
+    # Packed bits, first example first, big-endian; the last byte is filled up with zeros.
     Column("correct", LargeBinary, nullable=False),
 )
 

@@ -20,7 +20,7 @@ from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.database import connect, storage_errors, storage_url
 from indian_tune.ledger.reader import LedgerReader
 from indian_tune.ledger.records import StudyRecord
-from indian_tune.ledger.retry import persist, transaction
+from indian_tune.ledger.retry import retry_transient, transaction
 from indian_tune.ledger.states import Phase, State, check_transition
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class StudyWriter(LedgerReader):
         def attempt() -> sa.Engine:
             return connect(url, write=True, create=create)
 
-        return cls(url, persist(attempt) if patient else attempt())
+        return cls(url, retry_transient(attempt) if patient else attempt())
 
     def register(
         self,
@@ -375,7 +375,7 @@ class StudyWriter(LedgerReader):
             return True
 
     @transaction
-    def mark_told(self, trial_id: int) -> None:
+    def mark_told_to_optuna(self, trial_id: int) -> None:
         """Record that Optuna knows the outcome of a finished trial."""
         with self._writing() as connection:
             connection.execute(sa.update(t.trial).where(t.trial.c.id == trial_id).values(told=True))

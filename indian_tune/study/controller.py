@@ -200,9 +200,9 @@ class Controller:
         value = statistics.fmean(trial.scores.values())
         return self._end(trial, State.PRUNED, value, f"by {self.spec.search.pruner.name}")
 
-    def break_off(self, trial: RunningTrial, traceback: str) -> State:
+    def fail_attempt(self, trial: RunningTrial, traceback: str) -> State:
         """Record that an attempt ended with an exception; it is tried again while it may be."""
-        state = self._ledger.break_off(trial.lease, [run.id for run in trial.runs], traceback)
+        state = self._ledger.fail_attempt(trial.lease, [run.id for run in trial.runs], traceback)
         if state is State.FAILED:
             self._tell(trial, state, None)
         return state
@@ -384,4 +384,4 @@ class Controller:
     def _tell(self, trial: RunningTrial, state: State, values: Sequence[float] | None) -> None:
         self._projection.tell(trial.assignment.projected.id, state, values)
         fault_point(faults.AFTER_TELL)
-        self._ledger.mark_told(trial.id)
+        self._ledger.mark_told_to_optuna(trial.id)

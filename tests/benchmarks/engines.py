@@ -114,7 +114,7 @@ def optuna_engine(settings: WorkerSettings) -> Engine:
 
 def ray_engine(settings: WorkerSettings) -> Engine:
     from indian_tune.engines.ray import actor
-    from indian_tune.engines.ray.engine import RayEngine, RayResources
+    from indian_tune.engines.ray.engine import RayEngine, RayOptions
 
     class Trainable(actor.TrialTrainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def ray_engine(settings: WorkerSettings) -> Engine:
             super().setup(config)
 
     actor.TrialTrainable = Trainable  # type: ignore[misc]
-    return RayEngine(settings, RayResources(workers=SLOTS))
+    return RayEngine(settings, RayOptions(workers=SLOTS))
 
 
 def run_ours(make_engine: Callable[[WorkerSettings], Engine], folder: Path, trials: int) -> float:

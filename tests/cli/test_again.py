@@ -34,9 +34,11 @@ def sample(function: Any, parameter: Any) -> list[str]:
         return [parameter.opts[0]]
     annotation = inspect.signature(function, eval_str=True).parameters[parameter.name].annotation
     value = annotation.__origin__
+    if value == list[str] | None:
+        return [parameter.opts[0], "a=1", parameter.opts[0], "b=some where"]
     if isinstance(value, type) and issubclass(value, Enum):
         return [parameter.opts[0], list(value)[-1].value]
-    numbers = {int: "3", int | None: "3", float: "0.25"}
+    numbers = {int: "3", int | None: "3", float | None: "0.25"}
     return [parameter.opts[0], numbers.get(value) or TEXTS.get(parameter.name, "some where")]
 
 

@@ -80,7 +80,7 @@ def comparable(trials: list[FrozenTrial]) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_sound_database_has_nothing_to_mend(
+def test_a_sound_database_has_nothing_to_repair(
     storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
 ) -> None:
     registered(storage, tiny)
@@ -100,11 +100,11 @@ def test_what_is_broken_is_mended_once_and_named(
         ledger.leave("dead")
     optuna.load_study(study_name="tiny/sgd", storage=storage).ask()
     optuna.delete_study(study_name="tiny/indian", storage=storage)
-    mended = {"created": 1, "freed": 0, "told": 0, "dropped": 1, "restored": 0}
+    repaired = {"created": 1, "freed": 0, "told": 0, "dropped": 1, "restored": 0}
     status, out, _ = doctor("--storage", storage, "--json")
     assert (status, json.loads(out)["studies"]) == (
         0,
-        [{"study": "tiny", "trials": 4, "finished": 0, "mended": mended, "problem": None}],
+        [{"study": "tiny", "trials": 4, "finished": 0, "repaired": repaired, "problem": None}],
     )
     _, out, _ = doctor("--storage", storage)
     assert "nothing to repair" in out

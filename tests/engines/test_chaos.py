@@ -62,7 +62,7 @@ def assert_sound(storage: str, parts: dict[str, int]) -> None:
 
 
 def search(storage: str, study: dict[str, Any], workers: list[WorkerSettings], tick: Any) -> None:
-    """Search as the command does: register, work, mend."""
+    """Search as the command does: register, work, repair."""
     with open_session(parse_study(study, source="study.toml"), storage_url(storage), None):
         engine = ProcessEngine(workers) if tick else InlineEngine(workers[0])
         engine.run(Interrupt(), tick or (lambda: None))

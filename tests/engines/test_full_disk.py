@@ -52,7 +52,7 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
             InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
-        assert ledger.damages() == []
+        assert ledger.integrity_errors() == []
         # Nobody is blamed, and nobody has to wait for the trial in hand.
         assert not ledger.trials(study.id, states=(State.FAILED,))
         assert all(worker.left_at is not None for worker in ledger.workers(study.id))

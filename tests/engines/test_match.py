@@ -12,7 +12,7 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.process_info import is_dead
-from indian_tune.engines.ray.engine import RayEngine, RayResources
+from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.ledger import LEVELS, LedgerReader, Phase, State
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ ENGINES: dict[str, Callable[[WorkerSettings], Engine]] = {
     "inline": InlineEngine,
     "processes-1": lambda settings: ProcessEngine([settings]),
     "processes-2": lambda settings: ProcessEngine([settings] * 2),
-    "ray-1": lambda settings: RayEngine(settings, RayResources(workers=1)),
-    "ray-2": lambda settings: RayEngine(settings, RayResources(workers=2)),
+    "ray-1": lambda settings: RayEngine(settings, RayOptions(workers=1)),
+    "ray-2": lambda settings: RayEngine(settings, RayOptions(workers=2)),
 }
 
 

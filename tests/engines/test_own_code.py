@@ -13,7 +13,7 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.own_code import folders, prepared
-from indian_tune.engines.ray.engine import RayEngine, RayResources
+from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError
@@ -33,7 +33,7 @@ EXAMPLES = Path(__file__).parents[2] / "studies" / "examples"
 ENGINES: dict[str, Callable[[WorkerSettings], Engine]] = {
     "inline": InlineEngine,
     "optuna": lambda settings: ProcessEngine([settings, settings]),
-    "ray": lambda settings: RayEngine(settings, RayResources(workers=2)),
+    "ray": lambda settings: RayEngine(settings, RayOptions(workers=2)),
 }
 
 

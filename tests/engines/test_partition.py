@@ -71,7 +71,7 @@ class Link:
     def cut(self) -> None:
         ip("link", "set", self._host_end, "down")
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         ip("link", "set", self._host_end, "up")
 
     def remove(self) -> None:
@@ -197,7 +197,7 @@ def test_a_worker_that_comes_back_too_late_is_refused_and_counts_nothing_twice(
             )
 
         wait_until(taken_over, first, second)
-        lost.mend()
+        lost.repair()
         assert [process.wait(PATIENCE_SECONDS) for process in (first, second)] == [0, 0]
         workers = {worker.id for worker in ledger.workers(study.id)}
         (event,) = [event for event in ledger.events(study.id) if event.kind == "taken over"]

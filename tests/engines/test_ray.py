@@ -18,8 +18,8 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.ray import actor
 from indian_tune.engines.ray.driver import newest_checkpoint
-from indian_tune.engines.ray.engine import RayEngine, RayResources
-from indian_tune.errors import EngineError, InputError
+from indian_tune.engines.ray.engine import RayEngine, RayOptions
+from indian_tune.errors import EngineError
 from indian_tune.ledger import LedgerReader, State
 from indian_tune.training import Provenance
 
@@ -124,7 +124,7 @@ def test_ray_leaves_the_same_record_as_inline_to_the_last_bit(
                 # Ray brings the folder itself back, whenever it copies its logs.
                 left.extend(settings.artifacts.rglob(f"trial-{trial.id}-*/checkpoint_*"))
 
-    engine = RayEngine(settings, RayResources(workers=2))
+    engine = RayEngine(settings, RayOptions(workers=2))
     engine.run(Interrupt(), look)
     assert metrics(storage) == undisturbed
     assert left == []
@@ -150,7 +150,7 @@ def test_ray_keeps_the_same_final_weights_as_inline(
     register: Register,
 ) -> None:
     register(storage, keeping)
-    RayEngine(settings, RayResources(workers=2)).run(Interrupt(), lambda: None)
+    RayEngine(settings, RayOptions(workers=2)).run(Interrupt(), lambda: None)
     by_ray = kept_weights()
     other = f"sqlite:///{tmp_path / 'other.db'}"
     register(other, keeping)
@@ -170,7 +170,7 @@ def test_pruned_and_diverged_trials_are_recorded_as_exactly_that(
         {"name": "sgd", "optimizer": "sgd"},
     ]
     register(storage, tiny)
-    RayEngine(settings, RayResources(workers=1)).run(Interrupt(), lambda: None)
+    RayEngine(settings, RayOptions(workers=1)).run(Interrupt(), lambda: None)
     with LedgerReader.open(storage) as ledger:
         wild, sgd = ledger.progress(ledger.study("tiny").id)
     assert wild.counts == {State.DIVERGED: 6}
@@ -195,10 +195,10 @@ def test_an_interrupted_ray_study_goes_on_to_the_same_record(
         if epochs() >= 3:
             interrupt.requests = 1
 
-    RayEngine(settings, RayResources(workers=1)).run(interrupt, stop_midway)
+    RayEngine(settings, RayOptions(workers=1)).run(interrupt, stop_midway)
     assert interrupt.requested
     assert (State.RUNNING, 1) not in states(storage)
-    RayEngine(settings, RayResources(workers=1)).run(Interrupt(), lambda: None)
+    RayEngine(settings, RayOptions(workers=1)).run(Interrupt(), lambda: None)
     assert metrics(storage) == undisturbed
     assert states(storage) == [(State.COMPLETE, 1)] * 8
 
@@ -266,7 +266,7 @@ def test_a_signal_stops_a_ray_search_and_keeps_everything(
     if len(signals) == 1:
         # What was begun goes on from where it stood; stopped at once, from the last checkpoint.
         assert all(list(settings.artifacts.rglob(f"trial-{n}-*/checkpoint_*")) for n in begun)
-    RayEngine(settings, RayResources(workers=1)).run(Interrupt(), lambda: None)
+    RayEngine(settings, RayOptions(workers=1)).run(Interrupt(), lambda: None)
     assert metrics(storage) == undisturbed
     assert states(storage) == [(State.COMPLETE, 1)] * 8
 
@@ -283,7 +283,7 @@ def test_a_lost_node_loses_nothing(
 ) -> None:
     register(storage, tiny)
     lost: list[float] = []
-    with cluster_of(*[{"num_cpus": 1, "num_gpus": 1}] * 2) as cluster:
+    with cluster_of(*[{"num_cpus": 2, "num_gpus": 1}] * 2) as cluster:
 
         def lose_a_node() -> None:
             if not lost and epochs() >= 2:
@@ -291,8 +291,8 @@ def test_a_lost_node_loses_nothing(
                 node = next(iter(cluster.worker_nodes))
                 cluster.remove_node(node, allow_graceful=False)
 
-        resources = RayResources(address=cluster.address, gpus_per_trial=0.5, cpus_per_trial=0.5)
-        RayEngine(settings, resources).run(Interrupt(), lose_a_node)
+        options = RayOptions(ray_address=cluster.address, gpus_per_trial=0.5)
+        RayEngine(settings, options).run(Interrupt(), lose_a_node)
     assert lost
     assert metrics(storage) == undisturbed
     assert {state for state, _ in states(storage)} == {State.COMPLETE}
@@ -333,8 +333,8 @@ def test_every_trial_sees_the_gpu_that_it_was_lent_and_no_other(
 
     monkeypatch.setattr(actor, "TrialTrainable", Looking)
     with cluster_of({"num_cpus": at_once, "num_gpus": gpus}) as cluster:
-        resources = RayResources(address=cluster.address, gpus_per_trial=each)
-        RayEngine(settings, resources).run(Interrupt(), lambda: None)
+        options = RayOptions(ray_address=cluster.address, gpus_per_trial=each)
+        RayEngine(settings, options).run(Interrupt(), lambda: None)
     seen = Counter(file.read_text() for file in folder.iterdir())
     assert seen == {str(n): round(1 / each) for n in range(gpus)}
     assert states(storage) == [(State.COMPLETE, 1)] * at_once
@@ -355,17 +355,10 @@ def test_the_newest_checkpoint_of_a_trial_is_found_again(tmp_path: Path) -> None
     assert newest_checkpoint(str(tmp_path / "absent"), 1) is None
 
 
-def test_resources_that_cannot_be_are_refused() -> None:
-    with pytest.raises(InputError, match="must be at least 0"):
-        RayResources(gpus_per_trial=-1)
-    with pytest.raises(InputError, match=r"1\.5 must be a whole number, or at most 1"):
-        RayResources(gpus_per_trial=1.5)
-
-
 def test_a_cluster_that_is_not_there_is_named(
     storage: str, settings: WorkerSettings, tiny: dict[str, Any], register: Register
 ) -> None:
     register(storage, tiny)
-    engine = RayEngine(settings, RayResources(address="127.0.0.1:1"))
+    engine = RayEngine(settings, RayOptions(ray_address="127.0.0.1:1"))
     with pytest.raises(EngineError, match=r"Ray cannot be reached at 127\.0\.0\.1:1"):
         engine.run(Interrupt(), lambda: None)

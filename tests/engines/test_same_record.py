@@ -10,7 +10,7 @@ import pytest
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
-from indian_tune.engines.ray.engine import RayEngine, RayResources
+from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader
 from tests.conftest import TINY
@@ -148,4 +148,4 @@ class TestSameRecord:
     def test_of_ray(
         self, cluster: Cluster, check: Callable[[Callable[[WorkerSettings], Engine]], None]
     ) -> None:
-        check(lambda settings: RayEngine(settings, RayResources(address=cluster.address)))
+        check(lambda settings: RayEngine(settings, RayOptions(ray_address=cluster.address)))

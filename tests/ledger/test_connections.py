@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from indian_tune.ledger import Ledger, storage_url
 from indian_tune.ledger.connections import connect_args
 from indian_tune.ledger.database import connect, explained
-from indian_tune.ledger.retry import passes
+from indian_tune.ledger.retry import is_transient
 from indian_tune.study.optuna.projection import Projection
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_the_server_ends_what_a_lost_worker_has_locked(postgres: PostgresServer)
     # What the worker did not commit is done again, on another connection.
     error = explained(own, raised.value)
     error.__cause__ = raised.value
-    assert passes(error)
+    assert is_transient(error)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT 1")) == 1
     engine.dispose()

@@ -94,7 +94,7 @@ def test_a_write_without_room_is_refused_and_leaves_the_database_as_it_was(stora
         with pytest.raises(UnwritableError, match="database or disk is full"):
             ledger.register("second", {"x": "y" * 10**6}, "hash", [ArmPlan("sgd", "sgd", 3)])
         assert (ledger.studies(), ledger.trials(1)) == before
-        assert ledger.damages() == []
+        assert ledger.integrity_errors() == []
 
 
 def test_a_database_that_turns_read_only_is_refused_and_still_opens(storage: str) -> None:
@@ -106,4 +106,4 @@ def test_a_database_that_turns_read_only_is_refused_and_still_opens(storage: str
             ledger.join(study.id, "worker", host="here", pid=1, started="0", device="cpu")
         assert [trial.index for trial in ledger.trials(study.id)] == [0, 1, 2]
     with LedgerReader.open(storage) as reader:
-        assert reader.damages() == []
+        assert reader.integrity_errors() == []

@@ -76,7 +76,7 @@ def begin(ledger: Ledger, lease: Lease, seeds: tuple[int, ...] = (0,)) -> list[R
 def lose(ledger: Ledger, study: StudyRecord, worker: str = "first") -> None:
     """See a worker die."""
     (dead,) = [each for each in ledger.workers(study.id) if each.id == worker]
-    ledger.lose(dead, [])
+    ledger.record_lost_worker(dead, [])
 
 
 def join(ledger: Ledger, study: StudyRecord, worker: str) -> str:
@@ -201,7 +201,7 @@ def test_an_exception_keeps_its_traceback_and_is_tried_again_until_attempts_end(
         lease = claim(ledger, study)
         runs = begin(ledger, lease)
         text = f"Traceback\nValueError: attempt {attempt}"
-        states.append(ledger.break_off(lease, [run.id for run in runs], text))
+        states.append(ledger.fail_attempt(lease, [run.id for run in runs], text))
     assert states == [State.WAITING, State.WAITING, State.FAILED]
     trial = ledger.trials(study.id)[0]
     assert (trial.state, trial.reason) == (State.FAILED, "ValueError: attempt 3")
@@ -451,7 +451,7 @@ def test_the_same_report_twice_changes_nothing(ledger: Ledger, study: StudyRecor
     assert ledger.trial(given_back.trial.id).attempts == 0
     broken = claim(ledger, study)
     for _ in range(2):
-        assert ledger.break_off(broken, [], "ValueError: once") is State.WAITING
+        assert ledger.fail_attempt(broken, [], "ValueError: once") is State.WAITING
     assert len(ledger.events(study.id, "broke")) == 1
     assert len(ledger.events(study.id, "released")) == 1
 
@@ -565,7 +565,7 @@ def test_a_worker_that_leaves_in_good_order_ends_no_attempt(
 
 def test_exceptions_and_deaths_are_attempts_alike(ledger: Ledger, study: StudyRecord) -> None:
     broken = claim(ledger, study)
-    assert ledger.break_off(broken, [], "ValueError: once") is State.WAITING
+    assert ledger.fail_attempt(broken, [], "ValueError: once") is State.WAITING
     for attempt in (2, 3):
         victim = join(ledger, study, f"victim {attempt}")
         lease = claim(ledger, study, victim)

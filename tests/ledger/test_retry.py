@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from indian_tune.errors import StorageError
 from indian_tune.ledger import ArmPlan, Ledger, Phase, State
-from indian_tune.ledger.retry import passes, persist
+from indian_tune.ledger.retry import is_transient, retry_transient
 from tests.conftest import measured, postgres_server
 from tests.reports import record as record_one
 
@@ -43,8 +43,8 @@ def busy(code: int) -> sa.exc.OperationalError:
 def test_only_what_passes_is_tried_again(code: int, expected: bool) -> None:
     error = StorageError("database")
     error.__cause__ = busy(code)
-    assert passes(error) is expected
-    assert not passes(StorageError("there is no database"))
+    assert is_transient(error) is expected
+    assert not is_transient(StorageError("there is no database"))
 
 
 def test_trying_again_ends_in_time_and_says_what_to_do(
@@ -59,7 +59,7 @@ def test_trying_again_ends_in_time_and_says_what_to_do(
         raise StorageError("database x: database is locked") from busy(sqlite3.SQLITE_BUSY)
 
     with pytest.raises(StorageError, match="run the same command again when the database answers"):
-        persist(fail)
+        retry_transient(fail)
     assert 3 <= tries <= 10
     assert caplog.text.count("database is locked; trying again") == tries - 1
 

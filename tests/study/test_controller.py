@@ -266,7 +266,7 @@ def test_a_worker_that_dies_between_optuna_s_write_and_ours_leaves_no_second_tri
     assert (told.number, told.state) == (asked.number, TrialState.COMPLETE)
 
 
-def test_what_a_crash_left_half_written_is_mended(
+def test_what_a_crash_left_half_written_is_repaired(
     storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with opened(storage, tiny) as controller:

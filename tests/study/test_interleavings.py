@@ -194,7 +194,7 @@ class Interleavings(RuleBasedStateMachine):
 
         def do(player: Player) -> None:
             if broken:
-                player.controller.break_off(assignment, "Traceback\nValueError: played")
+                player.controller.fail_attempt(assignment, "Traceback\nValueError: played")
             else:
                 player.controller.release(assignment)
             player.assignment = None
@@ -214,7 +214,7 @@ class Interleavings(RuleBasedStateMachine):
             connection.execute(sa.update(t.trial).where(held).values(lease_expires_at=past))
 
     @rule()
-    def mend(self) -> None:
+    def repair(self) -> None:
         reconcile(self.study, self.projection, lambda worker: worker.id in self.dead)
 
     @precondition(lambda self: not self.extended)
@@ -290,7 +290,7 @@ class Interleavings(RuleBasedStateMachine):
         """Whatever happened, one worker can finish the study, and everything then agrees."""
         for n in range(WORKERS):
             self.bury(n)
-        self.mend()
+        self.repair()
         last = self.players[0].controller
         while (assignment := last.claim({})) is not None:
             for epoch in range(1, EPOCHS + 1):
@@ -300,7 +300,7 @@ class Interleavings(RuleBasedStateMachine):
                     last.finish_run(assignment, run, diverged=False)
             last.finish(assignment)
         assert last.done
-        self.mend()
+        self.repair()
         shown = {
             trial._trial_id: trial
             for part in self.projection.parts

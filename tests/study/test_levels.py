@@ -301,8 +301,8 @@ def test_a_study_is_not_finished_before_the_levels_are_frozen(
         assert study.controller.done
 
 
-def break_off(study: Played, assignment: RunningTrial) -> None:
-    while study.controller.break_off(assignment, "ValueError: played") is not State.FAILED:
+def fail_attempt(study: Played, assignment: RunningTrial) -> None:
+    while study.controller.fail_attempt(assignment, "ValueError: played") is not State.FAILED:
         again = study.claim()
         assert again is not None
         assignment = again
@@ -314,7 +314,7 @@ def test_no_worker_waits_for_levels_that_are_withheld(
     with played(storage, controlled, best_at(1.0), until=Phase.MATCH) as study:
         while (assignment := study.claim()) is not None:
             if assignment.title == "control match 4":
-                break_off(study, assignment)
+                fail_attempt(study, assignment)
             else:
                 study.train(assignment)
         now = completion(study.ledger, study.study.record)
@@ -330,7 +330,7 @@ def test_a_match_trial_that_fails_withholds_the_level_until_it_is_tried_again_or
         while (assignment := study.claim()) is not None:
             titles.append(assignment.title)
             if assignment.title == "control match 2":
-                break_off(study, assignment)
+                fail_attempt(study, assignment)
             else:
                 study.train(assignment)
         assert titles[-4:] == [f"{a} confirm {n}" for n in (0, 1) for a in ("indian", "sgd")]

@@ -10,6 +10,7 @@ from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import score_words
 from indian_tune.analysis.style import INK, PALE, canvas, tidy, title
 from indian_tune.errors import NoDataError
+from indian_tune.text import SYMBOLS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.analysis.verdict import Verdict
 
-SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
 COLORS = {"PED-ANOVA": INK, "fANOVA": PALE}
 
 

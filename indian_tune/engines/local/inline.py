@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.interrupt import is_from_user
+from indian_tune.engines.local.options import LocalOptions
 from indian_tune.engines.worker import work
-from indian_tune.errors import EngineError
+from indian_tune.errors import EngineError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,8 +16,28 @@ if TYPE_CHECKING:
     from indian_tune.engines.settings import WorkerSettings
 
 
+class InlineOptions(LocalOptions):
+    """Options of the inline engine, which has one device."""
+
+    def make(self, settings: WorkerSettings) -> InlineEngine:
+        """Return the engine.
+
+        Raises:
+            InputError: the device is not here, or there are several.
+        """
+        if "," in self.devices:
+            raise InputError(
+                f"--devices = {self.devices} names several devices, and --engine inline uses one: "
+                "name one, or use --engine optuna"
+            )
+        (own,) = self.worker_settings(settings, 1)
+        return InlineEngine(own)
+
+
 class InlineEngine:
     """Runs one worker in the calling thread."""
+
+    place = "in this process"
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings

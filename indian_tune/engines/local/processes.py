@@ -11,9 +11,12 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from indian_tune.engines import process_info
 from indian_tune.engines.devices import confine
 from indian_tune.engines.local.log_pipe import log_level, relay_log, send_log
+from indian_tune.engines.local.options import LocalOptions
 from indian_tune.errors import EngineError, IndianTuneError
 from indian_tune.ledger import Ledger
 from indian_tune.study.completion import held_trials
@@ -75,6 +78,22 @@ class _Worker:
         return ended and self.end is None
 
 
+class ProcessOptions(LocalOptions):
+    """Options of the engine of worker processes."""
+
+    workers: int | None = Field(
+        default=None, ge=1, description="Worker processes; None for one per GPU, or per CPU core."
+    )
+
+    def make(self, settings: WorkerSettings) -> ProcessEngine:
+        """Return the engine.
+
+        Raises:
+            InputError: a device is not here.
+        """
+        return ProcessEngine(self.worker_settings(settings, self.workers))
+
+
 class ProcessEngine:
     """Runs one process per entry of ``settings``, each of which sees its own GPU alone.
 
@@ -95,6 +114,11 @@ class ProcessEngine:
         self._context = multiprocessing.get_context("spawn")
         # When each died, and how many epochs the study had by then.
         self._deaths: deque[tuple[float, int]] = deque(maxlen=DEATHS_PER_MINUTE)
+
+    @property
+    def place(self) -> str:
+        """How many workers there are."""
+        return f"{len(self._settings)} worker{'s' * (len(self._settings) > 1)}"
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -185,7 +209,7 @@ def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int]:
             if worker.left_at is None and process_info.is_dead(worker):
                 trials = held.get(worker.id, [])
                 status = dead.exitcode if worker.pid == dead.pid else None
-                ledger.lose(worker, trials, status)
+                ledger.record_lost_worker(worker, trials, status)
                 lost += trials
         epochs = sum(part.epochs_done for part in ledger.progress(study.id))
     return ", ".join(lost) or "no trial", epochs

@@ -100,7 +100,7 @@ class RayDriver(_Unsaved):
             return True
         if keys.BROKE in result:
             del self._running[ray_id]
-            outcomes.break_off_trial(self._controller, trial, result[keys.BROKE])
+            outcomes.fail_attempt(self._controller, trial, result[keys.BROKE])
             return True
         try:
             if ray_id not in self._described and keys.PROVENANCE in result:
@@ -116,12 +116,12 @@ class RayDriver(_Unsaved):
         outcomes.end_trial(self._controller, trial, decision)
         return True
 
-    def lose(self, ray_id: str) -> None:
+    def trial_lost(self, ray_id: str) -> None:
         """Record that Ray has given a trial up: its nodes or actors died too often."""
         trial = self._running.pop(ray_id, None)
         if trial is not None:
             told = "Ray gave the trial up: its actors died too often"
-            outcomes.break_off_trial(self._controller, trial, told)
+            outcomes.fail_attempt(self._controller, trial, told)
 
     def tidy(self, trial_id: int) -> None:
         """Remove Ray's checkpoints of a trial of the ledger that is finished."""
@@ -166,7 +166,7 @@ class DriverSearcher(Searcher):
     ) -> None:
         """Hear that Ray is done with a trial."""
         if error:
-            self._driver.lose(trial_id)
+            self._driver.trial_lost(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the ledger is the state."""

@@ -13,11 +13,13 @@ import signal
 import socket
 import threading
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, field_validator
 
 from indian_tune.engines.devices import cores, gpu_count
+from indian_tune.engines.engine import EngineOptions
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.errors import EngineError, InputError
 
@@ -51,44 +53,57 @@ _RAY_SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class RayResources:
-    """What Ray is asked for.
+class RayOptions(EngineOptions):
+    """What Ray is asked for; a trial gets as many CPUs as a worker has threads."""
 
-    Attributes:
-        address: of a cluster (``auto``, ``ray://HOST:PORT``, ``HOST:PORT``); ``None`` starts one
-            on this machine for the time of the search.
-        cpus_per_trial: logical CPUs.
-        gpus_per_trial: logical GPUs; a fraction shares one.
-        workers: trials at once on a cluster of our own; as many as there are CPUs if ``None``.
-        storage_path: folder or address that every node reaches, for Ray's checkpoints; by default
-            beside our own.
-    """
+    INSTEAD: ClassVar = {"lanes": "let several trials share a GPU with --gpus-per-trial"}
 
-    address: str | None = None
-    cpus_per_trial: float = 1.0
-    gpus_per_trial: float = 0.0
-    workers: int | None = None
-    storage_path: str | None = None
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Trials at once on a cluster of its own; None for as many as there are CPUs.",
+    )
+    ray_address: str | None = Field(
+        default=None,
+        description="Cluster to join: auto, ray://HOST:PORT or HOST:PORT; None starts one on this "
+        "machine for the time of the search.",
+    )
+    gpus_per_trial: float = Field(
+        default=0.0, ge=0, description="Logical GPUs of a trial; a fraction shares one."
+    )
+    ray_storage: str | None = Field(
+        default=None,
+        description="Folder or address that every node reaches, for Ray's checkpoints; None for "
+        "one beside our own.",
+    )
 
-    def __post_init__(self) -> None:
-        if self.cpus_per_trial < 0 or self.gpus_per_trial < 0:
-            raise InputError(
-                f"a trial cannot take {self.cpus_per_trial} CPUs and {self.gpus_per_trial} GPUs: "
-                "both must be at least 0"
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_or_shared(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(
+                f"--gpus-per-trial = {value} must be a whole number, or at most 1 to share one"
             )
-        if self.gpus_per_trial > 1 and self.gpus_per_trial != int(self.gpus_per_trial):
-            raise InputError(
-                f"--gpus-per-trial = {self.gpus_per_trial} must be a whole number, or at most 1"
-            )
+        return value
+
+    def make(self, settings: WorkerSettings) -> RayEngine:
+        """Return the engine.
+
+        Raises:
+            InputError: the cluster cannot be reached, or no trial would ever start on it.
+        """
+        _check_cluster(self, settings.threads)
+        return RayEngine(settings, self)
 
 
 class RayEngine:
     """Runs trials as Ray actors; this process drives and keeps the record."""
 
-    def __init__(self, settings: WorkerSettings, resources: RayResources) -> None:
+    place = "on Ray"
+
+    def __init__(self, settings: WorkerSettings, options: RayOptions) -> None:
         self._settings = settings
-        self._resources = resources
+        self._options = options
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -114,19 +129,18 @@ class RayEngine:
         import ray
 
         own: dict[str, Any] = {}
-        if self._resources.address is not None:
-            _knock(self._resources.address)
+        address = self._options.ray_address
+        if address is not None:
+            _knock(address)
         else:
             own["include_dashboard"] = False
-            if self._resources.workers is not None:
-                own["num_cpus"] = max(
-                    1, round(self._resources.workers * self._resources.cpus_per_trial)
-                )
+            if self._options.workers is not None:
+                own["num_cpus"] = self._options.workers * self._settings.threads
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             context = ray.init(
                 # Without an address Ray would join whatever cluster runs on this machine.
-                address=self._resources.address or "local",
+                address=address or "local",
                 logging_level=logging.ERROR,
                 log_to_driver=False,
                 ignore_reinit_error=True,
@@ -134,7 +148,7 @@ class RayEngine:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise EngineError(
-                f"Ray cannot be reached at {self._resources.address or 'this machine'}: {error}"
+                f"Ray cannot be reached at {address or 'this machine'}: {error}"
             ) from error
         finally:
             # Ray answers SIGTERM by killing its processes at once, whoever has asked before.
@@ -150,14 +164,14 @@ class RayEngine:
         from indian_tune.engines.ray import driver as ray_driver
         from indian_tune.engines.ray.actor import TrialTrainable
 
-        root = self._resources.storage_path or str((self._settings.artifacts / "ray").absolute())
+        root = self._options.ray_storage or str((self._settings.artifacts / "ray").absolute())
         if "://" not in root:
             root = str(Path(root).absolute())
         born = int(controller.study.created_at.timestamp() * 1e6)
         name = f"{controller.study.name}-{born:x}"
         driver = ray_driver.RayDriver(controller, self._settings, interrupt, f"{root}/{name}")
         scheduler = ray_driver.DriverScheduler(driver, interrupt)
-        demand = {"cpu": self._resources.cpus_per_trial, "gpu": self._resources.gpus_per_trial}
+        demand = {"cpu": self._settings.threads, "gpu": self._options.gpus_per_trial}
         tuner = tune.Tuner(
             tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
             tune_config=tune.TuneConfig(
@@ -188,25 +202,25 @@ class RayEngine:
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
-def check_cluster(resources: RayResources) -> None:
+def _check_cluster(options: RayOptions, threads: int) -> None:
     """Check, before anything is written, that a cluster is there and that it can place a trial.
 
     Raises:
         InputError: it cannot be reached, or no trial would ever start on it.
     """
-    if resources.address is None:
+    if options.ray_address is None:
         where, there = "this machine", {"CPU": float(cores()), "GPU": float(gpu_count())}
-        if resources.workers is not None:
-            there["CPU"] = max(1, round(resources.workers * resources.cpus_per_trial))
+        if options.workers is not None:
+            there["CPU"] = options.workers * threads
     else:
-        where = f"the Ray cluster at {resources.address}"
+        where = f"the Ray cluster at {options.ray_address}"
         try:
-            there = cluster_resources(resources.address)
+            there = cluster_resources(options.ray_address)
         except EngineError as error:
-            raise InputError(f"--ray-address = {resources.address!r}: {error}") from error
+            raise InputError(f"--ray-address = {options.ray_address!r}: {error}") from error
     for option, name, wanted in (
-        ("--threads-per-worker", "CPU", resources.cpus_per_trial),
-        ("--gpus-per-trial", "GPU", resources.gpus_per_trial),
+        ("--threads-per-worker", "CPU", threads),
+        ("--gpus-per-trial", "GPU", options.gpus_per_trial),
     ):
         if wanted > there.get(name, 0.0):
             raise InputError(

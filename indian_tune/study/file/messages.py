@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _KINDS = {
+    "bool_parsing": "true or false",
     "bool_type": "true or false",
     "dict_type": "a table",
     "finite_number": "a finite number",
+    "float_parsing": "a number",
     "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
     "int_type": "a whole number",
     "list_type": "a list",
     "model_type": "a table",
@@ -38,7 +42,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
         model: the model that was validated.
         source: name of the file.
     """
-    lines = list(dict.fromkeys(_line(details, model) for details in _settled(error.errors())))
+    lines = list(dict.fromkeys(describe(details, model) for details in _settled(error.errors())))
     if len(lines) == 1:
         return f"{source}: {lines[0]}"
     return f"{source} has {len(lines)} mistakes:\n" + "\n".join(f"  - {line}" for line in lines)
@@ -62,9 +66,16 @@ def _location(details: ErrorDetails) -> list[int | str]:
     return [part for part in details["loc"] if not _is_branch(part)]
 
 
-def _line(details: ErrorDetails, model: type[BaseModel]) -> str:
+def describe(details: ErrorDetails, model: type[BaseModel], key: str | None = None) -> str:
+    """Return a sentence for one thing that is wrong.
+
+    Args:
+        details: one of what pydantic found.
+        model: that was validated.
+        key: what the user calls the value; its path in the model if ``None``.
+    """
     location = _location(details)
-    key = _key(location)
+    key = _key(location) if key is None else key
     value = details["input"]
     context = details.get("ctx", {})
     match details["type"]:

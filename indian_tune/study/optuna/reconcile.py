@@ -69,7 +69,7 @@ def reconcile(
         created = 0
     held = held_trials(ledger, study.record)
     freed = sum(
-        ledger.lose(worker, held.get(worker.id, []))
+        ledger.record_lost_worker(worker, held.get(worker.id, []))
         for worker in ledger.workers(study.id)
         if worker.left_at is None and is_dead(worker)
     )
@@ -198,7 +198,7 @@ class _Repair:
         if known is not None and shown is not None:
             if not trial.told:
                 self._projection.tell(known, trial.state, trial.scores)
-                self._ledger.mark_told(trial.id)
+                self._ledger.mark_told_to_optuna(trial.id)
                 self.told += 1
             return
         if trial.config is not None and (known is not None or not trial.told):
@@ -207,4 +207,4 @@ class _Repair:
             self.restored += 1
         # A trial that failed before it got a configuration is nothing that Optuna could show.
         if not trial.told or known is not None:
-            self._ledger.mark_told(trial.id)
+            self._ledger.mark_told_to_optuna(trial.id)

@@ -1,0 +1,142 @@
+"""Where trials execute: in this process, in worker processes, on Ray, or in an engine of one's own.
+
+An engine is made from its options (:class:`EngineOptions`), which :data:`ENGINES` or an entry point
+names. All is looked up on first use: most of it loads the ledger and Optuna, and training torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from indian_tune.engines.devices import confine, cores, gpu_count, worker_devices
+    from indian_tune.engines.engine import Engine, EngineOptions
+    from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame
+    from indian_tune.engines.heartbeat import lost_workers
+    from indian_tune.engines.interrupt import Interrupt, end_at_once, interruptible
+    from indian_tune.engines.joining import joined_controller, registered_study
+    from indian_tune.engines.local.inline import InlineEngine
+    from indian_tune.engines.local.processes import ProcessEngine
+    from indian_tune.engines.outcomes import (
+        end_run,
+        end_trial,
+        fail_attempt,
+        give_back,
+        record_epoch_reports,
+    )
+    from indian_tune.engines.own_code import folders, prepared
+    from indian_tune.engines.ray.engine import RayEngine, cluster_resources
+    from indian_tune.engines.rehearsal import check_writable
+    from indian_tune.engines.runs import (
+        keeps_weights,
+        kept_folder,
+        missing_data,
+        problem_of,
+        trainer_of,
+        training_runs,
+    )
+    from indian_tune.engines.session import (
+        Examination,
+        Session,
+        artifacts_folder,
+        examine,
+        make_optuna_tables,
+        note_start,
+        open_session,
+    )
+    from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.engines.table import ENGINES, engine_names, engine_options
+    from indian_tune.engines.trials_in_hand import TrialsInHand
+    from indian_tune.engines.worker import work
+
+__all__ = [
+    "ENGINES",
+    "FLATNESS_EXAMPLES",
+    "Engine",
+    "EngineOptions",
+    "Examination",
+    "InlineEngine",
+    "Interrupt",
+    "ProcessEngine",
+    "RayEngine",
+    "Session",
+    "TrialsInHand",
+    "WorkerSettings",
+    "artifacts_folder",
+    "check_writable",
+    "cluster_resources",
+    "confine",
+    "cores",
+    "end_at_once",
+    "end_run",
+    "end_trial",
+    "engine_names",
+    "engine_options",
+    "examine",
+    "fail_attempt",
+    "flatness_frame",
+    "folders",
+    "give_back",
+    "gpu_count",
+    "interruptible",
+    "joined_controller",
+    "keeps_weights",
+    "kept_folder",
+    "lost_workers",
+    "make_optuna_tables",
+    "missing_data",
+    "note_start",
+    "open_session",
+    "prepared",
+    "problem_of",
+    "record_epoch_reports",
+    "registered_study",
+    "trainer_of",
+    "training_runs",
+    "work",
+    "worker_devices",
+]
+
+_MODULES = {
+    "devices": ("confine", "cores", "gpu_count", "worker_devices"),
+    "engine": ("Engine", "EngineOptions"),
+    "flatness": ("FLATNESS_EXAMPLES", "flatness_frame"),
+    "heartbeat": ("lost_workers",),
+    "interrupt": ("Interrupt", "end_at_once", "interruptible"),
+    "joining": ("joined_controller", "registered_study"),
+    "local.inline": ("InlineEngine",),
+    "local.processes": ("ProcessEngine",),
+    "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
+    "own_code": ("folders", "prepared"),
+    "ray.engine": ("RayEngine", "cluster_resources"),
+    "rehearsal": ("check_writable",),
+    "runs": (
+        "keeps_weights",
+        "kept_folder",
+        "missing_data",
+        "problem_of",
+        "trainer_of",
+        "training_runs",
+    ),
+    "session": (
+        "Examination",
+        "Session",
+        "artifacts_folder",
+        "examine",
+        "make_optuna_tables",
+        "note_start",
+        "open_session",
+    ),
+    "settings": ("WorkerSettings",),
+    "table": ("ENGINES", "engine_names", "engine_options"),
+    "trials_in_hand": ("TrialsInHand",),
+    "worker": ("work",),
+}
+_LATER = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
