@@ -16,6 +16,7 @@ phase                optional: "confirm" (the default: frozen winners on fresh s
                      winners of the first half of the budget on the same seeds), "tune" or "match"
 trial                optional, integer: tells the configurations of a tune phase apart
 run_state            optional: "complete", or "diverged" for a run that ended without a finite loss
+started_at           optional: when the run began (ISO 8601); claims must be registered before that
 trial_state          optional: "complete" for a trial that was trained to its end
 score                optional: of the trial, lower is better; what winners are chosen by. Without it
                      the validation error counts, or the training loss where there is none

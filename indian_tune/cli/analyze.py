@@ -23,8 +23,6 @@ REPORT = "report.html"
 FEWEST_REPLICATIONS = 500
 VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
 FLATNESS = "flatness.csv"
-# Columns of text, whatever their values look like: null, NA, 1, True.
-TEXT = ("study", "arm", "optimizer", "phase", "trial_state", "run_state", "objective")
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,8 @@ def analyze(
         typer.Option(
             "--register",
             metavar="CLAIMS",
-            help="Register claims before their runs exist: writes digest and date beside it.",
+            help="Register claims before their runs exist: digest and date go into a file beside "
+            "it and, where there is one, into the database.",
         ),
     ] = None,
     out: Annotated[
@@ -116,10 +115,11 @@ def analyze(
     if register is not None:
         if study or source or claims or out or calibrate:
             raise InputError("--register takes no STUDY, --from, --claims or --out: leave them out")
-        from indian_tune.study.file.claims_file import register_claims
+        from indian_tune.cli.own_runs import register_claims
 
-        print(register_claims(register))
-        notices().print("The registration is self-declared: keep it where its date can be shown.")
+        file, said = register_claims(register, storage)
+        print(file)
+        notices().print(said, soft_wrap=True)
         return
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
     odd = sorted({*figures.split(",")} - {"", "svg", "png", "pdf"})
@@ -136,7 +136,9 @@ def analyze(
         _calibrate(replications, as_json=as_json)
         return
     if source is not None and claims is not None:
-        found = _from_file(source, claims)
+        from indian_tune.cli.own_runs import from_file
+
+        found = from_file(source, claims, storage)
     else:
         measured = None
         if flatness:
@@ -187,57 +189,6 @@ def _check(
         raise InputError(f"{out / VERDICT} exists: choose another folder for --out")
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is not a folder")
-
-
-def _from_file(source: Path, claims: Path) -> Analysis:
-    from indian_tune import analysis
-    from indian_tune.analysis.report import Background
-    from indian_tune.study.file.claims_file import load_claims
-
-    file = load_claims(claims)
-    frame = _read(source)
-    registration = None
-    if file.registration is not None:
-        registration = analysis.Registration(
-            mode=file.registration.mode,
-            seeds=tuple(file.registration.seeds),
-            trials=file.registration.trials,
-            breaks=tuple(file.departures),
-            note="The registration is self-declared: its date is in a file only.",
-        )
-    verdict = analysis.analyze(
-        frame,
-        file.claims,
-        registration=registration,
-        scope=analysis.Scope(**file.scope.model_dump()),
-    )
-    background = Background(provenance=[("Runs", str(source)), ("Claims", str(claims))])
-    return Analysis(verdict, {RUNS: frame}, file.claims, background, {})
-
-
-def _read(source: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    from indian_tune.errors import InputError
-
-    if source.suffix not in (".parquet", ".csv"):
-        raise InputError(f"--from {source} must end with .parquet or .csv")
-    try:
-        if source.suffix == ".parquet":
-            frame = pd.read_parquet(source)
-        else:
-            text = pd.read_csv(
-                source, usecols=lambda name: name in TEXT, dtype=str, keep_default_na=False
-            )
-            frame = pd.read_csv(source, usecols=lambda name: name not in TEXT)
-            frame = pd.concat([text, frame], axis=1)
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
-    for name in set(TEXT) & set(frame):
-        frame[name] = frame[name].where(frame[name] != "", None)
-    return frame
 
 
 def _from_study(storage: str | None, name: str | None) -> Analysis:
