@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indian_tune.analysis.ends import Ends
+    from indian_tune.analysis.levels import Levels
     from indian_tune.analysis.power import Power
     from indian_tune.study.claims import ClaimsSection
     from indian_tune.study.hypotheses import Hypothesis
@@ -36,6 +37,7 @@ class Evidence:
         search: rows of the tune phase; ``None`` without one.
         winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]
             on the scale of the search, a value per search. Natural ends are left out.
+        levels: of the response-matched controls.
         thorough: whether to add power, which decides nothing.
     """
 
@@ -44,6 +46,7 @@ class Evidence:
     chance: float | None = None
     search: pd.DataFrame | None = None
     winners: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    levels: Mapping[str, Levels] = field(default_factory=dict)
     thorough: bool = True
 
     @property
