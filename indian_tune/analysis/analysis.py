@@ -34,6 +34,7 @@ def analyze(
     scope: Scope | None = None,
     winners: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
     examples: pd.DataFrame | None = None,
+    joins: bool = False,
 ) -> Verdict:
     """Judge the claim that tuning (α, β) regularizes.
 
@@ -47,6 +48,7 @@ def analyze(
             :class:`~indian_tune.analysis.evidence.Evidence`.
         examples: which test examples every run gets right at its end: columns arm, seed, correct,
             an array [examples], and replicate. Runs that diverged have no row.
+        joins: whether the study is combined with others, so that gates are asked for either label.
 
     Raises:
         InputError: the frame cannot be analysed; the message names column, arm and seed.
@@ -66,6 +68,7 @@ def analyze(
         search=search,
         winners=winners or {},
         levels=read_levels(frame, rows, seeds, chance),
+        joins=joins,
     )
     study = str(frame["study"].iloc[0]) if "study" in frame else ""
     scope = dataclasses.replace(

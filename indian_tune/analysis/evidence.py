@@ -38,6 +38,7 @@ class Evidence:
         winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]
             on the scale of the search, a value per search. Natural ends are left out.
         levels: of the response-matched controls.
+        joins: whether other studies join, so that a contrast may come to either label.
         thorough: whether to add power, which decides nothing.
     """
 
@@ -47,6 +48,7 @@ class Evidence:
     search: pd.DataFrame | None = None
     winners: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     levels: Mapping[str, Levels] = field(default_factory=dict)
+    joins: bool = False
     thorough: bool = True
 
     @property

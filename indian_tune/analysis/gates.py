@@ -14,7 +14,7 @@ import numpy as np
 from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.typography import signed_points
-from indian_tune.analysis.verdict import Finding, Gate
+from indian_tune.analysis.verdict import Amount, Finding, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,9 +77,11 @@ def _fails_more(evidence: Evidence, made: Contrast) -> float:
     return float(binomtest(lost, lost + won, alternative="greater").pvalue)
 
 
-def asked(made: Contrast, delta: float) -> list[Label]:
+def asked(evidence: Evidence, made: Contrast) -> list[Label]:
     """Return the labels that a contrast may come to; of an open one, the nearer."""
-    labels = []
+    if evidence.joins:
+        return list(BOTH)
+    delta, labels = evidence.claims.delta, []
     if made.test.low > 0:
         labels.append(Label.SUPPORTED)
     if made.test.high < delta:
@@ -145,7 +147,7 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the verdict remains when the other side gains once more from a doubled budget."""
     if made.needs_gap:
         return
-    for label in asked(made, evidence.claims.delta):
+    for label in asked(evidence, made):
         arm = made.baseline if label is Label.SUPPORTED else made.arm
         first, second = evidence.arms[made.arm], evidence.arms[made.baseline]
         own = evidence.arms[arm]
@@ -177,12 +179,13 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             f"{arm} gained {signed_points(float(gain.mean()))} points by the last doubling of its "
             f"budget; with that once more the difference is {side} {signed_points(bound)}",
             "search with more trials",
+            moved=Amount(float(moved.mean), float(moved.low), float(moved.high)),
         )
 
 
 def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the winners of the losing arm do not lie at one end of a range."""
-    for label in asked(made, evidence.claims.delta):
+    for label in asked(evidence, made):
         arm = made.baseline if label is Label.SUPPORTED else made.arm
         levels = evidence.levels.get(arm) if made.needs_gap else None
         advice = "widen that range with --extend-space"

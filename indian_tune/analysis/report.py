@@ -12,7 +12,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.style import INK, PALE
-from indian_tune.analysis.typography import estimand_rows, gate_rows, some
+from indian_tune.analysis.typography import estimand_rows, gate_rows, joint_rows, some
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
+    from indian_tune.analysis.combined import Combined
     from indian_tune.analysis.figures import Exhibit
     from indian_tune.analysis.verdict import Verdict
 
@@ -102,16 +103,8 @@ def write_report(
 
 def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -> str:
     """Return the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("indian_tune.analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
+    return _page(
+        "report",
         verdict=verdict,
         estimands=estimand_rows,
         gates=gate_rows(verdict),
@@ -126,6 +119,32 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
         background=background,
         figures=FIGURES,
     )
+
+
+def render_combined(combined: Combined) -> str:
+    """Return the page of several studies; their own reports lie in folders of their names."""
+    return _page(
+        "combined",
+        combined=combined,
+        claims=[
+            ("on all of these studies", combined.on_all, combined.all_sentence),
+            ("on average of these studies", combined.on_average, combined.average_sentence),
+        ],
+        rows=joint_rows(combined),
+    )
+
+
+def _page(name: str, **content: object) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("indian_tune.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{name}.html.jinja").render(**content)
 
 
 def inline_svg(exhibit: Exhibit) -> Markup:

@@ -89,6 +89,7 @@ class Gate:
         stops: the labels that it stops where it does not hold.
         figure: what was found, in words.
         advice: what to do where it does not hold.
+        moved: of the gate "budget", Δ once the other side has gained as much again.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Gate:
     stops: tuple[Label, ...]
     figure: str
     advice: str
+    moved: Amount | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage, StudyName
+from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,20 @@ class Analysis:
 
 
 def analyze(
-    study: StudyName = None,
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY]...",
+            help="Name of a study; may be left out if there is only one. Several with --combined.",
+        ),
+    ] = None,
+    combined: Annotated[
+        bool,
+        typer.Option(
+            "--combined",
+            help="Judge several studies together: on all of them, and on average of these.",
+        ),
+    ] = False,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Runs trained elsewhere: a .parquet or .csv file."),
@@ -113,7 +126,7 @@ def analyze(
     from indian_tune.errors import InputError
 
     if register is not None:
-        if study or source or claims or out or calibrate:
+        if studies or source or claims or out or calibrate or combined:
             raise InputError("--register takes no STUDY, --from, --claims or --out: leave them out")
         from indian_tune.cli.own_runs import register_claims
 
@@ -121,6 +134,14 @@ def analyze(
         print(file)
         notices().print(said, soft_wrap=True)
         return
+    if combined:
+        if source or claims or calibrate or flatness or figures or replications is not None:
+            raise InputError(
+                "--combined takes studies, --storage, --out, --details and --json alone"
+            )
+    elif studies and len(studies) > 1:
+        raise InputError(f"{len(studies)} studies are given: add --combined to judge them together")
+    study = studies[0] if studies else None
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
     odd = sorted({*figures.split(",")} - {"", "svg", "png", "pdf"})
     if odd or (figures and out is None):
@@ -135,6 +156,11 @@ def analyze(
     if calibrate:
         _calibrate(replications, as_json=as_json)
         return
+    if combined:
+        from indian_tune.cli.combined import analyze_combined
+
+        analyze_combined(studies or [], storage, out, details=details, as_json=as_json)
+        return
     if source is not None and claims is not None:
         from indian_tune.cli.own_runs import from_file
 
@@ -147,10 +173,10 @@ def analyze(
 
             with imports_allowed(folders() if allow_import else None):
                 measured = _measure_flatness(storage, study, artifacts, data_dir, flatness_examples)
-        found = replace(_from_study(storage, study), flatness=measured)
+        found = replace(from_study(storage, study), flatness=measured)
     verdict = found.verdict
     if out is not None:
-        _write(out, found, [form for form in figures.split(",") if form])
+        write_analysis(out, found, [form for form in figures.split(",") if form])
         notices().print(f"Report: {out / REPORT}", soft_wrap=True)
     if as_json:
         print_json(_with_flatness(found))
@@ -191,7 +217,14 @@ def _check(
         raise InputError(f"--out {out} is not a folder")
 
 
-def _from_study(storage: str | None, name: str | None) -> Analysis:
+def from_study(storage: str | None, name: str | None, *, joins: bool = False) -> Analysis:
+    """Judge a finished study, and open its test results.
+
+    Args:
+        storage: the database.
+        name: of the study; ``None`` for the only one.
+        joins: whether it is combined with others.
+    """
     from indian_tune import analysis
     from indian_tune.cli.background import background, step_size_ranges
     from indian_tune.cli.output import notices
@@ -236,6 +269,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
         ),
         winners=winners,
         examples=examples,
+        joins=joins,
     )
     _remember(storage, record.id, verdict)
     frames = {RUNS: frame, EXAMPLES: examples}
@@ -295,7 +329,8 @@ def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:
             ledger.record_event(study_id, KIND, data)
 
 
-def _write(out: Path, found: Analysis, formats: list[str]) -> None:
+def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
+    """Write report, verdict and frames into a folder."""
     from indian_tune.analysis.figures import Material, exhibits
     from indian_tune.analysis.report import write_report
     from indian_tune.cli.output import json_text
