@@ -20,12 +20,12 @@ from indian_tune.analysis.label import Label, label_of
 from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Amount
 from indian_tune.errors import InputError
+from indian_tune.study.claims import ClaimsSection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.analysis.verdict import Contrast, Verdict
-    from indian_tune.study.claims import ClaimsSection
 
 
 @dataclass(frozen=True)
@@ -135,13 +135,13 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
     """
     names = {verdict.study for verdict in verdicts}
     pairs = [_pairs(verdict) for verdict in verdicts]
-    for verdict, own in zip(verdicts, pairs, strict=True):
-        if len(own) != verdict.contrasts:
-            lacking = [f.hypothesis for f in verdict.findings if f.missing] or ["H2"]
-            raise InputError(
-                f"study {verdict.study!r} has not all contrasts of the claim ({lacking[0]} lacks "
-                "runs), so that it cannot be combined"
-            )
+    for verdict in verdicts:
+        for kind in ClaimsSection.links():
+            if len(verdict.finding(kind.name).contrasts) != kind.contrasts:
+                raise InputError(
+                    f"study {verdict.study!r} cannot be combined, as {kind.name} has not all of "
+                    f"its contrasts: {verdict.finding(kind.name).sentence}"
+                )
     joints = tuple(
         _joint(verdicts, [own[n] for own in pairs]) for n in range(verdicts[0].contrasts)
     )

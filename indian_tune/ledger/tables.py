@@ -38,7 +38,7 @@ PREFIX = "ledger_"
 VERSION_TABLE = "ledger_version"
 # Alembic's newest revision, repeated here so that reading commands need not import Alembic; a
 # test holds the two together.
-HEAD_REVISION = "0005"
+HEAD_REVISION = "0006"
 
 metadata = MetaData(
     naming_convention={

@@ -221,29 +221,19 @@ def _dominates(first: TrialRecord, second: TrialRecord) -> bool:
 def winner_places(
     ledger: LedgerReader, study: StudyRecord
 ) -> dict[str, dict[str, tuple[float, ...]]]:
-    """Return where the winners of every arm lie in the ranges that it was searched over.
+    """Return where the winner of every arm lies in the ranges that it was searched over.
 
     Returns:
-        arm → hyperparameter → place in [0, 1] on the scale of the search, a value per search. A
-        place at an end beyond which the hyperparameter has no meaning is given as 0.5: it is at no
-        edge.
+        arm → hyperparameter → place in [0, 1] on the scale of the search. A place at an end beyond
+        which the hyperparameter has no meaning is given as 0.5: it is at no edge.
     """
     spaces = latest_spaces(ledger, study)
     found: dict[str, dict[str, tuple[float, ...]]] = {}
-    for arm in ledger.arms(study.id):
-        best: dict[int, TrialRecord] = {}
-        complete = (State.COMPLETE,)
-        for trial in ledger.trials(study.id, phase=Phase.TUNE, arm_id=arm.id, states=complete):
-            ahead = best.get(trial.replicate)
-            if trial.value is not None and (
-                ahead is None or (trial.value, trial.index) < (ahead.value, ahead.index)
-            ):
-                best[trial.replicate] = trial
-        configs = [best[replicate].config or {} for replicate in sorted(best)]
-        known = get_family(arm.optimizer).hyperparameters
-        found[arm.name] = {
-            name: tuple(place_of(known.get(name), parameter, own[name]) for own in configs)
-            for name, parameter in spaces.get(arm.name, {}).items()
-            if isinstance(parameter, Range) and all(name in own for own in configs)
+    for result in rank(ledger, study):
+        known = get_family(result.optimizer).hyperparameters
+        found[result.name] = {
+            name: (place_of(known.get(name), parameter, (result.config or {})[name]),)
+            for name, parameter in spaces.get(result.name, {}).items()
+            if isinstance(parameter, Range) and name in (result.config or {})
         }
     return found

@@ -137,6 +137,13 @@ def test_studies_that_do_not_fit_are_refused(
         check_combined([("one", claims), (second, other)])
 
 
+def test_a_study_without_the_runs_of_a_contrast_is_refused(two: tuple[Verdict, Verdict]) -> None:
+    study = make_study(direct(0.02), 5, 1)
+    lacking = study.judged(study.frame[study.frame["arm"] != "sgd-usual"], joins=True)
+    with pytest.raises(InputError, match="cannot be combined, as H4 has not all"):
+        together(two[0], lacking)
+
+
 def test_one_study_is_not_combined() -> None:
     with pytest.raises(InputError, match="at least 2 studies, got 1"):
         check_combined([("one", simulated_claims())])

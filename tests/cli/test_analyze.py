@@ -142,6 +142,18 @@ def test_results_that_were_opened_too_early_make_it_exploratory(
     assert "opened before the study was finished" in " ".join(ended.out.split())
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("tiny", "tiny"), "'tiny' is given twice"), (("tiny",), "at least 2 studies, got 1")],
+)
+def test_studies_that_cannot_be_combined_stay_sealed(
+    database: Path, command: Callable[..., Ended], names: tuple[str, ...], message: str
+) -> None:
+    ended = command("analyze", *names, "--combined", "--storage", database)
+    assert (ended.status, ended.out, message in ended.err) == (2, "", True)
+    assert events(database) == []
+
+
 def test_an_unfinished_study_stays_sealed(database: Path, command: Callable[..., Ended]) -> None:
     with sqlite3.connect(database) as connection:
         connection.execute(
@@ -202,6 +214,8 @@ def test_claims_that_changed_since_their_registration_are_exploratory(
         (("--calibrate", "--replications", "5"), "--replications = 5 must be at least 500"),
         (("--replications", "500"), "goes with --calibrate"),
         (("absent",), "there is no database"),
+        (("one", "two"), "2 studies are given: add --combined"),
+        (("--combined", "one", "two", "--calibrate"), "--combined takes studies"),
     ],
 )
 def test_bad_options_end_with_2_and_write_nothing(

@@ -170,7 +170,7 @@ def test_the_way_back_gives_what_there_was(
     assert [rows(table) for table in tables] == before
     with pytest.raises(sa.exc.IntegrityError), old.execution_options(writes=True).begin() as it:
         it.exec_driver_sql("UPDATE ledger_trial SET phase = 'match'")
-    with pytest.raises(indian_tune.errors.StorageError, match="older than this version's 0005"):
+    with pytest.raises(indian_tune.errors.StorageError, match="older than this version's 0006"):
         LedgerReader.open(database)
 
 

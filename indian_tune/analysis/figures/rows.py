@@ -31,7 +31,7 @@ def phase_rows(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
     if rows.empty:
         raise NoDataError(f"the frame has no rows of the {phase} phase")
     rows = with_config_columns(rows)
-    return rows.assign(**{key: 0 for key in ("replicate", "trial") if key not in rows})
+    return rows if "trial" in rows else rows.assign(trial=0)
 
 
 def outcome_of(rows: pd.DataFrame) -> str:
