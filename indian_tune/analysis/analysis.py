@@ -175,11 +175,12 @@ def _breaks(
             f"{_listed(sorted(registration.seeds))}"
         )
     if len(search):
-        found = search.groupby(["arm", "replicate"])["trial"].nunique()
+        by_search = search.groupby(["arm", "replicate"])["trial"].nunique().reset_index()
         for arm, trials in registration.trials.items():
+            counts = set(by_search.loc[by_search["arm"] == arm, "trial"]) or {0}
             breaks += [
                 f"arm {arm!r} has {count} trials of a search, registered were {trials}"
-                for count in sorted(set(found.get(arm, [0])) - {trials})
+                for count in sorted(counts - {trials})
             ]
     return tuple(breaks)
 

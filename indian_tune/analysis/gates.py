@@ -117,11 +117,11 @@ def control(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the response-matched control trains in every search."""
     if not made.needs_gap:
         return
-    confirmed = evidence.arms[made.baseline].trained.any(-1)
+    confirmed = [bool(row.any()) for row in evidence.arms[made.baseline].trained]
     levels = evidence.levels.get(made.baseline)
-    tried = [None] * len(confirmed) if levels is None else levels.trains
+    tried = (None,) * len(confirmed) if levels is None else levels.trains
     trains_in = sum(
-        bool(there if trained is None else trained)
+        there if trained is None else trained
         for there, trained in zip(confirmed, tried, strict=True)
     )
     figure = f"some level of {made.baseline} trains in {trains_in} of {len(confirmed)} searches"

@@ -66,13 +66,14 @@ def read_levels(
             if column in runs:
                 failed |= runs[column].isin([DIVERGED, "failed"]).to_numpy()
         by_level = runs.assign(fails=failed).groupby(["arm", "replicate", LEVEL])["fails"].any()
-        for (arm, replicate), fails in by_level.groupby(["arm", "replicate"]):
-            trained[str(arm), int(replicate)] = not fails.all()
+        fails = by_level.groupby(["arm", "replicate"]).all().reset_index()
+        for arm, replicate, all_fail in fails.itertuples(index=False, name=None):
+            trained[str(arm), int(replicate)] = not all_fail
     chosen = {}
     if LEVEL in rows:
-        known = rows[rows[LEVEL].notna()]
-        for (arm, replicate), levels in known.groupby(["arm", "replicate"])[LEVEL]:
-            chosen[str(arm), int(replicate)] = float(levels.iloc[-1])
+        known = rows[rows[LEVEL].notna()][["arm", "replicate", LEVEL]]
+        for arm, replicate, level in known.itertuples(index=False, name=None):
+            chosen[str(arm), int(replicate)] = float(level)
     order = tuple(searches)
     return {
         arm: Levels(
