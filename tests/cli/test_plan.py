@@ -30,7 +30,7 @@ def test_a_plan_fits_into_80_columns_and_writes_nothing(
     assert ended.status == 0
     assert max(map(len, ended.out.splitlines())) <= 80
     assert "indian-default-off-tuned" in ended.out
-    assert "320 runs, 25,600 epochs, 36,019,200 steps" in ended.out
+    assert "435 runs, 35,000 epochs, 49,245,000 steps" in ended.out
     assert list(Path().iterdir()) == []
 
 
