@@ -131,7 +131,7 @@ class Evidence:
             label=label,
             needs_gap=needs_gap,
             contains=tuple(rival for rival in contains if rival is not None and rival in self.arms),
-            power=self._power(units, float(made.deviation)),
+            power=self._power(units, float(made.deviation)) if len(paired) > 1 else None,
         )
 
     def _power(self, units: NDArray[np.float64], deviation: float) -> Power | None:

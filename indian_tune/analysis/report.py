@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.power import ONE_SEARCH
 from indian_tune.analysis.style import INK, PALE
 from indian_tune.analysis.typography import estimand_rows, gate_rows, joint_rows, some
 from indian_tune.errors import InputError
@@ -107,6 +108,7 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
         "report",
         verdict=verdict,
         estimands=estimand_rows,
+        one_search=ONE_SEARCH,
         gates=gate_rows(verdict),
         trained=[
             ("arm", "trained", "failed"),

@@ -52,7 +52,7 @@ class Contrast:
         label: what the bounds of Δ, and of G where ``needs_gap``, say alone.
         needs_gap: whether G too must be above 0.
         contains: arms with runs that the space of the arm contains.
-        power: what the units can find; ``None`` without a spread.
+        power: what the searches can find; ``None`` without a spread between searches.
     """
 
     name: str
