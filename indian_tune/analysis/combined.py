@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from scipy import special
 
-from indian_tune.analysis.contrasts import refutes, stopped
-from indian_tune.analysis.label import Label, label_of
+from indian_tune.analysis.contrasts import refutes
+from indian_tune.analysis.label import Label
 from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Amount
 from indian_tune.errors import InputError
@@ -40,7 +40,7 @@ class Joint:
         average: mean of Δ over the studies, with its bounds.
         gap: the same of G, where it must be above 0 too; ``None`` where it need not.
         freedom: degrees of freedom of the average.
-        gates: of any study, that stop a label: label and "study: gate".
+        gates: those of any study that stop a label, by the label, as "study: gate".
     """
 
     hypothesis: str
@@ -50,11 +50,7 @@ class Joint:
     average: Amount
     gap: Amount | None
     freedom: float
-    gates: tuple[tuple[Label, str], ...]
-
-    def stops(self, label: Label) -> list[str]:
-        """Return the gates that stop a label."""
-        return [gate for stops, gate in self.gates if stops is label]
+    gates: Mapping[Label, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -91,8 +87,8 @@ def check_combined(claims: Sequence[tuple[str, ClaimsSection]]) -> None:
         claims: name and claims of every study.
 
     Raises:
-        InputError: there are fewer than two, one is given twice, their δ, level or contrasts
-            differ, or one lacks an arm; the message names the study.
+        InputError: there are fewer than two, one is given twice, their δ or level differs, or one
+            lacks an arm; the message names the study.
     """
     twice = [name for name, count in Counter(name for name, _ in claims).items() if count > 1]
     if twice:
@@ -101,22 +97,15 @@ def check_combined(claims: Sequence[tuple[str, ClaimsSection]]) -> None:
         raise InputError(f"--combined takes at least 2 studies, got {len(claims)}: name them all")
     first, wanted = claims[0]
     for name, own in claims:
-        for key, mine, other in (
-            ("claims.delta", own.delta, wanted.delta),
-            ("claims.alpha", own.alpha, wanted.alpha),
-            ("number of contrasts", _contrasts(own), _contrasts(wanted)),
-        ):
-            if mine != other:
+        for key in ("delta", "alpha"):
+            if (mine := getattr(own, key)) != (other := getattr(wanted, key)):
                 raise InputError(
-                    f"studies {first!r} and {name!r} cannot be combined: their {key} is "
+                    f"studies {first!r} and {name!r} cannot be combined: their claims.{key} is "
                     f"{other:g} and {mine:g}; combine studies that were registered with the same"
                 )
         for kind, section in own.sections():
-            if kind not in own.links():
-                continue
-            prospect = None if section is None else section.prospect()
-            if prospect is None or not prospect.testable:
-                missing = kind.needs if prospect is None else prospect.missing
+            if kind.role == "link" and (section is None or not section.prospect().testable):
+                missing = kind.needs if section is None else section.prospect().missing
                 raise InputError(
                     f"study {name!r} does not test {kind.name}, so that it cannot be combined: it "
                     f"lacks {missing.format(default=own.default)}"
@@ -134,6 +123,8 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
         InputError: a study has no runs of an arm that a contrast needs.
     """
     names = {verdict.study for verdict in verdicts}
+    if len({verdict.contrasts for verdict in verdicts}) > 1:
+        raise InputError("the claims of these studies have other numbers of contrasts (k)")
     pairs = [_pairs(verdict) for verdict in verdicts]
     for verdict in verdicts:
         for kind in ClaimsSection.links():
@@ -199,10 +190,6 @@ def average_of(
     return Amount(mean, mean - low, mean + high), freedom
 
 
-def _contrasts(claims: ClaimsSection) -> int:
-    return sum(kind.contrasts for kind in claims.links())
-
-
 def _pairs(verdict: Verdict) -> list[tuple[str, Contrast]]:
     return [(found.hypothesis, made) for found in verdict.findings for made in found.contrasts]
 
@@ -216,21 +203,22 @@ def _joint(verdicts: Sequence[Verdict], pairs: Sequence[tuple[str, Contrast]]) -
         errors = [_error(a, df, alpha) for a, df in zip(amounts, freedoms, strict=True)]
         return average_of([a.estimate for a in amounts], errors, freedoms, alpha, alpha / k)
 
-    def holds(label: Label, moved: list[Amount]) -> bool:
-        if len(moved) < len(verdicts):
-            return True
-        made = average(moved)[0]
-        return made.high < verdicts[0].delta if label is Label.REFUTED else made.low > 0
-
-    budgets = {
-        label: [
-            gate.moved
+    gates: dict[Label, tuple[str, ...]] = {}
+    for label in (Label.SUPPORTED, Label.REFUTED):
+        own = [
+            (verdict.study, gate)
             for verdict, made in zip(verdicts, contrasts, strict=True)
             for gate in verdict.gates
-            if gate.contrast == made.name and label in gate.stops and gate.moved is not None
+            if gate.contrast == made.name and label in gate.stops
         ]
-        for label in (Label.SUPPORTED, Label.REFUTED)
-    }
+        # A study without an effect of its own does not hold a budget: asked of the average.
+        moved = [gate.moved for _, gate in own if gate.moved is not None]
+        stops = [f"{study}: {g.name}" for study, g in own if g.passed is False and g.moved is None]
+        if len(moved) == len(verdicts):
+            made, _ = average(moved)
+            holds = made.high < verdicts[0].delta if label is Label.REFUTED else made.low > 0
+            stops += [] if holds else ["all: budget"]
+        gates[label] = tuple(stops)
     amount, freedom = average([made.test for made in contrasts])
     gaps = [made.gap or Amount(math.nan, -math.inf, math.inf) for made in contrasts]
     lows = [made.test.low for made in contrasts]
@@ -243,17 +231,7 @@ def _joint(verdicts: Sequence[Verdict], pairs: Sequence[tuple[str, Contrast]]) -
         average=amount,
         gap=average(gaps)[0] if contrasts[0].needs_gap else None,
         freedom=freedom,
-        gates=tuple(
-            (label, f"{verdict.study}: {gate.name}")
-            for verdict, made in zip(verdicts, contrasts, strict=True)
-            for label in (Label.SUPPORTED, Label.REFUTED)
-            for gate in stopped(made, verdict.gates, label)
-            # A study without an effect of its own does not hold here: asked of the average.
-            if gate.moved is None
-        )
-        + tuple(
-            (label, "all: budget") for label, moved in budgets.items() if not holds(label, moved)
-        ),
+        gates=gates,
     )
 
 
@@ -306,19 +284,19 @@ def _on_average(joints: Sequence[Joint], delta: float) -> tuple[Label, str]:
         )
 
     for joint in joints:
-        if joint.average.high < delta and not joint.stops(Label.REFUTED):
+        if joint.average.high < delta and not joint.gates[Label.REFUTED]:
             return Label.REFUTED, f"{told(joint)}."
     open_joints = [
         joint
         for joint in joints
-        if label_of(joint.average.low, math.inf, delta) is not Label.SUPPORTED
+        if not joint.average.low > 0
         or (joint.gap is not None and not joint.gap.low > 0)
-        or joint.stops(Label.SUPPORTED)
+        or joint.gates[Label.SUPPORTED]
     ]
     if not open_joints:
         return Label.SUPPORTED, f"{told(min(joints, key=lambda joint: joint.average.low))}."
     hanging = min(open_joints, key=lambda joint: joint.average.low)
     label = Label.REFUTED if hanging.average.high < delta else Label.SUPPORTED
-    stops = hanging.stops(label)
+    stops = hanging.gates[label]
     gates = f" Stopped by gates of {', '.join(stops)}." if stops else ""
     return Label.INCONCLUSIVE, f"It hangs on {told(hanging)}.{gates}"
