@@ -144,12 +144,13 @@ def calibrate(
             for rate in _verdicts(job[0], job[1], found)
         ),
     ]
+    kinds: tuple[Kind, Kind] = ("type I", "at most")
     teeth = [
         [_rate("no gain", n, name, kind, float(errors.mean()), tests) for kind, errors in judged]
         for n in searches
         for rng in [np.random.default_rng([n, 2])]
         for name, method in former.METHODS.items()
-        for judged in [zip(("type I", "at most"), method(n, tests, rng), strict=True)]
+        for judged in [zip(kinds, method(n, tests, rng), strict=True)]
     ]
     told = tuple(
         (job[0].name, job[1], {str(label): count for label, count in found.items()})
