@@ -135,7 +135,7 @@ def _kept(differences: NDArray[np.float64], used: Errors) -> Errors:
     counts = used.sum(-1)
     means = np.where(used, differences, 0.0).sum(-1) / np.maximum(counts, 1)
     enough = (counts > 0).all(-1) & (used.mean((-1, -2)) >= 1 - MOST_LEFT_OUT)
-    return _above(means) & enough
+    return np.asarray(_above(means) & enough)
 
 
 def control_untuned(n: int, studies: int, rng: np.random.Generator) -> tuple[Errors, Errors]:

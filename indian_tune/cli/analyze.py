@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage
+from indian_tune.cli.verdict_files import REPORT, VERDICT, with_flatness, write_analysis
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from indian_tune.analysis import Verdict
-    from indian_tune.analysis.report import Background
-    from indian_tune.study.claims import ClaimsSection
-    from indian_tune.study.file.space import Parameter
 
-REPORT = "report.html"
 FEWEST_REPLICATIONS = 500
-VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
-FLATNESS = "flatness.csv"
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A verdict, and what a report shows beside it.
-
-    Attributes:
-        verdict: what was found.
-        frames: the data behind it, by the name of their file.
-        claims: what was tested.
-        background: protocol, budget and provenance.
-        ranges: arm → range of γ0 that was searched last.
-        flatness: of every run on the fresh seeds, where it was asked for.
-    """
-
-    verdict: Verdict
-    frames: dict[str, pd.DataFrame]
-    claims: ClaimsSection
-    background: Background
-    ranges: dict[str, Parameter]
-    flatness: pd.DataFrame | None = None
 
 
 def analyze(
@@ -166,6 +139,8 @@ def analyze(
 
         found = from_file(source, claims, storage)
     else:
+        from indian_tune.cli.own_study import from_study
+
         measured = None
         if flatness:
             from indian_tune.engines.own_code import folders
@@ -179,7 +154,7 @@ def analyze(
         write_analysis(out, found, [form for form in figures.split(",") if form])
         notices().print(f"Report: {out / REPORT}", soft_wrap=True)
     if as_json:
-        print_json(_with_flatness(found))
+        print_json(with_flatness(found))
         return
     from indian_tune.cli.verdict_text import verdict_lines
 
@@ -217,65 +192,6 @@ def _check(
         raise InputError(f"--out {out} is not a folder")
 
 
-def from_study(storage: str | None, name: str | None, *, joins: bool = False) -> Analysis:
-    """Judge a finished study, and open its test results.
-
-    Args:
-        storage: the database.
-        name: of the study; ``None`` for the only one.
-        joins: whether it is combined with others.
-    """
-    from indian_tune import analysis
-    from indian_tune.cli.background import background, step_size_ranges
-    from indian_tune.cli.output import notices
-    from indian_tune.cli.status import choose_study
-    from indian_tune.ledger import Ledger
-    from indian_tune.ledger.frames import epoch_frame, example_frame
-    from indian_tune.study.ranking import winner_places
-    from indian_tune.study.registered_study import RegisteredStudy
-    from indian_tune.study.registration_check import check_finished, departures
-
-    with Ledger.open(storage, create=False) as ledger:
-        record = choose_study(ledger, name)
-        opened = RegisteredStudy.open(ledger, record)
-        spec = opened.spec
-        check_finished(ledger, record)
-        if ledger.unseal(record.id, by="analyze"):
-            notices().print(
-                f"The test results of {record.name} are open from now on, and its record says so.",
-                soft_wrap=True,
-            )
-        breaks = departures(opened)
-        frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
-        examples = example_frame(ledger, record.id)
-        winners = winner_places(ledger, record)
-        about = background(opened)
-        ranges = step_size_ranges(opened)
-    verdict = analysis.analyze(
-        frame,
-        spec.claims,
-        registration=analysis.Registration(
-            mode=spec.protocol.mode,
-            seeds=spec.protocol.confirming_seeds,
-            breaks=tuple(breaks),
-        ),
-        scope=analysis.Scope(
-            network=spec.problem.network_name,
-            dataset=spec.problem.data_name,
-            classes=spec.problem.classes,
-            epochs=spec.protocol.epochs,
-            trials=spec.search.trials,
-            tune_epochs=spec.protocol.tuning_epochs,
-        ),
-        winners=winners,
-        examples=examples,
-        joins=joins,
-    )
-    _remember(storage, record.id, verdict)
-    frames = {RUNS: frame, EXAMPLES: examples}
-    return Analysis(verdict, frames, spec.claims, about, ranges)
-
-
 def _measure_flatness(
     storage: str | None,
     name: str | None,
@@ -304,52 +220,6 @@ def _measure_flatness(
                 examples=examples or EXAMPLES,
                 on_run=lambda done, runs: status.update(f"Flatness: {done} of {runs} runs"),
             )
-
-
-def _with_flatness(found: Analysis) -> dict[str, Any]:
-    """Return a verdict as plain data, with the flatness of the arms where it was measured."""
-    said = found.verdict.as_dict()
-    if found.flatness is None:
-        return said
-    from indian_tune.analysis.flatness import summarise_flatness
-
-    arms = [made.as_dict() for made in summarise_flatness(found.flatness)]
-    return {**said, "flatness": {"descriptive": True, "arms": arms}}
-
-
-def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:
-    """Record the verdict with the study, once: the dashboard shows it."""
-    from indian_tune.ledger import Ledger
-    from indian_tune.ledger.slots import VERDICT as KIND
-
-    data = {"label": str(verdict.label), "text": f"{verdict.label}. {verdict.sentence}"}
-    with Ledger.open(storage, create=False) as ledger:
-        known = ledger.events(study_id, KIND)
-        if not known or known[-1].data != data:
-            ledger.record_event(study_id, KIND, data)
-
-
-def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
-    """Write report, verdict and frames into a folder."""
-    from indian_tune.analysis.figures import Material, exhibits
-    from indian_tune.analysis.report import write_report
-    from indian_tune.cli.output import json_text
-
-    out.mkdir(parents=True, exist_ok=True)
-    for name, frame in found.frames.items():
-        frame.to_parquet(out / name, index=False)
-    if found.flatness is not None:
-        found.flatness.to_csv(out / FLATNESS, index=False, lineterminator="\n")
-    material = Material(
-        found.frames[RUNS],
-        found.claims,
-        found.verdict,
-        ranges=found.ranges,
-        flatness=found.flatness,
-    )
-    write_report(out, found.verdict, exhibits(material), found.background, formats)
-    # Last, so that a folder with a verdict is a whole one.
-    (out / VERDICT).write_text(json_text(_with_flatness(found)) + "\n", encoding="utf-8")
 
 
 def _calibrate(replications: int | None, *, as_json: bool) -> None:

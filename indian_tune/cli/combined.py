@@ -22,8 +22,9 @@ def analyze_combined(
     """
     from indian_tune.analysis.combined import check_combined, combine
     from indian_tune.analysis.report import render_combined
-    from indian_tune.cli.analyze import REPORT, VERDICT, from_study, write_analysis
     from indian_tune.cli.output import json_text, notices, print_json
+    from indian_tune.cli.own_study import from_study
+    from indian_tune.cli.verdict_files import REPORT, VERDICT, write_analysis
     from indian_tune.ledger import Ledger
     from indian_tune.study import RegisteredStudy, check_finished
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.analyze import RUNS, Analysis
+from indian_tune.cli.verdict_files import RUNS, Analysis
 from indian_tune.errors import InputError, StorageError
 
 if TYPE_CHECKING:

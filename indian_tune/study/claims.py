@@ -8,7 +8,6 @@ written out.
 from __future__ import annotations
 
 import typing
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -81,7 +80,6 @@ class ClaimsSection(Section):
     h4: Factorial | None = None
 
     @classmethod
-    @cache
     def hypotheses(cls) -> dict[str, type[Hypothesis]]:
         """Return every hypothesis there is by its key, in the order in which they are tested."""
         return {

@@ -523,7 +523,7 @@ def test_a_control_is_refused_in_paper_mode_and_under_factors(tiny: dict[str, An
 
 
 def test_a_control_may_stay_beside_a_design(tiny: dict[str, Any]) -> None:
-    arms = [
+    arms: list[dict[str, Any]] = [
         {"name": "indian", "optimizer": "indian"},
         {"name": "c1", "optimizer": "sgd", "response_of": "indian-on", "crossed": False},
     ]
