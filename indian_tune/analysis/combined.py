@@ -161,6 +161,21 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
     )
 
 
+def joint_rows(combined: Combined) -> list[tuple[str, ...]]:
+    """Return the heading, then a row for each Δ, and G where it counts, of several studies."""
+    rows: list[tuple[str, ...]] = [
+        ("contrast", "", "average", "at least", "at most", "df", "smallest", "in")
+    ]
+    for joint in combined.joints:
+        smallest = (signed_points(joint.smallest), joint.smallest_in)
+        for symbol, amount in (("Δ", joint.average), ("G", joint.gap)):
+            if amount is not None:
+                average = map(signed_points, (amount.estimate, amount.low, amount.high))
+                last = (f"{joint.freedom:.1f}", *smallest) if symbol == "Δ" else ("", "", "")
+                rows.append((f"{joint.hypothesis} {joint.name}", symbol, *average, *last))
+    return rows
+
+
 def average_of(
     estimates: Sequence[float],
     errors: Sequence[float],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.power import ONE_SEARCH
 from indian_tune.analysis.style import INK, PALE
-from indian_tune.analysis.typography import estimand_rows, gate_rows, joint_rows, some
+from indian_tune.analysis.typography import estimand_rows, gate_rows, some
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,8 +123,13 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
     )
 
 
-def render_combined(combined: Combined) -> str:
-    """Return the page of several studies; their own reports lie in folders of their names."""
+def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
+    """Return the page of several studies; their own reports lie in folders of their names.
+
+    Args:
+        combined: what they say together.
+        rows: the heading of the contrasts, then a row each.
+    """
     return _page(
         "combined",
         combined=combined,
@@ -132,7 +137,7 @@ def render_combined(combined: Combined) -> str:
             ("on all of these studies", combined.on_all, combined.all_sentence),
             ("on average of these studies", combined.on_average, combined.average_sentence),
         ],
-        rows=joint_rows(combined),
+        rows=rows,
     )
 
 

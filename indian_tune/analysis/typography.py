@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indian_tune.analysis.combined import Combined
     from indian_tune.analysis.verdict import Contrast, Verdict
 
 
@@ -34,21 +33,6 @@ def estimand_rows(contrasts: Sequence[Contrast]) -> list[tuple[str, ...]]:
             if amount is not None and not math.isnan(amount.estimate):
                 effect = map(signed_points, (amount.estimate, amount.low, amount.high))
                 rows.append((made.name, symbol, *effect, str(made.n)))
-    return rows
-
-
-def joint_rows(combined: Combined) -> list[tuple[str, ...]]:
-    """Return the heading, then a row for each Δ, and G where it counts, of several studies."""
-    rows: list[tuple[str, ...]] = [
-        ("contrast", "", "average", "at least", "at most", "df", "smallest", "in")
-    ]
-    for joint in combined.joints:
-        smallest = (signed_points(joint.smallest), joint.smallest_in)
-        for symbol, amount in (("Δ", joint.average), ("G", joint.gap)):
-            if amount is not None:
-                average = map(signed_points, (amount.estimate, amount.low, amount.high))
-                last = (f"{joint.freedom:.1f}", *smallest) if symbol == "Δ" else ("", "", "")
-                rows.append((f"{joint.hypothesis} {joint.name}", symbol, *average, *last))
     return rows
 
 

@@ -20,7 +20,7 @@ def analyze_combined(
     Raises:
         InputError: they cannot be combined, or one is not finished; nothing is opened then.
     """
-    from indian_tune.analysis.combined import check_combined, combine
+    from indian_tune.analysis.combined import check_combined, combine, joint_rows
     from indian_tune.analysis.report import render_combined
     from indian_tune.cli.output import json_text, notices, print_json
     from indian_tune.cli.own_study import from_study
@@ -39,7 +39,7 @@ def analyze_combined(
     if out is not None:
         for name, each in found.items():
             write_analysis(out / name, each, [])
-        (out / REPORT).write_text(render_combined(combined), encoding="utf-8")
+        (out / REPORT).write_text(render_combined(combined, joint_rows(combined)), encoding="utf-8")
         (out / VERDICT).write_text(json_text(combined.as_dict()) + "\n", encoding="utf-8")
         notices().print(f"Report: {out / REPORT}", soft_wrap=True)
     if as_json:
@@ -55,7 +55,7 @@ def combined_lines(combined: Combined, *, details: bool = False) -> Iterator[str
         combined: to be shown.
         details: whether to print the whole verdict of every study.
     """
-    from indian_tune.analysis.typography import joint_rows
+    from indian_tune.analysis.combined import joint_rows
     from indian_tune.cli.verdict_text import INDENT, WIDTH, verdict_lines
 
     count = len(combined.studies)

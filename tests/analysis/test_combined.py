@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from indian_tune.analysis import Label
-from indian_tune.analysis.combined import Combined, average_of, check_combined, combine
+from indian_tune.analysis.combined import Combined, average_of, check_combined, combine, joint_rows
 from indian_tune.analysis.report import render_combined
 from indian_tune.analysis.simulation import WORLDS, direct, simulated_claims
 from indian_tune.cli.combined import combined_lines
@@ -113,7 +113,7 @@ def test_it_is_shown_in_80_columns_and_as_a_page(two: tuple[Verdict, Verdict]) -
         lines = list(combined_lines(made, details=details))
         assert max(map(len, lines)) <= 80
     assert lines[0] == "Tuning (α, β) regularizes, on all of 2 studies: SUPPORTED"
-    page = render_combined(made)
+    page = render_combined(made, joint_rows(made))
     assert 'href="many/report.html"' in page
     assert "on average of these studies" in page
     assert math.isfinite(made.as_dict()["joints"][0]["freedom"])
