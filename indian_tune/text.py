@@ -74,9 +74,9 @@ def read_toml(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError("a number has too many digits") from error
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number of things in words: ``1 seed``, ``1,200 seeds``."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number of things in words: ``1 seed``, ``1,200 seeds``; the plural if irregular."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def printable(text: str) -> str:

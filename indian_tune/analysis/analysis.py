@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.analysis.claim import NONE, PAPER, judge, scope_words
 from indian_tune.analysis.evidence import Evidence, not_tested
-from indian_tune.analysis.frame import confirm_rows, read_ends, tune_rows, with_config_columns
+from indian_tune.analysis.frame import confirm_rows, read_ends, trial_rows, with_config_columns
 from indian_tune.analysis.importance import importances
 from indian_tune.analysis.label import Label
+from indian_tune.analysis.levels import LEVEL, read_levels
 from indian_tune.analysis.verdict import Scope, Trained, Verdict
 from indian_tune.columns import config_column
 from indian_tune.errors import InputError
@@ -33,6 +34,7 @@ def analyze(
     scope: Scope | None = None,
     winners: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
     examples: pd.DataFrame | None = None,
+    joins: bool = False,
 ) -> Verdict:
     """Judge the claim that tuning (α, β) regularizes.
 
@@ -46,6 +48,7 @@ def analyze(
             :class:`~indian_tune.analysis.evidence.Evidence`.
         examples: which test examples every run gets right at its end: columns arm, seed, correct,
             an array [examples], and replicate. Runs that diverged have no row.
+        joins: whether the study is combined with others, so that gates are asked for either label.
 
     Raises:
         InputError: the frame cannot be analysed; the message names column, arm and seed.
@@ -55,10 +58,17 @@ def analyze(
         raise InputError(f"classes = {scope.classes!r} must be at least 2")
     chance = None if scope.classes is None else 1 / scope.classes
     rows = confirm_rows(frame)
-    seeds, arms = read_ends(rows, confirm_rows(frame, "half"), examples, chance)
-    search = tune_rows(frame)
+    control = None if claims.h2 is None else claims.h2.matched_rate
+    seeds, arms = read_ends(rows, confirm_rows(frame, "half"), examples, chance, control)
+    search = trial_rows(frame, "tune")
     evidence = Evidence(
-        claims=claims, arms=arms, chance=chance, search=search, winners=winners or {}
+        claims=claims,
+        arms=arms,
+        chance=chance,
+        search=search,
+        winners=winners or {},
+        levels=read_levels(frame, rows, seeds, chance),
+        joins=joins,
     )
     study = str(frame["study"].iloc[0]) if "study" in frame else ""
     scope = dataclasses.replace(
@@ -165,13 +175,13 @@ def _breaks(
             f"{_listed(sorted(registration.seeds))}"
         )
     if len(search):
-        found = search.groupby("arm")["trial"].nunique()
+        by_search = search.groupby(["arm", "replicate"])["trial"].nunique().reset_index()
         for arm, trials in registration.trials.items():
-            if int(found.get(arm, 0)) != trials:
-                breaks.append(
-                    f"arm {arm!r} has {int(found.get(arm, 0))} trials of the search, registered "
-                    f"were {trials}"
-                )
+            counts = set(by_search.loc[by_search["arm"] == arm, "trial"]) or {0}
+            breaks += [
+                f"arm {arm!r} has {count} trials of a search, registered were {trials}"
+                for count in sorted(counts - {trials})
+            ]
     return tuple(breaks)
 
 
@@ -189,8 +199,8 @@ def _former_control(rows: pd.DataFrame, claims: ClaimsSection) -> tuple[str, ...
     own = with_config_columns(rows[rows["arm"] == control])
     if control is None or own.empty:
         return ()
-    rate, level = config_column("gamma0"), config_column("level")
-    if rate not in own or own[rate].isna().any() or (level in own and own[level].notna().any()):
+    rate = config_column("gamma0")
+    if rate not in own or own[rate].isna().any() or (LEVEL in own and own[LEVEL].notna().any()):
         return ()
     return (
         f"the control {control!r} was not matched by response, at a level of its own that was "

@@ -42,7 +42,8 @@ def judge(
     missing = [
         f"{found.hypothesis} ({'; '.join(found.missing)})" for found in chain if found.missing
     ]
-    label, strongly = overall(contrasts, gates, delta, whole=not missing)
+    whole = not missing and all(found.contrasts for found in chain)
+    label, strongly = overall(contrasts, gates, delta, whole=whole)
     if label is Label.REFUTED:
         found, made = next(pair for pair in pairs if refutes(pair[1], gates, delta))
         reason = f"Refuted at {found.hypothesis}: {told(made, delta)}."
@@ -58,6 +59,10 @@ def judge(
             None,
             f"Tuning (α, β) improves test accuracy{how} {_listed(gains)}.",
         )
+    bare = [(found, found.gates[0]) for found in chain if found.gates and not found.contrasts]
+    if bare:
+        found, gate = bare[0]
+        return Label.INCONCLUSIVE, False, f"{found.hypothesis}, gate {gate.name}", found.sentence
     hangs_on, reason = _open(pairs, missing, delta, gates)
     return Label.INCONCLUSIVE, False, hangs_on, reason
 

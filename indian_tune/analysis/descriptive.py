@@ -25,6 +25,7 @@ class Look:
         low: lower end of the two-sided interval; minus infinity with one pair.
         high: upper end.
         differences: the paired differences.
+        searches: their mean in every search that has a pair.
         left_out: pairs of which a run failed.
     """
 
@@ -33,6 +34,7 @@ class Look:
     low: float
     high: float
     differences: tuple[float, ...]
+    searches: tuple[float, ...]
     left_out: int
 
 
@@ -66,8 +68,12 @@ def final_contrast(
         raise InputError(
             f"arms {arm!r} and {baseline!r} cannot be paired: only one of them has seeds {lone}"
         )
-    pairs = [(first[key], second[key]) for key in sorted(first)]
-    kept = [a - b for a, b in pairs if a is not None and b is not None]
+    by_search: dict[int, list[float]] = {}
+    for key in sorted(first):
+        a, b = first[key], second[key]
+        if a is not None and b is not None:
+            by_search.setdefault(key[0], []).append(a - b)
+    kept = [value for values in by_search.values() for value in values]
     level = (1 - confidence) / 2
     made = bounds(np.array(kept or [np.nan]), level, level)
     return Look(
@@ -76,7 +82,8 @@ def final_contrast(
         low=float(made.low),
         high=float(made.high),
         differences=tuple(kept),
-        left_out=len(pairs) - len(kept),
+        searches=tuple(float(np.mean(values)) for values in by_search.values()),
+        left_out=len(first) - len(kept),
     )
 
 

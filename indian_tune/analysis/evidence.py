@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indian_tune.analysis.ends import Ends
+    from indian_tune.analysis.levels import Levels
     from indian_tune.analysis.power import Power
     from indian_tune.study.claims import ClaimsSection
     from indian_tune.study.hypotheses import Hypothesis
@@ -36,6 +37,8 @@ class Evidence:
         search: rows of the tune phase; ``None`` without one.
         winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]
             on the scale of the search, a value per search. Natural ends are left out.
+        levels: of the response-matched controls.
+        joins: whether other studies join, so that a contrast may come to either label.
         thorough: whether to add power, which decides nothing.
     """
 
@@ -44,6 +47,8 @@ class Evidence:
     chance: float | None = None
     search: pd.DataFrame | None = None
     winners: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    levels: Mapping[str, Levels] = field(default_factory=dict)
+    joins: bool = False
     thorough: bool = True
 
     @property
@@ -126,7 +131,7 @@ class Evidence:
             label=label,
             needs_gap=needs_gap,
             contains=tuple(rival for rival in contains if rival is not None and rival in self.arms),
-            power=self._power(units, float(made.deviation)),
+            power=self._power(units, float(made.deviation)) if len(paired) > 1 else None,
         )
 
     def _power(self, units: NDArray[np.float64], deviation: float) -> Power | None:

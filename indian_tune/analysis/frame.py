@@ -16,11 +16,13 @@ phase                optional: "confirm" (the default: frozen winners on fresh s
                      winners of the first half of the budget on the same seeds), "tune" or "match"
 trial                optional, integer: tells the configurations of a tune phase apart
 run_state            optional: "complete", or "diverged" for a run that ended without a finite loss
+started_at           optional: when the run began (ISO 8601); claims must be registered before that
 trial_state          optional: "complete" for a trial that was trained to its end
 score                optional: of the trial, lower is better; what winners are chosen by. Without it
                      the validation error counts, or the training loss where there is none
 objective            optional: what the score is of, such as "validation_loss"
-config.alpha, …      optional: hyperparameters, read of the tune phase
+config.alpha, …      optional: hyperparameters, read of the tune phase; ``config.level``, of a
+                     response-matched control, is read of the phases match and confirm
 ==================== ============================================================================
 
 A run that diverged is a result, counted apart: it is in no mean. It is the only one that may end
@@ -124,6 +126,7 @@ def read_ends(
     half: pd.DataFrame,
     examples: pd.DataFrame | None,
     chance: float | None,
+    control: str | None = None,
 ) -> tuple[dict[int, tuple[int, ...]], dict[str, Ends]]:
     """Return the seeds of every search and how the runs of every arm ended.
 
@@ -133,6 +136,7 @@ def read_ends(
         examples: which test examples every run gets right: columns arm, seed, correct and, where
             there are several searches, replicate. Runs that diverged have no row.
         chance: accuracy of what knows nothing; ``None`` where it is not known.
+        control: the response-matched arm, which has no runs in a search in which no level trained.
 
     Raises:
         InputError: the arms have different searches or seeds.
@@ -143,10 +147,13 @@ def read_ends(
         )
         for arm, part in rows.groupby("arm")
     }
-    first, pairs = next(iter(of_arm.items()))
+    first = max(of_arm, key=lambda arm: len(of_arm[arm]))
+    pairs = of_arm[first]
     for arm, own in of_arm.items():
-        if set(own) != set(pairs):
-            lone = sorted(set(own) ^ set(pairs))
+        searched = {replicate for replicate, _ in (own if arm == control else pairs)}
+        wanted = {pair for pair in pairs if pair[0] in searched}
+        if set(own) != wanted:
+            lone = sorted(set(own) ^ wanted)
             raise InputError(
                 f"arms {first!r} and {arm!r} cannot be paired: only one of them has seeds "
                 f"{_some(seed for _, seed in lone)}; run every arm on the same seeds"
@@ -224,15 +231,17 @@ def _correct(
     return found
 
 
-def tune_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the search, which may be none, hyperparameters in ``config.`` columns.
+def trial_rows(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
+    """Return the rows of a phase in which trials are compared, "tune" or "match".
+
+    There may be none. Hyperparameters are in ``config.`` columns.
 
     Raises:
-        InputError: a column is missing, or an (arm, trial, seed, epoch) is given twice.
+        InputError: an (arm, replicate, trial, seed, epoch) is given twice.
     """
     if "phase" not in frame or "trial" not in frame:
         return frame.iloc[:0]
-    rows = with_config_columns(frame[frame["phase"] == "tune"])
+    rows = with_config_columns(frame[frame["phase"] == phase])
     if "replicate" not in rows:
         rows = rows.assign(replicate=0)
     _check_once(rows, ["arm", "replicate", "trial", "seed", "epoch"])

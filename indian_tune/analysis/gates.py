@@ -14,19 +14,21 @@ import numpy as np
 from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.typography import signed_points
-from indian_tune.analysis.verdict import Gate
+from indian_tune.analysis.verdict import Amount, Finding, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from indian_tune.analysis.evidence import Evidence
     from indian_tune.analysis.verdict import Contrast
+    from indian_tune.study.hypotheses import MatchedLoss
 
 SEARCHES, ADVISED = 5, 10
 MOST_LEFT_OUT = 0.2
 # A winner in this part of its range, at either end, is at an edge.
 EDGE = 0.1
 BOTH = (Label.SUPPORTED, Label.REFUTED)
+NOT_ISOLATED = "not isolated: no level of the control trains where INDIAN does"
 
 
 def gates_of(evidence: Evidence, made: Contrast) -> list[Gate]:
@@ -75,9 +77,11 @@ def _fails_more(evidence: Evidence, made: Contrast) -> float:
     return float(binomtest(lost, lost + won, alternative="greater").pvalue)
 
 
-def asked(made: Contrast, delta: float) -> list[Label]:
+def asked(evidence: Evidence, made: Contrast) -> list[Label]:
     """Return the labels that a contrast may come to; of an open one, the nearer."""
-    labels = []
+    if evidence.joins:
+        return list(BOTH)
+    delta, labels = evidence.claims.delta, []
     if made.test.low > 0:
         labels.append(Label.SUPPORTED)
     if made.test.high < delta:
@@ -113,16 +117,29 @@ def control(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the response-matched control trains in every search."""
     if not made.needs_gap:
         return
-    trained = evidence.arms[made.baseline].trained
-    count = len(trained)
-    lost = count - int(trained.any(-1).sum())
-    yield Gate(
-        "control",
-        made.name,
-        lost == 0,
-        BOTH,
-        f"{made.baseline} trains in {count - lost} of {count} searches",
-        "not isolated: no level of the control trains where INDIAN does",
+    confirmed = [bool(row.any()) for row in evidence.arms[made.baseline].trained]
+    levels = evidence.levels.get(made.baseline)
+    tried = (None,) * len(confirmed) if levels is None else levels.trains
+    trains_in = sum(
+        there if trained is None else trained
+        for there, trained in zip(confirmed, tried, strict=True)
+    )
+    figure = f"some level of {made.baseline} trains in {trains_in} of {len(confirmed)} searches"
+    if levels is not None and not any(map(math.isnan, levels.chosen)):
+        figure += f"; chosen were m = {', '.join(f'{level:g}' for level in levels.chosen)}"
+    yield Gate("control", made.name, trains_in == len(confirmed), BOTH, figure, NOT_ISOLATED)
+
+
+def not_isolated(claim: MatchedLoss, control: str) -> Finding:
+    """Return the finding of H2 where no level of the control trains in any search."""
+    figure = f"no level of {control} trains in any search"
+    gate = Gate("control", f"{claim.arm} - {control}", False, BOTH, figure, NOT_ISOLATED)
+    return Finding(
+        claim.name,
+        claim.question,
+        Label.INCONCLUSIVE,
+        f"Not isolated: {figure}.",
+        gates=(gate,),
     )
 
 
@@ -130,7 +147,7 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the verdict remains when the other side gains once more from a doubled budget."""
     if made.needs_gap:
         return
-    for label in asked(made, evidence.claims.delta):
+    for label in asked(evidence, made):
         arm = made.baseline if label is Label.SUPPORTED else made.arm
         first, second = evidence.arms[made.arm], evidence.arms[made.baseline]
         own = evidence.arms[arm]
@@ -162,14 +179,22 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             f"{arm} gained {signed_points(float(gain.mean()))} points by the last doubling of its "
             f"budget; with that once more the difference is {side} {signed_points(bound)}",
             "search with more trials",
+            moved=Amount(float(moved.mean), float(moved.low), float(moved.high)),
         )
 
 
 def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the winners of the losing arm do not lie at one end of a range."""
-    for label in asked(made, evidence.claims.delta):
+    for label in asked(evidence, made):
         arm = made.baseline if label is Label.SUPPORTED else made.arm
-        places = evidence.winners.get(arm)
+        levels = evidence.levels.get(arm) if made.needs_gap else None
+        advice = "widen that range with --extend-space"
+        places: Mapping[str, Sequence[float]] | None
+        if levels is not None and not any(map(math.isnan, levels.chosen)):
+            places = {"the levels m, ¼ to 4": levels.places}
+            advice = f"the control is not tuned: search {made.arm} at other rates"
+        else:
+            places = evidence.winners.get(arm)
         if places is None:
             figure = f"the ranges of {arm} are not known"
             yield Gate("edge", made.name, None, (label,), figure, "")
@@ -182,7 +207,6 @@ def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 if count > worst * len(values):
                     worst = count / len(values)
                     said = f"{count} of {len(values)} winners of {arm} at the {side} end of {name}"
-        advice = "widen that range with --extend-space"
         yield Gate("edge", made.name, worst <= 0.5, (label,), said, advice)
 
 

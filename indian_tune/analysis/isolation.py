@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.contrasts import conclude
 from indian_tune.analysis.evidence import not_tested
+from indian_tune.analysis.gates import not_isolated
 from indian_tune.study.hypotheses.matched_loss import ADD_C1
 
 if TYPE_CHECKING:
@@ -20,8 +21,12 @@ def find(evidence: Evidence, claim: MatchedLoss) -> Finding:
     rate = gain.rate if gain is not None and gain.full == claim.arm else None
     contains = [rate, claim.baseline]
     others = [claim.baseline, *claim.momentum]
-    if claim.matched_rate is None or evidence.absent([claim.matched_rate]):
+    if claim.matched_rate is None:
         return not_tested(claim, [ADD_C1])
+    if evidence.absent([claim.matched_rate]):
+        if claim.matched_rate not in evidence.levels:
+            return not_tested(claim, [ADD_C1])
+        return not_isolated(claim, claim.matched_rate)
     return conclude(
         evidence,
         claim,

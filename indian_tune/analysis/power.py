@@ -1,7 +1,7 @@
 """How many searches an effect needs, and which effect those that there are can find.
 
-A unit is a search, or a seed where a study has one search of every arm. The claim holds only if all
-of its contrasts do: with k of them, each is planned at a probability of 1 - (1 - power) / k.
+The claim holds only if all of its contrasts do: with k of them, each is planned at a probability of
+1 - (1 - power) / k. One of them refutes it, at the level alpha / k.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ from indian_tune.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# What is said where there is one search: the seeds of one tell nothing of how searches differ.
+ONE_SEARCH = (
+    "One search of every arm does not show how searches differ, and so not how many it takes: set "
+    "search.replicates"
+)
 # Above this the answer is "more than": no study of that size is planned.
 MOST_SEEDS = 100_000
 # A deviation from few units may be too small by chance: planned is with an upper bound of it.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.power import ONE_SEARCH
 from indian_tune.analysis.style import INK, PALE
 from indian_tune.analysis.typography import estimand_rows, gate_rows, some
 from indian_tune.errors import InputError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
+    from indian_tune.analysis.combined import Combined
     from indian_tune.analysis.figures import Exhibit
     from indian_tune.analysis.verdict import Verdict
 
@@ -102,18 +104,11 @@ def write_report(
 
 def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -> str:
     """Return the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("indian_tune.analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
+    return _page(
+        "report",
         verdict=verdict,
         estimands=estimand_rows,
+        one_search=ONE_SEARCH,
         gates=gate_rows(verdict),
         trained=[
             ("arm", "trained", "failed"),
@@ -126,6 +121,37 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
         background=background,
         figures=FIGURES,
     )
+
+
+def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
+    """Return the page of several studies; their own reports lie in folders of their names.
+
+    Args:
+        combined: what they say together.
+        rows: the heading of the contrasts, then a row each.
+    """
+    return _page(
+        "combined",
+        combined=combined,
+        claims=[
+            ("on all of these studies", combined.on_all, combined.all_sentence),
+            ("on average of these studies", combined.on_average, combined.average_sentence),
+        ],
+        rows=rows,
+    )
+
+
+def _page(name: str, **content: object) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("indian_tune.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(f"{name}.html.jinja").render(**content)
 
 
 def inline_svg(exhibit: Exhibit) -> Markup:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def signed_points(share: float | None) -> str:
     """Return a share in percentage points, with its sign."""
-    if share is None:
+    if share is None or math.isnan(share):
         return "–"
     if math.isinf(share):
         return "−∞" if share < 0 else "∞"

@@ -52,7 +52,7 @@ class Contrast:
         label: what the bounds of Δ, and of G where ``needs_gap``, say alone.
         needs_gap: whether G too must be above 0.
         contains: arms with runs that the space of the arm contains.
-        power: what the units can find; ``None`` without a spread.
+        power: what the searches can find; ``None`` without a spread between searches.
     """
 
     name: str
@@ -89,6 +89,7 @@ class Gate:
         stops: the labels that it stops where it does not hold.
         figure: what was found, in words.
         advice: what to do where it does not hold.
+        moved: of the gate "budget", Δ once the other side has gained as much again.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Gate:
     stops: tuple[Label, ...]
     figure: str
     advice: str
+    moved: Amount | None = None
 
 
 @dataclass(frozen=True)

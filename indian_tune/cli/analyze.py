@@ -3,53 +3,37 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage, StudyName
+from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage
+from indian_tune.cli.verdict_files import REPORT, VERDICT, with_flatness, write_analysis
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from indian_tune.analysis import Verdict
-    from indian_tune.analysis.report import Background
-    from indian_tune.study.claims import ClaimsSection
-    from indian_tune.study.file.space import Parameter
 
-REPORT = "report.html"
 FEWEST_REPLICATIONS = 500
-VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
-FLATNESS = "flatness.csv"
-# Columns of text, whatever their values look like: null, NA, 1, True.
-TEXT = ("study", "arm", "optimizer", "phase", "trial_state", "run_state", "objective")
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A verdict, and what a report shows beside it.
-
-    Attributes:
-        verdict: what was found.
-        frames: the data behind it, by the name of their file.
-        claims: what was tested.
-        background: protocol, budget and provenance.
-        ranges: arm → range of γ0 that was searched last.
-        flatness: of every run on the fresh seeds, where it was asked for.
-    """
-
-    verdict: Verdict
-    frames: dict[str, pd.DataFrame]
-    claims: ClaimsSection
-    background: Background
-    ranges: dict[str, Parameter]
-    flatness: pd.DataFrame | None = None
 
 
 def analyze(
-    study: StudyName = None,
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY]...",
+            help="Name of a study; may be left out if there is only one. Several with --combined.",
+        ),
+    ] = None,
+    combined: Annotated[
+        bool,
+        typer.Option(
+            "--combined",
+            help="Judge several studies together: on all of them, and on average of these.",
+        ),
+    ] = False,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Runs trained elsewhere: a .parquet or .csv file."),
@@ -62,7 +46,8 @@ def analyze(
         typer.Option(
             "--register",
             metavar="CLAIMS",
-            help="Register claims before their runs exist: writes digest and date beside it.",
+            help="Register claims before their runs exist: digest and date go into a file beside "
+            "it and, where there is one, into the database.",
         ),
     ] = None,
     out: Annotated[
@@ -114,13 +99,22 @@ def analyze(
     from indian_tune.errors import InputError
 
     if register is not None:
-        if study or source or claims or out or calibrate:
+        if studies or source or claims or out or calibrate or combined:
             raise InputError("--register takes no STUDY, --from, --claims or --out: leave them out")
-        from indian_tune.study.file.claims_file import register_claims
+        from indian_tune.cli.own_runs import register_claims
 
-        print(register_claims(register))
-        notices().print("The registration is self-declared: keep it where its date can be shown.")
+        file, said = register_claims(register, storage)
+        print(file)
+        notices().print(said, soft_wrap=True)
         return
+    if combined:
+        if source or claims or calibrate or flatness or figures or replications is not None:
+            raise InputError(
+                "--combined takes studies, --storage, --out, --details and --json alone"
+            )
+    elif studies and len(studies) > 1:
+        raise InputError(f"{len(studies)} studies are given: add --combined to judge them together")
+    study = studies[0] if studies else None
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
     odd = sorted({*figures.split(",")} - {"", "svg", "png", "pdf"})
     if odd or (figures and out is None):
@@ -135,9 +129,18 @@ def analyze(
     if calibrate:
         _calibrate(replications, as_json=as_json)
         return
+    if combined:
+        from indian_tune.cli.combined import analyze_combined
+
+        analyze_combined(studies or [], storage, out, details=details, as_json=as_json)
+        return
     if source is not None and claims is not None:
-        found = _from_file(source, claims)
+        from indian_tune.cli.own_runs import from_file
+
+        found = from_file(source, claims, storage)
     else:
+        from indian_tune.cli.own_study import from_study
+
         measured = None
         if flatness:
             from indian_tune.engines.own_code import folders
@@ -145,13 +148,13 @@ def analyze(
 
             with imports_allowed(folders() if allow_import else None):
                 measured = _measure_flatness(storage, study, artifacts, data_dir, flatness_examples)
-        found = replace(_from_study(storage, study), flatness=measured)
+        found = replace(from_study(storage, study), flatness=measured)
     verdict = found.verdict
     if out is not None:
-        _write(out, found, [form for form in figures.split(",") if form])
+        write_analysis(out, found, [form for form in figures.split(",") if form])
         notices().print(f"Report: {out / REPORT}", soft_wrap=True)
     if as_json:
-        print_json(_with_flatness(found))
+        print_json(with_flatness(found))
         return
     from indian_tune.cli.verdict_text import verdict_lines
 
@@ -189,108 +192,6 @@ def _check(
         raise InputError(f"--out {out} is not a folder")
 
 
-def _from_file(source: Path, claims: Path) -> Analysis:
-    from indian_tune import analysis
-    from indian_tune.analysis.report import Background
-    from indian_tune.study.file.claims_file import load_claims
-
-    file = load_claims(claims)
-    frame = _read(source)
-    registration = None
-    if file.registration is not None:
-        registration = analysis.Registration(
-            mode=file.registration.mode,
-            seeds=tuple(file.registration.seeds),
-            trials=file.registration.trials,
-            breaks=tuple(file.departures),
-            note="The registration is self-declared: its date is in a file only.",
-        )
-    verdict = analysis.analyze(
-        frame,
-        file.claims,
-        registration=registration,
-        scope=analysis.Scope(**file.scope.model_dump()),
-    )
-    background = Background(provenance=[("Runs", str(source)), ("Claims", str(claims))])
-    return Analysis(verdict, {RUNS: frame}, file.claims, background, {})
-
-
-def _read(source: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    from indian_tune.errors import InputError
-
-    if source.suffix not in (".parquet", ".csv"):
-        raise InputError(f"--from {source} must end with .parquet or .csv")
-    try:
-        if source.suffix == ".parquet":
-            frame = pd.read_parquet(source)
-        else:
-            text = pd.read_csv(
-                source, usecols=lambda name: name in TEXT, dtype=str, keep_default_na=False
-            )
-            frame = pd.read_csv(source, usecols=lambda name: name not in TEXT)
-            frame = pd.concat([text, frame], axis=1)
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
-    for name in set(TEXT) & set(frame):
-        frame[name] = frame[name].where(frame[name] != "", None)
-    return frame
-
-
-def _from_study(storage: str | None, name: str | None) -> Analysis:
-    from indian_tune import analysis
-    from indian_tune.cli.background import background, step_size_ranges
-    from indian_tune.cli.output import notices
-    from indian_tune.cli.status import choose_study
-    from indian_tune.ledger import Ledger
-    from indian_tune.ledger.frames import epoch_frame, example_frame
-    from indian_tune.study.ranking import winner_places
-    from indian_tune.study.registered_study import RegisteredStudy
-    from indian_tune.study.registration_check import check_finished, departures
-
-    with Ledger.open(storage, create=False) as ledger:
-        record = choose_study(ledger, name)
-        opened = RegisteredStudy.open(ledger, record)
-        spec = opened.spec
-        check_finished(ledger, record)
-        if ledger.unseal(record.id, by="analyze"):
-            notices().print(
-                f"The test results of {record.name} are open from now on, and its record says so.",
-                soft_wrap=True,
-            )
-        breaks = departures(opened)
-        frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
-        examples = example_frame(ledger, record.id)
-        winners = winner_places(ledger, record)
-        about = background(opened)
-        ranges = step_size_ranges(opened)
-    verdict = analysis.analyze(
-        frame,
-        spec.claims,
-        registration=analysis.Registration(
-            mode=spec.protocol.mode,
-            seeds=spec.protocol.confirming_seeds,
-            breaks=tuple(breaks),
-        ),
-        scope=analysis.Scope(
-            network=spec.problem.network_name,
-            dataset=spec.problem.data_name,
-            classes=spec.problem.classes,
-            epochs=spec.protocol.epochs,
-            trials=spec.search.trials,
-            tune_epochs=spec.protocol.tuning_epochs,
-        ),
-        winners=winners,
-        examples=examples,
-    )
-    _remember(storage, record.id, verdict)
-    frames = {RUNS: frame, EXAMPLES: examples}
-    return Analysis(verdict, frames, spec.claims, about, ranges)
-
-
 def _measure_flatness(
     storage: str | None,
     name: str | None,
@@ -318,51 +219,6 @@ def _measure_flatness(
                 examples=examples or FLATNESS_EXAMPLES,
                 on_run=lambda done, runs: status.update(f"Flatness: {done} of {runs} runs"),
             )
-
-
-def _with_flatness(found: Analysis) -> dict[str, Any]:
-    """Return a verdict as plain data, with the flatness of the arms where it was measured."""
-    said = found.verdict.as_dict()
-    if found.flatness is None:
-        return said
-    from indian_tune.analysis.flatness import summarise_flatness
-
-    arms = [made.as_dict() for made in summarise_flatness(found.flatness)]
-    return {**said, "flatness": {"descriptive": True, "arms": arms}}
-
-
-def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:
-    """Record the verdict with the study, once: the dashboard shows it."""
-    from indian_tune.ledger import Ledger
-    from indian_tune.ledger.slots import VERDICT as KIND
-
-    data = {"label": str(verdict.label), "text": f"{verdict.label}. {verdict.sentence}"}
-    with Ledger.open(storage, create=False) as ledger:
-        known = ledger.events(study_id, KIND)
-        if not known or known[-1].data != data:
-            ledger.record_event(study_id, KIND, data)
-
-
-def _write(out: Path, found: Analysis, formats: list[str]) -> None:
-    from indian_tune.analysis.figures import Material, exhibits
-    from indian_tune.analysis.report import write_report
-    from indian_tune.cli.output import json_text
-
-    out.mkdir(parents=True, exist_ok=True)
-    for name, frame in found.frames.items():
-        frame.to_parquet(out / name, index=False)
-    if found.flatness is not None:
-        found.flatness.to_csv(out / FLATNESS, index=False, lineterminator="\n")
-    material = Material(
-        found.frames[RUNS],
-        found.claims,
-        found.verdict,
-        ranges=found.ranges,
-        flatness=found.flatness,
-    )
-    write_report(out, found.verdict, exhibits(material), found.background, formats)
-    # Last, so that a folder with a verdict is a whole one.
-    (out / VERDICT).write_text(json_text(_with_flatness(found)) + "\n", encoding="utf-8")
 
 
 def _calibrate(replications: int | None, *, as_json: bool) -> None:

@@ -128,6 +128,8 @@ def _print_stability(console: Console, spec: StudySpec) -> None:
 
 def _print_power(console: Console, plan: Plan) -> None:
     claims = plan.spec.claims
+    if not plan.powers:
+        return
     n = next(iter(plan.powers.values())).n
     numbers = ("SD, points", "to support", "to refute", "detectable")
     where = "assumed SD" if plan.pilot is None else f"SD of pilot {plan.pilot}"
@@ -144,17 +146,13 @@ def _print_power(console: Console, plan: Plan) -> None:
             f"{power.needed_to_refute:,}",
             "–" if power.detectable is None else f"{100 * power.detectable:.2f}",
         )
-    title = f"Units for δ = {100 * claims.delta:g} points of accuracy; {where}"
+    title = f"Searches of every arm for δ = {100 * claims.delta:g} points of accuracy; {where}"
     _print_table(console, title, made)
-    detectable = (
-        ""
-        if n is None
-        else f" Detectable: with {n} of them the smallest effect found with 80 % probability."
-    )
+    widest = max(power.detectable or 0.0 for power in plan.powers.values())
     console.print(
-        "Units are searches of every arm; of a pilot with one search, its seeds. To support: where "
-        f"the gain is δ, all contrasts together, at level {claims.alpha:g}. To refute: where there "
-        f"is none.{detectable}"
+        f"To support: where the gain is δ, all contrasts together, at level {claims.alpha:g}. To "
+        f"refute: where there is none. With {n} searches the smallest effect found with 80 % "
+        f"probability is {100 * widest:.2f} points."
     )
 
 

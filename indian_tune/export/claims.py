@@ -29,12 +29,11 @@ def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
             tune_epochs=spec.protocol.tuning_epochs,
         ),
     )
-    said = file.model_dump(mode="json", exclude_none=True)
     if not departures(study):
         registration = RegistrationSection(
-            mode=spec.protocol.mode,
-            seeds=list(spec.protocol.confirming_seeds),
-            digest=file.digest,
+            mode=spec.protocol.mode, seeds=list(spec.protocol.confirming_seeds)
         )
-        said["registration"] = registration.model_dump(mode="json")
-    return said
+        file = file.model_copy(update={"registration": registration})
+        registration = registration.model_copy(update={"digest": file.digest})
+        file = file.model_copy(update={"registration": registration})
+    return file.model_dump(mode="json", exclude_none=True)

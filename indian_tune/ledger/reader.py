@@ -160,6 +160,16 @@ class LedgerReader:
             row = connection.execute(query).mappings().one_or_none()
             return None if row is None else StudyRecord(**row)
 
+    @transaction
+    def claims_registered_at(self, digest: str) -> datetime | None:
+        """Return when claims of a digest were recorded (UTC), ``None`` when they were not."""
+        with self._reading() as connection:
+            column = t.registration.c.registered_at
+            found: datetime | None = connection.scalar(
+                sa.select(column).where(t.registration.c.digest == digest)
+            )
+            return found
+
     def study(self, name: str) -> StudyRecord:
         """Return the study of that name.
 

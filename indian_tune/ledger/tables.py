@@ -38,7 +38,7 @@ PREFIX = "ledger_"
 VERSION_TABLE = "ledger_version"
 # Alembic's newest revision, repeated here so that reading commands need not import Alembic; a
 # test holds the two together.
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -211,4 +211,15 @@ event = Table(
     Column("data", JSON, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Index("ix_ledger_event_study_id_kind", "study_id", "kind"),
+)
+
+# Claims about runs that are trained elsewhere, fixed before these exist: they have no study.
+registration = Table(
+    "ledger_registration",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("claims", JSON, nullable=False),
+    Column("version", String(40), nullable=False),
+    Column("registered_at", UtcDateTime, nullable=False),
 )

@@ -25,6 +25,7 @@ from indian_tune.ledger.states import Phase, State, check_transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.engine import URL
 
@@ -120,6 +121,31 @@ class StudyWriter(LedgerReader):
                 connection, study.id, slots.REGISTERED, {"spec_hash": spec_hash, "host": host}, now
             )
             return study
+
+    @transaction
+    def register_claims(self, digest: str, claims: Mapping[str, Any]) -> datetime:
+        """Record claims about runs that are trained elsewhere, once.
+
+        Args:
+            digest: SHA-256 of the claims.
+            claims: as plain data.
+
+        Returns:
+            When claims of this digest were first recorded (UTC).
+        """
+        with self._writing() as connection:
+            known = sa.select(t.registration.c.registered_at).where(
+                t.registration.c.digest == digest
+            )
+            at: datetime | None = connection.scalar(known)
+            if at is None:
+                at = database_time(connection)
+                connection.execute(
+                    sa.insert(t.registration).values(
+                        digest=digest, claims=dict(claims), version=__version__, registered_at=at
+                    )
+                )
+            return at
 
     def extend(
         self,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from indian_tune.study import StudySpec
 
 HOUR = 3600.0
+# With fewer searches no verdict is given.
+LEAST_SEARCHES = 5
 # Why nothing was timed, when that was the user's wish.
 NOT_ASKED = "--no-timing"
 
@@ -52,7 +54,7 @@ class Plan:
         estimate: what it costs; ``None`` when nothing was timed.
         not_timed: why not.
         memory: ``None`` when it was not asked for.
-        powers: what the seeds can find, by contrast.
+        powers: what searches can find, by contrast; none if the pilot does not tell.
         pilot: the study that the deviation behind them is from; ``None`` if it is an assumption.
     """
 
@@ -123,12 +125,19 @@ class Plan:
         said = warnings(self.spec)
         if self.estimate is None and self.not_timed != NOT_ASKED:
             said.insert(0, str(self.not_timed))
+        if not self.powers:
+            from indian_tune.analysis.power import ONE_SEARCH
+
+            said.append(f"--pilot {self.pilot}: {ONE_SEARCH} in the pilot, or give --sd")
+            return said
         needed = max(power.needed for power in self.powers.values())
-        n = next(iter(self.powers.values())).n
-        if self.spec.protocol.mode == "honest" and n is not None and n < needed:
+        n = searches_of(self.spec)
+        judged = self.spec.protocol.mode == "honest" and self.spec.claims.verdict == "claim"
+        if judged and n < needed:
             said.append(
-                f"{counted(n, 'seed')}: fewer than the {needed} that find δ at power 0.8 in all "
-                "contrasts, if the standard deviation is right"
+                f"{counted(n, 'search', 'searches')} of every arm: fewer than the {needed} that "
+                "find δ in all contrasts with a probability of 80 %, if the standard deviation is "
+                "right: raise search.replicates"
             )
         return said
 
@@ -208,25 +217,32 @@ def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...]
     )
 
 
+def searches_of(spec: StudySpec) -> int:
+    """Return how often a study searches every arm."""
+    return int(getattr(spec.search, "replicates", 1))
+
+
 def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) -> dict[str, Power]:
-    """Return what the units of a study can find, by contrast."""
+    """Return what searches can find, by contrast: the study's, or as many as a verdict needs."""
     from indian_tune.analysis import power
 
-    protocol, claims = spec.protocol, spec.claims
-    # A designed grid, which confirms nothing, is compared on its tuning seeds.
-    n = len(protocol.confirming_seeds or protocol.tuning_seeds)
+    claims = spec.claims
+    n = max(searches_of(spec), LEAST_SEARCHES)
     spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd}
     if pilot is not None:
         spreads = dict(_pilot(pilot, storage))
     contrasts = sum(kind.contrasts for kind in claims.links())
     return {
-        name: power(spread, claims.delta, claims.alpha, n=n if n > 1 else None, contrasts=contrasts)
+        name: power(spread, claims.delta, claims.alpha, n=n, contrasts=contrasts)
         for name, spread in spreads.items()
     }
 
 
 def _pilot(name: str, storage: str | None) -> dict[str, tuple[float, ...]]:
-    """Return the paired differences of every INDIAN arm and rival of a study in the database."""
+    """Return the differences of every INDIAN arm and rival of a study, a value per search.
+
+    None where every arm was searched once.
+    """
     from indian_tune.analysis.descriptive import final_contrast
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader, Phase
@@ -252,5 +268,6 @@ def _pilot(name: str, storage: str | None) -> dict[str, tuple[float, ...]]:
                 made = final_contrast(frame, arm, rival, metric)
             except InputError as error:
                 raise InputError(f"--pilot {name}: {error}; use --sd instead") from error
-            found[made.name] = made.differences
+            if len(made.searches) > 1:
+                found[made.name] = made.searches
     return found

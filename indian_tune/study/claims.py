@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from indian_tune.study.file.section import ADDED, Section
+from indian_tune.study.file.section import ADDED, Name, Section
 from indian_tune.study.hypotheses import (
     Factorial,
     Hypothesis,
@@ -60,6 +60,7 @@ class ClaimsSection(Section):
         default: the default (α, β) of INDIAN, against which tuning is judged.
         thresholds: training losses at which earlier versions compared; read, and not used.
         support: likewise.
+        combined: studies, this one included, that the claim is judged on together with it.
         verdict: "none" for a study that settles nothing: its results are described.
     """
 
@@ -71,6 +72,7 @@ class ClaimsSection(Section):
     )
     support: Literal["common", "all"] = "common"
     verdict: Annotated[Literal["claim", "none"], ADDED] = "claim"
+    combined: Annotated[list[Name], ADDED] = Field(default_factory=list)
     h1: Replication | None = None
     h2: MatchedLoss | None = None
     h3a: Surface | None = None

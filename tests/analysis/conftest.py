@@ -14,8 +14,8 @@ from indian_tune.analysis.simulation import (
     direct,
     simulate,
     simulated_claims,
-    simulated_frame,
 )
+from tests.analysis.simulated import simulated_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable

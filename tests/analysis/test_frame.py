@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from indian_tune.analysis import Registration, Scope, analyze, figures
-from indian_tune.analysis.frame import tune_rows, with_config_columns
+from indian_tune.analysis.frame import trial_rows, with_config_columns
 from indian_tune.columns import config_columns
 from indian_tune.errors import InputError
 from indian_tune.study.file.claims_file import load_claims
@@ -110,7 +110,7 @@ def test_a_former_export_gives_the_findings_of_the_present_one() -> None:
 def test_without_a_prefix_every_other_column_of_numbers_is_a_hyperparameter() -> None:
     former = pd.read_csv(FORMER)
     names = ["alpha", "beta", "gamma0", "weight_decay", "beta1"]
-    assert config_columns(tune_rows(former)) == [f"config.{name}" for name in names]
+    assert config_columns(trial_rows(former, "tune")) == [f"config.{name}" for name in names]
     more = former.assign(tau=1.0, remark="mine", threads=2, value=0.5)
     assert config_columns(with_config_columns(more))[-1] == "config.tau"
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from indian_tune.analysis import Label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pandas as pd
+    from collections.abc import Callable, Sequence
 
     from tests.analysis.conftest import Study
+
+
+LEVELS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 def stopping(verdict: Any) -> set[str]:
@@ -87,6 +89,60 @@ def test_a_loser_at_the_edge_of_its_range_stops_support(gain: Study) -> None:
     assert verdict.hangs_on == "H3b, gate edge"
     half = {**middle, "sgd": {"gamma0": [0.95] * 5 + [0.5] * 5}}
     assert gain.judged(winners=half).label is Label.SUPPORTED
+
+
+def matched(
+    frame: pd.DataFrame, chosen: Sequence[float], fails: Callable[[pd.DataFrame], Any]
+) -> pd.DataFrame:
+    """Add levels: the chosen ones of every search, and their match phase of five levels each.
+
+    Args:
+        frame: without levels.
+        chosen: m, a value per search; without one the search confirms no control.
+        fails: which match runs failed, of a frame with the columns replicate, level and seed.
+    """
+    control = frame[(frame["arm"] == "control") & (frame["phase"] == "confirm")]
+    levels = pd.DataFrame({"config.level": LEVELS, "trial": range(len(LEVELS))})
+    tried = control[control["seed"] % 100 < 2].merge(levels, how="cross")
+    tried = tried.assign(phase="match", test_accuracy=np.nan)
+    tried.loc[fails(tried), "train_accuracy"] = 0.1
+    level = frame["replicate"].map(dict(enumerate(chosen))).where(frame["arm"] == "control")
+    own = frame.assign(**{"config.level": level})
+    return pd.concat([own[level.notna() | (own["arm"] != "control")], tried], ignore_index=True)
+
+
+def test_the_control_must_train_at_some_level_of_every_search(gain: Study) -> None:
+    one = matched(gain.frame, [1.0] * 10, lambda runs: runs["config.level"] > 0.25)
+    verdict = gain.judged(one)
+    assert verdict.label is Label.SUPPORTED
+    (gate,) = [gate for gate in verdict.gates if gate.name == "control"]
+    assert gate.figure.startswith("some level of control trains in 10 of 10 searches; chosen were")
+    lost = matched(gain.frame, [1.0] * 9 + [np.nan], lambda runs: runs["replicate"] == 9)
+    verdict = gain.judged(lost)
+    assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate control")
+    assert "trains in 9 of 10 searches" in verdict.sentence
+
+
+def test_a_control_with_a_failed_run_at_every_level_isolates_nothing(gain: Study) -> None:
+    frame = matched(gain.frame, [np.nan] * 10, lambda runs: runs["seed"] % 100 == 1)
+    verdict = gain.judged(frame)
+    assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate control")
+    assert verdict.sentence.startswith("Not isolated: no level of control trains in any search.")
+    assert verdict.finding("H2").label is Label.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(("at_end", "level"), [(6, 4.0), (6, 0.25), (5, 4.0)])
+def test_levels_at_the_end_of_their_range_are_an_edge(
+    gain: Study, at_end: int, level: float
+) -> None:
+    chosen = [level] * at_end + [2.0] * (10 - at_end)
+    verdict = gain.judged(matched(gain.frame, chosen, lambda runs: runs["seed"] < 0))
+    if at_end <= 5:
+        assert verdict.label is Label.SUPPORTED
+        return
+    assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate edge")
+    end = "upper" if level > 1 else "lower"
+    assert f"6 of 10 winners of control at the {end} end of the levels m" in verdict.sentence
 
 
 def test_an_insensitive_assay_stops_refutation(simulated: Callable[..., Study]) -> None:

@@ -2,7 +2,8 @@
 
 Exchanged within a seed, labels mean nothing: whatever the arms really do, the null hypothesis is
 true of every such study, and p-values must be uniform. The runs have what simulations lack: two of
-the 20 seeds ended far below the others, so the differences have a heavy tail.
+the 20 seeds ended far below the others, so the differences have a heavy tail. Another study is put
+through the whole verdict, with runs that did not learn.
 """
 
 from __future__ import annotations
@@ -15,13 +16,21 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from indian_tune.analysis import Label, Registration, Scope
+from indian_tune.analysis.analysis import judge_evidence
+from indian_tune.analysis.ends import Ends, stuck
 from indian_tune.analysis.estimates import bounds
+from indian_tune.analysis.evidence import Evidence
+from indian_tune.analysis.simulation import ARMS, simulated_claims
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from indian_tune.analysis import Verdict
+
 # What was trained, and how, stands in the file's first lines.
 FILE = Path(__file__).with_name("aa_null.csv")
+STUDY = Path(__file__).with_name("regularization_cpu.csv")
 PERMUTATIONS = 200
 
 
@@ -68,3 +77,53 @@ def test_the_t_test_does_not_exceed_its_level_where_two_seeds_dominate(
     found = p_values(permuted(accuracy, 1000))
     assert stats.kstest(found, "uniform").pvalue < 1e-6
     assert (found < 0.05).mean() <= 0.05
+
+
+@pytest.fixture(scope="module")
+def permuted_verdicts() -> list[Verdict]:
+    """Verdicts on a real study of 11 arms and 10 seeds after permuting all labels within a seed.
+
+    Every seed stands for a search. Winners of half the budget are as good as those of the whole, so
+    that the gate on budgets stops nothing.
+    """
+    runs = pd.read_csv(STUDY, comment="#").sort_values(["seed", "arm"])
+    columns = ("test_accuracy", "train_accuracy", "validation_accuracy")
+    tables = [runs[column].to_numpy().reshape(10, 11) for column in columns]
+    random = np.random.default_rng(0)
+    verdicts = []
+    for _ in range(PERMUTATIONS):
+        order = random.permuted(np.tile(np.arange(11), (10, 1)), axis=1)
+        test, train, validation = (np.take_along_axis(table, order, 1) for table in tables)
+        arms = {}
+        for place, arm in enumerate(ARMS):
+            at = slice(place, place + 1)
+            ends = Ends(test[:, at], train[:, at], validation[:, at], stuck(train[:, at], 0.1))
+            arms[arm] = Ends(ends.test, ends.train, ends.validation, ends.failed, half=ends)
+        evidence = Evidence(simulated_claims(), arms, 0.1, thorough=False)
+        verdicts.append(
+            judge_evidence(
+                evidence, study="permuted", scope=Scope(), registration=Registration("honest", ())
+            )
+        )
+    return verdicts
+
+
+def test_a_real_study_with_permuted_labels_is_not_supported_too_often(
+    permuted_verdicts: list[Verdict],
+) -> None:
+    """Neither with the gates nor by the bounds alone, in all four contrasts or in one."""
+    allowed = stats.binom.ppf(0.99, PERMUTATIONS, 0.05)
+    labels = [verdict.label for verdict in permuted_verdicts]
+    assert set(labels) <= {Label.SUPPORTED, Label.REFUTED, Label.INCONCLUSIVE}
+    assert labels.count(Label.SUPPORTED) <= allowed
+    lows = np.array(
+        [
+            [made.test.low for found in verdict.findings for made in found.contrasts]
+            for verdict in permuted_verdicts
+        ]
+    )
+    assert lows.shape == (PERMUTATIONS, 4)
+    assert ((lows > 0).sum(0) <= allowed).all()
+    assert (lows > 0).all(1).sum() <= allowed
+    # Bounds that never were above 0 would pass as well.
+    assert (lows > 0).any()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 from scipy import stats
 
 from indian_tune.analysis import power
+from indian_tune.analysis.descriptive import final_contrast
+from indian_tune.analysis.power import upper_factor
 from indian_tune.errors import InputError
 
 PILOT = [0.012, -0.004, 0.008, 0.015, 0.001, -0.002]
@@ -34,6 +37,53 @@ def test_the_detectable_effect_has_the_power_that_was_asked_for() -> None:
 
 def test_a_pilot_without_spread_needs_two_seeds() -> None:
     assert power([0.01, 0.01], 0.005).needed == 2
+
+
+@pytest.mark.parametrize(("freedom", "factor"), [(4, 1.56), (9, 1.29)])
+def test_a_deviation_from_few_searches_is_planned_at_its_upper_bound(
+    freedom: int, factor: float
+) -> None:
+    """The bound at 80 %: s²·df/σ² has a chi-squared distribution with df degrees of freedom."""
+    assert upper_factor(freedom) == pytest.approx(factor, abs=0.005)
+    assert stats.chi2.sf(freedom / upper_factor(freedom) ** 2, freedom) == pytest.approx(0.8)
+    pilot = [0.01 * (-1) ** k * (k % 3) for k in range(freedom + 1)]
+    made = power(pilot, 0.005)
+    assert made.planned == pytest.approx(made.deviation * upper_factor(freedom))
+
+
+@pytest.mark.parametrize(
+    ("delta", "fewest", "most"), [(0.5, 7, 11), (0.25, 20, 38)], ids=["half", "quarter"]
+)
+def test_the_searches_for_a_spread_of_043_are_those_of_the_protocol(
+    delta: float, fewest: int, most: int
+) -> None:
+    """From one contrast alone to all four; support at 1 - .2/4 each, refutation at .05/4."""
+    alone, together = power(0.43, delta), power(0.43, delta, contrasts=4)
+    assert alone.needed == fewest
+    assert fewest < together.needed <= most
+    assert fewest < together.needed_to_refute <= most
+    assert probability(delta / 0.43, together.needed) >= 0.95
+    assert probability(delta / 0.43, together.needed - 1) < 0.95
+    assert probability(delta / 0.43, together.needed_to_refute, 0.0125) >= 0.8
+    assert probability(delta / 0.43, together.needed_to_refute - 1, 0.0125) < 0.8
+
+
+def test_the_differences_of_a_pilot_are_those_between_its_searches() -> None:
+    keys = [(search, seed) for search in range(3) for seed in range(2)]
+    frame = pd.DataFrame(
+        [
+            {"arm": arm, "replicate": search, "seed": 10 * search + seed, "epoch": epoch}
+            | {"accuracy": 0.5 + 0.1 * epoch + (0.02 * search + 0.01 * seed) * (arm == "indian")}
+            | {"run_state": "diverged" if (arm, search, seed) == ("sgd", 2, 1) else "complete"}
+            for arm in ("indian", "sgd")
+            for search, seed in keys
+            for epoch in (1, 2)
+        ]
+    )
+    found = final_contrast(frame, "indian", "sgd", "accuracy")
+    # The pair of the run that diverged is left out of its search.
+    assert found.searches == pytest.approx((0.005, 0.025, 0.04))
+    assert (len(found.differences), found.left_out) == (5, 1)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,11 @@ from indian_tune.analysis.simulation import (
     direct,
     simulate,
     simulated_claims,
-    simulated_frame,
 )
-from indian_tune.study.file.claims_file import load_claims, register_claims
+from indian_tune.cli.own_runs import register_claims
+from indian_tune.ledger import Ledger
+from indian_tune.study.file.claims_file import load_claims
+from tests.analysis.simulated import simulated_frame
 from tests.conftest import to_toml
 
 if TYPE_CHECKING:
@@ -33,16 +36,18 @@ SEEDS = [100 * search + seed for search in range(10) for seed in range(5)]
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    """Runs of a simulated study in which tuning gains two points."""
+def runs(tmp_path: Path, claims: Path) -> Path:
+    """Runs of a simulated study in which tuning gains two points, after their registration."""
+    assert claims.exists()
     file = tmp_path / "runs.parquet"
     simulated_frame(simulate(direct(0.02), 10, np.random.default_rng(0))).to_parquet(file)
     return file
 
 
 @pytest.fixture
-def claims(tmp_path: Path) -> Path:
-    return register_claims(write_claims(tmp_path / "claims.toml"))
+def claims(tmp_path: Path, command: Callable[..., Ended]) -> Path:
+    command("analyze", "--register", write_claims(tmp_path / "claims.toml"))
+    return tmp_path / "claims.registered.json"
 
 
 def write_claims(file: Path, **sections: Any) -> Path:
@@ -137,6 +142,18 @@ def test_results_that_were_opened_too_early_make_it_exploratory(
     assert "opened before the study was finished" in " ".join(ended.out.split())
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("tiny", "tiny"), "'tiny' is given twice"), (("tiny",), "at least 2 studies, got 1")],
+)
+def test_studies_that_cannot_be_combined_stay_sealed(
+    database: Path, command: Callable[..., Ended], names: tuple[str, ...], message: str
+) -> None:
+    ended = command("analyze", *names, "--combined", "--storage", database)
+    assert (ended.status, ended.out, message in ended.err) == (2, "", True)
+    assert events(database) == []
+
+
 def test_an_unfinished_study_stays_sealed(database: Path, command: Callable[..., Ended]) -> None:
     with sqlite3.connect(database) as connection:
         connection.execute(
@@ -197,6 +214,8 @@ def test_claims_that_changed_since_their_registration_are_exploratory(
         (("--calibrate", "--replications", "5"), "--replications = 5 must be at least 500"),
         (("--replications", "500"), "goes with --calibrate"),
         (("absent",), "there is no database"),
+        (("one", "two"), "2 studies are given: add --combined"),
+        (("--combined", "one", "two", "--calibrate"), "--combined takes studies"),
     ],
 )
 def test_bad_options_end_with_2_and_write_nothing(
@@ -223,23 +242,80 @@ def test_a_mistake_in_the_claims_names_its_key(
     assert (ended.status, "scope.classes = 1 must be at least 2" in ended.err) == (2, True)
 
 
+@pytest.mark.parametrize("place", ["file", "default", "named"])
 def test_claims_are_registered_once_with_digest_and_date(
-    command: Callable[..., Ended], tmp_path: Path, runs: Path
+    command: Callable[..., Ended],
+    tmp_path: Path,
+    runs: Path,
+    place: str,
 ) -> None:
-    file = write_claims(tmp_path / "mine.toml")
+    file = write_claims(tmp_path / "mine.toml", scope={"classes": 10})
     plain = command("analyze", "--from", runs, "--claims", file).out
     assert "regularizes: EXPLORATORY" in plain
     assert "no digest from before the runs" in " ".join(plain.split())
-    ended = command("analyze", "--register", file)
-    assert ended.out.strip() == str(tmp_path / "mine.registered.json")
-    registered = load_claims(tmp_path / "mine.registered.json").registration
+    if place == "default":
+        Ledger.open(None).close()
+    given = ("--storage", tmp_path / "named.db") if place == "named" else ()
+    ended = command("analyze", "--register", file, *given)
+    copy = tmp_path / "mine.registered.json"
+    assert ended.out.strip() == str(copy)
+    assert ("self-declared" in ended.err) == (place == "file")
+    registered = load_claims(copy).registration
     assert registered is not None
     assert registered.digest == load_claims(file).digest
-    assert registered.registered_at is not None
-    said = command("analyze", "--from", runs, "--claims", tmp_path / "mine.registered.json").out
-    assert "self-declared" in said
-    again = command("analyze", "--register", file)
+    os.utime(runs)
+    said = " ".join(command("analyze", "--from", runs, "--claims", copy, *given).out.split())
+    assert "regularizes: strongly SUPPORTED" in said
+    assert ("self-declared: a file alone" in said) == (place == "file")
+    assert ("Registered in sqlite:///" in said) == (place != "file")
+    again = command("analyze", "--register", file, *given)
     assert (again.status, "is not written over" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seeds", [1, 2]), ("trials", {"full": 3}), ("registered_at", None)]
+)
+def test_what_is_changed_after_a_registration_is_seen(
+    command: Callable[..., Ended], runs: Path, claims: Path, name: str, value: Any
+) -> None:
+    body = json.loads(claims.read_text(encoding="utf-8"))
+    body["registration"][name] = value
+    claims.write_text(json.dumps(body), encoding="utf-8")
+    said = command("analyze", "--from", runs, "--claims", claims).out
+    # A digest without a date is that of an earlier version, over the claims alone.
+    changed = name != "registered_at"
+    assert ("the claims have the digest" in " ".join(said.split())) == changed
+
+
+@pytest.mark.parametrize("dated", ["by the file", "by a column"])
+def test_a_registration_that_came_after_the_runs_is_said(
+    command: Callable[..., Ended], runs: Path, claims: Path, dated: str
+) -> None:
+    frame = pd.read_parquet(runs)
+    if dated == "by a column":
+        frame.assign(started_at="2020-01-31T12:00:00+00:00").to_parquet(runs)
+    else:
+        os.utime(runs, (1_580_472_000, 1_580_472_000))
+    ended = command("analyze", "--from", runs, "--claims", claims)
+    said = " ".join(ended.out.split())
+    assert "regularizes: EXPLORATORY" in said
+    what = "the first run began" if dated == "by a column" else "runs.parquet was written"
+    assert f"after {what} at 2020-01-31 12:00:00 UTC" in said
+
+
+def test_a_date_in_the_file_does_not_outweigh_that_of_the_database(
+    command: Callable[..., Ended], runs: Path, tmp_path: Path
+) -> None:
+    file = write_claims(tmp_path / "mine.toml", scope={"classes": 10})
+    os.utime(runs, (1_580_472_000, 1_580_472_000))
+    copy, _ = register_claims(file, str(tmp_path / "named.db"))
+    body = json.loads(copy.read_text(encoding="utf-8"))
+    body["registration"]["registered_at"] = "2019-01-01T00:00:00+00:00"
+    copy.write_text(json.dumps(body), encoding="utf-8")
+    files = ("--from", runs, "--claims", copy)
+    assert "regularizes: strongly SUPPORTED" in command("analyze", *files).out
+    named = command("analyze", *files, "--storage", tmp_path / "named.db").out
+    assert "regularizes: EXPLORATORY" in named
 
 
 @pytest.mark.parametrize(("first", "second"), [("null", "NA"), ("1", "True"), ("0.10", "indian")])

@@ -166,7 +166,7 @@ def test_hypotheses_that_a_study_cannot_test_say_what_to_add() -> None:
     assert tested == {
         "regularization": ["H1", "H2", "H3b"],
         "surface": ["H3a"],
-        "factorial": ["H3b"],
+        "factorial": ["H1", "H2", "H3b", "H4"],
         "paper-figure2": ["H1"],
     }
     lacking = [each for each in prospects(shipped("surface")) if not each.testable]

@@ -520,3 +520,18 @@ def test_a_control_is_refused_in_paper_mode_and_under_factors(tiny: dict[str, An
     tiny["protocol"] |= {"mode": "paper", "objective": "train_loss"}
     with pytest.raises(StudyFileError, match=r"response_of = 'indian' needs a validation part"):
         parse_study(tiny, source="study.toml")
+
+
+def test_a_control_may_stay_beside_a_design(tiny: dict[str, Any]) -> None:
+    arms: list[dict[str, Any]] = [
+        {"name": "indian", "optimizer": "indian"},
+        {"name": "c1", "optimizer": "sgd", "response_of": "indian-on", "crossed": False},
+    ]
+    levels = {"off": {"dropout": 0.0}, "on": {"dropout": 0.5}}
+    factors = [{"name": "dropout", "levels": levels}]
+    spec = parse_study({**tiny, "arms": arms, "factors": factors}, source="test")
+    assert [arm.name for arm in spec.arms] == ["indian-off", "indian-on", "c1"]
+    assert spec.matched_arms == ["c1"]
+    arms[1]["crossed"] = "no"
+    with pytest.raises(StudyFileError, match=r"arms\[2\].crossed = 'no' must be true or false"):
+        parse_study({**tiny, "arms": arms, "factors": factors}, source="test")

@@ -23,7 +23,7 @@ LEVEL = 0.8
 
 
 def power_table(verdict: Verdict) -> pd.DataFrame:
-    """Return the probability of finding δ over numbers of units, for every tested hypothesis.
+    """Return the probability of finding δ over numbers of searches, for every tested hypothesis.
 
     The deviation is the largest among the contrasts of a hypothesis: all of them must hold.
 
@@ -32,11 +32,11 @@ def power_table(verdict: Verdict) -> pd.DataFrame:
         of the study).
 
     Raises:
-        NoDataError: no contrast has a deviation above 0.
+        NoDataError: no contrast has a deviation between searches.
     """
     rows = []
     for found in verdict.findings:
-        deviations = [made.deviation for made in found.contrasts if made.deviation > 0]
+        deviations = [made.power.deviation for made in found.contrasts if made.power is not None]
         if not deviations:
             continue
         present = max(made.n for made in found.contrasts)
@@ -52,17 +52,17 @@ def power_table(verdict: Verdict) -> pd.DataFrame:
                 }
             )
     if not rows:
-        raise NoDataError("no contrast of the verdict has a deviation between units")
+        raise NoDataError("no contrast of the verdict has a deviation between searches")
     return pd.DataFrame(rows)
 
 
 def power_curve(verdict: Verdict) -> Figure:
-    """Draw the probability of finding an effect of δ against the number of units.
+    """Draw the probability of finding an effect of δ against the number of searches.
 
     A dot marks the study, the horizontal the usual power of 0.8.
 
     Raises:
-        NoDataError: no contrast has a deviation above 0.
+        NoDataError: no contrast has a deviation between searches.
     """
     table = power_table(verdict)
     figure = canvas(3.2)
@@ -79,7 +79,7 @@ def power_curve(verdict: Verdict) -> Figure:
     axes.set_xticks([3, 5, 10, 20, 50, 100], ["3", "5", "10", "20", "50", "100"])
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("searches of every arm, or seeds where there is one search")
+    axes.set_xlabel("searches of every arm")
     axes.set_ylabel(f"power to find δ = {100 * verdict.delta:g} points")
     tidy(axes)
     axes.legend(fontsize=8, frameon=False)

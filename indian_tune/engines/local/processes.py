@@ -20,6 +20,7 @@ from indian_tune.engines.local.options import LocalOptions
 from indian_tune.errors import EngineError, IndianTuneError
 from indian_tune.ledger import Ledger
 from indian_tune.study.completion import held_trials
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +119,7 @@ class ProcessEngine:
     @property
     def place(self) -> str:
         """How many workers there are."""
-        return f"{len(self._settings)} worker{'s' * (len(self._settings) > 1)}"
+        return counted(len(self._settings), "worker")
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.

@@ -6,9 +6,9 @@ import hashlib
 import json
 import tomllib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from indian_tune.errors import InputError
 from indian_tune.study.claims import ClaimsSection  # noqa: TC001 (pydantic reads it at run time)
@@ -33,8 +33,8 @@ class ScopeSection(Section):
 class RegistrationSection(Section):
     """``[registration]``: what was fixed before the first run.
 
-    ``digest`` is that of the claims when they were registered, ``registered_at`` when that was
-    (UTC); ``analyze --register`` writes both.
+    ``digest`` is that of the file when it was registered, ``registered_at`` when that was
+    (ISO 8601 with its zone); ``analyze --register`` writes both.
     """
 
     mode: Literal["honest", "paper"] = "honest"
@@ -42,6 +42,22 @@ class RegistrationSection(Section):
     trials: dict[str, int] = Field(default_factory=dict)
     digest: str | None = None
     registered_at: Annotated[str | None, ADDED] = None
+
+    @field_validator("registered_at")
+    @classmethod
+    def _a_time(cls, value: str | None) -> str | None:
+        try:
+            zone = None if value is None else datetime.fromisoformat(value).tzinfo
+        except ValueError:
+            zone = None
+        if value is not None and zone is None:
+            raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00+00:00")
+        return value
+
+    @property
+    def at(self) -> datetime | None:
+        """When the claims were registered, as the file says."""
+        return None if self.registered_at is None else datetime.fromisoformat(self.registered_at)
 
 
 class ClaimsFile(Section):
@@ -52,48 +68,84 @@ class ClaimsFile(Section):
     registration: RegistrationSection | None = None
 
     @property
+    def content(self) -> dict[str, Any]:
+        """All that is registered, as plain data: the digest and its date are not in it."""
+        content = self.model_dump(mode="json")
+        if self.registration is not None:
+            content["registration"]["digest"] = None
+            content["registration"].pop("registered_at", None)
+        return content
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the claims in canonical form."""
-        text = json.dumps(
-            self.claims.model_dump(mode="json"), sort_keys=True, separators=(",", ":")
-        )
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the content in canonical form."""
+        return _sha256(self.content)
 
     @property
     def departures(self) -> list[str]:
         """In what the claims depart from their registration."""
-        if self.registration is None or self.registration.digest == self.digest:
+        section = self.registration
+        if section is None:
             return []
-        if self.registration.digest is None:
+        if section.digest is None:
             return ["the claims have no digest from before the runs: use analyze --register"]
-        return [
-            f"the claims have the digest {self.digest}, registered was {self.registration.digest}"
-        ]
+        known = [self.digest]
+        if section.at is None:
+            # Files of earlier exports have a digest of the claims alone, and no date.
+            known.append(_sha256(self.content["claims"]))
+        if section.digest in known:
+            return []
+        return [f"the claims have the digest {self.digest}, registered was {section.digest}"]
 
 
-def register_claims(path: Path) -> Path:
-    """Write a file of claims with their digest and the time beside it, before the runs exist.
+def _sha256(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
-    Args:
-        path: of the claims, with the fresh seeds under ``[registration]``.
 
-    Returns:
-        The file that was written, ``NAME.registered.json``.
+def unregistered(path: Path) -> ClaimsFile:
+    """Read claims that are to be registered.
 
     Raises:
-        InputError: the file names no seeds, is registered already, or its copy cannot be written.
+        InputError: the file cannot be read, names no seeds, or is registered already.
     """
     file = load_claims(path)
     if file.registration is None:
         raise InputError(f"{path} has no [registration]: write the fresh seeds, seeds = [1, 2, …]")
     if file.registration.digest is not None:
         raise InputError(f"{path} has a registration.digest already: it is registered")
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    registration = file.registration.model_copy(update={"digest": file.digest, "registered_at": at})
+    return file
+
+
+def registered_file(path: Path) -> Path:
+    """Return where the registered copy of a file of claims lies; there must be none yet.
+
+    Raises:
+        InputError: it exists.
+    """
+    out = path.with_name(f"{path.stem}.registered.json")
+    if out.exists():
+        raise InputError(f"{out} exists: a registration is not written over")
+    return out
+
+
+def write_registered(file: ClaimsFile, out: Path, at: datetime) -> None:
+    """Write claims with their digest and the time of their registration.
+
+    Args:
+        file: from :func:`unregistered`.
+        out: from :func:`registered_file`.
+        at: when they were registered.
+
+    Raises:
+        InputError: the file exists or cannot be written.
+    """
+    assert file.registration is not None
+    stamp = {"digest": file.digest, "registered_at": at.astimezone(UTC).isoformat()}
+    registration = file.registration.model_copy(update=stamp)
     text = file.model_copy(update={"registration": registration}).model_dump_json(
         indent=2, exclude_none=True
     )
-    out = path.with_name(f"{path.stem}.registered.json")
     try:
         with out.open("x", encoding="utf-8") as written:
             written.write(text + "\n")
@@ -101,7 +153,6 @@ def register_claims(path: Path) -> Path:
         raise InputError(f"{out} exists: a registration is not written over") from error
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from error
-    return out
 
 
 def load_claims(path: Path) -> ClaimsFile:

@@ -1,7 +1,8 @@
 """``[[factors]]``: arms of a factorial design, written out before anything else is read.
 
 Every arm is replaced by one arm per combination of levels, named ``arm-level-level…``, whose space
-is overridden by the levels' values. What is registered are the arms, written out.
+is overridden by the levels' values. One with ``crossed = false`` stays beside the design as it is.
+What is registered are the arms, written out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class FactorSection(Section):
     levels: dict[str, dict[str, Any]] = Field(min_length=2)
 
 
+# Key of an arm; with false it is not multiplied out.
+CROSSED = "crossed"
 _FACTORS = TypeAdapter(list[FactorSection])
 
 
@@ -54,13 +57,24 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(arms, list) or not all(isinstance(arm, dict) for arm in arms):
         raise StudyFileError("factors need [[arms]] whose spaces they override: give at least one")
     for n, arm in enumerate(arms, 1):
-        if arm.get("response_of") is not None:
+        crossed = arm.get(CROSSED, True)
+        if not isinstance(crossed, bool):
+            raise StudyFileError(f"arms[{n}].{CROSSED} = {crossed!r} must be true or false")
+        if crossed and arm.get("response_of") is not None:
             raise StudyFileError(
                 f"arms[{n}].response_of = {arm['response_of']!r} cannot be crossed with "
-                "[[factors]], which replace every arm and give each a space: write the arms out"
+                f"[[factors]], which give every arm a space: add {CROSSED} = false to it"
             )
     out = {key: value for key, value in raw.items() if key != "factors"}
-    out["arms"] = [_arm(arm, factors, point) for arm in arms for point in _points(factors)]
+    out["arms"] = [
+        made
+        for arm in arms
+        for made in (
+            [_arm(arm, factors, point) for point in _points(factors)]
+            if arm.get(CROSSED, True)
+            else [{key: value for key, value in arm.items() if key != CROSSED}]
+        )
+    ]
     return out
 
 
@@ -78,6 +92,7 @@ def designed(raw: Mapping[str, Any]) -> list[DesignedArm]:
             },
         )
         for arm in raw["arms"]
+        if arm.get(CROSSED, True)
         for point in _points(factors)
     ]
 

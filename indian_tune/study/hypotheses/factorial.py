@@ -81,16 +81,22 @@ class Factorial(Hypothesis):
         if len(design) != CELLS or set(design[0].levels) != FACTORS:
             return None if full is None or baseline is None else cls(full=full, baseline=baseline)
         cells = []
-        for arm in design:
-            on = {factor: level == 1 for factor, level in arm.levels.items()}
-            cells.append(Cell(arm=arm.name, tuned=on.pop("tuning"), **on))
+        for cell in design:
+            on = {factor: level == 1 for factor, level in cell.levels.items()}
+            cells.append(Cell(arm=cell.name, tuned=on.pop("tuning"), **on))
+        # A design may hold the rate of dropout; the baseline then holds it too.
+        baseline = baseline or first(
+            arms,
+            lambda arm: arm.family.plain and arm.searched and all(map(arm.space.get, REGULARIZERS)),
+        )
         return cls(cells=cells, baseline=baseline)
 
     def prospect(self) -> Prospect:
         """Name the design."""
         if self.baseline is None:
             compares = "2×2×2 arms: tuning × dropout × weight decay (a table)"
-            return Prospect(self.name, False, compares, "an arm of sgd that tunes both")
+            missing = "an arm of sgd with dropout and tuned weight decay"
+            return Prospect(self.name, False, compares, missing)
         return Prospect(self.name, True, f"{self.regularized} and {self.baseline}")
 
     @property

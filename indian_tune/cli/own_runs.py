@@ -1,0 +1,175 @@
+"""Runs that were trained elsewhere: their claims registered, and their files judged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from indian_tune.cli.verdict_files import RUNS, Analysis
+from indian_tune.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from indian_tune.analysis import Registration
+    from indian_tune.study.file.claims_file import ClaimsFile
+
+# Columns of text, whatever their values look like: null, NA, 1, True.
+TEXT = ("study", "arm", "optimizer", "phase", "trial_state", "run_state", "objective", "started_at")
+
+# Clocks of files, machines and databases differ by moments, and some file systems count in 2 s.
+MARGIN = timedelta(seconds=2)
+
+
+def register_claims(path: Path, storage: str | None) -> tuple[Path, str]:
+    """Register claims before their runs exist.
+
+    The digest and the date go into the database that was named, or the default one if it is there,
+    and into a copy of the file, ``NAME.registered.json``.
+
+    Returns:
+        The copy, and in words where the registration is.
+
+    Raises:
+        InputError: the file names no seeds or is registered already, or the copy exists.
+    """
+    from indian_tune.ledger import Ledger
+    from indian_tune.study.file.claims_file import registered_file, unregistered, write_registered
+
+    file, out = unregistered(path), registered_file(path)
+    at = datetime.now(UTC)
+    said = "The registration is self-declared: keep it where its date can be shown."
+    if _has_database(storage):
+        with Ledger.open(storage) as ledger:
+            at = ledger.register_claims(file.digest, file.content)
+            said = f"Registered in {ledger.address} at {_time(at)}."
+    write_registered(file, out, at)
+    return out, said
+
+
+def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
+    """Judge runs that were trained elsewhere.
+
+    Args:
+        source: the runs, a .parquet or .csv file.
+        claims: about them, a TOML or JSON file.
+        storage: the database in which the claims may be registered.
+
+    Raises:
+        InputError: a file cannot be read, or does not say what it has to.
+    """
+    from indian_tune import analysis
+    from indian_tune.analysis.report import Background
+    from indian_tune.study.file.claims_file import load_claims
+
+    file = load_claims(claims)
+    frame = _read(source)
+    verdict = analysis.analyze(
+        frame,
+        file.claims,
+        registration=_registration(file, frame, source, storage),
+        scope=analysis.Scope(**file.scope.model_dump()),
+    )
+    background = Background(provenance=[("Runs", str(source)), ("Claims", str(claims))])
+    return Analysis(verdict, {RUNS: frame}, file.claims, background, {})
+
+
+def _registration(
+    file: ClaimsFile, frame: pd.DataFrame, source: Path, storage: str | None
+) -> Registration | None:
+    """Return what was registered: in the database, or in the file of claims alone."""
+    from indian_tune.analysis import Registration
+
+    section = file.registration
+    if section is None:
+        return None
+    breaks = list(file.departures)
+    at, note = _in_database(file.digest, storage)
+    if at is None and section.digest is not None:
+        at = section.at
+        dated = "gives no date" if at is None else f"says {_time(at)}"
+        note = f"The registration is self-declared: a file alone holds it, which {dated}."
+    if at is not None:
+        began, what = _began(frame, source)
+        if began + MARGIN < at:
+            breaks.append(
+                f"the claims were registered at {_time(at)}, after {what} at {_time(began)}"
+            )
+    return Registration(
+        mode=section.mode,
+        seeds=tuple(section.seeds),
+        trials=section.trials,
+        breaks=tuple(breaks),
+        note=note,
+    )
+
+
+def _in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]:
+    """Return when claims were registered in the database, and that in words."""
+    from indian_tune.cli.output import notices
+    from indian_tune.ledger import LedgerReader
+
+    if not _has_database(storage):
+        return None, ""
+    try:
+        with LedgerReader.open(storage) as ledger:
+            at = ledger.claims_registered_at(digest)
+            return at, "" if at is None else f"Registered in {ledger.address} at {_time(at)}."
+    except StorageError as error:
+        if storage is not None:
+            raise
+        # The default database may be of something else.
+        notices().print(f"Not asked for a registration: {error}", soft_wrap=True)
+        return None, ""
+
+
+def _has_database(storage: str | None) -> bool:
+    """Whether a database was named, or the default one is there."""
+    from indian_tune.ledger import sqlite_file, storage_url
+
+    file = sqlite_file(storage_url(storage))
+    return storage is not None or file is None or file.exists()
+
+
+def _began(frame: pd.DataFrame, source: Path) -> tuple[datetime, str]:
+    """Return when the first run began, at the latest when the file was written; and which."""
+    import pandas as pd
+
+    if "started_at" in frame and frame["started_at"].notna().any():
+        try:
+            times = pd.to_datetime(frame["started_at"], utc=True, format="ISO8601")
+        except ValueError as error:
+            raise InputError(
+                f"column started_at must hold times such as 2026-01-31T12:00:00+00:00: {error}"
+            ) from error
+        return times.min().to_pydatetime(), "the first run began"
+    return datetime.fromtimestamp(source.stat().st_mtime, UTC), f"{source.name} was written"
+
+
+def _time(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _read(source: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if source.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--from {source} must end with .parquet or .csv")
+    try:
+        if source.suffix == ".parquet":
+            frame = pd.read_parquet(source)
+        else:
+            text = pd.read_csv(
+                source, usecols=lambda name: name in TEXT, dtype=str, keep_default_na=False
+            )
+            frame = pd.read_csv(source, usecols=lambda name: name not in TEXT)
+            frame = pd.concat([text, frame], axis=1)
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
+    for name in set(TEXT) & set(frame):
+        frame[name] = frame[name].where(frame[name] != "", None)
+    return frame

@@ -1,0 +1,81 @@
+"""The verdict on a study in a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.cli.verdict_files import EXAMPLES, RUNS, Analysis
+
+if TYPE_CHECKING:
+    from indian_tune.analysis import Verdict
+
+
+def from_study(storage: str | None, name: str | None, *, joins: bool = False) -> Analysis:
+    """Judge a finished study, and open its test results.
+
+    Args:
+        storage: the database.
+        name: of the study; ``None`` for the only one.
+        joins: whether it is combined with others.
+    """
+    from indian_tune import analysis
+    from indian_tune.cli.background import background, step_size_ranges
+    from indian_tune.cli.output import notices
+    from indian_tune.cli.status import choose_study
+    from indian_tune.ledger import Ledger
+    from indian_tune.ledger.frames import epoch_frame, example_frame
+    from indian_tune.study.ranking import winner_places
+    from indian_tune.study.registered_study import RegisteredStudy
+    from indian_tune.study.registration_check import check_finished, departures
+
+    with Ledger.open(storage, create=False) as ledger:
+        record = choose_study(ledger, name)
+        opened = RegisteredStudy.open(ledger, record)
+        spec = opened.spec
+        check_finished(ledger, record)
+        if ledger.unseal(record.id, by="analyze"):
+            notices().print(
+                f"The test results of {record.name} are open from now on, and its record says so.",
+                soft_wrap=True,
+            )
+        breaks = departures(opened)
+        frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
+        examples = example_frame(ledger, record.id)
+        winners = winner_places(ledger, record)
+        about = background(opened)
+        ranges = step_size_ranges(opened)
+    verdict = analysis.analyze(
+        frame,
+        spec.claims,
+        registration=analysis.Registration(
+            mode=spec.protocol.mode,
+            seeds=spec.protocol.confirming_seeds,
+            breaks=tuple(breaks),
+        ),
+        scope=analysis.Scope(
+            network=spec.problem.network_name,
+            dataset=spec.problem.data_name,
+            classes=spec.problem.classes,
+            epochs=spec.protocol.epochs,
+            trials=spec.search.trials,
+            tune_epochs=spec.protocol.tuning_epochs,
+        ),
+        winners=winners,
+        examples=examples,
+        joins=joins,
+    )
+    _remember(storage, record.id, verdict)
+    frames = {RUNS: frame, EXAMPLES: examples}
+    return Analysis(verdict, frames, spec.claims, about, ranges)
+
+
+def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:
+    """Record the verdict with the study, once: the dashboard shows it."""
+    from indian_tune.ledger import Ledger
+    from indian_tune.ledger.slots import VERDICT as KIND
+
+    data = {"label": str(verdict.label), "text": f"{verdict.label}. {verdict.sentence}"}
+    with Ledger.open(storage, create=False) as ledger:
+        known = ledger.events(study_id, KIND)
+        if not known or known[-1].data != data:
+            ledger.record_event(study_id, KIND, data)

@@ -1,0 +1,75 @@
+"""A verdict with what a report shows beside it, and the files that it is written to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from indian_tune.analysis import Verdict
+    from indian_tune.analysis.report import Background
+    from indian_tune.study.claims import ClaimsSection
+    from indian_tune.study.file.space import Parameter
+
+REPORT = "report.html"
+VERDICT, RUNS, EXAMPLES = "verdict.json", "runs.parquet", "examples.parquet"
+FLATNESS = "flatness.csv"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A verdict, and what a report shows beside it.
+
+    Attributes:
+        verdict: what was found.
+        frames: the data behind it, by the name of their file.
+        claims: what was tested.
+        background: protocol, budget and provenance.
+        ranges: arm → range of γ0 that was searched last.
+        flatness: of every run on the fresh seeds, where it was asked for.
+    """
+
+    verdict: Verdict
+    frames: dict[str, pd.DataFrame]
+    claims: ClaimsSection
+    background: Background
+    ranges: dict[str, Parameter]
+    flatness: pd.DataFrame | None = None
+
+
+def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
+    """Write report, verdict and frames into a folder."""
+    from indian_tune.analysis.figures import Material, exhibits
+    from indian_tune.analysis.report import write_report
+    from indian_tune.cli.output import json_text
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, frame in found.frames.items():
+        frame.to_parquet(out / name, index=False)
+    if found.flatness is not None:
+        found.flatness.to_csv(out / FLATNESS, index=False, lineterminator="\n")
+    material = Material(
+        found.frames[RUNS],
+        found.claims,
+        found.verdict,
+        ranges=found.ranges,
+        flatness=found.flatness,
+    )
+    write_report(out, found.verdict, exhibits(material), found.background, formats)
+    # Last, so that a folder with a verdict is a whole one.
+    (out / VERDICT).write_text(json_text(with_flatness(found)) + "\n", encoding="utf-8")
+
+
+def with_flatness(found: Analysis) -> dict[str, Any]:
+    """Return a verdict as plain data, with the flatness of the arms where it was measured."""
+    said = found.verdict.as_dict()
+    if found.flatness is None:
+        return said
+    from indian_tune.analysis.flatness import summarise_flatness
+
+    arms = [made.as_dict() for made in summarise_flatness(found.flatness)]
+    return {**said, "flatness": {"descriptive": True, "arms": arms}}
