@@ -11,8 +11,8 @@ from indian_tune.columns import config_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-RUN = ["arm", "phase", "trial", "seed"]
-TRIAL = ["arm", "trial"]
+TRIAL = ["arm", "replicate", "trial"]
+RUN = [*TRIAL, "phase", "seed"]
 
 
 def diverged(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -41,9 +41,9 @@ def trial_scores(rows: pd.DataFrame) -> pd.DataFrame:
         rows: one per run and epoch, of the tune phase.
 
     Returns:
-        Columns arm, trial, the hyperparameters, epochs (of all its runs), score, objective (what
-        the score is of, such as "validation_error") and diverged; by arm in the order of the
-        frame, then by trial.
+        Columns arm, replicate, trial, the hyperparameters, epochs (of all its runs), score,
+        objective (what the score is of, such as "validation_error") and diverged; by arm in the
+        order of the frame, then by search and trial.
     """
     last = _scored(ends(rows))
     lost = last["diverged"]
@@ -57,7 +57,9 @@ def trial_scores(rows: pd.DataFrame) -> pd.DataFrame:
     trials["epochs"] = rows.groupby(TRIAL, sort=False).size()
     trials = trials.reset_index()
     order = {arm: place for place, arm in enumerate(dict.fromkeys(rows["arm"]))}
-    trials = trials.assign(_place=trials["arm"].map(order)).sort_values(["_place", "trial"])
+    trials = trials.assign(_place=trials["arm"].map(order)).sort_values(
+        ["_place", "replicate", "trial"]
+    )
     columns = [*TRIAL, *hyperparameters, "epochs", "score", "objective", "diverged"]
     return trials[columns].reset_index(drop=True)
 
