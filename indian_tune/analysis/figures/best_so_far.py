@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, score_axis, score_words, styles_of
-from indian_tune.analysis.style import canvas, plain_log_ticks, tidy
+from indian_tune.analysis.style import canvas, legend, plain_log_ticks, tidy
 from indian_tune.analysis.trials import trial_scores
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     table = best_so_far_table(frame)
     styles = styles_of(frame)
     name, scale = score_axis(table["objective"].iloc[0])
-    figure = canvas(3.8)
+    figure = canvas(3.4)
     axes = figure.subplots()
     # Of several searches of an arm, each is a thin line.
     several = table["replicate"].nunique() > 1
@@ -79,7 +79,7 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     axes.set_xlabel("epochs trained by a search")
     axes.set_ylabel(f"best {name} so far")
     tidy(axes)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure)
     return figure
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from indian_tune.analysis.budget import budget_curves
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, styles_of
-from indian_tune.analysis.style import accuracy_axis, canvas, percent_label, tidy
+from indian_tune.analysis.style import canvas, legend, percent_label, tidy
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def budget_curve(frame: pd.DataFrame) -> Figure:
     """
     table = budget_table(frame)
     styles = styles_of(frame)
-    figure = canvas(3.6)
+    figure = canvas(3.2)
     axes = figure.subplots()
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
@@ -79,9 +79,12 @@ def budget_curve(frame: pd.DataFrame) -> Figure:
     axes.set_xlabel("trials of a search")
     axes.set_ylabel(percent_label(table["metric"].iloc[0]))
     tidy(axes)
-    # Bands of the first trials are wide: they may be cut, the lines never.
-    accuracy_axis(axes, 100 * float(table["mean"].min()), 100 * float(table["mean"].max()))
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    # Most of the way is the first trials; what matters lies near its end.
+    late = table[table["trials"] >= most / 8]
+    bottom, top = 100 * float(late["mean"].min()), 100 * float(late["high"].fillna(0).max())
+    top = max(top, 100 * float(late["mean"].max()))
+    axes.set_ylim(bottom - 0.3 * (top - bottom), top + 0.05 * (top - bottom))
+    legend(figure)
     return figure
 
 
