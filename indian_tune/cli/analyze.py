@@ -195,7 +195,7 @@ def _from_file(source: Path, claims: Path) -> Analysis:
     from indian_tune.study.file.claims_file import load_claims
 
     file = load_claims(claims)
-    frame = _read(source)
+    frame = read_runs(source)
     registration = None
     if file.registration is not None:
         registration = analysis.Registration(
@@ -215,7 +215,12 @@ def _from_file(source: Path, claims: Path) -> Analysis:
     return Analysis(verdict, {RUNS: frame}, file.claims, background, {})
 
 
-def _read(source: Path) -> pd.DataFrame:
+def read_runs(source: Path) -> pd.DataFrame:
+    """Return runs that were trained elsewhere, from a .parquet or .csv file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     import pandas as pd
 
     from indian_tune.errors import InputError

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
+
     from indian_tune.analysis import Power
     from indian_tune.ledger import Phase
+    from indian_tune.planning.allocation import Allocation
     from indian_tune.planning.cost import Estimate
+    from indian_tune.planning.pilot import Pilot
     from indian_tune.planning.workload import Work
     from indian_tune.study import StudySpec
 
@@ -52,7 +56,8 @@ class Plan:
         not_timed: why not.
         memory: ``None`` when it was not asked for.
         powers: what the seeds can find, by contrast.
-        pilot: the study that the deviation behind them is from; ``None`` if it is an assumption.
+        pilot: what the deviation behind them is from; ``None`` if it is an assumption.
+        allocations: how δ is reached at the least cost; none without a pilot of several searches.
     """
 
     spec: StudySpec
@@ -61,7 +66,8 @@ class Plan:
     not_timed: str | None
     memory: Memory | None
     powers: Mapping[str, Power]
-    pilot: str | None
+    pilot: Pilot | None
+    allocations: tuple[Allocation, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data; times in seconds, shares in [0, 1]."""
@@ -110,8 +116,12 @@ class Plan:
             },
             "power": {
                 "assumed": self.pilot is None,
-                "pilot": self.pilot,
+                "pilot": None if self.pilot is None else self.pilot.name,
                 "contrasts": {name: asdict(power) for name, power in self.powers.items()},
+            },
+            "allocations": {
+                "unit": None if self.pilot is None else self.pilot.price.unit,
+                "cheapest_first": [asdict(each) for each in self.allocations],
             },
             "hypotheses": [asdict(each) for each in prospects(spec)],
             "warnings": self.warnings(),
@@ -125,8 +135,9 @@ class Plan:
         needed = max(power.needed for power in self.powers.values())
         n = next(iter(self.powers.values())).n
         if self.spec.protocol.mode == "honest" and n is not None and n < needed:
+            units = "seeds" if self.pilot is None or self.pilot.searches < 2 else "searches"
             said.append(
-                f"{n} seeds are fewer than the {needed} that find δ at power 0.8 in all "
+                f"{n} {units} are fewer than the {needed} that find δ at power 0.8 in all "
                 "contrasts, if the standard deviation is right"
             )
         return said
@@ -139,6 +150,7 @@ def make_plan(
     sd: float,
     pilot: str | None = None,
     storage: str | None = None,
+    runs: pd.DataFrame | None = None,
     data_dir: Path | None = None,
     threads: int = 1,
     imports: tuple[str, ...] | None = None,
@@ -151,8 +163,10 @@ def make_plan(
         spec: of the study.
         devices: device of every worker there would be.
         sd: assumed standard deviation of paired differences, as a share of accuracy.
-        pilot: study in ``storage`` to take the deviations from in place of that one.
+        pilot: study in ``storage`` to take the deviations from in place of that one, or a name for
+            ``runs``.
         storage: where the pilot is recorded.
+        runs: of a pilot that is not recorded: a row per run and epoch.
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
@@ -165,7 +179,8 @@ def make_plan(
     """
     from indian_tune.engines.runs import missing_data
 
-    powers = _powers(spec, sd, pilot, storage)
+    found_pilot = None if pilot is None else _pilot(spec, pilot, storage, runs)
+    powers = _powers(spec, sd, found_pilot)
     reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
     found = None
     if reason is None:
@@ -180,7 +195,8 @@ def make_plan(
         not_timed=reason,
         memory=_memory(spec, found, imports) if timing else None,
         powers=powers,
-        pilot=pilot,
+        pilot=found_pilot,
+        allocations=() if found_pilot is None else _allocations(spec, found_pilot),
     )
 
 
@@ -207,7 +223,7 @@ def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...]
     )
 
 
-def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) -> dict[str, Power]:
+def _powers(spec: StudySpec, sd: float, pilot: Pilot | None) -> dict[str, Power]:
     """Return what the units of a study can find, by contrast."""
     from indian_tune.analysis import power
 
@@ -216,7 +232,9 @@ def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) 
     n = len(protocol.confirming_seeds or protocol.tuning_seeds)
     spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd}
     if pilot is not None:
-        spreads = dict(_pilot(pilot, storage))
+        spreads = {f"{each.arm} - {each.rival}": each.units for each in pilot.spreads}
+        # Units are searches, of which the pilot's own number is looked at.
+        n = pilot.searches if pilot.searches > 1 else n
     contrasts = sum(kind.contrasts for kind in claims.links())
     return {
         name: power(spread, claims.delta, claims.alpha, n=n if n > 1 else None, contrasts=contrasts)
@@ -224,32 +242,23 @@ def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) 
     }
 
 
-def _pilot(name: str, storage: str | None) -> dict[str, tuple[float, ...]]:
-    """Return the paired differences of every INDIAN arm and rival of a study in the database."""
-    from indian_tune.analysis.descriptive import final_contrast
-    from indian_tune.errors import InputError
-    from indian_tune.ledger import LedgerReader, Phase
-    from indian_tune.ledger.frames import epoch_frame
-    from indian_tune.optim.families import get_family
+def _allocations(spec: StudySpec, pilot: Pilot) -> tuple[Allocation, ...]:
+    from indian_tune.planning.allocation import allocations
 
-    metric = "validation_accuracy"
+    claims = spec.claims
+    contrasts = sum(kind.contrasts for kind in claims.links())
+    return allocations(pilot, claims.delta, claims.alpha, contrasts)
+
+
+def _pilot(spec: StudySpec, name: str, storage: str | None, runs: pd.DataFrame | None) -> Pilot:
+    """Read a pilot from the database, or from runs trained elsewhere."""
+    from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger.frames import epoch_frame
+    from indian_tune.planning.pilot import read_pilot
+
+    chance = 1 - spec.chance_of("validation_error")
+    if runs is not None:
+        return read_pilot(runs, spec.claims, name, chance, option="--from")
     with LedgerReader.open(storage) as ledger:
-        record = ledger.study(name)
-        frame = epoch_frame(ledger, record.id, Phase.CONFIRM)
-        arms = [arm for arm in ledger.arms(record.id) if arm.name in set(frame["arm"])]
-    ours = [arm.name for arm in arms if get_family(arm.optimizer).role == "ours"]
-    rivals = [arm.name for arm in arms if arm.name not in ours]
-    if not ours or not rivals or frame[metric].isna().all():
-        raise InputError(
-            f"--pilot {name}: there is no INDIAN arm and rival with validation accuracy on fresh "
-            "seeds; take a study with mode = 'honest' that has confirmed its winners, or --sd"
-        )
-    found = {}
-    for arm in ours:
-        for rival in rivals:
-            try:
-                made = final_contrast(frame, arm, rival, metric)
-            except InputError as error:
-                raise InputError(f"--pilot {name}: {error}; use --sd instead") from error
-            found[made.name] = made.differences
-    return found
+        runs = epoch_frame(ledger, ledger.study(name).id)
+    return read_pilot(runs, spec.claims, name, chance)

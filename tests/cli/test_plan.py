@@ -15,6 +15,7 @@ from scipy import stats
 
 from indian_tune.ledger import LedgerReader, Phase
 from indian_tune.ledger.frames import epoch_frame
+from tests.searches import Setting, searched_frame, searches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +84,31 @@ def test_a_pilot_gives_the_deviation_of_its_paired_differences(
     assert found[1]["n"] == 5
     assert (told["power"]["assumed"], told["power"]["pilot"]) == (False, "tiny")
     assert "SD of pilot tiny" in command("plan", "quickstart", *options).out
+
+
+def test_a_pilot_of_several_searches_gives_the_cheapest_searches_trials_and_seeds(
+    command: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(replicates=5, trials=8, seeds=2)
+    frame = searched_frame(searches(setting, np.random.default_rng(1)), epochs=2)
+    runs = tmp_path / "runs.parquet"
+    frame[frame["arm"].isin(["full", "sgd"])].to_parquet(runs)
+    options = ("plan", "quickstart", "--no-timing", "--from", runs)
+    told = json.loads(command(*options, "--json").out)["allocations"]
+    assert told["unit"] == "seconds"
+    rows = told["cheapest_first"]
+    assert {(row["goal"], row["trials"]) for row in rows} == {
+        (goal, trials) for goal in ("SUPPORTED", "REFUTED") for trials in (4, 8)
+    }
+    assert {row["limit"] for row in rows} == {"full - sgd"}
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = command(*options)
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "Searches, trials and seeds for δ, the cheapest first" in ended.out
+    assert "From 5 searches of 8 trials in pilot" in ended.out
+    one = tmp_path / "one.parquet"
+    frame[(frame["replicate"] == 0) & frame["arm"].isin(["full", "sgd"])].to_parquet(one)
+    assert "Set search.replicates" in command(*options[:-1], one).out
 
 
 def test_missing_data_leave_the_rest_of_the_plan(
