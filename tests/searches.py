@@ -105,9 +105,10 @@ def _arm(
     half = _runs(level - loss[rows, early], arm, setting, shared, rng)
     # The same configuration on the same seeds is the same run.
     same = (best == early)[:, None]
-    half = [np.where(same, one, other) for one, other in zip(whole, half, strict=True)]
+    half = np.where(same, whole, half)
     failed = np.zeros(shared.shape, dtype=bool)
-    return Searched(points, loss, score, Ends(*whole, failed, half=Ends(*half, failed)))
+    ends = Ends(whole[0], whole[1], whole[2], failed, half=Ends(half[0], half[1], half[2], failed))
+    return Searched(points, loss, score, ends)
 
 
 def _runs(
@@ -116,13 +117,13 @@ def _runs(
     setting: Setting,
     shared: NDArray[np.float64],
     rng: np.random.Generator,
-) -> list[NDArray[np.float64]]:
-    """Return test, training and validation accuracies [replicates, seeds]."""
+) -> NDArray[np.float64]:
+    """Return test, training and validation accuracies, [3, replicates, seeds]."""
     test = level[:, None] + shared + RUN * rng.standard_normal(shared.shape)
     # A gain that is not by fit leaves the training accuracy; what a search loses is lost in both.
     train = test - shared - setting.gain.get(arm, 0.0) + GAP
     train = train + 0.1 * RUN * rng.standard_normal(shared.shape)
-    return [test, train, test + 0.5 * RUN * rng.standard_normal(shared.shape)]
+    return np.stack([test, train, test + 0.5 * RUN * rng.standard_normal(shared.shape)])
 
 
 def searched_frame(

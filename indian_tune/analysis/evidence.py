@@ -195,13 +195,7 @@ def example_spread(
         runs = [(0, np.arange(used.shape[1]) == seed) for seed in np.flatnonzero(used[0])]
     if len(runs) < 2:
         return 0.0
-    means = np.stack(
-        [
-            sum(
-                np.float32(weight) * table[row][use].mean(0)
-                for weight, table in zip(weights, known, strict=True)
-            )
-            for row, use in runs
-        ]
-    )
-    return float(example_variance(means)) if np.isfinite(means).all() else 0.0
+    summed = np.zeros((len(runs), known[0].shape[-1]), dtype=np.float32)
+    for weight, table in zip(weights, known, strict=True):
+        summed += np.float32(weight) * np.stack([table[row][use].mean(0) for row, use in runs])
+    return float(example_variance(summed)) if np.isfinite(summed).all() else 0.0

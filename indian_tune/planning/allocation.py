@@ -94,7 +94,7 @@ def _cheapest(
     }
     best: Allocation | None = None
     for seeds in SEEDS:
-        needed = {}
+        needed: dict[str, float] = {}
         for spread in spreads:
             name = f"{spread.arm} - {spread.rival}"
             # No gate on the budget is asked of a control, which has no search of its own.
@@ -110,8 +110,8 @@ def _cheapest(
                 else math.inf
             )
         # Every contrast must be above 0, and one below δ refutes.
-        choose = max if goal == "SUPPORTED" else min
-        limit = choose(needed, key=lambda name: needed[name])
+        ordered = sorted(needed, key=needed.__getitem__)
+        limit = ordered[-1] if goal == "SUPPORTED" else ordered[0]
         searches = needed[limit]
         cost = searches * pilot.price.of(trials, seeds)
         if searches > MOST_SEARCHES:

@@ -209,7 +209,8 @@ def _spread(
     means = np.array([group.mean() for group in groups])
     several = len(groups) > 1
     mean_seeds = len(groups) / sum(1 / len(group) for group in groups)
-    gated, by_budget = {}, {}
+    gated: dict[str, dict[int, tuple[float, float]]] = {}
+    by_budget: dict[int, float] = {}
     if several and arm in found and rival in found:
         difference = found[arm] - found[rival]
         whole = _variance(difference[:, -1]) or math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,6 +149,27 @@ def test_the_budget_is_asked_of_the_side_that_the_verdict_speaks_against(
     bound = moved.mean() + (reach if label is Label.REFUTED else -reach)
     assert signed_points(bound) in gates[0].figure
     assert signed_points(g.mean()) in gates[0].figure
+
+
+def test_the_budget_counts_what_the_test_examples_add(gain: Study) -> None:
+    rng = np.random.default_rng(0)
+    runs = gain.frame[gain.frame["epoch"] == gain.frame["epoch"].max()]
+    # Every example is an example for all runs of an arm and phase: they vary by little else.
+    own = {key: rng.random(40) < 0.7 for key in product(("confirm", "half"), runs["arm"].unique())}
+    examples = runs[["arm", "phase", "replicate", "seed"]].assign(
+        correct=[
+            own[phase, arm] ^ (rng.random(40) < 0.05)
+            for phase, arm in zip(runs["phase"], runs["arm"], strict=True)
+        ]
+    )
+
+    def bound(known: pd.DataFrame | None) -> float:
+        gates = gain.judged(examples=known).gates
+        made = next(each for each in gates if each.name == "budget")
+        return float(made.figure.rsplit(" ", 1)[1].replace("−", "-"))
+
+    confirmed = examples[examples["phase"] == "confirm"]
+    assert bound(None) > bound(confirmed) > bound(examples)
 
 
 def test_an_insensitive_assay_stops_refutation(simulated: Callable[..., Study]) -> None:
