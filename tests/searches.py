@@ -17,7 +17,7 @@ import pandas as pd
 
 from indian_tune.analysis.ends import Ends
 from indian_tune.analysis.simulation import ARMS, GAP, LEVEL, USUAL_GAIN
-from indian_tune.columns import prefixed
+from indian_tune.columns import config_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,16 +141,17 @@ def _parts(
         optimizer = OPTIMIZERS.get(arm, "sgd")
         if arm != NOT_SEARCHED:
             test = 1 - one.score
-            replicate, trial = np.indices(one.score.shape)
+            replicate, trial = (each.ravel() for each in np.indices(one.score.shape))
             config = {
-                name: 10 ** one.points[..., axis].ravel() for axis, name in enumerate(SPACES[arm])
+                config_column(name): 10 ** one.points[..., axis].ravel()
+                for axis, name in enumerate(SPACES[arm])
             }
             table = pd.DataFrame(
                 {
                     **{"arm": arm, "optimizer": optimizer, "phase": "tune"},
-                    **{"replicate": replicate.ravel(), "trial": trial.ravel(), "seed": 0},
+                    **{"replicate": replicate, "trial": trial, "seed": 0},
                     **{"objective": "validation_error", "score": one.score.ravel()},
-                    **prefixed(config),
+                    **config,
                 }
             )
             yield _along(table, test.ravel() + GAP, test.ravel(), test.ravel(), tune_epochs)
@@ -183,7 +184,9 @@ def _along(
         late = left**2
         parts.append(
             table.assign(
-                **{"run_state": "complete", "trial_state": "complete", "epoch": epoch},
+                run_state="complete",
+                trial_state="complete",
+                epoch=epoch,
                 step=10 * epoch,
                 train_loss=np.maximum(0.02, -np.log(np.clip(train, 0.2, 0.98))) + 1.5 * left,
                 train_accuracy=train - 0.6 * left,

@@ -153,7 +153,7 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         pairs = first.trained & second.trained
         used = pairs & own.half.trained
         lost = int(pairs.sum() - used.sum())
-        if lost > MOST_LEFT_OUT * pairs.sum() or not used.any(-1)[pairs.any(-1)].all():
+        if lost > MOST_LEFT_OUT * pairs.sum() or (pairs.any(-1) & ~used.any(-1)).any():
             yield Gate(
                 "budget",
                 made.name,

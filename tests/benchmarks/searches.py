@@ -48,7 +48,7 @@ class Found:
     below: Counter[str] = field(default_factory=Counter)
     refuting: Counter[str] = field(default_factory=Counter)
     stopping: Counter[str] = field(default_factory=Counter)
-    deviation: Counter[str] = field(default_factory=Counter)
+    deviation: dict[str, float] = field(default_factory=dict)
 
 
 def judge(job: tuple[Setting, int, int]) -> Found:
@@ -67,7 +67,8 @@ def judge(job: tuple[Setting, int, int]) -> Found:
         if verdict.label is Label.INCONCLUSIVE:
             found.hangs_on[str(verdict.hangs_on)] += 1
         for made in (made for each in verdict.findings for made in each.contrasts):
-            found.deviation[made.name] += made.deviation
+            summed = found.deviation.get(made.name, 0.0)
+            found.deviation[made.name] = summed + made.deviation
             if made.test.high < claims.delta:
                 found.below[made.name] += 1
                 gates = stopped(made, verdict.gates, Label.REFUTED)

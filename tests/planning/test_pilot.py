@@ -17,18 +17,19 @@ CLAIMS = simulated_claims()
 LARGE = {"replicates": 200, "trials": 16, "seeds": 4}
 
 
-def drawn(**setting: int) -> dict[str, Searched]:
-    return searches(Setting(**setting), np.random.default_rng(5))
+def drawn(replicates: int, trials: int, seeds: int) -> dict[str, Searched]:
+    setting = Setting(replicates=replicates, trials=trials, seeds=seeds)
+    return searches(setting, np.random.default_rng(5))
 
 
-def simulated(**setting: int) -> pd.DataFrame:
-    return searched_frame(drawn(**setting), epochs=2)
+def simulated(replicates: int, trials: int, seeds: int) -> pd.DataFrame:
+    return searched_frame(drawn(replicates, trials, seeds), epochs=2)
 
 
 def lost(arm: Searched, trials: int) -> np.ndarray:
     """Return what the winner of the first trials of every search loses to the best there is."""
     best = arm.score[:, :trials].argmin(-1)
-    return arm.loss[np.arange(len(best)), best]
+    return np.asarray(arm.loss[np.arange(len(best)), best])
 
 
 @pytest.fixture(scope="module")
@@ -104,20 +105,20 @@ def test_the_cheapest_allocation_is_the_least_cost_of_all_that_reach_delta() -> 
         for seeds in (1, 2, 3, 5, 10, 20):
             deviation = np.sqrt((factor * 0.002) ** 2 * ratio + 3 * 0.004**2 / seeds)
             effects = [0.005 - 0.001 * ratio, 0.005] if supported else [0.005]
-            found = [power(float(deviation), effect, 0.05, contrasts=4) for effect in effects]
+            plans = [power(float(deviation), effect, 0.05, contrasts=4) for effect in effects]
             needed = (
-                max(one.needed for one in found)
+                max(one.needed for one in plans)
                 if supported
-                else min(one.needed_to_refute for one in found)
+                else min(one.needed_to_refute for one in plans)
             )
             costs[seeds] = max(needed, 5) * (row.trials + 4 * seeds)
         assert row.cost == min(costs.values())
         assert row.seeds == min(costs, key=lambda seeds: costs[seeds])
-    supported = [row for row in rows if row.goal == "SUPPORTED"]
-    assert supported[0].cost is not None
-    assert supported[1].cost is not None
-    assert supported[0].cost <= supported[1].cost
-    assert {row.limit for row in supported} == {"full - a"}
+    found = [row for row in rows if row.goal == "SUPPORTED"]
+    assert found[0].cost is not None
+    assert found[1].cost is not None
+    assert found[0].cost <= found[1].cost
+    assert {row.limit for row in found} == {"full - a"}
 
 
 def test_what_still_gains_delta_by_a_doubling_is_out_of_reach() -> None:
