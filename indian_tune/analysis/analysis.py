@@ -6,6 +6,7 @@ import dataclasses
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.analysis.budget import budget_curves
 from indian_tune.analysis.claim import NONE, PAPER, judge, scope_words
 from indian_tune.analysis.evidence import Evidence, not_tested
 from indian_tune.analysis.frame import confirm_rows, read_ends, trial_rows, with_config_columns
@@ -88,6 +89,7 @@ def analyze(
         ),
         trained=_trained(evidence, seeds),
         importances=importances(search),
+        budget_curves=budget_curves(search),
     )
 
 
@@ -175,13 +177,14 @@ def _breaks(
             f"{_listed(sorted(registration.seeds))}"
         )
     if len(search):
-        by_search = search.groupby(["arm", "replicate"])["trial"].nunique().reset_index()
+        found = search.groupby(["arm", "replicate"])["trial"].nunique()
         for arm, trials in registration.trials.items():
-            counts = set(by_search.loc[by_search["arm"] == arm, "trial"]) or {0}
-            breaks += [
-                f"arm {arm!r} has {count} trials of a search, registered were {trials}"
-                for count in sorted(counts - {trials})
-            ]
+            odd = [int(n) for n in found[found.index.get_level_values("arm") == arm] if n != trials]
+            if odd or arm not in found.index.get_level_values("arm"):
+                breaks.append(
+                    f"arm {arm!r} has {(odd or [0])[0]} trials of the search, registered were "
+                    f"{trials}"
+                )
     return tuple(breaks)
 
 

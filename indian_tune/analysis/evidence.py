@@ -97,9 +97,7 @@ class Evidence:
         paired = first.there & second.there
         used = first.trained & second.trained
         units = unit_means(first.test - second.test, used)
-        extra = 0.0
-        if first.examples is not None and second.examples is not None and len(units) > 1:
-            extra = _extra(first.examples, second.examples, used)
+        extra = example_spread(used, (first.examples, second.examples))
         if len(units) == 0:
             units = np.full(1, np.nan)
         made = self.bounds(units, extra)
@@ -178,17 +176,31 @@ def _amount(made: Bounds) -> Amount:
     return Amount(float(made.mean), float(made.low), float(made.high))
 
 
-def _extra(
-    first: NDArray[np.float32], second: NDArray[np.float32], used: NDArray[np.bool_]
+def example_spread(
+    used: NDArray[np.bool_],
+    tables: Sequence[NDArray[np.float32] | None],
+    weights: Sequence[float] = (1.0, -1.0),
 ) -> float:
-    """Return the variance that the examples add, 0 where those of a run are not known."""
-    if first.shape != second.shape:
+    """Return the variance that the examples add to a mean of units.
+
+    Args:
+        used: which runs count, [searches, seeds].
+        tables: correctness of every example, [searches, seeds, examples], of each side.
+        weights: with which the sides are summed; of a difference by default.
+
+    Returns:
+        0 with one unit, and where the examples of a run are not known.
+    """
+    known = [table for table in tables if table is not None]
+    if len(known) < len(tables) or len({table.shape for table in known}) > 1:
         return 0.0
+    # An observation is a search; of one search, a seed.
+    runs = [(row, use) for row, use in enumerate(used) if use.any()]
     if len(used) == 1:
-        means = first[0][used[0]] - second[0][used[0]]
-    else:
-        rows = [(first[r][use] - second[r][use]).mean(0) for r, use in enumerate(used) if use.any()]
-        means = np.stack(rows)
-    if not np.isfinite(means).all():
+        runs = [(0, np.arange(used.shape[1]) == seed) for seed in np.flatnonzero(used[0])]
+    if len(runs) < 2:
         return 0.0
-    return float(example_variance(means))
+    summed = np.zeros((len(runs), known[0].shape[-1]), dtype=np.float32)
+    for weight, table in zip(weights, known, strict=True):
+        summed += np.float32(weight) * np.stack([table[row][use].mean(0) for row, use in runs])
+    return float(example_variance(summed)) if np.isfinite(summed).all() else 0.0

@@ -161,14 +161,14 @@ def read_ends(
     seeds: dict[int, tuple[int, ...]] = {}
     for replicate, seed in sorted(pairs):
         seeds[int(replicate)] = (*seeds.get(int(replicate), ()), int(seed))
-    correct = _correct(examples)
+    correct, correct_half = _correct(examples, "confirm"), _correct(examples, "half")
     full, halved = _last(rows), _last(half)
     made = {}
     for arm in sorted(of_arm):
         ends = _ends(full[full["arm"] == arm], seeds, chance, correct.get(arm))
         part = halved[halved["arm"] == arm]
         if len(part):
-            ends = replace(ends, half=_ends(part, seeds, chance, None))
+            ends = replace(ends, half=_ends(part, seeds, chance, correct_half.get(arm)))
         made[arm] = ends
     return seeds, made
 
@@ -212,12 +212,12 @@ def _ends(
 
 
 def _correct(
-    frame: pd.DataFrame | None,
+    frame: pd.DataFrame | None, phase: str
 ) -> dict[str, dict[tuple[int, int], NDArray[np.float32]]]:
-    """Return the correctness of test examples by arm and run."""
-    if frame is None or frame.empty:
+    """Return the correctness of test examples by arm and run of a phase."""
+    if frame is None or frame.empty or ("phase" not in frame and phase != "confirm"):
         return {}
-    rows = frame[frame["phase"] == "confirm"] if "phase" in frame else frame
+    rows = frame[frame["phase"] == phase] if "phase" in frame else frame
     lengths = {len(correct) for correct in rows["correct"]}
     if len(lengths) > 1:
         raise InputError(f"examples hold {sorted(lengths)} examples: every run needs the same")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indian_tune.analysis.ends import unit_means
+from indian_tune.analysis.evidence import example_spread
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Amount, Finding, Gate
@@ -144,11 +145,16 @@ def not_isolated(claim: MatchedLoss, control: str) -> Finding:
 
 
 def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
-    """Ask that the verdict remains when the other side gains once more from a doubled budget."""
+    """Ask that the verdict remains when the other side gains once more from a doubled budget.
+
+    The gain g of the last doubling is that of the winner over the winner of the first half of the
+    budget, on the same fresh seeds, paired with Δ: the bound is of Δ - g or Δ + g.
+    """
     if made.needs_gap:
         return
     for label in asked(evidence, made):
-        arm = made.baseline if label is Label.SUPPORTED else made.arm
+        refuted = label is Label.REFUTED
+        arm = made.arm if refuted else made.baseline
         first, second = evidence.arms[made.arm], evidence.arms[made.baseline]
         own = evidence.arms[arm]
         if own.half is None:
@@ -161,23 +167,39 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 "confirm them on the same fresh seeds: runs of the phase 'half'",
             )
             continue
-        used = first.trained & second.trained & own.half.trained
-        gain = unit_means(own.test - own.half.test, used)
-        difference = unit_means(first.test - second.test, used)
-        sign = 1.0 if label is Label.REFUTED else -1.0
-        if not len(gain):
+        pairs = first.trained & second.trained
+        used = pairs & own.half.trained
+        lost = int(pairs.sum() - used.sum())
+        if lost > MOST_LEFT_OUT * pairs.sum() or (pairs.any(-1) & ~used.any(-1)).any():
+            yield Gate(
+                "budget",
+                made.name,
+                False,
+                (label,),
+                f"the gain of {arm} by the last doubling of its budget is not known in {lost} of "
+                f"{pairs.sum()} pairs",
+                "the winners of half the budget must train on the same fresh seeds",
+            )
             continue
-        moved = evidence.bounds(difference + sign * gain)
-        bound = float(moved.high if label is Label.REFUTED else moved.low)
-        holds = bound < evidence.claims.delta if label is Label.REFUTED else bound > 0
-        side = "at most" if label is Label.REFUTED else "at least"
+        sign = 1.0 if refuted else -1.0
+        gain = unit_means(own.test - own.half.test, used)
+        tables = [first.examples, second.examples]
+        if own.half.examples is not None:
+            tables += [own.examples, own.half.examples]
+        moved = evidence.bounds(
+            unit_means(first.test - second.test, used) + sign * gain,
+            example_spread(used, tables, (1.0, -1.0, sign, -sign)[: len(tables)]),
+        )
+        bound = float(moved.high if refuted else moved.low)
+        holds = bound < evidence.claims.delta if refuted else bound > 0
         yield Gate(
             "budget",
             made.name,
             holds,
             (label,),
             f"{arm} gained {signed_points(float(gain.mean()))} points by the last doubling of its "
-            f"budget; with that once more the difference is {side} {signed_points(bound)}",
+            f"budget; with that once more the difference is {'at most' if refuted else 'at least'} "
+            f"{signed_points(bound)}",
             "search with more trials",
             moved=Amount(float(moved.mean), float(moved.low), float(moved.high)),
         )

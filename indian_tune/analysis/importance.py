@@ -30,7 +30,7 @@ def importances(search: pd.DataFrame) -> tuple[Importance, ...]:
     out: importance describes those that were trained to their end.
 
     Args:
-        search: rows of the tune phase, with a column per hyperparameter; may be empty.
+        search: from :func:`~indian_tune.analysis.frame.tune_rows`; may be empty.
     """
     if search.empty:
         return ()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 FIGURES = "figures"
+# The figure that stands beside the verdict, above the evidence in words.
+LEAD = "contrasts"
 FORMATS = ("svg", "png", "pdf")
 DOTS_PER_INCH = 200
 # Nothing in a file that changes from one run to the next.
@@ -120,6 +122,7 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
         exhibits=[(each, inline_svg(each)) for each in shown],
         background=background,
         figures=FIGURES,
+        lead=LEAD,
     )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "accuracy_axis",
     "arm_styles",
     "canvas",
+    "legend",
     "panel_letter",
     "percent_label",
     "plain_log_ticks",
@@ -50,9 +51,9 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 # Lightness of the settings of INDIAN, the first as the hue itself.
 SHADES = (0.5, 0.78, 0.36, 0.66, 0.9)
-# Inches. As wide as a column of text, so that a page on paper and a small screen show figures
+# Inches. Between a phone and a column of text, so that both, and a page on paper, show figures
 # at about the size at which they were drawn.
-WIDTH = 5.2
+WIDTH = 4.4
 SMALL, NORMAL = 8, 9
 
 
@@ -95,6 +96,23 @@ def canvas(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def legend(figure: Figure, axes: Axes | None = None) -> None:
+    """Write what the lines are below a figure, in as many columns as fit.
+
+    Args:
+        figure: to write below.
+        axes: whose lines are named; all by default.
+    """
+    first = axes or figure.axes[0]
+    handles, labels = first.get_legend_handles_labels()
+    # A letter is about half as wide as high; a line sample and its margins take 3 letters each.
+    wide = SMALL * (0.55 * max(map(len, labels), default=1) + 5)
+    columns = max(1, min(3, int(72 * figure.get_figwidth() / wide)))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False
+    )
+
+
 def shade(lightness: float) -> tuple[float, float, float]:
     """Return INDIAN's hue from dark (0) over itself (0.5) to pale (1)."""
     from matplotlib.colors import to_rgb
@@ -133,14 +151,15 @@ def accuracy_axis(axes: Axes, low: float, high: float) -> None:
     """Give the vertical axis accuracies in percent, spaced by ratios of the error.
 
     From 98 to 99 % is as far as from 80 to 90 %: half of the errors are gone. Where everything is
-    below 80 % the axis is linear.
+    below 80 %, or close together, the axis is linear.
 
     Args:
         axes: whose vertical axis it is.
         low: lowest accuracy drawn, in percent.
         high: highest.
     """
-    if high < 80:
+    ticks = [t for t in (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9) if t >= low]
+    if high < 80 or sum(tick <= high for tick in ticks) < 2:
         margin = 0.04 * (high - low or 1)
         axes.set_ylim(max(0.0, low - margin), high + margin)
         return
@@ -153,7 +172,6 @@ def accuracy_axis(axes: Axes, low: float, high: float) -> None:
         ),
     )
     axes.set_ylim(max(0.0, 100 - 1.1 * (100 - low)), 100 - 0.85 * nearest)
-    ticks = [t for t in (0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9) if t >= low]
     shown = [tick for tick in ticks if tick <= 100 - 0.85 * nearest]
     axes.set_yticks(shown, [f"{tick:g}" for tick in shown])
 

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
+from indian_tune.analysis.ends import stuck
 from indian_tune.columns import config_columns
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-RUN = ["arm", "phase", "trial", "seed"]
-TRIAL = ["arm", "trial"]
+DIVERGED = "diverged"
+TRIAL = ["arm", "replicate", "trial"]
+RUN = [*TRIAL, "phase", "seed"]
 
 
 def diverged(rows: pd.DataFrame) -> pd.Series[bool]:
     """Return for every row whether its run diverged."""
     if "run_state" in rows:
-        return rows["run_state"] == "diverged"
+        return rows["run_state"] == DIVERGED
     finite = np.isfinite(rows["train_loss"])
     whole: pd.Series[bool] = finite.groupby([rows[key] for key in RUN]).transform("all")
     return ~whole
+
+
+def with_failed(frame: pd.DataFrame, chance: float | None) -> pd.DataFrame:
+    """Return a frame in which runs on the fresh seeds that did not train count as diverged.
+
+    Where none of them trained, the frame stays as it is: there is nothing to set them apart from.
+
+    Args:
+        frame: one row per run and epoch.
+        chance: accuracy of what knows nothing; ``None`` where it is not known.
+    """
+    if chance is None or "train_accuracy" not in frame:
+        return frame
+    keys = [key for key in RUN if key in frame]
+    last = frame.loc[frame.groupby(keys, sort=False)["epoch"].idxmax()]
+    if "phase" in last:
+        last = last[last["phase"].isin(["confirm", "half"])]
+    lost = last[stuck(last["train_accuracy"].to_numpy(float), chance)]
+    if len(lost) in (0, len(last)):
+        return frame
+    states = frame["run_state"] if "run_state" in frame else pd.Series("complete", frame.index)
+    gone = pd.MultiIndex.from_frame(frame[keys]).isin(pd.MultiIndex.from_frame(lost[keys]))
+    return frame.assign(run_state=states.mask(gone, DIVERGED))
 
 
 def ends(rows: pd.DataFrame) -> pd.DataFrame:
@@ -41,9 +62,9 @@ def trial_scores(rows: pd.DataFrame) -> pd.DataFrame:
         rows: one per run and epoch, of the tune phase.
 
     Returns:
-        Columns arm, trial, the hyperparameters, epochs (of all its runs), score, objective (what
-        the score is of, such as "validation_error") and diverged; by arm in the order of the
-        frame, then by trial.
+        Columns arm, replicate, trial, the hyperparameters, epochs (of all its runs), score,
+        objective (what the score is of, such as "validation_error") and diverged; by arm in the
+        order of the frame, then by search and trial.
     """
     last = _scored(ends(rows))
     lost = last["diverged"]
@@ -57,7 +78,9 @@ def trial_scores(rows: pd.DataFrame) -> pd.DataFrame:
     trials["epochs"] = rows.groupby(TRIAL, sort=False).size()
     trials = trials.reset_index()
     order = {arm: place for place, arm in enumerate(dict.fromkeys(rows["arm"]))}
-    trials = trials.assign(_place=trials["arm"].map(order)).sort_values(["_place", "trial"])
+    trials = trials.assign(_place=trials["arm"].map(order)).sort_values(
+        ["_place", "replicate", "trial"]
+    )
     columns = [*TRIAL, *hyperparameters, "epochs", "score", "objective", "diverged"]
     return trials[columns].reset_index(drop=True)
 

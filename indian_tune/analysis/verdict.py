@@ -210,6 +210,29 @@ class Importance:
 
 
 @dataclass(frozen=True)
+class BudgetCurve:
+    """Descriptive: the accuracy of the trial that is best among the first of its search.
+
+    Attributes:
+        arm: the arm.
+        metric: "test_accuracy" or "validation_accuracy".
+        searches: number of searches of the arm.
+        trials: budgets, ascending.
+        mean: over searches, a value per budget.
+        low: lower end of the 95 % t interval of the mean; infinite where all searches are equal.
+        high: upper end.
+    """
+
+    arm: str
+    metric: str
+    searches: int
+    trials: tuple[int, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Trained:
     """How many of an arm's runs on the fresh seeds trained.
 
@@ -244,6 +267,7 @@ class Verdict:
         findings: one per hypothesis, in their order.
         trained: a row per arm.
         importances: descriptive.
+        budget_curves: likewise, of arms that were searched more than once.
     """
 
     study: str
@@ -260,6 +284,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     trained: tuple[Trained, ...] = ()
     importances: tuple[Importance, ...] = ()
+    budget_curves: tuple[BudgetCurve, ...] = ()
 
     @property
     def gates(self) -> tuple[Gate, ...]:

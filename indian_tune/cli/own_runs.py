@@ -65,7 +65,7 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
     from indian_tune.study.file.claims_file import load_claims
 
     file = load_claims(claims)
-    frame = _read(source)
+    frame = read_runs(source)
     verdict = analysis.analyze(
         frame,
         file.claims,
@@ -152,7 +152,12 @@ def _time(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _read(source: Path) -> pd.DataFrame:
+def read_runs(source: Path) -> pd.DataFrame:
+    """Return runs that were trained elsewhere, from a .parquet or .csv file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     import pandas as pd
 
     if source.suffix not in (".parquet", ".csv"):

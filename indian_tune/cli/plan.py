@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,8 +43,13 @@ def plan(
         typer.Option(
             metavar="NAME",
             help="Finished study in --storage to take the standard deviations from, on validation "
-            "images and its fresh seeds.",
+            "images and its fresh seeds; with several searches of every arm, also how many "
+            "searches, trials and seeds reach δ at the least cost.",
         ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="The same from a .parquet or .csv file of runs."),
     ] = None,
     storage: Storage = None,
     data_dir: DataDir = None,
@@ -54,6 +60,7 @@ def plan(
     given = dict(locals())
 
     from indian_tune.cli.output import notices, print_json, results
+    from indian_tune.cli.own_runs import read_runs
     from indian_tune.cli.plan_report import print_report
     from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines.devices import worker_devices
@@ -62,10 +69,10 @@ def plan(
     from indian_tune.planning import make_plan
     from indian_tune.study import load_study
 
-    if sd is not None and pilot is not None:
-        raise InputError(
-            f"--sd {sd} and --pilot {pilot} both say how far runs differ: give one of them"
-        )
+    given_by = {"--sd": sd, "--pilot": pilot, "--from": source}
+    said = [f"{option} {value}" for option, value in given_by.items() if value is not None]
+    if len(said) > 1:
+        raise InputError(f"{' and '.join(said)} all say how far runs differ: give one of them")
     if sd is not None and not 0 < sd < 1:
         raise InputError(
             f"--sd = {sd} must be above 0 and below 1: 0.01 is one percentage point of accuracy"
@@ -83,8 +90,9 @@ def plan(
         spec,
         assigned,
         sd=sd or DEFAULT_SD,
-        pilot=pilot,
+        pilot=pilot if source is None else str(source),
         storage=storage,
+        runs=None if source is None else read_runs(source),
         data_dir=data_dir,
         threads=threads_per_worker,
         imports=imports,

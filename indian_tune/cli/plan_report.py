@@ -40,6 +40,7 @@ def print_report(console: Console, plan: Plan) -> None:
     _print_memory(console, plan.memory)
     _print_stability(console, spec)
     _print_power(console, plan)
+    _print_allocations(console, plan)
     _print_prospects(console, spec)
     found = plan.warnings()
     if found:
@@ -132,7 +133,7 @@ def _print_power(console: Console, plan: Plan) -> None:
         return
     n = next(iter(plan.powers.values())).n
     numbers = ("SD, points", "to support", "to refute", "detectable")
-    where = "assumed SD" if plan.pilot is None else f"SD of pilot {plan.pilot}"
+    where = "assumed SD" if plan.pilot is None else f"SD of pilot {plan.pilot.name}"
     made = table(
         "contrast",
         *numbers,
@@ -153,6 +154,39 @@ def _print_power(console: Console, plan: Plan) -> None:
         f"To support: where the gain is δ, all contrasts together, at level {claims.alpha:g}. To "
         f"refute: where there is none. With {n} searches the smallest effect found with 80 % "
         f"probability is {100 * widest:.2f} points."
+    )
+
+
+def _print_allocations(console: Console, plan: Plan) -> None:
+    pilot = plan.pilot
+    if pilot is None:
+        return
+    if not plan.allocations:
+        console.print(
+            "How many searches, trials and seeds reach δ at the least cost is not known: the pilot "
+            "has one search of every arm, or none of its trials. Set search.replicates."
+        )
+        return
+    numbers = ("trials", "searches", "seeds", "cost")
+    made = table("to reach", *numbers, "decides", right=numbers)
+    last = None
+    for each in plan.allocations:
+        goal = "" if each.goal == last else str(each.goal)
+        last = each.goal
+        if each.searches is None or each.cost is None:
+            cells = ["–", "–", "out of reach"]
+        else:
+            seconds = pilot.price.unit == "seconds"
+            cost = duration(each.cost) if seconds else f"{each.cost:,.0f} epochs"
+            cells = [f"{each.searches:,}", str(each.seeds), cost]
+        gain = f", last doubling {100 * each.gain:+.2f}" * (each.gain > 0)
+        made.add_row(goal, str(each.trials), *cells, f"{each.limit}{gain}")
+    _print_table(console, "Searches, trials and seeds for δ, the cheapest first", made)
+    console.print(
+        f"From {pilot.searches} searches of {pilot.trials} trials in pilot {pilot.name}, on "
+        f"{pilot.metric.partition('_')[0]} accuracy; SUPPORTED where every gain is δ, REFUTED "
+        "where there is none. Cost is that of all runs, one after the other, as the pilot took. "
+        "The gate on the budget is counted; larger budgets than the pilot's are not known."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
     for title, said in (
         ("Gates", _gates(verdict, details=details)),
         ("Failed, in no mean", _failures(verdict)),
+        (_found_by(verdict), _budgets(verdict)),
         ("Importance in the search (descriptive)", _importances(verdict)),
     ):
         if said:
@@ -107,6 +109,27 @@ def _failures(verdict: Verdict) -> list[str]:
         for row in verdict.trained
         if row.failed
     ]
+
+
+def _found_by(verdict: Verdict) -> str:
+    kinds = {curve.metric.partition("_")[0] for curve in verdict.budget_curves}
+    return f"Best trial on validation, {''.join(kinds)} accuracy by budget (descriptive)"
+
+
+def _budgets(verdict: Verdict) -> list[str]:
+    """Return the ends of the budget curves: the whole budget, a half and a quarter of it."""
+    said = []
+    for curve in verdict.budget_curves:
+        most = curve.trials[-1]
+        shown = [b for b in (most // 4, most // 2, most) if b >= curve.trials[0]]
+        values = [
+            f"{100 * curve.mean[curve.trials.index(b)]:.2f} % with {b}"
+            for b in dict.fromkeys(shown)
+        ]
+        reach = 100 * (curve.high[-1] - curve.mean[-1])
+        width = f" ± {reach:.2f}" * math.isfinite(reach)
+        said.append(f"{curve.arm}: {', '.join(values)} trials{width} ({curve.searches} searches)")
+    return said
 
 
 def _importances(verdict: Verdict) -> list[str]:

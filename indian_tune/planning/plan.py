@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
+
     from indian_tune.analysis import Power
     from indian_tune.ledger import Phase
+    from indian_tune.planning.allocation import Allocation
     from indian_tune.planning.cost import Estimate
+    from indian_tune.planning.pilot import Pilot
     from indian_tune.planning.workload import Work
     from indian_tune.study import StudySpec
 
@@ -55,7 +59,8 @@ class Plan:
         not_timed: why not.
         memory: ``None`` when it was not asked for.
         powers: what searches can find, by contrast; none if the pilot does not tell.
-        pilot: the study that the deviation behind them is from; ``None`` if it is an assumption.
+        pilot: what the deviation behind them is from; ``None`` if it is an assumption.
+        allocations: how δ is reached at the least cost; none without a pilot of several searches.
     """
 
     spec: StudySpec
@@ -64,7 +69,8 @@ class Plan:
     not_timed: str | None
     memory: Memory | None
     powers: Mapping[str, Power]
-    pilot: str | None
+    pilot: Pilot | None
+    allocations: tuple[Allocation, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data; times in seconds, shares in [0, 1]."""
@@ -113,8 +119,12 @@ class Plan:
             },
             "power": {
                 "assumed": self.pilot is None,
-                "pilot": self.pilot,
+                "pilot": None if self.pilot is None else self.pilot.name,
                 "contrasts": {name: asdict(power) for name, power in self.powers.items()},
+            },
+            "allocations": {
+                "unit": None if self.pilot is None else self.pilot.price.unit,
+                "cheapest_first": [asdict(each) for each in self.allocations],
             },
             "hypotheses": [asdict(each) for each in prospects(spec)],
             "warnings": self.warnings(),
@@ -128,7 +138,9 @@ class Plan:
         if not self.powers:
             from indian_tune.analysis.power import ONE_SEARCH
 
-            said.append(f"--pilot {self.pilot}: {ONE_SEARCH} in the pilot, or give --sd")
+            said.append(
+                f"--pilot {self.pilot and self.pilot.name}: {ONE_SEARCH} in the pilot, or give --sd"
+            )
             return said
         needed = max(power.needed for power in self.powers.values())
         n = searches_of(self.spec)
@@ -149,6 +161,7 @@ def make_plan(
     sd: float,
     pilot: str | None = None,
     storage: str | None = None,
+    runs: pd.DataFrame | None = None,
     data_dir: Path | None = None,
     threads: int = 1,
     imports: tuple[str, ...] | None = None,
@@ -161,8 +174,10 @@ def make_plan(
         spec: of the study.
         devices: device of every worker there would be.
         sd: assumed standard deviation of paired differences, as a share of accuracy.
-        pilot: study in ``storage`` to take the deviations from in place of that one.
+        pilot: study in ``storage`` to take the deviations from in place of that one, or a name for
+            ``runs``.
         storage: where the pilot is recorded.
+        runs: of a pilot that is not recorded: a row per run and epoch.
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
@@ -175,7 +190,8 @@ def make_plan(
     """
     from indian_tune.engines.runs import missing_data
 
-    powers = _powers(spec, sd, pilot, storage)
+    found_pilot = None if pilot is None else _pilot(spec, pilot, storage, runs)
+    powers = _powers(spec, sd, found_pilot)
     reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
     found = None
     if reason is None:
@@ -190,7 +206,8 @@ def make_plan(
         not_timed=reason,
         memory=_memory(spec, found, imports) if timing else None,
         powers=powers,
-        pilot=pilot,
+        pilot=found_pilot,
+        allocations=() if found_pilot is None else _allocations(spec, found_pilot),
     )
 
 
@@ -222,7 +239,7 @@ def searches_of(spec: StudySpec) -> int:
     return int(getattr(spec.search, "replicates", 1))
 
 
-def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) -> dict[str, Power]:
+def _powers(spec: StudySpec, sd: float, pilot: Pilot | None) -> dict[str, Power]:
     """Return what searches can find, by contrast: the study's, or as many as a verdict needs."""
     from indian_tune.analysis import power
 
@@ -230,7 +247,9 @@ def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) 
     n = max(searches_of(spec), LEAST_SEARCHES)
     spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd}
     if pilot is not None:
-        spreads = dict(_pilot(pilot, storage))
+        # The seeds of one search tell nothing of how searches differ.
+        several = pilot.searches > 1
+        spreads = {f"{x.arm} - {x.rival}": x.units for x in pilot.spreads if several}
     contrasts = sum(kind.contrasts for kind in claims.links())
     return {
         name: power(spread, claims.delta, claims.alpha, n=n, contrasts=contrasts)
@@ -238,36 +257,23 @@ def _powers(spec: StudySpec, sd: float, pilot: str | None, storage: str | None) 
     }
 
 
-def _pilot(name: str, storage: str | None) -> dict[str, tuple[float, ...]]:
-    """Return the differences of every INDIAN arm and rival of a study, a value per search.
+def _allocations(spec: StudySpec, pilot: Pilot) -> tuple[Allocation, ...]:
+    from indian_tune.planning.allocation import allocations
 
-    None where every arm was searched once.
-    """
-    from indian_tune.analysis.descriptive import final_contrast
-    from indian_tune.errors import InputError
-    from indian_tune.ledger import LedgerReader, Phase
+    claims = spec.claims
+    contrasts = sum(kind.contrasts for kind in claims.links())
+    return allocations(pilot, claims.delta, claims.alpha, contrasts)
+
+
+def _pilot(spec: StudySpec, name: str, storage: str | None, runs: pd.DataFrame | None) -> Pilot:
+    """Read a pilot from the database, or from runs trained elsewhere."""
+    from indian_tune.ledger import LedgerReader
     from indian_tune.ledger.frames import epoch_frame
-    from indian_tune.optim.families import get_family
+    from indian_tune.planning.pilot import read_pilot
 
-    metric = "validation_accuracy"
+    chance = 1 - spec.chance_of("validation_error")
+    if runs is not None:
+        return read_pilot(runs, spec.claims, name, chance, option="--from")
     with LedgerReader.open(storage) as ledger:
-        record = ledger.study(name)
-        frame = epoch_frame(ledger, record.id, Phase.CONFIRM)
-        arms = [arm for arm in ledger.arms(record.id) if arm.name in set(frame["arm"])]
-    ours = [arm.name for arm in arms if get_family(arm.optimizer).role == "ours"]
-    rivals = [arm.name for arm in arms if arm.name not in ours]
-    if not ours or not rivals or frame[metric].isna().all():
-        raise InputError(
-            f"--pilot {name}: there is no INDIAN arm and rival with validation accuracy on fresh "
-            "seeds; take a study with mode = 'honest' that has confirmed its winners, or --sd"
-        )
-    found = {}
-    for arm in ours:
-        for rival in rivals:
-            try:
-                made = final_contrast(frame, arm, rival, metric)
-            except InputError as error:
-                raise InputError(f"--pilot {name}: {error}; use --sd instead") from error
-            if len(made.searches) > 1:
-                found[made.name] = made.searches
-    return found
+        runs = epoch_frame(ledger, ledger.study(name).id)
+    return read_pilot(runs, spec.claims, name, chance)

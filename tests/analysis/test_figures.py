@@ -11,11 +11,13 @@ import matplotlib.colors as mcolors
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from indian_tune.analysis import Registration, Scope, analyze, figures
 from indian_tune.analysis.figures.exhibits import makers
 from indian_tune.analysis.power import power
 from indian_tune.analysis.report import Background, write_report
+from indian_tune.analysis.simulation import simulated_claims
 from indian_tune.analysis.style import INDIAN, arm_styles
 from indian_tune.columns import prefixed
 from indian_tune.errors import NoDataError
@@ -29,6 +31,7 @@ from indian_tune.study.hypotheses import (
     Surface,
     TuningGain,
 )
+from tests.searches import Setting, searched_frame, searches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -370,7 +373,7 @@ def test_importances_are_those_of_the_verdict(verdict: Verdict) -> None:
         for row in table.to_dict("records")
     } == expected
     figure = figures.importances(verdict)
-    assert "variation of the validation error" in panels(figure)[-1].get_xlabel()
+    assert "of the validation error" in panels(figure)[-1].get_xlabel()
     widths = sorted(bar.get_width() for axes in panels(figure) for bar in axes.patches)
     np.testing.assert_allclose(widths, sorted(expected.values()))
 
@@ -471,3 +474,34 @@ def test_two_figures_in_one_place_are_refused(monkeypatch: pytest.MonkeyPatch) -
         ValueError, match="place 20 is taken twice, the second time in trajectories"
     ):
         makers()
+
+
+def test_figures_leave_out_runs_that_did_not_train_and_compare_searches() -> None:
+    setting = Setting(replicates=3, trials=2, seeds=2)
+    frame = searched_frame(searches(setting, np.random.default_rng(0)), epochs=3)
+    lost = (frame["arm"] == "sgd") & (frame["phase"] == "confirm") & (frame["seed"] == 1101)
+    frame.loc[lost, ["train_accuracy", "test_accuracy"]] = 0.1
+    seeds = tuple(sorted(set(frame.loc[frame["phase"] == "confirm", "seed"].tolist())))
+    claims = simulated_claims()
+    verdict = analyze(
+        frame, claims, registration=Registration("honest", seeds), scope=Scope(classes=10)
+    )
+    shown = {
+        each.name: each.table for each in figures.exhibits(figures.Material(frame, claims, verdict))
+    }
+    last = frame[(frame["phase"] == "confirm") & (frame["epoch"] == 3)]
+    sound = last[(last["arm"] == "sgd") & (last["seed"] != 1101)]
+    table = shown["test-against-training-error"]
+    end = table[table["arm"] == "sgd"].iloc[-1]
+    assert (end["runs"], end["test_error"]) == (5, pytest.approx(1 - sound["test_accuracy"].mean()))
+    table = shown["learning-curves-intervals"]
+    row = table[(table["arm"] == "sgd") & (table["metric"] == "test_accuracy")].iloc[-1]
+    by_search = sound.groupby("replicate")["test_accuracy"].mean()
+    assert row["diverged"] == 1
+    assert row["high"] - row["mean"] == pytest.approx(stats.t.ppf(0.975, 2) * by_search.sem())
+    pairs = shown["paired-seeds"]
+    mine = pairs[(pairs["arm"] == "full") & (pairs["baseline"] == "sgd")].set_index("replicate")
+    ours = last[(last["arm"] == "full") & last["seed"].isin(sound["seed"])]
+    assert mine["arm_accuracy"].to_dict() == pytest.approx(
+        ours.groupby("replicate")["test_accuracy"].mean().to_dict()
+    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from indian_tune.analysis import Label
+from indian_tune.analysis.typography import signed_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +58,14 @@ def poor_half(frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
+def half_lost(frame: pd.DataFrame) -> pd.DataFrame:
+    """Fail the winners of half the budget in one search."""
+    frame = frame.copy()
+    lost = (frame["phase"] == "half") & (frame["arm"] == "rate") & (frame["replicate"] == 3)
+    frame.loc[lost, ["train_accuracy", "test_accuracy"]] = 0.1
+    return frame
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -65,6 +76,7 @@ def poor_half(frame: pd.DataFrame) -> pd.DataFrame:
         ("control", control_lost),
         ("budget", poor_half),
         ("budget", lambda frame: frame[frame["phase"] == "confirm"]),
+        ("budget", half_lost),
     ],
 )
 def test_it_stops_support(
@@ -143,6 +155,77 @@ def test_levels_at_the_end_of_their_range_are_an_edge(
     assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate edge")
     end = "upper" if level > 1 else "lower"
     assert f"6 of 10 winners of control at the {end} end of the levels m" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("world", "label", "arms", "gain"),
+    [
+        ("direct effect of 2 points", Label.SUPPORTED, ["rate", "sgd", "sgd-usual"], 0.03),
+        ("null", Label.REFUTED, ["full", "full-usual"], 0.01),
+    ],
+)
+def test_the_budget_is_asked_of_the_side_that_the_verdict_speaks_against(
+    simulated: Callable[..., Study], world: str, label: Label, arms: list[str], gain: float
+) -> None:
+    study = simulated(world, draw=3)
+    # H2 needs no gate on the budget and would refute alone: here its control trains less well.
+    study.frame.loc[study.frame["arm"] == "control", "test_accuracy"] -= 0.01
+    half = study.frame["phase"] == "half"
+    of_arms = half & study.frame["arm"].isin(arms)
+    others = half & ~study.frame["arm"].isin(arms)
+
+    def gained(rows: pd.Series) -> pd.DataFrame:
+        frame = study.frame.copy()
+        frame.loc[rows, "test_accuracy"] -= gain
+        return frame
+
+    assert study.judged().label is label
+    assert study.judged(gained(others)).label is label
+    stopped = study.judged(gained(of_arms))
+    assert stopped.label is Label.INCONCLUSIVE
+    gates = [gate for gate in stopped.gates if gate.name == "budget" and gate.passed is False]
+    assert {label} == {one for gate in gates for one in gate.stops}
+    # The figure is the bound of Δ - g or Δ + g over searches, g paired with Δ.
+    made = next(
+        made
+        for found in stopped.findings
+        for made in found.contrasts
+        if made.name == gates[0].contrast
+    )
+    frame = gained(of_arms)
+    ends = frame[frame["epoch"] == frame["epoch"].max()].pivot_table(
+        index="replicate", columns=["phase", "arm"], values="test_accuracy"
+    )
+    arm = made.arm if label is Label.REFUTED else made.baseline
+    g = ends["confirm", arm] - ends["half", arm]
+    delta = ends["confirm", made.arm] - ends["confirm", made.baseline]
+    moved = delta + g if label is Label.REFUTED else delta - g
+    level = 0.05 / 4 if label is Label.REFUTED else 0.05
+    reach = stats.t.isf(level, 9) * moved.std(ddof=1) / np.sqrt(10)
+    bound = moved.mean() + (reach if label is Label.REFUTED else -reach)
+    assert signed_points(bound) in gates[0].figure
+    assert signed_points(g.mean()) in gates[0].figure
+
+
+def test_the_budget_counts_what_the_test_examples_add(gain: Study) -> None:
+    rng = np.random.default_rng(0)
+    runs = gain.frame[gain.frame["epoch"] == gain.frame["epoch"].max()]
+    # Every example is an example for all runs of an arm and phase: they vary by little else.
+    own = {key: rng.random(40) < 0.7 for key in product(("confirm", "half"), runs["arm"].unique())}
+    examples = runs[["arm", "phase", "replicate", "seed"]].assign(
+        correct=[
+            own[phase, arm] ^ (rng.random(40) < 0.05)
+            for phase, arm in zip(runs["phase"], runs["arm"], strict=True)
+        ]
+    )
+
+    def bound(known: pd.DataFrame | None) -> float:
+        gates = gain.judged(examples=known).gates
+        made = next(each for each in gates if each.name == "budget")
+        return float(made.figure.rsplit(" ", 1)[1].replace("−", "-"))
+
+    confirmed = examples[examples["phase"] == "confirm"]
+    assert bound(None) > bound(confirmed) > bound(examples)
 
 
 def test_an_insensitive_assay_stops_refutation(simulated: Callable[..., Study]) -> None:

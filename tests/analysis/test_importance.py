@@ -16,6 +16,7 @@ def search(trials: int) -> pd.DataFrame:
         {
             "arm": "indian",
             "phase": "tune",
+            "replicate": 0,
             "trial": np.arange(trials),
             "seed": 0,
             "epoch": 1,

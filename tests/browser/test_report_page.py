@@ -90,7 +90,7 @@ def test_the_verdict_and_every_figure_are_seen_at_every_width_in_light_and_dark(
         assert drawn.is_visible()
         shape = drawn.bounding_box()
         assert shape is not None
-        assert shape["width"] > 0.85 * min(width, 46 * 16)
+        assert shape["width"] > 0.85 * min(width, 38 * 16)
         assert 0 <= shape["x"] <= shape["x"] + shape["width"] <= width
         assert drawn.locator("text").count() > 3
     # Nothing makes the page wider than the screen.
@@ -108,7 +108,7 @@ def test_a_phone_shows_figures_with_text_of_a_size_that_can_be_read(
         "[...document.querySelectorAll('#test-against-training-error svg text')]"
         ".map(text => text.getBoundingClientRect().height)"
     )
-    assert min(heights) > 7
+    assert min(heights) > 9
     page.close()
 
 
@@ -123,5 +123,11 @@ def test_paper_gets_dark_ink_even_from_a_dark_screen_and_no_figure_is_cut(
         " getComputedStyle(document.querySelector('figure')).breakInside]"
     )
     assert looks == ["rgb(0, 0, 0)", "rgb(255, 255, 255)", "avoid"]
+    # A drawing and its words, side by side, are as wide as the text.
+    widths = page.evaluate(
+        "[...document.querySelectorAll('figure')].map(figure => ['svg', 'figcaption'].map("
+        "part => figure.querySelector(part).getBoundingClientRect().width / figure.clientWidth))"
+    )
+    assert all(drawn + told > 0.95 and drawn < told * 4 for drawn, told in widths), widths
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.close()

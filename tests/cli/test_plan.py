@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from scipy import stats
 
+from tests.searches import Setting, searched_frame, searches
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -73,6 +75,31 @@ def test_a_pilot_with_one_search_says_what_is_missing(
     told = json.loads(command("plan", "quickstart", *options, "--json").out)
     assert told["power"] == {"assumed": False, "pilot": "tiny", "contrasts": {}}
     assert "--pilot tiny: One search of every arm does not show how" in told["warnings"][-1]
+
+
+def test_a_pilot_of_several_searches_gives_the_cheapest_searches_trials_and_seeds(
+    command: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(replicates=5, trials=8, seeds=2)
+    frame = searched_frame(searches(setting, np.random.default_rng(1)), epochs=2)
+    runs = tmp_path / "runs.parquet"
+    frame[frame["arm"].isin(["full", "sgd"])].to_parquet(runs)
+    options = ("plan", "quickstart", "--no-timing", "--from", runs)
+    told = json.loads(command(*options, "--json").out)["allocations"]
+    assert told["unit"] == "seconds"
+    rows = told["cheapest_first"]
+    assert {(row["goal"], row["trials"]) for row in rows} == {
+        (goal, trials) for goal in ("SUPPORTED", "REFUTED") for trials in (4, 8)
+    }
+    assert {row["limit"] for row in rows} == {"full - sgd"}
+    monkeypatch.setenv("COLUMNS", "80")
+    ended = command(*options)
+    assert max(map(len, ended.out.splitlines())) <= 80
+    assert "Searches, trials and seeds for δ, the cheapest first" in ended.out
+    assert "From 5 searches of 8 trials in pilot" in ended.out
+    one = tmp_path / "one.parquet"
+    frame[(frame["replicate"] == 0) & frame["arm"].isin(["full", "sgd"])].to_parquet(one)
+    assert "Set search.replicates" in command(*options[:-1], one).out
 
 
 def test_missing_data_leave_the_rest_of_the_plan(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, score_axis, score_words, styles_of
-from indian_tune.analysis.style import canvas, plain_log_ticks, tidy
+from indian_tune.analysis.style import canvas, legend, plain_log_ticks, tidy
 from indian_tune.analysis.trials import trial_scores
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the best score of every arm after each of its trials, in the order of the budget.
+    """Return the best score of every search after each of its trials, in the order of the budget.
 
     The scores are those of ``trial_scores``; a trial without one counts in the budget and wins
     nothing.
@@ -26,23 +26,23 @@ def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
         frame: one row per run and epoch; the tune phase is used.
 
     Returns:
-        Columns arm, trial, epochs (trained by the arm up to the end of the trial), score, best and
-        objective (what the score is of).
+        Columns arm, replicate, trial, epochs (trained by the search up to the end of the trial),
+        score, best and objective (what the score is of).
 
     Raises:
         NoDataError: the frame has no tune phase.
     """
     trials = trial_scores(phase_rows(frame, "tune"))
-    by_arm = trials.groupby("arm", sort=False)
+    by_search = trials.groupby(["arm", "replicate"], sort=False)
     made = trials.assign(
-        epochs=by_arm["epochs"].cumsum(),
-        best=by_arm["score"].transform(lambda scores: scores.cummin().ffill()),
+        epochs=by_search["epochs"].cumsum(),
+        best=by_search["score"].transform(lambda scores: scores.cummin().ffill()),
     )
-    return made[["arm", "trial", "epochs", "score", "best", "objective"]]
+    return made[["arm", "replicate", "trial", "epochs", "score", "best", "objective"]]
 
 
 def best_so_far(frame: pd.DataFrame) -> Figure:
-    """Draw the best score of every arm against the epochs that it has trained in the search.
+    """Draw the best score of every search against the epochs that it has trained.
 
     Args:
         frame: one row per run and epoch; the tune phase is drawn.
@@ -53,9 +53,12 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     table = best_so_far_table(frame)
     styles = styles_of(frame)
     name, scale = score_axis(table["objective"].iloc[0])
-    figure = canvas(3.8)
+    figure = canvas(3.4)
     axes = figure.subplots()
-    for arm, line in table.groupby("arm", sort=False):
+    # Of several searches of an arm, each is a thin line.
+    several = table["replicate"].nunique() > 1
+    named: set[str] = set()
+    for (arm, _), line in table.groupby(["arm", "replicate"], sort=False):
         style = styles[str(arm)]
         best = scale * line["best"]
         axes.step(
@@ -64,33 +67,36 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
             where="post",
             color=style.color,
             linestyle=style.dashes,
-            linewidth=1.5,
-            label=str(arm),
+            linewidth=0.7 if several else 1.5,
+            label=str(arm) if arm not in named else "_",
         )
+        named.add(str(arm))
         # The last trial's gain has no line after it.
         axes.plot(line["epochs"].iloc[-1], best.iloc[-1], style.marker, color=style.color, ms=4)
     axes.set_yscale("log")
     plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
-    axes.set_xlabel("epochs trained by the arm")
+    axes.set_xlabel("epochs trained by a search")
     axes.set_ylabel(f"best {name} so far")
     tidy(axes)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure)
     return figure
 
 
 def _exhibit(material: Material) -> Exhibit:
     table = best_so_far_table(material.frame)
-    last = table.groupby("arm", sort=False).tail(1)
+    last = table.groupby(["arm", "replicate"], sort=False).tail(1).groupby("arm", sort=False)
     said = "; ".join(
-        f"{row['arm']} {row['best']:.4g} after {row['epochs']} epochs"
-        for row in last.to_dict("records")
+        f"{arm} {rows['best'].mean():.4g} after {rows['epochs'].mean():g} epochs"
+        + f", the mean of {len(rows)} searches" * (len(rows) > 1)
+        for arm, rows in last
     )
     return Exhibit(
         name="best-so-far",
         title="What the search bought",
-        caption="The best score so far against the epochs that an arm has trained. All arms had "
-        "the same budget; one that still falls at its end may not have found its best.",
+        caption="The best score so far against the epochs that a search has trained, a line per "
+        "search. All had the same budget; one that still falls at its end may not have found its "
+        "best.",
         alt=f"Best {score_words(table['objective'].iloc[0])}: {said}.",
         figure=best_so_far(material.frame),
         table=table,

@@ -1,4 +1,4 @@
-"""What a search of every size finds: test accuracy of the best trial on validation so far."""
+"""What a search of every size finds: accuracy of the best trial on validation so far."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from indian_tune.analysis.budget import budget_curves
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, styles_of
-from indian_tune.analysis.style import canvas, percent_label, tidy
-from indian_tune.analysis.trials import trial_scores
+from indian_tune.analysis.style import canvas, legend, percent_label, tidy
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -20,54 +19,39 @@ if TYPE_CHECKING:
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
 
-def budget_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
-    """Return the test accuracy that a search of b trials finds, over searches.
+def budget_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the curves of :func:`~indian_tune.analysis.budget.budget_curves` as a table.
 
     Args:
-        frame: one row per run and epoch; the tune phase of at least two searches is used.
-        confidence: of the two-sided t interval of the mean over searches.
+        frame: one row per run and epoch; the tune phase is used.
 
     Returns:
-        Columns arm, trials, mean, low, high (shares) and searches.
+        Columns arm, metric, trials, mean, low, high (shares; the ends of the 95 % interval are NaN
+        where all searches are equal) and searches.
 
     Raises:
-        NoDataError: there are fewer than two searches, or the test results of trials are not there.
+        NoDataError: no arm was searched twice, or its trials have no accuracy.
     """
-    rows = phase_rows(frame, "tune")
-    if "replicate" not in rows or rows["replicate"].nunique() < 2:
-        raise NoDataError("a budget curve needs at least two searches of an arm")
-    if "test_accuracy" not in rows or rows["test_accuracy"].isna().all():
-        raise NoDataError("the test results of the trials are not in the frame")
-    found = []
-    for (arm, _), part in rows.groupby(["arm", "replicate"], sort=False):
-        trials = trial_scores(part)
-        last = part.loc[part.groupby(["trial", "seed"])["epoch"].idxmax()]
-        by_trial = trials["trial"].map(last.groupby("trial")["test_accuracy"].mean())
-        score, test = trials["score"].to_numpy(float), by_trial.to_numpy(float)
-        best = -1
-        for b in range(len(score)):
-            if np.isfinite(score[b]) and (best < 0 or score[b] < score[best]):
-                best = b
-            if best >= 0:
-                found.append((arm, b + 1, test[best]))
-    table = pd.DataFrame(found, columns=["arm", "trials", "value"])
-    made = table.groupby(["arm", "trials"], sort=False)["value"].agg(["mean", "std", "count"])
-    half = stats.t.ppf((1 + confidence) / 2, np.maximum(made["count"] - 1, 1)) * (
-        made["std"] / np.sqrt(made["count"])
-    )
-    made = made.assign(low=made["mean"] - half, high=made["mean"] + half, searches=made["count"])
-    return made.reset_index()[["arm", "trials", "mean", "low", "high", "searches"]]
+    curves = budget_curves(phase_rows(frame, "tune"))
+    if not curves:
+        raise NoDataError("a budget curve needs at least two searches of an arm, with accuracies")
+    columns = ["arm", "metric", "trials", "mean", "low", "high", "searches"]
+    parts = [pd.DataFrame(vars(curve))[columns] for curve in curves]
+    return pd.concat(parts, ignore_index=True).replace([np.inf, -np.inf], np.nan)
 
 
 def budget_curve(frame: pd.DataFrame) -> Figure:
-    """Draw the test accuracy found by searches of every size, with the interval of its mean.
+    """Draw the accuracy found by searches of every size, with the interval of its mean.
+
+    Args:
+        frame: one row per run and epoch; the tune phase is drawn.
 
     Raises:
-        NoDataError: there are fewer than two searches, or the test results of trials are not there.
+        NoDataError: no arm was searched twice, or its trials have no accuracy.
     """
     table = budget_table(frame)
     styles = styles_of(frame)
-    figure = canvas(3.6)
+    figure = canvas(3.2)
     axes = figure.subplots()
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
@@ -87,16 +71,27 @@ def budget_curve(frame: pd.DataFrame) -> Figure:
             alpha=0.12,
             linewidth=0,
         )
+    most = int(table["trials"].max())
+    ticks = [2**power for power in range(most.bit_length())]
     axes.set_xscale("log", base=2)
-    axes.set_xlabel("trials of the search")
-    axes.set_ylabel(percent_label("test_accuracy"))
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlim(1, most)
+    axes.set_xlabel("trials of a search")
+    axes.set_ylabel(percent_label(table["metric"].iloc[0]))
     tidy(axes)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    # Most of the way is the first trials; what matters lies near its end.
+    late = table[table["trials"] >= most / 8]
+    bottom, top = 100 * float(late["mean"].min()), 100 * float(late["high"].fillna(0).max())
+    top = max(top, 100 * float(late["mean"].max()))
+    axes.set_ylim(bottom - 0.3 * (top - bottom), top + 0.05 * (top - bottom))
+    legend(figure)
     return figure
 
 
 def _exhibit(material: Material) -> Exhibit:
     table = budget_table(material.frame)
+    sealed = table["metric"].iloc[0] != "test_accuracy"
+    name = percent_label(table["metric"].iloc[0]).removesuffix(", %")
     said = "; ".join(
         f"{row['arm']} reaches {100 * row['mean']:.2f} % with {row['trials']} trials"
         for row in table.groupby("arm", sort=False).tail(1).to_dict("records")
@@ -104,10 +99,12 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="budget-curve",
         title="What more trials bring",
-        caption="Test accuracy of the trial that is best on validation among the first of its own "
-        "search; means over searches, bands are 95 % intervals. Where a curve still rises, its arm "
-        "is not tuned to its end.",
-        alt=f"Test accuracy over trials. {said}.",
+        caption=f"{name.capitalize()} of the trial that is best on validation among the first of "
+        "its own search, at the last epoch of its runs on the tuning seeds; means over searches, "
+        "bands are 95 % t intervals. Where a curve still rises, its arm is not tuned to its end."
+        + " The examples chose the trial, so that its height is flattered."
+        * sealed,
+        alt=f"{name.capitalize()} over trials of a search, a line per arm. {said}.",
         figure=budget_curve(material.frame),
         table=table,
     )

@@ -11,7 +11,7 @@ from scipy import stats
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import outcome_of, phase_rows
-from indian_tune.analysis.style import DASHES, MARKERS, canvas, percent_label, shade, tidy
+from indian_tune.analysis.style import DASHES, MARKERS, canvas, legend, percent_label, shade, tidy
 from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
@@ -101,7 +101,7 @@ def interactions(frame: pd.DataFrame, design: Factorial) -> Figure:
     axes.set_xlim(-0.25, 1.25)
     axes.set_ylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))))
     tidy(axes)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    legend(figure)
     return figure
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
 from indian_tune.analysis.flatness import MEASURES, summarise_flatness
-from indian_tune.analysis.style import canvas, plain_log_ticks, tidy
+from indian_tune.analysis.style import canvas, legend, plain_log_ticks, tidy
 from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
@@ -94,8 +94,7 @@ def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
         line[0].set_ylabel(label)
     for axes, measure in zip(grid[-1], ACROSS, strict=True):
         axes.set_xlabel(MEASURES[measure])
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure)
     return figure
 
 

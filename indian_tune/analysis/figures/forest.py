@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,14 +78,15 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
         NoDataError: nothing was compared.
     """
     table = forest_table(verdict, beside=beside)
-    figure = canvas(1.0 + 0.28 * len(table))
+    records = table.to_dict("records")
+    # A contrast has a line for its name, above those of its quantities.
+    named = itertools.accumulate(row["quantity"] == "Δ" for row in records)
+    places = [row + above for row, above in enumerate(named)]
+    figure = canvas(0.8 + 0.2 * (places[-1] + 1))
     axes = figure.subplots()
     delta = 100 * verdict.delta
-    axes.axvspan(-delta, delta, color=PALE, alpha=0.35, linewidth=0)
-    axes.axvline(0, color=INK, linewidth=0.8)
     limit, wide = _limit(table, delta)
-    records = table.to_dict("records")
-    for place, row in enumerate(records):
+    for place, row in zip(places, records, strict=True):
         low, high = (max(-limit, min(limit, 100 * float(end))) for end in (row["low"], row["high"]))
         main = row["quantity"] == "Δ"
         colour = INDIAN if main else INK
@@ -96,28 +98,29 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
             if cut:
                 axes.plot(end, place, mark, color=colour, markersize=5)
         axes.plot(100 * row["estimate"], place, "o", color=colour, markersize=6 if main else 4)
-        axes.annotate(
-            str(row["label"]).lower().strip("–"),
-            (1, place),
-            (4, 0),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            va="center",
-            fontsize=7,
-            color=INK,
-        )
-    names = [
-        f"{row['hypothesis']}  {row['contrast']}  Δ" if row["quantity"] == "Δ" else row["quantity"]
-        for row in records
-    ]
-    axes.set_yticks(range(len(table)), names)
-    axes.set_ylim(len(table) - 0.4, -0.6)
+        span = [place - 0.5, place + 0.5]
+        axes.fill_betweenx(span, -delta, delta, color=PALE, alpha=0.35, linewidth=0)
+        axes.plot([0, 0], span, color=INK, linewidth=0.8)
+        if main:
+            name = f"{row['hypothesis']}  {row['contrast']}: {row['label']}".removesuffix(": –")
+            axes.annotate(
+                name,
+                (0, place - 1),
+                (-12, 0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
+    axes.set_yticks(places, [row["quantity"] for row in records])
+    axes.set_ylim(places[-1] + 0.6, -0.6)
     said = f"grey: ±δ = ±{delta:g}"
     if wide:
         axes.set_xscale("symlog", linthresh=4 * delta, linscale=1.5)
         ticks = [t * delta for t in (2, 4, 40) if t * delta <= limit]
-        places = [*(-t for t in reversed(ticks)), 0, *ticks]
-        axes.set_xticks(places, [f"{t:g}" for t in places])
+        ticks = [*(-t for t in reversed(ticks)), 0, *ticks]
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
         said += f", logarithmic beyond ±{4 * delta:g}"
     axes.set_xlim(-limit, limit)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import score_words
-from indian_tune.analysis.style import INK, PALE, canvas, tidy, title
+from indian_tune.analysis.style import INK, PALE, canvas, legend, tidy, title
 from indian_tune.errors import NoDataError
 from indian_tune.text import SYMBOLS
 
@@ -57,7 +57,7 @@ def importances(verdict: Verdict) -> Figure:
     table = importance_table(verdict)
     groups = list(table.groupby("arm", sort=False))
     sizes = [part["hyperparameter"].nunique() for _, part in groups]
-    figure = canvas(0.7 + 0.35 * sum(sizes) + 0.25 * len(groups))
+    figure = canvas(0.8 + 0.28 * sum(sizes) + 0.2 * len(groups))
     panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=sizes)
     for axes, (arm, part) in zip(panels.flat, groups, strict=True):
         wide = part.pivot(index="hyperparameter", columns="method", values="share")
@@ -76,9 +76,8 @@ def importances(verdict: Verdict) -> Figure:
         title(axes, f"{arm} ({part['trials'].iloc[0]} trials)")
         tidy(axes)
     words = score_words(table["objective"].iloc[0])
-    panels[-1, 0].set_xlabel(f"share of the variation of the {words} that it explains")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    panels[-1, 0].set_xlabel(f"share of the variation\nof the {words} that it explains")
+    legend(figure)
     return figure
 
 

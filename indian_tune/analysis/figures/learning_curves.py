@@ -10,7 +10,7 @@ from scipy import stats
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
-from indian_tune.analysis.style import ArmStyle, accuracy_axis, canvas, percent_label, tidy
+from indian_tune.analysis.style import ArmStyle, accuracy_axis, canvas, legend, percent_label, tidy
 from indian_tune.analysis.trials import diverged
 from indian_tune.errors import NoDataError
 
@@ -28,11 +28,12 @@ Band = Literal["range", "interval"]
 def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
     """Return the mean of every arm at every epoch of the confirm phase, with its spread.
 
-    Runs that diverged are left out; the column ``diverged`` counts them.
+    Runs that diverged are left out; the column ``diverged`` counts them. The interval is over
+    searches where there are several, and else over seeds.
 
     Args:
         frame: one row per run and epoch.
-        confidence: of the two-sided t interval of the mean over seeds.
+        confidence: of the two-sided t interval of the mean.
 
     Returns:
         Columns arm, metric, epoch, mean, min, max, low, high (the interval; NaN with one run),
@@ -43,15 +44,16 @@ def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd
     """
     rows = phase_rows(frame, "confirm")
     gone = diverged(rows)
-    lost = rows[gone].groupby("arm")["seed"].nunique()
+    lost = rows[gone].drop_duplicates(["arm", "replicate", "seed"])["arm"].value_counts()
     sound = rows[~gone]
     parts = []
     for metric in ("train_loss", outcome_of(rows)):
         groups = sound.groupby(["arm", "epoch"], sort=False)[metric]
-        part = groups.agg(["mean", "min", "max", "std", "count"]).reset_index()
-        half = stats.t.ppf((1 + confidence) / 2, np.maximum(part["count"] - 1, 1)) * (
-            part["std"] / np.sqrt(part["count"])
-        )
+        part = groups.agg(["mean", "min", "max", "count"]).reset_index()
+        unit = "replicate" if rows["replicate"].nunique() > 1 else "seed"
+        units = sound.groupby(["arm", "epoch", unit], sort=False)[metric].mean()
+        error = units.groupby(["arm", "epoch"], sort=False).agg(["sem", "count"]).reset_index()
+        half = error["sem"] * stats.t.ppf((1 + confidence) / 2, np.maximum(error["count"] - 1, 1))
         part = part.assign(
             metric=metric, low=part["mean"] - half, high=part["mean"] + half, runs=part["count"]
         )
@@ -69,7 +71,7 @@ def learning_curves(
 
     Args:
         frame: one row per run and epoch; the confirm phase is drawn.
-        band: around the mean over seeds: from the worst to the best run, or its 95 % interval.
+        band: around the mean: from the worst to the best run, or its 95 % interval.
         published: end points to overlay, with columns arm, metric, mean, min and max; those of
             arms and metrics that are not drawn are left out.
 
@@ -78,7 +80,7 @@ def learning_curves(
     """
     table = learning_curve_table(frame)
     styles = styles_of(frame)
-    figure = canvas(6.0)
+    figure = canvas(4.6)
     panels = figure.subplots(2, 1, sharex=True)
     edges = ("min", "max") if band == "range" else ("low", "high")
     for axes, (metric, part) in zip(panels, table.groupby("metric", sort=False), strict=True):
@@ -92,7 +94,7 @@ def learning_curves(
                 color=style.color,
                 linestyle=style.dashes,
                 linewidth=1.5,
-                label=f"{arm} ({lost} diverged)" if lost else str(arm),
+                label=f"{arm} ({lost} failed)" if lost else str(arm),
             )
             axes.fill_between(
                 line["epoch"],
@@ -117,10 +119,10 @@ def learning_curves(
     top.set_ylabel("training loss")
     bottom.set_ylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))))
     bottom.set_xlabel("epoch")
+    bottom.xaxis.get_major_locator().set_params(integer=True)
     beyond = 1.0 if published is None else 1.12
     bottom.set_xlim(float(table["epoch"].min()), beyond * float(table["epoch"].max()))
-    handles, labels = top.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure)
     return figure
 
 
@@ -146,15 +148,13 @@ def _overlay(
 
 def _over_epochs(material: Material) -> Exhibit:
     overlaid = (
-        ""
-        if material.published is None
-        else " Bars at the right are the material.published end points."
+        "" if material.published is None else " Bars at the right are the published end points."
     )
     return Exhibit(
         name="learning-curves",
         title="Training loss and accuracy over epochs",
-        caption="Means over seeds; bands reach from the worst to the best run. A band is no "
-        "interval: it grows with the number of seeds." + overlaid,
+        caption="Means over runs that trained; bands reach from the worst to the best run. A band "
+        "is no interval: it grows with the number of runs." + overlaid,
         alt=_curve_words(material.frame),
         figure=learning_curves(material.frame, published=material.published),
         table=learning_curve_table(material.frame),
@@ -164,11 +164,12 @@ def _over_epochs(material: Material) -> Exhibit:
 def _with_intervals(material: Material) -> Exhibit:
     table = learning_curve_table(material.frame)
     if table["low"].isna().all():
-        raise NoDataError("one seed has no interval")
+        raise NoDataError("one run has no interval")
     return Exhibit(
         name="learning-curves-intervals",
         title="The same with intervals",
-        caption="Bands are 95 % intervals of the mean over seeds. Whether two arms differ is not "
+        caption="Bands are 95 % t intervals of the mean over searches, or over the seeds of one "
+        "search. Whether two arms differ is not "
         "seen by overlap: the arms share their seeds, and the contrasts above are paired.",
         alt=_curve_words(material.frame),
         figure=learning_curves(material.frame, band="interval"),

@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
 
-COLUMNS = 3
+COLUMNS = 2
 
 
 def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.DataFrame:
-    """Return the final accuracies of pairs of arms, seed by seed.
+    """Return the final accuracies of pairs of arms, seed by seed; of several searches, one by one.
 
     Args:
         frame: one row per run and epoch; the confirm phase is used.
         pairs: arm and baseline.
 
     Returns:
-        Columns arm, baseline, seed, arm_accuracy, baseline_accuracy (shares; NaN for a run that
-        diverged). Pairs of which an arm is not in the frame, and seeds that only one of them has,
-        are left out.
+        Columns arm, baseline, seed (or replicate, with means over the pairs of which both runs
+        trained), arm_accuracy, baseline_accuracy (shares; NaN for a run that diverged). Pairs of
+        which an arm is not in the frame, and seeds that only one of them has, are left out.
 
     Raises:
         NoDataError: no pair is in the frame.
@@ -41,7 +41,9 @@ def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
     outcome = outcome_of(rows)
     last = ends(rows)
     last.loc[last["diverged"], outcome] = float("nan")
-    accuracy = {arm: part.set_index("seed")[outcome] for arm, part in last.groupby("arm")}
+    keys = ["replicate", "seed"]
+    unit = keys[0] if last["replicate"].nunique() > 1 else keys[1]
+    accuracy = {arm: part.set_index(keys)[outcome] for arm, part in last.groupby("arm")}
     parts = []
     for arm, baseline in pairs:
         if arm in accuracy and baseline in accuracy:
@@ -50,15 +52,17 @@ def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
                 axis=1,
                 join="inner",
             )
+            if unit == "replicate":
+                both = both.dropna().groupby("replicate").mean()
             parts.append(both.reset_index().assign(arm=arm, baseline=baseline))
     if not parts:
         raise NoDataError("none of the pairs of arms has runs in the confirm phase")
-    columns = ["arm", "baseline", "seed", "arm_accuracy", "baseline_accuracy"]
+    columns = ["arm", "baseline", unit, "arm_accuracy", "baseline_accuracy"]
     return pd.concat(parts, ignore_index=True)[columns]
 
 
 def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figure:
-    """Draw final accuracies of pairs of arms, a line per seed from the baseline to the arm.
+    """Draw final accuracies of pairs of arms, a line per seed or search, the baseline first.
 
     Args:
         frame: one row per run and epoch; the confirm phase is drawn.
@@ -71,7 +75,7 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
     styles = styles_of(frame)
     groups = list(table.groupby(["arm", "baseline"], sort=False))
     lines = -(-len(groups) // COLUMNS)
-    figure = canvas(0.5 + 1.75 * lines)
+    figure = canvas(0.4 + 1.35 * lines)
     grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)
@@ -91,7 +95,8 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
                 markersize=4,
                 zorder=2,
             )
-        axes.set_xticks([0, 1], [str(baseline), str(arm)])
+        # Names of arms are longer than a panel is wide.
+        axes.set_xticks([0, 1], [str(name).replace("-", "-\n") for name in (baseline, arm)])
         axes.set_xlim(-0.4, 1.4)
         ahead = int((part["arm_accuracy"] > part["baseline_accuracy"]).sum())
         title(axes, f"ahead on {ahead} of {len(part)}")
@@ -106,18 +111,19 @@ def _exhibit(material: Material) -> Exhibit:
     pairs = material.claims.pairs()
     table = pair_table(material.frame, pairs)
     ahead = table.assign(ahead=table["arm_accuracy"] > table["baseline_accuracy"])
+    one, units = ("search", "searches") if "replicate" in table else ("seed", "seeds")
     counts = ahead.groupby(["arm", "baseline"], sort=False)["ahead"].agg(["sum", "size"])
     said = "; ".join(
-        f"{row['arm']} is ahead of {row['baseline']} on {row['sum']} of {row['size']} seeds"
+        f"{row['arm']} is ahead of {row['baseline']} on {row['sum']} of {row['size']} {units}"
         for row in counts.reset_index().to_dict("records")
     )
     return Exhibit(
         name="paired-seeds",
-        title="Seed by seed",
-        caption="Final accuracy of two arms that share initial weights and data order, a line per "
-        "seed. Lines that all rise mean a difference that every seed shows; lines that cross mean "
-        "that the seed decides.",
-        alt=f"Final accuracies by seed. {said}.",
+        title=f"{one.capitalize()} by {one}",
+        caption=f"Final accuracy of two arms that share initial weights and data order, a line per "
+        f"{one}. Lines that all rise mean a difference that every {one} shows; lines that cross "
+        f"mean that the {one} decides.",
+        alt=f"Final accuracies by {one}. {said}.",
         figure=paired_seeds(material.frame, pairs),
         table=table,
     )

@@ -19,7 +19,8 @@ OUTCOMES = ("test_accuracy", "validation_accuracy", "train_accuracy")
 def phase_rows(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
     """Return the rows of a phase, hyperparameters in ``config.`` columns.
 
-    A frame without a column ``phase`` is of the confirm phase.
+    A frame without a column ``phase`` is of the confirm phase; one without ``replicate`` holds one
+    search of every arm, one without ``trial`` one configuration.
 
     Raises:
         NoDataError: there are none.
@@ -31,7 +32,7 @@ def phase_rows(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
     if rows.empty:
         raise NoDataError(f"the frame has no rows of the {phase} phase")
     rows = with_config_columns(rows)
-    return rows if "trial" in rows else rows.assign(trial=0)
+    return rows.assign(**{name: 0 for name in ("replicate", "trial") if name not in rows})
 
 
 def outcome_of(rows: pd.DataFrame) -> str:

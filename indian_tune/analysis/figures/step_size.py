@@ -83,7 +83,7 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
     styles = styles_of(frame)
     groups = list(table.groupby("arm", sort=False))
     lines = -(-len(groups) // COLUMNS)
-    figure = canvas(0.6 + 1.6 * lines)
+    figure = canvas(0.6 + 1.4 * lines)
     grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, styles_of
-from indian_tune.analysis.style import INK, PALE, canvas, tidy
+from indian_tune.analysis.style import INK, PALE, canvas, legend, tidy
 from indian_tune.analysis.trials import diverged
 from indian_tune.errors import NoDataError
 
@@ -64,7 +64,7 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
     """
     table = trajectory_table(frame, arms)
     styles = styles_of(frame)
-    figure = canvas(4.3)
+    figure = canvas(3.5)
     axes = figure.subplots()
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
@@ -82,7 +82,7 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
     axes.set_xlabel("training error, % (falls to the right)", color=INK)
     axes.set_ylabel("test error, %", color=INK)
     tidy(axes)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend(figure)
     return figure
 
 
@@ -108,11 +108,11 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="test-against-training-error",
         title="Test error against training error",
-        caption="Each line is an arm's way through training, from left to right, a mean over runs; "
-        "the mark is its last epoch. A mark below another and not to its right is a lower test "
-        "error without a lower training error, which is what a regularizer gives. Only the last "
-        "epoch is judged: what lies between depends on how fast an arm trains. On the grey line "
-        "both errors are equal.",
+        caption="Each line is an arm's way through training, from left to right, a mean over runs "
+        "that trained; the mark is its last epoch. A mark below another and not to its right is a "
+        "lower test error without a lower training error, which is what a regularizer gives. Only "
+        "the last epoch is judged: what lies between depends on how fast an arm trains. On the "
+        "grey line both errors are equal.",
         alt=f"Test error over training error, a line per arm. {said}.",
         figure=trajectories(material.frame, arms),
         table=table,
