@@ -40,11 +40,14 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
         dataset=section.dataset,
         model=section.model,
         width=section.width,
+        widths=section.widths or (),
+        size=section.size,
         init=section.init,
         init_std=section.init_std,
         validation_fraction=held_out,
         sizes=section.split_sizes,
         split_seed=section.split_seed,
+        label_noise=section.label_noise,
         data_dir=data_dir,
     )
 
@@ -60,6 +63,7 @@ def _own_problem(section: ProblemSection, factory: str, held_out: float | None) 
         validation_fraction=held_out,
         sizes=section.split_sizes,
         split_seed=section.split_seed,
+        label_noise=section.label_noise,
     )
     summary = ProblemSummary.of(problem)
     if section.facts not in (None, summary):

@@ -14,7 +14,7 @@ from indian_tune.imports import blamed, load_named
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import lent_global_generator
-from indian_tune.problems.splits import carve, cut
+from indian_tune.problems.splits import carve, cut, joined, with_noise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,7 @@ def make_problem(
     validation_fraction: float | None = 0.1,
     sizes: SplitSizes | None = None,
     split_seed: int = 0,
+    label_noise: float = 0.0,
     key: str = "problem.factory",
 ) -> Problem:
     """Call the function that makes a problem, check what it returns, and settle its splits.
@@ -49,6 +50,8 @@ def make_problem(
         sizes: of the splits, for a function that makes no validation part; ``validation_fraction``
             then only says whether this is paper mode.
         split_seed: which examples are in which split.
+        label_noise: part of the training labels that is drawn at random, see
+            :func:`indian_tune.problems.splits.with_noise`.
         key: of the study file that names the function, for messages.
 
     Raises:
@@ -77,21 +80,17 @@ def make_problem(
     if validation_fraction is None:
         made = _joined(made)
     if sizes is not None:
-        return _cut(made, sizes, split_seed, where)
-    if validation_fraction is None or made.validation is not None:
-        return made
-    train, validation = carve(made.train, validation_fraction, split_seed)
-    return replace(made, train=train, validation=validation)
+        made = _cut(made, sizes, split_seed, where)
+    elif validation_fraction is not None and made.validation is None:
+        train, validation = carve(made.train, validation_fraction, split_seed)
+        made = replace(made, train=train, validation=validation)
+    return replace(made, train=with_noise(made.train, label_noise, made.classes, split_seed))
 
 
 def _joined(made: Problem) -> Problem:
     if made.validation is None:
         return made
-    parts = (made.train, made.validation)
-    whole = Split(
-        torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts])
-    )
-    return replace(made, train=whole, validation=None)
+    return replace(made, train=joined(made.train, made.validation), validation=None)
 
 
 def _cut(made: Problem, sizes: SplitSizes, split_seed: int, where: str) -> Problem:
