@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 DEFAULT_COLUMNS = 80
 MIN_COLUMNS = 20
-SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η", "kappa": "κ"}
 
 
 class PlainConsole(Console):

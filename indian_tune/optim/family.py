@@ -101,6 +101,8 @@ class Family:
         explain: says what a complete configuration does.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
         role: in the comparisons of the claim.
+        shape: of INDIAN in whatever coordinates, the hyperparameters that set (α, β): an arm that
+            searches all of them tunes both.
         decouple: whether the optimizer has only the weight decay that joins the gradient, so that
             the decoupled kind has to be added.
         plain: whether a step is the step size times the gradient and nothing else: what SGD at
@@ -121,6 +123,7 @@ class Family:
     explain: Callable[[dict[str, float]], Meaning] = lambda _: Meaning()
     schedules_itself: bool = False
     role: Role = "other"
+    shape: tuple[str, ...] = ("alpha", "beta")
     decouple: bool = False
     plain: bool = False
     match_rate: Callable[[Config], dict[str, float]] | None = None

@@ -418,6 +418,7 @@ def test_what_the_control_of_an_overtaken_winner_did_does_not_count_for_that_of_
     [
         ("indian", {"gamma0": 0.2}),
         ("indian-eta", {"eta": 0.3, "alpha": 0.4, "weight_decay": 0.1, "batch_size": 64}),
+        ("indian-memory", {"eta": 0.3, "kappa": 0.4, "weight_decay": 0.1, "batch_size": 64}),
         ("indian", {"gamma0": 0.2, "alpha": 1.0, "initial_velocity": 0.5, "decay_power": 0.0}),
         ("indian", {"gamma0": 0.2, "weight_decay": 0.1, "decoupled_weight_decay": 0.0}),
     ],
@@ -491,7 +492,10 @@ def test_a_study_without_such_a_control_has_the_canonical_form_it_had(
     [
         ({"response_of": "indain"}, r"arms\[3\].response_of = 'indain' is no arm.*'indian'"),
         ({"response_of": "control"}, r"response_of = 'control' is no arm of this study"),
-        ({"response_of": "sgd"}, "response_of = 'sgd' must be an arm of indian or indian-eta"),
+        (
+            {"response_of": "sgd"},
+            "response_of = 'sgd' must be an arm of indian or indian-eta or indian-memory",
+        ),
         ({"optimizer": "adam"}, "its level searched: write optimizer = 'sgd', no space"),
         ({"fixed": True}, "no space and no fixed beside it"),
         ({"space": {"gamma0": 0.1}}, "no space and no fixed beside it"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.analysis.verdict import Verdict
 
-SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η", "kappa": "κ"}
 COLORS = {"PED-ANOVA": INK, "fANOVA": PALE}
 
 
