@@ -112,6 +112,8 @@ class Family:
         responds: whether ``sgd-response`` takes the steps that a complete configuration takes on a
             steady gradient, given the same numbers.
         packed: how several runs are stepped at once; ``None`` if they are trained one by one.
+        adopt: of INDIAN in whatever coordinates, returns in them a complete configuration of
+            ``indian``; ``None`` for other families.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Family:
     match_rate: Callable[[Config], dict[str, float]] | None = None
     responds: bool = False
     packed: Packed | None = None
+    adopt: Callable[[Config], dict[str, float]] | None = None
 
     @property
     def decay_power(self) -> float:

@@ -75,6 +75,9 @@ class Controller:
         self._until = until
         self._freeze_anyway = freeze_anyway
         self._arms = {arm.id: arm for arm in study.ledger.arms(study.id)}
+        self._waiting_arms = {
+            arm.name: set(arm.waits_for) for arm in study.spec.arms if arm.waits_for
+        }
         self._projection = Projection.beside(study)
         self._pruner = self.spec.search.pruner.make(epochs=self.spec.protocol.tuning_epochs)
         self._suggester = Suggester(study, self._projection, self._pruner)
@@ -219,6 +222,9 @@ class Controller:
                 for arm in self._arms.values()
                 if arm.optimizer == beside.assignment.arm.optimizer
             ]
+        if phase is Phase.TUNE and self._waiting_arms:
+            ready = self._ready_arms()
+            alike = ready if alike is None else [arm_id for arm_id in alike if arm_id in ready]
         generation = self.spec.search.generation if phase is Phase.TUNE else None
         lease = self._ledger.claim(
             self.study.id,
@@ -231,6 +237,16 @@ class Controller:
         if lease is not None:
             fault_point(faults.AFTER_CLAIM)
         return lease
+
+    def _ready_arms(self) -> list[int]:
+        """Return the arms that do not wait for the search of another one to end."""
+        open_states = (State.WAITING, State.RUNNING)
+        trials = self._ledger.trials(self.study.id, phase=Phase.TUNE, states=open_states)
+        busy = {self._arms[trial.arm_id].name for trial in trials}
+        self._waiting_arms = {
+            name: sources for name, sources in self._waiting_arms.items() if busy & sources
+        }
+        return [arm.id for arm in self._arms.values() if arm.name not in self._waiting_arms]
 
     def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         arm = self._arms[lease.trial.arm_id].name

@@ -113,6 +113,11 @@ def _from_eta(config: dict[str, float]) -> dict[str, float]:
     return {"gamma0": config["alpha"] * config.pop("eta"), **config}
 
 
+def _to_eta(config: Config) -> dict[str, float]:
+    own = dict(config)
+    return {"eta": own.pop("gamma0") / own["alpha"], **own}
+
+
 OWN = (ALPHA, BETA, DECAY_POWER, INITIAL_VELOCITY)
 SPACE = {"alpha": log_range(0.05, 2.0), "beta": log_range(0.01, 2.0)}
 
@@ -128,6 +133,7 @@ INDIAN = Family(
     match_rate=lambda config: match_rate(config, INDIAN_ETA.complete(config)),
     responds=True,
     packed=Packed(("velocity",), _step, read=_read, settle=_settle),
+    adopt=dict,
 )
 INDIAN_ETA = RecastFamily(
     "indian-eta",
@@ -142,4 +148,5 @@ INDIAN_ETA = RecastFamily(
     responds=True,
     packed=INDIAN.packed,
     recast=_from_eta,
+    adopt=_to_eta,
 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from indian_tune.optim.families.indian import INDIAN, RecastFamily, explain, match_rate
 from indian_tune.optim.hyperparameters import (
@@ -27,6 +28,9 @@ from indian_tune.optim.hyperparameters import (
     log_range,
     named,
 )
+
+if TYPE_CHECKING:
+    from indian_tune.optim.family import Config
 
 KAPPA = replace(
     ALPHA,
@@ -59,6 +63,14 @@ def _from_memory(config: dict[str, float]) -> dict[str, float]:
     }
 
 
+def _to_memory(config: Config) -> dict[str, float]:
+    own = dict(config)
+    gamma0, alpha, beta = (own.pop(name) for name in ("gamma0", "alpha", "beta"))
+    if own["decoupled_weight_decay"]:
+        own["weight_decay"] *= alpha
+    return {"eta": gamma0 / alpha, "kappa": alpha * beta, "memory": 1 / (alpha * gamma0), **own}
+
+
 INDIAN_MEMORY = RecastFamily(
     "indian-memory",
     "INDIAN (η, κ, memory)",
@@ -77,4 +89,5 @@ INDIAN_MEMORY = RecastFamily(
     responds=True,
     packed=INDIAN.packed,
     recast=_from_memory,
+    adopt=_to_memory,
 )

@@ -25,6 +25,7 @@ from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.file import space as spaces
 from indian_tune.study.file.arm import ArmSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.factors import designed, expand
+from indian_tune.study.file.first import check_first
 from indian_tune.study.file.messages import explain
 from indian_tune.study.file.parameters import TRAINING_PARAMETERS
 from indian_tune.study.file.problem import ProblemSection  # noqa: TC001 - pydantic reads it
@@ -148,6 +149,7 @@ class StudySpec(Section):
         arm = self.arms[n - 1]
         where = f"arms[{n}].space"
         if arm.source is not None:
+            check_first(arm, {}, (), self.search, f"arms[{n}].first")
             self._check_control(n)
             return
         family = arm.family
@@ -166,6 +168,7 @@ class StudySpec(Section):
             family.check_names(space.keys() - set(TRAINING_PARAMETERS))
         except InputError as error:
             raise StudyFileError(f"{where}: {error}") from error
+        check_first(arm, space, self.arms[: n - 1], self.search, f"arms[{n}].first")
         if self.search.sampler.enumerates and arm.searched:
             points = spaces.count_grid_points(space, where)
             if points > self.search.trials:

@@ -9,11 +9,13 @@ from optuna.trial import TrialState
 from indian_tune.ledger import Phase
 from indian_tune.study import faults
 from indian_tune.study.faults import fault_point
+from indian_tune.study.file.first import as_family, first_point
 from indian_tune.study.file.space import constants
+from indian_tune.study.freeze import best_trial
 from indian_tune.study.optuna.projection import SLOT
 from indian_tune.study.optuna.reconcile import catch_up
 from indian_tune.study.optuna.samplers import Draw
-from indian_tune.study.optuna.sampling import distributions
+from indian_tune.study.optuna.sampling import IndexedSampler, distributions
 from indian_tune.study.optuna.view import numbered, under_way
 from indian_tune.study.space_history import SpaceHistory
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
     from indian_tune.ledger import Lease, Ledger, TrialRecord
@@ -110,7 +113,12 @@ class Suggester:
         enumerates = search.sampler.enumerates
         searched = distributions(space, grid=enumerates)
         cell = self._spaces.grid_point(arm, trial.index) if enumerates else None
-        sampler = search.sampler.make(Draw(space, search.seed, arm, trial.index, cell))
+        sampler: BaseSampler
+        point = first_point(self._spec.arm(arm), space, trial.index, self._winners_for(arm, trial))
+        if point is None:
+            sampler = search.sampler.make(Draw(space, search.seed, arm, trial.index, cell))
+        else:
+            sampler = IndexedSampler(point)
         with search.sampler.blamed("drawing a configuration"):
             unsaved = self._projection.sample(
                 arm, searched, sampler, self._pruner, others, number=number
@@ -119,6 +127,18 @@ class Suggester:
             arm, trial.id, unsaved.params, searched, system_attrs=unsaved.system_attrs
         )
         return {**constants(space), **unsaved.params}, projected
+
+    def _winners_for(self, arm: str, trial: TrialRecord) -> dict[str, dict[str, float]]:
+        """Return the winners of other arms that this trial may try, in its arm's coordinates."""
+        section = self._spec.arm(arm)
+        if trial.index >= len(section.first or ()):
+            return {}
+        ledger, winners = self._study.ledger, {}
+        for source in ledger.arms(self._study.id):
+            if source.name in section.waits_for and (best := best_trial(ledger, source)):
+                config = as_family(section.optimizer, source.optimizer, best.config or {})
+                winners[source.name] = {"dropout": self._spec.problem.dropout, **config}
+        return winners
 
     def _whole(self, arm: str, shown: FrozenTrial) -> Mapping[str, float]:
         return {**constants(self._spec.space(arm)), **shown.params}
