@@ -18,7 +18,7 @@ from indian_tune.study.faults import fault_point
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import freeze_levels
 from indian_tune.study.optuna.projection import CONFIRM, Projection, confirm_params, match_params
-from indian_tune.study.optuna.reconcile import restore
+from indian_tune.study.optuna.reconcile import constraints_of, restore
 from indian_tune.study.optuna.suggester import Suggester, optuna_numbers
 from indian_tune.study.scoring import compares_seeds, objective_values, score
 
@@ -398,6 +398,9 @@ class Controller:
         return state
 
     def _tell(self, trial: RunningTrial, state: State, values: Sequence[float] | None) -> None:
-        self._projection.tell(trial.assignment.projected.id, state, values)
+        constraints = None
+        if trial.phase is Phase.TUNE and self.spec.search.untrained == "constraint":
+            constraints = constraints_of(self._registered, self._ledger.trial(trial.id))
+        self._projection.tell(trial.assignment.projected.id, state, values, constraints)
         fault_point(faults.AFTER_TELL)
         self._ledger.mark_told(trial.id)

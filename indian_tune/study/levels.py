@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.ledger import FROZEN, Phase, State, Winner
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.scoring import FAILED_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from indian_tune.study.registered_study import RegisteredStudy
 
 LEVELS = (0.25, 0.5, 1.0, 2.0, 4.0)
-# A run that ends with this share of the error of what knows nothing has not trained.
-FAILED_SHARE = 0.8
 # αβ = 1 up to the rounding of a product.
 NULL_TOLERANCE = 1e-9
 # Means of equal numbers of right answers differ by rounding alone.

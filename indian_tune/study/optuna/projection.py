@@ -68,6 +68,7 @@ class Past:
         state: of the trial; one that is not finished is shown as running.
         values: its score under every objective.
         curve: step → score, as it was reported.
+        constraints: name → value, as it was told.
         started: when it was first claimed.
         finished: when it ended.
     """
@@ -75,6 +76,7 @@ class Past:
     state: State
     values: Sequence[float] | None = None
     curve: Mapping[int, float] = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -263,7 +265,7 @@ class Projection:
             params=dict(params),
             distributions=dict(distributions),
             user_attrs={SLOT: slot, **_outcome(past.state)},
-            system_attrs=dict(system_attrs or {}),
+            system_attrs={**(system_attrs or {}), **_constraint_attributes(past.constraints)},
             intermediate_values=curve,
         )
         # Optuna keeps local times without a zone.
@@ -346,13 +348,28 @@ class Projection:
             return pruner.prune(study, trial)
 
     @transaction
-    def tell(self, trial_id: int, outcome: State, values: Sequence[float] | None) -> None:
-        """Record the outcome; one that was recorded before is left."""
+    def tell(
+        self,
+        trial_id: int,
+        outcome: State,
+        values: Sequence[float] | None,
+        constraints: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record the outcome; one that was recorded before is left.
+
+        Args:
+            trial_id: of the Optuna trial.
+            outcome: its state.
+            values: its scores.
+            constraints: what it must fulfil to be a solution, see :func:`scoring.constraints`.
+        """
         told = None if values is None or outcome is State.FAILED else list(values)
         with self._errors():
             try:
                 for key, name in _outcome(outcome).items():
                     self._storage.set_trial_user_attr(trial_id, key, name)
+                for key, value in _constraint_attributes(constraints or {}).items():
+                    self._storage.set_trial_system_attr(trial_id, key, value)
                 self._storage.set_trial_state_values(trial_id, _TOLD_AS[outcome], told)
             except optuna.exceptions.UpdateFinishedTrialError:
                 return
@@ -416,6 +433,12 @@ def match_params(level: float) -> tuple[dict[str, Any], dict[str, BaseDistributi
     """Return parameters and distributions of a match trial: its level."""
     searched = optuna.distributions.FloatDistribution(LEVELS[0], LEVELS[-1], log=True)
     return {"level": level}, {"level": searched}
+
+
+def _constraint_attributes(constraints: Mapping[str, float]) -> dict[str, float]:
+    """Return system attributes as `optuna.trial.Trial.set_constraint` writes them."""
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, constraints=dict(constraints))
+    return dict(trial.system_attrs) if constraints else {}
 
 
 def _outcome(state: State) -> dict[str, str]:

@@ -16,7 +16,7 @@ from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
 from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_params, match_params
 from indian_tune.study.optuna.sampling import distributions
-from indian_tune.study.scoring import learning_curve
+from indian_tune.study.scoring import constraints, learning_curve
 from indian_tune.study.space_history import SpaceHistory
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def restore(
         curve={}
         if tuning and spec.protocol.objectives is not None
         else learning_curve(spec, runs, epochs, over_seeds=tuning),
+        constraints=constraints_of(study, trial) if trial.state.finished else {},
         started=trial.started_at,
         finished=trial.finished_at,
     )
@@ -138,6 +139,16 @@ def restore(
     seed = seeds[trial.index % len(seeds)]
     params, searched = confirm_params(list(arms.values()), arm, seed)
     return projection.add(CONFIRM, trial.id, params, searched, past=past)
+
+
+def constraints_of(study: RegisteredStudy[Ledger], trial: TrialRecord) -> dict[str, float]:
+    """Return the constraints of a finished trial; none unless it is a tune trial that has them."""
+    if trial.phase is not Phase.TUNE or study.spec.search.untrained == "score":
+        return {}
+    arms = {arm.id: arm.optimizer for arm in study.ledger.arms(study.id)}
+    runs = study.ledger.runs(trial.id)
+    epochs = {run.id: study.ledger.epochs(run.id) for run in runs}
+    return constraints(study.spec, arms[trial.arm_id], trial, runs, epochs)
 
 
 def catch_up(study: RegisteredStudy[Ledger], projection: Projection) -> None:
@@ -164,7 +175,7 @@ class _Repair:
                 trial = trials.get(shown.user_attrs.get(SLOT, -1))
                 if trial is not None and trial.optuna_trial_id == shown._trial_id:
                     if trial.state.finished and trial.told:
-                        self._projection.tell(shown._trial_id, trial.state, trial.scores)
+                        self._tell(trial, shown._trial_id)
                         self.told += 1
                 # A slot without an Optuna trial may be just being asked, or will adopt this one.
                 elif trial is None or trial.state.finished or trial.optuna_trial_id is not None:
@@ -184,6 +195,10 @@ class _Repair:
             known = trial.optuna_trial_id
             self._follow(trial, None if known is None else shown[part].get(known))
 
+    def _tell(self, trial: TrialRecord, optuna_id: int) -> None:
+        constraints = constraints_of(self._study, trial)
+        self._projection.tell(optuna_id, trial.state, trial.scores, constraints)
+
     def _follow(self, trial: TrialRecord, shown: TrialState | None) -> None:
         known = trial.optuna_trial_id
         if not trial.state.finished:
@@ -195,7 +210,7 @@ class _Repair:
             return
         if known is not None and shown is not None:
             if not trial.told:
-                self._projection.tell(known, trial.state, trial.scores)
+                self._tell(trial, known)
                 self._ledger.mark_told(trial.id)
                 self.told += 1
             return

@@ -55,6 +55,7 @@ class Sampler(Method):
     Attributes:
         learns: whether it looks at the other trials of the arm; others need not be read.
         several_objectives: whether it can follow more than one.
+        constrains: whether it looks for what fulfils the constraints of a trial.
         enumerates: whether it visits every combination of the listed values of a space, which
             fixes the number of trials.
     """
@@ -62,10 +63,15 @@ class Sampler(Method):
     KEY = "search.sampler"
     WORD = "sampler"
     ENTRY_POINTS = "indian_tune.samplers"
-    DECLARED: ClassVar = {"learns": Option(bool, True), "several_objectives": Option(bool, True)}
+    DECLARED: ClassVar = {
+        "learns": Option(bool, True),
+        "several_objectives": Option(bool, True),
+        "constrains": Option(bool, False),
+    }
 
     learns: bool = True
     several_objectives: bool = True
+    constrains: bool = False
     enumerates: bool = False
 
     def make(self, draw: Draw) -> BaseSampler:
@@ -153,6 +159,7 @@ SAMPLERS = {
                 "multivariate": Option(bool),
                 "constant_liar": Option(bool, True),
             },
+            constrains=True,
         ),
         Sampler(
             "gp",
@@ -161,6 +168,7 @@ SAMPLERS = {
                 "n_startup_trials": Option(int, 10, 1, MANY),
                 "deterministic_objective": Option(bool, False),
             },
+            constrains=True,
         ),
         Sampler(
             "cmaes",
