@@ -272,7 +272,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
         spec.claims,
         registration=analysis.Registration(
             mode=spec.protocol.mode,
-            seeds=spec.protocol.confirming_seeds,
+            seeds=spec.fresh_seeds,
             breaks=tuple(breaks),
         ),
         scope=analysis.Scope(

@@ -36,6 +36,7 @@ def load_problem(
     validation_fraction: float | None = 0.1,
     sizes: SplitSizes | None = None,
     split_seed: int = 0,
+    parts_seed: int | None = None,
     data_dir: str | Path | None = None,
 ) -> Problem:
     """Load a data set, carve out the validation part, and get the network ready to be built.
@@ -54,6 +55,7 @@ def load_problem(
             all of them (paper mode). The test images are never touched.
         sizes: of the splits, in place of ``validation_fraction``; images beyond them are left out.
         split_seed: which images are in which split is a function of this alone.
+        parts_seed: in its place for the training and the validation part; the test part stays.
         data_dir: see ``data_folder``.
 
     Returns:
@@ -84,9 +86,10 @@ def load_problem(
     train, test = (_padded(split, network.size) for split in load_arrays(data, data_dir))
     validation = None
     if sizes is not None:
-        train, validation, test = cut(train, test, sizes, split_seed)
+        train, validation, test = cut(train, test, sizes, split_seed, parts_seed)
     elif validation_fraction is not None:
-        train, validation = carve(train, validation_fraction, split_seed)
+        seed = split_seed if parts_seed is None else parts_seed
+        train, validation = carve(train, validation_fraction, seed)
     mean, std = channel_statistics(train, data.scale)
     if 0 in std:
         raise DataError(
@@ -125,7 +128,7 @@ def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
 
 
 def cut(
-    train: Split, test: Split, sizes: SplitSizes, seed: int
+    train: Split, test: Split, sizes: SplitSizes, seed: int, parts_seed: int | None = None
 ) -> tuple[Split, Split | None, Split]:
     """Draw splits of given sizes, by class.
 
@@ -136,6 +139,7 @@ def cut(
         test: what the test part is drawn from.
         sizes: at most what there is.
         seed: decides which examples; nothing else does.
+        parts_seed: in its place for the training and the validation part.
 
     Returns:
         Training, validation and test part.
@@ -143,7 +147,9 @@ def cut(
     Raises:
         InputError: the seed is negative.
     """
-    held_out, used, _ = draw(train.labels.numpy(), [sizes.validation or 0, sizes.train], seed)
+    counts = [sizes.validation or 0, sizes.train]
+    drawn_by = seed if parts_seed is None else parts_seed
+    held_out, used, _ = draw(train.labels.numpy(), counts, drawn_by)
     validation = None if sizes.validation is None else _at(train, held_out)
     if sizes.test is not None:
         tested, _ = draw(test.labels.numpy(), [sizes.test], seed)
