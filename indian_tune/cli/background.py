@@ -16,6 +16,7 @@ from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.planning.workload import example_counts
 from indian_tune.study.description import budget_sentence, question, score_name
 from indian_tune.study.file.space import Constant
+from indian_tune.study.looks import looks_sentence
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -138,6 +139,8 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
         rows.append(
             ("Test results opened", f"{opened.at:%Y-%m-%d %H:%M} UTC, by {opened.data['by']}")
         )
+        sentence = looks_sentence(study.data_name, ledger.looks(study.data_name))
+        rows.append(("Looks at the test set", sentence))
     rows += [
         (title, ", ".join(_values(runs, name)))
         for name, title in COMPUTED_WITH.items()

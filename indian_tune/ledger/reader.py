@@ -29,6 +29,7 @@ from indian_tune.ledger.records import (
     ArmProgress,
     ArmRecord,
     EventRecord,
+    Look,
     RunRecord,
     StudyRecord,
     TrialRecord,
@@ -387,6 +388,26 @@ class LedgerReader:
         """Whether the test results of a study have been unsealed."""
         with self._reading() as connection:
             return slots.count_events(connection, study_id, slots.UNSEALED) > 0
+
+    @transaction
+    def looks(self, data_name: str) -> list[Look]:
+        """Return which studies of this database have opened the test results of a data set.
+
+        Args:
+            data_name: of the data set.
+        """
+        query = (
+            sa.select(t.study, t.event.c.data, t.event.c.at)
+            .join(t.event, t.event.c.study_id == t.study.c.id)
+            .where(t.event.c.kind == slots.UNSEALED)
+            .order_by(t.event.c.id)
+        )
+        with self._reading() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        opened = [(row.pop("data")["by"], row.pop("at"), StudyRecord(**row)) for row in rows]
+        return [
+            Look(study.name, by, at) for by, at, study in opened if study.data_name == data_name
+        ]
 
     @transaction
     def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:

@@ -41,6 +41,12 @@ class StudyRecord:
     host: str | None
 
     @property
+    def data_name(self) -> str:
+        """Name of its data set."""
+        problem = self.spec.get("problem", {})
+        return str(problem.get("dataset") or (problem.get("facts") or {}).get("dataset"))
+
+    @property
     def replicates(self) -> int:
         """How many searches every arm has."""
         return replicates_of(self.spec)
@@ -141,6 +147,21 @@ class EventRecord:
     trial_id: int | None
     kind: str
     data: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Look:
+    """The opening of a data set's test results by a study.
+
+    Attributes:
+        study: its name.
+        by: the command that opened them.
+        at: when.
+    """
+
+    study: str
+    by: str
     at: datetime
 
 
