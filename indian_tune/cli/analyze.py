@@ -38,6 +38,9 @@ class Analysis:
         background: protocol, budget and provenance.
         ranges: arm → range of γ0 that was searched last.
         flatness: of every run on the fresh seeds, where it was asked for.
+        looks: which studies of the database have opened the test set, a sentence; empty for runs
+            that were trained elsewhere.
+        looked: their names.
     """
 
     verdict: Verdict
@@ -46,6 +49,8 @@ class Analysis:
     background: Background
     ranges: dict[str, Parameter]
     flatness: pd.DataFrame | None = None
+    looks: str = ""
+    looked: tuple[str, ...] = ()
 
 
 def analyze(
@@ -155,7 +160,7 @@ def analyze(
         return
     from indian_tune.cli.verdict_text import verdict_lines
 
-    print("\n".join(verdict_lines(verdict, details=details)))
+    print("\n".join([*verdict_lines(verdict, details=details), *filter(None, [found.looks])]))
     if found.flatness is not None:
         from indian_tune.cli.flatness_table import flatness_table
 
@@ -247,6 +252,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
     from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
+    from indian_tune.study.looks import looks_sentence
     from indian_tune.study.ranking import winner_places
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures
@@ -265,6 +271,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
         frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
         winners = winner_places(ledger, record)
+        looks = ledger.looks(record.data_name)
         about = background(opened)
         ranges = step_size_ranges(opened)
     verdict = analysis.analyze(
@@ -272,7 +279,7 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
         spec.claims,
         registration=analysis.Registration(
             mode=spec.protocol.mode,
-            seeds=spec.protocol.confirming_seeds,
+            seeds=spec.fresh_seeds,
             breaks=tuple(breaks),
         ),
         scope=analysis.Scope(
@@ -288,7 +295,15 @@ def _from_study(storage: str | None, name: str | None) -> Analysis:
     )
     _remember(storage, record.id, verdict)
     frames = {RUNS: frame, EXAMPLES: examples}
-    return Analysis(verdict, frames, spec.claims, about, ranges)
+    return Analysis(
+        verdict,
+        frames,
+        spec.claims,
+        about,
+        ranges,
+        looks=looks_sentence(record.data_name, looks),
+        looked=tuple(look.study for look in looks),
+    )
 
 
 def _measure_flatness(
@@ -322,8 +337,10 @@ def _measure_flatness(
 
 
 def _with_flatness(found: Analysis) -> dict[str, Any]:
-    """Return a verdict as plain data, with the flatness of the arms where it was measured."""
+    """Return a verdict as plain data, with what was looked up and measured beside it."""
     said = found.verdict.as_dict()
+    if found.looks:
+        said["looks"] = list(found.looked)
     if found.flatness is None:
         return said
     from indian_tune.analysis.flatness import summarise_flatness

@@ -388,11 +388,13 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
             f"{len(LEVELS)} levels of {', '.join(spec.matched_arms)} × "
             f"{len(protocol.matching_seeds)} seeds × {protocol.tuning_epochs} epochs, "
         )
+    searches = f"{spec.replicates} searches each, " if spec.replicates > 1 else ""
+    halves = " and those of half the budget" if spec.claims.half_budget else ""
     design = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
-        f"{len(spec.arms)} arms, {trials} trials × {len(protocol.tuning_seeds)} seeds × "
-        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), {levels}then the winners on "
-        f"{len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs"
+        f"{len(spec.arms)} arms, {searches}{trials} trials × {len(protocol.tuning_seeds)} seeds × "
+        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), {levels}then the winners"
+        f"{halves} on {len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs"
     )
     console.print(headed(spec.name, design))
     for change in session.changes:

@@ -33,7 +33,7 @@ def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
     if not departures(study):
         registration = RegistrationSection(
             mode=spec.protocol.mode,
-            seeds=list(spec.protocol.confirming_seeds),
+            seeds=list(spec.fresh_seeds),
             digest=file.digest,
         )
         said["registration"] = registration.model_dump(mode="json")

@@ -8,10 +8,14 @@ from indian_tune.errors import IllegalTransitionError
 
 
 class Phase(StrEnum):
-    """Search, then the levels of response-matched controls, then the winners on fresh seeds."""
+    """Search, then the levels of response-matched controls, then the winners on fresh seeds.
+
+    Before the winners come those of the first half of each search, where the claims ask for them.
+    """
 
     TUNE = "tune"
     MATCH = "match"
+    HALF = "half"
     CONFIRM = "confirm"
 
 

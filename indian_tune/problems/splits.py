@@ -42,6 +42,7 @@ def load_problem(
     validation_fraction: float | None = 0.1,
     sizes: SplitSizes | None = None,
     split_seed: int = 0,
+    parts_seed: int | None = None,
     label_noise: float = 0.0,
     data_dir: str | Path | None = None,
 ) -> Problem:
@@ -63,6 +64,7 @@ def load_problem(
             all of them (paper mode). The test images are never touched.
         sizes: of the splits, in place of ``validation_fraction``; images beyond them are left out.
         split_seed: which images are in which split is a function of this alone.
+        parts_seed: in its place for the training and the validation part; the test part stays.
         label_noise: part of the training labels that is drawn at random, see ``with_noise``.
         data_dir: see ``data_folder``.
 
@@ -101,12 +103,13 @@ def load_problem(
         _padded(_resized(split, size), network.input_size(data, size))
         for split in load_arrays(data, data_dir)
     )
+    seed = split_seed if parts_seed is None else parts_seed
     validation = None
     if sizes is not None:
-        train, validation, test = cut(train, test, sizes, split_seed)
+        train, validation, test = cut(train, test, sizes, split_seed, parts_seed)
     elif validation_fraction is not None:
-        train, validation = carve(train, validation_fraction, split_seed)
-    train = with_noise(train, label_noise, data.classes, split_seed)
+        train, validation = carve(train, validation_fraction, seed)
+    train = with_noise(train, label_noise, data.classes, seed)
     mean, std = channel_statistics(train, data.scale)
     if 0 in std:
         raise DataError(
@@ -145,7 +148,7 @@ def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
 
 
 def cut(
-    train: Split, test: Split, sizes: SplitSizes, seed: int
+    train: Split, test: Split, sizes: SplitSizes, seed: int, parts_seed: int | None = None
 ) -> tuple[Split, Split | None, Split]:
     """Draw splits of given sizes, by class.
 
@@ -157,6 +160,7 @@ def cut(
             the same examples for every seed.
         sizes: at most what there is.
         seed: decides which examples; nothing else does.
+        parts_seed: in its place for the training and the validation part.
 
     Returns:
         Training, validation and test part.
@@ -171,7 +175,9 @@ def cut(
     elif sizes.test is not None:
         tested, _ = draw(test.labels.numpy(), [sizes.test], seed)
         test = _at(test, tested)
-    held_out, used, _ = draw(train.labels.numpy(), [sizes.validation or 0, sizes.train], seed)
+    counts = [sizes.validation or 0, sizes.train]
+    drawn_by = seed if parts_seed is None else parts_seed
+    held_out, used, _ = draw(train.labels.numpy(), counts, drawn_by)
     validation = None if sizes.validation is None else _at(train, held_out)
     return _at(train, used), validation, test
 

@@ -61,6 +61,8 @@ class ClaimsSection(Section):
         thresholds: training losses at which earlier versions compared; read, and not used.
         support: likewise.
         verdict: "none" for a study that settles nothing: its results are described.
+        half_budget: whether the winner of the first half of every search is confirmed on the fresh
+            seeds too, which shows what the second half has gained.
     """
 
     delta: float = Field(default=0.005, gt=0, lt=1)
@@ -71,6 +73,7 @@ class ClaimsSection(Section):
     )
     support: Literal["common", "all"] = "common"
     verdict: Annotated[Literal["claim", "none"], ADDED] = "claim"
+    half_budget: Annotated[bool, ADDED] = False
     h1: Replication | None = None
     h2: MatchedLoss | None = None
     h3a: Surface | None = None

@@ -78,17 +78,26 @@ def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
     return Completion(
         study=study.name,
         open={phase: ledger.open_trials(study.id, phase) for phase in Phase},
-        failed=tuple(trial_path(arms[trial.arm_id], trial) for trial in failed),
+        failed=tuple(trial_path(_search(study, arms, trial), trial) for trial in failed),
         broken={phase: sum(trial.phase is phase for trial in failed) for phase in Phase},
         frozen=ledger.frozen(study.id),
         matched=ledger.has_levels(study.id),
     )
 
 
-def trial_path(arm: str, trial: TrialRecord) -> str:
-    """Return the name of a trial as `indian-tune show` takes it."""
+def trial_path(search: str, trial: TrialRecord) -> str:
+    """Return the name of a trial as `indian-tune show` takes it.
+
+    Args:
+        search: its name, see :meth:`StudyRecord.search_name`.
+        trial: of that search.
+    """
     middle = "" if trial.phase is Phase.TUNE else f"/{trial.phase}"
-    return f"{arm}{middle}/{trial.index}"
+    return f"{search}{middle}/{trial.index}"
+
+
+def _search(study: StudyRecord, arms: Mapping[int, str], trial: TrialRecord) -> str:
+    return study.search_name(arms[trial.arm_id], trial.replicate)
 
 
 def search_command(ledger: LedgerReader, study_id: int) -> str | None:
@@ -103,5 +112,6 @@ def held_trials(ledger: LedgerReader, study: StudyRecord) -> dict[str, list[str]
     held: dict[str, list[str]] = {}
     for trial in ledger.trials(study.id, states=(State.RUNNING,)):
         if trial.worker_id is not None:
-            held.setdefault(trial.worker_id, []).append(trial_path(arms[trial.arm_id], trial))
+            path = trial_path(_search(study, arms, trial), trial)
+            held.setdefault(trial.worker_id, []).append(path)
     return held

@@ -34,10 +34,11 @@ def question(spec: StudySpec) -> str:
 def budget_sentence(spec: StudySpec) -> str:
     """Return what every arm may spend, as registered, in one sentence."""
     protocol = spec.protocol
+    searches = f"{spec.replicates} searches of " if spec.replicates > 1 else ""
     trials = sorted({spec.trials_of(arm.name) for arm in spec.arms if arm.searched})
     each = " to ".join(str(count) for count in (trials[0], trials[-1])[: len(trials)])
     text = (
-        f"{each} trials per arm × {_count(len(protocol.tuning_seeds), 'tuning seed')} × "
+        f"{searches}{each} trials per arm × {_count(len(protocol.tuning_seeds), 'tuning seed')} × "
         f"{_count(protocol.tuning_epochs, 'epoch')}, proposed by {spec.search.sampler}"
     )
     if spec.search.pruner.judges is not None:
@@ -49,8 +50,10 @@ def budget_sentence(spec: StudySpec) -> str:
         )
     fresh = len(protocol.confirming_seeds)
     if fresh:
+        winner = "winner of every search" if searches else "winner of every arm"
+        half = " and that of its first half" if spec.claims.half_budget else ""
         text += (
-            f"; then the winner of every arm on {_count(fresh, 'fresh seed')} × "
+            f"; then the {winner}{half} on {_count(fresh, 'fresh seed')} × "
             f"{_count(protocol.epochs, 'epoch')}"
         )
     return f"{text}."

@@ -11,7 +11,7 @@ from indian_tune.ledger import Ledger, Phase
 from indian_tune.optim import FAMILIES
 from indian_tune.study.file.first import as_family
 from indian_tune.study.file.spec import parse_study
-from tests.study.test_levels import Played
+from tests.study.playing import Played
 
 if TYPE_CHECKING:
     from collections.abc import Callable

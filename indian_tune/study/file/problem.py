@@ -54,7 +54,9 @@ class SizesSection(Section):
 class ProblemSection(Section):
     """``[problem]``: the data set and the network, of the catalog or made by a factory.
 
-    A factory's problem has ``facts`` once it was loaded, which registering takes.
+    A factory's problem has ``facts`` once it was loaded, which registering takes. With ``split =
+    "replicate"`` every search of an arm draws its own training and validation part; the test part
+    is the same for all.
     """
 
     dataset: Annotated[str, AfterValidator(_known_dataset)] | None = None
@@ -74,6 +76,7 @@ class ProblemSection(Section):
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     sizes: Annotated[SizesSection | None, ADDED] = None
     split_seed: Seed = 0
+    split: Annotated[Literal["study", "replicate"], ADDED] = "study"
     label_noise: Annotated[float, ADDED] = Field(default=0.0, ge=0, le=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     tf32: bool = False
@@ -124,6 +127,11 @@ class ProblemSection(Section):
             ValueError: it has a validation part too few or too many.
         """
         if self.sizes is None:
+            if mode == "paper" and self.split == "replicate":
+                raise ValueError(
+                    "problem.split = 'replicate' redraws the validation part, and protocol.mode = "
+                    "'paper' holds nothing out: remove it, or give problem.sizes"
+                )
             return
         if mode == "honest" and self.sizes.validation is None:
             raise ValueError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_serializer, model_validator
 
-from indian_tune.study.file.section import ADDED, Count, Section, Seed
+from indian_tune.study.file.section import ADDED, MAX_REPLICATES, Count, Section, Seed
 from indian_tune.study.optuna.pruners import PRUNERS, Pruner
 from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
 
@@ -32,7 +32,11 @@ MAX_SECONDS = 3.2e9
 
 
 class SearchSection(Section):
-    """``[search]``: the budget of every arm and who proposes."""
+    """``[search]``: the budget of every arm and who proposes.
+
+    ``replicates`` is how often every arm is searched, each time under the whole budget and with
+    seeds of its own.
+    """
 
     trials: Count
     sampler: Annotated[Sampler, PlainValidator(_sampler), PlainSerializer(Sampler.plain)] = (
@@ -42,6 +46,7 @@ class SearchSection(Section):
         "none"
     ]
     seed: Seed = 0
+    replicates: Annotated[int, Field(ge=1, le=MAX_REPLICATES), ADDED] = 1
     generation: Count | None = None
     budget: Literal["trials", "epochs", "seconds"] = "trials"
     epochs: Count | None = None

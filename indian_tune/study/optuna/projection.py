@@ -1,7 +1,8 @@
 """The projection of a study onto Optuna's tables, in the same database.
 
 One Optuna study per arm that searches (``<study>/<arm>``), be it its space or its level, and one
-for the confirm phase (``<study>/confirm``).
+for the confirm phase (``<study>/confirm``). Where every arm is searched several times, each search
+has its own (``<study>/<arm>/r3``); winners of half the budget have one too (``<study>/half``).
 The sampler and the pruner read them and Optuna Dashboard shows them; the ledger stays the truth.
 A ledger trial is found in Optuna by the user attribute ``slot`` (its ledger id), which is written
 in the same transaction as the Optuna trial itself: no crash can leave one without the other.
@@ -22,7 +23,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from indian_tune.errors import StorageError
-from indian_tune.ledger import State, show_url, transaction
+from indian_tune.ledger import Phase, State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.database import explained
 from indian_tune.study.file.section import MAX_SEED
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
 
-    from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger import LedgerReader, StudyRecord, TrialRecord
     from indian_tune.study.registered_study import RegisteredStudy
 
 CONFIRM = "confirm"
+HALF = "half"
 SLOT = "slot"
 OUTCOME = "outcome"
 
@@ -113,8 +115,9 @@ class Projection:
     Args:
         url: of the database that holds the ledger.
         study: name of the study.
-        arms: names of the arms that are searched.
-        matched: names of the arms that search a level in the match phase.
+        arms: names of the searches.
+        matched: names of the searches of a level in the match phase.
+        half: whether winners of half the budget are confirmed.
         objectives: how many scores a tune trial has.
         pool: of the ledger's connections, to share them; its owner closes it.
 
@@ -129,6 +132,7 @@ class Projection:
         arms: Sequence[str],
         *,
         matched: Sequence[str] = (),
+        half: bool = False,
         objectives: int = 1,
         pool: sa.Pool | None = None,
     ) -> None:
@@ -149,6 +153,7 @@ class Projection:
         self._name = study
         self._arms = tuple(arms)
         self._matched = tuple(matched)
+        self._confirming = (HALF, CONFIRM) if half else (CONFIRM,)
         self._objectives = objectives
         self._study_ids: dict[str, int] = {}
 
@@ -162,8 +167,9 @@ class Projection:
         return cls(
             study.ledger.url,
             study.name,
-            study.spec.searched_arms,
-            matched=study.spec.matched_arms,
+            _searches(study, study.spec.searched_arms),
+            matched=_searches(study, study.spec.matched_arms),
+            half=study.spec.claims.half_budget,
             objectives=len(study.spec.protocol.scores),
             pool=study.ledger.pool,
         )
@@ -176,8 +182,8 @@ class Projection:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What has an Optuna study of its own: the arms that are searched, the confirm phase."""
-        return (*self._arms, *self._matched, CONFIRM)
+        """What has an Optuna study of its own: every search, and the phases on fresh seeds."""
+        return (*self._arms, *self._matched, *self._confirming)
 
     @transaction
     def create(self) -> int:
@@ -206,7 +212,7 @@ class Projection:
                     self._storage.delete_study(study._study_id)
 
     def name_of(self, part: str) -> str:
-        """Return the name of the Optuna study of an arm, or of the confirm phase."""
+        """Return the name of the Optuna study of a search, or of a phase on fresh seeds."""
         return f"{self._name}/{part}"
 
     @transaction
@@ -420,13 +426,54 @@ class Projection:
 
 
 def confirm_params(
-    arms: Sequence[str], arm: str, seed: int
+    arms: Sequence[str], arm: str, seed: int, search: tuple[int, int] | None = None
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return parameters and distributions of a confirm trial: its arm and its seed."""
-    return {"arm": arm, "seed": seed}, {
+    """Return parameters and distributions of a trial on a fresh seed.
+
+    Args:
+        arms: names of all arms.
+        arm: its own.
+        seed: its own.
+        search: which of how many searches of the arm it belongs to; ``None`` if there is one.
+    """
+    params: dict[str, Any] = {"arm": arm, "seed": seed}
+    searched: dict[str, BaseDistribution] = {
         "arm": optuna.distributions.CategoricalDistribution(tuple(arms)),
         "seed": optuna.distributions.IntDistribution(0, MAX_SEED),
     }
+    if search is not None:
+        replicate, replicates = search
+        params["replicate"] = replicate
+        searched["replicate"] = optuna.distributions.IntDistribution(0, replicates - 1)
+    return params, searched
+
+
+def part_of(study: StudyRecord, arm: str, trial: TrialRecord) -> str:
+    """Return which Optuna study of ours shows a trial of an arm."""
+    if trial.phase is Phase.CONFIRM:
+        return CONFIRM
+    return HALF if trial.phase is Phase.HALF else study.search_name(arm, trial.replicate)
+
+
+def fresh_params(
+    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
+) -> tuple[int, dict[str, Any], dict[str, BaseDistribution]]:
+    """Return the seed, the parameters and the distributions of a trial on a fresh seed."""
+    spec = study.spec
+    seeds = spec.protocol.confirming_seeds_of(trial.replicate)
+    # A winner that overtook another has its trials after the other's, for the same seeds.
+    seed = seeds[trial.index % len(seeds)]
+    search = (trial.replicate, spec.replicates) if spec.replicates > 1 else None
+    names = [each.name for each in spec.arms]
+    return seed, *confirm_params(names, arm, seed, search)
+
+
+def _searches(study: RegisteredStudy[LedgerReader], arms: Sequence[str]) -> list[str]:
+    return [
+        study.record.search_name(arm, replicate)
+        for arm in arms
+        for replicate in range(study.spec.replicates)
+    ]
 
 
 def match_params(level: float) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:

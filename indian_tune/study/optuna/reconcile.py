@@ -14,7 +14,13 @@ from optuna.trial import TrialState
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
-from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_params, match_params
+from indian_tune.study.optuna.projection import (
+    SLOT,
+    Past,
+    fresh_params,
+    match_params,
+    part_of,
+)
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.scoring import constraints, learning_curve
 from indian_tune.study.space_history import SpaceHistory
@@ -131,14 +137,12 @@ def restore(
         space = SpaceHistory(study).of(arm, trial.index)
         searched = distributions(space, grid=spec.search.sampler.enumerates)
         params = {name: trial.config[name] for name in searched}
-        return projection.add(arm, trial.id, params, searched, past=past)
-    if trial.phase is Phase.MATCH:
+    elif trial.phase is Phase.MATCH:
         params, searched = match_params(trial.config["level"])
-        return projection.add(arm, trial.id, params, searched, past=past)
-    seeds = spec.protocol.confirming_seeds
-    seed = seeds[trial.index % len(seeds)]
-    params, searched = confirm_params(list(arms.values()), arm, seed)
-    return projection.add(CONFIRM, trial.id, params, searched, past=past)
+    else:
+        _, params, searched = fresh_params(study, arm, trial)
+    part = part_of(study.record, arm, trial)
+    return projection.add(part, trial.id, params, searched, past=past)
 
 
 def constraints_of(study: RegisteredStudy[Ledger], trial: TrialRecord) -> dict[str, float]:
@@ -151,9 +155,15 @@ def constraints_of(study: RegisteredStudy[Ledger], trial: TrialRecord) -> dict[s
     return constraints(study.spec, arms[trial.arm_id], trial, runs, epochs)
 
 
-def catch_up(study: RegisteredStudy[Ledger], projection: Projection) -> None:
-    """Tell Optuna every outcome that the ledger knows, for a sampler that is about to learn."""
-    _Repair(study, projection).follow_ledger()
+def catch_up(study: RegisteredStudy[Ledger], projection: Projection, trial: TrialRecord) -> None:
+    """Tell Optuna every outcome of a search that the ledger knows, before its sampler learns.
+
+    Args:
+        study: open for writing.
+        projection: of the same study.
+        trial: of the search, in the tune phase.
+    """
+    _Repair(study, projection).follow_ledger(trial)
 
 
 class _Repair:
@@ -182,16 +192,25 @@ class _Repair:
                     self._projection.tell(shown._trial_id, State.FAILED, None)
                     self.dropped += 1
 
-    def follow_ledger(self) -> None:
-        """Tell Optuna the outcomes that it has not heard, and make the trials it has lost."""
+    def follow_ledger(self, one: TrialRecord | None = None) -> None:
+        """Tell Optuna the outcomes that it has not heard, and make the trials it has lost.
+
+        Args:
+            one: do it for its search alone.
+        """
         # The ledger first: the Optuna trial that it names was written before it was named.
-        trials = self._ledger.trials(self._study.id)
+        if one is None:
+            trials = self._ledger.trials(self._study.id)
+        else:
+            trials = self._ledger.trials(
+                self._study.id, phase=one.phase, arm_id=one.arm_id, replicate=one.replicate
+            )
+        parts = [part_of(self._study.record, self._arms[each.arm_id], each) for each in trials]
         shown = {
             part: {each._trial_id: each.state for each in self._projection.trials(part)}
-            for part in self._projection.parts
+            for part in set(parts)
         }
-        for trial in trials:
-            part = CONFIRM if trial.phase is Phase.CONFIRM else self._arms[trial.arm_id]
+        for trial, part in zip(trials, parts, strict=True):
             known = trial.optuna_trial_id
             self._follow(trial, None if known is None else shown[part].get(known))
 

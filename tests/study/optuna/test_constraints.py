@@ -13,7 +13,7 @@ from indian_tune.optim import stability_limit
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import rebuild
-from tests.study.test_levels import Played
+from tests.study.playing import Played
 
 if TYPE_CHECKING:
     from indian_tune.study.assignment import RunningTrial
