@@ -101,10 +101,10 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
         parts.setdefault(part.arm.name, {})[part.phase] = told
     nothing = ("–", 0, "")
     titles = {
-        **{Phase.TUNE: "trials", Phase.MATCH: "levels"},
+        **{Phase.TUNE: "trials", Phase.FINAL: "finalists", Phase.MATCH: "levels"},
         **{Phase.HALF: "half budget", Phase.CONFIRM: "fresh seeds"},
     }
-    for phase in (Phase.MATCH, Phase.HALF):
+    for phase in (Phase.FINAL, Phase.MATCH, Phase.HALF):
         if not any(phase in phases for phases in parts.values()):
             del titles[phase]
     columns = [column for title in titles.values() for column in (title, "their epochs")]

@@ -201,7 +201,8 @@ def search(
         check_cluster(resources)
     folder = artifacts or artifacts_folder(url)
     check_writable(folder, "--artifacts")
-    last = {PhaseName.TUNE: Phase.TUNE, PhaseName.FREEZE: Phase.TUNE, PhaseName.MATCH: Phase.MATCH}
+    tuned = Phase.FINAL if spec.protocol.finalists else Phase.TUNE
+    last = {PhaseName.TUNE: tuned, PhaseName.FREEZE: tuned, PhaseName.MATCH: Phase.MATCH}
     until = last.get(phase, Phase.CONFIRM)
     remarks = notices()
     interrupted = False
@@ -334,7 +335,8 @@ def _check_tuned(session: Session, again: Command) -> None:
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase
 
-    left = session.ledger.open_trials(session.id, Phase.TUNE)
+    phases = (Phase.TUNE, Phase.FINAL)
+    left = sum(session.ledger.open_trials(session.id, phase) for phase in phases)
     if left:
         raise InputError(
             f"{left} tune trials of study {session.name!r} are not finished, and winners are "

@@ -10,7 +10,7 @@ from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study import RegisteredStudy
 from indian_tune.study.description import budget_sentence, question, ranges, score_name
-from indian_tune.study.optuna.projection import CONFIRM, HALF, OUTCOME
+from indian_tune.study.optuna.projection import CONFIRM, FINAL, HALF, OUTCOME
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def study_notes(ledger: LedgerReader, record: StudyRecord) -> dict[str, tuple[st
             notes[f"{study.name}/{record.search_name(arm, replicate)}"] = objective, text
     if spec.protocol.confirming_seeds:
         notes[f"{study.name}/{CONFIRM}"] = objective, f"{_about_confirm(spec, parts)}\n\n{shared}"
+    if spec.protocol.finalists:
+        notes[f"{study.name}/{FINAL}"] = objective, f"{_about_finalists(spec, parts)}\n\n{shared}"
     if spec.claims.half_budget:
         notes[f"{study.name}/{HALF}"] = objective, f"{_about_half(spec, parts)}\n\n{shared}"
     return notes
@@ -107,6 +109,16 @@ def _about_level(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
 
 def _all(spec: StudySpec) -> str:
     return " of all searches" if spec.replicates > 1 else ""
+
+
+def _about_finalists(spec: StudySpec, parts: list[ArmProgress]) -> str:
+    runs = [part for part in parts if part.phase is Phase.FINAL]
+    done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
+    return (
+        f"# {spec.name}: the finalists\n\n"
+        f"The {spec.protocol.finalists} best configurations of every search on further tune seeds; "
+        f"the best on all of them wins. {done} of {total} trials are finished."
+    )
 
 
 def _about_half(spec: StudySpec, parts: list[ArmProgress]) -> str:

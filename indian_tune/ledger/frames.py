@@ -251,7 +251,7 @@ def _of_phase(ledger: LedgerReader, study_id: int, phase: Phase) -> list[TrialRe
             return ledger.matches(study_id)
         case Phase.HALF:
             return ledger.halves(study_id)
-        case Phase.TUNE:
+        case Phase.TUNE | Phase.FINAL:
             return ledger.trials(study_id, phase=phase)
 
 

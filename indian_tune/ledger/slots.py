@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from indian_tune.ledger.records import ArmPlan, Winner
+    from indian_tune.ledger.records import ArmPlan, TrialRecord, Winner
 
 REGISTERED = "registered"
 EXTENDED = "extended"
@@ -151,6 +151,31 @@ def insert_matches(
             ]
     if slots:
         connection.execute(sa.insert(t.trial), slots)
+
+
+def insert_finalists(
+    connection: sa.Connection, study_id: int, finalists: Sequence[TrialRecord]
+) -> int:
+    """Make a slot for every finalist that has none, under the index of its tune trial."""
+    there = {
+        (row.arm_id, row.replicate, row.index)
+        for row in connection.execute(
+            sa.select(t.trial.c.arm_id, t.trial.c.replicate, t.trial.c.index).where(
+                t.trial.c.study_id == study_id, t.trial.c.phase == Phase.FINAL
+            )
+        )
+    }
+    slots = [
+        {
+            **_slot(study_id, each.arm_id, Phase.FINAL, each.replicate, each.index),
+            "config": dict(each.config or {}),
+        }
+        for each in finalists
+        if (each.arm_id, each.replicate, each.index) not in there
+    ]
+    if slots:
+        connection.execute(sa.insert(t.trial), slots)
+    return len(slots)
 
 
 def is_frozen(connection: sa.Connection, study_id: int) -> bool:

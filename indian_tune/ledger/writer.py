@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-    from indian_tune.ledger.records import ArmPlan, Winner
+    from indian_tune.ledger.records import ArmPlan, TrialRecord, Winner
 
 
 class StudyWriter(LedgerReader):
@@ -217,11 +217,13 @@ class StudyWriter(LedgerReader):
         with self._writing() as connection:
             # Two workers that see the end of the phase together must freeze one after the other.
             lock_study(connection, study_id)
-            if slots.is_frozen(connection, study_id) or slots.is_open(
-                connection, study_id, Phase.TUNE
+            if slots.is_frozen(connection, study_id) or any(
+                slots.is_open(connection, study_id, phase) for phase in (Phase.TUNE, Phase.FINAL)
             ):
                 return False
             failed = slots.failed_trials(connection, study_id, Phase.TUNE)
+            for name, finals in slots.failed_trials(connection, study_id, Phase.FINAL).items():
+                failed.setdefault(name, []).extend(finals)
             if failed and not anyway:
                 return False
             replicates = slots.count_replicates(connection, study_id)
@@ -247,6 +249,27 @@ class StudyWriter(LedgerReader):
                 event["passed_over"] = failed
             slots.record_event(connection, study_id, slots.FROZEN, event, database_time(connection))
             return True
+
+    @transaction
+    def insert_finalists(
+        self, study_id: int, finalists: Sequence[TrialRecord], *, anyway: bool = False
+    ) -> int:
+        """Make the slots in which tune trials are compared on further seeds, under their indices.
+
+        Args:
+            study_id: of the study.
+            finalists: complete tune trials.
+            anyway: whether to pass over tune trials that have failed.
+
+        Returns:
+            How many were made; none while tune trials are open or have failed.
+        """
+        with self._writing() as connection:
+            lock_study(connection, study_id)
+            failed = slots.failed_trials(connection, study_id, Phase.TUNE)
+            if slots.is_open(connection, study_id, Phase.TUNE) or (failed and not anyway):
+                return 0
+            return slots.insert_finalists(connection, study_id, finalists)
 
     @transaction
     def freeze_levels(
@@ -348,7 +371,7 @@ class StudyWriter(LedgerReader):
             )
             for trial_id in phases:
                 slots.record_event(connection, study_id, slots.PUT_BACK, {}, now, trial_id=trial_id)
-            if {Phase.TUNE, Phase.MATCH} & set(phases.values()):
+            if {Phase.TUNE, Phase.FINAL, Phase.MATCH} & set(phases.values()):
                 data = {"trials": len(phases)}
                 slots.record_event(connection, study_id, slots.RETRIED, data, now)
             return len(phases)

@@ -86,6 +86,18 @@ def workload(spec: StudySpec) -> list[Work]:
         for arm in spec.arms
         if arm.searched
     ]
+    final = [
+        Work(
+            arm.name,
+            Phase.FINAL,
+            min(protocol.finalists, spec.trials_of(arm.name)) * spec.replicates,
+            len(protocol.final_seeds_of(0, spec.replicates)),
+            protocol.tuning_epochs,
+            _steps_per_epoch(spec, arm.name),
+        )
+        for arm in spec.arms
+        if arm.searched and protocol.finalists
+    ]
     match = [
         Work(
             arm,
@@ -112,7 +124,7 @@ def workload(spec: StudySpec) -> list[Work]:
         if protocol.confirming_seeds
         and (phase is Phase.CONFIRM or (spec.claims.half_budget and arm.searched))
     ]
-    return tune + match + confirm
+    return tune + final + match + confirm
 
 
 def example_counts(spec: StudySpec) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import STARTED, Phase, State
+from indian_tune.study.finalists import called
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ class Completion:
         open: how many trials of each phase wait or run.
         failed: every trial that has failed, by its path.
         broken: how many of them there are in each phase.
+        called: whether the finalists have their slots, if searches have finalists.
         frozen: whether the winners are frozen.
         matched: whether the levels of their controls are frozen, if there are such controls.
     """
@@ -33,6 +35,7 @@ class Completion:
     open: Mapping[Phase, int]
     failed: tuple[str, ...]
     broken: Mapping[Phase, int]
+    called: bool
     frozen: bool
     matched: bool
 
@@ -43,14 +46,17 @@ class Completion:
 
     def finished(self, until: Phase = Phase.CONFIRM) -> bool:
         """Whether nothing is left up to the end of a phase; trials may have failed."""
-        decided = until is Phase.TUNE or (self.frozen and self.matched)
+        decided = self.frozen and self.matched
+        if until in (Phase.TUNE, Phase.FINAL):
+            decided = until is Phase.TUNE or self.called
         return decided and not self.left(until)
 
     @property
     def withheld(self) -> str:
         """What is not frozen because trials failed among which it is chosen; empty if nothing."""
         if not self.frozen:
-            waits = not self.open[Phase.TUNE] and self.broken[Phase.TUNE]
+            chosen_in = (Phase.TUNE, Phase.FINAL)
+            waits = not any(map(self.open.get, chosen_in)) and any(map(self.broken.get, chosen_in))
             return "no winners are frozen" if waits else ""
         waits = not self.matched and not self.open[Phase.MATCH] and self.broken[Phase.MATCH]
         return "no level of a control is frozen" if waits else ""
@@ -80,6 +86,7 @@ def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
         open={phase: ledger.open_trials(study.id, phase) for phase in Phase},
         failed=tuple(trial_path(_search(study, arms, trial), trial) for trial in failed),
         broken={phase: sum(trial.phase is phase for trial in failed) for phase in Phase},
+        called=called(ledger, study),
         frozen=ledger.frozen(study.id),
         matched=ledger.has_levels(study.id),
     )

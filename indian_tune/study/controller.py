@@ -15,9 +15,16 @@ from indian_tune.study import faults
 from indian_tune.study.assignment import Assignment, RunningTrial, run_key
 from indian_tune.study.completion import completion
 from indian_tune.study.faults import fault_point
+from indian_tune.study.finalists import call_finalists
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import freeze_levels
-from indian_tune.study.optuna.projection import Projection, fresh_params, match_params, part_of
+from indian_tune.study.optuna.projection import (
+    Projection,
+    final_params,
+    fresh_params,
+    match_params,
+    part_of,
+)
 from indian_tune.study.optuna.reconcile import constraints_of, restore
 from indian_tune.study.optuna.suggester import Suggester, optuna_numbers
 from indian_tune.study.scoring import compares_seeds, objective_values, score
@@ -103,6 +110,14 @@ class Controller:
         if lease is not None:
             return self._assign_tune(lease, provenance)
         if self._until is Phase.TUNE or self._ledger.open_trials(self.study.id, Phase.TUNE):
+            return None
+        if self.spec.protocol.finalists:
+            lease = self._claim(Phase.FINAL, beside)
+            if lease is None and self._call_finalists():
+                lease = self._claim(Phase.FINAL, beside)
+            if lease is not None:
+                return self._assign_final(lease, provenance)
+        if self._until is Phase.FINAL:
             return None
         self._freeze()
         if self.spec.matched_arms:
@@ -281,6 +296,19 @@ class Controller:
             together=not compares_seeds(self.spec),
         )
 
+    def _assign_final(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
+        config, arm = lease.trial.config, self._arms[lease.trial.arm_id].name
+        assert config is not None
+        return self._begin(
+            lease,
+            config,
+            self._shown(lease, *final_params(self._registered, arm, lease.trial)),
+            provenance,
+            seeds=self.spec.protocol.final_seeds_of(lease.trial.replicate, self.spec.replicates),
+            epochs=self.spec.protocol.tuning_epochs,
+            together=True,
+        )
+
     def _assign_match(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         config = lease.trial.config
         assert config is not None
@@ -398,6 +426,11 @@ class Controller:
         )
         earlier = trials[: trial.index // size * size]
         return {**optuna_numbers(earlier), optuna_id: trial.index}
+
+    def _call_finalists(self) -> bool:
+        if self._ledger.open_trials(self.study.id, Phase.FINAL):
+            return False
+        return call_finalists(self._registered, anyway=self._freeze_anyway) > 0
 
     def _freeze(self) -> None:
         if freeze(self._registered, anyway=self._freeze_anyway):

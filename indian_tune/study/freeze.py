@@ -8,6 +8,7 @@ from indian_tune.ledger import Phase, Winner
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import constants
+from indian_tune.study.finalists import call_finalists, leading
 from indian_tune.study.levels import candidates
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
         Whether this call did it; ``False`` when they stood, or when tune trials are open or have
         failed.
     """
-    if study.ledger.frozen(study.id):
+    if study.ledger.frozen(study.id) or call_finalists(study, anyway=anyway):
         return False
     winners = choose_winners(study)
     configs = {(winner.arm.name, winner.replicate): winner.config for winner in winners}
@@ -50,12 +51,13 @@ def choose_winners(study: RegisteredStudy[LedgerReader]) -> list[Winner]:
 
     A searched arm confirms its best complete tune trial: a pruned one was not trained to the end
     and a diverged one has no score of its own. Ties go to the lower index, which was asked for
-    first. A fixed arm confirms its constants, and an arm of matched rate what follows from the
-    winner of the arm it is matched to. A search without a winner is left out.
+    first; where there are finalists, the best of them is confirmed, see :func:`leading`. A fixed
+    arm confirms its constants, and an arm of matched rate what follows from the winner of the arm
+    it is matched to. A search without a winner is left out.
     """
     winners: dict[tuple[str, int], Winner] = {}
     spec, arms = study.spec, study.ledger.arms(study.id)
-    leaders = study.ledger.leaders(study.id)
+    leaders = leading(study.ledger, study.record)
     searches = [(arm, replicate) for arm in arms for replicate in range(spec.replicates)]
     for arm, replicate in searches:
         section = spec.arm(arm.name)

@@ -12,6 +12,7 @@ from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges, place_of
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import Range
+from indian_tune.study.finalists import leading
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class _Known:
 
     @classmethod
     def read(cls, ledger: LedgerReader, study: StudyRecord) -> Self:
-        leaders = ledger.leaders(study.id)
+        leaders = leading(ledger, study)
         confirms: dict[tuple[int, int], list[TrialRecord]] = {}
         for trial in ledger.confirms(study.id):
             confirms.setdefault((trial.arm_id, trial.replicate), []).append(trial)

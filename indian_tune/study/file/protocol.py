@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from indian_tune.study.file.section import (
+    ADDED,
     MAX_REPLICATES,
     MAX_SEEDS,
     Count,
@@ -20,6 +21,8 @@ from indian_tune.study.file.section import (
 FIRST_CONFIRM_SEED = 1000
 # How many tune seeds the levels of a response-matched control are compared on.
 MATCH_SEEDS = 5
+# More would be a second search.
+MAX_FINALISTS = 100
 
 Mode = Literal["honest", "paper"]
 Objective = Literal["validation_error", "validation_loss", "train_loss"]
@@ -45,6 +48,7 @@ class ProtocolSection(Section):
     objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
     train_eval_size: Count | None = None
     keep_checkpoints: bool = False
+    finalists: Annotated[int, ADDED] = Field(default=0, ge=0, le=MAX_FINALISTS)
 
     @field_validator("objective", "objectives", mode="before")
     @classmethod
@@ -89,6 +93,16 @@ class ProtocolSection(Section):
         free = (seed for seed in itertools.count() if seed not in taken)
         first = replicate * missing
         return (*own, *itertools.islice(free, first, first + missing))
+
+    def final_seeds_of(self, replicate: int, replicates: int) -> tuple[int, ...]:
+        """Seeds of the finalists of a search beside its tune seeds: those of its match phase.
+
+        Args:
+            replicate: of the search.
+            replicates: how many searches there are.
+        """
+        own = self.tuning_seeds_of(replicate)
+        return tuple(s for s in self.matching_seeds_of(replicate, replicates) if s not in own)
 
     @property
     def confirming_seeds(self) -> tuple[int, ...]:
@@ -156,6 +170,11 @@ class ProtocolSection(Section):
         if self.tuning_epochs > self.epochs:
             raise ValueError(
                 f"tune_epochs = {self.tune_epochs} must be at most epochs = {self.epochs}"
+            )
+        if self.finalists == 1 or (self.finalists and not self.final_seeds_of(0, 1)):
+            raise ValueError(
+                f"finalists = {self.finalists} with tune_seeds = {self.tune_seeds} compares "
+                f"nothing: use 0 for none, or at least 2 and fewer than {MATCH_SEEDS} tune_seeds"
             )
         needing = [name for name in self.scores if name.startswith("validation")]
         if self.mode == "paper" and needing:

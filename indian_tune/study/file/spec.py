@@ -78,8 +78,9 @@ class StudySpec(Section):
                     f"arms[{n}].name = {name!r} is taken by arms[{names.index(name) + 1}]: "
                     "give every arm a name of its own"
                 )
-            if name == "confirm":
-                raise ValueError(f"arms[{n}].name = 'confirm' is reserved: choose another name")
+            reserved = ["confirm", *(["final"] if self.protocol.finalists else [])]
+            if name in reserved:
+                raise ValueError(f"arms[{n}].name = {name!r} is reserved: choose another name")
         if not any(arm.searched for arm in self.arms):
             raise ValueError(
                 "no arm is searched: give at least one arm a space, without fixed, response_of or "

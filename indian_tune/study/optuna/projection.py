@@ -26,7 +26,7 @@ from indian_tune.errors import StorageError
 from indian_tune.ledger import Phase, State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.database import explained
-from indian_tune.study.file.section import MAX_SEED
+from indian_tune.study.file.section import MAX_REPLICATES, MAX_SEED
 from indian_tune.study.levels import LEVELS
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
 from indian_tune.study.optuna.view import StorageView, numbered
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from indian_tune.study.registered_study import RegisteredStudy
 
 CONFIRM = "confirm"
+FINAL = "final"
 HALF = "half"
 SLOT = "slot"
 OUTCOME = "outcome"
@@ -117,6 +118,7 @@ class Projection:
         study: name of the study.
         arms: names of the searches.
         matched: names of the searches of a level in the match phase.
+        final: whether searches have finalists.
         half: whether winners of half the budget are confirmed.
         objectives: how many scores a tune trial has.
         pool: of the ledger's connections, to share them; its owner closes it.
@@ -132,6 +134,7 @@ class Projection:
         arms: Sequence[str],
         *,
         matched: Sequence[str] = (),
+        final: bool = False,
         half: bool = False,
         objectives: int = 1,
         pool: sa.Pool | None = None,
@@ -153,7 +156,7 @@ class Projection:
         self._name = study
         self._arms = tuple(arms)
         self._matched = tuple(matched)
-        self._confirming = (HALF, CONFIRM) if half else (CONFIRM,)
+        self._confirming = (*((FINAL,) if final else ()), *((HALF,) if half else ()), CONFIRM)
         self._objectives = objectives
         self._study_ids: dict[str, int] = {}
 
@@ -169,6 +172,7 @@ class Projection:
             study.name,
             _searches(study, study.spec.searched_arms),
             matched=_searches(study, study.spec.matched_arms),
+            final=study.spec.protocol.finalists > 0,
             half=study.spec.claims.half_budget,
             objectives=len(study.spec.protocol.scores),
             pool=study.ledger.pool,
@@ -450,9 +454,20 @@ def confirm_params(
 
 def part_of(study: StudyRecord, arm: str, trial: TrialRecord) -> str:
     """Return which Optuna study of ours shows a trial of an arm."""
-    if trial.phase is Phase.CONFIRM:
-        return CONFIRM
-    return HALF if trial.phase is Phase.HALF else study.search_name(arm, trial.replicate)
+    apart = {Phase.FINAL: FINAL, Phase.HALF: HALF, Phase.CONFIRM: CONFIRM}
+    return apart.get(trial.phase) or study.search_name(arm, trial.replicate)
+
+
+def final_params(
+    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Return the parameters and the distributions of a finalist: its arm, search and tune trial."""
+    names = tuple(each.name for each in study.spec.arms)
+    return {"arm": arm, "replicate": trial.replicate, "trial": trial.index}, {
+        "arm": optuna.distributions.CategoricalDistribution(names),
+        "replicate": optuna.distributions.IntDistribution(0, MAX_REPLICATES),
+        "trial": optuna.distributions.IntDistribution(0, MAX_SEED),
+    }
 
 
 def fresh_params(

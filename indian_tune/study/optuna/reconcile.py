@@ -17,6 +17,7 @@ from indian_tune.study.completion import held_trials
 from indian_tune.study.optuna.projection import (
     SLOT,
     Past,
+    final_params,
     fresh_params,
     match_params,
     part_of,
@@ -139,6 +140,8 @@ def restore(
         params = {name: trial.config[name] for name in searched}
     elif trial.phase is Phase.MATCH:
         params, searched = match_params(trial.config["level"])
+    elif trial.phase is Phase.FINAL:
+        params, searched = final_params(study, arm, trial)
     else:
         _, params, searched = fresh_params(study, arm, trial)
     part = part_of(study.record, arm, trial)

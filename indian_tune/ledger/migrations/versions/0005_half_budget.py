@@ -1,4 +1,4 @@
-"""A phase for the winners of half the budget; claims in the order of replicates."""
+"""Phases for finalists and half the budget; claims in the order of replicates."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ _COLUMNS = ["study_id", "phase", "state"]
 def upgrade() -> None:
     op.drop_index(_INDEX, "ledger_trial")
     with op.batch_alter_table("ledger_trial") as table:
-        _admit(table, "phase IN ('tune', 'match', 'half', 'confirm')")
+        _admit(table, "phase IN ('tune', 'final', 'match', 'half', 'confirm')")
     op.create_index(_INDEX, "ledger_trial", [*_COLUMNS, "replicate", "index"])
 
 
