@@ -62,7 +62,7 @@ BATCH = 32
 FRESH = 5
 FINALISTS, FURTHER = 5, 3
 CHANCE = 0.9
-# What a search itself does not look at is measured on few examples there.
+# What is not looked at is measured on few examples.
 GLANCE = 100
 PROBLEMS: dict[str, dict[str, Any]] = {
     "mnist-5k": {"widths": (96, 96), "size": 14, "sizes": SplitSizes(500, 1000, 3000)},
@@ -146,30 +146,44 @@ def as_indian(family: str, config: Mapping[str, float]) -> dict[str, float]:
 
 
 class Runs:
-    """Trains configurations of INDIAN on one problem, several at a time."""
+    """Trains configurations of INDIAN on one problem, several at a time and none twice.
 
-    def __init__(self, problem: Problem, lanes: int, *, glance: bool) -> None:
-        if glance:
-            few = Split(problem.test.inputs[:GLANCE], problem.test.labels[:GLANCE])
-            problem = replace(problem, test=few)
+    Args:
+        problem: what is trained.
+        lanes: how many runs are trained together.
+        fresh: whether the test images are what counts; in a search the validation images are.
+    """
+
+    def __init__(self, problem: Problem, lanes: int, *, fresh: bool) -> None:
+        assert problem.validation is not None
+        if fresh:
+            problem = replace(problem, validation=few(problem.validation))
+        else:
+            problem = replace(problem, test=few(problem.test))
         packing = Packing(lanes=lanes, convolutions="grouped", execution="stacked")
-        size = GLANCE if glance else None
-        self._trainer = Trainer(problem, packing=packing, train_eval_size=size)
+        self._trainer = Trainer(problem, packing=packing, train_eval_size=GLANCE)
         self._lanes = lanes
+        self._ends: dict[str, EpochRecord] = {}
 
     def train(self, jobs: Sequence[tuple[Mapping[str, float], int]]) -> list[EpochRecord]:
         """Return the last record of each configuration and seed, in turn."""
-        last: dict[str, EpochRecord] = {}
-        for start in range(0, len(jobs), self._lanes):
-            for place, (config, seed) in enumerate(jobs[start : start + self._lanes], start):
-                key = str(place)
+        keys = [f"{seed} {sorted(config.items())}" for config, seed in jobs]
+        new = {k: job for k, job in zip(keys, jobs, strict=True) if k not in self._ends}
+        waiting = list(new.items())
+        while waiting:
+            pack, waiting = waiting[: self._lanes], waiting[self._lanes :]
+            for key, (config, seed) in pack:
                 self._trainer.add(Run(key, seed, EPOCHS, "indian", config, BATCH, dropout=0.0))
-            keys = list(self._trainer.active)
             while self._trainer.active:
-                last |= {record.key: record for record in self._trainer.advance()}
-            for key in keys:
+                self._ends |= {record.key: record for record in self._trainer.advance()}
+            for key, _ in pack:
                 self._trainer.remove(key)
-        return [last[str(place)] for place in range(len(jobs))]
+        return [self._ends[key] for key in keys]
+
+
+def few(split: Split) -> Split:
+    """Return a few examples, where measuring them all would take longer than training."""
+    return Split(split.inputs[:GLANCE], split.labels[:GLANCE])
 
 
 def errors(record: EpochRecord) -> tuple[float, float]:
@@ -199,7 +213,7 @@ def search_all(problem: str, number: int, samplers: Sequence[str], trials: int) 
         for arm in (*ARMS, *([CONSTRAINED] if SAMPLERS[sampler].learns else []))
         if not (arm == CONSTRAINED and sampler == "cmaes")
     ]
-    runs = Runs(made, len(searches), glance=True)
+    runs = Runs(made, len(searches), fresh=False)
     for _ in range(trials):
         asked = [search.ask() for search in searches]
         records = runs.train([(config, number) for config in asked])
@@ -208,7 +222,7 @@ def search_all(problem: str, number: int, samplers: Sequence[str], trials: int) 
     chosen = choose(searches, runs, number, trials)
     seeds = [1000 + FRESH * number + n for n in range(FRESH)]
     configs = list({tuple(trial.config.items()): trial.config for _, trial in chosen}.values())
-    fresh = Runs(made, 10, glance=False).train([(c, seed) for c in configs for seed in seeds])
+    fresh = Runs(made, 10, fresh=True).train([(c, seed) for c in configs for seed in seeds])
     found = {
         tuple(config.items()): fresh[n * FRESH : (n + 1) * FRESH]
         for n, config in enumerate(configs)
@@ -284,14 +298,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         for rival in ("SGD", "T1", "T2 today"):
             theirs = kinds.get((problem, sampler, budget, rival, "", finalists), {})
             rivals.append(difference(mine, theirs) if kind[3] != rival else "")
-        means = [100 * statistics.fmean(float(r[k]) for r in mine.values()) for k in ("test",)]
-        validation, stuck = (
+        test, validation, stuck = (
             100 * statistics.fmean(float(r[k]) for r in mine.values())
-            for k in ("validation", "stuck")
+            for k in ("test", "validation", "stuck")
         )
         failed = sum(int(row["failed"]) for row in mine.values())
         lines.append(
-            f"| {' | '.join(kind)} | {means[0]:.2f} | {' | '.join(rivals)} | {validation:.2f} | "
+            f"| {' | '.join(kind)} | {test:.2f} | {' | '.join(rivals)} | {validation:.2f} | "
             f"{stuck:.0f} | {failed} of {FRESH * len(mine)} | {len(mine)} |"
         )
     return lines
@@ -363,7 +376,7 @@ def report(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     lines = [
         "# Winners of searches",
         "",
-        *(__doc__ or "").strip().splitlines()[2:-8],
+        (__doc__ or "").partition("\n")[2].partition("    python -m")[0].strip(),
         "",
         in_words(machine("torch", "optuna")) + ".",
         "",
