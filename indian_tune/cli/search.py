@@ -384,6 +384,7 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     trials = sum(
         part.total for part in session.ledger.progress(session.id) if part.phase is Phase.TUNE
     )
+    finals = f"{protocol.finalists} finalists each, " if protocol.finalists else ""
     levels = ""
     if spec.matched_arms:
         levels = (
@@ -395,7 +396,7 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     design = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{len(spec.arms)} arms, {searches}{trials} trials × {len(protocol.tuning_seeds)} seeds × "
-        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), {levels}then the winners"
+        f"{protocol.tuning_epochs} epochs ({spec.search.sampler}), {finals}{levels}then the winners"
         f"{halves} on {len(protocol.confirming_seeds)} fresh seeds × {protocol.epochs} epochs"
     )
     console.print(headed(spec.name, design))

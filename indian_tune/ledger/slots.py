@@ -158,7 +158,7 @@ def insert_finalists(
 ) -> int:
     """Make a slot for every finalist that has none, under the index of its tune trial."""
     there = {
-        (row.arm_id, row.replicate, row.index)
+        tuple(row)
         for row in connection.execute(
             sa.select(t.trial.c.arm_id, t.trial.c.replicate, t.trial.c.index).where(
                 t.trial.c.study_id == study_id, t.trial.c.phase == Phase.FINAL

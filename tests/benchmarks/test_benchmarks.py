@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -51,6 +52,34 @@ def test_a_sweep_gives_all_contenders_the_same_trials(tmp_path: Path) -> None:
     assert pairs["indian-tune search", "plain Optuna, 2 processes"] == 2.5
     assert pairs["indian-tune search", "plain Ray Tune"] == 3.0
     assert all(row["load"] >= 0 for rows in report["rounds"].values() for row in rows)
+
+
+@pytest.mark.slow
+def test_searches_are_tuned_measured_and_not_measured_again(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "tests.benchmarks.tuning", f"--out={tmp_path}"),
+        *("--searches=1", "--trials=16", "--problems=digits", "--samplers=random"),
+    ]
+    told = [
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
+        for _ in range(2)
+    ]
+    assert "digits, search 1: random" in told[0]
+    assert told[1] == ""
+    with (tmp_path / "tuning.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["arm"], row["first"]) for row in rows] == [
+        ("SGD", ""),
+        ("T1", ""),
+        *[(arm, first) for arm in ("T2 today", "T2 memory") for first in ("", "winners")],
+    ]
+    assert all(0 < float(row["test"]) < 0.9 for row in rows)
+    assert float(rows[0]["kappa"]) == 1.0
+    # Of equal trials, no winner on validation is worse than one among fewer.
+    validation = {(row["arm"], row["first"]): float(row["validation"]) for row in rows}
+    assert validation["T2 memory", "winners"] <= min(validation["SGD", ""], validation["T1", ""])
+    table = (tmp_path / "tuning.md").read_text(encoding="utf-8")
+    assert table.count("| digits | random | 16 |") == len(rows)
 
 
 @pytest.mark.slow

@@ -55,6 +55,10 @@ def match_rate(config: Config, complete: Config) -> dict[str, float]:
     return matched
 
 
+def _match_rate(config: Config) -> dict[str, float]:
+    return match_rate(config, INDIAN_ETA.complete(config))
+
+
 def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
     from indian_tune.optim.functional import indian_step
 
@@ -130,7 +134,7 @@ INDIAN = Family(
     explain=explain,
     role="ours",
     schedules_itself=True,
-    match_rate=lambda config: match_rate(config, INDIAN_ETA.complete(config)),
+    match_rate=_match_rate,
     responds=True,
     packed=Packed(("velocity",), _step, read=_read, settle=_settle),
     adopt=dict,
@@ -144,7 +148,7 @@ INDIAN_ETA = RecastFamily(
     explain=explain,
     role="ours",
     schedules_itself=True,
-    match_rate=lambda config: match_rate(config, INDIAN_ETA.complete(config)),
+    match_rate=_match_rate,
     responds=True,
     packed=INDIAN.packed,
     recast=_from_eta,

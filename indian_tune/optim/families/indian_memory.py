@@ -63,6 +63,10 @@ def _from_memory(config: dict[str, float]) -> dict[str, float]:
     }
 
 
+def _match_rate(config: Config) -> dict[str, float]:
+    return match_rate(config, INDIAN_MEMORY.complete(config))
+
+
 def _to_memory(config: Config) -> dict[str, float]:
     own = dict(config)
     gamma0, alpha, beta = (own.pop(name) for name in ("gamma0", "alpha", "beta"))
@@ -85,7 +89,7 @@ INDIAN_MEMORY = RecastFamily(
     role="ours",
     shape=("kappa", "memory"),
     schedules_itself=True,
-    match_rate=lambda config: match_rate(config, INDIAN_MEMORY.complete(config)),
+    match_rate=_match_rate,
     responds=True,
     packed=INDIAN.packed,
     recast=_from_memory,
