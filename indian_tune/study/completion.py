@@ -58,7 +58,7 @@ class Completion:
             chosen_in = (Phase.TUNE, Phase.FINAL)
             waits = not any(map(self.open.get, chosen_in)) and any(map(self.broken.get, chosen_in))
             return "no winners are frozen" if waits else ""
-        waits = not self.matched and not self.open[Phase.MATCH] and self.broken[Phase.MATCH]
+        waits = not self.matched and not self.open[Phase.MATCH] and self.broken[Phase.MATCH] > 0
         return "no level of a control is frozen" if waits else ""
 
     def stuck(self, until: Phase = Phase.CONFIRM) -> bool:

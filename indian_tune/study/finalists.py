@@ -66,9 +66,9 @@ def leading(ledger: LedgerReader, study: StudyRecord) -> dict[Search, TrialRecor
         finals = [ended.get((*search, trial.index)) for trial in tuned]
         if all(finals):
             weights = _weights(study)
-            leaders[search] = min(
-                zip(tuned, finals, strict=True), key=lambda pair: _rank(*pair, weights)
-            )[0]
+            leaders[search], _ = min(
+                zip(tuned, finals, strict=True), key=lambda pair: _rank(pair[0], pair[1], weights)
+            )
     return leaders
 
 

@@ -42,10 +42,10 @@ from scipy import stats
 from indian_tune.optim import get_family
 from indian_tune.problems import Split, SplitSizes, load_problem
 from indian_tune.study.file.space import constants, parse_space
-from indian_tune.study.levels import FAILED_SHARE
 from indian_tune.study.optuna.samplers import SAMPLERS, Draw
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
+from indian_tune.study.scoring import FAILED_SHARE
 from indian_tune.training import Packing, Run, Trainer
 from tests.benchmarks.report import in_words, machine
 
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
     from indian_tune.problems import Problem
     from indian_tune.training import EpochRecord
+
+Row = dict[str, Any]
 
 BUDGETS = (16, 32, 64)
 JUDGED = 32
@@ -198,7 +200,7 @@ def best(trials: Iterable[Trial]) -> Trial:
     return min(trials, key=lambda trial: trial.error)
 
 
-def search_all(problem: str, number: int, samplers: Sequence[str], trials: int) -> list[dict]:
+def search_all(problem: str, number: int, samplers: Sequence[str], trials: int) -> list[Row]:
     """Return a row for every arm, sampler, budget and way of choosing of one search."""
     made = load_problem(
         dataset=problem,

@@ -40,7 +40,12 @@ def test_the_canonical_form_says_sizes_in_place_of_a_fraction(tiny: dict[str, An
 
 
 def test_a_study_of_resized_images_and_noisy_labels_says_so(tiny: dict[str, Any]) -> None:
-    changed = {"dataset": "mnist-5k", "model": "mlp", "widths": [96, 48], "size": 14}
+    changed: dict[str, Any] = {
+        "dataset": "mnist-5k",
+        "model": "mlp",
+        "widths": [96, 48],
+        "size": 14,
+    }
     del tiny["problem"]["width"]
     spec = parse(tiny, **changed, label_noise=0.2, sizes=SIZES)
     assert changed.items() <= spec.canonical()["problem"].items()
