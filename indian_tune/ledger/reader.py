@@ -347,6 +347,15 @@ class LedgerReader:
         frozen = bool(events) and self.has_levels(study_id)
         return dict(events[-1].data["levels"]) if frozen else {}
 
+    @transaction
+    def begun(self, study_id: int) -> bool:
+        """Whether any trial of a study was ever claimed."""
+        query = sa.select(t.trial.c.id).where(
+            t.trial.c.study_id == study_id, t.trial.c.started_at.is_not(None)
+        )
+        with self._reading() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def open_trials(self, study_id: int, phase: Phase) -> int:
         """Return how many trials of a phase wait or run."""
         return self.count_trials(study_id, phase=phase, states=(State.WAITING, State.RUNNING))

@@ -110,6 +110,15 @@ def test_the_service_is_compared_with_optuna_at_every_mark(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_many_searches_are_measured_beside_the_quickstart(tmp_path: Path) -> None:
+    report = run_quickly("searches", tmp_path)
+    assert_machine(report)
+    assert report["registration"]["clock"]["median"] > 0
+    assert report["ratios"].keys() == {"new", "finished"}
+    assert all(row["median"] > 0 for row in report["status"].values())
+
+
+@pytest.mark.slow
 def test_the_way_to_a_verdict_is_measured_command_by_command(tmp_path: Path) -> None:
     report = run_quickly("verdict", tmp_path)
     assert_machine(report)

@@ -69,10 +69,8 @@ def reconcile(
         is_dead: whether a worker that has not said good-bye is known to be gone; a worker on
             another host never is, its leases simply expire.
     """
-    # A study that has just been registered has no Optuna studies yet: nothing is broken.
     ledger, created = study.ledger, projection.create()
-    if not any(trial.started_at for trial in ledger.trials(study.id)):
-        created = 0
+    begun = ledger.begun(study.id)
     held = held_trials(ledger, study.record)
     freed = sum(
         ledger.lose(worker, held.get(worker.id, []))
@@ -80,8 +78,12 @@ def reconcile(
         if worker.left_at is None and is_dead(worker)
     )
     repair = _Repair(study, projection)
-    repair.close_strays()
-    repair.follow_ledger()
+    if begun:
+        repair.close_strays()
+        repair.follow_ledger()
+    else:
+        # A study that has just been registered has no Optuna studies yet: nothing is broken.
+        created = 0
     repairs = Repairs(created, freed, repair.told, repair.dropped, repair.restored)
     if repairs:
         ledger.record_event(study.id, "reconciled", asdict(repairs))
