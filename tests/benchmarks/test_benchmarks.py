@@ -79,7 +79,7 @@ def test_searches_are_tuned_measured_and_not_measured_again(tmp_path: Path) -> N
     validation = {(row["arm"], row["first"]): float(row["validation"]) for row in rows}
     assert validation["T2 memory", "winners"] <= min(validation["SGD", ""], validation["T1", ""])
     table = (tmp_path / "tuning.md").read_text(encoding="utf-8")
-    assert table.count("| digits | random | 16 |") == len(rows)
+    assert table.count("| digits | random | ") == len(rows)
 
 
 @pytest.mark.slow

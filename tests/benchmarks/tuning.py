@@ -284,32 +284,38 @@ def final(pool: Sequence[Trial], runs: Runs, number: int) -> Trial:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the means over searches, and differences within them, as Markdown."""
-    kinds: dict[tuple[str, ...], dict[int, Mapping[str, Any]]] = defaultdict(dict)
-    keys = ("problem", "sampler", "budget", "arm", "first", "finalists")
+    kinds: dict[tuple[str, ...], dict[int, dict[int, Mapping[str, Any]]]] = {}
     for row in rows:
-        kinds[tuple(str(row[key]) for key in keys)][int(row["search"])] = row
+        kind = tuple(str(row[key]) for key in ("problem", "sampler", "arm", "first", "finalists"))
+        found = kinds.setdefault(kind, defaultdict(dict))
+        found[int(row["budget"])][int(row["search"])] = row
+    at = "/".join(map(str, BUDGETS))
     lines = [
-        "| problem | sampler | trials | arm | first | finalists | test error % | minus SGD, points "
-        "| minus T1, points | minus T2 today, points | validation % | did not train % "
-        "| fresh runs that did not | n |",
-        "|" + "---|" * 14,
+        f"| problem | sampler | arm | first | finalists | test error %, {at} | minus SGD, {at} | "
+        f"minus T1, {JUDGED} | minus T2 today, {JUDGED} | did not train % | searches |",
+        "|" + "---|" * 11,
     ]
     for kind, mine in kinds.items():
-        problem, sampler, budget, _, _, finalists = kind
-        rivals = []
-        for rival in ("SGD", "T1", "T2 today"):
-            theirs = kinds.get((problem, sampler, budget, rival, "", finalists), {})
-            rivals.append(difference(mine, theirs) if kind[3] != rival else "")
-        test, validation, stuck = (
-            100 * statistics.fmean(float(r[k]) for r in mine.values())
-            for k in ("test", "validation", "stuck")
-        )
-        failed = sum(int(row["failed"]) for row in mine.values())
+        problem, sampler, arm, _, finalists = kind
+        rivals = {
+            rival: kinds.get((problem, sampler, rival, "", finalists), {})
+            for rival in ("SGD", "T1", "T2 today")
+        }
+        errors = " / ".join(f"{mean(mine[b], 'test'):.2f}" for b in BUDGETS if b in mine)
+        beside = " / ".join(difference(mine[b], rivals["SGD"].get(b, {})) for b in mine)
+        judged = mine.get(JUDGED, {})
+        others = (difference(judged, rivals[name].get(JUDGED, {})) for name in ("T1", "T2 today"))
+        last = mine[max(mine)]
         lines.append(
-            f"| {' | '.join(kind)} | {test:.2f} | {' | '.join(rivals)} | {validation:.2f} | "
-            f"{stuck:.0f} | {failed} of {FRESH * len(mine)} | {len(mine)} |"
+            f"| {' | '.join(kind)} | {errors} | {beside if arm != 'SGD' else ''} | "
+            f"{' | '.join(others)} | {mean(last, 'stuck'):.0f} | {len(last)} |"
         )
     return lines
+
+
+def mean(rows: Mapping[int, Mapping[str, Any]], key: str) -> float:
+    """Return the mean over searches, in percent."""
+    return 100 * statistics.fmean(float(row[key]) for row in rows.values())
 
 
 def difference(
@@ -318,8 +324,8 @@ def difference(
     """Return the mean difference in test error over shared searches, with its t interval."""
     both = sorted(mine.keys() & theirs.keys())
     values = [100 * (float(mine[n]["test"]) - float(theirs[n]["test"])) for n in both]
-    if len(values) < 2:
-        return ""
+    if len(values) < 2 or not any(values):
+        return "–"
     half = stats.t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return f"{statistics.fmean(values):+.2f} ± {half:.2f}"
 
@@ -354,9 +360,9 @@ def main() -> None:
                 continue
             print(f"{problem}, search {number}: {', '.join(missing)}", file=sys.stderr, flush=True)
             rows += search_all(problem, number, missing, given.trials)
-            rows.sort(key=lambda row: (row["problem"], row["sampler"], int(row["budget"])))
+            rows.sort(key=lambda row: (row["problem"], row["sampler"], int(row["search"])))
             write(path, rows)
-            report(given.out / "tuning.md", rows)
+    report(given.out / "tuning.md", rows)
 
 
 def mine(row: Mapping[str, Any], problem: str, number: int) -> bool:
@@ -382,7 +388,8 @@ def report(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         "",
         in_words(machine("torch", "optuna")) + ".",
         "",
-        "Differences are means over searches with 95 % t intervals; below 0 the arm is better.",
+        "Differences are in points of test error: means over searches, with 95 % t intervals. Below "
+        "0 the arm is better. Trials that did not train are a share of all.",
         "",
         *table(rows),
     ]
