@@ -388,8 +388,8 @@ def report(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         "",
         in_words(machine("torch", "optuna")) + ".",
         "",
-        "Differences are in points of test error: means over searches, with 95 % t intervals. Below "
-        "0 the arm is better. Trials that did not train are a share of all.",
+        "Differences are in points of test error: means over searches, with 95 % t intervals. "
+        "Below 0 the arm is better. Trials that did not train are a share of all.",
         "",
         *table(rows),
     ]
