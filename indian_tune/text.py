@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # How hyperparameters are shown to people.
-SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η"}
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η", "kappa": "κ"}
 
 # Categories of what a terminal acts on or a page reorders by, and of what cannot be encoded.
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -158,7 +158,7 @@ def analyze(
         return
     from indian_tune.cli.verdict_text import verdict_lines
 
-    print("\n".join(verdict_lines(verdict, details=details)))
+    print("\n".join([*verdict_lines(verdict, details=details), *filter(None, [found.looks])]))
     if found.flatness is not None:
         from indian_tune.cli.flatness_table import flatness_table
 

@@ -16,6 +16,7 @@ from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.planning.workload import example_counts
 from indian_tune.study.description import budget_sentence, question, score_name
 from indian_tune.study.file.space import Constant
+from indian_tune.study.looks import looks_sentence
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -78,11 +79,16 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
         ("Mode", protocol.mode),
         ("Judged in the search by", score_name(spec)),
         ("Budget", budget_sentence(spec)),
-        ("Tuning seeds", _listed(protocol.tuning_seeds)),
-        ("Fresh seeds", _listed(protocol.confirming_seeds)),
+        ("Tuning seeds", _listed(_tuning_seeds(spec))),
+        ("Fresh seeds", _listed(spec.fresh_seeds)),
         ("Smallest effect of interest", f"{100 * claims.delta:g} percentage points"),
         ("Level of lower bounds", f"{claims.alpha:g}, one-sided"),
     ]
+
+
+def _tuning_seeds(spec: StudySpec) -> list[int]:
+    searches = range(spec.replicates)
+    return [seed for r in searches for seed in spec.protocol.tuning_seeds_of(r)]
 
 
 def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
@@ -94,9 +100,13 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
         entry = (f"{part.finished}/{part.total}", part.epochs_done, odd)
         parts.setdefault(part.arm.name, {})[part.phase] = entry
     nothing = ("–", 0, "")
-    titles = {Phase.TUNE: "trials", Phase.MATCH: "levels", Phase.CONFIRM: "fresh seeds"}
-    if not any(Phase.MATCH in phases for phases in parts.values()):
-        del titles[Phase.MATCH]
+    titles = {
+        **{Phase.TUNE: "trials", Phase.FINAL: "finalists", Phase.MATCH: "levels"},
+        **{Phase.HALF: "half budget", Phase.CONFIRM: "fresh seeds"},
+    }
+    for phase in (Phase.FINAL, Phase.MATCH, Phase.HALF):
+        if not any(phase in phases for phases in parts.values()):
+            del titles[phase]
     columns = [column for title in titles.values() for column in (title, "their epochs")]
     rows = [["arm", *columns, "not complete"]]
     for arm, phases in parts.items():
@@ -107,7 +117,8 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
 
 
 def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str]]:
-    runs = run_frame(ledger, study.id)
+    # A run that counts for half the budget and for the whole is shown twice.
+    runs = run_frame(ledger, study.id).drop_duplicates(["arm", "trial", "seed", "started_at"])
     events = {event.kind: event for event in ledger.events(study.id)}
     rows = [
         ("Study", study.name),
@@ -128,6 +139,8 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
         rows.append(
             ("Test results opened", f"{opened.at:%Y-%m-%d %H:%M} UTC, by {opened.data['by']}")
         )
+        sentence = looks_sentence(study.data_name, ledger.looks(study.data_name))
+        rows.append(("Looks at the test set", sentence))
     rows += [
         (title, ", ".join(_values(runs, name)))
         for name, title in COMPUTED_WITH.items()

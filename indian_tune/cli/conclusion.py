@@ -36,7 +36,7 @@ def conclude(
     if front is not None:
         console.print(front)
     for result in ranked:
-        parts = (result.tune, result.match, result.confirm)
+        parts = (result.tune, result.match, result.half, result.confirm)
         odd = ", ".join(filter(None, map(outcomes, parts)))
         if odd:
             console.print(f"{result.name}: {odd}")
@@ -50,7 +50,7 @@ def conclude(
     shown = next((result.name for result in ranked if result.tune is not None), ranked[0].name)
     hints = [
         (("show", name), "its trials"),
-        (("show", name, f"{shown}/0"), "one, epoch by epoch"),
+        (("show", name, f"{session.record.search_name(shown, 0)}/0"), "one, epoch by epoch"),
         (("dashboard", name), "the search in a browser"),
     ]
     if any(result.confirm for result in ranked):

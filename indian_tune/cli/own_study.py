@@ -24,6 +24,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
     from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
+    from indian_tune.study.looks import looks_sentence
     from indian_tune.study.ranking import winner_places
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures
@@ -42,6 +43,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
         winners = winner_places(ledger, record)
+        looks = ledger.looks(record.data_name)
         about = background(opened)
         ranges = step_size_ranges(opened)
     verdict = analysis.analyze(
@@ -49,7 +51,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         spec.claims,
         registration=analysis.Registration(
             mode=spec.protocol.mode,
-            seeds=spec.protocol.confirming_seeds,
+            seeds=spec.fresh_seeds,
             breaks=tuple(breaks),
         ),
         scope=analysis.Scope(
@@ -66,7 +68,15 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
     )
     _remember(storage, record.id, verdict)
     frames = {RUNS: frame, EXAMPLES: examples}
-    return Analysis(verdict, frames, spec.claims, about, ranges)
+    return Analysis(
+        verdict,
+        frames,
+        spec.claims,
+        about,
+        ranges,
+        looks=looks_sentence(record.data_name, looks),
+        looked=tuple(look.study for look in looks),
+    )
 
 
 def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:

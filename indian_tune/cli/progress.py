@@ -111,7 +111,9 @@ class SearchProgress:
 
     def _table(self, parts: list[ArmProgress], summary: str) -> Table:
         levels = ["levels"] if self._spec.matched_arms else []
-        columns = ("tune", "best", *levels, "fresh seeds", "epochs")
+        halves = ["half budget"] if self._spec.claims.half_budget else []
+        finals = ["finalists"] if self._spec.protocol.finalists else []
+        columns = ("tune", "best", *finals, *levels, *halves, "fresh seeds", "epochs")
         made = table("arm", *columns, "", right=columns)
         percentage = self._spec.protocol.score == "validation_error"
         arms = {part.arm.id: part.arm for part in parts}
@@ -124,7 +126,9 @@ class SearchProgress:
                 arm.name,
                 done(tune),
                 f"{percent(value)} %" if percentage and value is not None else best,
+                *([done(mine.get(Phase.FINAL))] if finals else []),
                 *([done(mine.get(Phase.MATCH))] if levels else []),
+                *([done(mine.get(Phase.HALF))] if halves else []),
                 done(mine.get(Phase.CONFIRM)),
                 str(sum(part.epochs_done for part in mine.values())),
                 ", ".join(filter(None, map(outcomes, mine.values()))),
@@ -152,18 +156,27 @@ class SearchProgress:
     def _epochs_left(self, parts: list[ArmProgress]) -> int:
         protocol = self._spec.protocol
         tune = len(protocol.tuning_seeds) * protocol.tuning_epochs
+        searches = self._spec.replicates
         match = len(protocol.matching_seeds) * protocol.tuning_epochs
-        trial = {Phase.TUNE: tune, Phase.MATCH: match, Phase.CONFIRM: protocol.epochs}
+        final = len(protocol.final_seeds_of(0, searches)) * protocol.tuning_epochs
+        trial = {
+            **{Phase.TUNE: tune, Phase.FINAL: final, Phase.MATCH: match},
+            **{Phase.HALF: protocol.epochs, Phase.CONFIRM: protocol.epochs},
+        }
         left = sum((part.total - part.finished) * trial[part.phase] for part in parts)
-        # What is not frozen yet has no slots: every arm is expected to have a winner.
+        # What is not frozen yet has no slots: a search is expected to have a winner, and another
+        # one in its first half.
+        fresh = len(protocol.confirming_seeds) * protocol.epochs * searches
         begun = {(part.arm.name, part.phase) for part in parts}
         frozen = any(phase is Phase.CONFIRM for _, phase in begun)
         levels = self._ledger.levels(self._study.id) if self._spec.matched_arms else {}
         for arm in self._spec.arms:
             control = arm.response_of is not None
-            if arm.name in levels if control else frozen:
+            if bool(levels) if control else frozen:
                 continue
-            left += len(protocol.confirming_seeds) * protocol.epochs
+            left += fresh * (2 if arm.searched and self._spec.claims.half_budget else 1)
+            if arm.searched and (arm.name, Phase.FINAL) not in begun:
+                left += protocol.finalists * final * searches
             if control and (arm.name, Phase.MATCH) not in begun:
-                left += len(LEVELS) * match
+                left += len(LEVELS) * match * searches
         return left

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 def ranking_table(results: Sequence[ArmResult]) -> Table:
     """Return the ranking for people; errors in percent."""
     numbers = ("", "tune\nerror %", "fresh\nerror %", "train\nloss", "γ0/α")
+    searches = max((len(result.searches) for result in results), default=0)
     made = table(
         *("", "arm", *numbers[1:], "best configuration"),
-        title="Arms, best first",
+        title="Arms, best first"
+        + (f"; means over {searches} searches, ± between them" if searches > 1 else ""),
         right=numbers,
     )
     for column in made.columns[:-1]:
@@ -80,12 +82,15 @@ def edge_notes(results: Sequence[ArmResult]) -> list[str]:
 def level_notes(results: Sequence[ArmResult]) -> list[str]:
     """Return a sentence for every response-matched control whose level is frozen."""
     return [
-        f"{result.name}: its level is {number(result.level['level'])}"
-        + (f" ({result.level['reason']})" if result.level["reason"] else "")
-        if result.level["level"] is not None
-        else f"{result.name}: not isolated, no runs on fresh seeds ({result.level['reason']})"
+        f"{result.name}{f'/r{replicate}' if len(result.levels) > 1 else ''}: "
+        + (
+            f"its level is {number(level['level'])}"
+            + (f" ({level['reason']})" if level["reason"] else "")
+            if level["level"] is not None
+            else f"not isolated, no runs on fresh seeds ({level['reason']})"
+        )
         for result in results
-        if result.level is not None
+        for replicate, level in result.levels.items()
     ]
 
 
@@ -121,6 +126,12 @@ def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:
             "tune": None if result.tune is None else _progress(result.tune, result.tuned),
             **({} if result.match is None else {"match": _progress(result.match, None)}),
             **({} if result.level is None else {"level": dict(result.level)}),
+            **({} if result.half is None else {"half": _progress(result.half, None)}),
+            **(
+                {"searches": [vars(search) for search in result.searches]}
+                if len(result.searches) > 1
+                else {}
+            ),
             "confirm": None
             if result.confirm is None
             else _progress(result.confirm, result.confirmed),

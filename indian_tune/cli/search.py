@@ -199,7 +199,8 @@ def search(
     url = storage_url(storage)
     folder = artifacts or artifacts_folder(url)
     check_writable(folder, "--artifacts")
-    last = {PhaseName.TUNE: Phase.TUNE, PhaseName.FREEZE: Phase.TUNE, PhaseName.MATCH: Phase.MATCH}
+    tuned = Phase.FINAL if spec.protocol.finalists else Phase.TUNE
+    last = {PhaseName.TUNE: tuned, PhaseName.FREEZE: tuned, PhaseName.MATCH: Phase.MATCH}
     until = last.get(phase, Phase.CONFIRM)
     runner = asked.make(
         WorkerSettings(
@@ -319,7 +320,8 @@ def _check_tuned(session: Session, again: Command) -> None:
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase
 
-    left = session.ledger.open_trials(session.id, Phase.TUNE)
+    phases = (Phase.TUNE, Phase.FINAL)
+    left = sum(session.ledger.open_trials(session.id, phase) for phase in phases)
     if left:
         raise InputError(
             f"study {session.name!r} has {counted(left, 'tune trial')} left, and winners are "
@@ -370,6 +372,7 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     trials = sum(
         part.total for part in session.ledger.progress(session.id) if part.phase is Phase.TUNE
     )
+    finals = f"{protocol.finalists} finalists each, " if protocol.finalists else ""
     levels = ""
     if spec.matched_arms:
         levels = (
@@ -377,12 +380,15 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
             f"{counted(len(protocol.matching_seeds), 'seed')} × "
             f"{counted(protocol.tuning_epochs, 'epoch')}, "
         )
+    searches = f"{spec.replicates} searches each, " if spec.replicates > 1 else ""
+    halves = " and those of half the budget" if spec.claims.half_budget else ""
     design = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
-        f"{counted(len(spec.arms), 'arm')}, {counted(trials, 'trial')} × "
+        f"{counted(len(spec.arms), 'arm')}, {searches}{counted(trials, 'trial')} × "
         f"{counted(len(protocol.tuning_seeds), 'seed')} × "
-        f"{counted(protocol.tuning_epochs, 'epoch')} ({spec.search.sampler}), {levels}then the "
-        f"winners on {counted(len(protocol.confirming_seeds), 'fresh seed')} × "
+        f"{counted(protocol.tuning_epochs, 'epoch')} ({spec.search.sampler}), "
+        f"{finals}{levels}then the winners{halves} on "
+        f"{counted(len(protocol.confirming_seeds), 'fresh seed')} × "
         f"{counted(protocol.epochs, 'epoch')}"
     )
     console.print(headed(spec.name, design))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # Rows of a table that a person still reads; laying out thousands takes seconds.
 ROWS = 100
-TRIAL = re.compile(r"(?P<arm>[^/]+)(?:/(?P<phase>tune|match|confirm))?(?:/(?P<index>\d+))?")
+TRIAL = re.compile(
+    r"(?P<arm>[^/]+)(?:/r(?P<replicate>\d+))?(?:/(?P<phase>tune|match|half|confirm))?"
+    r"(?:/(?P<index>\d+))?"
+)
 
 
 def show(
@@ -24,9 +27,10 @@ def show(
     trial: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ARM[/match|/confirm][/INDEX]]",
-            help="An arm, or one of its trials: indian, indian/3, indian/confirm/0, and "
-            "control/match/0 for a level of a response-matched control.",
+            metavar="[ARM[/rN][/match|/half|/confirm][/INDEX]]",
+            help="An arm, or one of its trials: indian, indian/3, indian/confirm/0, "
+            "control/match/0 for a level of a response-matched control, indian/r2/3 for a trial "
+            "of one of several searches.",
         ),
     ] = None,
     best: Annotated[
@@ -58,21 +62,21 @@ def show(
                 f"{trial!r} names no trial of {study!r}: write ARM, ARM/INDEX, "
                 f"ARM/match/INDEX or ARM/confirm/INDEX with one of the arms {', '.join(arms)}"
             )
+        replicate = _replicate(record, None if parts is None else parts["replicate"], trial)
         arm = None if parts is None else arms[parts["arm"]]
         phase = None if parts is None or parts["phase"] is None else Phase(parts["phase"])
         if arm is None or parts is None or parts["index"] is None:
             arm_id = None if arm is None else arm.id
             if limit is None and not as_json:
                 limit = ROWS
-            trials = ledger.trials(
-                record.id, arm_id=arm_id, phase=phase, best_first=best, limit=limit or None
-            )
+            chosen: dict[str, Any] = {"arm_id": arm_id, "phase": phase, "replicate": replicate}
+            trials = ledger.trials(record.id, **chosen, best_first=best, limit=limit or None)
             if as_json:
                 names = {a.id: a.name for a in arms.values()}
-                print_json([_trial_json(t, names[t.arm_id]) for t in trials])
+                print_json([_trial_json(t, names[t.arm_id], record) for t in trials])
                 return
-            _print_trials(results(), list(arms.values()), trials)
-            total = ledger.count_trials(record.id, arm_id=arm_id, phase=phase)
+            _print_trials(results(), record, list(arms.values()), trials)
+            total = ledger.count_trials(record.id, **chosen)
             if total > len(trials):
                 notices().print(
                     f"These are {len(trials):,} of {total:,} trials: --limit 0 shows all, "
@@ -80,20 +84,49 @@ def show(
                 )
             return
         index = int(parts["index"])
-        found = ledger.find_trial(arm.id, phase or Phase.TUNE, index)
-        if found is None:
-            total = ledger.count_trials(record.id, arm_id=arm.id, phase=phase or Phase.TUNE)
+        phase = phase or Phase.TUNE
+        if replicate is None and record.replicates > 1:
             raise InputError(
-                f"arm {arm.name!r} has no {phase or Phase.TUNE} trial {index}: it has {total}, "
-                "counted from 0"
+                f"{trial!r} is a trial of each of the {record.replicates} searches of arm "
+                f"{arm.name!r}: write which, such as {arm.name}/r0/{index}"
+            )
+        found = ledger.find_trial(arm.id, phase, index, replicate or 0)
+        if found is None:
+            total = ledger.count_trials(
+                record.id, arm_id=arm.id, phase=phase, replicate=replicate or 0
+            )
+            name = record.search_name(arm.name, replicate or 0)
+            raise InputError(
+                f"arm {name!r} has no {phase} trial {index}: it has {total}, counted from 0"
             )
         if as_json:
-            print_json(_trial_details(ledger, found, arm))
+            print_json(_trial_details(ledger, found, arm, record))
         else:
             _print_trial(results(), ledger, record, arm, found)
 
 
-def _print_trials(console: Console, arms: list[ArmRecord], trials: list[TrialRecord]) -> None:
+def _replicate(record: StudyRecord, given: str | None, trial: str | None) -> int | None:
+    """Return which search is meant, ``None`` for all.
+
+    Raises:
+        InputError: the study has no such search.
+    """
+    from indian_tune.errors import InputError
+
+    if given is None:
+        return None
+    last = record.replicates - 1
+    if int(given) > last:
+        raise InputError(
+            f"{trial!r} names search {given} of {record.name!r}, whose arms have "
+            + (f"those from r0 to r{last}" if last else "one search: leave out the /r")
+        )
+    return int(given)
+
+
+def _print_trials(
+    console: Console, study: StudyRecord, arms: list[ArmRecord], trials: list[TrialRecord]
+) -> None:
     from indian_tune.cli.output import config_text, number, table
     from indian_tune.study.completion import trial_path
 
@@ -101,7 +134,7 @@ def _print_trials(console: Console, arms: list[ArmRecord], trials: list[TrialRec
     made = table("trial", "state", "score", "configuration", right=("score",))
     for trial in trials:
         made.add_row(
-            trial_path(names[trial.arm_id], trial),
+            trial_path(study.search_name(names[trial.arm_id], trial.replicate), trial),
             str(trial.state),
             number(trial.value, 4),
             config_text(trial.config),
@@ -122,7 +155,8 @@ def _print_trial(
     from indian_tune.study.completion import trial_path
 
     state = f": {trial.state}" + (f" ({trial.reason})" if trial.reason else "")
-    console.print(headed(f"{study.name} {trial_path(arm.name, trial)}", state))
+    path = trial_path(study.search_name(arm.name, trial.replicate), trial)
+    console.print(headed(f"{study.name} {path}", state))
     console.print(f"score {number(trial.value, 4)}, attempt {trial.attempts}")
     console.print(config_text(trial.config))
     if trial.config is not None:
@@ -170,10 +204,11 @@ def _print_trial(
             console.print(f"The last attempt that broke:\n{run.error}", style="red")
 
 
-def _trial_json(trial: TrialRecord, arm: str) -> dict[str, object]:
+def _trial_json(trial: TrialRecord, arm: str, study: StudyRecord) -> dict[str, object]:
     return {
         "arm": arm,
         "phase": str(trial.phase),
+        **({"replicate": trial.replicate} if study.replicates > 1 else {}),
         "index": trial.index,
         "state": str(trial.state),
         "value": trial.value,
@@ -185,7 +220,9 @@ def _trial_json(trial: TrialRecord, arm: str) -> dict[str, object]:
     }
 
 
-def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> dict[str, object]:
+def _trial_details(
+    ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord, study: StudyRecord
+) -> dict[str, object]:
     from indian_tune.training.metrics import OPEN, metric_names
 
     dynamics = None
@@ -194,7 +231,7 @@ def _trial_details(ledger: LedgerReader, trial: TrialRecord, arm: ArmRecord) -> 
 
         dynamics = vars(dynamics_of(arm.optimizer, trial.config))
     return {
-        **_trial_json(trial, arm.name),
+        **_trial_json(trial, arm.name, study),
         "meaning": dynamics,
         "runs": [
             {

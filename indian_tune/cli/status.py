@@ -124,14 +124,16 @@ class StudyStatus:
             )
         ]
         levels = ["levels"] if any(result.match for result in self.ranked) else []
-        counts = ("tune", *levels, "fresh seeds")
+        halves = ["half budget"] if any(result.half for result in self.ranked) else []
+        counts = ("tune", *levels, *halves, "fresh seeds")
         made = table("arm", *counts, "epochs", "", right=counts)
         for result in sorted(self.ranked, key=lambda result: result.position):
-            phases = (result.tune, result.match, result.confirm)
+            phases = (result.tune, result.match, result.half, result.confirm)
             made.add_row(
                 result.name,
                 done(result.tune),
                 *([done(result.match)] if levels else []),
+                *([done(result.half)] if halves else []),
                 done(result.confirm),
                 str(sum(part.epochs_done for part in phases if part is not None)),
                 ", ".join(filter(None, map(outcomes, phases))),

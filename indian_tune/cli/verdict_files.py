@@ -31,6 +31,9 @@ class Analysis:
         background: protocol, budget and provenance.
         ranges: arm → range of γ0 that was searched last.
         flatness: of every run on the fresh seeds, where it was asked for.
+        looks: which studies of the database have opened the test set, a sentence; empty for runs
+            that were trained elsewhere.
+        looked: their names.
     """
 
     verdict: Verdict
@@ -39,6 +42,8 @@ class Analysis:
     background: Background
     ranges: dict[str, Parameter]
     flatness: pd.DataFrame | None = None
+    looks: str = ""
+    looked: tuple[str, ...] = ()
 
 
 def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
@@ -65,8 +70,10 @@ def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
 
 
 def with_flatness(found: Analysis) -> dict[str, Any]:
-    """Return a verdict as plain data, with the flatness of the arms where it was measured."""
+    """Return a verdict as plain data, with what was looked up and measured beside it."""
     said = found.verdict.as_dict()
+    if found.looks:
+        said["looks"] = list(found.looked)
     if found.flatness is None:
         return said
     from indian_tune.analysis.flatness import summarise_flatness

@@ -10,7 +10,7 @@ from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study import RegisteredStudy
 from indian_tune.study.description import budget_sentence, question, ranges, score_name
-from indian_tune.study.optuna.projection import CONFIRM, OUTCOME
+from indian_tune.study.optuna.projection import CONFIRM, FINAL, HALF, OUTCOME
 from indian_tune.study.space_history import latest_spaces
 from indian_tune.text import counted
 
@@ -38,12 +38,19 @@ def study_notes(ledger: LedgerReader, record: StudyRecord) -> dict[str, tuple[st
     spec, parts = study.spec, ledger.progress(study.id)
     shared = _shared(study)
     objective = score_name(spec)
-    notes = {
-        f"{study.name}/{arm}": (objective, f"{_about_arm(spec, arm, space, parts)}\n\n{shared}")
-        for arm, space in latest_spaces(ledger, record).items()
-    }
+    notes = {}
+    for arm, space in latest_spaces(ledger, record).items():
+        about = _about_arm(spec, arm, space, parts)
+        for replicate in range(spec.replicates):
+            of = f"\n\nThis is search {replicate} of 0 to {spec.replicates - 1}."
+            text = f"{about}{of if spec.replicates > 1 else ''}\n\n{shared}"
+            notes[f"{study.name}/{record.search_name(arm, replicate)}"] = objective, text
     if spec.protocol.confirming_seeds:
         notes[f"{study.name}/{CONFIRM}"] = objective, f"{_about_confirm(spec, parts)}\n\n{shared}"
+    if spec.protocol.finalists:
+        notes[f"{study.name}/{FINAL}"] = objective, f"{_about_finalists(spec, parts)}\n\n{shared}"
+    if spec.claims.half_budget:
+        notes[f"{study.name}/{HALF}"] = objective, f"{_about_half(spec, parts)}\n\n{shared}"
     return notes
 
 
@@ -82,7 +89,7 @@ def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]
     lines = [f"# {spec.name}: tuning {arm}", f"{get_family(section.optimizer).title}, over"]
     lines.append("\n".join(f"- `{name}`: {text}" for name, text in ranges(space).items()))
     lines += [
-        f"{part.finished} of {counted(part.total, 'trial')} finished."
+        f"{part.finished} of {counted(part.total, 'trial')}{_all(spec)} finished."
         for part in parts
         if part.arm.name == arm and part.phase is Phase.TUNE
     ]
@@ -93,11 +100,36 @@ def _about_level(spec: StudySpec, arm: str, parts: list[ArmProgress]) -> str:
     mine = [part for part in parts if part.arm.name == arm and part.phase is Phase.MATCH]
     told = "The winner of its source is not frozen yet."
     if mine:
-        told = f"{mine[0].finished} of {counted(mine[0].total, 'trial')} finished."
+        told = f"{mine[0].finished} of {counted(mine[0].total, 'trial')}{_all(spec)} finished."
     return (
         f"# {spec.name}: the level of {arm}\n\n"
         f"SGD with the steps that the winner of {spec.arm(arm).response_of} takes on a steady "
         f"gradient, times a level. {told}"
+    )
+
+
+def _all(spec: StudySpec) -> str:
+    return " of all searches" if spec.replicates > 1 else ""
+
+
+def _about_finalists(spec: StudySpec, parts: list[ArmProgress]) -> str:
+    runs = [part for part in parts if part.phase is Phase.FINAL]
+    done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
+    return (
+        f"# {spec.name}: the finalists\n\n"
+        f"The {spec.protocol.finalists} best configurations of every search on further tune seeds; "
+        f"the best on all of them wins. {done} of {total} trials are finished."
+    )
+
+
+def _about_half(spec: StudySpec, parts: list[ArmProgress]) -> str:
+    runs = [part for part in parts if part.phase is Phase.HALF]
+    done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
+    return (
+        f"# {spec.name}: the winners of half the budget on fresh seeds\n\n"
+        "The best configuration of the first half of every search, where the second half found "
+        f"another: what it does worse is what the second half has gained. {done} of {total} runs "
+        "are finished."
     )
 
 

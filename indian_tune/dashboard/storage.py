@@ -81,7 +81,7 @@ class DashboardStorage(RDBStorage):
         notes = self._notes()
         shown = super().get_all_studies()
         if self._study is not None:
-            shown = [each for each in shown if each.study_name.rpartition("/")[0] == self._study]
+            shown = [each for each in shown if each.study_name.startswith(f"{self._study}/")]
         for study in shown:
             study.system_attrs = _annotated(study.system_attrs, notes.get(study.study_name))
         return shown

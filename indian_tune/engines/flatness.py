@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import ArmRecord, LedgerReader, RunRecord, TrialRecord
+    from indian_tune.problems import Problem, Split
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.training import CheckpointFolder
 
@@ -48,7 +50,8 @@ def flatness_frame(
         on_run: called after every run with how many are done, and how many there are.
 
     Returns:
-        Columns study, arm, optimizer, phase, trial, seed, epoch, examples, parameters,
+        Columns study, arm, optimizer, phase, replicate where there are several searches, trial,
+        seed, epoch, examples, parameters,
         effective_learning_rate (of the first step), those of
         :class:`indian_tune.training.flatness.Flatness`, and one per hyperparameter.
 
@@ -69,12 +72,18 @@ def flatness_frame(
     _check_kept(study, kept, runs)
     if not runs:
         raise InputError(f"all runs of study {study.name!r} on the fresh seeds diverged")
-    problem = problem_of(study.spec, data_dir)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    subset = fixed_subset(problem.train, examples)
-    feed = Feed(subset, problem, place, torch.float64)
+
+    @functools.lru_cache(maxsize=1)
+    def data_of(replicate: int) -> tuple[Problem, Split, Feed]:
+        problem = problem_of(study.spec, data_dir, replicate)
+        subset = fixed_subset(problem.train, examples)
+        return problem, subset, Feed(subset, problem, place, torch.float64)
+
     rows = []
     for done, (arm, trial, run) in enumerate(runs, 1):
+        own_split = study.spec.problem.split == "replicate"
+        problem, subset, feed = data_of(trial.replicate if own_split else 0)
         saved = kept.load(run_key(study.record, run))
         if saved is None:
             raise CheckpointError(
@@ -100,6 +109,7 @@ def flatness_frame(
                 "arm": arm.name,
                 "optimizer": arm.optimizer,
                 "phase": str(trial.phase),
+                **({"replicate": trial.replicate} if study.spec.replicates > 1 else {}),
                 "trial": trial.index,
                 "seed": run.seed,
                 "epoch": saved.epoch,
@@ -122,11 +132,13 @@ def _finished(
     ledger = study.ledger
     arms = {arm.id: arm for arm in ledger.arms(study.id)}
     trials = {trial.id: trial for trial in ledger.confirms(study.id)}
-    return [
+    found = [
         (arms[trials[run.trial_id].arm_id], trials[run.trial_id], run)
         for run in ledger.study_runs(study.id, Phase.CONFIRM)
         if run.trial_id in trials and run.state is State.COMPLETE
     ]
+    # Searches may each have their own data.
+    return sorted(found, key=lambda each: each[1].replicate)
 
 
 def _check_kept(

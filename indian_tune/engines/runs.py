@@ -8,6 +8,7 @@ from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
 from indian_tune.problems import verify
 from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.optuna.samplers import derived_seed
 from indian_tune.study.registration import differences
 
 if TYPE_CHECKING:
@@ -20,8 +21,13 @@ if TYPE_CHECKING:
     from indian_tune.training import CheckpointFolder, Packing, Run, Trainer
 
 
-def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
+def problem_of(spec: StudySpec, data_dir: Path | None, replicate: int = 0) -> Problem:
     """Load what a study trains, and on what.
+
+    Args:
+        spec: of the study.
+        data_dir: folder of the data sets; ``None`` for the default.
+        replicate: of the search, which may have a training and a validation part of its own.
 
     Raises:
         DataError: the data set is missing or damaged.
@@ -31,7 +37,7 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
     section = spec.problem
     held_out = section.validation_fraction if spec.protocol.mode == "honest" else None
     if section.factory is not None:
-        return _own_problem(section, section.factory, held_out)
+        return _own_problem(section, section.factory, held_out, replicate)
     from indian_tune.problems import load_problem
 
     assert section.dataset is not None
@@ -40,16 +46,29 @@ def problem_of(spec: StudySpec, data_dir: Path | None) -> Problem:
         dataset=section.dataset,
         model=section.model,
         width=section.width,
+        widths=section.widths or (),
+        size=section.size,
         init=section.init,
         init_std=section.init_std,
         validation_fraction=held_out,
         sizes=section.split_sizes,
         split_seed=section.split_seed,
+        parts_seed=_parts_seed(section, replicate),
+        label_noise=section.label_noise,
         data_dir=data_dir,
     )
 
 
-def _own_problem(section: ProblemSection, factory: str, held_out: float | None) -> Problem:
+def _parts_seed(section: ProblemSection, replicate: int) -> int | None:
+    """Return what decides a search's own training and validation part, ``None`` if all share it."""
+    if section.split == "study":
+        return None
+    return derived_seed("split", section.split_seed, replicate)
+
+
+def _own_problem(
+    section: ProblemSection, factory: str, held_out: float | None, replicate: int
+) -> Problem:
     from indian_tune.problems import make_problem
     from indian_tune.study.file.problem_summary import ProblemSummary
 
@@ -60,6 +79,8 @@ def _own_problem(section: ProblemSection, factory: str, held_out: float | None) 
         validation_fraction=held_out,
         sizes=section.split_sizes,
         split_seed=section.split_seed,
+        parts_seed=_parts_seed(section, replicate),
+        label_noise=section.label_noise,
     )
     summary = ProblemSummary.of(problem)
     if section.facts not in (None, summary):

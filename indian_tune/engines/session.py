@@ -89,7 +89,7 @@ def open_session(
             extend(study, extend_by)
         with imports_allowed(imports):
             changes = remember(study)
-        yield Session(ledger, study.record, spec, repairs, changes)
+        yield Session(ledger, study.record, study.spec, repairs, changes)
         # A connection that was lost may have left a trial twice in Optuna's tables.
         _repair(study)
 

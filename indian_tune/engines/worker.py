@@ -30,9 +30,11 @@ from indian_tune.study.controller import Controller, Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.study.assignment import RunningTrial
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import CheckpointFolder, EpochRecord, PackShape, Trainer
 
 logger = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def work(
         spec = study.spec
         check_optimizers(spec)
         check_methods(spec)
-        problem = problem_of(spec, settings.data_dir)
+        data = _Data(spec, settings.data_dir)
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 
         shape: PackShape | None = None
@@ -73,7 +75,7 @@ def work(
             nonlocal shape
             trainer = trainer_of(
                 spec,
-                problem,
+                data.problem,
                 settings.torch_device or settings.device,
                 checkpoints,
                 Packing(
@@ -96,8 +98,31 @@ def work(
                 study.ledger.record_event(study.id, PACKED, chosen)
             lanes = settings.lanes or (1 if shape is None else shape.lanes)
             kept = kept_folder(settings.artifacts)
-            worker = _Worker(controller, in_hand, checkpoints, kept, lanes, should_stop, on_epoch)
+            worker = _Worker(
+                controller, data, in_hand, checkpoints, kept, lanes, should_stop, on_epoch
+            )
             worker.loop()
+
+
+class _Data:
+    """The problem of the search that is trained: the same for all, unless each has its own split.
+
+    Raises:
+        DataError: the data set is missing or damaged.
+        InputError: see ``problem_of``.
+    """
+
+    def __init__(self, spec: StudySpec, folder: Path | None) -> None:
+        self._spec, self._folder, self._replicate = spec, folder, 0
+        self.problem = problem_of(spec, folder)
+
+    def change_to(self, replicate: int) -> bool:
+        """Take the problem of a search; return whether it is another than before."""
+        if self._spec.problem.split == "study" or replicate == self._replicate:
+            return False
+        self.problem = problem_of(self._spec, self._folder, replicate)
+        self._replicate = replicate
+        return True
 
 
 class _Worker:
@@ -106,6 +131,7 @@ class _Worker:
     def __init__(
         self,
         controller: Controller,
+        data: _Data,
         in_hand: TrialsInHand,
         checkpoints: CheckpointFolder,
         kept: CheckpointFolder,
@@ -114,6 +140,7 @@ class _Worker:
         on_epoch: Callable[[], None] | None,
     ) -> None:
         self._controller = controller
+        self._data = data
         self._in_hand = in_hand
         self._checkpoints = checkpoints
         self._kept = kept
@@ -150,6 +177,9 @@ class _Worker:
             if trial.id in self._trials:
                 # It was taken from this worker unnoticed, and has come back under a new lease.
                 self._end(self._trials[trial.id], Decision.DROP)
+            if self._data.change_to(trial.lease.trial.replicate):
+                # Nothing is in hand: only trials on the same data are claimed beside others.
+                self._in_hand.restart()
             self._trials[trial.id] = trial
             spec = self._controller.spec
             self._in_hand.take(

@@ -30,9 +30,7 @@ def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
         ),
     )
     if not departures(study):
-        registration = RegistrationSection(
-            mode=spec.protocol.mode, seeds=list(spec.protocol.confirming_seeds)
-        )
+        registration = RegistrationSection(mode=spec.protocol.mode, seeds=list(spec.fresh_seeds))
         file = file.model_copy(update={"registration": registration})
         registration = registration.model_copy(update={"digest": file.digest})
         file = file.model_copy(update={"registration": registration})

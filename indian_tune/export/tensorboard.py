@@ -14,14 +14,14 @@ from indian_tune.ledger.frames import epoch_frame
 from indian_tune.training.metrics import SEALED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
 
-_KEYS = ["arm", "phase", "trial", "seed"]
+_KEYS = ["phase", "trial", "seed"]
 
 
 def write_events(
@@ -38,7 +38,8 @@ def write_events(
         sealed: whether to add the test metrics.
 
     Returns:
-        A folder for every run, ``ARM/PHASE-TRIAL/seed-SEED``.
+        A folder for every run, ``ARM/PHASE-TRIAL/seed-SEED``, or ``ARM/rN/PHASE-TRIAL/seed-SEED``
+        where every arm has several searches.
 
     Raises:
         InputError: a run's folder exists, or cannot be written.
@@ -48,8 +49,9 @@ def write_events(
     tags = _tags(list(frame.columns))
     names = config_columns(frame.columns)
     groups = {
-        folder / str(arm) / f"{phase}-{trial}" / f"seed-{seed}": rows
-        for (arm, phase, trial, seed), rows in frame.groupby(_KEYS, sort=False)
+        folder / search / f"{phase}-{trial}" / f"seed-{seed}": rows
+        for search, part in _searches(frame, study)
+        for (phase, trial, seed), rows in part.groupby(_KEYS, sort=False)
     }
     for run in groups:
         if run.exists():
@@ -60,6 +62,12 @@ def write_events(
     except OSError as error:
         raise InputError(f"--out {folder} cannot be written: {error}") from error
     return list(groups)
+
+
+def _searches(frame: pd.DataFrame, study: StudyRecord) -> Iterator[tuple[str, pd.DataFrame]]:
+    keys = ["arm", "replicate"] if "replicate" in frame else ["arm"]
+    for key, rows in frame.groupby(keys, sort=False):
+        yield study.search_name(str(key[0]), *map(int, key[1:] or (0,))), rows
 
 
 def _tags(columns: list[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Budgets that are not counted in trials: an arm's last slots go unused once it is spent.
+"""Budgets that are not counted in trials: a search's last slots go unused once it is spent.
 
 Functions on an open write transaction that holds the study's row, so that two claims cannot both
 take what is left.
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
+_SEARCH = (t.trial.c.arm_id, t.trial.c.replicate)
+
+
 @dataclass(frozen=True)
 class Budget:
-    """What every arm may spend in the tune phase.
+    """What every search of an arm may spend in the tune phase.
 
     Attributes:
         kind: epochs trained, or seconds of training and measuring.
-        limit: per arm. Epochs are never exceeded; the last trial begun may run over the seconds.
+        limit: per search. Epochs are never exceeded; the last trial begun may run over the seconds.
         trial: epochs of a whole trial, over all its seeds.
     """
 
@@ -34,19 +37,19 @@ class Budget:
     trial: int
 
 
-def spent_arms(
+def spent_searches(
     connection: sa.Connection, study_id: int, budget: Budget, now: datetime
-) -> list[int]:
-    """Return the arms that may begin no further trial now, and drop slots that cannot be paid for.
+) -> list[tuple[int, int]]:
+    """Return the searches that may begin no further trial now, by arm and replicate.
 
-    An arm whose begun trials have all ended, and which cannot pay for another, loses the slots that
-    it never began; an event tells how many.
+    One whose begun trials have all ended, and which cannot pay for another, loses the slots that it
+    never began; an event tells how many.
     """
     tune = (t.trial.c.study_id == study_id) & (t.trial.c.phase == Phase.TUNE)
     unbegun = (t.trial.c.state == State.WAITING) & t.trial.c.started_at.is_(None)
     rows = connection.execute(
         sa.select(
-            t.trial.c.arm_id,
+            *_SEARCH,
             sa.func.sum(sa.case((unbegun, 1), else_=0)).label("unbegun"),
             sa.func.sum(
                 sa.case(
@@ -55,22 +58,24 @@ def spent_arms(
             ).label("open"),
         )
         .where(tune)
-        .group_by(t.trial.c.arm_id)
+        .group_by(*_SEARCH)
     ).all()
     spent = _spent(connection, tune, budget)
     blocked = []
     for row in rows:
-        if not row.unbegun or _has_room(budget, spent.get(row.arm_id, 0.0), row.open):
+        search = row.arm_id, row.replicate
+        if not row.unbegun or _has_room(budget, spent.get(search, 0.0), row.open):
             continue
-        blocked.append(row.arm_id)
+        blocked.append(search)
         if not row.open:
-            connection.execute(
-                sa.delete(t.trial).where(tune, unbegun, t.trial.c.arm_id == row.arm_id)
-            )
+            arm, replicate = (column == key for column, key in zip(_SEARCH, search, strict=True))
+            connection.execute(sa.delete(t.trial).where(tune, unbegun, arm, replicate))
+            several = slots.count_replicates(connection, study_id) > 1
             data = {
                 "arm_id": row.arm_id,
+                **({"replicate": row.replicate} if several else {}),
                 "budget": budget.kind,
-                "spent": spent.get(row.arm_id, 0.0),
+                "spent": spent.get(search, 0.0),
                 "unused": row.unbegun,
             }
             slots.record_event(connection, study_id, "budget spent", data, now)
@@ -86,20 +91,20 @@ def _has_room(budget: Budget, spent: float, begun: int) -> bool:
 
 def _spent(
     connection: sa.Connection, tune: sa.ColumnElement[bool], budget: Budget
-) -> dict[int, float]:
-    """Return what each arm has spent: the epochs of ended trials, or the seconds of all."""
+) -> dict[tuple[int, int], float]:
+    """Return what each search has spent: the epochs of ended trials, or the seconds of all."""
     if budget.kind == "epochs":
         query = (
-            sa.select(t.trial.c.arm_id, sa.func.sum(t.run.c.epochs_done))
+            sa.select(*_SEARCH, sa.func.sum(t.run.c.epochs_done))
             .join_from(t.trial, t.run)
             .where(tune, t.trial.c.state.not_in((State.WAITING, State.RUNNING)))
         )
     else:
         query = (
-            sa.select(t.trial.c.arm_id, sa.func.sum(t.epoch.c.seconds))
+            sa.select(*_SEARCH, sa.func.sum(t.epoch.c.seconds))
             .join_from(t.trial, t.run)
             .join(t.epoch, t.epoch.c.run_id == t.run.c.id)
             .where(tune)
         )
-    rows = connection.execute(query.group_by(t.trial.c.arm_id))
-    return {arm_id: float(total) for arm_id, total in rows}
+    rows = connection.execute(query.group_by(*_SEARCH))
+    return {(arm_id, replicate): float(total) for arm_id, replicate, total in rows}

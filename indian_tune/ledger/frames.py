@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from indian_tune.ledger.reader import LedgerReader
-    from indian_tune.ledger.records import RunRecord, TrialRecord
+    from indian_tune.ledger.records import RunRecord, StudyRecord, TrialRecord
+
+    _Key = tuple[int, tuple[dict[str, Any], TrialRecord]]
 
 _KEYS = ("study", "arm", "optimizer", "phase", "trial", "trial_state", "run_state", "seed")
+# A column after the phase where every arm has several searches.
+_REPLICATE = "replicate"
 
 
 def epoch_frame(
@@ -30,13 +35,17 @@ def epoch_frame(
 ) -> pd.DataFrame:
     """Return the metrics of a study, one row per run and epoch.
 
-    Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, epoch, step,
-    train_loss, train_accuracy, validation_loss, validation_accuracy and any other metric that was
-    recorded, seconds; test_loss and test_accuracy if ``sealed``; objective and score, of the whole
-    trial, as in ``trial_frame``; and one per hyperparameter, ``config.alpha``. Losses are mean
-    cross-entropies, accuracies shares in [0, 1]; NaN where a value was not finite. What a winner
-    did on the fresh seeds that was overtaken after an extension of the study is not in it, nor are
-    the levels that its control was tried at.
+    Columns: study, arm, optimizer, phase, replicate where every arm has several searches, trial,
+    trial_state, run_state, seed, epoch, step, train_loss, train_accuracy, validation_loss,
+    validation_accuracy and any other metric that was recorded, seconds; test_loss and test_accuracy
+    if ``sealed``; objective and score, of the whole trial, as in ``trial_frame``; and one per
+    hyperparameter, ``config.alpha``. Losses are mean cross-entropies, accuracies shares in [0, 1];
+    NaN where a value was not finite. What a winner did on the fresh seeds that was overtaken after
+    an extension of the study is not in it, nor are the levels that its control was tried at.
+
+    Where the claims ask for the winners of half the budget, each has rows of the phase ``half``. If
+    it won its whole search too it was not trained again, and they repeat the rows of the phase
+    ``confirm``.
 
     Args:
         ledger: to read from.
@@ -48,11 +57,9 @@ def epoch_frame(
     Raises:
         SealedError: the test metrics are asked for and nobody has unsealed them.
     """
-    epochs = ledger.study_epochs(study_id, phase, sealed=sealed)
-    keys = dict(_keys(ledger, study_id, phase))
-    records = [
-        (keys[run_id], each) for run_id in epochs if run_id in keys for each in epochs[run_id]
-    ]
+    epochs = ledger.study_epochs(study_id, _stored(phase), sealed=sealed)
+    keys = _in_record_order(_keys(ledger, study_id, phase))
+    records = [(key, each) for run_id, key in keys for each in epochs.get(run_id, ())]
     names = _columns(OPEN, (each.metrics for _, each in records))
     tests = _columns(SEALED, (each.sealed for _, each in records)) if sealed else {}
     rows = [
@@ -70,7 +77,7 @@ def epoch_frame(
         for (run, trial), each in records
     ]
     metrics = [*names, "seconds", *tests]
-    columns = [*_KEYS, "epoch", "step", *metrics, "objective", "score"]
+    columns = [*_key_columns(ledger, study_id), "epoch", "step", *metrics, "objective", "score"]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
     return frame.astype(dict.fromkeys([*metrics, "score"], "float64"))
 
@@ -100,23 +107,24 @@ def run_frame(
         SealedError: the test metrics are asked for and nobody has unsealed them.
     """
     epochs = epoch_frame(ledger, study_id, phase, sealed=sealed, objective=objective)
-    by_run = epochs.groupby(["arm", "phase", "trial", "seed"], sort=False)
+    keys = [name for name in ("arm", "phase", _REPLICATE, "trial", "seed") if name in epochs]
+    by_run = epochs.groupby(keys, sort=False)
     ends = by_run.tail(1).assign(seconds=by_run["seconds"].sum().to_numpy())
-    records = {run.id: run for run in ledger.study_runs(study_id, phase)}
+    records = {run.id: run for run in ledger.study_runs(study_id, _stored(phase))}
     rows = []
     for run_id, (names, _) in _keys(ledger, study_id, phase):
         run = records[run_id]
         rows.append(
             {
-                **{name: names[name] for name in ("arm", "phase", "trial", "seed")},
+                **{name: names[name] for name in keys},
                 "epochs_planned": run.epochs_planned,
                 "started_at": run.started_at,
                 "finished_at": run.finished_at,
                 **(run.provenance or {}),
             }
         )
-    about = pd.DataFrame(rows, columns=None if rows else ["arm", "phase", "trial", "seed"])
-    return ends.merge(about, on=["arm", "phase", "trial", "seed"], validate="one_to_one")
+    about = pd.DataFrame(rows, columns=None if rows else keys)
+    return ends.merge(about, on=keys, validate="one_to_one")
 
 
 def trial_frame(
@@ -128,8 +136,9 @@ def trial_frame(
 ) -> pd.DataFrame:
     """Return the trials of a study, one row each, those that wait included.
 
-    Columns: study, arm, optimizer, phase, trial, trial_state, objective, score, attempts, reason,
-    started_at, finished_at (UTC), and one per hyperparameter, ``config.alpha``. The score is what
+    Columns: study, arm, optimizer, phase, replicate where every arm has several searches, trial,
+    trial_state, objective, score, attempts, reason, started_at, finished_at (UTC), and one per
+    hyperparameter, ``config.alpha``. The score is what
     winners are chosen by among complete trials, lower is better: the first of several objectives.
     That of a trial that was pruned is of its last epoch, that of one that diverged is of chance.
 
@@ -139,15 +148,16 @@ def trial_frame(
         phase: which phase; all by default.
         objective: name of what trials are scored by, ``protocol.score`` of the study's file.
     """
-    names = {study.id: study.name for study in ledger.studies()}
+    study = _study(ledger, study_id)
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
     return pd.DataFrame(
         [
             {
-                "study": names[study_id],
+                "study": study.name,
                 "arm": arms[trial.arm_id].name,
                 "optimizer": arms[trial.arm_id].optimizer,
                 "phase": str(trial.phase),
+                **({_REPLICATE: trial.replicate} if study.replicates > 1 else {}),
                 "trial": trial.index,
                 "trial_state": str(trial.state),
                 "objective": objective,
@@ -166,7 +176,7 @@ def trial_frame(
 def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
     """Return which test images every run classifies correctly at its end, a row per run.
 
-    Columns: study, arm, optimizer, phase, trial, trial_state, run_state, seed, and correct, an
+    Columns: the first ones of ``epoch_frame`` up to seed, and correct, an
     array bool [number of test images]. A run that diverged has no row.
 
     Args:
@@ -177,13 +187,13 @@ def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = Non
     Raises:
         SealedError: nobody has unsealed them.
     """
-    examples = ledger.sealed_examples(study_id, phase)
+    examples = ledger.sealed_examples(study_id, _stored(phase))
     rows = [
         {**run, "correct": np.array(examples[run_id])}
         for run_id, (run, _) in _keys(ledger, study_id, phase)
         if run_id in examples
     ]
-    return pd.DataFrame(rows, columns=[*_KEYS, "correct"])
+    return pd.DataFrame(rows, columns=[*_key_columns(ledger, study_id), "correct"])
 
 
 def _columns(
@@ -194,6 +204,35 @@ def _columns(
     for metrics in measured:
         columns.update(dict.fromkeys(metrics))
     return columns
+
+
+def _study(ledger: LedgerReader, study_id: int) -> StudyRecord:
+    (study,) = (study for study in ledger.studies() if study.id == study_id)
+    return study
+
+
+def _key_columns(ledger: LedgerReader, study_id: int) -> list[str]:
+    columns = list(_KEYS)
+    if _study(ledger, study_id).replicates > 1:
+        columns.insert(columns.index("phase") + 1, _REPLICATE)
+    return columns
+
+
+def _stored(phase: Phase | None) -> Phase | None:
+    """Return the phase to read runs of: those of half the budget may be confirm runs."""
+    return None if phase is Phase.HALF else phase
+
+
+def _in_record_order(keys: Iterable[_Key]) -> list[_Key]:
+    """Order by run, and put those that are shown in two phases again at the end."""
+    keys = list(keys)
+    views = Counter(run_id for run_id, _ in keys)
+
+    def place(key: _Key) -> tuple[bool, int]:
+        run_id, (_, trial) = key
+        return views[run_id] > 1 and trial.phase is Phase.HALF, run_id
+
+    return sorted(keys, key=place)
 
 
 def _trials(ledger: LedgerReader, study_id: int, phase: Phase | None) -> list[TrialRecord]:
@@ -210,24 +249,25 @@ def _of_phase(ledger: LedgerReader, study_id: int, phase: Phase) -> list[TrialRe
             return ledger.confirms(study_id)
         case Phase.MATCH:
             return ledger.matches(study_id)
-        case Phase.TUNE:
+        case Phase.HALF:
+            return ledger.halves(study_id)
+        case Phase.TUNE | Phase.FINAL:
             return ledger.trials(study_id, phase=phase)
 
 
-def _keys(
-    ledger: LedgerReader, study_id: int, phase: Phase | None
-) -> Iterator[tuple[int, tuple[dict[str, Any], TrialRecord]]]:
+def _keys(ledger: LedgerReader, study_id: int, phase: Phase | None) -> Iterator[_Key]:
     """Yield run id, what names the run, and its trial."""
-    (study,) = (study.name for study in ledger.studies() if study.id == study_id)
+    study, columns = _study(ledger, study_id), _key_columns(ledger, study_id)
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
     runs: dict[int, list[RunRecord]] = {}
-    for run in ledger.study_runs(study_id, phase):
+    for run in ledger.study_runs(study_id, _stored(phase)):
         runs.setdefault(run.trial_id, []).append(run)
     for trial in _trials(ledger, study_id, phase):
         arm = arms[trial.arm_id]
         for run in runs.get(trial.id, ()):
-            names = (
-                *(study, arm.name, arm.optimizer, str(trial.phase), trial.index),
-                *(str(trial.state), str(run.state), run.seed),
+            names: tuple[Any, ...] = (
+                *(study.name, arm.name, arm.optimizer, str(trial.phase)),
+                *((trial.replicate,) if study.replicates > 1 else ()),
+                *(trial.index, str(trial.state), str(run.state), run.seed),
             )
-            yield run.id, (dict(zip(_KEYS, names, strict=True)), trial)
+            yield run.id, (dict(zip(columns, names, strict=True)), trial)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from indian_tune.errors import LeaseLostError
 from indian_tune.ledger import runs, slots
 from indian_tune.ledger import tables as t
-from indian_tune.ledger.budget import spent_arms
+from indian_tune.ledger.budget import spent_searches
 from indian_tune.ledger.reader import trial_record
 from indian_tune.ledger.records import Lease
 from indian_tune.ledger.states import Phase, State, check_transition
@@ -43,14 +43,16 @@ class Demand:
         study_id: of the study.
         phase: of the trials.
         arm_ids: of certain arms only; of all if ``None``.
-        generation: how many successive trials of an arm are asked for together and finished before
-            the next; ``None`` for no such order.
-        budget: what an arm may spend beside its number of trials.
+        replicate: of this search of each arm only; of all if ``None``.
+        generation: how many successive trials of a search are asked for together and finished
+            before the next; ``None`` for no such order.
+        budget: what a search may spend beside its number of trials.
     """
 
     study_id: int
     phase: Phase
     arm_ids: Sequence[int] | None = None
+    replicate: int | None = None
     generation: int | None = None
     budget: Budget | None = None
 
@@ -58,18 +60,22 @@ class Demand:
 def next_claimable(connection: sa.Connection, demand: Demand, now: datetime) -> TrialRecord | None:
     """Lock and return the next trial that was abandoned, or else that waits.
 
-    Lowest index first and then in the order of the arms, so that all arms advance together.
+    Search after search, lowest index first and then in the order of the arms, so that all arms
+    advance together.
     """
     mine = sa.select(t.trial).where(
         t.trial.c.study_id == demand.study_id, t.trial.c.phase == demand.phase
     )
     if demand.arm_ids is not None:
         mine = mine.where(t.trial.c.arm_id.in_(demand.arm_ids))
+    if demand.replicate is not None:
+        mine = mine.where(t.trial.c.replicate == demand.replicate)
     abandoned = mine.where(t.trial.c.state == State.RUNNING, t.trial.c.lease_expires_at < now)
     waiting = mine.where(t.trial.c.state == State.WAITING)
     if demand.budget is not None:
-        spent = spent_arms(connection, demand.study_id, demand.budget, now)
-        waiting = waiting.where(t.trial.c.started_at.is_not(None) | t.trial.c.arm_id.not_in(spent))
+        for arm_id, replicate in spent_searches(connection, demand.study_id, demand.budget, now):
+            spent = (t.trial.c.arm_id == arm_id) & (t.trial.c.replicate == replicate)
+            waiting = waiting.where(t.trial.c.started_at.is_not(None) | ~spent)
     if demand.generation is not None:
         waiting = _in_turn(waiting, demand, demand.generation)
     # Two queries, because an index serves each of them and none serves both at once.
@@ -77,7 +83,7 @@ def next_claimable(connection: sa.Connection, demand: Demand, now: datetime) -> 
         row = (
             connection.execute(
                 query.join(t.arm, t.arm.c.id == t.trial.c.arm_id)
-                .order_by(t.trial.c.index, t.arm.c.position)
+                .order_by(t.trial.c.replicate, t.trial.c.index, t.arm.c.position)
                 .limit(1)
                 .with_for_update(of=t.trial, skip_locked=True)
             )
@@ -90,14 +96,15 @@ def next_claimable(connection: sa.Connection, demand: Demand, now: datetime) -> 
 
 
 def _in_turn(waiting: sa.Select[Any], demand: Demand, size: int) -> sa.Select[Any]:
-    """Keep the trials of each arm's generation under way; the first alone until all are asked for.
+    """Keep the trials of each search's generation under way; the first until all are asked for.
 
-    The state of an arm only moves forward, so an answer that is out of date grants less, not more.
+    The state of a search only moves forward, so an outdated answer grants less, not more.
     """
     unasked = sa.case((t.trial.c.config.is_(sa.null()), t.trial.c.index))
     front = (
         sa.select(
             t.trial.c.arm_id,
+            t.trial.c.replicate,
             sa.func.min(t.trial.c.index).label("first"),
             sa.func.min(unasked).label("unasked"),
         )
@@ -106,10 +113,11 @@ def _in_turn(waiting: sa.Select[Any], demand: Demand, size: int) -> sa.Select[An
             t.trial.c.phase == demand.phase,
             t.trial.c.state.in_((State.WAITING, State.RUNNING)),
         )
-        .group_by(t.trial.c.arm_id)
+        .group_by(t.trial.c.arm_id, t.trial.c.replicate)
         .subquery()
     )
-    return waiting.join(front, front.c.arm_id == t.trial.c.arm_id).where(
+    own = (front.c.arm_id == t.trial.c.arm_id) & (front.c.replicate == t.trial.c.replicate)
+    return waiting.join(front, own).where(
         t.trial.c.index // size == front.c.first // size,
         t.trial.c.config.is_not(sa.null()) | (t.trial.c.index == front.c.unasked),
     )

@@ -6,6 +6,7 @@ What is sealed can be read only once it was unsealed.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
@@ -28,10 +29,12 @@ from indian_tune.ledger.records import (
     ArmProgress,
     ArmRecord,
     EventRecord,
+    Look,
     RunRecord,
     StudyRecord,
     TrialRecord,
     WorkerRecord,
+    search_name,
 )
 from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.runs import measured, unpack
@@ -46,11 +49,16 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
+_NONE = (None, None, None)
 _TRIAL_COLUMNS = tuple(column for column in t.trial.c if column.name != "lease_token")
 
 
 def _chosen(
-    study_id: int, phase: Phase | None, arm_id: int | None, states: Sequence[State] | None
+    study_id: int,
+    phase: Phase | None,
+    arm_id: int | None,
+    states: Sequence[State] | None,
+    replicate: int | None = None,
 ) -> list[sa.ColumnElement[bool]]:
     """Return what a query for some of a study's trials asks of them."""
     wanted = [t.trial.c.study_id == study_id]
@@ -60,6 +68,8 @@ def _chosen(
         wanted.append(t.trial.c.arm_id == arm_id)
     if states is not None:
         wanted.append(t.trial.c.state.in_(states))
+    if replicate is not None:
+        wanted.append(t.trial.c.replicate == replicate)
     return wanted
 
 
@@ -197,10 +207,15 @@ class LedgerReader:
             return trial_record(connection.execute(query).mappings().one())
 
     @transaction
-    def find_trial(self, arm_id: int, phase: Phase, index: int) -> TrialRecord | None:
+    def find_trial(
+        self, arm_id: int, phase: Phase, index: int, replicate: int = 0
+    ) -> TrialRecord | None:
         """Return the trial of that place in the budget, ``None`` when there is none."""
         query = sa.select(*_TRIAL_COLUMNS).where(
-            t.trial.c.arm_id == arm_id, t.trial.c.phase == phase, t.trial.c.index == index
+            t.trial.c.arm_id == arm_id,
+            t.trial.c.phase == phase,
+            t.trial.c.replicate == replicate,
+            t.trial.c.index == index,
         )
         with self._reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
@@ -214,23 +229,28 @@ class LedgerReader:
         phase: Phase | None = None,
         arm_id: int | None = None,
         states: Sequence[State] | None = None,
+        replicate: int | None = None,
         best_first: bool = False,
         limit: int | None = None,
     ) -> list[TrialRecord]:
-        """Return trials ordered by arm, phase (tune first, then match) and index.
+        """Return trials ordered by arm, phase (tune first, then match), replicate and index.
 
         Args:
             study_id: whose trials.
             phase: of this phase alone.
             arm_id: of this arm alone.
             states: in these states alone.
+            replicate: of this search of every arm alone.
             best_first: order those with a score by it, before those without.
             limit: no more than so many, from the first.
         """
-        query = sa.select(*_TRIAL_COLUMNS).where(*_chosen(study_id, phase, arm_id, states))
+        wanted = _chosen(study_id, phase, arm_id, states, replicate)
+        query = sa.select(*_TRIAL_COLUMNS).where(*wanted)
         if best_first:
             query = query.order_by(t.trial.c.value.is_(None), t.trial.c.value)
-        query = query.order_by(t.trial.c.arm_id, t.trial.c.phase.desc(), t.trial.c.index)
+        query = query.order_by(
+            t.trial.c.arm_id, t.trial.c.phase.desc(), t.trial.c.replicate, t.trial.c.index
+        )
         if limit is not None:
             query = query.limit(limit)
         with self._reading() as connection:
@@ -244,9 +264,11 @@ class LedgerReader:
         phase: Phase | None = None,
         arm_id: int | None = None,
         states: Sequence[State] | None = None,
+        replicate: int | None = None,
     ) -> int:
         """Return how many trials there are of a study; the arguments are those of `trials`."""
-        query = sa.select(sa.func.count()).where(*_chosen(study_id, phase, arm_id, states))
+        wanted = _chosen(study_id, phase, arm_id, states, replicate)
+        query = sa.select(sa.func.count()).where(*wanted)
         with self._reading() as connection:
             return connection.execute(query).scalar_one()
 
@@ -256,10 +278,40 @@ class LedgerReader:
         Those of a winner that was overtaken after an extension of the study are left out, and with
         it those of its control, should that of the new winner not be isolated.
         """
-        lost = {arm for arm, record in self.levels(study_id).items() if record["level"] is None}
-        gone = {arm.id for arm in self.arms(study_id) if arm.name in lost} if lost else ()
+        lost = {name for name, record in self.levels(study_id).items() if record["level"] is None}
         trials = self._newest(study_id, Phase.CONFIRM, arm_id)
-        return [trial for trial in trials if trial.arm_id not in gone]
+        if not lost:
+            return trials
+        names = self._search_names(study_id, trials)
+        return [trial for trial, name in zip(trials, names, strict=True) if name not in lost]
+
+    def halves(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
+        """Return the trials on fresh seeds of the winners of half the budget, by arm and index.
+
+        Where the first half of a search holds the winner of the whole, these are its confirm trials
+        with the phase ``half``: nothing is trained twice.
+        """
+        frozen = self.events(study_id, slots.FROZEN)
+        record = frozen[-1].data if frozen else {}
+        found = []
+        for trials in (
+            self._newest(study_id, Phase.HALF, arm_id),
+            self._newest(study_id, Phase.CONFIRM, arm_id) if record.get("halves") else [],
+        ):
+            for trial, name in zip(trials, self._search_names(study_id, trials), strict=True):
+                half = record.get("halves", {}).get(name)
+                if half is None or half["config"] != trial.config:
+                    continue
+                same = half["config"] == record["winners"].get(name, {}).get("config")
+                if same is (trial.phase is Phase.CONFIRM):
+                    found.append(replace(trial, phase=Phase.HALF))
+        return sorted(found, key=lambda trial: (trial.arm_id, trial.replicate, trial.index))
+
+    def _search_names(self, study_id: int, trials: Sequence[TrialRecord]) -> list[str]:
+        arms = {arm.id: arm.name for arm in self.arms(study_id)}
+        with self._reading() as connection:
+            replicates = slots.count_replicates(connection, study_id)
+        return [search_name(arms[each.arm_id], each.replicate, replicates) for each in trials]
 
     def matches(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
         """Return the match trials of the winners that were frozen last, by arm and index.
@@ -270,10 +322,13 @@ class LedgerReader:
 
     def _newest(self, study_id: int, phase: Phase, arm_id: int | None) -> list[TrialRecord]:
         trials = self.trials(study_id, phase=phase, arm_id=arm_id)
-        newest = {trial.arm_id: 0 for trial in trials}
+        newest: dict[tuple[int, int], int] = {}
         for trial in trials:
-            newest[trial.arm_id] = max(newest[trial.arm_id], trial.freezing)
-        return [trial for trial in trials if trial.freezing == newest[trial.arm_id]]
+            search = trial.arm_id, trial.replicate
+            newest[search] = max(newest.get(search, 0), trial.freezing)
+        return [
+            trial for trial in trials if trial.freezing == newest[trial.arm_id, trial.replicate]
+        ]
 
     @transaction
     def frozen(self, study_id: int) -> bool:
@@ -291,7 +346,7 @@ class LedgerReader:
             return slots.has_levels(connection, study_id)
 
     def levels(self, study_id: int) -> dict[str, Mapping[str, Any]]:
-        """Return what is recorded of the levels of the present winners' controls, by arm.
+        """Return what is recorded of the levels of the present winners' controls, by search.
 
         Nothing before they are frozen.
         Keys ``level`` and ``config`` (``None`` for a control that is not isolated), ``reason`` in
@@ -301,6 +356,15 @@ class LedgerReader:
         events = self.events(study_id, slots.LEVELS)
         frozen = bool(events) and self.has_levels(study_id)
         return dict(events[-1].data["levels"]) if frozen else {}
+
+    @transaction
+    def begun(self, study_id: int) -> bool:
+        """Whether any trial of a study was ever claimed."""
+        query = sa.select(t.trial.c.id).where(
+            t.trial.c.study_id == study_id, t.trial.c.started_at.is_not(None)
+        )
+        with self._reading() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     def open_trials(self, study_id: int, phase: Phase) -> int:
         """Return how many trials of a phase wait or run."""
@@ -345,6 +409,26 @@ class LedgerReader:
             return slots.count_events(connection, study_id, slots.UNSEALED) > 0
 
     @transaction
+    def looks(self, data_name: str) -> list[Look]:
+        """Return which studies of this database have opened the test results of a data set.
+
+        Args:
+            data_name: of the data set.
+        """
+        query = (
+            sa.select(t.study, t.event.c.data, t.event.c.at)
+            .join(t.event, t.event.c.study_id == t.study.c.id)
+            .where(t.event.c.kind == slots.UNSEALED)
+            .order_by(t.event.c.id)
+        )
+        with self._reading() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        opened = [(row.pop("data")["by"], row.pop("at"), StudyRecord(**row)) for row in rows]
+        return [
+            Look(study.name, by, at) for by, at, study in opened if study.data_name == data_name
+        ]
+
+    @transaction
     def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:
         """Return which test examples each run classifies correctly at its end.
 
@@ -369,10 +453,54 @@ class LedgerReader:
                 row.run_id: unpack(row.correct, row.images) for row in connection.execute(query)
             }
 
-    def last_epochs(self, trial_ids: Sequence[int]) -> list[EpochRecord]:
-        """Return the last recorded epoch of every run of some trials, by run."""
+    @transaction
+    def last_epochs(self, trial_ids: Sequence[int]) -> dict[int, list[EpochRecord]]:
+        """Return the last recorded epoch of every run of some trials, by trial and run."""
         last = self._epochs(t.run.c.trial_id.in_(trial_ids), t.run.c.epochs_done == t.epoch.c.epoch)
-        return [record for records in last.values() for record in records]
+        query = sa.select(t.run.c.id, t.run.c.trial_id).where(t.run.c.trial_id.in_(trial_ids))
+        found: dict[int, list[EpochRecord]] = {trial_id: [] for trial_id in trial_ids}
+        with self._reading() as connection:
+            for run_id, trial_id in connection.execute(query.order_by(t.run.c.id)):
+                found[trial_id] += last.get(run_id, [])
+        return found
+
+    @transaction
+    def leaders(
+        self, study_id: int, before: Mapping[int, int] | None = None
+    ) -> dict[tuple[int, int], TrialRecord]:
+        """Return the best complete tune trial of every search so far, by arm and replicate.
+
+        Ties go to the lower index, which was asked for first.
+
+        Args:
+            study_id: of the study.
+            before: by the id of the arm, which it then has to name, the index below which a trial
+                is looked at; all are if ``None``.
+        """
+        wanted = _chosen(study_id, Phase.TUNE, None, (State.COMPLETE,))
+        if before is not None:
+            ranges = [
+                (t.trial.c.arm_id == arm) & (t.trial.c.index < n) for arm, n in before.items()
+            ]
+            wanted.append(sa.or_(sa.false(), *ranges))
+        places = (
+            sa.select(
+                t.trial.c.id,
+                sa.func.row_number()
+                .over(
+                    partition_by=(t.trial.c.arm_id, t.trial.c.replicate),
+                    order_by=(t.trial.c.value, t.trial.c.index),
+                )
+                .label("place"),
+            )
+            .where(*wanted, t.trial.c.value.is_not(None))
+            .subquery()
+        )
+        query = sa.select(*_TRIAL_COLUMNS).join(places, places.c.id == t.trial.c.id)
+        with self._reading() as connection:
+            rows = connection.execute(query.where(places.c.place == 1)).mappings()
+            best = [trial_record(row) for row in rows]
+        return {(trial.arm_id, trial.replicate): trial for trial in best}
 
     @transaction
     def workers(self, study_id: int) -> list[WorkerRecord]:
@@ -407,9 +535,8 @@ class LedgerReader:
             .group_by(*key)
             .subquery()
         )
-        # Ties go to the lower index: the winner must not depend on who finished first.
         best = (
-            sa.select(*key, lowest.c.value, sa.func.min(t.trial.c.index))
+            sa.select(*key, lowest.c.value, t.trial.c.replicate, sa.func.min(t.trial.c.index))
             .join(
                 lowest,
                 (lowest.c.arm_id == t.trial.c.arm_id)
@@ -417,7 +544,8 @@ class LedgerReader:
                 & (lowest.c.value == t.trial.c.value),
             )
             .where(t.trial.c.state == State.COMPLETE)
-            .group_by(*key, lowest.c.value)
+            .group_by(*key, lowest.c.value, t.trial.c.replicate)
+            .order_by(*key, t.trial.c.replicate.desc())
         )
         states: dict[tuple[int, str], dict[State, int]] = {}
         with self._reading() as connection:
@@ -429,9 +557,10 @@ class LedgerReader:
                 (arm_id, phase): total
                 for arm_id, phase, total in connection.execute(done.where(where).group_by(*key))
             }
+            # Ties go to the lower replicate and index, the last and first row here: the winner must
+            # not depend on who finished first.
             bests = {
-                (arm_id, phase): (value, index)
-                for arm_id, phase, value, index in connection.execute(best)
+                (arm_id, phase): tuple(found) for arm_id, phase, *found in connection.execute(best)
             }
         arms = self.arms(study_id)
         return [
@@ -439,8 +568,9 @@ class LedgerReader:
                 arm=arm,
                 phase=phase,
                 counts=states[arm.id, phase],
-                best=bests.get((arm.id, phase), (None, None))[0],
-                best_trial=bests.get((arm.id, phase), (None, None))[1],
+                best=bests.get((arm.id, phase), _NONE)[0],
+                best_trial=bests.get((arm.id, phase), _NONE)[2],
+                best_replicate=bests.get((arm.id, phase), _NONE)[1],
                 epochs_done=int(epochs.get((arm.id, phase)) or 0),
             )
             for phase in Phase

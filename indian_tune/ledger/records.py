@@ -12,6 +12,22 @@ if TYPE_CHECKING:
     from indian_tune.ledger.states import Phase, State
 
 
+def replicates_of(spec: Mapping[str, Any]) -> int:
+    """Return how many searches every arm of a study has, from its canonical form."""
+    return int(spec.get("search", {}).get("replicates", 1))
+
+
+def search_name(arm: str, replicate: int, replicates: int) -> str:
+    """Return the name of one search of an arm: the arm's own where it has a single one.
+
+    Args:
+        arm: its name.
+        replicate: which of its searches, from 0.
+        replicates: how many there are.
+    """
+    return arm if replicates == 1 else f"{arm}/r{replicate}"
+
+
 @dataclass(frozen=True)
 class StudyRecord:
     """A registered study."""
@@ -23,6 +39,21 @@ class StudyRecord:
     version: str
     created_at: datetime
     host: str | None
+
+    @property
+    def data_name(self) -> str:
+        """Name of its data set."""
+        problem = self.spec.get("problem", {})
+        return str(problem.get("dataset") or (problem.get("facts") or {}).get("dataset"))
+
+    @property
+    def replicates(self) -> int:
+        """How many searches every arm has."""
+        return replicates_of(self.spec)
+
+    def search_name(self, arm: str, replicate: int) -> str:
+        """Return the name of one search of an arm."""
+        return search_name(arm, replicate, self.replicates)
 
 
 @dataclass(frozen=True)
@@ -44,7 +75,7 @@ class TrialRecord:
     is ``None`` until the first claim has asked the sampler; ``value`` is the score under the
     study's objective, lower is better. ``attempts`` counts the attempts since the last new epoch,
     the one under way included; ``worker_id`` is who works on it, or did last; ``freezing`` tells
-    which freezing of the winners made a match or confirm trial, from 1 (0 in the tune phase).
+    which freezing of the winners made a trial of a later phase, from 1 (0 in the tune phase).
     ``values`` are the scores under all objectives of a study that has several.
     """
 
@@ -120,6 +151,21 @@ class EventRecord:
 
 
 @dataclass(frozen=True)
+class Look:
+    """The opening of a data set's test results by a study.
+
+    Attributes:
+        study: its name.
+        by: the command that opened them.
+        at: when.
+    """
+
+    study: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Lease:
     """The right to work on one trial until another claim takes it over.
 
@@ -138,12 +184,13 @@ class Lease:
 
 @dataclass(frozen=True)
 class ArmProgress:
-    """How far one arm is in one phase.
+    """How far one arm is in one phase, over all its searches.
 
     Attributes:
         counts: number of trials in each state that occurs.
         best: lowest value among complete trials.
         best_trial: index of the trial that has it.
+        best_replicate: the search that the trial belongs to.
         epochs_done: epochs recorded over all runs.
     """
 
@@ -152,6 +199,7 @@ class ArmProgress:
     counts: Mapping[State, int]
     best: float | None
     best_trial: int | None
+    best_replicate: int | None
     epochs_done: int
 
     @property
@@ -167,17 +215,22 @@ class ArmProgress:
 
 @dataclass(frozen=True)
 class ArmPlan:
-    """What registration needs to know of an arm."""
+    """What registration needs to know of an arm: each of its searches has so many trials."""
 
     name: str
     optimizer: str
     trials: int
+    replicates: int = 1
 
 
 @dataclass(frozen=True)
 class Winner:
-    """A frozen configuration of one arm, and the tune trial that it comes from if it was tuned."""
+    """What one search of an arm has frozen, and the tune trial that it comes from if it was tuned.
+
+    ``replicate`` tells which search it is.
+    """
 
     arm: ArmRecord
     config: Mapping[str, float]
     trial: TrialRecord | None = None
+    replicate: int = 0

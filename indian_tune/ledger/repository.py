@@ -136,6 +136,7 @@ class Ledger(StudyWriter):
         worker_id: str,
         *,
         arm_ids: Sequence[int] | None = None,
+        replicate: int | None = None,
         generation: int | None = None,
         budget: Budget | None = None,
     ) -> Lease | None:
@@ -150,16 +151,17 @@ class Ledger(StudyWriter):
             phase: of the trial.
             worker_id: who claims; must have joined.
             arm_ids: of the arms that are wanted; all if ``None``.
-            generation: how many successive trials of an arm make a generation. Of each arm, only
+            replicate: of the searches that are wanted, one of each arm; all if ``None``.
+            generation: how many successive trials of a search make a generation. Of each, only
                 the first generation with open trials is handed out, and of that only the first
                 trial until ``configure`` has given all of them their configurations.
-            budget: what an arm may spend beside its number of trials; slots that it cannot pay for
-                are dropped once its begun trials have ended.
+            budget: what a search may spend beside its number of trials; slots that it cannot pay
+                for are dropped once its begun trials have ended.
 
         Returns:
             The lease, or ``None`` when nothing can be claimed now.
         """
-        demand = leases.Demand(study_id, phase, arm_ids, generation, budget)
+        demand = leases.Demand(study_id, phase, arm_ids, replicate, generation, budget)
         return self._claim(demand, worker_id, secrets.token_hex(16))
 
     @transaction

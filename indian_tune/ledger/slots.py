@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from indian_tune.ledger import tables as t
+from indian_tune.ledger.records import replicates_of, search_name
 from indian_tune.ledger.states import Phase, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from indian_tune.ledger.records import ArmPlan, Winner
+    from indian_tune.ledger.records import ArmPlan, TrialRecord, Winner
 
 REGISTERED = "registered"
 EXTENDED = "extended"
@@ -47,55 +48,64 @@ def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan
         )
         assert result.inserted_primary_key is not None
         arm_id = int(result.inserted_primary_key[0])
-        slots += [_slot(study_id, arm_id, Phase.TUNE, index) for index in range(plan.trials)]
+        slots += [
+            _slot(study_id, arm_id, Phase.TUNE, replicate, index)
+            for replicate in range(plan.replicates)
+            for index in range(plan.trials)
+        ]
     connection.execute(sa.insert(t.trial), slots)
 
 
 def extend(
     connection: sa.Connection, study_id: int, trials: int | Mapping[str, int]
 ) -> dict[str, int]:
-    """Add tune slots to every arm, after those there are.
+    """Add tune slots to every search of every arm, after those there are.
 
     Args:
         connection: in a write transaction.
         study_id: of the study.
-        trials: how many for each arm, or by the name of the arm.
+        trials: how many for each search of an arm, or by the name of the arm.
 
     Returns:
-        The new number of tune trials by the name of the arm.
+        The new number of tune trials of a search by the name of the arm.
     """
     counts = connection.execute(
-        sa.select(t.arm.c.id, t.arm.c.name, sa.func.count())
+        sa.select(t.arm.c.id, t.arm.c.name, t.trial.c.replicate, sa.func.count())
         .join(t.trial, (t.trial.c.arm_id == t.arm.c.id) & (t.trial.c.phase == Phase.TUNE))
         .where(t.arm.c.study_id == study_id)
-        .group_by(t.arm.c.id, t.arm.c.name, t.arm.c.position)
-        .order_by(t.arm.c.position)
+        .group_by(t.arm.c.id, t.arm.c.name, t.arm.c.position, t.trial.c.replicate)
+        .order_by(t.arm.c.position, t.trial.c.replicate)
     ).all()
     added = {
-        name: trials if isinstance(trials, int) else trials.get(name, 0) for _, name, _ in counts
+        name: trials if isinstance(trials, int) else trials.get(name, 0) for _, name, _, _ in counts
     }
     connection.execute(
         sa.insert(t.trial),
         [
-            _slot(study_id, arm_id, Phase.TUNE, index)
-            for arm_id, name, count in counts
+            _slot(study_id, arm_id, Phase.TUNE, replicate, index)
+            for arm_id, name, replicate, count in counts
             for index in range(count, count + added[name])
         ],
     )
-    return {name: count + added[name] for _, name, count in counts}
+    return {name: count + added[name] for _, name, _, count in counts}
 
 
 def insert_confirms(
-    connection: sa.Connection, study_id: int, winners: Sequence[Winner], seeds: int, freezing: int
+    connection: sa.Connection,
+    study_id: int,
+    winners: Sequence[Winner],
+    seeds: int,
+    freezing: int,
+    phase: Phase = Phase.CONFIRM,
 ) -> None:
-    """Make one confirm slot per seed for every winner that has none with its configuration.
+    """Make one slot per seed for every winner that has none with its configuration.
 
-    The slots of an arm whose winner was frozen before stay as they are; those of a winner that
+    The slots of a search whose winner was frozen before stay as they are; those of a winner that
     was overtaken stay too, and the new winner's are numbered after them.
     """
     slots: list[dict[str, Any]] = []
     for winner in winners:
-        mine = (t.trial.c.arm_id == winner.arm.id) & (t.trial.c.phase == Phase.CONFIRM)
+        mine = _of_search(winner.arm.id, phase, winner.replicate)
         newest = connection.execute(
             sa.select(t.trial.c.config).where(mine).order_by(t.trial.c.index.desc()).limit(1)
         ).scalar()
@@ -104,7 +114,10 @@ def insert_confirms(
             continue
         count = connection.execute(sa.select(sa.func.count()).where(mine)).scalar_one()
         slots += [
-            {**_slot(study_id, winner.arm.id, Phase.CONFIRM, index, freezing), "config": config}
+            {
+                **_slot(study_id, winner.arm.id, phase, winner.replicate, index, freezing),
+                "config": config,
+            }
             for index in range(count, count + seeds)
         ]
     if slots:
@@ -114,26 +127,55 @@ def insert_confirms(
 def insert_matches(
     connection: sa.Connection, study_id: int, candidates: Sequence[Winner], freezing: int
 ) -> None:
-    """Make one match slot per candidate, for every arm that has none with its candidates.
+    """Make one match slot per candidate, for every search that has none with its candidates.
 
     Those of a winner that was overtaken stay, and the new ones are numbered after them.
     """
     slots: list[dict[str, Any]] = []
-    arms: dict[int, list[dict[str, float]]] = {}
+    searches: dict[tuple[int, int], list[dict[str, float]]] = {}
     for candidate in candidates:
-        arms.setdefault(candidate.arm.id, []).append(dict(candidate.config))
-    for arm_id, configs in arms.items():
-        mine = (t.trial.c.arm_id == arm_id) & (t.trial.c.phase == Phase.MATCH)
+        key = candidate.arm.id, candidate.replicate
+        searches.setdefault(key, []).append(dict(candidate.config))
+    for (arm_id, replicate), configs in searches.items():
+        mine = _of_search(arm_id, Phase.MATCH, replicate)
         known = connection.scalars(
             sa.select(t.trial.c.config).where(mine).order_by(t.trial.c.index)
         ).all()
         if known[-len(configs) :] != configs:
             slots += [
-                {**_slot(study_id, arm_id, Phase.MATCH, index, freezing), "config": config}
+                {
+                    **_slot(study_id, arm_id, Phase.MATCH, replicate, index, freezing),
+                    "config": config,
+                }
                 for index, config in enumerate(configs, len(known))
             ]
     if slots:
         connection.execute(sa.insert(t.trial), slots)
+
+
+def insert_finalists(
+    connection: sa.Connection, study_id: int, finalists: Sequence[TrialRecord]
+) -> int:
+    """Make a slot for every finalist that has none, under the index of its tune trial."""
+    there = {
+        tuple(row)
+        for row in connection.execute(
+            sa.select(t.trial.c.arm_id, t.trial.c.replicate, t.trial.c.index).where(
+                t.trial.c.study_id == study_id, t.trial.c.phase == Phase.FINAL
+            )
+        )
+    }
+    slots = [
+        {
+            **_slot(study_id, each.arm_id, Phase.FINAL, each.replicate, each.index),
+            "config": dict(each.config or {}),
+        }
+        for each in finalists
+        if (each.arm_id, each.replicate, each.index) not in there
+    ]
+    if slots:
+        connection.execute(sa.insert(t.trial), slots)
+    return len(slots)
 
 
 def is_frozen(connection: sa.Connection, study_id: int) -> bool:
@@ -146,9 +188,7 @@ def is_frozen(connection: sa.Connection, study_id: int) -> bool:
 
 def has_levels(connection: sa.Connection, study_id: int) -> bool:
     """Whether the levels of the controls of the present winners are frozen, or there are none."""
-    spec = connection.execute(
-        sa.select(t.study.c.spec).where(t.study.c.id == study_id)
-    ).scalar_one()
+    spec = _spec(connection, study_id)
     if not any(arm.get("response_of") for arm in spec.get("arms", ())):
         return True
     query = sa.select(t.event.c.kind).where(
@@ -168,21 +208,27 @@ def is_open(connection: sa.Connection, study_id: int, phase: Phase) -> bool:
 
 
 def failed_trials(connection: sa.Connection, study_id: int, phase: Phase) -> dict[str, list[int]]:
-    """Return the indices of the trials of a phase that have failed, by the name of the arm."""
+    """Return the indices of the trials of a phase that have failed, by the name of the search."""
     query = (
-        sa.select(t.arm.c.name, t.trial.c.index)
+        sa.select(t.arm.c.name, t.trial.c.replicate, t.trial.c.index)
         .join(t.arm, t.arm.c.id == t.trial.c.arm_id)
         .where(
             t.trial.c.study_id == study_id,
             t.trial.c.phase == phase,
             t.trial.c.state == State.FAILED,
         )
-        .order_by(t.arm.c.position, t.trial.c.index)
+        .order_by(t.arm.c.position, t.trial.c.replicate, t.trial.c.index)
     )
     failed: dict[str, list[int]] = {}
-    for name, index in connection.execute(query):
-        failed.setdefault(name, []).append(index)
+    replicates = count_replicates(connection, study_id)
+    for name, replicate, index in connection.execute(query):
+        failed.setdefault(search_name(name, replicate, replicates), []).append(index)
     return failed
+
+
+def count_replicates(connection: sa.Connection, study_id: int) -> int:
+    """Return how many searches every arm of a study has."""
+    return replicates_of(_spec(connection, study_id))
 
 
 def count_events(connection: sa.Connection, study_id: int, kind: str) -> int:
@@ -208,13 +254,26 @@ def record_event(
     )
 
 
+def _spec(connection: sa.Connection, study_id: int) -> Mapping[str, Any]:
+    query = sa.select(t.study.c.spec).where(t.study.c.id == study_id)
+    spec: Mapping[str, Any] = connection.execute(query).scalar_one()
+    return spec
+
+
+def _of_search(arm_id: int, phase: Phase, replicate: int) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        t.trial.c.arm_id == arm_id, t.trial.c.phase == phase, t.trial.c.replicate == replicate
+    )
+
+
 def _slot(
-    study_id: int, arm_id: int, phase: Phase, index: int, freezing: int = 0
+    study_id: int, arm_id: int, phase: Phase, replicate: int, index: int, freezing: int = 0
 ) -> dict[str, Any]:
     return {
         "study_id": study_id,
         "arm_id": arm_id,
         "phase": phase,
+        "replicate": replicate,
         "index": index,
         "freezing": freezing,
         "state": State.WAITING,

@@ -8,10 +8,17 @@ from indian_tune.errors import IllegalTransitionError
 
 
 class Phase(StrEnum):
-    """Search, then the levels of response-matched controls, then the winners on fresh seeds."""
+    """Search, then the levels of response-matched controls, then the winners on fresh seeds.
+
+    Before the winners are chosen, finalists are compared on further tune seeds where the protocol
+    asks for it. Before the winners are confirmed come those of the first half of each search, where
+    the claims ask for them.
+    """
 
     TUNE = "tune"
+    FINAL = "final"
     MATCH = "match"
+    HALF = "half"
     CONFIRM = "confirm"
 
 

@@ -109,7 +109,7 @@ trial = Table(
     # Which search of the arm, from 0: each has seeds of its own.
     Column("replicate", Integer, nullable=False, server_default="0"),
     Column("index", Integer, nullable=False),
-    # Which freezing of the winners made a match or confirm trial, from 1; 0 in the tune phase.
+    # Which freezing of the winners made a trial of a later phase, from 1; 0 in the tune phase.
     Column("freezing", Integer, nullable=False, server_default="0"),
     Column("state", String(20), nullable=False),
     Column("config", JSON(none_as_null=True)),
@@ -134,7 +134,7 @@ trial = Table(
     _one_of("phase", Phase),
     _one_of("state", State),
     # What a claim looks for, in the order in which it looks.
-    Index("ix_ledger_trial_claim", "study_id", "phase", "state", "index"),
+    Index("ix_ledger_trial_claim", "study_id", "phase", "state", "replicate", "index"),
 )
 
 run = Table(

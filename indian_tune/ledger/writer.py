@@ -19,7 +19,7 @@ from indian_tune.ledger import tables as t
 from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.database import connect, storage_errors, storage_url
 from indian_tune.ledger.reader import LedgerReader
-from indian_tune.ledger.records import StudyRecord
+from indian_tune.ledger.records import StudyRecord, search_name
 from indian_tune.ledger.retry import retry_transient, transaction
 from indian_tune.ledger.states import Phase, State, check_transition
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-    from indian_tune.ledger.records import ArmPlan, Winner
+    from indian_tune.ledger.records import ArmPlan, TrialRecord, Winner
 
 
 class StudyWriter(LedgerReader):
@@ -160,12 +160,12 @@ class StudyWriter(LedgerReader):
 
         Args:
             study_id: of the study.
-            trials: how many to add to each arm, or by the name of the arm.
+            trials: how many to add to each search of an arm, or by the name of the arm.
             spaces: what the new trials of an arm are drawn from, where that is another space than
                 before.
 
         Returns:
-            The new number of tune trials by the name of the arm.
+            The new number of tune trials of a search by the name of the arm.
 
         Raises:
             InputError: ``trials`` is less than 1.
@@ -217,20 +217,23 @@ class StudyWriter(LedgerReader):
         seeds: Sequence[int],
         *,
         candidates: Sequence[Winner] = (),
+        halves: Sequence[Winner] | None = None,
         anyway: bool = False,
     ) -> bool:
         """Record the winners and make one confirm slot per winner and seed.
 
-        A study that was extended since is frozen anew: an arm whose winner still leads keeps its
+        A study that was extended since is frozen again: a search whose winner still leads keeps its
         confirm trials, one with a new winner gets new slots after the old ones, which stay. Both
-        freezings stand in the events.
+        freezings are in the events.
 
         Args:
             study_id: of the study.
             winners: as chosen among all its tune trials.
-            seeds: of the confirm trials.
+            seeds: of the confirm trials, those of all searches.
             candidates: configurations that arms compare in a match phase, a match slot for each;
                 those arms are not among the winners.
+            halves: the winners of the first half of the searches, where they are confirmed too.
+                One that won its whole search gets no slots: its confirm trials are those of both.
             anyway: whether to freeze although tune trials have failed; the event then names them.
 
         Returns:
@@ -240,29 +243,59 @@ class StudyWriter(LedgerReader):
         with self._writing() as connection:
             # Two workers that see the end of the phase together must freeze one after the other.
             lock_study(connection, study_id)
-            if slots.is_frozen(connection, study_id) or slots.is_open(
-                connection, study_id, Phase.TUNE
+            if slots.is_frozen(connection, study_id) or any(
+                slots.is_open(connection, study_id, phase) for phase in (Phase.TUNE, Phase.FINAL)
             ):
                 return False
             failed = slots.failed_trials(connection, study_id, Phase.TUNE)
+            for name, finals in slots.failed_trials(connection, study_id, Phase.FINAL).items():
+                failed.setdefault(name, []).extend(finals)
             if failed and not anyway:
                 return False
-            data = {
-                winner.arm.name: {
-                    "trial": None if winner.trial is None else winner.trial.index,
-                    "config": dict(winner.config),
-                    "value": None if winner.trial is None else winner.trial.value,
-                }
-                for winner in winners
-            }
+            replicates = slots.count_replicates(connection, study_id)
+            each = len(seeds) // replicates
             freezing = 1 + slots.count_events(connection, study_id, slots.FROZEN)
-            slots.insert_confirms(connection, study_id, winners, len(seeds), freezing)
+            slots.insert_confirms(connection, study_id, winners, each, freezing)
             slots.insert_matches(connection, study_id, candidates, freezing)
-            event: dict[str, Any] = {"freezing": freezing, "winners": data, "seeds": list(seeds)}
+            event: dict[str, Any] = {
+                "freezing": freezing,
+                "winners": _recorded(winners, replicates),
+                "seeds": list(seeds),
+            }
+            if halves is not None:
+                event["halves"] = _recorded(halves, replicates)
+                won = {(each.arm.id, each.replicate): dict(each.config) for each in winners}
+                others = [
+                    half
+                    for half in halves
+                    if won.get((half.arm.id, half.replicate)) != dict(half.config)
+                ]
+                slots.insert_confirms(connection, study_id, others, each, freezing, Phase.HALF)
             if failed:
                 event["passed_over"] = failed
             slots.record_event(connection, study_id, slots.FROZEN, event, database_time(connection))
             return True
+
+    @transaction
+    def insert_finalists(
+        self, study_id: int, finalists: Sequence[TrialRecord], *, anyway: bool = False
+    ) -> int:
+        """Make the slots in which tune trials are compared on further seeds, under their indices.
+
+        Args:
+            study_id: of the study.
+            finalists: complete tune trials.
+            anyway: whether to pass over tune trials that have failed.
+
+        Returns:
+            How many were made; none while tune trials are open or have failed.
+        """
+        with self._writing() as connection:
+            lock_study(connection, study_id)
+            failed = slots.failed_trials(connection, study_id, Phase.TUNE)
+            if slots.is_open(connection, study_id, Phase.TUNE) or (failed and not anyway):
+                return 0
+            return slots.insert_finalists(connection, study_id, finalists)
 
     @transaction
     def freeze_levels(
@@ -280,9 +313,9 @@ class StudyWriter(LedgerReader):
         Args:
             study_id: of the study.
             freezing: of the winners whose controls they are.
-            levels: what is recorded of each, by the name of the arm.
+            levels: what is recorded of each, by the name of the search.
             winners: the controls with their levels; one without a level is left out.
-            seeds: of the confirm trials.
+            seeds: of the confirm trials, those of all searches.
             anyway: whether to freeze although match trials have failed; the event then names them.
 
         Returns:
@@ -301,7 +334,8 @@ class StudyWriter(LedgerReader):
             failed = slots.failed_trials(connection, study_id, Phase.MATCH)
             if failed and not anyway:
                 return False
-            slots.insert_confirms(connection, study_id, winners, len(seeds), freezing)
+            each = len(seeds) // slots.count_replicates(connection, study_id)
+            slots.insert_confirms(connection, study_id, winners, each, freezing)
             event: dict[str, Any] = {"freezing": freezing, "levels": dict(levels)}
             if failed:
                 event["passed_over"] = failed
@@ -363,7 +397,7 @@ class StudyWriter(LedgerReader):
             )
             for trial_id in phases:
                 slots.record_event(connection, study_id, slots.PUT_BACK, {}, now, trial_id=trial_id)
-            if {Phase.TUNE, Phase.MATCH} & set(phases.values()):
+            if {Phase.TUNE, Phase.FINAL, Phase.MATCH} & set(phases.values()):
                 data = {"trials": len(phases)}
                 slots.record_event(connection, study_id, slots.RETRIED, data, now)
             return len(phases)
@@ -439,6 +473,18 @@ class StudyWriter(LedgerReader):
     def _writing(self) -> Iterator[sa.Connection]:
         with storage_errors(self.url), self._writer.begin() as connection:
             yield connection
+
+
+def _recorded(winners: Sequence[Winner], replicates: int) -> dict[str, dict[str, Any]]:
+    """Return what an event tells of frozen configurations, by the name of the search."""
+    return {
+        search_name(winner.arm.name, winner.replicate, replicates): {
+            "trial": None if winner.trial is None else winner.trial.index,
+            "config": dict(winner.config),
+            "value": None if winner.trial is None else winner.trial.value,
+        }
+        for winner in winners
+    }
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> None:

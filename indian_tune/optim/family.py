@@ -101,6 +101,8 @@ class Family:
         explain: returns the dynamics of a complete configuration.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
         role: in the comparisons of the claim.
+        shape: of INDIAN in whatever coordinates, the hyperparameters that set (α, β): an arm that
+            searches all of them tunes both.
         decouple: whether the optimizer has only the weight decay that joins the gradient, so that
             the decoupled kind has to be added.
         plain: whether a step is the step size times the gradient and nothing else: what SGD at
@@ -110,6 +112,8 @@ class Family:
         responds: whether ``sgd-response`` takes the steps that a complete configuration takes on a
             steady gradient, given the same numbers.
         packed: how several runs are stepped at once; ``None`` if they are trained one by one.
+        adopt: of INDIAN in whatever coordinates, returns in them a complete configuration of
+            ``indian``; ``None`` for other families.
     """
 
     name: str
@@ -121,11 +125,13 @@ class Family:
     explain: Callable[[dict[str, float]], Dynamics] = lambda _: Dynamics()
     schedules_itself: bool = False
     role: Role = "other"
+    shape: tuple[str, ...] = ("alpha", "beta")
     decouple: bool = False
     plain: bool = False
     match_rate: Callable[[Config], dict[str, float]] | None = None
     responds: bool = False
     packed: Packed | None = None
+    adopt: Callable[[Config], dict[str, float]] | None = None
 
     @property
     def decay_power(self) -> float:

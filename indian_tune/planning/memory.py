@@ -42,8 +42,9 @@ def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tupl
 def _image_shape(spec: StudySpec) -> tuple[int, ...]:
     assert spec.problem.dataset is not None
     assert spec.problem.model is not None
-    size = get_model_info(spec.problem.model).size
-    return get_dataset_info(spec.problem.dataset).shape[0], size, size
+    data = get_dataset_info(spec.problem.dataset)
+    size = get_model_info(spec.problem.model).input_size(data, spec.problem.size)
+    return data.shape[0], size, size
 
 
 def _catalog_model(spec: StudySpec, shape: tuple[int, ...]) -> ModelBuilder:
@@ -58,6 +59,7 @@ def _catalog_model(spec: StudySpec, shape: tuple[int, ...]) -> ModelBuilder:
         channels=shape[0],
         size=shape[1],
         width=section.width,
+        widths=section.widths or (),
         init=section.init,
         init_std=section.init_std,
     )

@@ -143,7 +143,7 @@ class Plan:
             )
             return said
         needed = max(power.needed for power in self.powers.values())
-        n = searches_of(self.spec)
+        n = self.spec.replicates
         judged = self.spec.protocol.mode == "honest" and self.spec.claims.verdict == "claim"
         if judged and n < needed:
             said.append(
@@ -234,17 +234,12 @@ def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...]
     )
 
 
-def searches_of(spec: StudySpec) -> int:
-    """Return how often a study searches every arm."""
-    return int(getattr(spec.search, "replicates", 1))
-
-
 def _powers(spec: StudySpec, sd: float, pilot: Pilot | None) -> dict[str, Power]:
     """Return what searches can find, by contrast: the study's, or as many as a verdict needs."""
     from indian_tune.analysis import power
 
     claims = spec.claims
-    n = max(searches_of(spec), LEAST_SEARCHES)
+    n = max(spec.replicates, LEAST_SEARCHES)
     spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd}
     if pilot is not None:
         # The seeds of one search tell nothing of how searches differ.

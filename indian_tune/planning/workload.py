@@ -78,7 +78,7 @@ def workload(spec: StudySpec) -> list[Work]:
         Work(
             arm.name,
             Phase.TUNE,
-            spec.trials_of(arm.name),
+            spec.trials_of(arm.name) * spec.replicates,
             len(protocol.tuning_seeds),
             protocol.tuning_epochs,
             _steps_per_epoch(spec, arm.name),
@@ -86,11 +86,23 @@ def workload(spec: StudySpec) -> list[Work]:
         for arm in spec.arms
         if arm.searched
     ]
+    final = [
+        Work(
+            arm.name,
+            Phase.FINAL,
+            min(protocol.finalists, spec.trials_of(arm.name)) * spec.replicates,
+            len(protocol.final_seeds_of(0, spec.replicates)),
+            protocol.tuning_epochs,
+            _steps_per_epoch(spec, arm.name),
+        )
+        for arm in spec.arms
+        if arm.searched and protocol.finalists
+    ]
     match = [
         Work(
             arm,
             Phase.MATCH,
-            len(LEVELS),
+            len(LEVELS) * spec.replicates,
             len(protocol.matching_seeds),
             protocol.tuning_epochs,
             _steps_per_epoch(spec, arm),
@@ -101,16 +113,18 @@ def workload(spec: StudySpec) -> list[Work]:
     confirm = [
         Work(
             arm.name,
-            Phase.CONFIRM,
-            len(protocol.confirming_seeds),
+            phase,
+            len(protocol.confirming_seeds) * spec.replicates,
             1,
             protocol.epochs,
             _steps_per_epoch(spec, arm.name),
         )
+        for phase in (Phase.HALF, Phase.CONFIRM)
         for arm in spec.arms
         if protocol.confirming_seeds
+        and (phase is Phase.CONFIRM or (spec.claims.half_budget and arm.searched))
     ]
-    return tune + match + confirm
+    return tune + final + match + confirm
 
 
 def example_counts(spec: StudySpec) -> tuple[int, int, int]:

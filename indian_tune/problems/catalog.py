@@ -23,19 +23,38 @@ class ModelInfo:
         name: as written in a study file.
         title: as shown to people.
         description: what the network is.
-        size: height and width of the images that it takes, in pixels.
+        size: height and width of the images that it takes, in pixels; ``None`` for any.
         smallest_size: smaller images down to this size are padded to ``size``.
+        hidden: whether the study says the widths of its hidden layers; otherwise it says a factor
+            on the numbers of channels.
     """
 
     name: str
     title: str
     description: str
-    size: int
-    smallest_size: int
+    size: int | None
+    smallest_size: int = 1
+    hidden: bool = False
 
-    def takes(self, dataset: DatasetInfo) -> bool:
-        """Whether the images of a data set fit, padded if need be."""
-        return all(self.smallest_size <= side <= self.size for side in dataset.shape[1:])
+    def takes(self, dataset: DatasetInfo, size: int | None = None) -> bool:
+        """Whether the images of a data set fit, padded if need be.
+
+        Args:
+            dataset: what it is trained on.
+            size: height and width that the images are resized to; as stored if ``None``.
+        """
+        largest = self.size or math.inf
+        return all(self.smallest_size <= side <= largest for side in sides(dataset, size))
+
+    def input_size(self, dataset: DatasetInfo, size: int | None = None) -> int:
+        """Return height and width of what the network gets, in pixels; see :meth:`takes`."""
+        return self.size or max(sides(dataset, size))
+
+
+def sides(dataset: DatasetInfo, size: int | None = None) -> tuple[int, int]:
+    """Return height and width of the images of a data set, resized to ``size`` if it is given."""
+    _, height, width = dataset.shape
+    return (height, width) if size is None else (size, size)
 
 
 def find_datasets() -> dict[str, DatasetInfo]:
@@ -70,6 +89,13 @@ MODELS = {
             size=8,
             smallest_size=8,
         ),
+        ModelInfo(
+            name="mlp",
+            title="Multilayer perceptron",
+            description="hidden layers of the widths that the study gives, for any images",
+            size=None,
+            hidden=True,
+        ),
     )
 }
 
@@ -98,15 +124,25 @@ def get_model_info(name: str) -> ModelInfo:
         raise InputError(unknown_name("model", name, MODELS)) from None
 
 
-def check_fit(dataset: DatasetInfo, model: ModelInfo) -> None:
+def check_fit(dataset: DatasetInfo, model: ModelInfo, size: int | None = None) -> None:
     """Check that a model takes the images of a data set.
+
+    Args:
+        dataset: what is trained on.
+        model: what is trained.
+        size: height and width that the images are resized to; as stored if ``None``.
 
     Raises:
         InputError: it does not; the message names the models and the data sets that would do.
     """
-    if model.takes(dataset):
+    if model.takes(dataset, size):
         return
-    _, height, width = dataset.shape
+    height, width = sides(dataset, size)
+    if size is not None:
+        raise InputError(
+            f"problem.size = {size} does not go with model = {model.name!r}, which takes images of "
+            f"{model.smallest_size} to {model.size} pixels: give such a size, or another model"
+        )
     models = [other.name for other in MODELS.values() if other.takes(dataset)]
     others = [other.name for other in DATASETS.values() if model.takes(other)]
     raise InputError(

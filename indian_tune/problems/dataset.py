@@ -62,7 +62,11 @@ class DatasetInfo:
             and what reading a damaged file raises is explained.
         archives: to download, in the order in which the reader gets their files; none of what
             comes with a package.
-        package: that brings what has no archives.
+        package: that brings what has no archives, as pip knows it.
+        package_files: what it brings: paths relative to the folder of installed packages, and the
+            checksums; empty for a package that this one requires.
+        official_test: whether the test part is the one of its authors. Otherwise it is a choice of
+            this package, and a study may ask for a larger one.
     """
 
     name: str
@@ -76,6 +80,8 @@ class DatasetInfo:
     read: Callable[[Path, tuple[StoredFile, ...]], tuple[Split, Split]]
     archives: tuple[Archive, ...] = ()
     package: str = ""
+    package_files: tuple[StoredFile, ...] = ()
+    official_test: bool = True
 
     @property
     def files(self) -> tuple[StoredFile, ...]:

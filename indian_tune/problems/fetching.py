@@ -68,7 +68,8 @@ def fetch(
     Raises:
         InputError: the name is not in the catalog, or the mirror's address is not of an allowed
             kind.
-        DataError: a file cannot be had, is not the expected one, or cannot be written.
+        DataError: a file cannot be had, is not the expected one, or cannot be written; or the data
+            come with a package, which is not installed.
     """
     info = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     base = _mirror_address(mirror)
@@ -76,6 +77,8 @@ def fetch(
     status = verify(info, folder)
     if status.state is DataState.INTACT:
         return status
+    if not info.archives:
+        raise DataError(status.advice)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):

@@ -45,9 +45,7 @@ def load_arrays(
     status = verify(info, data_dir)
     if not status.usable:
         raise DataError(status.advice)
-    where, remedy = str(status.folder), f"get it again with `{status.fetch_command}`"
-    if not info.archives:
-        where, remedy = info.package, f"reinstall {info.package}"
+    where, remedy = info.package or status.folder, f"get it again with `{status.fetch_command}`"
     try:
         train, test = info.read(status.folder, info.files)
     except _UNREADABLE as error:

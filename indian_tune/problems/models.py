@@ -1,4 +1,4 @@
-"""The networks: Network in Network as published, and the same in small for 8×8 images.
+"""The networks: Network in Network as published and in small for 8×8 images, and a perceptron.
 
 All convolutions are valid-padded and followed by a rectifier; there is no batch normalisation (the
 network of the experiments in Castera, Bolte, Févotte and Pauwels, 2021, after Lin, Chen and Yan,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite, prod, sqrt
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from indian_tune.errors import InputError, unknown_name
 from indian_tune.problems.randomness import generator, keep_threshold, uniform_bits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 
@@ -136,6 +139,8 @@ class _Block:
     pool: _Pool | None
 
 
+PERCEPTRON = "mlp"
+
 _LAYOUTS: dict[str, tuple[_Block, ...]] = {
     "nin": (
         _Block(5, (192, 160, 96), _Pool(nn.MaxPool2d, 3, 2)),
@@ -158,6 +163,7 @@ def build_model(
     channels: int,
     size: int,
     width: float = 1.0,
+    widths: Sequence[int] = (),
     init: str = "he_normal",
     init_std: float | None = None,
     seed: int,
@@ -169,16 +175,18 @@ def build_model(
     and 967,096 for 10; ``nin-small`` on 8×8 grey images of 10 classes has 24,410.
 
     Args:
-        name: ``nin`` or ``nin-small``.
+        name: ``nin``, ``nin-small`` or ``mlp``.
         classes: number of classes C; the network returns logits of shape [N, C].
         channels: of the images.
         size: height and width of the images, in pixels.
-        width: factor on the numbers of channels inside the network.
+        width: factor on the numbers of channels inside the network; not for ``mlp``.
+        widths: units of each hidden layer of ``mlp``, in turn.
         init: ``he_normal`` draws weights from N(0, 2 / fan-in), ``normal`` from N(0, init_std²);
             biases start at 0.
         init_std: standard deviation for ``normal``.
         seed: of the initial weights.
-        dropout: rate of the dropout after all blocks but the last, in [0, 1).
+        dropout: rate of the dropout after all blocks but the last, or after every hidden layer of
+            ``mlp``; in [0, 1).
 
     Returns:
         The network on the CPU, float32, channels-last, in training mode.
@@ -186,14 +194,17 @@ def build_model(
     Raises:
         InputError: an argument is out of its range or the images are too small for the network.
     """
-    if name not in _LAYOUTS:
-        raise InputError(unknown_name("model", name, _LAYOUTS))
+    if name not in (*_LAYOUTS, PERCEPTRON):
+        raise InputError(unknown_name("model", name, (*_LAYOUTS, PERCEPTRON)))
     if not (width > 0 and isfinite(width)):
         raise InputError(f"width = {width!r} is not allowed: a finite number above 0 is")
     std = _checked_std(init, init_std)
     # torch's layers draw weights of their own, from the global generator, unless on "meta".
     with torch.device("meta"):
-        model = _network(name, classes, channels, size, width, dropout)
+        if name == PERCEPTRON:
+            model = _perceptron([channels * size**2, *widths], classes, dropout)
+        else:
+            model = _network(name, classes, channels, size, width, dropout)
     _allocate(model)
     _draw_weights(model, seed, std)
     return model.to(memory_format=torch.channels_last)
@@ -235,6 +246,16 @@ def _network(
         parts[f"block{index + 1}"] = nn.Sequential(*layers)
     parts["flatten"] = nn.Flatten()
     parts["dense"] = nn.Linear(channels * side**2, classes)
+    return nn.Sequential(parts)
+
+
+def _perceptron(widths: Sequence[int], classes: int, dropout: float) -> nn.Sequential:
+    parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    for index, (inputs, units) in enumerate(pairwise(widths)):
+        parts[f"block{index + 1}"] = nn.Sequential(
+            nn.Linear(inputs, units), nn.ReLU(), CounterDropout(dropout, layer=index)
+        )
+    parts["dense"] = nn.Linear(widths[-1], classes)
     return nn.Sequential(parts)
 
 

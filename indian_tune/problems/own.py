@@ -14,7 +14,7 @@ from indian_tune.imports import blamed, load_named
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
-from indian_tune.problems.splits import carve, cut
+from indian_tune.problems.splits import carve, cut, joined, with_noise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,8 @@ def make_problem(
     validation_fraction: float | None = 0.1,
     sizes: SplitSizes | None = None,
     split_seed: int = 0,
+    parts_seed: int | None = None,
+    label_noise: float = 0.0,
     key: str = "problem.factory",
 ) -> Problem:
     """Call the function that makes a problem, check what it returns, and settle its splits.
@@ -49,6 +51,9 @@ def make_problem(
         sizes: of the splits, for a function that makes no validation part; ``validation_fraction``
             then only says whether this is paper mode.
         split_seed: which examples are in which split.
+        parts_seed: in its place for the training and the validation part; the test part stays.
+        label_noise: part of the training labels that is drawn at random, see
+            :func:`indian_tune.problems.splits.with_noise`.
         key: of the study file that names the function, for messages.
 
     Raises:
@@ -76,31 +81,35 @@ def make_problem(
     _try_network(made, where, dropout)
     if validation_fraction is None:
         made = _joined(made)
+    if parts_seed is not None and made.validation is not None:
+        raise InputError(
+            f"{where} makes a validation part, and problem.split = 'replicate' draws one for every "
+            "search: remove one of them"
+        )
+    seed = split_seed if parts_seed is None else parts_seed
     if sizes is not None:
-        return _cut(made, sizes, split_seed, where)
-    if validation_fraction is None or made.validation is not None:
-        return made
-    train, validation = carve(made.train, validation_fraction, split_seed)
-    return replace(made, train=train, validation=validation)
+        made = _cut(made, sizes, split_seed, where, parts_seed)
+    elif validation_fraction is not None and made.validation is None:
+        train, validation = carve(made.train, validation_fraction, seed)
+        made = replace(made, train=train, validation=validation)
+    return replace(made, train=with_noise(made.train, label_noise, made.classes, seed))
 
 
 def _joined(made: Problem) -> Problem:
     if made.validation is None:
         return made
-    parts = (made.train, made.validation)
-    whole = Split(
-        torch.cat([part.inputs for part in parts]), torch.cat([part.labels for part in parts])
-    )
-    return replace(made, train=whole, validation=None)
+    return replace(made, train=joined(made.train, made.validation), validation=None)
 
 
-def _cut(made: Problem, sizes: SplitSizes, split_seed: int, where: str) -> Problem:
+def _cut(
+    made: Problem, sizes: SplitSizes, split_seed: int, where: str, parts_seed: int | None
+) -> Problem:
     if made.validation is not None:
         raise InputError(
             f"{where} makes a validation part, and problem.sizes draws one: remove one of them"
         )
     sizes.check(len(made.train), len(made.test), where)
-    train, validation, test = cut(made.train, made.test, sizes, split_seed)
+    train, validation, test = cut(made.train, made.test, sizes, split_seed, parts_seed)
     return replace(made, train=train, validation=validation, test=test)
 
 

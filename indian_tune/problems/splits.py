@@ -6,21 +6,25 @@ import functools
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from indian_tune.errors import DataError
+from indian_tune.errors import DataError, InputError
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.problems.loading import load_arrays
 from indian_tune.problems.models import build_model
+from indian_tune.problems.packaged import TEST_SEED
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.problems.stratify import draw, stratify
+from indian_tune.problems.randomness import key_hash
+from indian_tune.problems.stratify import draw, random_words, stratify
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from indian_tune.problems.dataset import DatasetInfo
     from indian_tune.problems.sizes import SplitSizes
@@ -31,22 +35,28 @@ def load_problem(
     dataset: str | DatasetInfo,
     model: str,
     width: float = 1.0,
+    widths: Sequence[int] = (),
+    size: int | None = None,
     init: str = "he_normal",
     init_std: float | None = None,
     validation_fraction: float | None = 0.1,
     sizes: SplitSizes | None = None,
     split_seed: int = 0,
+    parts_seed: int | None = None,
+    label_noise: float = 0.0,
     data_dir: str | Path | None = None,
 ) -> Problem:
     """Load a data set, carve out the validation part, and get the network ready to be built.
 
-    Images smaller than the network's are padded with zeros (black) on all sides, before anything
-    else is computed from them.
+    Images are resized if ``size`` is given. Those smaller than the network's are padded with zeros
+    (black) on all sides, before anything else is computed from them.
 
     Args:
         dataset: name in the catalog, or the description of a data set of one's own.
         model: name in the catalog.
         width: multiplies the numbers of channels of the network.
+        widths: of the hidden layers of a network that has no channels.
+        size: height and width that the images are resized to, in pixels; ``None`` for as stored.
         init: distribution of the initial weights, ``he_normal`` or ``normal``.
         init_std: standard deviation for ``normal``.
         validation_fraction: part of the training images that becomes the validation part,
@@ -54,6 +64,8 @@ def load_problem(
             all of them (paper mode). The test images are never touched.
         sizes: of the splits, in place of ``validation_fraction``; images beyond them are left out.
         split_seed: which images are in which split is a function of this alone.
+        parts_seed: in its place for the training and the validation part; the test part stays.
+        label_noise: part of the training labels that is drawn at random, see ``with_noise``.
         data_dir: see ``data_folder``.
 
     Returns:
@@ -66,27 +78,38 @@ def load_problem(
     """
     data = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     network = get_model_info(model)
-    check_fit(data, network)
+    check_fit(data, network, size)
     if sizes is not None:
-        sizes.check(data.train_images, data.test_images, f"dataset = {data.name!r}")
+        sizes.check(
+            data.train_images,
+            data.test_images,
+            f"dataset = {data.name!r}",
+            official_test=data.official_test,
+        )
     build = functools.partial(
         build_model,
         network.name,
         classes=data.classes,
         channels=data.shape[0],
-        size=network.size,
+        size=network.input_size(data, size),
         width=width,
+        widths=widths,
         init=init,
         init_std=init_std,
     )
     # Built once here so that a width or an init that cannot be is refused before data is read.
     build(seed=0, dropout=0.0)
-    train, test = (_padded(split, network.size) for split in load_arrays(data, data_dir))
+    train, test = (
+        _padded(_resized(split, size), network.input_size(data, size))
+        for split in load_arrays(data, data_dir)
+    )
+    seed = split_seed if parts_seed is None else parts_seed
     validation = None
     if sizes is not None:
-        train, validation, test = cut(train, test, sizes, split_seed)
+        train, validation, test = cut(train, test, sizes, split_seed, parts_seed)
     elif validation_fraction is not None:
-        train, validation = carve(train, validation_fraction, split_seed)
+        train, validation = carve(train, validation_fraction, seed)
+    train = with_noise(train, label_noise, data.classes, seed)
     mean, std = channel_statistics(train, data.scale)
     if 0 in std:
         raise DataError(
@@ -125,7 +148,7 @@ def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
 
 
 def cut(
-    train: Split, test: Split, sizes: SplitSizes, seed: int
+    train: Split, test: Split, sizes: SplitSizes, seed: int, parts_seed: int | None = None
 ) -> tuple[Split, Split | None, Split]:
     """Draw splits of given sizes, by class.
 
@@ -133,9 +156,11 @@ def cut(
 
     Args:
         train: what training and validation part are drawn from.
-        test: what the test part is drawn from.
+        test: what the test part is drawn from. One that is larger is filled up from ``train``, with
+            the same examples for every seed.
         sizes: at most what there is.
         seed: decides which examples; nothing else does.
+        parts_seed: in its place for the training and the validation part.
 
     Returns:
         Training, validation and test part.
@@ -143,12 +168,51 @@ def cut(
     Raises:
         InputError: the seed is negative.
     """
-    held_out, used, _ = draw(train.labels.numpy(), [sizes.validation or 0, sizes.train], seed)
-    validation = None if sizes.validation is None else _at(train, held_out)
-    if sizes.test is not None:
+    missing = (sizes.test or 0) - len(test)
+    if missing > 0:
+        more, rest = draw(train.labels.numpy(), [missing], TEST_SEED)
+        train, test = _at(train, rest), joined(test, _at(train, more))
+    elif sizes.test is not None:
         tested, _ = draw(test.labels.numpy(), [sizes.test], seed)
         test = _at(test, tested)
+    counts = [sizes.validation or 0, sizes.train]
+    drawn_by = seed if parts_seed is None else parts_seed
+    held_out, used, _ = draw(train.labels.numpy(), counts, drawn_by)
+    validation = None if sizes.validation is None else _at(train, held_out)
     return _at(train, used), validation, test
+
+
+def joined(first: Split, second: Split) -> Split:
+    """Return the examples of two splits, one after the other."""
+    return Split(torch.cat([first.inputs, second.inputs]), torch.cat([first.labels, second.labels]))
+
+
+def with_noise(split: Split, part: float, classes: int, seed: int) -> Split:
+    """Return a split in which a part of the labels says nothing about the inputs.
+
+    So many examples, the nearest whole number, get a label that is drawn at random from all
+    classes; it is the right one once in ``classes`` times.
+
+    Args:
+        split: training examples.
+        part: of the labels, from 0 to 1.
+        classes: number of classes.
+        seed: decides which examples and which labels, by a stream of its own.
+
+    Raises:
+        InputError: the part is not from 0 to 1.
+    """
+    if not 0 <= part <= 1:
+        raise InputError(f"label_noise = {part} is not allowed: a part from 0 to 1 is")
+    count = round(part * len(split))
+    if not count:
+        return split
+    keys, words = random_words(key_hash("label noise", seed), 2, len(split))
+    chosen = keys.argsort(kind="stable")[:count]
+    labels = split.labels.clone()
+    drawn = (words[chosen] % np.uint64(classes)).astype(np.int64)
+    labels[torch.from_numpy(chosen)] = torch.from_numpy(drawn)
+    return Split(split.inputs, labels)
 
 
 def _at(split: Split, positions: NDArray[np.int64]) -> Split:
@@ -171,6 +235,30 @@ def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], t
         means.append(total / pixels / scale)
         deviations.append(math.sqrt((pixels * squares - total**2) / pixels**2) / scale)
     return tuple(means), tuple(deviations)
+
+
+def _resized(split: Split, size: int | None) -> Split:
+    """Resize images to ``size`` × ``size`` pixels, each the mean of the area that it covers.
+
+    A pixel is rounded to the nearest whole number, halves upwards. Sums are of whole numbers, so
+    that the result is the same on every machine.
+    """
+    images = split.inputs
+    if size is None or images.shape[2:] == (size, size):
+        return split
+    height, width = (_overlaps(side, size) for side in images.shape[2:])
+    # Whole numbers far below 2⁵³: exact, and faster than in int64.
+    sums = (height @ images.to(torch.float64) @ width.T).to(torch.int64)
+    area = images.shape[2] * images.shape[3]
+    return Split(((2 * sums + area) // (2 * area)).to(torch.uint8), split.labels)
+
+
+def _overlaps(side: int, size: int) -> Tensor:
+    """Return how much of each of ``side`` pixels each of ``size`` covers: [size, side], rows of
+    sum ``side``, in units of 1/``size`` of a pixel."""
+    new, old = torch.arange(size).unsqueeze(1), torch.arange(side)
+    end = torch.minimum((new + 1) * side, (old + 1) * size)
+    return (end - torch.maximum(new * side, old * size)).clamp(min=0).to(torch.float64)
 
 
 def _padded(split: Split, size: int) -> Split:

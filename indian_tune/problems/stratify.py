@@ -56,9 +56,7 @@ def draw(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> list[ND
     """
     if seed < 0:
         raise InputError(f"split_seed = {seed} is not allowed: 0 or a greater integer")
-    # NumPy keeps the raw stream of a bit generator the same in all versions, and not the methods
-    # of Generator: a split must not change with an upgrade.
-    keys = np.random.PCG64(seed).random_raw(len(labels))
+    (keys,) = random_words(seed, 1, len(labels))
     left = []
     for label in range(int(labels.max()) + 1):
         members = np.flatnonzero(labels == label)
@@ -70,6 +68,13 @@ def draw(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> list[ND
         parts.append([members[:share] for members, share in pairs])
         left = [members[share:] for members, share in pairs]
     return [np.sort(np.concatenate(part)) for part in (*parts, left)]
+
+
+def random_words(seed: int, rows: int, count: int) -> NDArray[np.uint64]:
+    """Return uniform words of 64 bits, shape [rows, count], a function of the arguments alone."""
+    # NumPy keeps the raw stream of a bit generator the same in all versions, and not the methods
+    # of Generator: a split must not change with an upgrade.
+    return np.random.PCG64(seed).random_raw(rows * count).reshape(rows, count)
 
 
 def part_size(part: float, total: int) -> int:

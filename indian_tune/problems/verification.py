@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 from indian_tune.errors import DataError
 from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.problems.folder import DATA_VARIABLE, data_folder
+from indian_tune.problems.packaged import packaged_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +44,14 @@ class DataStatus:
             ``damaged``, some files are missing or wrong.
         folder: the data folder that was looked in.
         details: a sentence for each file that is missing or wrong, or for what was not compared.
+        package: that brings it; empty for what is downloaded.
     """
 
     name: str
     state: DataState
     folder: Path
     details: tuple[str, ...] = ()
+    package: str = ""
 
     @property
     def usable(self) -> bool:
@@ -57,7 +60,10 @@ class DataStatus:
 
     @property
     def fetch_command(self) -> str:
-        """The command line that gets the data set into this folder."""
+        """The command line that gets the data set into this folder, or its package."""
+        if self.package:
+            again = " --force-reinstall --no-deps" if self.state is not DataState.MISSING else ""
+            return f"pip install{again} {self.package}"
         where = (
             "" if self.folder == data_folder() else f" --data-dir {shlex.quote(str(self.folder))}"
         )
@@ -66,6 +72,11 @@ class DataStatus:
     @property
     def advice(self) -> str:
         """What is wrong and what to do about it, as one message."""
+        if self.package and self.state is DataState.MISSING:
+            return (
+                f"data set {self.name!r} comes with the package {self.package}, which is not "
+                f"installed: install it with `{self.fetch_command}`"
+            )
         if self.state is DataState.MISSING:
             return (
                 f"data set {self.name!r} is not in {self.folder}: get it with "
@@ -100,7 +111,7 @@ def verify(
     info = get_dataset_info(dataset) if isinstance(dataset, str) else dataset
     folder = data_folder(data_dir)
     if not info.archives:
-        return DataStatus(info.name, DataState.INTACT, folder, (f"comes with {info.package}",))
+        return _verify_packaged(info, folder, checksums=checksums)
     try:
         absent = [file for file in info.files if not (folder / file.path).is_file()]
     except OSError as error:
@@ -126,6 +137,20 @@ def verify(
     if unknown or not checksums:
         return DataStatus(info.name, DataState.PRESENT, folder, tuple(unknown))
     return DataStatus(info.name, DataState.INTACT, folder)
+
+
+def _verify_packaged(info: DatasetInfo, folder: Path, *, checksums: bool) -> DataStatus:
+    """Look at the files of an installed package, which is not imported."""
+    compared = checksums or not info.package_files
+    state = DataState.INTACT if compared else DataState.PRESENT
+    details = [f"comes with {info.package}"]
+    for file in info.package_files:
+        path = packaged_file(file.path)
+        if path is None:
+            state, details = DataState.MISSING, []
+        elif checksums and file.md5 and (fault := checksum_fault(path, file.md5)):
+            state, details = DataState.DAMAGED, [fault]
+    return DataStatus(info.name, state, folder, tuple(details), info.package)
 
 
 def find_fault(folder: Path, archive: Archive, file: StoredFile) -> str | None:

@@ -28,6 +28,7 @@ class Assignment:
     Attributes:
         lease: the claim.
         arm: whose trial it is.
+        search: name of the search of the arm that it belongs to.
         config: hyperparameters of the optimizer and of the training.
         epochs: length of each run.
         runs: one per seed, those an earlier attempt has finished included.
@@ -39,6 +40,7 @@ class Assignment:
 
     lease: Lease
     arm: ArmRecord
+    search: str
     config: Mapping[str, float]
     epochs: int
     runs: Sequence[RunRecord]
@@ -86,9 +88,9 @@ class RunningTrial:
     @property
     def path(self) -> str:
         """The trial as `indian-tune show` takes it."""
-        return trial_path(self.assignment.arm.name, self.lease.trial)
+        return trial_path(self.assignment.search, self.lease.trial)
 
     @property
     def title(self) -> str:
         """The trial as shown to people."""
-        return f"{self.assignment.arm.name} {self.phase} {self.lease.trial.index}"
+        return f"{self.assignment.search} {self.phase} {self.lease.trial.index}"

@@ -62,6 +62,8 @@ class ClaimsSection(Section):
         support: likewise.
         combined: studies, this one included, that the claim is judged on together with it.
         verdict: "none" for a study that settles nothing: its results are described.
+        half_budget: whether the winner of the first half of every search is confirmed on the fresh
+            seeds too, which shows what the second half has gained.
     """
 
     delta: float = Field(default=0.005, gt=0, lt=1)
@@ -73,6 +75,7 @@ class ClaimsSection(Section):
     support: Literal["common", "all"] = "common"
     verdict: Annotated[Literal["claim", "none"], ADDED] = "claim"
     combined: Annotated[list[Name], ADDED] = Field(default_factory=list)
+    half_budget: Annotated[bool, ADDED] = False
     h1: Replication | None = None
     h2: MatchedLoss | None = None
     h3a: Surface | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import STARTED, Phase, State
+from indian_tune.study.finalists import called
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Completion:
         open: how many trials of each phase wait or run.
         failed: every trial that has failed, by its path.
         broken: how many of them there are in each phase.
+        called: whether the finalists have their slots, if searches have finalists.
         frozen: whether the winners are frozen.
         matched: whether the levels of their controls are frozen, if there are such controls.
     """
@@ -34,6 +36,7 @@ class Completion:
     open: Mapping[Phase, int]
     failed: tuple[str, ...]
     broken: Mapping[Phase, int]
+    called: bool
     frozen: bool
     matched: bool
 
@@ -44,16 +47,19 @@ class Completion:
 
     def finished(self, until: Phase = Phase.CONFIRM) -> bool:
         """Whether nothing is left up to the end of a phase; trials may have failed."""
-        decided = until is Phase.TUNE or (self.frozen and self.matched)
+        decided = self.frozen and self.matched
+        if until in (Phase.TUNE, Phase.FINAL):
+            decided = until is Phase.TUNE or self.called
         return decided and not self.left(until)
 
     @property
     def withheld(self) -> str:
         """What is not frozen because trials failed among which it is chosen; empty if nothing."""
         if not self.frozen:
-            waits = not self.open[Phase.TUNE] and self.broken[Phase.TUNE]
+            chosen_in = (Phase.TUNE, Phase.FINAL)
+            waits = not any(map(self.open.get, chosen_in)) and any(map(self.broken.get, chosen_in))
             return "no winners are frozen" if waits else ""
-        waits = not self.matched and not self.open[Phase.MATCH] and self.broken[Phase.MATCH]
+        waits = not self.matched and not self.open[Phase.MATCH] and self.broken[Phase.MATCH] > 0
         return "no level of a control is frozen" if waits else ""
 
     def stuck(self, until: Phase = Phase.CONFIRM) -> bool:
@@ -79,17 +85,27 @@ def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
     return Completion(
         study=study.name,
         open={phase: ledger.open_trials(study.id, phase) for phase in Phase},
-        failed=tuple(trial_path(arms[trial.arm_id], trial) for trial in failed),
+        failed=tuple(trial_path(_search(study, arms, trial), trial) for trial in failed),
         broken={phase: sum(trial.phase is phase for trial in failed) for phase in Phase},
+        called=called(ledger, study),
         frozen=ledger.frozen(study.id),
         matched=ledger.has_levels(study.id),
     )
 
 
-def trial_path(arm: str, trial: TrialRecord) -> str:
-    """Return the name of a trial as `indian-tune show` takes it."""
+def trial_path(search: str, trial: TrialRecord) -> str:
+    """Return the name of a trial as `indian-tune show` takes it.
+
+    Args:
+        search: its name, see :meth:`StudyRecord.search_name`.
+        trial: of that search.
+    """
     middle = "" if trial.phase is Phase.TUNE else f"/{trial.phase}"
-    return f"{arm}{middle}/{trial.index}"
+    return f"{search}{middle}/{trial.index}"
+
+
+def _search(study: StudyRecord, arms: Mapping[int, str], trial: TrialRecord) -> str:
+    return study.search_name(arms[trial.arm_id], trial.replicate)
 
 
 def search_command(ledger: LedgerReader, study_id: int) -> str | None:
@@ -104,5 +120,6 @@ def held_trials(ledger: LedgerReader, study: StudyRecord) -> dict[str, list[str]
     held: dict[str, list[str]] = {}
     for trial in ledger.trials(study.id, states=(State.RUNNING,)):
         if trial.worker_id is not None:
-            held.setdefault(trial.worker_id, []).append(trial_path(arms[trial.arm_id], trial))
+            path = trial_path(_search(study, arms, trial), trial)
+            held.setdefault(trial.worker_id, []).append(path)
     return held

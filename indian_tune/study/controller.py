@@ -15,10 +15,17 @@ from indian_tune.study import faults
 from indian_tune.study.assignment import Assignment, RunningTrial, run_key
 from indian_tune.study.completion import completion
 from indian_tune.study.faults import fault_point
+from indian_tune.study.finalists import call_finalists
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import freeze_levels
-from indian_tune.study.optuna.projection import CONFIRM, Projection, confirm_params, match_params
-from indian_tune.study.optuna.reconcile import restore
+from indian_tune.study.optuna.projection import (
+    Projection,
+    final_params,
+    fresh_params,
+    match_params,
+    part_of,
+)
+from indian_tune.study.optuna.reconcile import constraints_of, restore
 from indian_tune.study.optuna.suggester import Suggester, optuna_numbers
 from indian_tune.study.scoring import compares_seeds, objective_values, score
 
@@ -75,6 +82,9 @@ class Controller:
         self._until = until
         self._freeze_anyway = freeze_anyway
         self._arms = {arm.id: arm for arm in study.ledger.arms(study.id)}
+        self._waiting_arms = {
+            arm.name: set(arm.waits_for) for arm in study.spec.arms if arm.waits_for
+        }
         self._projection = Projection.beside(study)
         self._pruner = self.spec.search.pruner.make(epochs=self.spec.protocol.tuning_epochs)
         self._suggester = Suggester(study, self._projection, self._pruner)
@@ -90,8 +100,8 @@ class Controller:
 
         Args:
             provenance: device, versions, precision and threads of the worker, kept per run.
-            beside: a trial that it is to be trained with: one of the same optimizer is wanted,
-                because others cannot share a pack.
+            beside: a trial that it is to be trained with: one of the same optimizer and on the same
+                data is wanted, because others cannot share a pack.
 
         Returns:
             ``None`` when there is nothing to do now; ``done`` tells whether there may be later.
@@ -101,6 +111,14 @@ class Controller:
             return self._assign_tune(lease, provenance)
         if self._until is Phase.TUNE or self._ledger.open_trials(self.study.id, Phase.TUNE):
             return None
+        if self.spec.protocol.finalists:
+            lease = self._claim(Phase.FINAL, beside)
+            if lease is None and self._call_finalists():
+                lease = self._claim(Phase.FINAL, beside)
+            if lease is not None:
+                return self._assign_final(lease, provenance)
+        if self._until is Phase.FINAL:
+            return None
         self._freeze()
         if self.spec.matched_arms:
             lease = self._claim(Phase.MATCH, beside)
@@ -109,8 +127,12 @@ class Controller:
             self._freeze_levels()
         if self._until is Phase.MATCH:
             return None
-        lease = self._claim(Phase.CONFIRM, beside)
-        return None if lease is None else self._assign_confirm(lease, provenance)
+        halves = (Phase.HALF,) if self.spec.claims.half_budget else ()
+        for phase in (*halves, Phase.CONFIRM):
+            lease = self._claim(phase, beside)
+            if lease is not None:
+                return self._assign_confirm(lease, provenance)
+        return None
 
     @property
     def done(self) -> bool:
@@ -212,19 +234,25 @@ class Controller:
         self._ledger.release(trial.lease)
 
     def _claim(self, phase: Phase, beside: RunningTrial | None) -> Lease | None:
-        alike = None
+        alike = replicate = None
         if beside is not None:
+            if self.spec.problem.split == "replicate":
+                replicate = beside.lease.trial.replicate
             alike = [
                 arm.id
                 for arm in self._arms.values()
                 if arm.optimizer == beside.assignment.arm.optimizer
             ]
+        if phase is Phase.TUNE and self._waiting_arms:
+            ready = self._ready_arms()
+            alike = ready if alike is None else [arm_id for arm_id in alike if arm_id in ready]
         generation = self.spec.search.generation if phase is Phase.TUNE else None
         lease = self._ledger.claim(
             self.study.id,
             phase,
             self.worker_id,
             arm_ids=alike,
+            replicate=replicate,
             generation=generation,
             budget=self.spec.budget if phase is Phase.TUNE else None,
         )
@@ -232,48 +260,77 @@ class Controller:
             fault_point(faults.AFTER_CLAIM)
         return lease
 
+    def _ready_arms(self) -> list[int]:
+        """Return the arms that do not wait for the search of another one to end."""
+        sources = set().union(*self._waiting_arms.values())
+        busy = {
+            arm.name
+            for arm in self._arms.values()
+            if arm.name in sources
+            and self._ledger.count_trials(
+                self.study.id,
+                phase=Phase.TUNE,
+                arm_id=arm.id,
+                states=(State.WAITING, State.RUNNING),
+            )
+        }
+        self._waiting_arms = {
+            name: known for name, known in self._waiting_arms.items() if busy & known
+        }
+        return [arm.id for arm in self._arms.values() if arm.name not in self._waiting_arms]
+
     def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         arm = self._arms[lease.trial.arm_id].name
         if lease.trial.config is None:
             config, projected = self._suggester.suggest(lease, arm)
         else:
-            config, projected = lease.trial.config, self._take_up(lease, arm)
+            config, projected = lease.trial.config, self._take_up(lease)
         fault_point(faults.AFTER_ASK)
         return self._begin(
             lease,
             config,
             projected,
             provenance,
-            seeds=self.spec.protocol.tuning_seeds,
+            seeds=self.spec.protocol.tuning_seeds_of(lease.trial.replicate),
             epochs=self.spec.protocol.tuning_epochs,
             together=not compares_seeds(self.spec),
+        )
+
+    def _assign_final(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
+        config, arm = lease.trial.config, self._arms[lease.trial.arm_id].name
+        assert config is not None
+        return self._begin(
+            lease,
+            config,
+            self._shown(lease, *final_params(self._registered, arm, lease.trial)),
+            provenance,
+            seeds=self.spec.protocol.final_seeds_of(lease.trial.replicate, self.spec.replicates),
+            epochs=self.spec.protocol.tuning_epochs,
+            together=True,
         )
 
     def _assign_match(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         config = lease.trial.config
         assert config is not None
-        part = self._arms[lease.trial.arm_id].name
+        seeds = self.spec.protocol.matching_seeds_of(lease.trial.replicate, self.spec.replicates)
         return self._begin(
             lease,
             config,
-            self._shown(lease, part, *match_params(config["level"])),
+            self._shown(lease, *match_params(config["level"])),
             provenance,
-            seeds=self.spec.protocol.matching_seeds,
+            seeds=seeds,
             epochs=self.spec.protocol.tuning_epochs,
             together=True,
         )
 
     def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
         arm = self._arms[lease.trial.arm_id]
-        # A winner that overtook another has its slots after the other's, for the same seeds.
-        seeds = self.spec.protocol.confirming_seeds
-        seed = seeds[lease.trial.index % len(seeds)]
         assert lease.trial.config is not None
-        names = [known.name for known in self._arms.values()]
+        seed, params, searched = fresh_params(self._registered, arm.name, lease.trial)
         return self._begin(
             lease,
             lease.trial.config,
-            self._shown(lease, CONFIRM, *confirm_params(names, arm.name, seed)),
+            self._shown(lease, params, searched),
             provenance,
             seeds=(seed,),
             epochs=self.spec.protocol.epochs,
@@ -283,20 +340,24 @@ class Controller:
     def _shown(
         self,
         lease: Lease,
-        part: str,
         params: Mapping[str, Any],
         searched: Mapping[str, BaseDistribution],
     ) -> ProjectedTrial:
         """Return the Optuna trial of a trial whose configuration was not asked for."""
         if lease.trial.optuna_trial_id is not None or lease.again:
-            projected = self._take_up(lease, part)
+            projected = self._take_up(lease)
         else:
+            part = self._part(lease)
             projected = self._projection.add(part, lease.trial.id, params, searched)
         fault_point(faults.AFTER_ASK)
         return projected
 
-    def _take_up(self, lease: Lease, part: str) -> ProjectedTrial:
+    def _part(self, lease: Lease) -> str:
+        return part_of(self.study, self._arms[lease.trial.arm_id].name, lease.trial)
+
+    def _take_up(self, lease: Lease) -> ProjectedTrial:
         """Return the Optuna trial of a trial that was begun before."""
+        part = self._part(lease)
         known = lease.trial.optuna_trial_id
         if known is None:
             found = self._projection.find(part, lease.trial.id)
@@ -320,9 +381,11 @@ class Controller:
             lease, config, projected.id, seeds=seeds, epochs=epochs, provenance=provenance
         )
         fault_point(faults.AFTER_BEGIN)
+        arm = self._arms[lease.trial.arm_id]
         assignment = Assignment(
             lease=lease,
-            arm=self._arms[lease.trial.arm_id],
+            arm=arm,
+            search=self.study.search_name(arm.name, lease.trial.replicate),
             config=config,
             epochs=epochs,
             runs=runs,
@@ -358,9 +421,16 @@ class Controller:
         size = self.spec.search.generation
         if size is None or self.spec.search.pruner.judges is None or trial.phase is not Phase.TUNE:
             return None
-        trials = self._ledger.trials(self.study.id, phase=Phase.TUNE, arm_id=trial.arm_id)
+        trials = self._ledger.trials(
+            self.study.id, phase=Phase.TUNE, arm_id=trial.arm_id, replicate=trial.replicate
+        )
         earlier = trials[: trial.index // size * size]
         return {**optuna_numbers(earlier), optuna_id: trial.index}
+
+    def _call_finalists(self) -> bool:
+        if self._ledger.open_trials(self.study.id, Phase.FINAL):
+            return False
+        return call_finalists(self._registered, anyway=self._freeze_anyway) > 0
 
     def _freeze(self) -> None:
         if freeze(self._registered, anyway=self._freeze_anyway):
@@ -382,6 +452,9 @@ class Controller:
         return state
 
     def _tell(self, trial: RunningTrial, state: State, values: Sequence[float] | None) -> None:
-        self._projection.tell(trial.assignment.projected.id, state, values)
+        constraints = None
+        if trial.phase is Phase.TUNE and self.spec.search.untrained == "constraint":
+            constraints = constraints_of(self._registered, self._ledger.trial(trial.id))
+        self._projection.tell(trial.assignment.projected.id, state, values, constraints)
         fault_point(faults.AFTER_TELL)
         self._ledger.mark_told_to_optuna(trial.id)

@@ -35,10 +35,11 @@ def question(spec: StudySpec) -> str:
 def budget_sentence(spec: StudySpec) -> str:
     """Return what every arm may spend, as registered, in one sentence."""
     protocol = spec.protocol
+    searches = f"{spec.replicates} searches of " if spec.replicates > 1 else ""
     trials = sorted({spec.trials_of(arm.name) for arm in spec.arms if arm.searched})
     each = " to ".join(str(count) for count in (trials[0], trials[-1])[: len(trials)])
     text = (
-        f"{each} trial{'s' * (trials[-1] != 1)} per arm × "
+        f"{searches}{each} trial{'s' * (trials[-1] != 1)} per arm × "
         f"{counted(len(protocol.tuning_seeds), 'tuning seed')} × "
         f"{counted(protocol.tuning_epochs, 'epoch')}, proposed by {spec.search.sampler}"
     )
@@ -51,8 +52,10 @@ def budget_sentence(spec: StudySpec) -> str:
         )
     fresh = len(protocol.confirming_seeds)
     if fresh:
+        winner = "winner of every search" if searches else "winner of every arm"
+        half = " and that of its first half" if spec.claims.half_budget else ""
         text += (
-            f"; then the winner of every arm on {counted(fresh, 'fresh seed')} × "
+            f"; then the {winner}{half} on {counted(fresh, 'fresh seed')} × "
             f"{counted(protocol.epochs, 'epoch')}"
         )
     return f"{text}."

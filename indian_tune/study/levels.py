@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.ledger import FROZEN, Phase, State, Winner
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.scoring import FAILED_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from indian_tune.study.registered_study import RegisteredStudy
 
 LEVELS = (0.25, 0.5, 1.0, 2.0, 4.0)
-# A run that ends with this share of the error of what knows nothing has not trained.
-FAILED_SHARE = 0.8
 # αβ = 1 up to the rounding of a product.
 NULL_TOLERANCE = 1e-9
 # Means of equal numbers of right answers differ by rounding alone.
@@ -52,20 +51,22 @@ class Tried:
 
 
 def candidates(
-    study: RegisteredStudy[LedgerReader], winners: Mapping[str, Mapping[str, float]]
+    study: RegisteredStudy[LedgerReader], winners: Mapping[tuple[str, int], Mapping[str, float]]
 ) -> list[Winner]:
-    """Return the configurations that the match phase compares, by arm and level.
+    """Return the configurations that the match phase compares, by arm, search and level.
 
-    None for an arm whose source has no winner, or one with αβ = 1: its level is 1.
+    None for a search whose source has no winner, or one with αβ = 1: its level is 1.
 
     Args:
         study: with its arms.
-        winners: frozen configurations by the name of the arm.
+        winners: frozen configurations by the name of the arm and the replicate.
     """
     return [
-        Winner(arm, {**control, "level": level})
-        for arm in study.ledger.arms(study.id)
-        if (control := _control(arm, study.spec, winners)) is not None and not is_null(control)
+        Winner(arm, {**control, "level": level}, replicate=replicate)
+        for arm, source in _controls(study)
+        for replicate in range(study.spec.replicates)
+        if (control := _control(study.spec, source, winners.get((source, replicate)))) is not None
+        and not is_null(control)
         for level in LEVELS
     ]
 
@@ -107,21 +108,20 @@ def freeze_levels(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bo
     if ledger.has_levels(study_id) or not ledger.frozen(study_id):
         return False
     frozen = ledger.events(study_id, FROZEN)[-1].data
-    configs = {arm: winner["config"] for arm, winner in frozen["winners"].items()}
     levels: dict[str, dict[str, Any]] = {}
     winners = []
-    for arm in ledger.arms(study_id):
-        if spec.arm(arm.name).response_of is not None:
-            levels[arm.name], config = _choose(ledger, arm, spec, configs)
+    for arm, source in _controls(study):
+        matches = ledger.matches(study_id, arm.id)
+        for replicate in range(spec.replicates):
+            winner = frozen["winners"].get(study.record.search_name(source, replicate))
+            control = _control(spec, source, None if winner is None else winner["config"])
+            trials = [trial for trial in matches if trial.replicate == replicate]
+            record, config = _choose(ledger, spec, source, control, trials)
+            levels[study.record.search_name(arm.name, replicate)] = record
             if config is not None:
-                winners.append(Winner(arm, config))
+                winners.append(Winner(arm, config, replicate=replicate))
     return ledger.freeze_levels(
-        study_id,
-        frozen["freezing"],
-        levels,
-        winners,
-        spec.protocol.confirming_seeds,
-        anyway=anyway,
+        study_id, frozen["freezing"], levels, winners, spec.fresh_seeds, anyway=anyway
     )
 
 
@@ -142,32 +142,37 @@ def best_level(tried: Sequence[Tried]) -> Tried | None:
     )
 
 
+def _controls(study: RegisteredStudy[LedgerReader]) -> list[tuple[ArmRecord, str]]:
+    """Return every response-matched control with the arm it is the control of."""
+    return [
+        (arm, source)
+        for arm in study.ledger.arms(study.id)
+        if (source := study.spec.arm(arm.name).response_of) is not None
+    ]
+
+
 def _control(
-    arm: ArmRecord, spec: StudySpec, winners: Mapping[str, Mapping[str, float]]
+    spec: StudySpec, source: str, winner: Mapping[str, float] | None
 ) -> dict[str, float] | None:
-    source = spec.arm(arm.name).response_of
-    if source is None or source not in winners:
-        return None
-    return control_of(spec.arm(source).optimizer, winners[source])
+    return None if winner is None else control_of(spec.arm(source).optimizer, winner)
 
 
 def _choose(
     ledger: LedgerReader,
-    arm: ArmRecord,
     spec: StudySpec,
-    winners: Mapping[str, Mapping[str, float]],
+    source: str,
+    control: dict[str, float] | None,
+    trials: Sequence[TrialRecord],
 ) -> tuple[dict[str, Any], dict[str, float] | None]:
     """Return what is recorded of a control's level, and its configuration if it has one."""
-    control = _control(arm, spec, winners)
     tried: list[Tried] = []
     reason: str | None = None
     level: float | None = 1.0
     if control is None:
-        level, reason = None, f"arm {spec.arm(arm.name).response_of!r} has no winner"
+        level, reason = None, f"arm {source!r} has no winner"
     elif is_null(control):
         reason = "αβ = 1, where the level is fixed"
     else:
-        trials = ledger.matches(arm.study_id, arm.id)
         tried = [_tried(ledger, spec, trial) for trial in trials if trial.state is not State.FAILED]
         best = best_level(tried)
         level = None if best is None else best.level

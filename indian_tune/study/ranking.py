@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.study.edges import find_edges, place_of
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import Range
+from indian_tune.study.finalists import leading
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -34,10 +35,13 @@ if TYPE_CHECKING:
 class Metrics:
     """Means over runs at their last recorded epoch; ``None`` where nothing finite was measured.
 
+    Where an arm has several searches they are means of the means of each.
+
     Attributes:
         runs: number of runs behind the means.
         validation_error: share of validation images classified wrongly.
-        validation_error_std: sample standard deviation over runs; ``None`` for fewer than two.
+        validation_error_std: sample standard deviation over runs, or over searches where there are
+            several; ``None`` for fewer than two.
         train_loss: mean cross-entropy in evaluation mode.
     """
 
@@ -45,6 +49,23 @@ class Metrics:
     validation_error: float | None
     validation_error_std: float | None
     train_loss: float | None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Where one search of an arm stands.
+
+    Attributes:
+        replicate: which search, from 0.
+        best_trial: index of the best complete tune trial so far.
+        value: its score under the study's objective; lower is better.
+        config: its configuration; of an arm that is not tuned, the one that it confirms.
+    """
+
+    replicate: int
+    best_trial: int | None
+    value: float | None
+    config: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -59,15 +80,20 @@ class ArmResult:
         tune: progress of the tune phase; ``None`` for an arm that is not tuned.
         match: progress of the match phase; ``None`` for an arm without one, or before it has slots.
         confirm: progress of the confirm phase; ``None`` before it has slots.
+        half: progress on the fresh seeds of the winners of half the budget; ``None`` without slots.
         level: what is recorded of the level of a response-matched control once it is frozen, see
-            :meth:`LedgerReader.levels`.
-        best_trial: index of the best complete tune trial so far.
-        value: its score under the study's objective; lower is better.
+            :meth:`LedgerReader.levels`; of several searches, that of the best.
+        levels: the same of every search, by replicate.
+        searches: every search of the arm that has a configuration.
+        best_trial: index of the best complete tune trial so far; of several searches, of the best.
+        value: its score under the study's objective; lower is better. Over several searches, the
+            mean of the best of each.
         config: its configuration; of an arm that is not tuned, the one that it confirms.
         dynamics: what that does in the first step.
         front: complete tune trials that no other beats under every objective, for a study that has
             several.
-        edges: which of its values lie at an end of the range that was searched last.
+        edges: which of its values lie at an end of the range that was searched last; of several
+            searches, where more than half of the winners do.
         tuned: its metrics on the tuning seeds.
         confirmed: metrics of the same configuration on fresh seeds, diverged runs left out.
     """
@@ -78,8 +104,11 @@ class ArmResult:
     position: int
     tune: ArmProgress | None
     match: ArmProgress | None
+    half: ArmProgress | None
     confirm: ArmProgress | None
     level: Mapping[str, Any] | None
+    levels: Mapping[int, Mapping[str, Any]]
+    searches: Sequence[SearchResult]
     best_trial: int | None
     value: float | None
     config: Mapping[str, float] | None
@@ -98,8 +127,7 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
     complete trial come last.
     """
     progress = ledger.progress(study.id)
-    levels = ledger.levels(study.id)
-    spaces = latest_spaces(ledger, study)
+    known = _Known.read(ledger, study)
     several = study.spec["protocol"].get("objectives") is not None
     confirms = {part.arm.id: part for part in progress if part.phase is Phase.CONFIRM}
     results = [
@@ -107,19 +135,55 @@ def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
             ledger,
             arm,
             {part.phase: part for part in progress if part.arm.id == arm.id},
-            levels.get(arm.name),
-            spaces[arm.name],
+            known,
             several,
         )
         for arm in ledger.arms(study.id)
     ]
     scores = {result.name: result.value for result in results}
     if confirms and all(part.finished == part.total for part in confirms.values()):
-        means = {part.arm.name: _confirm_score(ledger, part) for part in confirms.values()}
+        means = {part.arm.name: _confirm_score(known, part) for part in confirms.values()}
         scores = {name: means.get(name) for name in scores}
     return sorted(
         results, key=lambda result: (scores[result.name] is None, scores[result.name] or 0.0)
     )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is read once for all arms: by the id of the arm and the replicate.
+
+    Attributes:
+        study: the study.
+        leaders: best tune trials.
+        confirms: trials on fresh seeds of the present winners.
+        levels: what is recorded of the levels of controls.
+        spaces: that are searched last, by the name of the arm.
+        last: last epochs of leaders and confirms, by trial.
+    """
+
+    study: StudyRecord
+    leaders: Mapping[tuple[int, int], TrialRecord]
+    confirms: Mapping[tuple[int, int], Sequence[TrialRecord]]
+    levels: Mapping[str, Mapping[str, Any]]
+    spaces: Mapping[str, Space]
+    last: Mapping[int, Sequence[EpochRecord]]
+
+    @classmethod
+    def read(cls, ledger: LedgerReader, study: StudyRecord) -> Self:
+        leaders = leading(ledger, study)
+        confirms: dict[tuple[int, int], list[TrialRecord]] = {}
+        for trial in ledger.confirms(study.id):
+            confirms.setdefault((trial.arm_id, trial.replicate), []).append(trial)
+        shown = [*leaders.values(), *(trial for trials in confirms.values() for trial in trials)]
+        return cls(
+            study,
+            leaders,
+            confirms,
+            ledger.levels(study.id),
+            latest_spaces(ledger, study),
+            ledger.last_epochs([trial.id for trial in shown]),
+        )
 
 
 def dynamics_of(optimizer: str, config: Mapping[str, float]) -> Dynamics:
@@ -146,31 +210,48 @@ def _result(
     ledger: LedgerReader,
     arm: ArmRecord,
     parts: Mapping[Phase, ArmProgress],
-    level: Mapping[str, Any] | None,
-    space: Space,
+    known: _Known,
     several: bool,
 ) -> ArmResult:
     tune, confirm = parts.get(Phase.TUNE), parts.get(Phase.CONFIRM)
-    if level is not None and level["level"] is None:
-        # What it has confirmed was of a winner that was overtaken.
+    replicates = range(known.study.replicates)
+    levels = {
+        replicate: level
+        for replicate in replicates
+        if (level := known.levels.get(known.study.search_name(arm.name, replicate))) is not None
+    }
+    if levels and all(level["level"] is None for level in levels.values()):
+        # What it has confirmed was of winners that were overtaken.
         confirm = None
-    best = None
-    if tune is not None and tune.best_trial is not None:
-        best = ledger.find_trial(arm.id, Phase.TUNE, tune.best_trial)
+    searches = [
+        search for replicate in replicates if (search := _search(arm, tune, replicate, known))
+    ]
+    space = known.spaces[arm.name]
+    edges = [
+        find_edges(arm.optimizer, space, search.config or {})
+        for search in searches
+        if tune is not None
+    ]
+    best = searches[0] if searches else None
+    if tune is not None and tune.best_replicate is not None:
+        best = next(each for each in searches if each.replicate == tune.best_replicate)
+    tuned = [
+        known.last[leader.id]
+        for replicate in replicates
+        if (leader := known.leaders.get((arm.id, replicate))) is not None
+    ]
+    confirmed = [
+        [
+            epoch
+            for trial in known.confirms.get((arm.id, search.replicate), ())
+            if trial.state is State.COMPLETE and trial.config == search.config
+            for epoch in known.last[trial.id]
+        ]
+        for search in searches
+    ]
+    confirmed = [epochs for epochs in confirmed if epochs]
+    values = [search.value for search in searches if search.value is not None]
     config = None if best is None else best.config
-    if tune is None and confirm is not None:
-        config = ledger.confirms(arm.study_id, arm.id)[0].config
-    confirmed = None
-    if confirm is not None and confirm.counts.get(State.COMPLETE):
-        confirmed = _metrics(
-            ledger.last_epochs(
-                [
-                    trial.id
-                    for trial in ledger.confirms(arm.study_id, arm.id)
-                    if trial.state is State.COMPLETE and trial.config == config
-                ]
-            )
-        )
     return ArmResult(
         name=arm.name,
         optimizer=arm.optimizer,
@@ -178,10 +259,13 @@ def _result(
         position=arm.position,
         tune=tune,
         match=parts.get(Phase.MATCH),
+        half=parts.get(Phase.HALF),
         confirm=confirm,
-        level=level,
-        best_trial=None if best is None else best.index,
-        value=None if best is None else best.value,
+        level=levels.get(0 if best is None else best.replicate),
+        levels=levels,
+        searches=searches,
+        best_trial=None if best is None else best.best_trial,
+        value=statistics.fmean(values) if values else None,
         config=config,
         dynamics=None if config is None else dynamics_of(arm.optimizer, config),
         front=pareto_front(
@@ -189,27 +273,68 @@ def _result(
         )
         if several
         else [],
-        edges=[] if config is None or tune is None else find_edges(arm.optimizer, space, config),
-        tuned=None if best is None else _metrics(ledger.last_epochs([best.id])),
-        confirmed=confirmed,
+        edges=_common_edges(edges, len(replicates)),
+        tuned=_metrics(tuned) if tuned else None,
+        confirmed=_metrics(confirmed) if confirm is not None and confirmed else None,
     )
 
 
-def _confirm_score(ledger: LedgerReader, confirm: ArmProgress) -> float | None:
-    trials = ledger.confirms(confirm.arm.study_id, confirm.arm.id)
-    values = [trial.value for trial in trials if trial.value is not None]
-    return statistics.fmean(values) if values else None
+def _search(
+    arm: ArmRecord, tune: ArmProgress | None, replicate: int, known: _Known
+) -> SearchResult | None:
+    """Return where one search stands, ``None`` while it has no configuration to show."""
+    best = known.leaders.get((arm.id, replicate))
+    if best is not None:
+        return SearchResult(replicate, best.index, best.value, best.config)
+    trials = known.confirms.get((arm.id, replicate), ())
+    if tune is not None or not trials:
+        return None
+    return SearchResult(replicate, None, None, trials[0].config)
 
 
-def _metrics(epochs: Sequence[EpochRecord]) -> Metrics:
-    errors = [1 - a for e in epochs if isfinite(a := e.value("validation_accuracy"))]
-    losses = [loss for e in epochs if isfinite(loss := e.value("train_loss"))]
+def _common_edges(edges: Sequence[Sequence[Edge]], replicates: int) -> list[Edge]:
+    """Return the ends at which more than half of the winners of all searches lie.
+
+    One that several winners lie at is shown with the value of the first of them.
+    """
+    ends: dict[tuple[str, bool], list[Edge]] = {}
+    for each in edges:
+        for edge in each:
+            ends.setdefault((edge.name, edge.next_low < edge.low), []).append(edge)
+    return [found[0] for found in ends.values() if len(found) > replicates / 2]
+
+
+def _confirm_score(known: _Known, confirm: ArmProgress) -> float | None:
+    values = [
+        [trial.value for trial in trials if trial.value is not None]
+        for (arm_id, _), trials in known.confirms.items()
+        if arm_id == confirm.arm.id
+    ]
+    means = [statistics.fmean(each) for each in values if each]
+    return statistics.fmean(means) if means else None
+
+
+def _metrics(searches: Sequence[Sequence[EpochRecord]]) -> Metrics:
+    """Return the metrics of one search, or the means over several."""
+    errors = [
+        [1 - a for e in epochs if isfinite(a := e.value("validation_accuracy"))]
+        for epochs in searches
+    ]
+    losses = [
+        [loss for e in epochs if isfinite(loss := e.value("train_loss"))] for epochs in searches
+    ]
+    spread = errors[0] if len(errors) == 1 else [statistics.fmean(each) for each in errors if each]
     return Metrics(
-        runs=len(epochs),
-        validation_error=statistics.fmean(errors) if errors else None,
-        validation_error_std=statistics.stdev(errors) if len(errors) > 1 else None,
-        train_loss=statistics.fmean(losses) if losses else None,
+        runs=sum(map(len, searches)),
+        validation_error=_mean(errors),
+        validation_error_std=statistics.stdev(spread) if len(spread) > 1 else None,
+        train_loss=_mean(losses),
     )
+
+
+def _mean(searches: Sequence[Sequence[float]]) -> float | None:
+    means = [statistics.fmean(values) for values in searches if values]
+    return statistics.fmean(means) if means else None
 
 
 def _dominates(first: TrialRecord, second: TrialRecord) -> bool:
@@ -221,19 +346,25 @@ def _dominates(first: TrialRecord, second: TrialRecord) -> bool:
 def winner_places(
     ledger: LedgerReader, study: StudyRecord
 ) -> dict[str, dict[str, tuple[float, ...]]]:
-    """Return where the winner of every arm lies in the ranges that it was searched over.
+    """Return where the winners of every arm lie in the ranges that they were searched over.
 
     Returns:
-        arm → hyperparameter → place in [0, 1] on the scale of the search. A place at an end beyond
-        which the hyperparameter has no meaning is given as 0.5: it is at no edge.
+        arm → hyperparameter → a place in [0, 1] on the scale of the search for the winner of each
+        search. A place at an end beyond which the hyperparameter has no meaning is given as 0.5: it
+        is at no edge.
     """
     spaces = latest_spaces(ledger, study)
     found: dict[str, dict[str, tuple[float, ...]]] = {}
     for result in rank(ledger, study):
         known = get_family(result.optimizer).hyperparameters
+        configs = [search.config or {} for search in result.searches]
         found[result.name] = {
-            name: (place_of(known.get(name), parameter, (result.config or {})[name]),)
+            name: tuple(
+                place_of(known.get(name), parameter, config[name])
+                for config in configs
+                if name in config
+            )
             for name, parameter in spaces.get(result.name, {}).items()
-            if isinstance(parameter, Range) and name in (result.config or {})
+            if isinstance(parameter, Range) and any(name in config for config in configs)
         }
     return found

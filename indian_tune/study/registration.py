@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.ledger import ArmPlan, Phase
 from indian_tune.study.file.spec import parse_study
+from indian_tune.study.fresh_seeds import counted, with_fresh_seeds, with_recorded_seeds
 from indian_tune.study.ranking import rank
 from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.space_extension import extended_space, new_cells
 from indian_tune.study.space_history import SpaceHistory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from indian_tune.ledger import Ledger, StudyRecord
+    from indian_tune.ledger import Ledger
     from indian_tune.study.file.spec import StudySpec
 
 
@@ -33,21 +34,26 @@ def register(
         StudyFileError: a different study is registered under that name; the message prints the
             difference.
     """
+    written = with_fresh_seeds(spec)
     record = ledger.register(
         spec.name,
-        spec.canonical(),
-        spec.digest,
-        [ArmPlan(arm.name, arm.trained_with, spec.trials_of(arm.name)) for arm in spec.arms],
+        written.canonical(),
+        written.digest,
+        [
+            ArmPlan(arm.name, arm.trained_with, spec.trials_of(arm.name), spec.replicates)
+            for arm in spec.arms
+        ],
         host=host,
     )
-    if record.spec_hash != spec.digest and spec.digest not in _digests_now(ledger, record, spec):
-        lines = "\n".join(f"  {line}" for line in differences(record.spec, spec.canonical()))
+    known, now = counted(record.spec), with_recorded_seeds(spec, record.spec)
+    if record.spec_hash != now.digest and spec.digest not in _digests_now(ledger, known, spec):
+        lines = "\n".join(f"  {line}" for line in differences(known, spec.canonical()))
         raise StudyFileError(
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
             f"A registered study does not change: run this one beside it with --as NEW-NAME"
-            f"{_about_trials(record, spec)}"
+            f"{_about_trials(known, spec)}"
         )
-    return RegisteredStudy(ledger, record, spec)
+    return RegisteredStudy(ledger, record, now)
 
 
 def renamed(spec: StudySpec, name: str) -> StudySpec:
@@ -60,7 +66,7 @@ def renamed(spec: StudySpec, name: str) -> StudySpec:
 
 
 def extend(study: RegisteredStudy[Ledger], trials: int) -> None:
-    """Add tune trials to every arm of a registered study, finished or not.
+    """Add tune trials to every search of every arm of a registered study, finished or not.
 
     Nothing that is there changes. The winners are judged again when the new trials are finished:
     an arm whose winner still leads keeps its trials on the fresh seeds, a new winner gets its own,
@@ -81,13 +87,13 @@ def extend(study: RegisteredStudy[Ledger], trials: int) -> None:
     study.ledger.extend(study.id, trials)
 
 
-def _digests_now(ledger: Ledger, record: StudyRecord, spec: StudySpec) -> tuple[str, str]:
+def _digests_now(ledger: Ledger, recorded: Mapping[str, Any], spec: StudySpec) -> tuple[str, str]:
     """Return the digests under which a study file is the registered study.
 
     An older version may not have written out all that is written out now, and a study may have been
     registered before its file said that it gives no verdict.
     """
-    known = RegisteredStudy.open(ledger, record).spec
+    known = parse_study(recorded, source=f"study {spec.name!r} in {ledger.address}")
     verdict = spec.claims.verdict if known.claims.verdict == "claim" else known.claims.verdict
     claims = known.claims.model_copy(update={"verdict": verdict})
     return known.digest, known.model_copy(update={"claims": claims}).digest
@@ -124,7 +130,7 @@ def extend_space(study: RegisteredStudy[Ledger], trials: int | None) -> None:
     for result in rank(study.ledger, study.record):
         if not result.edges or result.tune is None:
             continue
-        before = history.raw(result.name, result.tune.total - 1)
+        before = history.raw(result.name, result.tune.total // study.spec.replicates - 1)
         after = extended_space(result.optimizer, before, result.edges, grid=grid)
         if after is not None:
             spaces[result.name] = after
@@ -145,10 +151,10 @@ def _refuse_budget(study: RegisteredStudy[Ledger]) -> None:
         )
 
 
-def _about_trials(record: StudyRecord, spec: StudySpec) -> str:
+def _about_trials(recorded: Mapping[str, Any], spec: StudySpec) -> str:
     """Return how to get more trials, when that is all that was changed."""
-    before, now = record.spec["search"]["trials"], spec.search.trials
-    same = {**record.spec, "search": {**record.spec["search"], "trials": now}}
+    before, now = recorded["search"]["trials"], spec.search.trials
+    same = {**recorded, "search": {**recorded["search"], "trials": now}}
     if same != spec.canonical() or now <= before or spec.search.sampler.enumerates:
         return ""
     return f". For more trials put search.trials = {before} back and add --extend {now - before}"

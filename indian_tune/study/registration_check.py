@@ -52,7 +52,7 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
         found.append("the registered study file does not match its hash, so it was changed since")
     for arm in ledger.arms(study.id):
         trials = ledger.count_trials(study.id, phase=Phase.TUNE, arm_id=arm.id)
-        planned = spec.trials_of(arm.name)
+        planned = spec.trials_of(arm.name) * spec.replicates
         # A budget of epochs or seconds may be spent before the trials are.
         if trials > planned or (trials < planned and spec.budget is None):
             found.append(f"arm {arm.name!r} had {counted(trials, 'trial')}, registered: {planned}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -54,6 +55,34 @@ def test_a_sweep_gives_all_contenders_the_same_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_searches_are_tuned_measured_and_not_measured_again(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "tests.benchmarks.tuning", f"--out={tmp_path}"),
+        *("--searches=1", "--trials=16", "--problems=digits", "--samplers=random"),
+    ]
+    told = [
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stderr
+        for _ in range(2)
+    ]
+    assert "digits, search 1: random" in told[0]
+    assert told[1] == ""
+    with (tmp_path / "tuning.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["arm"], row["first"]) for row in rows] == [
+        ("SGD", ""),
+        ("T1", ""),
+        *[(arm, first) for arm in ("T2 today", "T2 memory") for first in ("", "winners")],
+    ]
+    assert all(0 < float(row["test"]) < 0.9 for row in rows)
+    assert float(rows[0]["kappa"]) == 1.0
+    # Of equal trials, no winner on validation is worse than one among fewer.
+    validation = {(row["arm"], row["first"]): float(row["validation"]) for row in rows}
+    assert validation["T2 memory", "winners"] <= min(validation["SGD", ""], validation["T1", ""])
+    table = (tmp_path / "tuning.md").read_text(encoding="utf-8")
+    assert table.count("| digits | random | ") == len(rows)
+
+
+@pytest.mark.slow
 def test_the_engines_are_measured_beside_plain_ray(tmp_path: Path) -> None:
     report = run_quickly("engines", tmp_path)
     assert_machine(report)
@@ -78,6 +107,15 @@ def test_the_service_is_compared_with_optuna_at_every_mark(tmp_path: Path) -> No
         assert plain["n"] == ours["n"]
     assert report["commands"].keys() >= {"status", "show", "analyze"}
     assert report["pages"]["/api/studies"]["bytes"] > 0
+
+
+@pytest.mark.slow
+def test_many_searches_are_measured_beside_the_quickstart(tmp_path: Path) -> None:
+    report = run_quickly("searches", tmp_path)
+    assert_machine(report)
+    assert report["registration"]["clock"]["median"] > 0
+    assert report["ratios"].keys() == {"new", "finished"}
+    assert all(row["median"] > 0 for row in report["status"].values())
 
 
 @pytest.mark.slow

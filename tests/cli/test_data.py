@@ -19,7 +19,7 @@ from indian_tune.problems import DATASETS, Archive, StoredFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-NAMES = ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"]
+NAMES = ["digits", "mnist", "fashion-mnist", "mnist-5k", "cifar10", "cifar100"]
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def run(*arguments: str, exit_code: int = 0) -> str:
 def test_list_shows_every_data_set_with_its_models_and_state(data: Path) -> None:
     lines = run("list").splitlines()
     rows = [" ".join(line.split()) for line in lines]
-    assert "digits 1×8×8 10 1,438 359 nin-small intact" in rows
-    assert "cifar100 3×32×32 100 50,000 10,000 nin missing" in rows
+    assert "digits 1×8×8 10 1,438 359 nin-small, mlp intact" in rows
+    assert "cifar100 3×32×32 100 50,000 10,000 nin, mlp missing" in rows
     assert lines[-1] == f"Data folder: {data}"
 
 
@@ -65,8 +65,12 @@ def test_list_tells_programs_the_same(data: Path, mirror: str) -> None:
     states = {entry["name"]: entry["state"] for entry in listed["datasets"]}
     # Not "intact": listing compares no checksums.
     assert (states["mnist"], states["cifar10"]) == ("present", "missing")
-    cifar = listed["datasets"][4]
-    assert (cifar["classes"], cifar["train_images"], cifar["models"]) == (100, 50_000, ["nin"])
+    cifar = listed["datasets"][5]
+    assert (cifar["classes"], cifar["train_images"], cifar["models"]) == (
+        100,
+        50_000,
+        ["nin", "mlp"],
+    )
 
 
 def test_fetch_gets_a_data_set_and_says_where_it_is(data: Path, mirror: str) -> None:

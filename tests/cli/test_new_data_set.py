@@ -79,7 +79,7 @@ def test_a_new_data_set_is_listed_with_the_networks_that_take_it(
     command: Callable[..., Ended],
 ) -> None:
     rows = [" ".join(line.split()) for line in command("data", "list").out.splitlines()]
-    assert "toy 2×12×10 3 60 20 nin-12 intact" in rows
+    assert "toy 2×12×10 3 60 20 mlp, nin-12 intact" in rows
     listed = json.loads(command("data", "list", "--json").out)["datasets"]
     (told,) = (entry for entry in listed if entry["name"] == "toy")
     assert (told["shape"], told["details"]) == ([2, 12, 10], ["comes with this-test"])
@@ -87,7 +87,7 @@ def test_a_new_data_set_is_listed_with_the_networks_that_take_it(
 
 @pytest.mark.usefixtures("toy")
 def test_the_catalog_lists_small_images_first() -> None:
-    names = ["digits", "toy", "mnist", "fashion-mnist", "cifar10", "cifar100"]
+    names = ["digits", "toy", "mnist", "fashion-mnist", "mnist-5k", "cifar10", "cifar100"]
     assert list(find_datasets()) == names
 
 
@@ -102,7 +102,7 @@ def test_a_network_that_does_not_take_its_images_is_refused(
     assert ended.status == 2
     assert (
         "model = 'nin-small' does not take the 12×10 images of dataset = 'toy'. Models for this "
-        "data set: nin-12; data sets for this model: digits" in ended.err
+        "data set: mlp, nin-12; data sets for this model: digits" in ended.err
     )
 
 

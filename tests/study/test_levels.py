@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -11,29 +10,26 @@ import pytest
 
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import FROZEN, LEVELS, Ledger, Phase, State
+from indian_tune.ledger import FROZEN, LEVELS, Phase, State
 from indian_tune.ledger.frames import epoch_frame
 from indian_tune.optim import FAMILIES
 from indian_tune.planning.workload import workload
 from indian_tune.study.completion import completion
-from indian_tune.study.controller import Controller
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import Tried, best_level, control_of
-from indian_tune.study.optuna.projection import CONFIRM, Projection
-from indian_tune.study.optuna.reconcile import rebuild, reconcile
+from indian_tune.study.optuna.projection import CONFIRM
+from indian_tune.study.optuna.reconcile import rebuild
 from indian_tune.study.ranking import rank
-from indian_tune.study.registration import extend, register
+from indian_tune.study.registration import extend
 from indian_tune.study.registration_check import departures
-from tests.conftest import measured
-from tests.reports import report
+from tests.study.playing import played
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from indian_tune.ledger import TrialRecord
     from indian_tune.study.assignment import RunningTrial
-    from indian_tune.study.file.spec import StudySpec
+    from tests.study.playing import Played
 
 CONTROL = {"name": "control", "optimizer": "sgd", "response_of": "indian"}
 SEEDS = 5
@@ -54,76 +50,6 @@ def controlled(tiny: dict[str, Any]) -> dict[str, Any]:
     tiny["arms"][0]["space"] = {**space, "gamma0": {"low": 0.05, "high": 0.2, "log": True}}
     tiny["arms"].append(dict(CONTROL))
     return tiny
-
-
-class Played:
-    """A study whose trials the test plays.
-
-    Args:
-        ledger: open for writing.
-        spec: of the study.
-        error: of an assignment, on training and validation images; not finite for one that
-            diverges.
-    """
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        spec: StudySpec,
-        error: Callable[[RunningTrial], float],
-        *,
-        anyway: bool = False,
-        until: Phase = Phase.CONFIRM,
-    ) -> None:
-        self.ledger, self.spec, self.error = ledger, spec, error
-        self.study = register(ledger, spec)
-        projection = Projection.beside(self.study)
-        projection.create()
-        projection.close()
-        if not ledger.workers(self.study.id):
-            ledger.join(self.study.id, "worker", host="here", pid=1, started="0", device="cpu")
-        self.controller = Controller(self.study, "worker", until=until, freeze_anyway=anyway)
-        self.arms = {arm.name: arm for arm in ledger.arms(self.study.id)}
-
-    def claim(self) -> RunningTrial | None:
-        return self.controller.claim({"device": "cpu"})
-
-    def train(self, assignment: RunningTrial) -> State:
-        error = self.error(assignment)
-        for epoch in range(1, assignment.assignment.epochs + 1):
-            record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
-            report(self.controller, assignment, {run.id: record for run in assignment.runs})
-        for run in assignment.runs:
-            self.controller.finish_run(assignment, run, diverged=not math.isfinite(error))
-        return self.controller.finish(assignment)
-
-    def work(self) -> list[str]:
-        """Train all there is; return the titles of the trials in turn."""
-        titles = []
-        while (assignment := self.claim()) is not None:
-            titles.append(assignment.title)
-            self.train(assignment)
-        return titles
-
-    def trials(self, arm: str, phase: Phase) -> list[TrialRecord]:
-        return self.ledger.trials(self.study.id, phase=phase, arm_id=self.arms[arm].id)
-
-    def reconcile(self, how: Callable[..., Any] = reconcile) -> Any:
-        projection = Projection.beside(self.study)
-        try:
-            return how(self.study, projection, lambda _: True)
-        finally:
-            projection.close()
-
-
-@contextmanager
-def played(
-    storage: str, study: dict[str, Any], error: Callable[[RunningTrial], float], **how: Any
-) -> Iterator[Played]:
-    with Ledger.open(storage) as ledger:
-        made = Played(ledger, parse_study(study, source="study.toml"), error, **how)
-        yield made
-        made.controller.close()
 
 
 def level_of(assignment: RunningTrial) -> float | None:
@@ -418,6 +344,7 @@ def test_what_the_control_of_an_overtaken_winner_did_does_not_count_for_that_of_
     [
         ("indian", {"gamma0": 0.2}),
         ("indian-eta", {"eta": 0.3, "alpha": 0.4, "weight_decay": 0.1, "batch_size": 64}),
+        ("indian-memory", {"eta": 0.3, "kappa": 0.4, "weight_decay": 0.1, "batch_size": 64}),
         ("indian", {"gamma0": 0.2, "alpha": 1.0, "initial_velocity": 0.5, "decay_power": 0.0}),
         ("indian", {"gamma0": 0.2, "weight_decay": 0.1, "decoupled_weight_decay": 0.0}),
     ],
@@ -491,7 +418,10 @@ def test_a_study_without_such_a_control_has_the_canonical_form_it_had(
     [
         ({"response_of": "indain"}, r"arms\[3\].response_of = 'indain' is no arm.*'indian'"),
         ({"response_of": "control"}, r"response_of = 'control' is no arm of this study"),
-        ({"response_of": "sgd"}, "response_of = 'sgd' must be an arm of indian or indian-eta"),
+        (
+            {"response_of": "sgd"},
+            "response_of = 'sgd' must be an arm of indian or indian-eta or indian-memory",
+        ),
         ({"optimizer": "adam"}, "its level searched: write optimizer = 'sgd', no space"),
         ({"fixed": True}, "no space and no fixed beside it"),
         ({"space": {"gamma0": 0.1}}, "no space and no fixed beside it"),

@@ -34,6 +34,7 @@ CPU = torch.device("cpu")
 CONFIGS: dict[str, dict[str, float]] = {
     "indian": {"gamma0": 0.3, "alpha": 0.5, "beta": 0.1},
     "indian-eta": {"eta": 0.6, "alpha": 0.5, "beta": 0.1},
+    "indian-memory": {"eta": 0.6},
     "adagrad": {"gamma0": 0.01},
     "adam": {"gamma0": 3e-3},
     "adamw": {"gamma0": 3e-3},
@@ -348,7 +349,7 @@ class TestPacksAgreeWithTheLoop:
         if own_network:
             problem = of_everyday(problem)
         config = CONFIGS.get(family, {"gamma0": 0.1})
-        size = "eta" if family == "indian-eta" else "gamma0"
+        size = "eta" if "eta" in config else "gamma0"
         runs = [
             make_run(
                 key=f"{seed}",

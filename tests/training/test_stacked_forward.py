@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 
 SEEDS = torch.tensor([3, 4])
 STEPS = torch.tensor([0, 17])
-SHAPES = {"nin": (3, 32, 0.1), "nin-small": (1, 8, 0.5)}
+SHAPES = {"nin": (3, 32, 0.1), "nin-small": (1, 8, 0.5), "mlp": (2, 6, 1.0)}
 
 
 def networks(name: str) -> list[nn.Module]:
     channels, size, width = SHAPES[name]
     return [
         build_model(
-            name, classes=5, channels=channels, size=size, width=width, seed=seed, dropout=0.4
+            name,
+            classes=5,
+            channels=channels,
+            size=size,
+            width=width,
+            widths=(12, 7),
+            seed=seed,
+            dropout=0.4,
         ).double()
         for seed in SEEDS.tolist()
     ]

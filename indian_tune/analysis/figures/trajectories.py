@@ -72,7 +72,8 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
         axes.plot(x, y, color=style.color, linestyle=style.dashes, linewidth=1.6, label=str(arm))
         axes.plot(x.iloc[-1], y.iloc[-1], color=style.color, marker=style.marker, markersize=6)
     # Most of the way is the first epochs; what matters lies near its end.
-    late = table[table["epoch"] > table["epoch"].min() + 0.1 * table["epoch"].nunique()]
+    early = table["epoch"].min() + 0.1 * table["epoch"].nunique()
+    late = table[table["epoch"] > min(early, table["epoch"].max() - 0.5)]
     right, top = 100 * float(late["train_error"].max()), 100 * float(late["test_error"].max())
     bottom = 100 * float(late["test_error"].min())
     axes.plot([0, 100], [0, 100], color=PALE, linewidth=1, zorder=0)

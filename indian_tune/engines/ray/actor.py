@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Keys of a trial's configuration, as the driver fills it in.
-SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP, TRIAL = (
+SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP, TRIAL, SPLIT = (
     *("spec", "runs", "recorded", "together", "threads", "data_dir", "resume_from", "imports"),
-    *("keep_in", "trial"),
+    *("keep_in", "trial", "split"),
 )
 # Keys of a result, as the driver reads it.
 RECORDS, COMPLETE, BROKE, PROVENANCE = "records", "complete", "broke", "provenance"
@@ -101,7 +101,7 @@ class TrialTrainable(tune.Trainable):
         if not self._resumed and config[RESUME] is not None:
             tune.Checkpoint(config[RESUME]).to_directory(str(self._folder))
         self._last = self._last_records()
-        spec, problem = _study(config[SPEC], config[DATA_DIR])
+        spec, problem = _study(config[SPEC], config[DATA_DIR], config[SPLIT])
         checkpoints = CheckpointFolder(self._folder)
         in_hand = TrialsInHand(lambda: trainer_of(spec, problem, _device(), checkpoints))
         in_hand.take(
@@ -159,7 +159,7 @@ def _device() -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _study(text: str, data_dir: str | None) -> tuple[StudySpec, Problem]:
-    """Read a study and load its problem, once for all trials of an actor."""
+def _study(text: str, data_dir: str | None, split: int) -> tuple[StudySpec, Problem]:
+    """Read a study and load its problem, once for all trials of an actor on the same data."""
     spec = parse_study(json.loads(text), source="the study's record")
-    return spec, problem_of(spec, None if data_dir is None else Path(data_dir))
+    return spec, problem_of(spec, None if data_dir is None else Path(data_dir), split)

@@ -79,6 +79,7 @@ class RayDriver(_Unsaved):
             outcomes.warn_of_loss(trial, begun)
         data_dir = settings.data_dir
         keep = keeps_weights(controller.spec, trial)
+        same = controller.spec.problem.split == "study"
         return {
             keys.SPEC: self._spec_text,
             keys.RUNS: [asdict(run) for run in training_runs(controller.spec, trial)],
@@ -90,6 +91,7 @@ class RayDriver(_Unsaved):
             keys.RESUME: checkpoint,
             keys.KEEP: str(settings.artifacts.absolute()) if keep else None,
             keys.TRIAL: trial.id,
+            keys.SPLIT: 0 if same else trial.lease.trial.replicate,
             "attempt": trial.lease.trial.attempts,
         }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from indian_tune.optim.families.adagrad import ADAGRAD
 from indian_tune.optim.families.adam import ADAM, ADAMW
 from indian_tune.optim.families.indian import INDIAN, INDIAN_ETA
+from indian_tune.optim.families.indian_memory import INDIAN_MEMORY
 from indian_tune.optim.families.qhm import QHM
 from indian_tune.optim.families.response import RESPONSE
 from indian_tune.optim.families.sgd import HEAVY_BALL, NESTEROV, SGD
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     for family in (
         INDIAN,
         INDIAN_ETA,
+        INDIAN_MEMORY,
         SGD,
         HEAVY_BALL,
         NESTEROV,

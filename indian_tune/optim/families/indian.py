@@ -20,6 +20,8 @@ from indian_tune.optim.hyperparameters import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -28,18 +30,22 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Config, Tensors
 
 
-def _explain(config: dict[str, float]) -> Dynamics:
+def explain(config: dict[str, float]) -> Dynamics:
+    """Say what a complete configuration of ``indian`` does in its first step."""
     gamma0, alpha, beta = config["gamma0"], config["alpha"], config["beta"]
     return Dynamics(gamma0 / alpha, gamma0 * beta, 1 - alpha * gamma0)
 
 
-def _match_rate(config: Config) -> dict[str, float]:
+def match_rate(config: Config, complete: Config) -> dict[str, float]:
     """Return SGD's configuration with the effective learning rate of one of INDIAN.
 
     INDIAN with step sizes γ_k moves, once its velocity has settled, like SGD with step sizes
     γ_k/α. The schedule and what weight decay does in a step stay as they are.
+
+    Args:
+        config: as it was given, in the coordinates of its family.
+        complete: the same as a complete configuration of ``indian``.
     """
-    complete = INDIAN_ETA.complete(config)
     alpha = complete["alpha"]
     matched = {name: complete[name] for name in config if name in SGD.hyperparameters}
     matched["gamma0"] = complete["gamma0"] / alpha
@@ -47,6 +53,10 @@ def _match_rate(config: Config) -> dict[str, float]:
         # It shrinks θ by the step size times itself, and the step size has grown by 1/α.
         matched["weight_decay"] = complete["weight_decay"] * alpha
     return matched
+
+
+def _match_rate(config: Config) -> dict[str, float]:
+    return match_rate(config, INDIAN_ETA.complete(config))
 
 
 def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
@@ -72,27 +82,44 @@ def _settle(optimizer: Optimizer, count: int) -> None:
 
 
 @dataclass(frozen=True)
-class _EtaFamily(Family):
-    """INDIAN searched in η instead of γ0."""
+class RecastFamily(Family):
+    """INDIAN searched in other coordinates than its own.
+
+    Attributes:
+        recast: takes a complete configuration in these coordinates and returns it as one of
+            ``indian``.
+    """
+
+    recast: Callable[[dict[str, float]], dict[str, float]] = dict
 
     def complete(self, config: Config) -> dict[str, float]:
-        """Return ``config`` with γ0 = α·η in the place of η: a configuration of ``indian``.
+        """Return ``config`` as a complete configuration of ``indian``.
 
         What is already such a configuration is taken as it is.
         """
-        if "gamma0" in config:
-            if "eta" in config:
+        if "gamma0" not in config:
+            return INDIAN.complete(self.recast(super().complete(config)))
+        own = [name for name in self.hyperparameters if name not in INDIAN.hyperparameters]
+        for name in own:
+            if name in config:
                 raise HyperparameterError(
-                    f"{self.name} takes eta, or gamma0 = alpha * eta in its place, got both: "
-                    f"eta = {config['eta']!r}, gamma0 = {config['gamma0']!r}"
+                    f"{self.name} takes {', '.join(own)}, or what indian takes in their place, got "
+                    f"both: {name} = {config[name]!r}, gamma0 = {config['gamma0']!r}"
                 )
-            return INDIAN.complete(config)
-        complete = super().complete(config)
-        return {"gamma0": complete["alpha"] * complete.pop("eta"), **complete}
+        return INDIAN.complete(config)
 
     def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
         """See :meth:`Family.build`."""
         return INDIAN.build(params, self.complete(config))
+
+
+def _from_eta(config: dict[str, float]) -> dict[str, float]:
+    return {"gamma0": config["alpha"] * config.pop("eta"), **config}
+
+
+def _to_eta(config: Config) -> dict[str, float]:
+    own = dict(config)
+    return {"eta": own.pop("gamma0") / own["alpha"], **own}
 
 
 OWN = (ALPHA, BETA, DECAY_POWER, INITIAL_VELOCITY)
@@ -104,23 +131,26 @@ INDIAN = Family(
     named(GAMMA0, *OWN),
     {**SPACE, "gamma0": log_range(1e-3, 1.0)},
     "indian_tune.optim.indian:Indian",
-    explain=_explain,
+    explain=explain,
     role="ours",
     schedules_itself=True,
     match_rate=_match_rate,
     responds=True,
     packed=Packed(("velocity",), _step, read=_read, settle=_settle),
+    adopt=dict,
 )
-INDIAN_ETA = _EtaFamily(
+INDIAN_ETA = RecastFamily(
     "indian-eta",
     "INDIAN (α, β, η)",
     named(ETA, *OWN),
     {**SPACE, "eta": log_range(1e-3, 2.0)},
     INDIAN.optimizer,
-    explain=_explain,
+    explain=explain,
     role="ours",
     schedules_itself=True,
     match_rate=_match_rate,
     responds=True,
     packed=INDIAN.packed,
+    recast=_from_eta,
+    adopt=_to_eta,
 )

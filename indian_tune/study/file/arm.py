@@ -22,6 +22,9 @@ class ArmSection(Section):
     INDIAN arm, an arm of SGD without a space. ``response_of``: it takes the steps that the winner
     of that arm takes on a steady gradient, times a level that is searched in the match phase.
     ``matched_rate_of``: at confirmation it takes the winner's effective learning rate.
+
+    ``first`` are configurations that a searched arm tries before its sampler is asked: values of
+    what is searched, or names of earlier arms, whose winners are meant.
     """
 
     name: Name
@@ -30,11 +33,17 @@ class ArmSection(Section):
     fixed: bool = False
     matched_rate_of: str | None = None
     response_of: Annotated[str | None, ADDED] = None
+    first: Annotated[list[str | dict[str, float]] | None, ADDED] = None
 
     @property
     def searched(self) -> bool:
         """Whether the arm has trials in the tune phase."""
         return not self.fixed and self.source is None
+
+    @property
+    def waits_for(self) -> list[str]:
+        """The arms whose search ends before this one begins."""
+        return [name for name in self.first or () if isinstance(name, str)]
 
     @property
     def source(self) -> str | None:

@@ -13,6 +13,7 @@ from indian_tune.study.file.problem_summary import ProblemSummary, check_plain
 from indian_tune.study.file.section import ADDED, Count, Section, Seed
 
 if TYPE_CHECKING:
+    from indian_tune.problems.catalog import ModelInfo
     from indian_tune.study.file.protocol import Mode
 
 
@@ -32,6 +33,14 @@ def _factory(reference: str) -> str:
 # Weights grow with the square of the width, and beyond the largest no device holds the network.
 MAX_WIDTH = 100.0
 MAX_INIT_STD = 1e6
+# A hidden layer of the largest width after another has a gibibyte of weights.
+MAX_UNITS = 16_384
+MAX_LAYERS = 32
+# Pixels of a side, as the largest photographs have.
+MAX_SIZE = 4_096
+
+
+Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 
 
 class SizesSection(Section):
@@ -45,7 +54,9 @@ class SizesSection(Section):
 class ProblemSection(Section):
     """``[problem]``: the data set and the network, of the catalog or made by a factory.
 
-    A factory's problem has ``facts`` once it was loaded, which registering takes.
+    A factory's problem has ``facts`` once it was loaded, which registering takes. With ``split =
+    "replicate"`` every search of an arm draws its own training and validation part; the test part
+    is the same for all.
     """
 
     dataset: Annotated[str, AfterValidator(_known_dataset)] | None = None
@@ -56,11 +67,17 @@ class ProblemSection(Section):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     batch_size: Count = 32
     width: float = Field(default=1.0, gt=0, le=MAX_WIDTH)
+    widths: Annotated[
+        Annotated[list[Units], Field(min_length=1, max_length=MAX_LAYERS)] | None, ADDED
+    ] = None
+    size: Annotated[Annotated[int, Field(ge=1, le=MAX_SIZE)] | None, ADDED] = None
     init: Literal["he_normal", "normal"] = "he_normal"
     init_std: float | None = Field(default=None, gt=0, le=MAX_INIT_STD)
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     sizes: Annotated[SizesSection | None, ADDED] = None
     split_seed: Seed = 0
+    split: Annotated[Literal["study", "replicate"], ADDED] = "study"
+    label_noise: Annotated[float, ADDED] = Field(default=0.0, ge=0, le=1)
     precision: Literal["float32", "bfloat16"] = "float32"
     tf32: bool = False
     augmentation: Literal["none", "crop-flip"] = "none"
@@ -73,13 +90,17 @@ class ProblemSection(Section):
 
     @property
     def data_name(self) -> str:
-        """Name of the data set; that of a factory until it was called."""
-        return self.dataset or (self.facts.dataset if self.facts else str(self.factory))
+        """Name of the data set, and what was done to it; that of a factory until it was called."""
+        name = self.dataset or (self.facts.dataset if self.facts else str(self.factory))
+        size = f" at {self.size}×{self.size}" if self.size else ""
+        noise = f", {100 * self.label_noise:g} % of the training labels at random"
+        return f"{name}{size}{noise if self.label_noise else ''}"
 
     @property
     def network_name(self) -> str:
-        """Name of the network; that of a factory until it was called."""
-        return self.model or (self.facts.model if self.facts else str(self.factory))
+        """Name of the network, and its widths; that of a factory until it was called."""
+        name = self.model or (self.facts.model if self.facts else str(self.factory))
+        return f"{name} {'-'.join(map(str, self.widths))}" if self.widths else name
 
     @property
     def classes(self) -> int:
@@ -106,6 +127,11 @@ class ProblemSection(Section):
             ValueError: it has a validation part too few or too many.
         """
         if self.sizes is None:
+            if mode == "paper" and self.split == "replicate":
+                raise ValueError(
+                    "problem.split = 'replicate' redraws the validation part, and protocol.mode = "
+                    "'paper' holds nothing out: remove it, or give problem.sizes"
+                )
             return
         if mode == "honest" and self.sizes.validation is None:
             raise ValueError(
@@ -149,15 +175,34 @@ class ProblemSection(Section):
                 f"problem.{key} is missing: give problem.dataset and problem.model, or "
                 "problem.factory for a problem of your own"
             )
-        info = get_dataset_info(self.dataset)
-        check_fit(info, get_model_info(self.model))
+        info, network = get_dataset_info(self.dataset), get_model_info(self.model)
+        check_fit(info, network, self.size)
+        self._check_widths(network)
         if self.split_sizes is not None:
             self.split_sizes.check(
-                info.train_images, info.test_images, f"dataset = {self.dataset!r}"
+                info.train_images,
+                info.test_images,
+                f"dataset = {self.dataset!r}",
+                official_test=info.official_test,
+            )
+
+    def _check_widths(self, network: ModelInfo) -> None:
+        if network.hidden and self.widths is None:
+            raise ValueError(
+                f"problem.widths is missing: model = {network.name!r} needs the widths of its "
+                "hidden layers, such as widths = [96, 96]"
+            )
+        key = "width" if network.hidden else "widths"
+        value, default = getattr(self, key), type(self).model_fields[key].default
+        if value != default:
+            instead = "widths" if network.hidden else "width"
+            raise ValueError(
+                f"problem.{key} = {value!r} has no meaning for model = {network.name!r}: remove "
+                f"it; problem.{instead} says how wide that network is"
             )
 
     def _check_factory(self) -> None:
-        for key in ("dataset", "model", "width", "init", "init_std"):
+        for key in ("dataset", "model", "width", "widths", "size", "init", "init_std"):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 raise ValueError(

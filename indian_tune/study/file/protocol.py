@@ -7,12 +7,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from indian_tune.study.file.section import MAX_SEEDS, Count, Section, Seed, SeedCount
+from indian_tune.study.file.section import (
+    ADDED,
+    MAX_REPLICATES,
+    MAX_SEEDS,
+    Count,
+    Section,
+    Seed,
+    SeedCount,
+)
 
 # Where counted confirm seeds begin, far above any counted tuning seed.
 FIRST_CONFIRM_SEED = 1000
 # How many tune seeds the levels of a response-matched control are compared on.
 MATCH_SEEDS = 5
+# More would be a second search.
+MAX_FINALISTS = 100
 
 Mode = Literal["honest", "paper"]
 Objective = Literal["validation_error", "validation_loss", "train_loss"]
@@ -29,11 +39,16 @@ class ProtocolSection(Section):
     confirm_seeds: (
         Annotated[int, Field(ge=0, le=MAX_SEEDS)]
         | Annotated[list[Seed], Field(max_length=MAX_SEEDS)]
+        | Annotated[
+            list[Annotated[list[Seed], Field(max_length=MAX_SEEDS)]],
+            Field(max_length=MAX_REPLICATES),
+        ]
     ) = 5
     objective: Objective | None = None
     objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
     train_eval_size: Count | None = None
     keep_checkpoints: bool = False
+    finalists: Annotated[int, ADDED] = Field(default=0, ge=0, le=MAX_FINALISTS)
 
     @field_validator("objective", "objectives", mode="before")
     @classmethod
@@ -48,24 +63,72 @@ class ProtocolSection(Section):
 
     @property
     def tuning_seeds(self) -> tuple[int, ...]:
-        """Seeds that every tune trial is scored on: those listed, or 0, 1, …"""
+        """Seeds that every tune trial of the first search is scored on."""
+        return self.tuning_seeds_of(0)
+
+    def tuning_seeds_of(self, replicate: int) -> tuple[int, ...]:
+        """Seeds that every tune trial of a search is scored on: those listed, or counted from 0."""
         if isinstance(self.tune_seeds, int):
-            return tuple(range(self.tune_seeds))
+            first = replicate * self.tune_seeds
+            return tuple(range(first, first + self.tune_seeds))
         return tuple(self.tune_seeds)
 
     @property
     def matching_seeds(self) -> tuple[int, ...]:
-        """The first five tune seeds, filled up with the lowest that are no confirm seeds."""
-        taken = {*self.tuning_seeds, *self.confirming_seeds}
-        more = (seed for seed in itertools.count() if seed not in taken)
-        return tuple(itertools.islice(itertools.chain(self.tuning_seeds, more), MATCH_SEEDS))
+        """Seeds on which the levels of the first search are compared, if there is no other."""
+        return self.matching_seeds_of(0, 1)
+
+    def matching_seeds_of(self, replicate: int, replicates: int) -> tuple[int, ...]:
+        """The first five tune seeds of a search, filled up with the lowest that nothing else uses.
+
+        Args:
+            replicate: of the search.
+            replicates: how many searches there are.
+        """
+        searches = range(replicates)
+        taken = {seed for r in searches for seed in self.tuning_seeds_of(r)}
+        taken |= {seed for r in searches for seed in self.confirming_seeds_of(r)}
+        own = self.tuning_seeds_of(replicate)[:MATCH_SEEDS]
+        missing = MATCH_SEEDS - len(own)
+        free = (seed for seed in itertools.count() if seed not in taken)
+        first = replicate * missing
+        return (*own, *itertools.islice(free, first, first + missing))
+
+    def final_seeds_of(self, replicate: int, replicates: int) -> tuple[int, ...]:
+        """Seeds of the finalists of a search beside its tune seeds: those of its match phase.
+
+        Args:
+            replicate: of the search.
+            replicates: how many searches there are.
+        """
+        own = self.tuning_seeds_of(replicate)
+        return tuple(s for s in self.matching_seeds_of(replicate, replicates) if s not in own)
 
     @property
     def confirming_seeds(self) -> tuple[int, ...]:
-        """Fresh seeds of the confirm phase: those listed, or 1000, 1001, …"""
+        """Fresh seeds of the winners of the first search."""
+        return self.confirming_seeds_of(0)
+
+    def confirming_seeds_of(self, replicate: int) -> tuple[int, ...]:
+        """Fresh seeds of the winners of a search: those listed, or counted from 1000.
+
+        What is registered lists them: see :func:`indian_tune.study.fresh_seeds.with_fresh_seeds`.
+        """
         if isinstance(self.confirm_seeds, int):
-            return tuple(range(FIRST_CONFIRM_SEED, FIRST_CONFIRM_SEED + self.confirm_seeds))
-        return tuple(self.confirm_seeds)
+            first = FIRST_CONFIRM_SEED + replicate * self.confirm_seeds
+            return tuple(range(first, first + self.confirm_seeds))
+        lists = self.confirm_lists
+        return tuple(lists[replicate]) if replicate < len(lists) else ()
+
+    @property
+    def confirm_lists(self) -> list[list[int]]:
+        """The fresh seeds that are listed, a list for each search; none if they are counted."""
+        seeds = self.confirm_seeds
+        if isinstance(seeds, int):
+            return []
+        flat = [seed for seed in seeds if isinstance(seed, int)]
+        nested = [list(each) for each in seeds if not isinstance(each, int)]
+        return nested or [flat]
 
     @property
     def tuning_epochs(self) -> int:
@@ -91,13 +154,14 @@ class ProtocolSection(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_objectives()
-        for key in ("tune_seeds", "confirm_seeds"):
-            seeds = getattr(self, key)
-            if isinstance(seeds, list) and len(set(seeds)) != len(seeds):
-                raise ValueError(f"{key} = {seeds!r} holds a seed twice")
+        listed = [] if isinstance(self.tune_seeds, int) else self.tune_seeds
+        fresh = [seed for seeds in self.confirm_lists for seed in seeds]
+        for key, seeds in (("tune_seeds", listed), ("confirm_seeds", fresh)):
+            if len(set(seeds)) != len(seeds):
+                raise ValueError(f"{key} = {getattr(self, key)!r} holds a seed twice")
         if self.tune_seeds == []:
             raise ValueError("tune_seeds = [] must hold at least one seed")
-        shared = sorted(set(self.tuning_seeds) & set(self.confirming_seeds))
+        shared = sorted(set(self.tuning_seeds) & {*self.confirming_seeds, *fresh})
         if shared:
             raise ValueError(
                 f"tune_seeds and confirm_seeds share {shared}: confirmation needs fresh seeds, "
@@ -106,6 +170,11 @@ class ProtocolSection(Section):
         if self.tuning_epochs > self.epochs:
             raise ValueError(
                 f"tune_epochs = {self.tune_epochs} must be at most epochs = {self.epochs}"
+            )
+        if self.finalists == 1 or (self.finalists and not self.final_seeds_of(0, 1)):
+            raise ValueError(
+                f"finalists = {self.finalists} with tune_seeds = {self.tune_seeds} compares "
+                f"nothing: use 0 for none, or at least 2 and fewer than {MATCH_SEEDS} tune_seeds"
             )
         needing = [name for name in self.scores if name.startswith("validation")]
         if self.mode == "paper" and needing:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_serializer, model_validator
 
-from indian_tune.study.file.section import Count, Section, Seed
+from indian_tune.study.file.section import ADDED, MAX_REPLICATES, Count, Section, Seed
 from indian_tune.study.optuna.pruners import PRUNERS, Pruner
 from indian_tune.study.optuna.samplers import SAMPLERS, Sampler
 from indian_tune.text import counted
@@ -33,7 +33,11 @@ MAX_SECONDS = 3.2e9
 
 
 class SearchSection(Section):
-    """``[search]``: the budget of every arm and who proposes."""
+    """``[search]``: the budget of every arm and who proposes.
+
+    ``replicates`` is how often every arm is searched, each time under the whole budget and with
+    seeds of its own.
+    """
 
     trials: Count
     sampler: Annotated[Sampler, PlainValidator(_sampler), PlainSerializer(Sampler.plain)] = (
@@ -43,10 +47,12 @@ class SearchSection(Section):
         "none"
     ]
     seed: Seed = 0
+    replicates: Annotated[int, Field(ge=1, le=MAX_REPLICATES), ADDED] = 1
     generation: Count | None = None
     budget: Literal["trials", "epochs", "seconds"] = "trials"
     epochs: Count | None = None
     seconds: float | None = Field(default=None, gt=0, le=MAX_SECONDS)
+    untrained: Annotated[Literal["score", "constraint"], ADDED] = "score"
 
     @model_validator(mode="before")
     @classmethod
@@ -101,6 +107,12 @@ class SearchSection(Section):
 
     def _check_methods(self, protocol: ProtocolSection) -> None:
         pruner, sampler = self.pruner, self.sampler
+        if self.untrained == "constraint" and not sampler.constrains:
+            able = [repr(each.name) for each in SAMPLERS.values() if each.constrains]
+            raise ValueError(
+                f"search.untrained = 'constraint' needs a sampler that keeps to constraints, and "
+                f"search.sampler = {sampler.name!r} does not: use {', '.join(able)}, or 'score'"
+            )
         if protocol.objectives is not None:
             if pruner.judges is not None:
                 raise ValueError(

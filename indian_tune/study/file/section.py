@@ -13,6 +13,8 @@ MAX_SEED = 2**31 - 1
 # Far above what a study needs, and what a machine can still count up to and keep in a table.
 MAX_COUNT = 1_000_000
 MAX_SEEDS = 10_000
+# Far above the forty searches that a small effect needs; each has an Optuna study for every arm.
+MAX_REPLICATES = 100
 MAX_ARMS = 1_000
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]

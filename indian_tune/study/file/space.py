@@ -118,6 +118,18 @@ def parse_parameter(raw: Any, where: str) -> Parameter:
     return _range(raw, where)
 
 
+def nearest(parameter: Parameter, value: float) -> float:
+    """Return the value of a parameter that is nearest to one that it may not hold."""
+    match parameter:
+        case Constant(only):
+            return only
+        case Choices(values) | Grid(values):
+            return min(values, key=lambda each: abs(each - value))
+        case Range(low, high):
+            inside = min(max(value, low), high)
+            return inside if parameter.step is None else parameter.nearest(inside)
+
+
 def bounds(parameter: Parameter) -> tuple[float, float]:
     """Return the smallest and the largest value that a parameter can take."""
     match parameter:

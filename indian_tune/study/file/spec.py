@@ -25,6 +25,7 @@ from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.file import space as spaces
 from indian_tune.study.file.arm import ArmSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.factors import designed, expand
+from indian_tune.study.file.first import check_first
 from indian_tune.study.file.messages import explain
 from indian_tune.study.file.parameters import TRAINING_PARAMETERS
 from indian_tune.study.file.problem import ProblemSection  # noqa: TC001 - pydantic reads it
@@ -77,8 +78,9 @@ class StudySpec(Section):
                     f"arms[{n}].name = {name!r} is taken by arms[{names.index(name) + 1}]: "
                     "give every arm a name of its own"
                 )
-            if name == "confirm":
-                raise ValueError(f"arms[{n}].name = 'confirm' is reserved: choose another name")
+            reserved = ["confirm", *(["final"] if self.protocol.finalists else [])]
+            if name in reserved:
+                raise ValueError(f"arms[{n}].name = {name!r} is reserved: choose another name")
         if not any(arm.searched for arm in self.arms):
             raise ValueError(
                 "no arm is searched: give at least one arm a space, without fixed, response_of or "
@@ -88,8 +90,10 @@ class StudySpec(Section):
             self._check_arm(n)
         self.problem.check_mode(self.protocol.mode)
         self.search.check_under(self.protocol)
+        self._check_replicates()
         self._check_size()
         self._check_claims()
+        self._check_half_budget()
         return self
 
     def space(self, arm: str) -> spaces.Space:
@@ -105,6 +109,17 @@ class StudySpec(Section):
     def budget(self) -> Budget | None:
         """What an arm may spend beside its number of trials."""
         return self.search.budget_under(self.protocol)
+
+    @property
+    def replicates(self) -> int:
+        """How many searches every arm has."""
+        return self.search.replicates
+
+    @property
+    def fresh_seeds(self) -> tuple[int, ...]:
+        """The fresh seeds of all searches."""
+        searches = range(self.replicates)
+        return tuple(s for r in searches for s in self.protocol.confirming_seeds_of(r))
 
     @property
     def searched_arms(self) -> list[str]:
@@ -148,6 +163,7 @@ class StudySpec(Section):
         arm = self.arms[n - 1]
         where = f"arms[{n}].space"
         if arm.source is not None:
+            check_first(arm, {}, (), self.search, f"arms[{n}].first")
             self._check_control(n)
             return
         family = arm.family
@@ -166,6 +182,7 @@ class StudySpec(Section):
             family.check_names(space.keys() - set(TRAINING_PARAMETERS))
         except InputError as error:
             raise StudyFileError(f"{where}: {error}") from error
+        check_first(arm, space, self.arms[: n - 1], self.search, f"arms[{n}].first")
         if self.search.sampler.enumerates and arm.searched:
             points = spaces.count_grid_points(space, where)
             if points > self.search.trials:
@@ -174,21 +191,89 @@ class StudySpec(Section):
                     f"{self.search.trials}: raise search.trials to {points} or thin the grid"
                 )
 
+    def _check_replicates(self) -> None:
+        """Refuse searches that would share what each is to have of its own."""
+        replicates, protocol = self.replicates, self.protocol
+        where = f"search.replicates = {replicates}"
+        seeds, lists = protocol.confirm_seeds, protocol.confirm_lists
+        nested = lists and lists != [seeds]
+        if nested and len(lists) != replicates:
+            raise ValueError(
+                f"protocol.confirm_seeds holds {len(lists)} lists of seeds, and {where}: give "
+                f"{'one list' if replicates == 1 else f'{replicates} lists'}, or a number"
+            )
+        if len({len(each) for each in lists}) > 1:
+            raise ValueError(
+                f"protocol.confirm_seeds = {seeds!r} gives some searches more fresh seeds than "
+                "others: give each as many, or a number"
+            )
+        if replicates == 1:
+            return
+        if lists and not nested:
+            raise ValueError(
+                f"protocol.confirm_seeds = {seeds!r} would be the fresh seeds of all {where} "
+                f"searches, which need their own: give {replicates} lists, or a number"
+            )
+        if isinstance(protocol.tune_seeds, list):
+            raise ValueError(
+                f"protocol.tune_seeds = {protocol.tune_seeds!r} would be the tune seeds of all "
+                f"{where} searches, which need their own: give their number"
+            )
+        tuned = range(replicates * protocol.tune_seeds)
+        shared = sorted(seed for each in lists for seed in each if seed in tuned)
+        if shared:
+            raise ValueError(
+                f"protocol.confirm_seeds holds {shared}, which are tune seeds: {where} searches on "
+                f"{protocol.tune_seeds} tune seeds each take 0 to {tuned[-1]}, so give others"
+            )
+        if self.search.sampler.enumerates and self.problem.split != "replicate":
+            raise ValueError(
+                f"{where} would search the same grid {replicates} times on the same data: use "
+                "problem.split = 'replicate', another sampler, or one replicate"
+            )
+
+    def _check_half_budget(self) -> None:
+        if not self.claims.half_budget:
+            return
+        search, where = self.search, "claims.half_budget = true"
+        if not self.protocol.confirming_seeds:
+            raise ValueError(
+                f"{where} confirms winners on fresh seeds, and protocol.confirm_seeds = "
+                f"{self.protocol.confirm_seeds!r} are none: give some, or remove it"
+            )
+        if search.trials < 2 or search.sampler.enumerates or search.budget != "trials":
+            given = f"search.trials = {search.trials}"
+            if search.trials > 1:
+                grid = search.sampler.enumerates
+                given = (
+                    f"search.sampler = {search.sampler.name!r}"
+                    if grid
+                    else (f"search.budget = {search.budget!r}")
+                )
+            raise ValueError(
+                f"{where} needs searches with a first half of their trials, and {given} has none: "
+                "use at least 2 trials, a budget of trials and another sampler than 'grid'"
+            )
+        if any(arm.name == "half" for arm in self.arms):
+            raise ValueError(f"{where} reserves the name 'half', which an arm has: rename the arm")
+
     def _check_size(self) -> None:
         """Refuse a study of more runs than a database and a lifetime have room for."""
         protocol = self.protocol
         tuning, confirming = len(protocol.tuning_seeds), len(protocol.confirming_seeds)
         trials = sum(self.trials_of(arm.name) for arm in self.arms)
-        runs = trials * tuning + len(self.arms) * confirming
+        replicates = self.replicates
+        runs = (trials * tuning + len(self.arms) * confirming) * replicates
         if runs > MAX_RUNS:
+            searches = f", each {replicates} times" if replicates > 1 else ""
             raise ValueError(
                 f"{counted(trials, 'trial')} × {counted(tuning, 'tune seed')} and "
-                f"{counted(len(self.arms), 'arm')} × {counted(confirming, 'confirm seed')} are "
-                f"{runs} runs: at most {MAX_RUNS} are possible, so lower "
+                f"{counted(len(self.arms), 'arm')} × {counted(confirming, 'confirm seed')}"
+                f"{searches} are {runs} runs: at most {MAX_RUNS} are possible, so lower "
                 "search.trials or protocol.tune_seeds"
             )
-        epochs = trials * tuning * protocol.tuning_epochs
-        epochs += len(self.arms) * confirming * protocol.epochs
+        epochs = trials * tuning * protocol.tuning_epochs * replicates
+        epochs += len(self.arms) * confirming * protocol.epochs * replicates
         if epochs > MAX_EPOCHS:
             raise ValueError(
                 f"the {runs} runs have {epochs} epochs: at most {MAX_EPOCHS} are possible, so "

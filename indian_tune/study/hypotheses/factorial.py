@@ -15,6 +15,7 @@ from indian_tune.study.hypotheses.hypothesis import (
     first,
     ours,
     searches,
+    tunes_shape,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Factorial(Hypothesis):
     @classmethod
     def propose(cls, arms: Sequence[ArmSection], setting: Setting) -> Self | None:
         """Take the design of three factors over one arm, and the arms with both regularizers."""
-        full = first(ours(arms), lambda arm: searches(arm, "alpha", "beta", *REGULARIZERS))
+        full = first(ours(arms), lambda arm: tunes_shape(arm, *REGULARIZERS))
         baseline = first(arms, lambda arm: arm.family.plain and searches(arm, *REGULARIZERS))
         design = setting.design
         if len(design) != CELLS or set(design[0].levels) != FACTORS:

@@ -121,6 +121,11 @@ def ours(arms: Sequence[ArmSection]) -> list[ArmSection]:
     return [arm for arm in arms if arm.family.role == "ours"]
 
 
+def tunes_shape(arm: ArmSection, *names: str) -> bool:
+    """Return whether an arm of INDIAN searches (α, β), in its coordinates, and all of ``names``."""
+    return searches(arm, *arm.family.shape, *names)
+
+
 def first(arms: Sequence[ArmSection], condition: Callable[[ArmSection], bool]) -> str | None:
     """Return the name of the first arm that fulfils a condition."""
     return next((arm.name for arm in arms if condition(arm)), None)

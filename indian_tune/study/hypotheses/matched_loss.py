@@ -12,7 +12,7 @@ from indian_tune.study.hypotheses.hypothesis import (
     Setting,
     first,
     ours,
-    searches,
+    tunes_shape,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class MatchedLoss(Hypothesis):
     def propose(cls, arms: Sequence[ArmSection], setting: Setting) -> Self | None:
         """Take the arm that searches α and β, else any of INDIAN, against tuned SGD."""
         indian = ours(arms)
-        name = first(indian, lambda arm: searches(arm, "alpha", "beta"))
+        name = first(indian, tunes_shape)
         name = name or first(indian, lambda arm: arm.searched)
         baseline = first(arms, lambda arm: arm.family.plain and arm.searched)
         if name is None or baseline is None:

@@ -12,6 +12,7 @@ from indian_tune.study.hypotheses.hypothesis import (
     first,
     ours,
     searches,
+    tunes_shape,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class TuningGain(Hypothesis):
 
         arms = ours(arms)
         rate = first(arms, lambda arm: arm.searched and is_default(arm) and not is_usual(arm))
-        full = first(arms, lambda arm: searches(arm, "alpha", "beta") and not is_usual(arm))
+        full = first(arms, lambda arm: tunes_shape(arm) and not is_usual(arm))
         if rate is None or full is None:
             return None
         return cls(

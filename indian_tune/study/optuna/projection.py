@@ -1,7 +1,8 @@
 """The projection of a study onto Optuna's tables, in the same database.
 
 One Optuna study per arm that searches (``<study>/<arm>``), be it its space or its level, and one
-for the confirm phase (``<study>/confirm``).
+for the confirm phase (``<study>/confirm``). Where every arm is searched several times, each search
+has its own (``<study>/<arm>/r3``); winners of half the budget have one too (``<study>/half``).
 The sampler and the pruner read them and Optuna Dashboard shows them; the ledger stays the truth.
 A ledger trial is found in Optuna by the user attribute ``slot`` (its ledger id), which is written
 in the same transaction as the Optuna trial itself: no crash can leave one without the other.
@@ -22,10 +23,10 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from indian_tune.errors import StorageError
-from indian_tune.ledger import State, show_url, transaction
+from indian_tune.ledger import Phase, State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.database import explained
-from indian_tune.study.file.section import MAX_SEED
+from indian_tune.study.file.section import MAX_REPLICATES, MAX_SEED
 from indian_tune.study.levels import LEVELS
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
 from indian_tune.study.optuna.view import StorageView, numbered
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
 
-    from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger import LedgerReader, StudyRecord, TrialRecord
     from indian_tune.study.registered_study import RegisteredStudy
 
 CONFIRM = "confirm"
+FINAL = "final"
+HALF = "half"
 SLOT = "slot"
 OUTCOME = "outcome"
 
@@ -68,6 +71,7 @@ class Past:
         state: of the trial; one that is not finished is shown as running.
         values: its score under every objective.
         curve: step → score, as it was reported.
+        constraints: name → value, as it was told.
         started: when it was first claimed.
         finished: when it ended.
     """
@@ -75,6 +79,7 @@ class Past:
     state: State
     values: Sequence[float] | None = None
     curve: Mapping[int, float] = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
     started: datetime | None = None
     finished: datetime | None = None
 
@@ -111,8 +116,10 @@ class Projection:
     Args:
         url: of the database that holds the ledger.
         study: name of the study.
-        arms: names of the arms that are searched.
-        matched: names of the arms that search a level in the match phase.
+        arms: names of the searches.
+        matched: names of the searches of a level in the match phase.
+        final: whether searches have finalists.
+        half: whether winners of half the budget are confirmed.
         objectives: how many scores a tune trial has.
         pool: of the ledger's connections, to share them; its owner closes it.
 
@@ -127,6 +134,8 @@ class Projection:
         arms: Sequence[str],
         *,
         matched: Sequence[str] = (),
+        final: bool = False,
+        half: bool = False,
         objectives: int = 1,
         pool: sa.Pool | None = None,
     ) -> None:
@@ -147,6 +156,7 @@ class Projection:
         self._name = study
         self._arms = tuple(arms)
         self._matched = tuple(matched)
+        self._confirming = (*((FINAL,) if final else ()), *((HALF,) if half else ()), CONFIRM)
         self._objectives = objectives
         self._study_ids: dict[str, int] = {}
 
@@ -160,8 +170,10 @@ class Projection:
         return cls(
             study.ledger.url,
             study.name,
-            study.spec.searched_arms,
-            matched=study.spec.matched_arms,
+            _searches(study, study.spec.searched_arms),
+            matched=_searches(study, study.spec.matched_arms),
+            final=study.spec.protocol.finalists > 0,
+            half=study.spec.claims.half_budget,
             objectives=len(study.spec.protocol.scores),
             pool=study.ledger.pool,
         )
@@ -174,8 +186,8 @@ class Projection:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What has an Optuna study of its own: the arms that are searched, the confirm phase."""
-        return (*self._arms, *self._matched, CONFIRM)
+        """What has an Optuna study of its own: every search, and the phases on fresh seeds."""
+        return (*self._arms, *self._matched, *self._confirming)
 
     @transaction
     def create(self) -> int:
@@ -204,7 +216,7 @@ class Projection:
                     self._storage.delete_study(study._study_id)
 
     def name_of(self, part: str) -> str:
-        """Return the name of the Optuna study of an arm, or of the confirm phase."""
+        """Return the name of the Optuna study of a search, or of a phase on fresh seeds."""
         return f"{self._name}/{part}"
 
     @transaction
@@ -263,7 +275,7 @@ class Projection:
             params=dict(params),
             distributions=dict(distributions),
             user_attrs={SLOT: slot, **_outcome(past.state)},
-            system_attrs=dict(system_attrs or {}),
+            system_attrs={**(system_attrs or {}), **_constraint_attributes(past.constraints)},
             intermediate_values=curve,
         )
         # Optuna keeps local times without a zone.
@@ -346,13 +358,28 @@ class Projection:
             return pruner.prune(study, trial)
 
     @transaction
-    def tell(self, trial_id: int, outcome: State, values: Sequence[float] | None) -> None:
-        """Record the outcome; one that was recorded before is left."""
+    def tell(
+        self,
+        trial_id: int,
+        outcome: State,
+        values: Sequence[float] | None,
+        constraints: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record the outcome; one that was recorded before is left.
+
+        Args:
+            trial_id: of the Optuna trial.
+            outcome: its state.
+            values: its scores.
+            constraints: what it must fulfil to be a solution, see :func:`scoring.constraints`.
+        """
         told = None if values is None or outcome is State.FAILED else list(values)
         with self._errors():
             try:
                 for key, name in _outcome(outcome).items():
                     self._storage.set_trial_user_attr(trial_id, key, name)
+                for key, value in _constraint_attributes(constraints or {}).items():
+                    self._storage.set_trial_system_attr(trial_id, key, value)
                 self._storage.set_trial_state_values(trial_id, _TOLD_AS[outcome], told)
             except optuna.exceptions.UpdateFinishedTrialError:
                 return
@@ -403,19 +430,77 @@ class Projection:
 
 
 def confirm_params(
-    arms: Sequence[str], arm: str, seed: int
+    arms: Sequence[str], arm: str, seed: int, search: tuple[int, int] | None = None
 ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return parameters and distributions of a confirm trial: its arm and its seed."""
-    return {"arm": arm, "seed": seed}, {
+    """Return parameters and distributions of a trial on a fresh seed.
+
+    Args:
+        arms: names of all arms.
+        arm: its own.
+        seed: its own.
+        search: which of how many searches of the arm it belongs to; ``None`` if there is one.
+    """
+    params: dict[str, Any] = {"arm": arm, "seed": seed}
+    searched: dict[str, BaseDistribution] = {
         "arm": optuna.distributions.CategoricalDistribution(tuple(arms)),
         "seed": optuna.distributions.IntDistribution(0, MAX_SEED),
     }
+    if search is not None:
+        replicate, replicates = search
+        params["replicate"] = replicate
+        searched["replicate"] = optuna.distributions.IntDistribution(0, replicates - 1)
+    return params, searched
+
+
+def part_of(study: StudyRecord, arm: str, trial: TrialRecord) -> str:
+    """Return which Optuna study of ours shows a trial of an arm."""
+    apart = {Phase.FINAL: FINAL, Phase.HALF: HALF, Phase.CONFIRM: CONFIRM}
+    return apart.get(trial.phase) or study.search_name(arm, trial.replicate)
+
+
+def final_params(
+    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Return the parameters and the distributions of a finalist: its arm, search and tune trial."""
+    names = tuple(each.name for each in study.spec.arms)
+    return {"arm": arm, "replicate": trial.replicate, "trial": trial.index}, {
+        "arm": optuna.distributions.CategoricalDistribution(names),
+        "replicate": optuna.distributions.IntDistribution(0, MAX_REPLICATES),
+        "trial": optuna.distributions.IntDistribution(0, MAX_SEED),
+    }
+
+
+def fresh_params(
+    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
+) -> tuple[int, dict[str, Any], dict[str, BaseDistribution]]:
+    """Return the seed, the parameters and the distributions of a trial on a fresh seed."""
+    spec = study.spec
+    seeds = spec.protocol.confirming_seeds_of(trial.replicate)
+    # A winner that overtook another has its trials after the other's, for the same seeds.
+    seed = seeds[trial.index % len(seeds)]
+    search = (trial.replicate, spec.replicates) if spec.replicates > 1 else None
+    names = [each.name for each in spec.arms]
+    return seed, *confirm_params(names, arm, seed, search)
+
+
+def _searches(study: RegisteredStudy[LedgerReader], arms: Sequence[str]) -> list[str]:
+    return [
+        study.record.search_name(arm, replicate)
+        for arm in arms
+        for replicate in range(study.spec.replicates)
+    ]
 
 
 def match_params(level: float) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """Return parameters and distributions of a match trial: its level."""
     searched = optuna.distributions.FloatDistribution(LEVELS[0], LEVELS[-1], log=True)
     return {"level": level}, {"level": searched}
+
+
+def _constraint_attributes(constraints: Mapping[str, float]) -> dict[str, float]:
+    """Return system attributes as `optuna.trial.Trial.set_constraint` writes them."""
+    trial = optuna.trial.create_trial(state=TrialState.RUNNING, constraints=dict(constraints))
+    return dict(trial.system_attrs) if constraints else {}
 
 
 def _outcome(state: State) -> dict[str, str]:

@@ -14,9 +14,16 @@ from optuna.trial import TrialState
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
-from indian_tune.study.optuna.projection import CONFIRM, SLOT, Past, confirm_params, match_params
+from indian_tune.study.optuna.projection import (
+    SLOT,
+    Past,
+    final_params,
+    fresh_params,
+    match_params,
+    part_of,
+)
 from indian_tune.study.optuna.sampling import distributions
-from indian_tune.study.scoring import learning_curve
+from indian_tune.study.scoring import constraints, learning_curve
 from indian_tune.study.space_history import SpaceHistory
 from indian_tune.text import counted
 
@@ -63,10 +70,8 @@ def reconcile(
         is_dead: whether a worker that has not said good-bye is known to be gone; a worker on
             another host never is, its leases simply expire.
     """
-    # A study that has just been registered has no Optuna studies yet: nothing is broken.
     ledger, created = study.ledger, projection.create()
-    if not any(trial.started_at for trial in ledger.trials(study.id)):
-        created = 0
+    begun = ledger.begun(study.id)
     held = held_trials(ledger, study.record)
     freed = sum(
         ledger.record_lost_worker(worker, held.get(worker.id, []))
@@ -74,8 +79,12 @@ def reconcile(
         if worker.left_at is None and is_dead(worker)
     )
     repair = _Repair(study, projection)
-    repair.close_strays()
-    repair.follow_ledger()
+    if begun:
+        repair.close_strays()
+        repair.follow_ledger()
+    else:
+        # A study that has just been registered has no Optuna studies yet: nothing is broken.
+        created = 0
     repairs = Repairs(created, freed, repair.told, repair.dropped, repair.restored)
     if repairs:
         ledger.record_event(study.id, "reconciled", asdict(repairs))
@@ -125,6 +134,7 @@ def restore(
         curve={}
         if tuning and spec.protocol.objectives is not None
         else learning_curve(spec, runs, epochs, over_seeds=tuning),
+        constraints=constraints_of(study, trial) if trial.state.finished else {},
         started=trial.started_at,
         finished=trial.finished_at,
     )
@@ -132,19 +142,35 @@ def restore(
         space = SpaceHistory(study).of(arm, trial.index)
         searched = distributions(space, grid=spec.search.sampler.enumerates)
         params = {name: trial.config[name] for name in searched}
-        return projection.add(arm, trial.id, params, searched, past=past)
-    if trial.phase is Phase.MATCH:
+    elif trial.phase is Phase.MATCH:
         params, searched = match_params(trial.config["level"])
-        return projection.add(arm, trial.id, params, searched, past=past)
-    seeds = spec.protocol.confirming_seeds
-    seed = seeds[trial.index % len(seeds)]
-    params, searched = confirm_params(list(arms.values()), arm, seed)
-    return projection.add(CONFIRM, trial.id, params, searched, past=past)
+    elif trial.phase is Phase.FINAL:
+        params, searched = final_params(study, arm, trial)
+    else:
+        _, params, searched = fresh_params(study, arm, trial)
+    part = part_of(study.record, arm, trial)
+    return projection.add(part, trial.id, params, searched, past=past)
 
 
-def catch_up(study: RegisteredStudy[Ledger], projection: Projection) -> None:
-    """Tell Optuna every outcome that the ledger knows, for a sampler that is about to learn."""
-    _Repair(study, projection).follow_ledger()
+def constraints_of(study: RegisteredStudy[Ledger], trial: TrialRecord) -> dict[str, float]:
+    """Return the constraints of a finished trial; none unless it is a tune trial that has them."""
+    if trial.phase is not Phase.TUNE or study.spec.search.untrained == "score":
+        return {}
+    arms = {arm.id: arm.optimizer for arm in study.ledger.arms(study.id)}
+    runs = study.ledger.runs(trial.id)
+    epochs = {run.id: study.ledger.epochs(run.id) for run in runs}
+    return constraints(study.spec, arms[trial.arm_id], trial, runs, epochs)
+
+
+def catch_up(study: RegisteredStudy[Ledger], projection: Projection, trial: TrialRecord) -> None:
+    """Tell Optuna every outcome of a search that the ledger knows, before its sampler learns.
+
+    Args:
+        study: open for writing.
+        projection: of the same study.
+        trial: of the search, in the tune phase.
+    """
+    _Repair(study, projection).follow_ledger(trial)
 
 
 class _Repair:
@@ -166,25 +192,38 @@ class _Repair:
                 trial = trials.get(shown.user_attrs.get(SLOT, -1))
                 if trial is not None and trial.optuna_trial_id == shown._trial_id:
                     if trial.state.finished and trial.told:
-                        self._projection.tell(shown._trial_id, trial.state, trial.scores)
+                        self._tell(trial, shown._trial_id)
                         self.told += 1
                 # A slot without an Optuna trial may be just being asked, or will adopt this one.
                 elif trial is None or trial.state.finished or trial.optuna_trial_id is not None:
                     self._projection.tell(shown._trial_id, State.FAILED, None)
                     self.dropped += 1
 
-    def follow_ledger(self) -> None:
-        """Tell Optuna the outcomes that it has not heard, and make the trials it has lost."""
+    def follow_ledger(self, one: TrialRecord | None = None) -> None:
+        """Tell Optuna the outcomes that it has not heard, and make the trials it has lost.
+
+        Args:
+            one: do it for its search alone.
+        """
         # The ledger first: the Optuna trial that it names was written before it was named.
-        trials = self._ledger.trials(self._study.id)
+        if one is None:
+            trials = self._ledger.trials(self._study.id)
+        else:
+            trials = self._ledger.trials(
+                self._study.id, phase=one.phase, arm_id=one.arm_id, replicate=one.replicate
+            )
+        parts = [part_of(self._study.record, self._arms[each.arm_id], each) for each in trials]
         shown = {
             part: {each._trial_id: each.state for each in self._projection.trials(part)}
-            for part in self._projection.parts
+            for part in set(parts)
         }
-        for trial in trials:
-            part = CONFIRM if trial.phase is Phase.CONFIRM else self._arms[trial.arm_id]
+        for trial, part in zip(trials, parts, strict=True):
             known = trial.optuna_trial_id
             self._follow(trial, None if known is None else shown[part].get(known))
+
+    def _tell(self, trial: TrialRecord, optuna_id: int) -> None:
+        constraints = constraints_of(self._study, trial)
+        self._projection.tell(optuna_id, trial.state, trial.scores, constraints)
 
     def _follow(self, trial: TrialRecord, shown: TrialState | None) -> None:
         known = trial.optuna_trial_id
@@ -197,7 +236,7 @@ class _Repair:
             return
         if known is not None and shown is not None:
             if not trial.told:
-                self._projection.tell(known, trial.state, trial.scores)
+                self._tell(trial, known)
                 self._ledger.mark_told_to_optuna(trial.id)
                 self.told += 1
             return

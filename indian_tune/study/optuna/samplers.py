@@ -1,8 +1,8 @@
 """Samplers: a name in a study file → an Optuna sampler for one trial of one arm.
 
-Every trial gets a sampler of its own, seeded from (study seed, arm, trial index). Hence those that
-do not learn give a configuration that depends on nothing else, whoever asks and in whatever order,
-and those that do never repeat each other's draws in parallel.
+Every trial gets a sampler of its own, seeded from (study seed, arm, replicate, trial index). Hence
+those that do not learn give a configuration that depends on nothing else, whoever asks and in
+whatever order, and those that do never repeat each other's draws in parallel.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class Draw:
         space: of the arm.
         study_seed: of the study.
         arm: its name.
-        index: of the trial within the arm.
+        index: of the trial within its search.
         cell: its point of a grid; by default the one of that index.
+        replicate: which search of the arm, from 0.
     """
 
     space: Space
@@ -41,11 +42,18 @@ class Draw:
     arm: str
     index: int
     cell: Mapping[str, float] | None = None
+    replicate: int = 0
 
     @property
     def seed(self) -> int:
         """Of the trial's own sampler."""
-        return derived_seed(self.study_seed, self.arm, self.index)
+        return derived_seed(*self.search, self.index)
+
+    @property
+    def search(self) -> tuple[int | str, ...]:
+        """The key of what is drawn in the search; that of the first one is a lone search's."""
+        key = (self.study_seed, self.arm)
+        return (*key, "replicate", self.replicate) if self.replicate else key
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Sampler(Method):
     Attributes:
         learns: whether it looks at the other trials of the arm; others need not be read.
         several_objectives: whether it can follow more than one.
+        constrains: whether it looks for what fulfils the constraints of a trial.
         enumerates: whether it visits every combination of the listed values of a space, which
             fixes the number of trials.
     """
@@ -62,10 +71,15 @@ class Sampler(Method):
     KEY = "search.sampler"
     WORD = "sampler"
     ENTRY_POINTS = "indian_tune.samplers"
-    DECLARED: ClassVar = {"learns": Option(bool, True), "several_objectives": Option(bool, True)}
+    DECLARED: ClassVar = {
+        "learns": Option(bool, True),
+        "several_objectives": Option(bool, True),
+        "constrains": Option(bool, False),
+    }
 
     learns: bool = True
     several_objectives: bool = True
+    constrains: bool = False
     enumerates: bool = False
 
     def make(self, draw: Draw) -> BaseSampler:
@@ -128,7 +142,7 @@ def _sobol(draw: Draw) -> BaseSampler:
     from indian_tune.study.file.space import sobol_points
     from indian_tune.study.optuna.sampling import IndexedSampler
 
-    seed = derived_seed(draw.study_seed, draw.arm)
+    seed = derived_seed(*draw.search)
     return IndexedSampler(sobol_points(draw.space, seed, 1, start=draw.index)[0])
 
 
@@ -153,6 +167,7 @@ SAMPLERS = {
                 "multivariate": Option(bool),
                 "constant_liar": Option(bool, True),
             },
+            constrains=True,
         ),
         Sampler(
             "gp",
@@ -161,6 +176,7 @@ SAMPLERS = {
                 "n_startup_trials": Option(int, 10, 1, MANY),
                 "deterministic_objective": Option(bool, False),
             },
+            constrains=True,
         ),
         Sampler(
             "cmaes",

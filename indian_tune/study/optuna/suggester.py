@@ -9,11 +9,12 @@ from optuna.trial import TrialState
 from indian_tune.ledger import Phase
 from indian_tune.study import faults
 from indian_tune.study.faults import fault_point
+from indian_tune.study.file.first import as_family, first_point
 from indian_tune.study.file.space import constants
 from indian_tune.study.optuna.projection import SLOT
 from indian_tune.study.optuna.reconcile import catch_up
 from indian_tune.study.optuna.samplers import Draw
-from indian_tune.study.optuna.sampling import distributions
+from indian_tune.study.optuna.sampling import IndexedSampler, distributions
 from indian_tune.study.optuna.view import numbered, under_way
 from indian_tune.study.space_history import SpaceHistory
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
     from indian_tune.ledger import Lease, Ledger, TrialRecord
@@ -32,9 +34,9 @@ class Suggester:
     """Gives the tune trials of a study their configurations.
 
     Without generations an adaptive sampler sees whatever has been reported so far. With
-    generations (``search.generation``) a configuration is a function of the study's seed, the arm,
-    the trial's index and the results of earlier generations: trials of its own generation are
-    seen as still running, those of lower index with their configurations.
+    generations (``search.generation``) a configuration is a function of the study's seed, the
+    search, the trial's index and the results of earlier generations: trials of its own generation
+    are seen as still running, those of lower index with their configurations.
 
     Args:
         study: open for writing.
@@ -57,34 +59,41 @@ class Suggester:
         Raises:
             LeaseLostError: another worker holds the trial now.
         """
+        part = self._study.record.search_name(arm, lease.trial.replicate)
         if self._spec.search.generation is not None:
             return self._suggest_generation(lease, arm, self._spec.search.generation)
         if lease.again:
             # An earlier worker may have died after Optuna's write and before ours.
-            found = self._projection.find(arm, lease.trial.id)
+            found = self._projection.find(part, lease.trial.id)
             if found is not None:
-                return self._whole(arm, found), self._projection.known(arm, found._trial_id)
+                return self._whole(arm, found), self._projection.known(part, found._trial_id)
         others: Sequence[FrozenTrial] = ()
         if self._spec.search.sampler.learns:
-            others = self._projection.trials(arm)
+            others = self._projection.trials(part)
         return self._sample(lease.trial, arm, others, number=len(others))
 
     def _suggest_generation(
         self, lease: Lease, arm: str, size: int
     ) -> tuple[Mapping[str, float], ProjectedTrial]:
-        catch_up(self._study, self._projection)
+        catch_up(self._study, self._projection, lease.trial)
         ledger = self._study.ledger
-        trials = ledger.trials(self._study.id, phase=Phase.TUNE, arm_id=lease.trial.arm_id)
+        part = self._study.record.search_name(arm, lease.trial.replicate)
+        trials = ledger.trials(
+            self._study.id,
+            phase=Phase.TUNE,
+            arm_id=lease.trial.arm_id,
+            replicate=lease.trial.replicate,
+        )
         first = lease.trial.index // size * size
-        seen = self._projection.peers(arm, optuna_numbers(trials[:first]))
+        seen = self._projection.peers(part, optuna_numbers(trials[:first]))
         siblings = trials[first : first + size]
         # Asked for before the study was extended, or by a worker that died over it.
         linked = {
-            shown.number: shown for shown in self._projection.peers(arm, optuna_numbers(siblings))
+            shown.number: shown for shown in self._projection.peers(part, optuna_numbers(siblings))
         }
         stray = {
             shown.user_attrs[SLOT]: shown
-            for shown in self._projection.trials(arm, states=(TrialState.RUNNING,))
+            for shown in self._projection.trials(part, states=(TrialState.RUNNING,))
         }
         asked: dict[int, tuple[Mapping[str, float], int]] = {}
         for trial in siblings:
@@ -100,7 +109,7 @@ class Suggester:
                 seen.append(under_way(linked[trial.index]))
         ledger.configure(lease, asked)
         config, optuna_id = asked[lease.trial.id]
-        return config, self._projection.known(arm, optuna_id)
+        return config, self._projection.known(part, optuna_id)
 
     def _sample(
         self, trial: TrialRecord, arm: str, others: Sequence[FrozenTrial], *, number: int
@@ -110,15 +119,36 @@ class Suggester:
         enumerates = search.sampler.enumerates
         searched = distributions(space, grid=enumerates)
         cell = self._spaces.grid_point(arm, trial.index) if enumerates else None
-        sampler = search.sampler.make(Draw(space, search.seed, arm, trial.index, cell))
+        point = first_point(self._spec.arm(arm), space, trial.index, self._winners_for(arm, trial))
+        sampler: BaseSampler
+        if point is None:
+            draw = Draw(space, search.seed, arm, trial.index, cell, trial.replicate)
+            sampler = search.sampler.make(draw)
+        else:
+            sampler = IndexedSampler(point)
+        part = self._study.record.search_name(arm, trial.replicate)
         with search.sampler.blamed("drawing a configuration"):
             unsaved = self._projection.sample(
-                arm, searched, sampler, self._pruner, others, number=number
+                part, searched, sampler, self._pruner, others, number=number
             )
         projected = self._projection.add(
-            arm, trial.id, unsaved.params, searched, system_attrs=unsaved.system_attrs
+            part, trial.id, unsaved.params, searched, system_attrs=unsaved.system_attrs
         )
         return {**constants(space), **unsaved.params}, projected
+
+    def _winners_for(self, arm: str, trial: TrialRecord) -> dict[str, dict[str, float]]:
+        """Return the winners of other arms that this trial may try, in its arm's coordinates."""
+        section = self._spec.arm(arm)
+        if trial.index >= len(section.first or ()):
+            return {}
+        ledger, winners = self._study.ledger, {}
+        leaders = ledger.leaders(self._study.id)
+        for source in ledger.arms(self._study.id):
+            best = leaders.get((source.id, trial.replicate))
+            if source.name in section.waits_for and best is not None:
+                config = as_family(section.optimizer, source.optimizer, best.config or {})
+                winners[source.name] = {"dropout": self._spec.problem.dropout, **config}
+        return winners
 
     def _whole(self, arm: str, shown: FrozenTrial) -> Mapping[str, float]:
         return {**constants(self._spec.space(arm)), **shown.params}

@@ -24,6 +24,7 @@ def changed(tiny: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     "path",
     [
         *("problem.batch_size", "problem.width", "problem.split_seed", "problem.init_std"),
+        *("problem.size", "problem.label_noise"),
         *("protocol.epochs", "protocol.tune_epochs", "protocol.tune_seeds"),
         *("protocol.confirm_seeds", "protocol.train_eval_size"),
         *("search.trials", "search.seed", "search.epochs", "search.seconds", "search.generation"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from indian_tune.errors import StudyFileError
+from indian_tune.planning.memory import _image_shape
 from indian_tune.planning.workload import example_counts, workload
 from indian_tune.study.file.spec import StudySpec, parse_study
 
@@ -38,9 +39,27 @@ def test_the_canonical_form_says_sizes_in_place_of_a_fraction(tiny: dict[str, An
     assert (again, again.digest) == (spec, spec.digest)
 
 
+def test_a_study_of_resized_images_and_noisy_labels_says_so(tiny: dict[str, Any]) -> None:
+    changed: dict[str, Any] = {
+        "dataset": "mnist-5k",
+        "model": "mlp",
+        "widths": [96, 48],
+        "size": 14,
+    }
+    del tiny["problem"]["width"]
+    spec = parse(tiny, **changed, label_noise=0.2, sizes=SIZES)
+    assert changed.items() <= spec.canonical()["problem"].items()
+    assert spec.problem.network_name == "mlp 96-48"
+    told = "mnist-5k at 14×14, 20 % of the training labels at random"
+    assert spec.problem.data_name == told
+    again = parse_study(spec.canonical(), source="registered")
+    assert (again, again.digest) == (spec, spec.digest)
+    assert _image_shape(spec) == (1, 14, 14)
+
+
 def test_without_sizes_the_canonical_form_has_no_such_key(tiny: dict[str, Any]) -> None:
     said = parse(tiny, sizes=None).canonical()["problem"]
-    assert "sizes" not in said
+    assert not {"sizes", "size", "widths", "label_noise"} & said.keys()
     assert said["validation_fraction"] == 0.1
 
 
@@ -55,8 +74,9 @@ def test_without_sizes_the_canonical_form_has_no_such_key(tiny: dict[str, Any]) 
         ),
         (
             "honest",
-            {"sizes": {**SIZES, "test": 360}},
-            "problem.sizes.test = 360 is more than the 359 test examples of dataset = 'digits'",
+            {"sizes": {**SIZES, "test": 998}},
+            "problem.sizes.train = 500, problem.sizes.validation = 300 and problem.sizes.test = "
+            "998 are together more than the 1,797 examples of dataset = 'digits'",
         ),
         ("honest", {"sizes": {**SIZES, "train": 0}}, "problem.sizes.train = 0 must be at least 1"),
         ("honest", {"sizes": {"train": 9}}, "problem.sizes.validation is missing"),
