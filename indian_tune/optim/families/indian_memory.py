@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 KAPPA = replace(
     ALPHA,
     name="kappa",
-    meaning="damping alpha * beta: weight of the newest gradient, 1 is SGD",
+    description="damping alpha * beta: weight of the newest gradient, 1 is SGD",
     default=0.05,
     high=1,
 )
 MEMORY = replace(
     ALPHA,
     name="memory",
-    meaning="1 / (alpha * gamma0): how many first steps the velocity remembers",
+    description="1 / (alpha * gamma0): how many first steps the velocity remembers",
     default=10.0,
     low=1,
     low_open=False,
