@@ -10,7 +10,7 @@ import pytest
 
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import FROZEN, Ledger, Phase, State
+from indian_tune.ledger import FROZEN, Phase, State
 from indian_tune.ledger.frames import epoch_frame, run_frame, trial_frame
 from indian_tune.planning.workload import workload
 from indian_tune.study.completion import completion
@@ -368,12 +368,8 @@ def test_one_search_is_registered_as_if_there_could_be_no_other(
     spec = parse_study(tiny, source="study.toml")
     for section, key in (("search", "replicates"), ("problem", "split"), ("claims", "half_budget")):
         assert key not in spec.canonical()[section]
-    with (
-        Ledger.open(f"sqlite:///{tmp_path / 'study.db'}"),
-        played(
-            f"sqlite:///{tmp_path / 'study.db'}", tiny, lambda trial: 0.1 + 0.01 * trial.id
-        ) as study,
-    ):
+    database = f"sqlite:///{tmp_path / 'study.db'}"
+    with played(database, tiny, lambda trial: 0.1 + 0.01 * trial.id) as study:
         assert study.work()[0] == "indian tune 0"
         (frozen,) = study.ledger.events(study.study.id, FROZEN)
         assert frozen.data.keys() == {"freezing", "winners", "seeds"}
