@@ -135,6 +135,7 @@ def test_the_new_schema_is_the_declared_one_and_all_that_belongs_to_a_trial_is_k
         ("tune", 0, False),
         ("tune", 1, True),
         ("match", 0, True),
+        ("half", 0, True),
         ("other", 0, False),
     ],
 )

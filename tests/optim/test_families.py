@@ -149,10 +149,10 @@ def test_rate_damping_and_memory_are_a_configuration_of_indian() -> None:
     complete = family.complete({"eta": 0.2, "kappa": 0.05, "memory": 20.0})
     expected = FAMILIES["indian"].complete({"alpha": 0.5, "beta": 0.1, "gamma0": 0.1})
     assert complete == pytest.approx(expected, rel=1e-12)
-    meaning = family.meaning({"eta": 0.3, "kappa": 0.25, "memory": 8.0})
-    assert meaning.effective_learning_rate == pytest.approx(0.3)
-    assert meaning.instantaneous_response == pytest.approx(0.3 * 0.25)
-    assert meaning.momentum == pytest.approx(1 - 1 / 8)
+    dynamics = family.dynamics({"eta": 0.3, "kappa": 0.25, "memory": 8.0})
+    assert dynamics.effective_learning_rate == pytest.approx(0.3)
+    assert dynamics.instantaneous_response == pytest.approx(0.3 * 0.25)
+    assert dynamics.momentum == pytest.approx(1 - 1 / 8)
     with pytest.raises(HyperparameterError, match=r"got both: kappa = 0\.1, gamma0 = 0\.1"):
         family.complete({"kappa": 0.1, "gamma0": 0.1})
     with pytest.raises(HyperparameterError, match=r"memory of indian-memory must be .* >= 1, got"):
