@@ -15,7 +15,7 @@ from indian_tune.engines import process_info
 from indian_tune.engines.devices import confine
 from indian_tune.engines.local.log_pipe import log_level, relay_log, send_log
 from indian_tune.errors import EngineError, IndianTuneError
-from indian_tune.ledger import Ledger
+from indian_tune.ledger import LOST, Ledger
 from indian_tune.study.completion import held_trials
 
 if TYPE_CHECKING:
@@ -55,12 +55,14 @@ class _Worker:
         log: carries its log, and at last how it ends.
         lifeline: closing it asks the worker to stop. Nothing is locked, so a worker that is killed
             cannot leave the others waiting, and when we are killed ourselves they stop as well.
+        driver: ends with this process, whatever happens to it; the worker is then killed soon.
         end: how it said that it ends.
     """
 
     process: SpawnProcess
     log: Connection
     lifeline: Connection
+    driver: Connection
     end: str | None = None
 
     def relay(self) -> None:
@@ -128,22 +130,24 @@ class ProcessEngine:
                     worker.process.join()
                     worker.relay()
                     worker.log.close()
+                    worker.driver.close()
         tick()
 
     def _start(self, settings: WorkerSettings) -> _Worker:
         receiver, sender = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
+        above, driver = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_main, args=(self._job, settings, held, sender, log_level()), daemon=True
+            target=_main, args=(self._job, settings, held, above, sender, log_level()), daemon=True
         )
         process.start()
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
-        sender.close()
-        held.close()
-        return _Worker(process, receiver, lifeline)
+        for end in (sender, held, above):
+            end.close()
+        return _Worker(process, receiver, lifeline, driver)
 
     def _replace(self, dead: _Worker, settings: WorkerSettings) -> _Worker:
-        status, (held, epochs) = dead.process.exitcode, _note_lost(dead.process, settings)
+        status, (held, epochs, reason) = dead.process.exitcode, _note_lost(dead.process, settings)
         now = time.monotonic()
         self._deaths.append((now, epochs))
         first, before = self._deaths[0]
@@ -153,11 +157,14 @@ class ProcessEngine:
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
                 f"{status}, holding {held}: nothing is lost; free memory or use fewer --workers"
             )
-        logger.warning(
-            "a worker died with exit status %s and is replaced; it held %s", status, held
-        )
-        dead.lifeline.close()
-        dead.log.close()
+        if reason is not None:
+            logger.warning("%s and is replaced", reason)
+        else:
+            logger.warning(
+                "a worker died with exit status %s and is replaced; it held %s", status, held
+            )
+        for end in (dead.lifeline, dead.driver, dead.log):
+            end.close()
         return self._start(settings)
 
 
@@ -171,30 +178,40 @@ def _dismiss(workers: Sequence[_Worker]) -> None:
         worker.process.join(max(0.0, deadline - time.monotonic()) if done else None)
 
 
-def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int]:
+def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int, str | None]:
     """Record that a worker's process has died.
 
     Returns:
-        The trials that it held, and how many epochs of the study are recorded.
+        The trials that it held, how many epochs of the study are recorded, and why it was killed
+        if it made no progress.
     """
     lost = []
     with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
         held = held_trials(ledger, study)
+        stalled = {
+            event.data["worker"]: event.data["reason"]
+            for event in ledger.events(study.id, LOST)
+            if "reason" in event.data
+        }
+        reason = None
         for worker in ledger.workers(study.id):
+            if worker.pid == dead.pid and worker.host == process_info.host():
+                reason = stalled.get(worker.id)
             if worker.left_at is None and process_info.is_dead(worker):
                 trials = held.get(worker.id, [])
                 status = dead.exitcode if worker.pid == dead.pid else None
                 ledger.lose(worker, trials, status)
                 lost += trials
         epochs = sum(part.epochs_done for part in ledger.progress(study.id))
-    return ", ".join(lost) or "no trial", epochs
+    return ", ".join(lost) or "no trial", epochs, reason
 
 
 def _main(
     job: Callable[[WorkerSettings, Callable[[], bool]], None],
     settings: WorkerSettings,
     lifeline: Connection,
+    driver: Connection,
     log: Connection,
     level: int,
 ) -> None:
@@ -204,7 +221,8 @@ def _main(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     send_log(log, level)
     try:
-        job(replace(settings, torch_device=confine(settings.device)), lifeline.poll)
+        device = confine(settings.device)
+        job(replace(settings, torch_device=device, driver=driver.fileno()), lifeline.poll)
     except IndianTuneError as error:
         logger.error("%s", error)
         end = _EXPLAINED

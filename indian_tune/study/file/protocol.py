@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from indian_tune.study.file.section import MAX_SEEDS, Count, Section, Seed, SeedCount
+from indian_tune.study.file.section import ADDED, MAX_SEEDS, Count, Section, Seed, SeedCount
 
 # Where counted confirm seeds begin, far above any counted tuning seed.
 FIRST_CONFIRM_SEED = 1000
 # How many tune seeds the levels of a response-matched control are compared on.
 MATCH_SEEDS = 5
+# A month, in seconds.
+MAX_EPOCH_TIMEOUT = 2_592_000
 
 Mode = Literal["honest", "paper"]
 Objective = Literal["validation_error", "validation_loss", "train_loss"]
@@ -34,6 +36,9 @@ class ProtocolSection(Section):
     objectives: Annotated[list[AnyObjective], Field(min_length=2)] | None = None
     train_eval_size: Count | None = None
     keep_checkpoints: bool = False
+    epoch_timeout: Annotated[Annotated[float, Field(ge=1, le=MAX_EPOCH_TIMEOUT)] | None, ADDED] = (
+        None
+    )
 
     @field_validator("objective", "objectives", mode="before")
     @classmethod
