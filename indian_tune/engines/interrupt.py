@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from indian_tune.ledger.haste import hurried_when
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -68,7 +70,7 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
             raise StoppedNow
         on_first()
 
-    with _guarded():
+    with _guarded(), hurried_when(lambda: interrupt.requested):
         before = {
             number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
         }

@@ -27,8 +27,6 @@ from typing import Any
 # An epoch that takes this many times as long as any other of its study hangs.
 FACTOR = 20.0
 LOOK_SECONDS = 0.5
-# How long a worker goes on when its driver is gone: time for an epoch, then it is killed.
-ORPHAN_SECONDS = 30.0
 # How long to wait for a stack, which takes milliseconds unless the process is kept in the kernel.
 STACK_SECONDS = 3.0
 # How long an interrupted worker of this very process may take to say something.
@@ -44,9 +42,9 @@ class Keeper:
     """The state of one worker, as it has told it.
 
     Messages: ``at`` (what is begun, in words; ``None`` for nothing that could hang) with ``trials``
-    (ids; ``None`` for all that are held), ``runs`` (that share the epoch) and ``limit`` (seconds;
-    ``None`` for the default); ``joined`` (``storage``, ``study``, ``worker``, ``lease``); ``beat``
-    (the worker has renewed its leases).
+    (ids and paths; ``None`` for all that are held), ``runs`` (that share the epoch) and ``limit``
+    (seconds; ``None`` for the default); ``joined`` (``storage``, ``study``, ``worker``, ``lease``);
+    ``beat`` (the worker has renewed its leases).
 
     Args:
         watched: id of the worker's process, which has started this one.
@@ -54,16 +52,25 @@ class Keeper:
         stacks: descriptor of the file to which it writes its stacks.
         driver: descriptor that ends with the process that has started the worker, if there is one.
         least: seconds that anything may take by default.
+        orphan: seconds that the worker has when its driver is gone.
     """
 
     def __init__(
-        self, watched: int, *, kill: bool, stacks: int, driver: int | None, least: float
+        self,
+        watched: int,
+        *,
+        kill: bool,
+        stacks: int,
+        driver: int | None,
+        least: float,
+        orphan: float,
     ) -> None:
         self._watched = watched
         self._kill = kill
         self._stacks = stacks
         self._driver = driver
         self._least = least
+        self._orphan = orphan
         self._study: dict[str, Any] | None = None
         self._at: dict[str, Any] = {"at": None}
         self._for = 0.0
@@ -112,7 +119,7 @@ class Keeper:
             self._since_beat = 0.0
 
     def _judge(self) -> None:
-        if self._orphaned_for is not None and self._orphaned_for > ORPHAN_SECONDS:
+        if self._orphaned_for is not None and self._orphaned_for > self._orphan:
             kill_tree(self._watched)
         elif self._hangs():
             self._give_up()
@@ -128,15 +135,16 @@ class Keeper:
         if self._at["at"] is None:
             return False
         limit: float | None = self._at["limit"]
+        runs: int = self._at["runs"]
         if limit is not None:
             return self._for > limit
-        if self._for <= max(self._least, FACTOR * self._longest * self._at["runs"]):
+        if self._for <= max(self._least, FACTOR * self._longest * runs):
             return False
         # Others may have seen longer epochs than this worker has.
         if self._study is not None:
             with self._ledger() as ledger:
                 self._longest = ledger.longest_epoch(self._study["study"])
-        return self._for > max(self._least, FACTOR * self._longest * self._at["runs"])
+        return self._for > max(self._least, FACTOR * self._longest * runs)
 
     def _give_up(self) -> None:
         """End the attempts at the trials that hang, and the worker's process if it may be killed.
@@ -149,13 +157,14 @@ class Keeper:
         )
         end = ": its worker was killed" if self._kill else ": it was given up"
         stack = self._stack(what)
+        trials = self._at["trials"]
         try:
             if self._study is not None:
                 with self._ledger() as ledger:
                     ledger.give_up(
                         self._study["worker"],
                         f"{stack}\n{what}{end}",
-                        self._at["trials"],
+                        None if trials is None else dict(trials),
                         ends=self._kill,
                     )
             elif self._kill:

@@ -21,11 +21,13 @@ from indian_tune.engines.interrupt import Stalled
 from indian_tune.engines.keeper import SIGNAL, STALLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
     from types import FrameType
 
 # Seconds that anything may take where the study file does not say how long an epoch may.
 LEAST_SECONDS = 600.0
+# How long a worker goes on when its driver is gone: time for an epoch, then it is killed.
+ORPHAN_SECONDS = 30.0
 # How long a keeper may take to end, and to record that a trial was given up.
 _END_SECONDS, _RECORD_SECONDS = 3.0, 30.0
 
@@ -51,13 +53,18 @@ class Watchdog:
         self._keeper = self._start()
 
     def at(
-        self, what: str, trials: Sequence[int] | None = None, *, runs: int = 1, epoch: bool = True
+        self,
+        what: str,
+        trials: Mapping[int, str] | None = None,
+        *,
+        runs: int = 1,
+        epoch: bool = True,
     ) -> None:
         """Tell that something is begun that may hang, and that what was begun before is done.
 
         Args:
             what: for people, such as "epoch 3 of indian/4".
-            trials: ids of those that hang if it does; all that are held if ``None``.
+            trials: paths, by id, of those that hang if it does; all that are held if ``None``.
             runs: how many share the epoch.
             epoch: whether it is what ``protocol.epoch_timeout`` is about; other things have at
                 least as long as they have by default.
@@ -65,7 +72,7 @@ class Watchdog:
         limit = self._limit
         if limit is not None and not epoch:
             limit = max(limit, LEAST_SECONDS)
-        chosen = None if trials is None else list(trials)
+        chosen = None if trials is None else list(trials.items())
         self._send("at", {"at": what, "trials": chosen, "runs": runs, "limit": limit})
 
     def idle(self) -> None:
@@ -114,6 +121,7 @@ class Watchdog:
             "stacks": self._stacks.fileno(),
             "driver": self._driver,
             "least": LEAST_SECONDS,
+            "orphan": ORPHAN_SECONDS,
             "path": sys.path,
         }
         inherited = (self._stacks.fileno(), *([] if self._driver is None else [self._driver]))

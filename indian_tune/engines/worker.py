@@ -180,7 +180,9 @@ class _Worker:
     def _begin(self, trial: RunningTrial) -> None:
         """Begin the runs of a trial that are next; end the trial after its last."""
         again = 0
-        self._watchdog.at(f"building the networks of {trial.path}", [trial.id], epoch=False)
+        self._watchdog.at(
+            f"building the networks of {trial.path}", {trial.id: trial.path}, epoch=False
+        )
         try:
             for key, done in self._in_hand.begin(trial.id):
                 if not self._in_hand.is_open(trial.id, key):
@@ -235,9 +237,10 @@ class _Worker:
         self._in_hand.save()
 
     def _tell_epoch(self, epochs: Mapping[int, int], runs: int) -> None:
-        named = [f"epoch {epoch} of {self._trials[trial].path}" for trial, epoch in epochs.items()]
+        paths = {trial: self._trials[trial].path for trial in epochs}
+        named = [f"epoch {epoch} of {paths[trial]}" for trial, epoch in epochs.items()]
         what = f"a pack with {', '.join(named)}" if len(named) > 1 else named[0]
-        self._watchdog.at(what, list(epochs), runs=runs)
+        self._watchdog.at(what, paths, runs=runs)
 
     def _catches_up(self, trial: RunningTrial) -> bool:
         """Whether a trial lost a worker, and trains again what was recorded before.
@@ -269,7 +272,8 @@ class _Worker:
 
     def _report(self, records: Mapping[int, Sequence[EpochRecord]]) -> None:
         """Report an epoch of the trials in hand, and do what is decided of each."""
-        self._watchdog.at("recording an epoch", list(records), epoch=False)
+        paths = {trial: self._trials[trial].path for trial in records}
+        self._watchdog.at("recording an epoch", paths, epoch=False)
         reports = [(self._trials[trial], mine) for trial, mine in records.items() if mine]
         decisions = outcomes.record_epoch_reports(self._controller, reports)
         for (trial, _), decision in zip(reports, decisions, strict=True):

@@ -364,14 +364,14 @@ class Ledger(StudyWriter):
 
     @transaction
     def give_up(
-        self, worker_id: str, error: str, trial_ids: Sequence[int] | None = None, *, ends: bool
+        self, worker_id: str, error: str, trials: Mapping[int, str] | None = None, *, ends: bool
     ) -> dict[int, State]:
         """Record that trials of a worker make no progress: their attempts end, as by an exception.
 
         Args:
             worker_id: who holds them.
             error: where they hang, and in its last line a sentence for people.
-            trial_ids: which of them; all that the worker holds if ``None``.
+            trials: paths of those that hang, by id; all that the worker holds if ``None``.
             ends: whether its process is killed: the worker is then recorded as lost, and the other
                 trials that it holds are given back.
 
@@ -386,7 +386,7 @@ class Ledger(StudyWriter):
             states = {}
             for row in connection.execute(held.with_for_update()).mappings().all():
                 trial = trial_record(row)
-                if trial_ids is not None and trial.id not in trial_ids:
+                if trials is not None and trial.id not in trials:
                     if ends:
                         self._release(connection, Lease(trial, row["lease_token"]))
                     continue
@@ -399,7 +399,8 @@ class Ledger(StudyWriter):
                     now,
                 )
             if ends:
-                self._end_worker(connection, worker_id, error, now)
+                paths = [] if trials is None else list(trials.values())
+                self._end_worker(connection, worker_id, error, paths, now)
             return states
 
     @transaction
@@ -447,7 +448,12 @@ class Ledger(StudyWriter):
         return state
 
     def _end_worker(
-        self, connection: sa.Connection, worker_id: str, error: str, now: datetime
+        self,
+        connection: sa.Connection,
+        worker_id: str,
+        error: str,
+        trials: Sequence[str],
+        now: datetime,
     ) -> None:
         """Record, once, that the process of a worker is killed because it makes no progress."""
         present = (t.worker.c.id == worker_id) & t.worker.c.left_at.is_(None)
@@ -458,7 +464,7 @@ class Ledger(StudyWriter):
             "worker": worker_id,
             "host": worker.host,
             "device": worker.device,
-            "trials": [],
+            "trials": list(trials),
             "status": None,
             "reason": error.strip().splitlines()[-1],
         }

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 from indian_tune.engines import process_info
 from indian_tune.engines.devices import confine
 from indian_tune.engines.local.log_pipe import log_level, relay_log, send_log
-from indian_tune.errors import EngineError, IndianTuneError
+from indian_tune.engines.watchdog import LEAST_SECONDS
+from indian_tune.errors import EngineError, IndianTuneError, InputError, StorageError
 from indian_tune.ledger import LOST, Ledger
+from indian_tune.ledger.haste import hurried_when
 from indian_tune.study.completion import held_trials
 
 if TYPE_CHECKING:
@@ -34,9 +36,12 @@ TICK_SECONDS = 0.25
 DEATHS_PER_MINUTE = 6
 MINUTE_SECONDS = 60.0
 # How a worker says that it ends; one that ends without a word has died.
-_DONE, _EXPLAINED = "done", "explained"
-# How long a worker may take to end its process, in which a model may have left threads.
+_DONE, _EXPLAINED, _REFUSED = "done", "explained", "refused"
+# How long a worker may take to end its process, in which a model may have left threads, and to end
+# its epoch when another one cannot go on.
 END_SECONDS = 10.0
+# How many workers in a row may hang before they have taken a trial.
+STALLED_STARTS = 3
 
 
 def train(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
@@ -56,6 +61,7 @@ class _Worker:
         lifeline: closing it asks the worker to stop. Nothing is locked, so a worker that is killed
             cannot leave the others waiting, and when we are killed ourselves they stop as well.
         driver: ends with this process, whatever happens to it; the worker is then killed soon.
+        begun: when it was started, by the monotonic clock.
         end: how it said that it ends.
     """
 
@@ -63,6 +69,7 @@ class _Worker:
     log: Connection
     lifeline: Connection
     driver: Connection
+    begun: float
     end: str | None = None
 
     def relay(self) -> None:
@@ -97,12 +104,14 @@ class ProcessEngine:
         self._context = multiprocessing.get_context("spawn")
         # When each died, and how many epochs the study had by then.
         self._deaths: deque[tuple[float, int]] = deque(maxlen=DEATHS_PER_MINUTE)
+        self._stalled_starts = 0
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
 
         Raises:
             EngineError: a worker ended with an error, or workers die too often.
+            InputError: what a worker was given cannot be used.
         """
         workers = [self._start(each) for each in self._settings]
         try:
@@ -114,6 +123,8 @@ class ProcessEngine:
                         worker.lifeline.close()
                     elif worker.end == _EXPLAINED:
                         raise EngineError("a worker could not go on; its message is above")
+                    elif worker.end == _REFUSED:
+                        raise InputError("a worker could not begin; its message is above")
                     elif worker.died:
                         workers[n] = self._replace(worker, self._settings[n])
                 if interrupt.requested and not any(w.process.is_alive() for w in workers):
@@ -122,7 +133,7 @@ class ProcessEngine:
         finally:
             try:
                 if interrupt.requests < 2:
-                    _dismiss(workers)
+                    _dismiss(workers, interrupt)
             finally:
                 # Also where a second request to stop has ended the wait.
                 for worker in workers:
@@ -144,47 +155,68 @@ class ProcessEngine:
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
         for end in (sender, held, above):
             end.close()
-        return _Worker(process, receiver, lifeline, driver)
+        return _Worker(process, receiver, lifeline, driver, time.monotonic())
 
     def _replace(self, dead: _Worker, settings: WorkerSettings) -> _Worker:
-        status, (held, epochs, reason) = dead.process.exitcode, _note_lost(dead.process, settings)
+        status, loss = dead.process.exitcode, _note_lost(dead.process, settings)
         now = time.monotonic()
-        self._deaths.append((now, epochs))
+        self._deaths.append((now, loss.epochs))
         first, before = self._deaths[0]
-        in_a_row = len(self._deaths) == DEATHS_PER_MINUTE and epochs == before
+        in_a_row = len(self._deaths) == DEATHS_PER_MINUTE and loss.epochs == before
+        stalled = not loss.joined and now - dead.begun > LEAST_SECONDS
+        self._stalled_starts = self._stalled_starts + 1 if stalled else 0
+        if self._stalled_starts == STALLED_STARTS:
+            raise EngineError(
+                f"{STALLED_STARTS} workers in a row made no progress before their first trial: "
+                "what above was killed loads the data and the problem"
+            )
         if in_a_row and now - first < MINUTE_SECONDS:
             raise EngineError(
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
-                f"{status}, holding {held}: nothing is lost; free memory or use fewer --workers"
+                f"{status}, holding {loss.held}: nothing is lost; free memory or use fewer "
+                "--workers"
             )
-        if reason is not None:
-            logger.warning("%s and is replaced", reason)
+        if loss.reason is not None:
+            logger.warning("%s and is replaced", loss.reason)
         else:
             logger.warning(
-                "a worker died with exit status %s and is replaced; it held %s", status, held
+                "a worker died with exit status %s and is replaced; it held %s", status, loss.held
             )
         for end in (dead.lifeline, dead.driver, dead.log):
             end.close()
         return self._start(settings)
 
 
-def _dismiss(workers: Sequence[_Worker]) -> None:
-    """Wait until workers have ended their epochs, and briefly for those that are done."""
+def _dismiss(workers: Sequence[_Worker], interrupt: Interrupt) -> None:
+    """Wait until workers have ended their epochs; briefly where one could not go on."""
     for worker in workers:
         worker.lifeline.close()
     deadline = time.monotonic() + END_SECONDS
     for worker in workers:
-        done = worker.end is not None
-        worker.process.join(max(0.0, deadline - time.monotonic()) if done else None)
+        # An epoch may be long; one that hangs is ended by the worker's keeper.
+        patient = interrupt.requested and worker.end is None
+        worker.process.join(None if patient else max(0.0, deadline - time.monotonic()))
 
 
-def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int, str | None]:
-    """Record that a worker's process has died.
+@dataclass
+class _Loss:
+    """What the record tells of a worker whose process has died.
 
-    Returns:
-        The trials that it held, how many epochs of the study are recorded, and why it was killed
-        if it made no progress.
+    Attributes:
+        held: the trials that it held, in words.
+        epochs: how many of the study are recorded.
+        joined: whether it had begun to ask for trials.
+        reason: why it was killed, if it made no progress.
     """
+
+    held: str
+    epochs: int
+    joined: bool
+    reason: str | None
+
+
+def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> _Loss:
+    """Record that a worker's process has died."""
     lost = []
     with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
@@ -194,17 +226,17 @@ def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int, 
             for event in ledger.events(study.id, LOST)
             if "reason" in event.data
         }
-        reason = None
+        joined, reason = False, None
         for worker in ledger.workers(study.id):
             if worker.pid == dead.pid and worker.host == process_info.host():
-                reason = stalled.get(worker.id)
+                joined, reason = True, stalled.get(worker.id)
             if worker.left_at is None and process_info.is_dead(worker):
                 trials = held.get(worker.id, [])
                 status = dead.exitcode if worker.pid == dead.pid else None
                 ledger.lose(worker, trials, status)
                 lost += trials
         epochs = sum(part.epochs_done for part in ledger.progress(study.id))
-    return ", ".join(lost) or "no trial", epochs, reason
+    return _Loss(", ".join(lost) or "no trial", epochs, joined, reason)
 
 
 def _main(
@@ -222,10 +254,12 @@ def _main(
     send_log(log, level)
     try:
         device = confine(settings.device)
-        job(replace(settings, torch_device=device, driver=driver.fileno()), lifeline.poll)
+        with hurried_when(lifeline.poll):
+            job(replace(settings, torch_device=device, driver=driver.fileno()), lifeline.poll)
     except IndianTuneError as error:
         logger.error("%s", error)
-        end = _EXPLAINED
+        refused = isinstance(error, InputError) and not isinstance(error, StorageError)
+        end = _REFUSED if refused else _EXPLAINED
     else:
         end = _DONE
     with contextlib.suppress(OSError):
