@@ -30,7 +30,7 @@ LOOK_SECONDS = 0.5
 # How long to wait for a stack, which takes milliseconds unless the process is kept in the kernel.
 STACK_SECONDS = 3.0
 # How long an interrupted worker of this very process may take to say something.
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 3.0
 # Writes the stacks, and wakes the main thread where it may be interrupted. It is ignored by default
 # and hardly ever used.
 SIGNAL = signal.SIGURG

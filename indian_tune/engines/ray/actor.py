@@ -105,6 +105,7 @@ class TrialTrainable(tune.Trainable):
         """
         path = self._config[STACKS]
         with contextlib.ExitStack() as stack:
+            assert sys.__stderr__ is not None
             self._stacks = sys.__stderr__
             if path is not None:
                 self._stacks = stack.enter_context(Path(path).open("w", encoding="utf-8"))
