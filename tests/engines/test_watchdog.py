@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,16 +150,16 @@ from indian_tune.engines.watchdog import watched
 from indian_tune.ledger import Ledger, Phase
 from indian_tune.training.run import EpochRecord
 with Ledger.open(sys.argv[1]) as ledger, watched() as watch:
-    ledger.lease = timedelta(seconds=2)
+    ledger.lease = timedelta(seconds=3)
     study = ledger.study("study")
     with joined(ledger, study, "cpu", watch) as worker:
         lease = ledger.claim(study.id, Phase.TUNE, worker)
         (run,) = ledger.begin(lease, {}, 0, seeds=[0], epochs=2, provenance={})
         watch.at("epoch 1 of indian/0", {lease.trial.id: "indian/0"})
         print("claimed", flush=True)
-        ctypes.PyDLL(None).sleep(6)
+        ctypes.PyDLL(None).sleep(8)
         print("released", flush=True)
-        record = EpochRecord("key", 1, 1, {}, {}, seconds=6.0)
+        record = EpochRecord(key="key", epoch=1, step=1, metrics={}, sealed={}, seconds=6.0)
         assert ledger.record_pack([(lease, {run.id: record})]) == []
         ledger.release(lease)
 """
@@ -168,14 +169,14 @@ with Ledger.open(sys.argv[1]) as ledger, watched() as watch:
 def test_an_epoch_that_holds_the_interpreter_keeps_its_lease(storage: str) -> None:
     with Ledger.open(storage) as ledger:
         study = ledger.register("study", {}, "hash", ARMS)
-        ledger.lease = timedelta(seconds=2)
-        ledger.join(study.id, "other", host="here", pid=1, started="0", device="cpu")
+        ledger.lease = timedelta(seconds=3)
+        ledger.join(study.id, "other", host=socket.gethostname(), pid=1, started="0", device="cpu")
         with subprocess.Popen(
             [sys.executable, "-c", WORKER, storage], stdout=subprocess.PIPE, text=True
         ) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "claimed\n"
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 7
             while time.monotonic() < deadline:
                 assert ledger.claim(study.id, Phase.TUNE, "other") is None
                 time.sleep(0.1)
