@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 HANG = "import time\nwhile True: time.sleep(1)"
 # More than an epoch of the toy takes on a machine that is busy with other tests.
-LIMITED = STUDY.replace("epochs = 2", "epochs = 2\nepoch_timeout = 4")
+LIMITED = STUDY.replace("epochs = 2", "epochs = 2\nepoch_timeout = 10")
 ARMS = [ArmPlan("indian", "indian", 1)]
 
 PROGRAM = """
@@ -220,13 +220,10 @@ def broken_attempts(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [HANG, HOLD], ids=["python", "gil"])
-def test_a_hanging_epoch_is_one_attempt_and_another_process_trains_it(
-    tmp_path: Path, end: str
-) -> None:
-    status, log, states = searched(tmp_path, end, "--workers", "1", study=LIMITED)
+def test_a_hanging_epoch_is_one_attempt_and_another_process_trains_it(tmp_path: Path) -> None:
+    status, log, states = searched(tmp_path, HOLD, "--workers", "1", study=LIMITED)
     assert (status, states) == (0, [State.COMPLETE] * 2), log
-    assert "epoch 1 of sgd/0 made no progress for 4 s" in log
+    assert "epoch 1 of sgd/0 made no progress for 10 s" in log
     assert "its worker was killed and is replaced" in log
     (told,) = broken_attempts(tmp_path)
     assert "ending.py" in told
@@ -236,7 +233,7 @@ def test_a_hanging_epoch_is_one_attempt_and_another_process_trains_it(
 def test_a_hanging_epoch_in_this_process_is_given_up_and_reported(tmp_path: Path) -> None:
     status, log, states = searched(tmp_path, HANG, "--engine", "inline", study=LIMITED)
     assert (status, states) == (1, [State.WAITING] * 2), log
-    assert "epoch 1 of sgd/0 made no progress for 4 s" in log
+    assert "epoch 1 of sgd/0 made no progress for 10 s" in log
     assert "nothing was killed" in log
     assert "indian-tune search ends.toml" in log
     (told,) = broken_attempts(tmp_path)
@@ -252,7 +249,7 @@ def test_a_hanging_epoch_on_ray_is_one_attempt_and_another_actor_trains_it(
     assert (status, states) == (0, [State.COMPLETE] * 2), log
     (told,) = broken_attempts(tmp_path)
     assert "ending.py" in told
-    assert "an epoch of sgd/0 made no progress for 4 s" in told
+    assert "an epoch of sgd/0 made no progress for 10 s" in told
 
 
 @pytest.mark.slow
