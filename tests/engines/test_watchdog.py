@@ -10,13 +10,15 @@ import sys
 import time
 from contextlib import ExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.slots import BROKE
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registration import epoch_timeout, register
 from tests.engines.test_interrupt import HOLD, IGNORE, hanging
 from tests.engines.test_own_exits import STUDY, searched
 
@@ -150,14 +152,14 @@ from indian_tune.engines.watchdog import watched
 from indian_tune.ledger import Ledger, Phase
 from indian_tune.training.run import EpochRecord
 with Ledger.open(sys.argv[1]) as ledger, watched() as watch:
-    ledger.lease = timedelta(seconds=3)
+    ledger.lease = timedelta(seconds=12)
     study = ledger.study("study")
     with joined(ledger, study, "cpu", watch) as worker:
         lease = ledger.claim(study.id, Phase.TUNE, worker)
         (run,) = ledger.begin(lease, {}, 0, seeds=[0], epochs=2, provenance={})
         watch.at("epoch 1 of indian/0", {lease.trial.id: "indian/0"})
         print("claimed", flush=True)
-        ctypes.PyDLL(None).sleep(8)
+        ctypes.PyDLL(None).sleep(18)
         print("released", flush=True)
         record = EpochRecord(key="key", epoch=1, step=1, metrics={}, sealed={}, seconds=6.0)
         assert ledger.record_pack([(lease, {run.id: record})]) == []
@@ -169,14 +171,14 @@ with Ledger.open(sys.argv[1]) as ledger, watched() as watch:
 def test_an_epoch_that_holds_the_interpreter_keeps_its_lease(storage: str) -> None:
     with Ledger.open(storage) as ledger:
         study = ledger.register("study", {}, "hash", ARMS)
-        ledger.lease = timedelta(seconds=3)
+        ledger.lease = timedelta(seconds=12)
         ledger.join(study.id, "other", host=socket.gethostname(), pid=1, started="0", device="cpu")
         with subprocess.Popen(
             [sys.executable, "-c", WORKER, storage], stdout=subprocess.PIPE, text=True
         ) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "claimed\n"
-            deadline = time.monotonic() + 7
+            deadline = time.monotonic() + 17
             while time.monotonic() < deadline:
                 assert ledger.claim(study.id, Phase.TUNE, "other") is None
                 time.sleep(0.1)
@@ -263,3 +265,16 @@ def test_a_worker_of_a_killed_search_ends_itself(tmp_path: Path) -> None:
         while any(child.is_running() and child.status() != "zombie" for child in started):
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+
+def test_the_timeout_of_a_registered_study_may_be_changed_and_changes_no_digest(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    registered = parse_study(tiny, source="study.toml")
+    for seconds in (None, 30.0, 1000.5, None):
+        protocol = tiny["protocol"] | ({} if seconds is None else {"epoch_timeout": seconds})
+        spec = parse_study(tiny | {"protocol": protocol}, source="study.toml")
+        with Ledger.open(storage) as ledger:
+            study = register(ledger, spec)
+            assert epoch_timeout(study) == seconds
+            assert study.record.spec_hash == registered.digest
