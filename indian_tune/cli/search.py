@@ -289,8 +289,10 @@ def _run(
     """
     from indian_tune.cli.output import INTERRUPTED, print_lines
     from indian_tune.engines import end_at_once, interruptible
-    from indian_tune.errors import EngineError, LedgerError
+    from indian_tune.errors import EngineError, LedgerError, StorageError
     from indian_tune.study.completion import completion
+
+    silent = False
 
     def stopping() -> None:
         remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
@@ -307,7 +309,12 @@ def _run(
             failed = bool(completion(session.ledger, session.record).failed)
             command = again(retry_failed=failed)
             raise type(error)(f"{error}\nGo on with:\n{command.line}") from error
-    if interrupt.requests > 1:
+        except StorageError as error:
+            if not interrupt.requested:
+                raise
+            silent = True
+            remarks.print(f"Warning: {error}", soft_wrap=True)
+    if silent or interrupt.requests > 1:
         # Nothing more is asked of a database that may not answer.
         address = session.ledger.address
         print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())

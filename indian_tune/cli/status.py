@@ -156,6 +156,8 @@ class StudyStatus:
             made = table("worker", "host", "trial", "exit status", "", title="Lost workers")
             for loss in self.losses[-SHOWN_LOSSES:]:
                 status = "–" if loss["status"] is None else str(loss["status"])
+                if "reason" in loss:
+                    status = "no progress"
                 trial = ", ".join(loss["trials"]) or "–"
                 made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)

@@ -35,9 +35,9 @@ def worker(
 
     from indian_tune.cli.conclusion import check_finished
     from indian_tune.cli.output import INTERRUPTED, notices, print_lines
-    from indian_tune.engines.devices import confine, worker_devices
+    from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.interrupt import end_at_once, interruptible
-    from indian_tune.engines.local.inline import InlineEngine
+    from indian_tune.engines.local.processes import ProcessEngine
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.session import artifacts_folder, note_start
     from indian_tune.engines.settings import WorkerSettings
@@ -63,7 +63,6 @@ def worker(
             artifacts=folder,
             data_dir=data_dir,
             device=device,
-            torch_device=None if device == "cpu" else confine(device),
             lanes=lanes,
             shrink=shrink_packs,
             threads=threads,
@@ -78,7 +77,8 @@ def worker(
         )
         with interruptible(lambda: remarks.print("Leaving after this epoch.")) as interrupt:
             try:
-                InlineEngine(settings).run(interrupt, lambda: None)
+                # In a process of its own, which can be replaced when a model ends it or hangs.
+                ProcessEngine([settings]).run(interrupt, lambda: None)
             except KeyboardInterrupt:
                 if not interrupt.requested:
                     raise

@@ -15,19 +15,29 @@ from indian_tune.errors import IndianTuneError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from indian_tune.engines.watchdog import Watchdog
     from indian_tune.ledger import Ledger, LedgerReader, StudyRecord, WorkerRecord
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
+def joined(
+    ledger: Ledger,
+    study: StudyRecord,
+    device: str,
+    watchdog: Watchdog | None = None,
+    epoch_timeout: float | None = None,
+) -> Iterator[str]:
     """Be a worker of the study, with a heart that beats beside the work.
 
     Args:
         ledger: open for writing.
         study: to work on.
         device: what the worker trains on.
+        watchdog: that ends it when it makes no progress, and beats when it cannot; ``None`` where
+            nothing is trained in this process.
+        epoch_timeout: seconds that an epoch may take; ``None`` for the default.
 
     Yields:
         The worker's id, under which trials are claimed. An exception that is neither ours nor
@@ -43,6 +53,14 @@ def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
         started=process_info.started(pid),
         device=device,
     )
+    if watchdog is not None:
+        watchdog.joined(
+            storage=ledger.url.render_as_string(hide_password=False),
+            study=study.id,
+            worker=worker_id,
+            lease=ledger.lease.total_seconds(),
+            limit=epoch_timeout,
+        )
     stopped = threading.Event()
 
     def beat() -> None:
@@ -50,6 +68,8 @@ def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
         while not stopped.wait(ledger.lease.total_seconds() / 4):
             try:
                 ledger.heartbeat(worker_id)
+                if watchdog is not None:
+                    watchdog.beat()
             except IndianTuneError as error:
                 logger.warning("heartbeat: %s", error)
 
@@ -65,6 +85,9 @@ def joined(ledger: Ledger, study: StudyRecord, device: str) -> Iterator[str]:
     finally:
         stopped.set()
         heart.join()
+        if watchdog is not None:
+            # A late beat of its own would say that the worker is there.
+            watchdog.end()
         if leaves:
             ledger.leave(worker_id)
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from indian_tune.ledger.haste import hurried_when
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
@@ -22,12 +24,19 @@ class StoppedNow(KeyboardInterrupt):
     """The user has asked a second time to stop."""
 
 
+class Stalled(KeyboardInterrupt):
+    """What runs in this process makes no progress, and has been given up.
+
+    No Exception, which the code that hangs might answer by trying again.
+    """
+
+
 def is_from_user(error: BaseException) -> bool:
-    """Whether an exception is the user's Ctrl-C, and not one that a model has raised.
+    """Whether an exception is the user's Ctrl-C or the watchdog's, and not one of a model.
 
     Where Python's own handler answers Ctrl-C, a KeyboardInterrupt is taken for one.
     """
-    if isinstance(error, StoppedNow):
+    if isinstance(error, StoppedNow | Stalled):
         return True
     handler = signal.getsignal(signal.SIGINT)
     return isinstance(error, KeyboardInterrupt) and handler is signal.default_int_handler
@@ -61,7 +70,7 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
             raise StoppedNow
         on_first()
 
-    with _guarded():
+    with _guarded(), hurried_when(lambda: interrupt.requested):
         before = {
             number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
         }

@@ -10,11 +10,13 @@ from indian_tune.imports import imports_allowed
 from indian_tune.ledger import Ledger
 from indian_tune.study.controller import Controller
 from indian_tune.study.registered_study import RegisteredStudy
+from indian_tune.study.registration import epoch_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.engines.watchdog import Watchdog
 
 
 @contextmanager
@@ -39,10 +41,21 @@ def registered_study(
 
 @contextmanager
 def joined_controller(
-    settings: WorkerSettings, study: RegisteredStudy[Ledger], device: str
+    settings: WorkerSettings,
+    study: RegisteredStudy[Ledger],
+    device: str,
+    watchdog: Watchdog | None = None,
 ) -> Iterator[Controller]:
-    """Be a worker of a study within the block, with a heart that beats and a controller."""
-    with joined(study.ledger, study.record, device) as worker_id:
+    """Be a worker of a study within the block, with a heart that beats and a controller.
+
+    Args:
+        settings: of the worker.
+        study: to work on.
+        device: what it trains on.
+        watchdog: of this process, if it trains itself.
+    """
+    limit = epoch_timeout(study)
+    with joined(study.ledger, study.record, device, watchdog, limit) as worker_id:
         controller = Controller(
             study, worker_id, until=settings.until, freeze_anyway=settings.freeze_anyway
         )

@@ -30,6 +30,8 @@ class WorkerSettings:
             thread: with another number a run's metrics differ in their last bits.
         until: the last phase to work on.
         freeze_anyway: whether winners are frozen although tune trials have failed.
+        driver: file descriptor that ends with the process that has started this one for a worker
+            alone, which may then be killed; ``None`` where a process does other things, too.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
     """
 
@@ -44,4 +46,5 @@ class WorkerSettings:
     threads: int = 1
     until: Phase = Phase.CONFIRM
     freeze_anyway: bool = False
+    driver: int | None = None
     imports: tuple[str, ...] | None = None

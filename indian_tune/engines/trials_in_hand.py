@@ -57,10 +57,17 @@ class TrialsInHand:
 
     Args:
         make_trainer: called at once, and again by :meth:`restart`.
+        on_epoch: called before every epoch, of a run or of a pack, with the epoch's number in each
+            trial, and the number of runs.
     """
 
-    def __init__(self, make_trainer: Callable[[], Trainer]) -> None:
+    def __init__(
+        self,
+        make_trainer: Callable[[], Trainer],
+        on_epoch: Callable[[Mapping[int, int], int], None] | None = None,
+    ) -> None:
         self._make_trainer = make_trainer
+        self._on_epoch = on_epoch or (lambda _epochs, _runs: None)
         self.trainer = make_trainer()
         self._trials: dict[int, _Runs] = {}
         self._saved_at = time.monotonic()
@@ -120,8 +127,15 @@ class TrialsInHand:
             The records of each trial. After an exception, see :meth:`restart`.
         """
         chosen = {id_: self._trials[id_] for id_ in (self._trials if trials is None else trials)}
-        keys = [key for runs in chosen.values() for key in runs.behind]
-        records = self.trainer.advance(keys) if keys else []
+        epochs = {
+            key: {id_: runs.done[key] + 1} for id_, runs in chosen.items() for key in runs.behind
+        }
+        # Runs that are not packed are trained one after the other anyway.
+        looped = self.trainer.pack_shape is None
+        records = []
+        for keys in [[key] for key in epochs] if looped else filter(None, [list(epochs)]):
+            self._on_epoch({id_: n for key in keys for id_, n in epochs[key].items()}, len(keys))
+            records += self.trainer.advance(keys)
         by_trial: dict[int, list[EpochRecord]] = {}
         for trial, runs in chosen.items():
             own = by_trial[trial] = [record for record in records if record.key in runs.done]

@@ -23,6 +23,7 @@ from indian_tune.engines.runs import (
     training_runs,
 )
 from indian_tune.engines.trials_in_hand import TrialsInHand
+from indian_tune.engines.watchdog import watched
 from indian_tune.errors import IndianTuneError, LeaseLostError
 from indian_tune.ledger import PACKED
 from indian_tune.study.assignment import run_key
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.engines.watchdog import Watchdog
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import CheckpointFolder, EpochRecord, PackShape, Trainer
@@ -61,8 +63,12 @@ def work(
     """
     from indian_tune.training import CheckpointFolder, Packing, start_torch
 
-    start_torch(settings.threads)
-    with registered_study(settings, patient=True) as study:
+    with (
+        watched(driver=settings.driver) as watchdog,
+        registered_study(settings, patient=True) as study,
+    ):
+        watchdog.at(f"loading the problem of study {study.name}", epoch=False)
+        start_torch(settings.threads)
         spec = study.spec
         check_optimizers(spec)
         check_methods(spec)
@@ -88,20 +94,24 @@ def work(
             shape = trainer.pack_shape
             return trainer
 
-        with joined_controller(settings, study, settings.device) as controller:
+        with joined_controller(settings, study, settings.device, watchdog) as controller:
             worker_id = controller.worker_id
             logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
-            in_hand = TrialsInHand(make_trainer)
+            worker = _Worker(
+                controller,
+                data,
+                make_trainer,
+                checkpoints,
+                kept_folder(settings.artifacts),
+                should_stop,
+                watchdog,
+                on_epoch,
+            )
             if shape is not None:
                 # Workers may choose differently, and bits depend on it.
                 chosen = {"worker": worker_id, **shape.recorded()}
                 study.ledger.record_event(study.id, PACKED, chosen)
-            lanes = settings.lanes or (1 if shape is None else shape.lanes)
-            kept = kept_folder(settings.artifacts)
-            worker = _Worker(
-                controller, data, in_hand, checkpoints, kept, lanes, should_stop, on_epoch
-            )
-            worker.loop()
+            worker.loop(settings.lanes or (1 if shape is None else shape.lanes))
 
 
 class _Data:
@@ -132,26 +142,30 @@ class _Worker:
         self,
         controller: Controller,
         data: _Data,
-        in_hand: TrialsInHand,
+        make_trainer: Callable[[], Trainer],
         checkpoints: CheckpointFolder,
         kept: CheckpointFolder,
-        lanes: int,
         should_stop: Callable[[], bool],
+        watchdog: Watchdog,
         on_epoch: Callable[[], None] | None,
     ) -> None:
         self._controller = controller
         self._data = data
-        self._in_hand = in_hand
+        self._in_hand = TrialsInHand(make_trainer, self._tell_epoch)
         self._checkpoints = checkpoints
         self._kept = kept
-        self._lanes = lanes
+        self._lanes = 1
         self._should_stop = should_stop
+        self._watchdog = watchdog
         self._on_epoch = on_epoch or (lambda: None)
         self._trials: dict[int, RunningTrial] = {}
 
-    def loop(self) -> None:
+    def loop(self, lanes: int) -> None:
+        """Work until the study is done, on so many runs side by side."""
+        self._lanes = lanes
         waiting = False
         while not self._should_stop():
+            self._watchdog.at("asking for a trial", epoch=False)
             self._fill()
             if self._trials:
                 waiting = False
@@ -162,8 +176,9 @@ class _Worker:
                 if not waiting:
                     logger.info("nothing to take now: others hold the trials that are left")
                     waiting = True
+                self._watchdog.idle()
                 time.sleep(IDLE_SECONDS)
-        self._in_hand.save()
+        self._save()
         outcomes.give_back(self._controller, self._trials.values())
 
     def _fill(self) -> None:
@@ -194,6 +209,9 @@ class _Worker:
     def _begin(self, trial: RunningTrial) -> None:
         """Begin the runs of a trial that are next; end the trial after its last."""
         again = 0
+        self._watchdog.at(
+            f"building the networks of {trial.path}", {trial.id: trial.path}, epoch=False
+        )
         try:
             for key, done in self._in_hand.begin(trial.id):
                 if not self._in_hand.is_open(trial.id, key):
@@ -219,6 +237,16 @@ class _Worker:
 
     def _advance(self) -> None:
         """Train one epoch of every trial in hand."""
+        if len(self._trials) > 1 and any(map(self._catches_up, self._trials.values())):
+            # One of them may have ended the last worker; alone, it ends an attempt of its own.
+            self._advance_one_by_one()
+        else:
+            self._advance_together()
+        self._on_epoch()
+        if self._in_hand.checkpoint_due() or any(map(self._catches_up, self._trials.values())):
+            self._save()
+
+    def _advance_together(self) -> None:
         try:
             records = self._in_hand.advance()
         except IndianTuneError:
@@ -232,9 +260,16 @@ class _Worker:
             self._advance_one_by_one()
         else:
             self._report(records)
-        self._on_epoch()
-        if self._in_hand.checkpoint_due() or any(map(self._catches_up, self._trials.values())):
-            self._in_hand.save()
+
+    def _save(self) -> None:
+        self._watchdog.at("writing checkpoints", epoch=False)
+        self._in_hand.save()
+
+    def _tell_epoch(self, epochs: Mapping[int, int], runs: int) -> None:
+        paths = {trial: self._trials[trial].path for trial in epochs}
+        named = [f"epoch {epoch} of {paths[trial]}" for trial, epoch in epochs.items()]
+        what = f"a pack with {', '.join(named)}" if len(named) > 1 else named[0]
+        self._watchdog.at(what, paths, runs=runs)
 
     def _catches_up(self, trial: RunningTrial) -> bool:
         """Whether a trial lost a worker, and trains again what was recorded before.
@@ -266,6 +301,8 @@ class _Worker:
 
     def _report(self, records: Mapping[int, Sequence[EpochRecord]]) -> None:
         """Report an epoch of the trials in hand, and do what is decided of each."""
+        paths = {trial: self._trials[trial].path for trial in records}
+        self._watchdog.at("recording an epoch", paths, epoch=False)
         reports = [(self._trials[trial], mine) for trial, mine in records.items() if mine]
         decisions = outcomes.record_epoch_reports(self._controller, reports)
         for (trial, _), decision in zip(reports, decisions, strict=True):

@@ -32,7 +32,7 @@ from indian_tune.ledger.records import (
     WorkerRecord,
 )
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.slots import EXTENDED, FROZEN, LEVELS, LOST, PACKED, STARTED
+from indian_tune.ledger.slots import EPOCH_TIMEOUT, EXTENDED, FROZEN, LEVELS, LOST, PACKED, STARTED
 from indian_tune.ledger.states import FINISHED, Phase, State
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_STORAGE",
+    "EPOCH_TIMEOUT",
     "EXTENDED",
     "FINISHED",
     "FROZEN",

@@ -6,11 +6,14 @@ program between, that acknowledges what it is sent and never answers.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg import waiting
+
+from indian_tune.ledger.haste import waited_enough
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -36,9 +39,10 @@ class AnsweringConnection(psycopg.Connection[Any]):
         Raises:
             OperationalError: there was no answer; the connection is closed.
         """
-        limited = gen if self.silence is None else _limited(gen, self.silence)
         try:
-            return waiting.wait(limited, self.pgconn.socket, interval=_LOOK_SECONDS)
+            return waiting.wait(
+                _limited(gen, self.silence or math.inf), self.pgconn.socket, interval=_LOOK_SECONDS
+            )
         except (_NoAnswerError, KeyboardInterrupt):
             # Nothing more is asked of a server that may not answer: not to cancel, as psycopg
             # would after Ctrl-C, and not to roll back, as a closed connection does.
@@ -52,15 +56,19 @@ class _NoAnswerError(psycopg.OperationalError):
 
 def _limited(waits: Generator[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
     """Wait as a generator of psycopg's asks for, but not longer for one thing."""
-    until = time.monotonic() + seconds
+    began = time.monotonic()
+    until = began + seconds
     try:
         wanted = next(waits)
         while True:
             ready = yield wanted
             if ready:
-                until = time.monotonic() + seconds
+                began = time.monotonic()
+                until = began + seconds
             elif time.monotonic() >= until:
                 raise _NoAnswerError(f"no answer from the server for {seconds:g} s")
+            elif waited_enough(began):
+                raise _NoAnswerError("no answer from the server since it was asked to stop")
             wanted = waits.send(ready)
     except StopIteration as end:
         answer: T = end.value

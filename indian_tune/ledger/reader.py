@@ -163,6 +163,18 @@ class LedgerReader:
             return database_time(connection)
 
     @transaction
+    def longest_epoch(self, study_id: int) -> float:
+        """Return the seconds of the longest recorded epoch of a run; 0 if there is none."""
+        query = (
+            sa.select(sa.func.coalesce(sa.func.max(t.epoch.c.seconds), 0.0))
+            .join(t.run, t.run.c.id == t.epoch.c.run_id)
+            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
+            .where(t.trial.c.study_id == study_id)
+        )
+        with self._reading() as connection:
+            return float(connection.execute(query).scalar_one())
+
+    @transaction
     def find_study(self, name: str) -> StudyRecord | None:
         """Return the study of that name, ``None`` when there is none."""
         with self._reading() as connection:

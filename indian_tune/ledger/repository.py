@@ -17,6 +17,7 @@ from indian_tune.ledger import leases, runs, slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.database import sqlite_file
+from indian_tune.ledger.reader import trial_record
 from indian_tune.ledger.records import Lease
 from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import Phase, State, check_transition
@@ -363,28 +364,48 @@ class Ledger(StudyWriter):
             LeaseLostError: the trial was taken over.
         """
         with self._writing() as connection:
+            return self._break_off(connection, lease, run_ids, error, database_time(connection))
+
+    @transaction
+    def give_up(
+        self, worker_id: str, error: str, trials: Mapping[int, str] | None = None, *, ends: bool
+    ) -> dict[int, State]:
+        """Record that trials of a worker make no progress: their attempts end, as by an exception.
+
+        Args:
+            worker_id: who holds them.
+            error: where they hang, and in its last line a sentence for people.
+            trials: paths of those that hang, by id; all that the worker holds if ``None``.
+            ends: whether its process is killed: the worker is then recorded as lost, and the other
+                trials that it holds are given back.
+
+        Returns:
+            What became of each: see :meth:`break_off`. Trials that it does not hold are left out.
+        """
+        with self._writing() as connection:
             now = database_time(connection)
-            query = sa.select(t.trial.c.attempts).where(t.trial.c.id == lease.trial.id)
-            attempts = connection.execute(query).scalar_one()
-            state = State.FAILED if attempts >= self.max_attempts else State.WAITING
-            reason = error.strip().splitlines()[-1]
-            finished_at = now if state.finished else None
-            if not leases.end(lease, connection, state, reason=reason, finished_at=finished_at):
-                return state
-            if run_ids:
-                connection.execute(
-                    sa.update(t.run).where(t.run.c.id.in_(run_ids)).values(error=error)
+            held = sa.select(t.trial).where(
+                t.trial.c.worker_id == worker_id, t.trial.c.state == State.RUNNING
+            )
+            states = {}
+            for row in connection.execute(held.with_for_update()).mappings().all():
+                trial = trial_record(row)
+                if trials is not None and trial.id not in trials:
+                    if ends:
+                        self._release(connection, Lease(trial, row["lease_token"]))
+                    continue
+                mine = sa.select(t.run.c.id).where(t.run.c.trial_id == trial.id)
+                states[trial.id] = self._break_off(
+                    connection,
+                    Lease(trial, row["lease_token"]),
+                    connection.scalars(mine).all(),
+                    error,
+                    now,
                 )
-            if state.finished:
-                runs.close(connection, lease.trial.id, state, now)
-            data = {
-                "attempt": attempts,
-                "reason": reason,
-                "traceback": error,
-                "epochs": runs.epochs_done(connection, lease.trial.id),
-            }
-            self._note(connection, lease, slots.BROKE, data, now)
-            return state
+            if ends:
+                paths = [] if trials is None else list(trials.values())
+                self._end_worker(connection, worker_id, error, paths, now)
+            return states
 
     @transaction
     def release(self, lease: Lease) -> None:
@@ -394,10 +415,66 @@ class Ledger(StudyWriter):
             LeaseLostError: the trial was taken over.
         """
         with self._writing() as connection:
-            fewer = t.trial.c.attempts - 1
-            if leases.end(lease, connection, State.WAITING, attempts=fewer):
-                data = {"worker": lease.trial.worker_id}
-                self._note(connection, lease, "released", data, database_time(connection))
+            self._release(connection, lease)
+
+    def _release(self, connection: sa.Connection, lease: Lease) -> None:
+        fewer = t.trial.c.attempts - 1
+        if leases.end(lease, connection, State.WAITING, attempts=fewer):
+            data = {"worker": lease.trial.worker_id}
+            self._note(connection, lease, "released", data, database_time(connection))
+
+    def _break_off(
+        self,
+        connection: sa.Connection,
+        lease: Lease,
+        run_ids: Sequence[int],
+        error: str,
+        now: datetime,
+    ) -> State:
+        query = sa.select(t.trial.c.attempts).where(t.trial.c.id == lease.trial.id)
+        attempts = connection.execute(query).scalar_one()
+        state = State.FAILED if attempts >= self.max_attempts else State.WAITING
+        reason = error.strip().splitlines()[-1]
+        finished_at = now if state.finished else None
+        if not leases.end(lease, connection, state, reason=reason, finished_at=finished_at):
+            return state
+        if run_ids:
+            connection.execute(sa.update(t.run).where(t.run.c.id.in_(run_ids)).values(error=error))
+        if state.finished:
+            runs.close(connection, lease.trial.id, state, now)
+        data = {
+            "attempt": attempts,
+            "reason": reason,
+            "traceback": error,
+            "epochs": runs.epochs_done(connection, lease.trial.id),
+        }
+        self._note(connection, lease, slots.BROKE, data, now)
+        return state
+
+    def _end_worker(
+        self,
+        connection: sa.Connection,
+        worker_id: str,
+        error: str,
+        trials: Sequence[str],
+        now: datetime,
+    ) -> None:
+        """Record, once, that the process of a worker is killed because it makes no progress."""
+        present = (t.worker.c.id == worker_id) & t.worker.c.left_at.is_(None)
+        worker = connection.execute(sa.select(t.worker).where(present)).one_or_none()
+        if worker is None:
+            return
+        data = {
+            "worker": worker_id,
+            "host": worker.host,
+            "device": worker.device,
+            "trials": list(trials),
+            "status": None,
+            "reason": error.strip().splitlines()[-1],
+        }
+        slots.record_event(connection, worker.study_id, slots.LOST, data, now)
+        connection.execute(sa.update(t.worker).where(present).values(left_at=now))
+        leases.expire(connection, worker_id, now)
 
     def _note(
         self,

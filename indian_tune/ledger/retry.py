@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import sqlalchemy as sa
 
 from indian_tune.errors import StorageError
+from indian_tune.ledger.haste import give_up, given_up, in_haste
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +66,11 @@ def retry_transient(do: Callable[[], T]) -> T:
             StorageError.
 
     Raises:
-        StorageError: the error does not pass, or has not passed within ``PATIENCE_SECONDS``.
+        StorageError: the error does not pass, or has not passed within ``PATIENCE_SECONDS``, or
+            somebody has asked to stop.
     """
+    if given_up():
+        raise StorageError("the database does not answer, and is asked nothing more")
     pause = FIRST_PAUSE_SECONDS
     deadline: float | None = None
     while True:
@@ -74,6 +78,9 @@ def retry_transient(do: Callable[[], T]) -> T:
             return do()
         except StorageError as error:
             if not is_transient(error):
+                raise
+            if in_haste():
+                give_up()
                 raise
             now = time.monotonic()
             if deadline is None:

@@ -35,6 +35,7 @@ LOST = "worker lost"
 BROKE = "broke"
 TAKEN_OVER = "taken over"
 PUT_BACK = "put back"
+EPOCH_TIMEOUT = "epoch timeout"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:

@@ -163,6 +163,10 @@ class Controller:
         """Whether nothing more will happen to a trial of the study."""
         return self._ledger.trial(trial_id).state.finished
 
+    def longest_epoch(self) -> float:
+        """Return the seconds of the longest recorded epoch of a run of the study; 0 for none."""
+        return self._ledger.longest_epoch(self.study.id)
+
     def describe(self, trial: RunningTrial, provenance: Mapping[str, Any]) -> None:
         """Record what a trial is trained with, where that shows only when it has begun.
 

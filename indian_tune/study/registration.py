@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError, StudyFileError
-from indian_tune.ledger import ArmPlan, Phase
+from indian_tune.ledger import EPOCH_TIMEOUT, ArmPlan, Phase
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.fresh_seeds import counted, with_fresh_seeds, with_recorded_seeds
 from indian_tune.study.ranking import rank
@@ -16,7 +16,7 @@ from indian_tune.study.space_history import SpaceHistory
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from indian_tune.ledger import Ledger
+    from indian_tune.ledger import Ledger, LedgerReader
     from indian_tune.study.file.spec import StudySpec
 
 
@@ -53,7 +53,23 @@ def register(
             f"A registered study does not change: run this one beside it with --as NEW-NAME"
             f"{_about_trials(known, spec)}"
         )
+    wanted = spec.protocol.epoch_timeout
+    if epoch_timeout(RegisteredStudy.open(ledger, record)) != wanted:
+        ledger.record_event(record.id, EPOCH_TIMEOUT, {"seconds": wanted})
     return RegisteredStudy(ledger, record, now)
+
+
+def epoch_timeout(study: RegisteredStudy[LedgerReader]) -> float | None:
+    """Return the seconds that an epoch of a registered study may take; ``None`` for the default.
+
+    No result depends on it, so it is the one key that may be changed later: the newest study file
+    that was searched counts.
+    """
+    changes = study.ledger.events(study.id, EPOCH_TIMEOUT)
+    if not changes:
+        return study.spec.protocol.epoch_timeout
+    seconds: float | None = changes[-1].data["seconds"]
+    return seconds
 
 
 def renamed(spec: StudySpec, name: str) -> StudySpec:
@@ -91,9 +107,12 @@ def _digests_now(ledger: Ledger, recorded: Mapping[str, Any], spec: StudySpec) -
     """Return the digests under which a study file is the registered study.
 
     An older version may not have written out all that is written out now, and a study may have been
-    registered before its file said that it gives no verdict.
+    registered before its file said that it gives no verdict. No result depends on the timeout of
+    an epoch.
     """
     known = parse_study(recorded, source=f"study {spec.name!r} in {ledger.address}")
+    protocol = known.protocol.model_copy(update={"epoch_timeout": spec.protocol.epoch_timeout})
+    known = known.model_copy(update={"protocol": protocol})
     verdict = spec.claims.verdict if known.claims.verdict == "claim" else known.claims.verdict
     claims = known.claims.model_copy(update={"verdict": verdict})
     return known.digest, known.model_copy(update={"claims": claims}).digest

@@ -74,10 +74,12 @@ RAISES = ("raise SystemExit(0)", "raise KeyboardInterrupt", "raise GeneratorExit
 ENDS = ("os._exit(0)", "os._exit(3)")
 
 
-def searched(folder: Path, end: str, *options: str) -> tuple[int, str, list[State]]:
+def searched(
+    folder: Path, end: str, *options: str, study: str = STUDY
+) -> tuple[int, str, list[State]]:
     """Search a study whose model ends once as it is told to; return status, log and states."""
     (folder / "ending.py").write_text(MODEL)
-    (folder / "ends.toml").write_text(STUDY)
+    (folder / "ends.toml").write_text(study)
     done = subprocess.run(
         [sys.executable, "-m", "indian_tune", "search", "ends.toml", "--allow-import", *options],
         cwd=folder,

@@ -43,7 +43,8 @@ from indian_tune.cli import main
 from indian_tune.ledger import Ledger
 Ledger.lease = timedelta(seconds={LEASE_SECONDS})
 sys.argv[0] = "indian-tune"
-main()
+if __name__ == "__main__":
+    main()
 """
 
 
@@ -137,7 +138,10 @@ def undisturbed(
 @contextmanager
 def worker(link: Link, storage: str, artifacts: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `indian-tune worker` at the other end of a cable."""
-    command = ["ip", "netns", "exec", link.name, sys.executable, "-c", WORKER, "worker", "tiny"]
+    # A file: the worker's own process reads it, too.
+    program = artifacts.with_name("worker.py")
+    program.write_text(WORKER)
+    command = ["ip", "netns", "exec", link.name, sys.executable, str(program), "worker", "tiny"]
     command += ["--storage", storage, "--artifacts", str(artifacts)]
     log = artifacts.with_name(f"{link.name}.log")
     with log.open("w") as stderr, subprocess.Popen(command, stderr=stderr, text=True) as process:

@@ -24,6 +24,7 @@ from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import StorageError
 from indian_tune.ledger import ArmPlan, Ledger, State, storage_url
 from indian_tune.ledger.connections import engine_options
+from indian_tune.ledger.haste import hurried_when
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
@@ -129,6 +130,26 @@ def test_an_interrupt_does_not_wait_for_a_mute_server(
             connection.execute(sa.text("SELECT 1"))
     engine.dispose()
     assert time.monotonic() - start < 2
+
+
+def test_whoever_has_asked_to_stop_waits_for_a_mute_server_once_and_briefly(
+    postgres: PostgresServer, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indian_tune.ledger.haste.PATIENCE_SECONDS", 0.5)
+    asked = threading.Event()
+    with Ledger.open(through(relay.port, postgres.new_database())) as ledger:
+        ledger.register("study", {}, "hash", ARMS)
+        with hurried_when(asked.is_set):
+            relay.mute.set()
+            threading.Timer(0.3, asked.set).start()
+            start = time.monotonic()
+            with pytest.raises(StorageError, match="no answer from the server since it was asked"):
+                ledger.register("other", {}, "hash", ARMS)
+            with pytest.raises(StorageError, match="is asked nothing more"):
+                ledger.studies()
+            assert time.monotonic() - start < 3
+        relay.mute.clear()
+        assert [study.name for study in ledger.studies()] == ["study"]
 
 
 @pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])

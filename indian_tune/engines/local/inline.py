@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.engines.interrupt import is_from_user
+from indian_tune.engines.interrupt import Stalled, is_from_user
 from indian_tune.engines.local.options import LocalOptions
 from indian_tune.engines.worker import work
 from indian_tune.errors import EngineError, InputError
@@ -46,10 +46,15 @@ class InlineEngine:
         """Work until the study is done or interrupted.
 
         Raises:
-            EngineError: own code tried to end this process.
+            EngineError: own code tried to end this process, or made no progress.
         """
         try:
             work(self._settings, lambda: interrupt.requested, on_epoch=tick)
+        except Stalled as stalled:
+            raise EngineError(
+                f"{stalled}: it was given up, and nothing was killed; `indian-tune show "
+                f"{self._settings.study} ARM/INDEX` tells where it was"
+            ) from stalled
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
             if is_from_user(error):
                 raise

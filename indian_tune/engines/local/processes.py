@@ -17,8 +17,10 @@ from indian_tune.engines import process_info
 from indian_tune.engines.devices import confine
 from indian_tune.engines.local.log_pipe import log_level, relay_log, send_log
 from indian_tune.engines.local.options import LocalOptions
-from indian_tune.errors import EngineError, IndianTuneError
-from indian_tune.ledger import Ledger
+from indian_tune.engines.watchdog import LEAST_SECONDS
+from indian_tune.errors import EngineError, IndianTuneError, InputError, StorageError
+from indian_tune.ledger import LOST, Ledger
+from indian_tune.ledger.haste import hurried_when
 from indian_tune.study.completion import held_trials
 from indian_tune.text import counted
 
@@ -38,9 +40,12 @@ TICK_SECONDS = 0.25
 DEATHS_PER_MINUTE = 6
 MINUTE_SECONDS = 60.0
 # How a worker says that it ends; one that ends without a word has died.
-_DONE, _EXPLAINED = "done", "explained"
-# How long a worker may take to end its process, in which a model may have left threads.
+_DONE, _EXPLAINED, _REFUSED = "done", "explained", "refused"
+# How long a worker may take to end its process, in which a model may have left threads, and to end
+# its epoch when another one cannot go on.
 END_SECONDS = 10.0
+# How many workers in a row may hang before they have taken a trial.
+STALLED_STARTS = 3
 
 
 def train(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
@@ -59,12 +64,16 @@ class _Worker:
         log: carries its log, and at last how it ends.
         lifeline: closing it asks the worker to stop. Nothing is locked, so a worker that is killed
             cannot leave the others waiting, and when we are killed ourselves they stop as well.
+        driver: ends with this process, whatever happens to it; the worker is then killed soon.
+        begun: when it was started, by the monotonic clock.
         end: how it said that it ends.
     """
 
     process: SpawnProcess
     log: Connection
     lifeline: Connection
+    driver: Connection
+    begun: float
     end: str | None = None
 
     def relay(self) -> None:
@@ -115,6 +124,7 @@ class ProcessEngine:
         self._context = multiprocessing.get_context("spawn")
         # When each died, and how many epochs the study had by then.
         self._deaths: deque[tuple[float, int]] = deque(maxlen=DEATHS_PER_MINUTE)
+        self._stalled_starts = 0
 
     @property
     def place(self) -> str:
@@ -126,6 +136,7 @@ class ProcessEngine:
 
         Raises:
             EngineError: a worker ended with an error, or workers die too often.
+            InputError: what a worker was given cannot be used.
         """
         workers = [self._start(each) for each in self._settings]
         try:
@@ -137,6 +148,8 @@ class ProcessEngine:
                         worker.lifeline.close()
                     elif worker.end == _EXPLAINED:
                         raise EngineError("a worker could not go on; its message is above")
+                    elif worker.end == _REFUSED:
+                        raise InputError("a worker could not begin; its message is above")
                     elif worker.died:
                         workers[n] = self._replace(worker, self._settings[n])
                 if interrupt.requested and not any(w.process.is_alive() for w in workers):
@@ -145,7 +158,7 @@ class ProcessEngine:
         finally:
             try:
                 if interrupt.requests < 2:
-                    _dismiss(workers)
+                    _dismiss(workers, interrupt)
             finally:
                 # Also where a second request to stop has ended the wait.
                 for worker in workers:
@@ -153,73 +166,109 @@ class ProcessEngine:
                     worker.process.join()
                     worker.relay()
                     worker.log.close()
+                    worker.driver.close()
         tick()
 
     def _start(self, settings: WorkerSettings) -> _Worker:
         receiver, sender = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
+        above, driver = self._context.Pipe(duplex=False)
         process = self._context.Process(
-            target=_main, args=(self._job, settings, held, sender, log_level()), daemon=True
+            target=_main, args=(self._job, settings, held, above, sender, log_level()), daemon=True
         )
         process.start()
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
-        sender.close()
-        held.close()
-        return _Worker(process, receiver, lifeline)
+        for end in (sender, held, above):
+            end.close()
+        return _Worker(process, receiver, lifeline, driver, time.monotonic())
 
     def _replace(self, dead: _Worker, settings: WorkerSettings) -> _Worker:
-        status, (held, epochs) = dead.process.exitcode, _note_lost(dead.process, settings)
+        status, loss = dead.process.exitcode, _note_lost(dead.process, settings)
         now = time.monotonic()
-        self._deaths.append((now, epochs))
+        self._deaths.append((now, loss.epochs))
         first, before = self._deaths[0]
-        in_a_row = len(self._deaths) == DEATHS_PER_MINUTE and epochs == before
+        in_a_row = len(self._deaths) == DEATHS_PER_MINUTE and loss.epochs == before
+        stalled = not loss.joined and now - dead.begun > LEAST_SECONDS
+        self._stalled_starts = self._stalled_starts + 1 if stalled else 0
+        if self._stalled_starts == STALLED_STARTS:
+            raise EngineError(
+                f"{STALLED_STARTS} workers in a row made no progress before their first trial: "
+                "what above was killed loads the data and the problem"
+            )
         if in_a_row and now - first < MINUTE_SECONDS:
             raise EngineError(
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
-                f"{status}, holding {held}: nothing is lost; free memory or use fewer --workers"
+                f"{status}, holding {loss.held}: nothing is lost; free memory or use fewer "
+                "--workers"
             )
-        logger.warning(
-            "a worker died with exit status %s and is replaced; it held %s", status, held
-        )
-        dead.lifeline.close()
-        dead.log.close()
+        if loss.reason is not None:
+            logger.warning("%s and is replaced", loss.reason)
+        else:
+            logger.warning(
+                "a worker died with exit status %s and is replaced; it held %s", status, loss.held
+            )
+        for end in (dead.lifeline, dead.driver, dead.log):
+            end.close()
         return self._start(settings)
 
 
-def _dismiss(workers: Sequence[_Worker]) -> None:
-    """Wait until workers have ended their epochs, and briefly for those that are done."""
+def _dismiss(workers: Sequence[_Worker], interrupt: Interrupt) -> None:
+    """Wait until workers have ended their epochs; briefly where one could not go on."""
     for worker in workers:
         worker.lifeline.close()
     deadline = time.monotonic() + END_SECONDS
     for worker in workers:
-        done = worker.end is not None
-        worker.process.join(max(0.0, deadline - time.monotonic()) if done else None)
+        # An epoch may be long; one that hangs is ended by the worker's keeper.
+        patient = interrupt.requested and worker.end is None
+        worker.process.join(None if patient else max(0.0, deadline - time.monotonic()))
 
 
-def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> tuple[str, int]:
-    """Record that a worker's process has died.
+@dataclass
+class _Loss:
+    """What the record tells of a worker whose process has died.
 
-    Returns:
-        The trials that it held, and how many epochs of the study are recorded.
+    Attributes:
+        held: the trials that it held, in words.
+        epochs: how many of the study are recorded.
+        joined: whether it had begun to ask for trials.
+        reason: why it was killed, if it made no progress.
     """
+
+    held: str
+    epochs: int
+    joined: bool
+    reason: str | None
+
+
+def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> _Loss:
+    """Record that a worker's process has died."""
     lost = []
     with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
         held = held_trials(ledger, study)
+        stalled = {
+            event.data["worker"]: event.data["reason"]
+            for event in ledger.events(study.id, LOST)
+            if "reason" in event.data
+        }
+        joined, reason = False, None
         for worker in ledger.workers(study.id):
+            if worker.pid == dead.pid and worker.host == process_info.host():
+                joined, reason = True, stalled.get(worker.id)
             if worker.left_at is None and process_info.is_dead(worker):
                 trials = held.get(worker.id, [])
                 status = dead.exitcode if worker.pid == dead.pid else None
                 ledger.record_lost_worker(worker, trials, status)
                 lost += trials
         epochs = sum(part.epochs_done for part in ledger.progress(study.id))
-    return ", ".join(lost) or "no trial", epochs
+    return _Loss(", ".join(lost) or "no trial", epochs, joined, reason)
 
 
 def _main(
     job: Callable[[WorkerSettings, Callable[[], bool]], None],
     settings: WorkerSettings,
     lifeline: Connection,
+    driver: Connection,
     log: Connection,
     level: int,
 ) -> None:
@@ -229,10 +278,13 @@ def _main(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     send_log(log, level)
     try:
-        job(replace(settings, torch_device=confine(settings.device)), lifeline.poll)
+        device = confine(settings.device)
+        with hurried_when(lifeline.poll):
+            job(replace(settings, torch_device=device, driver=driver.fileno()), lifeline.poll)
     except IndianTuneError as error:
         logger.error("%s", error)
-        end = _EXPLAINED
+        refused = isinstance(error, InputError) and not isinstance(error, StorageError)
+        end = _REFUSED if refused else _EXPLAINED
     else:
         end = _DONE
     with contextlib.suppress(OSError):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import functools
 import json
 import logging
 import shutil
+import sys
 import tempfile
 import traceback
 from dataclasses import asdict
@@ -22,6 +25,8 @@ from indian_tune.imports import imports_allowed
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from indian_tune.problems import Problem
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import EpochRecord
@@ -33,6 +38,10 @@ SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP, TRIAL,
     *("spec", "runs", "recorded", "together", "threads", "data_dir", "resume_from", "imports"),
     *("keep_in", "trial", "split"),
 )
+# Seconds that an epoch may take, if the study says so; seconds that anything else may, and an epoch
+# by default; the file for the stacks of an actor that takes longer, ``None`` for its log; and
+# whether the driver has given the trial up meanwhile.
+LIMIT, DEFAULT_LIMIT, STACKS, GIVEN_UP = "epoch_timeout", "timeout", "stacks", "given_up"
 # Keys of a result, as the driver reads it.
 RECORDS, COMPLETE, BROKE, PROVENANCE = "records", "complete", "broke", "provenance"
 
@@ -59,8 +68,10 @@ class TrialTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train one epoch."""
+        if self._config[GIVEN_UP]:
+            return {"done": True}
         try:
-            with imports_allowed(self._config[IMPORTS]):
+            with self._watched(), imports_allowed(self._config[IMPORTS]):
                 return self._step()
         except BaseException as error:
             if hasattr(error, "ray_terminate_msg"):
@@ -86,6 +97,29 @@ class TrialTrainable(tune.Trainable):
         """Remove this actor's copy of the checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """End this process, and write its stacks, if the block makes no progress.
+
+        A thread of faulthandler's does it, which needs no interpreter: a model may hold that.
+        """
+        path = self._config[STACKS]
+        with contextlib.ExitStack() as stack:
+            assert sys.__stderr__ is not None
+            self._stacks = sys.__stderr__
+            if path is not None:
+                self._stacks = stack.enter_context(Path(path).open("w", encoding="utf-8"))
+                stack.callback(Path(path).unlink, missing_ok=True)
+            stack.callback(faulthandler.cancel_dump_traceback_later)
+            self._expect_within(max(self._config[LIMIT] or 0.0, self._config[DEFAULT_LIMIT]))
+            yield
+
+    def _expect_epoch(self, _epochs: Mapping[int, int], runs: int) -> None:
+        self._expect_within(self._config[LIMIT] or self._config[DEFAULT_LIMIT] * runs)
+
+    def _expect_within(self, seconds: float) -> None:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=self._stacks)
+
     def _begin(self, config: dict[str, Any]) -> None:
         self._config = config
         self._folder = Path(tempfile.mkdtemp(prefix="indian-tune-"))
@@ -103,7 +137,9 @@ class TrialTrainable(tune.Trainable):
         self._last = self._last_records()
         spec, problem = _study(config[SPEC], config[DATA_DIR], config[SPLIT])
         checkpoints = CheckpointFolder(self._folder)
-        in_hand = TrialsInHand(lambda: trainer_of(spec, problem, _device(), checkpoints))
+        in_hand = TrialsInHand(
+            lambda: trainer_of(spec, problem, _device(), checkpoints), self._expect_epoch
+        )
         in_hand.take(
             config[TRIAL],
             [Run(**run) for run in config[RUNS]],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs
@@ -13,8 +14,10 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from indian_tune.engines import outcomes
+from indian_tune.engines.keeper import FACTOR, STALLED
 from indian_tune.engines.ray import actor as keys
 from indian_tune.engines.runs import keeps_weights, training_runs
+from indian_tune.engines.watchdog import LEAST_SECONDS
 from indian_tune.errors import LeaseLostError
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
@@ -51,8 +54,10 @@ class RayDriver(_Unsaved):
         settings: WorkerSettings,
         interrupt: Interrupt,
         folder: str,
+        epoch_timeout: float | None,
     ) -> None:
         self._controller = controller
+        self._epoch_timeout = epoch_timeout
         self._settings = settings
         self._interrupt = interrupt
         self._folder = folder
@@ -81,6 +86,10 @@ class RayDriver(_Unsaved):
         keep = keeps_weights(controller.spec, trial)
         same = controller.spec.problem.split == "study"
         return {
+            keys.LIMIT: self._epoch_timeout,
+            keys.DEFAULT_LIMIT: self._default_limit(),
+            keys.STACKS: self._stacks(ray_id),
+            keys.GIVEN_UP: False,
             keys.SPEC: self._spec_text,
             keys.RUNS: [asdict(run) for run in training_runs(controller.spec, trial)],
             keys.RECORDED: {key: run.epochs_done for key, run in trial.open_runs.items()},
@@ -124,6 +133,37 @@ class RayDriver(_Unsaved):
         if trial is not None:
             told = "Ray gave the trial up: its actors died too often"
             outcomes.fail_attempt(self._controller, trial, told)
+
+    def give_up(self, ray_id: str) -> bool:
+        """Record that an actor ended itself because its trial made no progress, if it did.
+
+        Returns:
+            Whether it did; the trial is then tried again as another one of Ray's.
+        """
+        path = self._stacks(ray_id)
+        stacks = "" if path is None or not Path(path).exists() else Path(path).read_text("utf-8")
+        trial = self._running.get(ray_id)
+        if trial is None or not stacks.strip():
+            return False
+        del self._running[ray_id]
+        Path(str(path)).unlink()
+        limit = self._epoch_timeout or self._default_limit()
+        told = (
+            f"an epoch of {trial.path}{STALLED}{limit:.0f} s, longer than an epoch may take "
+            "(protocol.epoch_timeout): its actor was ended"
+        )
+        outcomes.break_off_trial(self._controller, trial, f"{stacks.strip()}\n{told}")
+        return True
+
+    def _default_limit(self) -> float:
+        return max(LEAST_SECONDS, FACTOR * self._controller.longest_epoch())
+
+    def _stacks(self, ray_id: str) -> str | None:
+        """Return the file in which the actor of a trial leaves its stacks, where files will do."""
+        if "://" in self._folder:
+            return None
+        Path(self._folder).mkdir(parents=True, exist_ok=True)
+        return f"{self._folder}/stacks-{ray_id}.txt"
 
     def tidy(self, trial_id: int) -> None:
         """Remove Ray's checkpoints of a trial of the ledger that is finished."""
@@ -223,6 +263,20 @@ class Ticker(_Unsaved, tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Show progress."""
         self._tick()
+
+
+class StallWatcher(_Unsaved, tune.Callback):
+    """Keeps Ray from trying a trial again that the ledger has given up: it is another one then."""
+
+    def __init__(self, driver: RayDriver) -> None:
+        self._driver = driver
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Hear that an actor has died and another one is to take its place."""
+        if self._driver.give_up(trial.trial_id):
+            trial.config[keys.GIVEN_UP] = True
 
 
 class Tidier(_Unsaved, tune.Callback):

@@ -22,6 +22,7 @@ from indian_tune.engines.devices import cores, gpu_count
 from indian_tune.engines.engine import EngineOptions
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.errors import EngineError, InputError
+from indian_tune.study.registration import epoch_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +122,7 @@ class RayEngine:
                 registered_study(self._settings) as study,
                 joined_controller(self._settings, study, "ray") as controller,
             ):
-                self._tune(controller, interrupt, tick)
+                self._tune(controller, epoch_timeout(study), interrupt, tick)
         finally:
             ray.shutdown()
 
@@ -158,7 +159,13 @@ class RayEngine:
         if dashboard:
             logger.warning("Ray's dashboard is at http://%s", dashboard)
 
-    def _tune(self, controller: Controller, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+    def _tune(
+        self,
+        controller: Controller,
+        limit: float | None,
+        interrupt: Interrupt,
+        tick: Callable[[], None],
+    ) -> None:
         from ray import tune
 
         from indian_tune.engines.ray import driver as ray_driver
@@ -169,7 +176,9 @@ class RayEngine:
             root = str(Path(root).absolute())
         born = int(controller.study.created_at.timestamp() * 1e6)
         name = f"{controller.study.name}-{born:x}"
-        driver = ray_driver.RayDriver(controller, self._settings, interrupt, f"{root}/{name}")
+        driver = ray_driver.RayDriver(
+            controller, self._settings, interrupt, f"{root}/{name}", limit
+        )
         scheduler = ray_driver.DriverScheduler(driver, interrupt)
         demand = {"cpu": self._settings.threads, "gpu": self._options.gpus_per_trial}
         tuner = tune.Tuner(
@@ -187,7 +196,11 @@ class RayEngine:
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
                 stop=ray_driver.InterruptStopper(interrupt, scheduler),
-                callbacks=[ray_driver.Ticker(tick), ray_driver.Tidier(driver)],
+                callbacks=[
+                    ray_driver.Ticker(tick),
+                    ray_driver.StallWatcher(driver),
+                    ray_driver.Tidier(driver),
+                ],
                 verbose=0,
             ),
         )

@@ -23,6 +23,8 @@ FIRST_CONFIRM_SEED = 1000
 MATCH_SEEDS = 5
 # More would be a second search.
 MAX_FINALISTS = 100
+# A month, in seconds.
+MAX_EPOCH_TIMEOUT = 2_592_000
 
 Mode = Literal["honest", "paper"]
 Objective = Literal["validation_error", "validation_loss", "train_loss"]
@@ -49,6 +51,9 @@ class ProtocolSection(Section):
     train_eval_size: Count | None = None
     keep_checkpoints: bool = False
     finalists: Annotated[int, ADDED] = Field(default=0, ge=0, le=MAX_FINALISTS)
+    epoch_timeout: Annotated[Annotated[float, Field(ge=1, le=MAX_EPOCH_TIMEOUT)] | None, ADDED] = (
+        None
+    )
 
     @field_validator("objective", "objectives", mode="before")
     @classmethod
