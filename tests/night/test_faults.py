@@ -32,7 +32,7 @@ RUN = ("sgd", "tune", 0, 7)
 TRIAL = RUN[:3]
 DONE = Record(
     {TRIAL: ({"gamma0": 0.1}, State.COMPLETE, 0.5)},
-    {RUN: [measured(1), measured(2, 0.25)]},
+    {RUN: [measured(1), measured(2, *[0.25] * 6)]},
     frozen=True,
 )
 
@@ -56,7 +56,7 @@ def test_what_is_lost_doubled_or_false_is_seen() -> None:
     assert wrong(replace(DONE, epochs={RUN: [first]}), before=Record({}, {})) == ""
     assert "lost or changed: epochs" in wrong(replace(DONE, epochs={RUN: [first]}))
     assert "not those of the undisturbed" in wrong(
-        replace(DONE, epochs={RUN: [first, measured(2, 0.26)]}), before=Record({}, {})
+        replace(DONE, epochs={RUN: [first, measured(2, *[0.26] * 6)]}), before=Record({}, {})
     )
     assert "are [1, 2, 2]" in wrong(replace(DONE, epochs={RUN: [first, second, second]}))
     assert "lost: trial" in wrong(replace(DONE, trials={}))

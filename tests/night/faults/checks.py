@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import sqlalchemy as sa
 from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
 
-from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.ledger import LedgerReader, Phase, State, sqlite_file
 from indian_tune.ledger import tables as t
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Record:
 
 def read(storage: str, study: str) -> Record:
     """Return what is recorded of a study; an empty record before it is registered."""
+    if not _has_ledger(storage):
+        return Record({}, {})
     with LedgerReader.open(storage) as ledger:
         found = ledger.find_study(study)
         if found is None:
@@ -85,6 +88,16 @@ def read(storage: str, study: str) -> Record:
                 epochs[*name, run.seed] = ledger.epochs(run.id)
         frozen = ledger.frozen(found.id) and ledger.has_levels(found.id)
         return Record(trials, epochs, tuple(twice), frozen)
+
+
+def _has_ledger(storage: str) -> bool:
+    file = sqlite_file(make_url(storage))
+    if file is not None and not file.exists():
+        return False
+    engine = sa.create_engine(storage, poolclass=sa.NullPool)
+    found = sa.inspect(engine).has_table(t.study.name)
+    engine.dispose()
+    return found
 
 
 def wrong_epochs(record: Record, before: Record, reference: Record, *, alike: bool) -> list[str]:
@@ -234,6 +247,10 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
 
 def epochs_recorded(engine: sa.Engine) -> int:
     """Count the epochs of a database; 0 while it cannot tell."""
+    file = sqlite_file(engine.url)
+    if file is not None and not file.exists():
+        # To look would make it.
+        return 0
     try:
         with engine.connect() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(t.epoch)).scalar_one()

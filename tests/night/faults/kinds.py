@@ -277,7 +277,7 @@ KINDS: dict[str, Kind] = {
     "interrupt": Kind(_order("raise KeyboardInterrupt"), deadly=True),
     "slow": Kind(_order("import time; time.sleep(6)")),
     "gil": Kind(_order("import ctypes; ctypes.PyDLL(None).sleep(6)"), deadly=True),
-    "stdout": Kind(_order("import sys; sys.stdout.close(); sys.stderr.close()"), on=_LOCAL),
+    "stdout": Kind(_order("import sys; sys.stdout.close(); sys.stderr.close()"), on=_PROCESSES),
     "chdir": Kind(_order("import os; os.chdir('/')"), on=_LOCAL),
     "full-disk": Kind(_limit, deadly=True, on=_LOCAL),
     "checkpoint-removed": Kind(_spoil("remove")),
