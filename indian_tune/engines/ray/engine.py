@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from indian_tune.engines.devices import cores, gpu_count
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.errors import EngineError, InputError
@@ -32,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 # How often Ray moves a trial whose node or actor died before the ledger counts an attempt.
 MOVES = 5
+
+# What a cluster cannot do without; the names of Ray's programs.
+_SERVERS = ("gcs_server", "raylet")
 
 _START = (
     "Start it with `ray start --head`, or leave --ray-address out for a cluster on this machine"
@@ -94,25 +99,28 @@ class RayEngine:
         """Work until the study is done or interrupted.
 
         Raises:
-            EngineError: Ray cannot be started or reached.
+            EngineError: Ray cannot be started or reached, or is lost on the way.
         """
         for variable, value in _RAY_SETTINGS.items():
             os.environ.setdefault(variable, value)
-        import ray
+        from indian_tune.engines.ray.watch import ClusterWatch
 
-        self._connect()
+        watch = ClusterWatch(self._connect())
         try:
             with (
                 registered_study(self._settings) as study,
                 joined_controller(self._settings, study, "ray") as controller,
+                watch.watching(),
             ):
                 self._tune(controller, interrupt, tick)
         finally:
-            ray.shutdown()
+            watch.disconnect()
 
-    def _connect(self) -> None:
+    def _connect(self) -> list[psutil.Process]:
+        """Connect to Ray; return the processes of a cluster that was started for it."""
         import ray
 
+        before = psutil.Process().children()
         own: dict[str, Any] = {}
         if self._resources.address is not None:
             _knock(self._resources.address)
@@ -143,6 +151,8 @@ class RayEngine:
         dashboard = getattr(context, "dashboard_url", "")
         if dashboard:
             logger.warning("Ray's dashboard is at http://%s", dashboard)
+        children = psutil.Process().children()
+        return [child for child in children if child not in before and child.name() in _SERVERS]
 
     def _tune(self, controller: Controller, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         from ray import tune
