@@ -34,6 +34,7 @@ LOST = "worker lost"
 BROKE = "broke"
 TAKEN_OVER = "taken over"
 PUT_BACK = "put back"
+RELEASED = "released"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:

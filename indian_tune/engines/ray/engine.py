@@ -99,6 +99,7 @@ class RayEngine:
         """Work until the study is done or interrupted.
 
         Raises:
+            CheckpointError: Ray cannot write its checkpoints.
             EngineError: Ray cannot be started or reached, or is lost on the way.
         """
         for variable, value in _RAY_SETTINGS.items():
@@ -167,6 +168,7 @@ class RayEngine:
         name = f"{controller.study.name}-{born:x}"
         driver = ray_driver.RayDriver(controller, self._settings, interrupt, f"{root}/{name}")
         scheduler = ray_driver.DriverScheduler(driver, interrupt)
+        disk = ray_driver.DiskWatch(root)
         demand = {"cpu": self._resources.cpus_per_trial, "gpu": self._resources.gpus_per_trial}
         tuner = tune.Tuner(
             tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
@@ -182,8 +184,8 @@ class RayEngine:
                 storage_path=root,
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                stop=ray_driver.InterruptStopper(interrupt, scheduler),
-                callbacks=[ray_driver.Ticker(tick), ray_driver.Tidier(driver)],
+                stop=ray_driver.RayStopper(interrupt, scheduler, disk),
+                callbacks=[ray_driver.Ticker(tick), ray_driver.Tidier(driver), disk],
                 verbose=0,
             ),
         )
@@ -191,8 +193,12 @@ class RayEngine:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tuner.fit()
+        except OSError as error:
+            raise ray_driver.unwritable(root, error) from error
         finally:
             driver.give_back()
+        if disk.error is not None:
+            raise disk.error
         if controller.done and "://" not in root:
             # Checkpoints of finished runs are of no more use; the ledger has the rest.
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
