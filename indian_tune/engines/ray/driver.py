@@ -266,10 +266,10 @@ class DiskWatch(_Unsaved, tune.Callback):
 
 def unwritable(folder: str, error: OSError) -> CheckpointError:
     """Return what to say when Ray cannot write into its folder."""
-    reason = error.strerror or str(error)
+    reason = (error.strerror or str(error)).rstrip(".")
     return CheckpointError(
-        f"checkpoints cannot be written to {folder}: {reason.rstrip('.')}. Make room or choose another "
-        "folder; what was begun then goes on from its last checkpoint"
+        f"checkpoints cannot be written to {folder}: {reason}. Make room or choose "
+        "another folder; what was begun then goes on from its last checkpoint"
     )
 
 
