@@ -148,6 +148,6 @@ def undisturbed(shape: str) -> Record:
             cwd=folder,
             env=environment(folder, step=0.0, lease=60.0),
             check=True,
-            stdout=subprocess.DEVNULL,
+            capture_output=True,
         )
         return read(storage, shape)
