@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -65,6 +66,8 @@ def main() -> None:
     parser.add_argument("--round", type=int, help="only this one")
     parser.add_argument("--first", type=int, default=0, help="number of the first round")
     given = parser.parse_args()
+    # The processes of the round under way are ended in any case.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seed = secrets.randbelow(10**6) if given.seed is None else given.seed
     deadline = time.monotonic() + 60 * given.minutes
 
