@@ -239,11 +239,11 @@ class Tidier(_Unsaved, tune.Callback):
         self._driver.tidy(trial.config[keys.TRIAL])
 
 
-class DiskWatch(_Unsaved, tune.Callback):
-    """Notices that checkpoints cannot be written, which no other actor could do either.
+class Mover(_Unsaved, tune.Callback):
+    """Tells of trials that Ray moves, unless they would meet the same again: a full disk.
 
     Attributes:
-        error: why not; ``None`` while they can.
+        error: why checkpoints cannot be written; ``None`` while they can.
     """
 
     def __init__(self, folder: str) -> None:
@@ -262,6 +262,8 @@ class DiskWatch(_Unsaved, tune.Callback):
             self.error = unwritable(self._folder, cause)
         elif isinstance(cause, CheckpointError):
             self.error = cause
+        else:
+            logger.warning("trial %s lost its actor, and Ray moves it", trial.config[keys.TRIAL])
 
 
 def unwritable(folder: str, error: OSError) -> CheckpointError:
@@ -279,10 +281,10 @@ class RayStopper(_Unsaved, tune.Stopper):
     Or when no checkpoint can be written.
     """
 
-    def __init__(self, interrupt: Interrupt, scheduler: DriverScheduler, disk: DiskWatch) -> None:
+    def __init__(self, interrupt: Interrupt, scheduler: DriverScheduler, mover: Mover) -> None:
         self._interrupt = interrupt
         self._scheduler = scheduler
-        self._disk = disk
+        self._mover = mover
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no trial on its own."""
@@ -291,7 +293,7 @@ class RayStopper(_Unsaved, tune.Stopper):
     def stop_all(self) -> bool:
         """Say whether nothing more is to be done."""
         asked = self._interrupt.requested and self._scheduler.settled
-        return asked or self._disk.error is not None
+        return asked or self._mover.error is not None
 
 
 def trial_folder(trial: Trial) -> str:

@@ -168,7 +168,7 @@ class RayEngine:
         name = f"{controller.study.name}-{born:x}"
         driver = ray_driver.RayDriver(controller, self._settings, interrupt, f"{root}/{name}")
         scheduler = ray_driver.DriverScheduler(driver, interrupt)
-        disk = ray_driver.DiskWatch(root)
+        mover = ray_driver.Mover(root)
         demand = {"cpu": self._resources.cpus_per_trial, "gpu": self._resources.gpus_per_trial}
         tuner = tune.Tuner(
             tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
@@ -184,11 +184,13 @@ class RayEngine:
                 storage_path=root,
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                stop=ray_driver.RayStopper(interrupt, scheduler, disk),
-                callbacks=[ray_driver.Ticker(tick), ray_driver.Tidier(driver), disk],
+                stop=ray_driver.RayStopper(interrupt, scheduler, mover),
+                callbacks=[ray_driver.Ticker(tick), ray_driver.Tidier(driver), mover],
                 verbose=0,
             ),
         )
+        # It shows the traceback of whatever ended an actor.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -197,8 +199,8 @@ class RayEngine:
             raise ray_driver.unwritable(root, error) from error
         finally:
             driver.give_back()
-        if disk.error is not None:
-            raise disk.error
+        if mover.error is not None:
+            raise mover.error
         if controller.done and "://" not in root:
             # Checkpoints of finished runs are of no more use; the ledger has the rest.
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)

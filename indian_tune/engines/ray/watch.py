@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import ray
 
+from indian_tune.engines.interrupt import end_at_once
 from indian_tune.errors import EngineError
 
 if TYPE_CHECKING:
@@ -75,8 +76,10 @@ class ClusterWatch:
         if self.lost is None:
             ray.shutdown()
             return
-        # Ray would ask the GCS first, and end this process when there is no answer.
+        # Ray's own ways to end ask the GCS, wait a minute, and end this process with a message of
+        # theirs.
         atexit.unregister(ray.shutdown)
+        atexit.register(end_at_once, 1)
         for process in self._started:
             with contextlib.suppress(psutil.Error):
                 process.kill()
