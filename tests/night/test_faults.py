@@ -81,6 +81,9 @@ def test_an_exit_status_that_is_not_so_is_seen() -> None:
     assert wrong(0, replace(DONE, frozen=False))
     assert wrong(1, left)
     assert wrong(130, left)
+    away = "Error: database postgresql://host/x: connection timeout expired"
+    assert not wrong(2, left, away)
+    assert wrong(2, left, f"x: starting 2 workers\n{away}")
     assert wrong(1, left, f"{again}\nTraceback (most recent call last):")
 
 

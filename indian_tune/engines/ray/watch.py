@@ -86,7 +86,7 @@ class ClusterWatch:
 
     def _await_loss(self, stopped: threading.Event) -> str | None:
         """Return what is lost; ``None`` when the watch ends before anything is."""
-        if ray.util.client.ray.is_connected():
+        if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
             # A client's server watches the cluster, and Ray tells the client of its end.
             return None
         address: str = ray.get_runtime_context().gcs_address
@@ -101,7 +101,7 @@ class ClusterWatch:
                 silent += LOOK_SECONDS
                 if silent >= PATIENCE_SECONDS:
                     return f"its GCS at {address} does not answer"
-            elif not any(node["Alive"] for node in ray.nodes()):
+            elif not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
                 return "no node of it is alive"
             else:
                 silent = 0.0
