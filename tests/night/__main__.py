@@ -29,8 +29,9 @@ RESULTS = Path(__file__).parent / "results.md"
 # One note per job, so that an interrupted night goes on.
 NOTES = ROOT / "build/night"
 UNIT = "not slow and not night and not image"
-# Per cent of the package's lines that the unit tests run; to be set from the first measured figure.
-COVERAGE_FLOOR: int | None = None
+# Per cent of the package's lines that the unit tests run at least: what those of optim and study do
+# alone. To be raised with the first whole run.
+COVERAGE_FLOOR = 43
 FAULT_MINUTES = 20
 PASSED = "passed"
 
@@ -140,11 +141,8 @@ def faults() -> Outcome:
 
 
 def coverage() -> Outcome:
-    measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR or 1}")
-    outcome, detail = pytest(sys.executable, UNIT, "-n", "2", "--dist", "worksteal", *measured)
-    if outcome == PASSED and COVERAGE_FLOOR is None:
-        return "measured, no floor yet", detail
-    return outcome, detail
+    measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR}")
+    return pytest(sys.executable, UNIT, "-n", "2", "--dist", "worksteal", *measured)
 
 
 JOBS: dict[str, Callable[[], Outcome]] = {
