@@ -301,6 +301,25 @@ def renew(connection: sa.Connection, worker_id: str, now: datetime, duration: ti
     )
 
 
+def give_back(connection: sa.Connection, worker_id: str) -> list[tuple[int, int]]:
+    """Let the trials that a worker holds wait, as an attempt that does not count.
+
+    Returns:
+        Study and id of each.
+    """
+    held = sa.select(t.trial.c.study_id, t.trial.c.id).where(
+        t.trial.c.worker_id == worker_id, t.trial.c.state == State.RUNNING
+    )
+    trials = [(study, trial) for study, trial in connection.execute(held.with_for_update())]
+    fewer = sa.case((t.trial.c.attempts > 0, t.trial.c.attempts - 1), else_=0)
+    connection.execute(
+        sa.update(t.trial)
+        .where(t.trial.c.id.in_([trial for _, trial in trials]))
+        .values(state=State.WAITING, lease_expires_at=None, attempts=fewer)
+    )
+    return trials
+
+
 def expire(connection: sa.Connection, worker_id: str, now: datetime) -> int:
     """End every lease of a worker that is known to be dead; return how many there were."""
     result = connection.execute(

@@ -93,19 +93,27 @@ class Ledger(StudyWriter):
 
     @transaction
     def leave(self, worker_id: str) -> int:
-        """Record that a worker is gone; its leases expire at once.
+        """Record that a worker leaves in good order, and gives back what it holds.
 
         Returns:
-            How many trials it still held.
+            How many trials those were.
         """
         with self._writing() as connection:
-            now = database_time(connection)
-            connection.execute(
-                sa.update(t.worker)
-                .where(t.worker.c.id == worker_id, t.worker.c.left_at.is_(None))
-                .values(left_at=now)
-            )
-            return leases.expire(connection, worker_id, now)
+            now = self._left(connection, worker_id)
+            given = leases.give_back(connection, worker_id)
+            for study, trial in given:
+                data = {"worker": worker_id}
+                slots.record_event(connection, study, slots.RELEASED, data, now, trial_id=trial)
+            return len(given)
+
+    def _left(self, connection: sa.Connection, worker_id: str) -> datetime:
+        now = database_time(connection)
+        connection.execute(
+            sa.update(t.worker)
+            .where(t.worker.c.id == worker_id, t.worker.c.left_at.is_(None))
+            .values(left_at=now)
+        )
+        return now
 
     def record_lost_worker(
         self, worker: WorkerRecord, trials: Sequence[str], status: int | None = None
@@ -128,7 +136,12 @@ class Ledger(StudyWriter):
             "status": status,
         }
         self.record_event(worker.study_id, slots.LOST, data)
-        return self.leave(worker.id)
+        return self._expire(worker.id)
+
+    @transaction
+    def _expire(self, worker_id: str) -> int:
+        with self._writing() as connection:
+            return leases.expire(connection, worker_id, self._left(connection, worker_id))
 
     def claim(
         self,
@@ -364,7 +377,7 @@ class Ledger(StudyWriter):
             LeaseLostError: the trial was taken over.
         """
         with self._writing() as connection:
-            return self._break_off(connection, lease, run_ids, error, database_time(connection))
+            return self._fail_attempt(connection, lease, run_ids, error, database_time(connection))
 
     @transaction
     def give_up(
@@ -395,7 +408,7 @@ class Ledger(StudyWriter):
                         self._release(connection, Lease(trial, row["lease_token"]))
                     continue
                 mine = sa.select(t.run.c.id).where(t.run.c.trial_id == trial.id)
-                states[trial.id] = self._break_off(
+                states[trial.id] = self._fail_attempt(
                     connection,
                     Lease(trial, row["lease_token"]),
                     connection.scalars(mine).all(),
@@ -421,9 +434,9 @@ class Ledger(StudyWriter):
         fewer = t.trial.c.attempts - 1
         if leases.end(lease, connection, State.WAITING, attempts=fewer):
             data = {"worker": lease.trial.worker_id}
-            self._note(connection, lease, "released", data, database_time(connection))
+            self._note(connection, lease, slots.RELEASED, data, database_time(connection))
 
-    def _break_off(
+    def _fail_attempt(
         self,
         connection: sa.Connection,
         lease: Lease,

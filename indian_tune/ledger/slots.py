@@ -36,6 +36,7 @@ BROKE = "broke"
 TAKEN_OVER = "taken over"
 PUT_BACK = "put back"
 EPOCH_TIMEOUT = "epoch timeout"
+RELEASED = "released"
 
 
 def insert_arms(connection: sa.Connection, study_id: int, arms: Sequence[ArmPlan]) -> None:

@@ -130,7 +130,7 @@ def test_a_study_whose_workers_are_killed_all_the_time_loses_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("count", "seconds"), [(4, 45.0), pytest.param(9, 110.0, marks=pytest.mark.night)]
 )
@@ -146,7 +146,7 @@ def test_workers_killed_at_random_leave_every_trial_complete(
 ) -> None:
     tiny["search"]["trials"] = 6
     epochs = round(5 * seconds)
-    tiny["protocol"] |= {"epochs": epochs, "tune_epochs": epochs}
+    tiny["protocol"] |= {"epochs": epochs, "tune_epochs": epochs, "confirm_seeds": 1}
     choose = random.Random(seed)
     moments = sorted(choose.uniform(0.0, seconds) for _ in range(count))
     began, kills = time.monotonic(), 0
@@ -167,7 +167,7 @@ def test_workers_killed_at_random_leave_every_trial_complete(
     search(storage, tiny, [settings_for(storage)] * 2, kill)
     print(f"{kills} kills in {time.monotonic() - began:.0f} s, seed {seed}")
     assert kills == len(moments)
-    assert_sound(storage, {"indian": 6, "sgd": 6, "confirm": 4})
+    assert_sound(storage, {"indian": 6, "sgd": 6, "confirm": 2})
     assert all(rows for rows in metrics(storage).values())
 
 

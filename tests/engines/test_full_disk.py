@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +18,7 @@ from indian_tune.ledger import LedgerReader, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
     from tests.engines.conftest import Metrics
@@ -58,3 +62,39 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
         assert all(worker.left_at is not None for worker in ledger.workers(study.id))
     InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
     assert metrics(storage) == metrics(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["optuna", "inline", "ray"])
+def test_a_search_on_a_real_disk_that_is_full_says_so_and_goes_on_elsewhere(
+    engine: str,
+    tmp_path: Path,
+    storage: str,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    write_study: Callable[[dict[str, Any]], Path],
+    metrics: Callable[..., Metrics],
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=4k tmpfs {shlex.quote(str(disk))}"
+    if subprocess.run([*namespace, mount], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    search = [
+        *(sys.executable, "-m", "indian_tune", "search", str(write_study(tiny))),
+        *("--storage", storage, "--engine", engine),
+        *(() if engine == "inline" else ("--workers", "1")),
+    ]
+    on_disk = f"{mount} && exec {shlex.join([*search, '--artifacts', str(disk)])}"
+    done = subprocess.run([*namespace, on_disk], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Go on with:\n  indian-tune search" in done.stderr
+    assert "Traceback" not in done.stderr
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        assert not ledger.trials(study.id, states=(State.FAILED, State.RUNNING))
+    done = subprocess.run(search, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert metrics(storage) == undisturbed

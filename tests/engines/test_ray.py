@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from indian_tune.engines.interrupt import Interrupt
@@ -362,3 +363,38 @@ def test_a_cluster_that_is_not_there_is_named(
     engine = RayEngine(settings, RayOptions(ray_address="127.0.0.1:1"))
     with pytest.raises(EngineError, match=r"Ray cannot be reached at 127\.0\.0\.1:1"):
         engine.run(Interrupt(), lambda: None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["ray::Trial", "raylet", "gcs_server"])
+def test_a_part_of_the_cluster_that_is_killed_costs_nothing_and_is_named(
+    part: str,
+    storage: str,
+    tiny: dict[str, Any],
+    undisturbed: Metrics,
+    register: Register,
+    metrics: Read,
+    command: list[str],
+    epochs: Callable[[], int],
+) -> None:
+    register(storage, tiny)
+    with driver_midway(command, epochs) as driver:
+        started = psutil.Process(driver.pid).children(recursive=True)
+        victims = [p for p in started if part in p.name() or p.cmdline()[0].startswith(part)]
+        assert victims
+        for victim in victims:
+            victim.kill()
+        _, told = driver.communicate(timeout=120)
+    assert "Traceback" not in told
+    if part == "ray::Trial":
+        # An actor alone: Ray moves its trial to another.
+        assert driver.returncode == 0, told
+    else:
+        assert driver.returncode == 1, told
+        assert "the Ray cluster was lost" in told
+        assert "Go on with:\n  indian-tune search" in told
+        psutil.wait_procs(started, timeout=30)
+        assert not [process for process in started if process.is_running()]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert metrics(storage) == undisturbed
+    assert {state for state, _ in states(storage)} == {State.COMPLETE}

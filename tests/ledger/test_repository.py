@@ -165,11 +165,15 @@ def test_a_heartbeat_keeps_a_lease(
     assert claim(ledger, study, "second").trial.id != first.id
 
 
-def test_the_trials_of_a_worker_that_left_are_taken_over_at_once(
+def test_the_trials_of_a_worker_that_left_wait_and_are_taken_at_once(
     ledger: Ledger, study: StudyRecord
 ) -> None:
     first = claim(ledger, study).trial
     assert ledger.leave("first") == 1
+    # Nobody works on it, and the record says so.
+    trial = ledger.trial(first.id)
+    assert (trial.state, trial.attempts, trial.lease_expires_at) == (State.WAITING, 0, None)
+    assert ledger.leave("first") == 0
     assert claim(ledger, study, "second").trial.id == first.id
 
 

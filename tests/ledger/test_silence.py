@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
@@ -26,6 +26,7 @@ from indian_tune.ledger import ArmPlan, Ledger, State, storage_url
 from indian_tune.ledger.connections import engine_options
 from indian_tune.ledger.haste import hurried_when
 from indian_tune.study.file.spec import parse_study
+from tests.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,59 +37,18 @@ pytestmark = pytest.mark.postgres
 ARMS = [ArmPlan("indian", "indian", 1)]
 
 
-class Relay:
-    """A TCP port before a server's socket, whose kernel goes on acknowledging when it is mute."""
-
-    def __init__(self, target: str) -> None:
-        self.mute = threading.Event()
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._open = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._target)
-                self._open += [client, server]
-                for pair in ((client, server), (server, client)):
-                    threading.Thread(target=self._copy, args=pair, daemon=True).start()
-
-    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                if not self.mute.is_set():
-                    sink.sendall(data)
-
-    def close(self) -> None:
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
 @pytest.fixture
 def relay(postgres: PostgresServer) -> Iterator[Relay]:
-    folder = make_url(postgres.new_database()).query["host"]
-    relay = Relay(f"{folder}/.s.PGSQL.5432")
+    relay = Relay(postgres.new_database())
     yield relay
     relay.close()
-
-
-def through(port: int, address: str, **query: str) -> URL:
-    """Return the address of a database as it is reached by a port of this machine."""
-    url = storage_url(address)
-    return url.set(host="127.0.0.1", port=port, query=query)
 
 
 def test_a_server_that_acknowledges_and_never_answers_is_noticed(
     postgres: PostgresServer, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("indian_tune.ledger.retry.PATIENCE_SECONDS", 0.1)
-    url = through(relay.port, postgres.new_database(), tcp_user_timeout="500", connect_timeout="2")
+    url = relay.through(postgres.new_database(), tcp_user_timeout="500", connect_timeout="2")
     with Ledger.open(url) as ledger:
         ledger.register("study", {}, "hash", ARMS)
         relay.mute.set()
@@ -120,7 +80,7 @@ def test_a_slow_answer_is_waited_for_and_the_connection_lives_on(postgres: Postg
 def test_an_interrupt_does_not_wait_for_a_mute_server(
     postgres: PostgresServer, relay: Relay
 ) -> None:
-    url = through(relay.port, postgres.new_database())
+    url = relay.through(postgres.new_database())
     engine = sa.create_engine(url, **engine_options(url))
     with engine.connect() as connection:
         relay.mute.set()
@@ -228,7 +188,7 @@ def test_a_study_is_searched_through_pgbouncer_in_transaction_mode(
 ) -> None:
     address = postgres.new_database()
     with pgbouncer(address) as port:
-        url = through(port, address)
+        url = storage_url(address).set(host="127.0.0.1", port=port, query={})
         spec = parse_study(tiny, source="study.toml")
         with open_session(spec, url, None) as session:
             text = url.render_as_string(hide_password=False)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs
+import ray
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -18,7 +20,7 @@ from indian_tune.engines.keeper import FACTOR, STALLED
 from indian_tune.engines.ray import actor as keys
 from indian_tune.engines.runs import keeps_weights, training_runs
 from indian_tune.engines.watchdog import LEAST_SECONDS
-from indian_tune.errors import LeaseLostError
+from indian_tune.errors import CheckpointError, LeaseLostError
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
 
@@ -292,20 +294,61 @@ class Tidier(_Unsaved, tune.Callback):
         self._driver.tidy(trial.config[keys.TRIAL])
 
 
-class InterruptStopper(_Unsaved, tune.Stopper):
-    """Stops everything when the user has asked to, and every trial has its checkpoint."""
+class Mover(_Unsaved, tune.Callback):
+    """Tells of trials that Ray moves, unless they would meet the same again: a full disk.
 
-    def __init__(self, interrupt: Interrupt, scheduler: DriverScheduler) -> None:
+    Attributes:
+        error: why checkpoints cannot be written; ``None`` while they can.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self.error: CheckpointError | None = None
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Look at why Ray is about to move a trial."""
+        file = trial.pickled_error_file
+        failure = None if file is None else ray.cloudpickle.loads(Path(file).read_bytes())
+        # What a model raises is a result. Beside it an actor only reads and writes checkpoints.
+        cause = failure.cause if isinstance(failure, RayTaskError) else None
+        if isinstance(cause, OSError):
+            self.error = unwritable(self._folder, cause)
+        elif isinstance(cause, CheckpointError):
+            self.error = cause
+        else:
+            logger.warning("trial %s lost its actor, and Ray moves it", trial.config[keys.TRIAL])
+
+
+def unwritable(folder: str, error: OSError) -> CheckpointError:
+    """Return what to say when Ray cannot write into its folder."""
+    reason = (error.strerror or str(error)).rstrip(".")
+    return CheckpointError(
+        f"checkpoints cannot be written to {folder}: {reason}. Make room or choose "
+        "another folder; what was begun then goes on from its last checkpoint"
+    )
+
+
+class RayStopper(_Unsaved, tune.Stopper):
+    """Stops everything when the user has asked to and every trial has its checkpoint.
+
+    Or when no checkpoint can be written.
+    """
+
+    def __init__(self, interrupt: Interrupt, scheduler: DriverScheduler, mover: Mover) -> None:
         self._interrupt = interrupt
         self._scheduler = scheduler
+        self._mover = mover
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no trial on its own."""
         return False
 
     def stop_all(self) -> bool:
-        """Say whether the user has asked to stop, and nothing is under way any more."""
-        return self._interrupt.requested and self._scheduler.settled
+        """Say whether nothing more is to be done."""
+        asked = self._interrupt.requested and self._scheduler.settled
+        return asked or self._mover.error is not None
 
 
 def trial_folder(trial: Trial) -> str:

@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import psutil
 from pydantic import Field, field_validator
 
 from indian_tune.engines.devices import cores, gpu_count
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 
 # How often Ray moves a trial whose node or actor died before the ledger counts an attempt.
 MOVES = 5
+
+# What a cluster cannot do without; the names of Ray's programs.
+_SERVERS = ("gcs_server", "raylet")
 
 _START = (
     "Start it with `ray start --head`, or leave --ray-address out for a cluster on this machine"
@@ -110,25 +114,29 @@ class RayEngine:
         """Work until the study is done or interrupted.
 
         Raises:
-            EngineError: Ray cannot be started or reached.
+            CheckpointError: Ray cannot write its checkpoints.
+            EngineError: Ray cannot be started or reached, or is lost on the way.
         """
         for variable, value in _RAY_SETTINGS.items():
             os.environ.setdefault(variable, value)
-        import ray
+        from indian_tune.engines.ray.watch import ClusterWatch
 
-        self._connect()
+        watch = ClusterWatch(self._connect())
         try:
             with (
                 registered_study(self._settings) as study,
                 joined_controller(self._settings, study, "ray") as controller,
+                watch.watching(),
             ):
                 self._tune(controller, epoch_timeout(study), interrupt, tick)
         finally:
-            ray.shutdown()
+            watch.disconnect()
 
-    def _connect(self) -> None:
+    def _connect(self) -> list[psutil.Process]:
+        """Connect to Ray; return the processes of a cluster that was started for it."""
         import ray
 
+        before = psutil.Process().children()
         own: dict[str, Any] = {}
         address = self._options.ray_address
         if address is not None:
@@ -158,6 +166,8 @@ class RayEngine:
         dashboard = getattr(context, "dashboard_url", "")
         if dashboard:
             logger.warning("Ray's dashboard is at http://%s", dashboard)
+        children = psutil.Process().children()
+        return [child for child in children if child not in before and child.name() in _SERVERS]
 
     def _tune(
         self,
@@ -180,6 +190,7 @@ class RayEngine:
             controller, self._settings, interrupt, f"{root}/{name}", limit
         )
         scheduler = ray_driver.DriverScheduler(driver, interrupt)
+        mover = ray_driver.Mover(root)
         demand = {"cpu": self._settings.threads, "gpu": self._options.gpus_per_trial}
         tuner = tune.Tuner(
             tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
@@ -195,21 +206,28 @@ class RayEngine:
                 storage_path=root,
                 failure_config=tune.FailureConfig(max_failures=MOVES),
                 checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                stop=ray_driver.InterruptStopper(interrupt, scheduler),
+                stop=ray_driver.RayStopper(interrupt, scheduler, mover),
                 callbacks=[
                     ray_driver.Ticker(tick),
                     ray_driver.StallWatcher(driver),
                     ray_driver.Tidier(driver),
+                    mover,
                 ],
                 verbose=0,
             ),
         )
+        # It shows the traceback of whatever ended an actor.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tuner.fit()
+        except OSError as error:
+            raise ray_driver.unwritable(root, error) from error
         finally:
             driver.give_back()
+        if mover.error is not None:
+            raise mover.error
         if controller.done and "://" not in root:
             # Checkpoints of finished runs are of no more use; the ledger has the rest.
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)

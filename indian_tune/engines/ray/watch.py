@@ -1,0 +1,117 @@
+"""Notices that a Ray cluster is gone.
+
+Ray ends a driver, with a message of its own, when its GCS has been silent for a minute; where all
+nodes are dead, it waits for new ones without end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import psutil
+import ray
+
+from indian_tune.engines.interrupt import end_at_once
+from indian_tune.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOOK_SECONDS = 1.0
+# How long the GCS may be silent: less than the minute after which Ray ends this process.
+PATIENCE_SECONDS = 15.0
+
+
+class _ClusterLost(BaseException):
+    """Raised in the thread that drives, wherever it is; no handler of Ray's may take it."""
+
+
+class ClusterWatch:
+    """Watches the cluster that this process is connected to.
+
+    Args:
+        started: the processes of the cluster, if it is this process's own.
+    """
+
+    def __init__(self, started: list[psutil.Process]) -> None:
+        self._started = started
+        self.lost: str | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch within the block, which is left when the cluster is gone.
+
+        Raises:
+            EngineError: it is.
+        """
+        stopped = threading.Event()
+        driving = threading.get_ident()
+
+        def watch() -> None:
+            self.lost = self._await_loss(stopped)
+            if self.lost is not None:
+                raised = ctypes.py_object(_ClusterLost)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(driving), raised)
+
+        watcher = threading.Thread(target=watch, name="cluster", daemon=True)
+        watcher.start()
+        try:
+            try:
+                yield
+            finally:
+                stopped.set()
+                watcher.join()
+        except _ClusterLost:
+            raise EngineError(
+                f"the Ray cluster was lost: {self.lost}. What is recorded is kept"
+            ) from None
+
+    def disconnect(self) -> None:
+        """Leave the cluster, and end it if it is this process's own."""
+        if self.lost is None:
+            ray.shutdown()
+            return
+        # Ray's own ways to end ask the GCS, wait a minute, and end this process with a message of
+        # theirs.
+        atexit.unregister(ray.shutdown)
+        atexit.register(end_at_once, 1)
+        for process in self._started:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+    def _await_loss(self, stopped: threading.Event) -> str | None:
+        """Return what is lost; ``None`` when the watch ends before anything is."""
+        if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+            # A client's server watches the cluster, and Ray tells the client of its end.
+            return None
+        address: str = ray.get_runtime_context().gcs_address
+        silent = 0.0
+        while not stopped.wait(LOOK_SECONDS):
+            for process in self._started:
+                with contextlib.suppress(psutil.Error):
+                    if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                        continue
+                return f"one of its processes has ended ({process.pid})"
+            if not _listens(address):
+                silent += LOOK_SECONDS
+                if silent >= PATIENCE_SECONDS:
+                    return f"its GCS at {address} does not answer"
+            elif not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+                return "no node of it is alive"
+            else:
+                silent = 0.0
+        return None
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=LOOK_SECONDS).close()
+    except OSError:
+        return False
+    return True
