@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,13 @@ _UPGRADE_LOCK = 0x1ED6E5
 # How long a server may work at one statement of an upgrade.
 _UPGRADE_SECONDS = 3600.0
 
+_UNREADABLE = (
+    "the database address cannot be read: write sqlite:///FILE or "
+    "postgresql+psycopg://USER@HOST/DATABASE"
+)
+# An address with a slash too few, or the words of a PostgreSQL connection string.
+_LIKE_ADDRESS = re.compile(r"^(?:postgres(?:ql)?|mysql|sqlite)(?:\+\w+)?:|(?:^|\s)password\s*=")
+
 # A database that holds this table has been used by Optuna, and may become ours as well.
 _OPTUNA_TABLE = "version_info"
 _OPTUNA_TABLES = frozenset(
@@ -72,16 +80,21 @@ def storage_url(option: str | None = None) -> URL:
         StorageError: the address cannot be read or names a database that is not supported.
     """
     text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    if "://" not in text and _LIKE_ADDRESS.search(text):
+        # Taken for a file name, it would be shown with the password that may be in it.
+        raise StorageError(_UNREADABLE)
     try:
         # A plain file name may hold any character that has a meaning in an address.
         url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise StorageError(
-            "the database address cannot be read: write sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/DATABASE"
-        ) from error
+        raise StorageError(_UNREADABLE) from error
     backend = url.get_backend_name()
     if backend == "postgresql":
+        if "@" in (url.host or ""):
+            raise StorageError(
+                "the database address holds more than one @: write an @ in a user's name or a "
+                "password as %40"
+            )
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise StorageError(
