@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import PostgresServer
 
 # A character that an address must escape: it may be shown escaped or not.
-PASSWORD = "geheim/42"  # noqa: S105
+PASSWORD = "geheim/42"
 SHOWN = ("geheim/42", "geheim%2F42", "geheim")
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
