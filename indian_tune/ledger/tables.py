@@ -85,6 +85,7 @@ class ForeignName(ForeignText):
     """A name that others gave: of a host, a device, a version."""
 
     impl = String
+    cache_ok = True
 
     def __init__(self, length: int) -> None:
         super().__init__(length)
