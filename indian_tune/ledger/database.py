@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -169,7 +170,8 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
     file = sqlite_file(url)
     if file is not None:
         check_file(file, write=write, create=create)
-    engine = _engine(url)
+    kept = file is not None and not write and _is_kept(file)
+    engine = _engine(_immutable(url) if kept else url)
     try:
         with storage_errors(url):
             _check_owner(engine, url, write=write, create=create)
@@ -194,7 +196,8 @@ def _engine(url: URL) -> sa.Engine:
     # The driver must not open transactions on its own, because a write that begins as a read cannot
     # wait for the lock; it fails with "database is locked".
     engine = sa.create_engine(url, **engine_options(url, isolation_level=None))
-    configure(engine)
+    if "immutable" not in url.query:
+        configure(engine)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -202,6 +205,22 @@ def _engine(url: URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _is_kept(file: Path) -> bool:
+    """Return whether a file is complete and lies where nothing can be written, as in an archive.
+
+    Even to read, SQLite makes files beside the database. It need not where nothing changes.
+    """
+    log = file.with_name(file.name + "-wal")
+    unwritable = not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+    return unwritable and not (log.exists() and log.stat().st_size)
+
+
+def _immutable(url: URL) -> URL:
+    """Return the address of a file that nobody changes: https://sqlite.org/uri.html."""
+    query = {"mode": "ro", "immutable": "1", "uri": "true"}
+    return url.set(database=f"file:{quote(str(url.database))}", query=query)
 
 
 def check_file(file: Path, *, write: bool, create: bool) -> None:
@@ -238,7 +257,9 @@ def check_file(file: Path, *, write: bool, create: bool) -> None:
         if not os.access(file.parent, os.W_OK):
             raise StorageError(f"database {file}: the folder {file.parent} is not writable")
     elif write and not os.access(file, os.W_OK):
-        raise StorageError(f"database {file} is not writable: change its permissions")
+        raise StorageError(
+            f"database {file} is not writable: change its permissions, or work on a copy of it"
+        )
     elif not os.access(file, os.R_OK):
         raise StorageError(f"database {file} is not readable: change its permissions")
 
