@@ -13,12 +13,14 @@ import signal
 import socket
 import threading
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.engines.devices import cores, gpu_count
 from indian_tune.engines.joining import joined_controller, registered_study
+from indian_tune.engines.ray.own_cluster import private_cluster
 from indian_tune.errors import EngineError, InputError
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ class RayEngine:
         """
         for variable, value in _RAY_SETTINGS.items():
             os.environ.setdefault(variable, value)
+        own = self._resources.address is None
+        with private_cluster() if own else nullcontext():
+            self._run(interrupt, tick)
+
+    def _run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         import ray
 
         self._connect()
@@ -132,7 +139,8 @@ class RayEngine:
                 ignore_reinit_error=True,
                 **own,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        # A node that is not up in time is a plain Exception.
+        except Exception as error:
             raise EngineError(
                 f"Ray cannot be reached at {self._resources.address or 'this machine'}: {error}"
             ) from error
