@@ -1,4 +1,4 @@
-"""A Ray of our own: who reaches it, what it leaves behind, and what is said if it does not start."""
+"""A Ray of our own: who reaches it, what it leaves behind, what is said if it does not start."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_ray_that_does_not_start_in_time_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def late(**_options: object) -> None:
-        raise Exception("The current node timed out during startup.")  # noqa: TRY002 - as Ray does
+        raise Exception("The current node timed out during startup.")
 
     monkeypatch.setattr("ray.init", late)
     (tmp_path / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
