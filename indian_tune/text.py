@@ -89,3 +89,20 @@ def printable(text: str) -> str:
         else char.encode("unicode_escape", "surrogatepass").decode("ascii")
         for char in text
     )
+
+
+def storable(text: str, most: int) -> str:
+    """Return a text that every database can hold.
+
+    PostgreSQL refuses NUL, no database takes half of a surrogate pair: both become escapes. Of a
+    text that is too long (a model's message may print its tensors) the middle is left out.
+
+    Args:
+        text: that others wrote.
+        most: how many characters it may have.
+    """
+    plain = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", r"\x00")
+    if len(plain) <= most:
+        return plain
+    end = most // 2
+    return f"{plain[: most - end - 1]}…{plain[-end:]}"

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indian_tune.text import counted, printable, read_text, read_toml, tolerate_encodings
+from indian_tune.text import (
+    counted,
+    printable,
+    read_text,
+    read_toml,
+    storable,
+    tolerate_encodings,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +32,16 @@ def test_nothing_that_a_terminal_acts_on_is_left(text: str) -> None:
     assert "\x1b" not in shown
     assert "\r" not in shown
     shown.encode()
+
+
+@given(st.text(st.characters(), max_size=40), st.integers(2, 40))
+def test_what_is_stored_can_be_stored(text: str, most: int) -> None:
+    stored = storable(text, most)
+    stored.encode()
+    assert "\0" not in stored
+    assert len(stored) <= most
+    if len(text) <= most and text.isprintable():
+        assert stored == text
 
 
 def test_an_escape_sequence_is_shown_as_such() -> None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # What concerns one call alone: done again, it would be done twice.
 ONCE = frozenset({"extend", "extend_space", "retry_failed"})
 
-# As SQLAlchemy reads an address: what is between a user's name and the last @.
-_PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
+# What is between the name of a user and the last @: a password may hold an @ by mistake.
+_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _IN_QUERY = re.compile(r"([?&])(?:ssl)?password=[^&]*(&|$)")
 
 

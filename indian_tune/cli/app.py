@@ -23,6 +23,8 @@ FAILED = 1
 BAD_INPUT = 2
 # The reader of a pipe has gone, the disk behind a file is full, or the device is lost.
 _OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
+# Names that a file system refuses whatever is done with them.
+_UNUSABLE_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 
 # In the order of `indian-tune --help`; the help of each begins with the same sentence.
 COMMANDS = {
@@ -129,6 +131,9 @@ def _status() -> int:
         _print_error(error)
         status = FAILED
     except OSError as error:
+        if error.errno in _UNUSABLE_NAME:
+            _print_error(f"{error.filename} cannot be used as a file's name: {error.strerror}")
+            return BAD_INPUT
         if error.errno not in _OUTPUT_LOST or error.filename is not None:
             raise
         # After EPIPE the reader, such as head, has seen enough.

@@ -97,7 +97,7 @@ def flatness_frame(
             )
         try:
             model.load_state_dict(saved.state[MODEL])
-        except RuntimeError as error:
+        except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the weights of {_title(arm, run)} do not fit the network as it is now: {error}"
             ) from error

@@ -97,8 +97,15 @@ def check_writable(folder: Path, option: str) -> None:
         InputError: they cannot; the message names the option.
     """
     there = folder.absolute()
-    while not os.path.lexists(there):
-        there = there.parent
+    while True:
+        try:
+            there.lstat()
+            break
+        except (FileNotFoundError, NotADirectoryError):
+            there = there.parent
+        except OSError as error:
+            message = f"{option} = {str(folder)!r} cannot be a folder: {error.strerror}"
+            raise InputError(f"{message}; name another one") from error
     if not there.is_dir():
         raise InputError(f"{option} = {str(folder)!r}: {there} is not a folder; name another one")
     if not os.access(there, os.W_OK | os.X_OK):

@@ -95,8 +95,18 @@ def refuse_existing(files: list[Path]) -> None:
             )
 
 
+# What a spreadsheet takes for the beginning of a formula, and may then execute.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def _csv(table: pd.DataFrame, file: Path) -> None:
-    table.to_csv(file, index=False, lineterminator="\n")
+    texts = table.select_dtypes(["object", "string"])
+    table.assign(**texts.map(_inert)).to_csv(file, index=False, lineterminator="\n")
+
+
+def _inert(value: Any) -> Any:
+    """Return a cell that a spreadsheet shows as text if it is one: quoted as spreadsheets do."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _parquet(table: pd.DataFrame, file: Path) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -40,6 +42,13 @@ _MOST_CONNECTIONS = 15
 _UPGRADE_LOCK = 0x1ED6E5
 # How long a server may work at one statement of an upgrade.
 _UPGRADE_SECONDS = 3600.0
+
+_UNREADABLE = (
+    "the database address cannot be read: write sqlite:///FILE or "
+    "postgresql+psycopg://USER@HOST/DATABASE"
+)
+# An address with a slash too few, or the words of a PostgreSQL connection string.
+_LIKE_ADDRESS = re.compile(r"^(?:postgres(?:ql)?|mysql|sqlite)(?:\+\w+)?:|(?:^|\s)password\s*=")
 
 # A database that holds this table has been used by Optuna, and may become ours as well.
 _OPTUNA_TABLE = "version_info"
@@ -72,16 +81,21 @@ def storage_url(option: str | None = None) -> URL:
         StorageError: the address cannot be read or names a database that is not supported.
     """
     text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    if "://" not in text and _LIKE_ADDRESS.search(text):
+        # Taken for a file name, it would be shown with the password that may be in it.
+        raise StorageError(_UNREADABLE)
     try:
         # A plain file name may hold any character that has a meaning in an address.
         url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise StorageError(
-            "the database address cannot be read: write sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/DATABASE"
-        ) from error
+        raise StorageError(_UNREADABLE) from error
     backend = url.get_backend_name()
     if backend == "postgresql":
+        if "@" in (url.host or ""):
+            raise StorageError(
+                "the database address holds more than one @: write an @ in a user's name or a "
+                "password as %40"
+            )
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise StorageError(
@@ -156,7 +170,8 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
     file = sqlite_file(url)
     if file is not None:
         check_file(file, write=write, create=create)
-    engine = _engine(url)
+    kept = file is not None and not write and _is_kept(file)
+    engine = _engine(_immutable(url) if kept else url)
     try:
         with storage_errors(url):
             _check_owner(engine, url, write=write, create=create)
@@ -181,7 +196,8 @@ def _engine(url: URL) -> sa.Engine:
     # The driver must not open transactions on its own, because a write that begins as a read cannot
     # wait for the lock; it fails with "database is locked".
     engine = sa.create_engine(url, **engine_options(url, isolation_level=None))
-    configure(engine)
+    if "immutable" not in url.query:
+        configure(engine)
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -189,6 +205,22 @@ def _engine(url: URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _is_kept(file: Path) -> bool:
+    """Return whether a file is complete and lies where nothing can be written, as in an archive.
+
+    Even to read, SQLite makes files beside the database. It need not where nothing changes.
+    """
+    log = file.with_name(file.name + "-wal")
+    unwritable = not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+    return unwritable and not (log.exists() and log.stat().st_size)
+
+
+def _immutable(url: URL) -> URL:
+    """Return the address of a file that nobody changes: https://sqlite.org/uri.html."""
+    query = {"mode": "ro", "immutable": "1", "uri": "true"}
+    return url.set(database=f"file:{quote(str(url.database))}", query=query)
 
 
 def check_file(file: Path, *, write: bool, create: bool) -> None:
@@ -225,7 +257,9 @@ def check_file(file: Path, *, write: bool, create: bool) -> None:
         if not os.access(file.parent, os.W_OK):
             raise StorageError(f"database {file}: the folder {file.parent} is not writable")
     elif write and not os.access(file, os.W_OK):
-        raise StorageError(f"database {file} is not writable: change its permissions")
+        raise StorageError(
+            f"database {file} is not writable: change its permissions, or work on a copy of it"
+        )
     elif not os.access(file, os.R_OK):
         raise StorageError(f"database {file} is not readable: change its permissions")
 

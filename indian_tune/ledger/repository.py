@@ -22,6 +22,7 @@ from indian_tune.ledger.records import Lease
 from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import Phase, State, check_transition
 from indian_tune.ledger.writer import StudyWriter, lock_study
+from indian_tune.text import storable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -393,7 +394,7 @@ class Ledger(StudyWriter):
                 trials that it holds are given back.
 
         Returns:
-            What became of each: see :meth:`break_off`. Trials that it does not hold are left out.
+            What became of each: see :meth:`fail_attempt`. Trials that it does not hold are left out.
         """
         with self._writing() as connection:
             now = database_time(connection)
@@ -447,6 +448,7 @@ class Ledger(StudyWriter):
         query = sa.select(t.trial.c.attempts).where(t.trial.c.id == lease.trial.id)
         attempts = connection.execute(query).scalar_one()
         state = State.FAILED if attempts >= self.max_attempts else State.WAITING
+        error = storable(error, t.ForeignText.most)
         reason = error.strip().splitlines()[-1]
         finished_at = now if state.finished else None
         if not leases.end(lease, connection, state, reason=reason, finished_at=finished_at):

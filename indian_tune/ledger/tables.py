@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from indian_tune.ledger.states import Phase, State
+from indian_tune.text import storable
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
@@ -68,6 +69,29 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class ForeignText(TypeDecorator[str]):
+    """A text that others wrote, such as an exception's message."""
+
+    impl = Text
+    cache_ok = True
+    most = 100_000
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Store what every database can hold."""
+        return None if value is None else storable(value, self.most)
+
+
+class ForeignName(ForeignText):
+    """A name that others gave: of a host, a device, a version."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.most = length
+
+
 def _one_of(column: str, values: type[State] | type[Phase]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
@@ -81,10 +105,10 @@ study = Table(
     # The whole validated study file, canonical; its hash is what registration means.
     Column("spec", JSON, nullable=False),
     Column("spec_hash", String(64), nullable=False),
-    Column("version", String(40), nullable=False),
+    Column("version", ForeignName(40), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     # Where it was registered; unknown for studies that are older than the column.
-    Column("host", String(255)),
+    Column("host", ForeignName(255)),
 )
 
 arm = Table(
@@ -118,7 +142,7 @@ trial = Table(
     # Scores under all objectives of a study that has several, the first one included.
     Column("values", JSON(none_as_null=True)),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("reason", Text),
+    Column("reason", ForeignText),
     # Not a foreign key: Optuna's tables are a projection that can be dropped and rebuilt.
     Column("optuna_trial_id", Integer),
     # Whether Optuna has been told the outcome.
@@ -149,7 +173,7 @@ run = Table(
     # Device, versions, precision and thread count of the last worker that trained it.
     Column("provenance", JSON(none_as_null=True)),
     # The traceback of the last attempt that broke.
-    Column("error", Text),
+    Column("error", ForeignText),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     UniqueConstraint("trial_id", "seed"),
@@ -191,11 +215,11 @@ worker = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
-    Column("host", String(255), nullable=False),
+    Column("host", ForeignName(255), nullable=False),
     Column("pid", Integer, nullable=False),
     # A process id comes round again; with its start time it does not.
-    Column("process_started", String(64), nullable=False),
-    Column("device", String(100), nullable=False),
+    Column("process_started", ForeignName(64), nullable=False),
+    Column("device", ForeignName(100), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("heartbeat_at", UtcDateTime, nullable=False),
     Column("left_at", UtcDateTime),

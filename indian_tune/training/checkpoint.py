@@ -79,11 +79,17 @@ class CheckpointFolder:
         torch.save({"key": key, "epoch": checkpoint.epoch, "state": checkpoint.state}, buffer)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             _write_atomically(path, buffer.getbuffer())
             others = [other for other in _newest_first(folder) if other != path]
             earlier = [other for other in others if other.name < path.name]
             for other in others:
-                if other not in earlier[: KEPT - 1]:
+                if other in earlier[: KEPT - 1]:
+                    continue
+                if other.is_dir() and not other.is_symlink():
+                    shutil.rmtree(other)
+                else:
                     other.unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
@@ -179,6 +185,9 @@ def _write_atomically(path: Path, payload: memoryview) -> None:
 
 
 def _read(path: Path, key: str) -> Checkpoint:
+    # A link or a pipe may lead anywhere, and may never end.
+    if path.is_symlink() or not path.is_file():
+        raise _DamagedError("not a file of its own")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -200,9 +209,19 @@ def _read(path: Path, key: str) -> Checkpoint:
         saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _DamagedError("holds more than tensors and plain values") from error
-    if saved["key"] != key:
-        raise _DamagedError(f"belongs to run {saved['key']!r}")
-    return Checkpoint(epoch=saved["epoch"], state=saved["state"])
+    # Of what is not its own torch raises anything.
+    except Exception as error:
+        raise _DamagedError(f"cannot be read: {error}") from error
+    match saved:
+        case {"key": str(of), "epoch": int(epoch), "state": dict(state)}:
+            pass
+        case _:
+            raise _DamagedError("lacks what a checkpoint holds")
+    if of != key:
+        raise _DamagedError(f"belongs to run {of!r}")
+    if path.name != _file_name(epoch):
+        raise _DamagedError(f"is of epoch {epoch}")
+    return Checkpoint(epoch=epoch, state=state)
 
 
 def _check_plain(value: object, where: str) -> None:

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MISFIT = (
+    "The checkpoint of run %r does not fit the network or the optimizer (%s): "
+    "the run starts from the beginning"
+)
+
 DEFAULT_PACKING = Packing()
 
 
@@ -158,7 +163,8 @@ class Trainer:
 
         Raises:
             CheckpointError: the checkpoint under that key is of another run, is further than the
-                run is to go, or was written by another version.
+                run is to go, or was written by another version. One that is damaged is reported in
+                the log, and the run starts from the beginning.
             HyperparameterError: the family or its configuration is not valid.
             InputError: the key is held already.
         """
@@ -293,7 +299,10 @@ class Trainer:
     def _resume(self, held: _Entry, saved: Checkpoint) -> None:
         live = held.live
         key = live.run.key
-        expected, other = held.identity, saved.state["identity"]
+        expected, other = held.identity, saved.state.get("identity")
+        if not isinstance(other, dict):
+            log.warning(_MISFIT, key, "it does not say of which run it is")
+            return
         differing = [name for name in expected if expected[name] != other.get(name)]
         if differing:
             raise CheckpointError(
@@ -309,13 +318,13 @@ class Trainer:
             )
         try:
             live.restore(saved.epoch, saved.state["live"])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint of run {key!r} does not fit the network or the optimizer as they "
-                f"are now: {error}. Discard it to start the run again"
-            ) from error
+        except Exception as error:  # noqa: BLE001 - of a wrong structure torch raises anything
+            log.warning(_MISFIT, key, f"{type(error).__name__}: {error}")
+            # What was restored before the error must not stay.
+            held.live = LiveRun(live.run, self._problem, self._device, self._precision)
+            return
         held.saved_epoch = saved.epoch
-        before, now = saved.state["provenance"], asdict(self.provenance)
+        before, now = saved.state.get("provenance"), asdict(self.provenance)
         if before != now:
             log.warning(
                 "Run %r goes on with %s after %s: the last bits of its metrics may differ from "

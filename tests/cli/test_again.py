@@ -75,6 +75,7 @@ def test_what_concerns_one_call_alone_is_not_given_again() -> None:
         ("postgresql://h/db?user=me&password=abc&x=1", "postgresql://h/db?user=me&x=1"),
         ("postgresql://h/db?password=abc", "postgresql://h/db"),
         ("s3://key:secret@bucket/x", "s3://key@bucket/x"),
+        ("postgresql://me:se@cret@h/db", "postgresql://me@h/db"),
         ("ray://host:10001", "ray://host:10001"),
         ("study.db?", "study.db?"),
     ],

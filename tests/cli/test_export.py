@@ -5,8 +5,10 @@ import sqlite3
 import struct
 import sys
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -15,7 +17,8 @@ from tensorboardX.proto.event_pb2 import Event
 
 from indian_tune.cli import main
 from indian_tune.export.claims import exported_claims
-from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, Phase
+from indian_tune.export.tables import write_tables
+from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, Phase, StudyRecord
 from indian_tune.ledger.frames import epoch_frame
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
@@ -170,6 +173,16 @@ def test_every_format_gives_back_the_frame_to_the_last_digit(
     totals = frame.groupby(["arm", "phase", "trial", "seed"], sort=False)["seconds"].sum()
     assert runs["seconds"].tolist() == totals.tolist()
     assert set(runs["device"]) == {"cpu"}
+
+
+def test_a_spreadsheet_finds_no_formula_in_a_table(tmp_path: Path) -> None:
+    texts = ["=HYPERLINK(0)", "+1", "-1", "@a", "\tx", "plain", None]
+    table = pd.DataFrame({"reason": texts, "value": np.linspace(-3, 3, 7), "arm": "sgd"})
+    study = StudyRecord(1, "s", {}, "hash", "0.1", datetime.now(UTC), None)
+    write_tables({"trials": table}, study, {}, tmp_path, "csv")
+    back = pd.read_csv(tmp_path / "trials.csv")
+    assert list(back["reason"].dropna()) == [*(f"'{text}" for text in texts[:5]), "plain"]
+    np.testing.assert_array_equal(back["value"], table["value"])
 
 
 def test_what_was_registered_lies_beside_the_tables(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +91,73 @@ def test_a_full_disk_behind_the_output_is_one_sentence(tmp_path: Path) -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr == "Error: the output cannot be written: No space left on device\n"
+
+
+@pytest.fixture
+def powerless() -> list[str]:
+    """Words before a command that keep it from ignoring permissions, which root does."""
+    if os.geteuid():
+        return []
+    program = shutil.which("setpriv")
+    if program is None:
+        pytest.skip("root ignores permissions, and setpriv, which changes that, is missing")
+    return [program, "--bounding-set=-dac_override,-dac_read_search"]
+
+
+def test_a_finished_database_is_read_where_nothing_can_be_written(
+    finished: tuple[Path, object], tmp_path: Path, powerless: list[str]
+) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    file = archive / "kept?.db"
+    with sqlite3.connect(finished[0]) as source, sqlite3.connect(file) as target:
+        source.backup(target)
+    target.close()
+    source.close()
+    for path, mode in ((file, 0o444), (archive, 0o555)):
+        path.chmod(mode)
+    out = tmp_path / "out"
+    try:
+        for words in (("status", "tiny"), ("export", "tiny", "--format", "csv", "--out", str(out))):
+            program = (*powerless, sys.executable, "-m", "indian_tune", *words)
+            command = (*program, "--storage", str(file))
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        assert len((out / "trials.csv").read_text().splitlines()) > 4
+        command = (*powerless, sys.executable, "-m", "indian_tune", "analyze", "tiny")
+        command = (*command, "--storage", str(file))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "or work on a copy of it" in done.stderr
+        assert [path.name for path in archive.iterdir()] == ["kept?.db"]
+    finally:
+        archive.chmod(0o755)
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
+def test_a_terminal_of_any_kind_gets_the_output(
+    term: str, command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    ended = command("studies")
+    assert "quickstart" in ended.out
+    assert "\x1b" not in ended.out
+
+
+def test_a_name_that_is_too_long_is_one_sentence(
+    command: Callable[..., Ended], tmp_path: Path, tiny_toml: str
+) -> None:
+    long = "x" * 300
+    (tmp_path / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
+    for words in (
+        ("search", f"{long}.toml"),
+        ("search", "tiny.toml", "--storage", f"{long}.db"),
+        ("search", "tiny.toml", "--artifacts", long),
+        ("status", long, "--storage", "none.db"),
+        ("status", "tiny", "--storage", f"{long}.db"),
+    ):
+        ended = command(*words)
+        assert ended.status == 2, words
+        assert len(ended.err.strip().splitlines()) == 1, ended.err
+        assert "Traceback" not in ended.err
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]

@@ -42,11 +42,16 @@ def test_postgresql_gets_its_driver_written_out_and_its_password_hidden() -> Non
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("://", "cannot be read"),
+        ("postgresql:someone:secret@host/db", "cannot be read"),
+        ("postgresql+psycopg:/someone:secret@host/db", "cannot be read"),
+        ("host=here password=secret", "cannot be read"),
+        ("postgresql://someone:sec@secret@host/db", "write an @ in a user's name or a password as"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused(address: str, message: str) -> None:
-    with pytest.raises(StorageError, match=message):
+    with pytest.raises(StorageError, match=message) as caught:
         storage_url(address)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_new_database_has_the_tables_that_the_code_declares(tmp_path: Path) -> None:

@@ -214,6 +214,30 @@ def test_an_exception_keeps_its_traceback_and_is_tried_again_until_attempts_end(
     assert [event.kind for event in ledger.events(study.id)].count("broke") == 3
 
 
+def test_text_that_no_database_takes_is_stored_escaped(ledger: Ledger, study: StudyRecord) -> None:
+    hostile = "a\0b\ud800\U0001f600"
+    ledger.join(study.id, "third", host="here", pid=1, started=hostile * 100, device=hostile)
+    (third,) = [each for each in ledger.workers(study.id) if each.id == "third"]
+    assert third.device == "a\\x00b\\ud800\U0001f600"
+    assert len(third.process_started) == 64
+    lease = claim(ledger, study)
+    runs = ledger.begin(
+        lease, {"gamma0": 0.1}, 1, seeds=(0,), epochs=2, provenance={"device": hostile}
+    )
+    text = f"Traceback: {'x' * 10**6}\nValueError: {hostile}"
+    assert ledger.break_off(lease, [runs[0].id], text) is State.WAITING
+    with ledger._engine.connect() as connection:
+        error = connection.execute(sa.select(t.run.c.error)).scalar_one()
+        trial = sa.select(t.trial.c.reason).where(t.trial.c.id == lease.trial.id)
+        reason = connection.execute(trial).scalar_one()
+        events = connection.execute(sa.select(t.event.c.data)).scalars().all()
+    assert len(error) == 100_000
+    assert error.startswith("Traceback: xxx")
+    assert reason == "ValueError: a\\x00b\\ud800\U0001f600"
+    assert error.endswith(reason)
+    assert error in [event.get("traceback") for event in events]
+
+
 def test_giving_a_trial_back_costs_no_attempt(ledger: Ledger, study: StudyRecord) -> None:
     for _ in range(5):
         lease = claim(ledger, study)

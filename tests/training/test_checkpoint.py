@@ -101,6 +101,79 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
     assert "epoch-00000002.ckpt is damaged" in caplog.text
 
 
+def _of(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"key": "run", "epoch": "2", "state": {}},
+        {"key": "run", "epoch": 2, "state": []},
+        {"key": 1, "epoch": 2, "state": {}},
+        {"key": "run", "epoch": 3, "state": {}},
+        torch.zeros(2),
+    ],
+    ids=str,
+)
+def test_a_right_checksum_does_not_make_a_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: object
+) -> None:
+    folder = saved(tmp_path, 1, 2)
+    forge(files(tmp_path)[-1], _of(content))
+    loaded = folder.load("run")
+    assert loaded is not None
+    assert loaded.epoch == 1
+    assert "epoch-00000002.ckpt is damaged" in caplog.text
+
+
+def test_bytes_that_torch_cannot_read_are_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = saved(tmp_path, 1, 2)
+    whole = _of({"key": "run", "epoch": 2, "state": state(2)})
+    for payload in (b"", b"PK", whole[: len(whole) // 2], bytes(1000)):
+        caplog.clear()
+        forge(files(tmp_path)[-1], payload)
+        loaded = folder.load("run")
+        assert loaded is not None
+        assert loaded.epoch == 1
+        assert "epoch-00000002.ckpt is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["link", "endless", "folder", "pipe"])
+def test_what_is_no_file_of_its_own_is_damage_and_is_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    folder = saved(tmp_path, 1, 2)
+    newest = files(tmp_path)[-1]
+    content = newest.read_bytes()
+    newest.unlink()
+    if kind == "link":
+        (tmp_path / "elsewhere").write_bytes(content)
+        newest.symlink_to(tmp_path / "elsewhere")
+    elif kind == "endless":
+        newest.symlink_to("/dev/zero")
+    elif kind == "folder":
+        (newest / "inside").mkdir(parents=True)
+    else:
+        os.mkfifo(newest)
+    loaded = folder.load("run")
+    assert loaded is not None
+    assert loaded.epoch == 1
+    assert "not a file of its own" in caplog.text
+    folder.save("run", Checkpoint(2, state(2)))
+    again = folder.load("run")
+    assert again is not None
+    assert again.epoch == 2
+    if kind == "link":
+        assert (tmp_path / "elsewhere").read_bytes() == content
+
+
 def test_without_an_intact_checkpoint_the_run_starts_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

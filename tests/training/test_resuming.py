@@ -157,6 +157,39 @@ class TestCheckpoints:
         assert trainer.active == ()
         assert trainer.add(run) == 1
 
+    @pytest.mark.parametrize("missing", ["identity", "live", "model", "optimizer", "weight"])
+    def test_one_of_a_wrong_structure_is_reported_and_the_run_starts_over(
+        self,
+        problem: Problem,
+        make_run: MakeRun,
+        tmp_path: Path,
+        missing: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        run = make_run(key="a")
+        save_one_epoch(problem, run, tmp_path)
+        folder = CheckpointFolder(tmp_path)
+        saved = folder.load("a")
+        assert saved is not None
+        state: Any = dict(saved.state)
+        if missing == "identity":
+            state["identity"] = [1]
+        elif missing == "live":
+            del state["live"]
+        elif missing == "weight":
+            # The other weights are restored before the wrong one is noticed.
+            name = list(state["live"]["model"])[-1]
+            state["live"]["model"][name] = torch.zeros(3, 1, 4)
+        else:
+            state["live"][missing] = torch.zeros(2)
+        folder.save("a", replace(saved, state=state))
+        trainer = Trainer(problem, checkpoints=folder)
+        assert trainer.add(run) == 0
+        assert "'a' does not fit the network or the optimizer" in caplog.text
+        fresh = Trainer(problem)
+        fresh.add(run)
+        assert trainer.advance()[0].metrics == fresh.advance()[0].metrics
+
     def test_that_of_other_data_or_another_network_is_refused(
         self, problem: Problem, make_run: MakeRun, tmp_path: Path
     ) -> None:

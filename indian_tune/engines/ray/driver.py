@@ -154,7 +154,7 @@ class RayDriver(_Unsaved):
             f"an epoch of {trial.path}{STALLED}{limit:.0f} s, longer than an epoch may take "
             "(protocol.epoch_timeout): its actor was ended"
         )
-        outcomes.break_off_trial(self._controller, trial, f"{stacks.strip()}\n{told}")
+        outcomes.fail_attempt(self._controller, trial, f"{stacks.strip()}\n{told}")
         return True
 
     def _default_limit(self) -> float:
