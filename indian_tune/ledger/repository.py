@@ -394,7 +394,8 @@ class Ledger(StudyWriter):
                 trials that it holds are given back.
 
         Returns:
-            What became of each: see :meth:`fail_attempt`. Trials that it does not hold are left out.
+            What became of each: see :meth:`fail_attempt`. Trials that it does not hold are left
+            out.
         """
         with self._writing() as connection:
             now = database_time(connection)

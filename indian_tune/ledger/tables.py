@@ -72,7 +72,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class ForeignText(TypeDecorator[str]):
     """A text that others wrote, such as an exception's message."""
 
-    impl = Text
+    impl: type[String] = Text
     cache_ok = True
     most = 100_000
 

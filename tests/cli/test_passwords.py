@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Ended
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def address(postgres: PostgresServer) -> Iterator[str]:
+def address(postgres: PostgresServer) -> str:
     """Address, with its password, of an empty database whose server demands the password."""
     owned = make_url(postgres.new_database())
     role = f"role_{secrets.token_hex(4)}"

@@ -225,7 +225,7 @@ def test_text_that_no_database_takes_is_stored_escaped(ledger: Ledger, study: St
         lease, {"gamma0": 0.1}, 1, seeds=(0,), epochs=2, provenance={"device": hostile}
     )
     text = f"Traceback: {'x' * 10**6}\nValueError: {hostile}"
-    assert ledger.break_off(lease, [runs[0].id], text) is State.WAITING
+    assert ledger.fail_attempt(lease, [runs[0].id], text) is State.WAITING
     with ledger._engine.connect() as connection:
         error = connection.execute(sa.select(t.run.c.error)).scalar_one()
         trial = sa.select(t.trial.c.reason).where(t.trial.c.id == lease.trial.id)

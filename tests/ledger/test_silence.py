@@ -97,7 +97,7 @@ def test_whoever_has_asked_to_stop_waits_for_a_mute_server_once_and_briefly(
 ) -> None:
     monkeypatch.setattr("indian_tune.ledger.haste.PATIENCE_SECONDS", 0.5)
     asked = threading.Event()
-    with Ledger.open(through(relay.port, postgres.new_database())) as ledger:
+    with Ledger.open(relay.through(postgres.new_database())) as ledger:
         ledger.register("study", {}, "hash", ARMS)
         with hurried_when(asked.is_set):
             relay.mute.set()

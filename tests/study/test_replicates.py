@@ -223,10 +223,9 @@ def test_the_level_of_a_control_is_searched_for_every_search_of_its_source(
 
     def error(trial: RunningTrial) -> float:
         if trial.phase is not Phase.MATCH:
-            return error_by(BEST)(trial)
-        return (
-            0.2 if trial.assignment.config["level"] == level[trial.lease.trial.replicate] else 0.3
-        )
+            return float(error_by(BEST)(trial))
+        best = level[trial.lease.trial.replicate]
+        return 0.2 if trial.assignment.config["level"] == best else 0.3
 
     with played(storage, twice, error) as study:
         study.work()
