@@ -54,7 +54,7 @@ class DatasetInfo:
         classes: number of classes; labels are 0 … classes - 1.
         shape: channels, height and width of an image as stored.
         scale: the largest raw pixel value, which a raw pixel is divided by.
-        train_images: official number of training images, before a validation part is carved out.
+        train_images: official number of training images, before a validation part is split off.
         test_images: official number of test images.
         read: called with the data folder and ``files``, none of which is missing or has a wrong
             checksum; returns the training and the test part, images uint8 of shape

@@ -14,7 +14,7 @@ from indian_tune.imports import blamed, load_named
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
-from indian_tune.problems.splits import carve, cut, joined, with_noise
+from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,14 +39,14 @@ def make_problem(
 ) -> Problem:
     """Call the function that makes a problem, check what it returns, and settle its splits.
 
-    A validation part that the function made is kept. Otherwise one is carved out of the training
+    A validation part that the function made is kept. Otherwise one is split off of the training
     part, stratified by class.
 
     Args:
         factory: ``package.module:function``, or an entry point of :data:`ENTRY_POINTS`.
         arguments: passed to the function by name.
         dropout: that a network is tried with.
-        validation_fraction: part of the training examples that is carved out; ``None`` trains on
+        validation_fraction: part of the training examples that is split off; ``None`` trains on
             all of them (paper mode), those of the function's own validation part included.
         sizes: of the splits, for a function that makes no validation part; ``validation_fraction``
             then only says whether this is paper mode.
@@ -90,7 +90,7 @@ def make_problem(
     if sizes is not None:
         made = _cut(made, sizes, split_seed, where, parts_seed)
     elif validation_fraction is not None and made.validation is None:
-        train, validation = carve(made.train, validation_fraction, seed)
+        train, validation = split_validation(made.train, validation_fraction, seed)
         made = replace(made, train=train, validation=validation)
     return replace(made, train=with_noise(made.train, label_noise, made.classes, seed))
 
@@ -109,7 +109,7 @@ def _cut(
             f"{where} makes a validation part, and problem.sizes draws one: remove one of them"
         )
     sizes.check(len(made.train), len(made.test), where)
-    train, validation, test = cut(made.train, made.test, sizes, split_seed, parts_seed)
+    train, validation, test = draw_splits(made.train, made.test, sizes, split_seed, parts_seed)
     return replace(made, train=train, validation=validation, test=test)
 
 

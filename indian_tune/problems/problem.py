@@ -74,7 +74,7 @@ class Problem:
         test: the sealed test examples.
         build_model: network for a seed and a dropout rate.
         validation: held out of the training examples (honest mode); ``None`` in paper mode, and in
-            what a factory returns to have it carved out as the study file says.
+            what a factory returns to have it split off as the study file says.
         mean: per channel, of the training inputs divided by ``scale``; or one number for all.
         std: likewise.
         scale: what a raw input is divided by, such as 255 for the pixels of most images.

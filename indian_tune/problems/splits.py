@@ -46,7 +46,7 @@ def load_problem(
     label_noise: float = 0.0,
     data_dir: str | Path | None = None,
 ) -> Problem:
-    """Load a data set, carve out the validation part, and get the network ready to be built.
+    """Load a data set, split off the validation part, and get the network ready to be built.
 
     Images are resized if ``size`` is given. Those smaller than the network's are padded with zeros
     (black) on all sides, before anything else is computed from them.
@@ -106,9 +106,9 @@ def load_problem(
     seed = split_seed if parts_seed is None else parts_seed
     validation = None
     if sizes is not None:
-        train, validation, test = cut(train, test, sizes, split_seed, parts_seed)
+        train, validation, test = draw_splits(train, test, sizes, split_seed, parts_seed)
     elif validation_fraction is not None:
-        train, validation = carve(train, validation_fraction, seed)
+        train, validation = split_validation(train, validation_fraction, seed)
     train = with_noise(train, label_noise, data.classes, seed)
     mean, std = channel_statistics(train, data.scale)
     if 0 in std:
@@ -130,8 +130,8 @@ def load_problem(
     )
 
 
-def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
-    """Divide a split by class into what is left and the part carved out.
+def split_validation(split: Split, part: float, seed: int) -> tuple[Split, Split]:
+    """Divide a split by class into what is left and the part taken out.
 
     Args:
         split: what is divided.
@@ -141,18 +141,18 @@ def carve(split: Split, part: float, seed: int) -> tuple[Split, Split]:
     Raises:
         InputError: the part is empty or everything, or the seed is negative.
     """
-    left, carved = (
+    left, taken = (
         _at(split, positions) for positions in stratify(split.labels.numpy(), part, seed)
     )
-    return left, carved
+    return left, taken
 
 
-def cut(
+def draw_splits(
     train: Split, test: Split, sizes: SplitSizes, seed: int, parts_seed: int | None = None
 ) -> tuple[Split, Split | None, Split]:
     """Draw splits of given sizes, by class.
 
-    The validation part is the one that ``carve`` takes, and training examples come from the rest.
+    The validation part is the one that ``split_validation`` takes, and training examples come from the rest.
 
     Args:
         train: what training and validation part are drawn from.

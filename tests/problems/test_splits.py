@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from indian_tune.errors import DataError, InputError
 from indian_tune.problems import Problem, Split, SplitSizes, load_arrays, load_problem
-from indian_tune.problems.splits import _resized, carve, channel_statistics
+from indian_tune.problems.splits import _resized, channel_statistics, split_validation
 from indian_tune.problems.stratify import draw, stratify
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ def test_parts_are_the_same_in_every_version_and_on_every_machine() -> None:
 def test_carving_moves_images_with_their_labels() -> None:
     images = torch.arange(40, dtype=torch.uint8).reshape(40, 1, 1, 1)
     split = Split(images, torch.arange(40) % 4)
-    left, carved = carve(split, 8, 0)
-    assert (len(left), len(carved)) == (32, 8)
-    for part in (left, carved):
+    left, validation = split_validation(split, 8, 0)
+    assert (len(left), len(validation)) == (32, 8)
+    for part in (left, validation):
         assert (part.inputs.flatten().long() % 4).tolist() == part.labels.tolist()
 
 
@@ -214,12 +214,12 @@ def test_the_seed_decides_what_is_drawn_and_the_validation_part_is_the_one_held_
         ours = [keys(getattr(problem, name)) for problem in (first, again, other)]
         assert ours[0] == ours[1]
         assert set(ours[0]) != set(ours[2])
-    carved = load_problem(
+    validation = load_problem(
         dataset="digits", model="nin-small", validation_fraction=0.1, split_seed=1
     )
-    assert carved.validation is not None
+    assert validation.validation is not None
     assert first.validation is not None
-    assert keys(first.validation) == keys(carved.validation)
+    assert keys(first.validation) == keys(validation.validation)
 
 
 def test_sizes_of_all_there_is_leave_out_nothing() -> None:
