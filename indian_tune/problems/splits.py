@@ -152,7 +152,8 @@ def draw_splits(
 ) -> tuple[Split, Split | None, Split]:
     """Draw splits of given sizes, by class.
 
-    The validation part is the one that ``split_validation`` takes, and training examples come from the rest.
+    The validation part is the one that ``split_validation`` takes; training examples come from the
+    rest.
 
     Args:
         train: what training and validation part are drawn from.
