@@ -166,7 +166,9 @@ def test_a_server_s_disk_is_not_ours_to_look_at(tmp_path: Path) -> None:
 def test_a_damaged_data_set_fails_and_missing_ones_do_not(tmp_path: Path) -> None:
     found = store.check_data(tmp_path)
     assert found.level is Level.OK
-    assert found.text.startswith("digits here; mnist, fashion-mnist, cifar10, cifar100 not")
+    assert found.text.startswith(
+        "digits, mnist-5k here; mnist, fashion-mnist, cifar10, cifar100 not"
+    )
     file = tmp_path / "cifar-10-batches-py" / "data_batch_1"
     file.parent.mkdir()
     file.touch()
