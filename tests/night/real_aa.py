@@ -90,7 +90,9 @@ def main() -> None:
     rows = read(given.out)
     supported = [row["repetition"] for row in rows if "SUPPORTED" in (row["label"], row["H2"])]
     above = sum(float(row["at_least"]) > 0 for row in rows)
-    print(f"{len(rows)} repetitions; SUPPORTED: {supported or 'none'}; lower bound above 0: {above}")
+    print(
+        f"{len(rows)} repetitions; SUPPORTED: {supported or 'none'}; lower bound above 0: {above}"
+    )
     sys.exit(bool(supported))
 
 
