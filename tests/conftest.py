@@ -36,7 +36,7 @@ TINY: dict[str, Any] = {
         "batch_size": 128,
         "validation_fraction": 0.25,
     },
-    "protocol": {"epochs": 2, "tune_epochs": 2, "tune_seeds": 1, "confirm_seeds": 2},
+    "protocol": {"epochs": 2, "tune_epochs": 2, "tune_seeds": 1, "confirm_seeds": [1000, 1001]},
     "search": {"trials": 2, "sampler": "random", "seed": 7},
     "arms": [
         {"name": "indian", "optimizer": "indian"},

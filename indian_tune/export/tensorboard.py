@@ -66,8 +66,8 @@ def write_events(
 
 def _searches(frame: pd.DataFrame, study: StudyRecord) -> Iterator[tuple[str, pd.DataFrame]]:
     keys = ["arm", "replicate"] if "replicate" in frame else ["arm"]
-    for key, rows in frame.groupby(keys, sort=False):
-        yield study.search_name(str(key[0]), *map(int, key[1:] or (0,))), rows
+    for (arm, *replicate), rows in frame.groupby(keys, sort=False):
+        yield study.search_name(str(arm), int(str(replicate[0])) if replicate else 0), rows
 
 
 def _tags(columns: list[str]) -> dict[str, str]:

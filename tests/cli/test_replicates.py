@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 import pandas as pd
 import pytest
 
+from indian_tune.cli.background import background
+from indian_tune.ledger import LedgerReader
+from indian_tune.study import RegisteredStudy
 from tests.conftest import TINY
 from tests.study.playing import played
 
@@ -33,7 +36,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("searched") / "study.db"
     study = {
         **TINY,
-        "protocol": {"epochs": 1, "confirm_seeds": 2},
+        "protocol": {"epochs": 2, "confirm_seeds": 2},
         "search": {"trials": 2, "sampler": "random", "replicates": 2},
         "claims": {"half_budget": True},
     }
@@ -83,7 +86,7 @@ def test_tables_have_a_column_for_the_search(ask: Callable[..., str], tmp_path: 
     for name in ("trials", "runs", "epochs"):
         table = pd.read_csv(tmp_path / "out" / f"{name}.csv")
         sizes = table.groupby(["phase", "replicate"]).size().unique()
-        assert (name, list(sizes)) == (name, [4])
+        assert (name, list(sizes)) == (name, [8 if name == "epochs" else 4])
     claims = json.loads((tmp_path / "out" / "claims.json").read_text(encoding="utf-8"))
     fresh = pd.read_csv(tmp_path / "out" / "runs.csv").query("phase == 'confirm'")["seed"]
     assert sorted(claims["registration"]["seeds"]) == sorted(fresh.unique())
@@ -101,8 +104,9 @@ def test_every_search_is_copied_as_an_optuna_study(ask: Callable[..., str], tmp_
 def test_the_analysis_says_who_has_looked_at_the_test_set(
     ask: Callable[..., str], tmp_path: Path
 ) -> None:
+    assert json.loads(ask("analyze", "tiny", "--json"))["looks"] == ["tiny"]
     sentence = "The test set of digits has been opened once in this database, by tiny."
-    assert sentence in ask("analyze", "tiny", "--out", tmp_path / "report")
-    assert sentence in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    verdict: dict[str, Any] = json.loads(ask("analyze", "tiny", "--json"))
-    assert verdict["looks"] == ["tiny"]
+    assert ask("analyze", "tiny").endswith(sentence)
+    with LedgerReader.open(str(tmp_path / "study.db")) as ledger:
+        provenance = background(RegisteredStudy.open(ledger, "tiny")).provenance
+    assert ("Looks at the test set", sentence) in provenance

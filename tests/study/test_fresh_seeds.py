@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
+def tiny(tiny: dict[str, Any]) -> dict[str, Any]:
+    tiny["protocol"]["confirm_seeds"] = 2
+    return tiny
+
+
+@pytest.fixture
 def spec(tiny: dict[str, Any]) -> StudySpec:
     return parse_study(tiny, source="study.toml")
 
