@@ -1,8 +1,8 @@
 """A real A/A test, many times: INDIAN with αβ = 1 is SGD, and no repetition may end in SUPPORTED.
 
-Every repetition is a study of its own, with its own seeds of the sampler, the splits, the tuning and
-the fresh runs: `studies/aa-null.toml` with 5 searches of every arm, made short. A repetition that is
-in the table already is not run again.
+Every repetition is a study of its own, with its own seeds of the sampler, the splits, the tuning
+and the fresh runs: `studies/aa-null.toml` with 5 searches of every arm, made short. A repetition
+that is in the table already is not run again.
 
     python -m tests.night.real_aa --repetitions 20 --out tests/night/real_aa.csv
 """
