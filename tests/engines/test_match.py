@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,14 @@ from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.process_info import is_dead
 from indian_tune.engines.ray.engine import RayEngine, RayOptions
+from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LEVELS, LedgerReader, Phase, State
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from indian_tune.engines.engine import Engine
-    from indian_tune.engines.settings import WorkerSettings
     from indian_tune.study.file.spec import StudySpec
     from tests.engines.conftest import Metrics
 
@@ -32,18 +33,17 @@ if TYPE_CHECKING:
 LAST = 3
 ENGINES: dict[str, Callable[[WorkerSettings], Engine]] = {
     "inline": InlineEngine,
-    "processes-1": lambda settings: ProcessEngine([settings]),
     "processes-2": lambda settings: ProcessEngine([settings] * 2),
-    "ray-1": lambda settings: RayEngine(settings, RayOptions(workers=1)),
     "ray-2": lambda settings: RayEngine(settings, RayOptions(workers=2)),
 }
 
 
-@pytest.fixture
-def tiny(tiny: dict[str, Any]) -> dict[str, Any]:
-    """Fast enough that a control learns something in its two epochs."""
+@pytest.fixture(scope="module")
+def tiny() -> dict[str, Any]:
+    """A network fast enough that a control learns something in its two epochs."""
+    tiny = copy.deepcopy(TINY)
     tiny["problem"] |= {"width": 0.4, "batch_size": 16, "dropout": 0.0, "split": "replicate"}
-    tiny["problem"]["sizes"] = {"train": 640, "validation": 60, "test": 60}
+    tiny["problem"]["sizes"] = {"train": 1300, "validation": 60, "test": 60}
     del tiny["problem"]["validation_fraction"]
     tiny["protocol"] |= {"confirm_seeds": 1, "train_eval_size": 100}
     tiny["search"]["replicates"] = 2
@@ -79,17 +79,18 @@ def open_matches(storage: str) -> tuple[int, int]:
         return total, ledger.open_trials(study.id, Phase.MATCH)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected(
-    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     tiny: dict[str, Any],
-    settings_for: Settings,
     register: Register,
     metrics: Record,
 ) -> tuple[Metrics, dict[str, Any]]:
-    undisturbed = f"sqlite:///{tmp_path / 'undisturbed.db'}"
+    folder = tmp_path_factory.mktemp("undisturbed")
+    undisturbed = f"sqlite:///{folder / 'study.db'}"
     register(undisturbed, tiny)
-    InlineEngine(settings_for(undisturbed)).run(Interrupt(), lambda: None)
+    settings = WorkerSettings(undisturbed, "tiny", folder / "artifacts")
+    InlineEngine(settings).run(Interrupt(), lambda: None)
     found = outcomes(undisturbed)
     levels = found["levels"]["levels"]
     assert [level["level"] is None for level in levels.values()] == [False, False]
@@ -98,6 +99,7 @@ def expected(
     return metrics(undisturbed), found
 
 
+@pytest.mark.slow
 def test_an_interrupted_match_phase_goes_on_to_the_same_record(
     storage: str,
     tiny: dict[str, Any],
