@@ -57,8 +57,9 @@ def rehearse(spec: StudySpec, problem: Problem) -> None:
             the keys and what was raised.
     """
     from indian_tune.engines.runs import trainer_of
-    from indian_tune.training import Run
+    from indian_tune.training import GlobalState, Run
 
+    state = GlobalState()
     where = f"problem.factory = {spec.problem.factory!r}"
     for n, arm in enumerate(spec.arms, 1):
         for place, config in enumerate(_configs(spec, arm.name)):
@@ -88,6 +89,7 @@ def rehearse(spec: StudySpec, problem: Problem) -> None:
                 trainer.add(run)
                 if place == 0:
                     trainer.advance()
+            state.restore(f"Trying arm {arm.name!r}")
 
 
 def check_writable(folder: Path, option: str) -> None:

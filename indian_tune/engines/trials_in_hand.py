@@ -68,7 +68,11 @@ class TrialsInHand:
     ) -> None:
         self._make_trainer = make_trainer
         self._on_epoch = on_epoch or (lambda _epochs, _runs: None)
+        from indian_tune.training import GlobalState
+
         self.trainer = make_trainer()
+        # As the study's own code has left it when it was imported.
+        self._state = GlobalState()
         self._trials: dict[int, _Runs] = {}
         self._saved_at = time.monotonic()
         self._save_every = LEAST_CHECKPOINT_SECONDS
@@ -105,6 +109,7 @@ class TrialsInHand:
         """
         runs = self._trials[trial]
         while (run := runs.next) is not None:
+            self._state.restore("A trial")
             done = self.trainer.add(run)
             if done < run.epochs:
                 runs.done[run.key] = done
@@ -135,6 +140,7 @@ class TrialsInHand:
         records = []
         for keys in [[key] for key in epochs] if looped else filter(None, [list(epochs)]):
             self._on_epoch({id_: n for key in keys for id_, n in epochs[key].items()}, len(keys))
+            self._state.restore("A trial", randomness=False)
             records += self.trainer.advance(keys)
         by_trial: dict[int, list[EpochRecord]] = {}
         for trial, runs in chosen.items():

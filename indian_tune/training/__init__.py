@@ -12,6 +12,7 @@ from indian_tune.training.run import EpochRecord, Run
 
 if TYPE_CHECKING:
     from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
+    from indian_tune.training.global_state import GlobalState
     from indian_tune.training.memory import keep_freed_memory
     from indian_tune.training.packing import Packing, PackShape
     from indian_tune.training.precision import Precision
@@ -23,6 +24,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointFolder",
     "EpochRecord",
+    "GlobalState",
     "PackShape",
     "Packing",
     "Precision",
@@ -37,6 +39,7 @@ __all__ = [
 _LATER = {
     "Checkpoint": "checkpoint",
     "CheckpointFolder": "checkpoint",
+    "GlobalState": "global_state",
     "PackShape": "packing",
     "Packing": "packing",
     "Precision": "precision",

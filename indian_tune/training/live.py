@@ -15,6 +15,7 @@ from indian_tune.training.feed import IMAGE_RANK
 from indian_tune.training.metrics import METRICS
 from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
+from indian_tune.training.startup import import_compiler_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,7 @@ class LiveRun:
             model = model.to(memory_format=torch.channels_last)
         self.model = model.train()
         self.optimizer, self.scheduler = family.build(self.model.parameters(), self.config)
+        import_compiler_for(self.optimizer)
         self.epoch = 0
         self.step = 0
         self.diverged = False

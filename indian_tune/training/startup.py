@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
+from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.training.memory import keep_freed_memory
 
 # The methods of torch's optimizers that import its compiler, only to tell it to leave them alone.
@@ -32,6 +34,16 @@ def skip_compiler_import() -> bool:
         elif not hasattr(method, "__dynamo_disable"):
             setattr(method, "__dynamo_disable", method)
     return done
+
+
+def import_compiler_for(optimizer: Optimizer) -> None:
+    """Import torch's compiler now, if the first step of an optimizer would.
+
+    The time of an import, seconds on a busy machine, is no part of the time of an epoch: a budget
+    of seconds would charge it to the arms that torch's own optimizers train.
+    """
+    if not isinstance(optimizer, GroupedOptimizer):
+        importlib.import_module("torch._dynamo")
 
 
 def start_torch(threads: int) -> None:

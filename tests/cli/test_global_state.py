@@ -1,0 +1,116 @@
+"""What one trial's code switches for the whole process does not reach the next trial."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from indian_tune.training.global_state import GlobalState
+from indian_tune.training.loop import Loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ended
+
+SWITCHES: dict[str, Callable[[Path], object]] = {
+    "grad mode": lambda _: torch.set_grad_enabled(False),
+    "default dtype": lambda _: torch.set_default_dtype(torch.float64),
+    "default device": lambda _: torch.set_default_device("meta"),
+    "threads": lambda _: torch.set_num_threads(torch.get_num_threads() + 1),
+    "deterministic algorithms": lambda _: torch.use_deterministic_algorithms(True),
+    "anomaly": lambda _: torch.autograd.set_detect_anomaly(True),
+    "autocast": lambda _: torch.set_autocast_enabled("cpu", True),
+    "errors": lambda _: np.seterr(all="raise"),
+    "folder": lambda path: os.chdir(path),
+    "environment": lambda _: os.environ.update(A_SWITCH="on"),
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_is_changed_back_and_reported(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = GlobalState()
+    SWITCHES[name](tmp_path)
+    assert GlobalState()._values != before._values
+    before.restore("Trial a/0")
+    assert GlobalState()._values == before._values
+    (message,) = caplog.messages
+    assert message.startswith("Trial a/0 changed ")
+    caplog.clear()
+    before.restore("Trial a/0")
+    assert not caplog.messages
+
+
+def test_global_generators_start_again() -> None:
+    before = GlobalState()
+    drawn = random.random(), np.random.random()
+    before.restore("a trial", randomness=False)
+    assert (random.random(), np.random.random()) != drawn
+    before.restore("a trial")
+    assert (random.random(), np.random.random()) == drawn
+
+
+def test_a_model_that_switches_leaves_the_record_of_later_trials_as_it_is(
+    command: Callable[..., Ended],
+    tmp_path: Path,
+    tiny_toml: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
+    tables = {}
+    real = Loop.advance
+    for switches in (False, True):
+        calls = 0
+
+        def advance(self: Any, lives: Any, *, switches: bool = switches) -> Any:
+            nonlocal calls
+            calls += 1
+            done = real(self, lives)
+            if switches and calls == 1:
+                torch.set_default_dtype(torch.float64)
+                torch.set_grad_enabled(False)
+            return done
+
+        monkeypatch.setattr(Loop, "advance", advance)
+        file = f"{switches}.db"
+        ended = command("search", "tiny.toml", "--engine", "inline", "--storage", file)
+        assert ended.status == 0, ended.err
+        assert ("changed the default dtype" in caplog.text) == switches
+        out = f"out-{switches}"
+        command("export", "tiny", "--format", "csv", "--out", out, "--storage", file)
+        tables[switches] = pd.read_csv(tmp_path / out / "epochs.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(tables[False], tables[True])
+
+
+def test_the_compiler_is_imported_before_the_first_epoch() -> None:
+    code = (
+        "import sys, torch\n"
+        "from indian_tune.training.startup import import_compiler_for, start_torch\n"
+        "from indian_tune.optim import Indian\n"
+        "start_torch(1)\n"
+        "weights = [torch.nn.Parameter(torch.zeros(1))]\n"
+        "import_compiler_for(Indian(weights))\n"
+        "print('torch._dynamo' in sys.modules)\n"
+        "optimizer = torch.optim.SGD(weights, lr=0.1)\n"
+        "import_compiler_for(optimizer)\n"
+        "before = set(sys.modules)\n"
+        "weights[0].grad = torch.ones(1)\n"
+        "optimizer.step()\n"
+        "print(len(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = done.stdout.split()
+    assert first == "False"
+    assert int(second) < 5
