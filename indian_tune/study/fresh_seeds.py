@@ -60,12 +60,13 @@ def counted(recorded: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _derived(plain: Mapping[str, Any]) -> Seeds | None:
-    """Return successive seeds from one that depends on everything that the study says."""
+    """Return successive seeds from one that depends on all that results depend on."""
     count = plain["protocol"]["confirm_seeds"]
     if not isinstance(count, int) or count == 0:
         return None
     replicates = replicates_of(plain)
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    protocol = {key: each for key, each in plain["protocol"].items() if key != "epoch_timeout"}
+    text = json.dumps({**plain, "protocol": protocol}, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()
     tuned = plain["protocol"]["tune_seeds"]
     avoided = set() if isinstance(tuned, int) else set(tuned)
