@@ -18,7 +18,9 @@ def diverged(rows: pd.DataFrame) -> pd.Series[bool]:
     if "run_state" in rows:
         return rows["run_state"] == DIVERGED
     finite = np.isfinite(rows["train_loss"])
-    whole: pd.Series[bool] = finite.groupby([rows[key] for key in RUN]).transform("all")
+    whole: pd.Series[bool] = finite.groupby([rows[key] for key in RUN], dropna=False).transform(
+        "all"
+    )
     return ~whole
 
 

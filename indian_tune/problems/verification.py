@@ -62,8 +62,9 @@ class DataStatus:
     def fetch_command(self) -> str:
         """The command line that gets the data set into this folder, or its package."""
         if self.package:
-            again = " --force-reinstall --no-deps" if self.state is not DataState.MISSING else ""
-            return f"pip install{again} {self.package}"
+            damaged = self.state is not DataState.MISSING
+            pip = "pip install --force-reinstall --no-deps" if damaged else "pip install"
+            return f"{pip} {self.package}"
         where = (
             "" if self.folder == data_folder() else f" --data-dir {shlex.quote(str(self.folder))}"
         )

@@ -221,7 +221,7 @@ def test_a_changed_study_under_the_same_name_is_refused(
     tiny["protocol"]["confirm_seeds"] = 3
     ended = command("search", write_study(tiny), "--storage", database)
     assert ended.status == 2
-    assert "protocol.confirm_seeds: registered 2, now 3" in ended.err
+    assert "protocol.confirm_seeds: registered [1000, 1001], now 3" in ended.err
 
 
 def test_studies_lists_files_and_what_is_registered(

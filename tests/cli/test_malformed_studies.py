@@ -31,6 +31,7 @@ WRONG: dict[str, list[Any]] = {
     "tf32": [1, "yes"],
     "fixed": [1, "yes"],
     "keep_checkpoints": [1, "yes"],
+    "half_budget": [1, "yes"],
     "space": ["wide", {"alhpa": 0.5}, {"alpha": True}, {"alpha": {"low": 1}}],
     "factory": [True, {"no": "such"}, "os.system", "a module:name", "os:", ""],
     "sizes": [

@@ -29,6 +29,7 @@ def look(*_):
     address = __import__("ray").get_runtime_context().gcs_address
     code = f"import ray; ray.init(address={address!r}, logging_level='ERROR'); print('joined')"
     stranger = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+    stranger["HOME"] = os.environ["HOME"] + "-of-another"
     import subprocess
     for token in ("", "0" * 64):
         env = {**stranger, **({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {})}
@@ -60,7 +61,7 @@ def test_a_ray_of_our_own_is_reached_by_nobody_else(tmp_path: Path, tiny_toml: s
     assert addresses, done.stderr
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
     assert [line for line in lines if line.startswith("stranger")] == ["stranger False"] * 2
-    assert not (home / ".ray/auth_token").exists()
+    assert (home / ".ray/auth_token").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_ray_that_does_not_start_in_time_is_one_sentence(

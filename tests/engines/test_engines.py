@@ -16,7 +16,7 @@ from indian_tune.engines.interrupt import Interrupt, interruptible
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine, train
 from indian_tune.engines.session import artifacts_folder, open_session
-from indian_tune.errors import EngineError
+from indian_tune.errors import EngineError, InputError
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.file.spec import parse_study
 
@@ -203,7 +203,7 @@ def test_a_worker_that_cannot_start_ends_the_engine_with_an_error(
     storage: str, tiny: dict[str, Any], settings_for: Settings, register: Register
 ) -> None:
     register(storage, tiny)
-    with pytest.raises(EngineError, match="a worker could not go on"):
+    with pytest.raises(InputError, match="a worker could not begin"):
         ProcessEngine([settings_for(storage, study="absent")]).run(Interrupt(), nothing)
 
 

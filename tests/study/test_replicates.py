@@ -213,7 +213,7 @@ def test_an_extension_adds_to_every_search_and_leaves_no_former_half_winner(
         assert len(halves) == 2 * 2 * 2
         confirmed = {trial.id for trial in study.ledger.confirms(study.study.id)}
         assert {trial.id for trial in halves} == confirmed
-        told = [f"arm {arm!r} had 16 trials, registered were 8" for arm in ("indian", "sgd")]
+        told = [f"arm {arm!r} had 16 trials, registered: 8" for arm in ("indian", "sgd")]
         assert departures(study.study) == told
 
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import threading
 import warnings
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +22,7 @@ from pydantic import Field, field_validator
 from indian_tune.engines.devices import cores, gpu_count
 from indian_tune.engines.engine import EngineOptions
 from indian_tune.engines.joining import joined_controller, registered_study
-from indian_tune.engines.ray.own_cluster import private_cluster
+from indian_tune.engines.ray.own_cluster import prepare_own_cluster
 from indian_tune.errors import EngineError, InputError
 from indian_tune.study.registration import epoch_timeout
 
@@ -121,11 +120,8 @@ class RayEngine:
         """
         for variable, value in _RAY_SETTINGS.items():
             os.environ.setdefault(variable, value)
-        own = self._options.ray_address is None
-        with private_cluster() if own else nullcontext():
-            self._run(interrupt, tick)
-
-    def _run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+        if self._options.ray_address is None:
+            prepare_own_cluster()
         from indian_tune.engines.ray.watch import ClusterWatch
 
         watch = ClusterWatch(self._connect())

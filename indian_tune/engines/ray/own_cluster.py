@@ -1,37 +1,31 @@
-"""A Ray of one search alone: it listens on the loopback interface only, and a token guards it."""
+"""A Ray of one's own: it listens on the loopback interface only, and a token guards it."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_TOKEN = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+import sys
+from pathlib import Path
 
 
-@contextmanager
-def private_cluster() -> Iterator[None]:
-    """Let a cluster that is started within the block be reached by its own processes alone.
+def prepare_own_cluster() -> None:
+    """Let a cluster that this process will start be reached by processes of the same user alone.
 
-    Ray listens on every interface by default, and whoever reaches a cluster may run code in it. To
-    be entered before Ray is imported, which reads these variables then. A token that the user has
-    chosen is kept. Otherwise it is in the environment, which only the same user can read: the
-    file that Ray would write is readable by all.
+    Ray listens on every interface by default, and whoever reaches a cluster may run code in it. Both
+    settings are read when Ray is imported: where it is already, Ray's own defaults hold. The file of
+    the token is made here, because Ray would make it readable by all. A token that the user has
+    chosen is kept.
     """
-    settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-    if not any(name in os.environ for name in _TOKEN):
-        settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return
+    token = Path.home() / ".ray/auth_token"
+    if token.exists():
+        token.chmod(0o600)
+        return
+    token.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))

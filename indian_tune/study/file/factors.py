@@ -51,6 +51,13 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
         StudyFileError: the factors are not valid.
     """
     if "factors" not in raw:
+        listed = raw.get("arms")
+        for n, arm in enumerate(listed if isinstance(listed, list) else (), 1):
+            if isinstance(arm, dict) and CROSSED in arm:
+                raise StudyFileError(
+                    f"arms[{n}].{CROSSED} has a meaning beside [[factors]] only, and there are no "
+                    "factors: add them, or leave it out"
+                )
         return dict(raw)
     factors = _read(raw)
     arms = raw.get("arms")

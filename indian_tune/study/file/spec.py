@@ -370,7 +370,7 @@ def _made_by_factors(raw: Any, message: str) -> str:
     if not numbers:
         return ""
     arms = expand(raw)["arms"]
-    names = ", ".join(f"arms[{number}] is {arms[number - 1]['name']!r}" for number in numbers)
+    names = ", ".join(f"arms[{number}] is {arms[number - 1].get('name')!r}" for number in numbers)
     return f"\n[[factors]] made these arms of [[arms]] and their levels: {names}"
 
 

@@ -60,7 +60,7 @@ def test_a_grid_is_counted_before_it_is_made(tiny: dict[str, Any]) -> None:
             "space": {"alpha": axis, "beta": axis, "gamma0": axis},
         }
     ]
-    with pytest.raises(StudyFileError, match="is a grid of 1000000000 points"):
+    with pytest.raises(StudyFileError, match="is a grid of 1,000,000,000 points"):
         parse_study(tiny, source="test")
 
 
