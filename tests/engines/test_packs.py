@@ -90,7 +90,8 @@ def test_packs_leave_the_same_record_to_the_last_bit(
     assert states == {State.COMPLETE, State.PRUNED, State.DIVERGED}
     # Full as long as there is work of the same kind: a generation of each arm, 4 and 4 trials.
     assert max(sizes) == LANES
-    assert sizes[:4] == [LANES] * 4
+    assert sizes[0] == LANES
+    assert sizes.count(LANES) >= 4
 
 
 def test_a_pack_that_is_killed_or_interrupted_goes_on_to_the_same_record(

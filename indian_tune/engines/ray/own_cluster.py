@@ -11,10 +11,10 @@ from pathlib import Path
 def prepare_own_cluster() -> None:
     """Let a cluster that this process will start be reached by processes of the same user alone.
 
-    Ray listens on every interface by default, and whoever reaches a cluster may run code in it. Both
-    settings are read when Ray is imported: where it is already, Ray's own defaults hold. The file of
-    the token is made here, because Ray would make it readable by all. A token that the user has
-    chosen is kept.
+    Ray listens on every interface by default, and whoever reaches a cluster may run code in it.
+    Both settings are read when Ray is imported: where it is already, Ray's own defaults hold. The
+    file of the token is made here, because Ray would make it readable by all. A token that the
+    user has chosen is kept.
     """
     if "ray" not in sys.modules:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
