@@ -218,8 +218,14 @@ def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         else:
             places = evidence.winners.get(arm)
         if places is None:
-            figure = f"the ranges of {arm} are not known"
-            yield Gate("edge", made.name, None, (label,), figure, "")
+            yield Gate(
+                "edge",
+                made.name,
+                False,
+                (label,),
+                f"the ranges of {arm}, or what won in them, are not known",
+                f'give the ranges as scope.spaces."{arm}" in the claims, and the columns config.*',
+            )
             continue
         worst, said = 0.0, f"no winner of {arm} lies at an end of a range"
         for name, values in places.items():

@@ -27,6 +27,8 @@ SEEDS = 5
 # T2, T1, SGD, control C1, and T2 and SGD with dropout and weight decay.
 ARMS = ("full", "rate", "sgd", "control", "full-usual", "sgd-usual")
 TUNED = ("full", "full-usual")
+# Simulated searches have no ranges, so that no winner lies at an end of one.
+UNBOUNDED: Mapping[str, Mapping[str, tuple[float, ...]]] = {arm: {} for arm in ARMS}
 LEVEL, GAP = 0.8, 0.1
 # What dropout and weight decay alone gain.
 USUAL_GAIN = 0.03

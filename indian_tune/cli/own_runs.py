@@ -70,7 +70,8 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
         frame,
         file.claims,
         registration=_registration(file, frame, source, storage),
-        scope=analysis.Scope(**file.scope.model_dump()),
+        scope=analysis.Scope(**file.scope.model_dump(exclude={"spaces"})),
+        spaces=file.scope.parsed_spaces,
     )
     background = Background(provenance=[("Runs", str(source)), ("Claims", str(claims))])
     return Analysis(verdict, {RUNS: frame}, file.claims, background, {})

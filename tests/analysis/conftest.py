@@ -10,6 +10,7 @@ import pytest
 
 from indian_tune.analysis import Registration, Scope, analyze
 from indian_tune.analysis.simulation import (
+    UNBOUNDED,
     WORLDS,
     direct,
     simulate,
@@ -42,6 +43,7 @@ class Study:
         given: dict[str, Any] = {
             "registration": Registration("honest", seeds),
             "scope": self.scope,
+            "spaces": UNBOUNDED,
             **changes,
         }
         return analyze(frame, given.pop("claims", self.claims), **given)

@@ -248,7 +248,7 @@ def test_the_exported_files_give_the_same_verdict_as_the_study(
     assert there["label"] == here["label"] != "EXPLORATORY"
     assert (there["exploratory"], there["trained"]) == ([], here["trained"])
     for far, near in zip(there["findings"], here["findings"], strict=True):
-        for key in ("hypothesis", "label", "contrasts", "beside"):
+        for key in ("hypothesis", "label", "contrasts", "beside", "gates"):
             assert far[key] == near[key], key
     assert any(found["contrasts"] or found["beside"] for found in there["findings"])
 
