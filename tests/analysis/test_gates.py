@@ -74,7 +74,7 @@ def half_lost(frame: pd.DataFrame) -> pd.DataFrame:
     [
         ("searches", four_searches),
         ("trains", lambda frame: fails(frame, "sgd", 2)),
-        ("fails no more often", lambda frame: fails(frame, "full", 5)),
+        ("not shown to fail more often", lambda frame: fails(frame, "full", 5)),
         ("range", no_gap),
         ("control", control_lost),
         ("budget", poor_half),
