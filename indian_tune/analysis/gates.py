@@ -180,7 +180,8 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         pairs = first.trained & second.trained
         used = pairs & own.half.trained
         lost = int(pairs.sum() - used.sum())
-        if lost > MOST_LEFT_OUT * pairs.sum() or (pairs.any(-1) & ~used.any(-1)).any():
+        whole = used.any() and not (pairs.any(-1) & ~used.any(-1)).any()
+        if lost > MOST_LEFT_OUT * pairs.sum() or not whole:
             yield Gate(
                 "budget",
                 made.name,

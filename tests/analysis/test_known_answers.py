@@ -45,7 +45,7 @@ class Truth:
     validation: dict[str, float] | None = None
     doubled: dict[str, float] = field(default_factory=dict)
     deviation: float = 0.001
-    stuck: tuple[tuple[str, int], ...] = ()
+    stuck: tuple[tuple[str, int, int], ...] = ()
     absent: tuple[str, ...] = ()
     at_end: int = 0
 
@@ -58,8 +58,8 @@ class Truth:
             if arm in self.absent:
                 continue
             failed = np.zeros((SEARCHES, SEEDS), dtype=bool)
-            for name, search in self.stuck:
-                failed[search, 0] |= name == arm
+            for name, search, seed in self.stuck:
+                failed[search, seed] |= name == arm
             test, train, validation = (
                 np.where(failed, 0.2, np.repeat((mean + spread)[:, None], SEEDS, axis=1))
                 for mean, spread in (
@@ -116,13 +116,19 @@ TRUTHS = {
         Label.SUPPORTED,
         ("2 pairs in which it alone failed, 0 in which sgd alone did: p = 0.25",),
         test=GAIN,
-        stuck=(("full", 0), ("full", 5)),
+        stuck=(("full", 0, 0), ("full", 5, 0)),
     ),
     "seven failures of INDIAN alone": Truth(
         Label.INCONCLUSIVE,
         ("not shown to fail more often (", "p = 0.0078"),
         test=GAIN,
-        stuck=tuple(("full", search) for search in range(7)),
+        stuck=tuple(("full", search, 0) for search in range(7)),
+    ),
+    "an arm of which no run trained": Truth(
+        Label.INCONCLUSIVE,
+        ("trains", "full - rate: no pair of runs is left"),
+        test=GAIN,
+        stuck=tuple(("rate", *run) for run in np.ndindex(SEARCHES, SEEDS)),
     ),
     "a claimed arm without runs": Truth(
         Label.REFUTED,
