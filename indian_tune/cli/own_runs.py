@@ -94,6 +94,8 @@ def _registration(
         note = f"The registration is self-declared: a file alone holds it, which {dated}."
     if at is not None:
         began, what = _began(frame, source)
+        if "started_at" not in frame or frame["started_at"].isna().all():
+            note += " Whether the runs began later cannot be checked: they have no started_at."
         if began + MARGIN < at:
             breaks.append(
                 f"the claims were registered at {_time(at)}, after {what} at {_time(began)}"

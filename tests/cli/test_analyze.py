@@ -299,6 +299,7 @@ def test_claims_are_registered_once_with_digest_and_date(
     assert "regularizes: strongly SUPPORTED" in said
     assert ("self-declared: a file alone" in said) == (place == "file")
     assert ("Registered in sqlite:///" in said) == (place != "file")
+    assert "Whether the runs began later cannot be checked: they have no started_at" in said
     again = command("analyze", "--register", file, *given)
     assert (again.status, "is not written over" in again.err) == (2, True)
 
