@@ -189,6 +189,37 @@ def test_a_csv_file_gives_the_same_verdict(
     assert first == second
 
 
+def test_examples_beside_exported_epochs_widen_the_bounds(
+    runs: Path, claims: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    epochs, beside = tmp_path / "epochs.parquet", tmp_path / "examples.parquet"
+    shutil.copy2(runs, epochs)
+    arguments = ("analyze", "--from", epochs, "--claims", claims)
+    assert "Bounds leave out how test examples vary" in " ".join(command(*arguments).out.split())
+
+    def low() -> float:
+        return float(
+            json.loads(command(*arguments, "--json").out)["findings"][1]["contrasts"][0]["test"][
+                "low"
+            ]
+        )
+
+    without, rng = low(), np.random.default_rng(0)
+    frame = pd.read_parquet(runs)
+    ends = frame[frame["epoch"] == frame["epoch"].max()]
+    # Most examples are right or wrong for all runs of an arm.
+    right = {arm: rng.random(40) < 0.7 for arm in ARMS}
+    correct = [
+        "".join("01"[int(one)] for one in right[arm] ^ (rng.random(40) < 0.05))
+        for arm in ends["arm"]
+    ]
+    ends[["arm", "phase", "replicate", "seed"]].assign(correct=correct).to_parquet(beside)
+    assert low() < without
+    ends[["arm", "seed"]].assign(correct="012").to_parquet(beside)
+    ended = command(*arguments)
+    assert (ended.status, "lacks a 0 or 1 for every test example" in ended.err) == (2, True)
+
+
 def test_claims_that_changed_since_their_registration_are_exploratory(
     runs: Path, claims: Path, command: Callable[..., Ended], tmp_path: Path
 ) -> None:
