@@ -13,6 +13,7 @@ from indian_tune.analysis.frame import confirm_rows, read_ends, trial_rows, with
 from indian_tune.analysis.importance import importances
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.levels import LEVEL, read_levels
+from indian_tune.analysis.places import winner_places
 from indian_tune.analysis.verdict import Scope, Trained, Verdict
 from indian_tune.columns import config_column
 from indian_tune.errors import InputError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.verdict import Finding, Registration
     from indian_tune.study.claims import ClaimsSection
+    from indian_tune.study.file.space import Space
     from indian_tune.study.hypotheses import Hypothesis
 
 
@@ -33,7 +35,7 @@ def analyze(
     *,
     registration: Registration | None = None,
     scope: Scope | None = None,
-    winners: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    spaces: Mapping[str, Space] | None = None,
     examples: pd.DataFrame | None = None,
     joins: bool = False,
 ) -> Verdict:
@@ -45,8 +47,8 @@ def analyze(
         registration: what was fixed before the first run. Without one the verdict is
             EXPLORATORY: nobody can tell whether the claims were chosen after the results.
         scope: what the verdict holds for; ``scope.classes`` tells which runs did not train.
-        winners: of an arm, where its winners lie in their ranges, as in
-            :class:`~indian_tune.analysis.evidence.Evidence`.
+        spaces: of an arm, what it was searched over, as ``parse_space`` reads it. Without that of
+            the arm that loses no contrast is decided.
         examples: which test examples every run gets right at its end: columns arm, seed, correct,
             an array [examples], and replicate. Runs that diverged have no row.
         joins: whether the study is combined with others, so that gates are asked for either label.
@@ -67,7 +69,7 @@ def analyze(
         arms=arms,
         chance=chance,
         search=search,
-        winners=winners or {},
+        winners=winner_places(rows, search, spaces or {}),
         levels=read_levels(frame, rows, seeds, chance),
         joins=joins,
     )

@@ -23,6 +23,7 @@ from indian_tune.analysis.evidence import Evidence
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.simulation import (
     CHANCE,
+    UNBOUNDED,
     WORLDS,
     World,
     direct,
@@ -168,7 +169,8 @@ def _labels(job: tuple[World, int, int, int]) -> Counter[Label]:
     claims, registration = simulated_claims(), Registration("honest", ())
     labels: Counter[Label] = Counter()
     for _ in range(studies):
-        evidence = Evidence(claims, simulate(world, n, rng), CHANCE, thorough=False)
+        arms = simulate(world, n, rng)
+        evidence = Evidence(claims, arms, CHANCE, winners=UNBOUNDED, thorough=False)
         verdict = judge_evidence(
             evidence, study="simulated", scope=Scope(), registration=registration
         )

@@ -228,7 +228,7 @@ def _joint(verdicts: Sequence[Verdict], pairs: Sequence[tuple[str, Contrast]]) -
         ]
         # A study without an effect of its own does not hold a budget: asked of the average.
         moved = [gate.moved for _, gate in own if gate.moved is not None]
-        stops = [f"{study}: {g.name}" for study, g in own if g.passed is False and g.moved is None]
+        stops = [f"{study}: {g.name}" for study, g in own if not g.passed and g.moved is None]
         if len(moved) == len(verdicts):
             made, _ = average(moved)
             holds = made.high < verdicts[0].delta if label is Label.REFUTED else made.low > 0

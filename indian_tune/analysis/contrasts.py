@@ -99,7 +99,7 @@ def stopped(made: Contrast, gates: Sequence[Gate], label: Label) -> list[Gate]:
     return [
         gate
         for gate in gates
-        if gate.contrast == made.name and gate.passed is False and label in gate.stops
+        if gate.contrast == made.name and not gate.passed and label in gate.stops
     ]
 
 

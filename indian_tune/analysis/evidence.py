@@ -36,7 +36,8 @@ class Evidence:
         chance: accuracy of what knows nothing; ``None`` when not known.
         search: rows of the tune phase; ``None`` without one.
         winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]
-            on the scale of the search, a value per search. Natural ends are left out.
+            on the scale of the search, a value per search. Natural ends are left out. Nothing is
+            known of an arm that is not in it.
         levels: of the response-matched controls.
         joins: whether other studies join, so that a contrast may come to either label.
         thorough: whether to add power, which decides nothing.

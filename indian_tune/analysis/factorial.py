@@ -14,7 +14,7 @@ import numpy as np
 
 from indian_tune.analysis.contrasts import conclude
 from indian_tune.analysis.ends import unit_means
-from indian_tune.analysis.evidence import exploratory
+from indian_tune.analysis.evidence import exploratory, not_tested
 from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Amount, Details
 
@@ -60,6 +60,8 @@ def find(evidence: Evidence, claim: Factorial) -> Finding:
     arm, baseline = claim.regularized, claim.baseline
     if arm is None or baseline is None or evidence.absent([arm, baseline]):
         missing = [ADD] if baseline is None else evidence.runs_of([arm, baseline])
+        if not design:
+            return not_tested(claim, missing)
         return exploratory(
             claim,
             beside,

@@ -8,7 +8,7 @@ accuracy rises as well) or without, in transit only, or by the level of the lear
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,8 @@ SEEDS = 5
 # T2, T1, SGD, control C1, and T2 and SGD with dropout and weight decay.
 ARMS = ("full", "rate", "sgd", "control", "full-usual", "sgd-usual")
 TUNED = ("full", "full-usual")
+# Simulated searches have no ranges, so that no winner lies at an end of one.
+UNBOUNDED: dict[str, dict[str, Any]] = {arm: {} for arm in ARMS}
 LEVEL, GAP = 0.8, 0.1
 # What dropout and weight decay alone gain.
 USUAL_GAIN = 0.03

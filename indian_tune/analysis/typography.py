@@ -40,9 +40,9 @@ def gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """Return the heading, then a row per gate; contrasts with the same figure share one."""
     shared: dict[tuple[str, ...], list[str]] = {}
     for gate in verdict.gates:
-        state = "not known" if gate.passed is None else "passed" if gate.passed else "stops"
-        advice = gate.advice if gate.passed is False else ""
-        stops = " and ".join(map(str, gate.stops)) if gate.passed is False else ""
+        state = "passed" if gate.passed else "stops"
+        advice = "" if gate.passed else gate.advice
+        stops = "" if gate.passed else " and ".join(map(str, gate.stops))
         row = (gate.name, f"{state} {stops}".strip(), gate.figure, advice)
         shared.setdefault(row, []).append(gate.contrast)
     of_all = {gate.contrast for gate in verdict.gates}

@@ -85,7 +85,7 @@ class Gate:
     Attributes:
         name: of the gate.
         contrast: name of the contrast that was asked about.
-        passed: whether it holds; ``None`` where the data do not tell, which stops nothing.
+        passed: whether it is shown to hold.
         stops: the labels that it stops where it does not hold.
         figure: what was found, in words.
         advice: what to do where it does not hold.
@@ -94,7 +94,7 @@ class Gate:
 
     name: str
     contrast: str
-    passed: bool | None
+    passed: bool
     stops: tuple[Label, ...]
     figure: str
     advice: str

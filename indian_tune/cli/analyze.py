@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -156,9 +157,10 @@ def analyze(
     if as_json:
         print_json(with_flatness(found))
         return
-    from indian_tune.cli.verdict_text import verdict_lines
+    from indian_tune.cli.verdict_text import WIDTH, verdict_lines
 
-    print("\n".join([*verdict_lines(verdict, details=details), *filter(None, [found.looks])]))
+    closing = filter(None, [found.looks, *textwrap.wrap(found.remark, WIDTH)])
+    print("\n".join([*verdict_lines(verdict, details=details), *closing]))
     if found.flatness is not None:
         from indian_tune.cli.flatness_table import flatness_table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.verdict_files import RUNS, Analysis
+from indian_tune.cli.verdict_files import EXAMPLES, RUNS, Analysis
 from indian_tune.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from indian_tune.study.file.claims_file import ClaimsFile
 
 # Columns of text, whatever their values look like: null, NA, 1, True.
-TEXT = ("study", "arm", "optimizer", "phase", "trial_state", "run_state", "objective", "started_at")
+TEXT = (
+    *("study", "arm", "optimizer", "phase", "trial_state", "run_state", "objective", "started_at"),
+    "correct",
+)
 
 # Clocks of files, machines and databases differ by moments, and some file systems count in 2 s.
 MARGIN = timedelta(seconds=2)
@@ -66,14 +69,28 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
 
     file = load_claims(claims)
     frame = read_runs(source)
+    beside = source.with_name(f"examples{source.suffix}")
+    examples = read_examples(beside) if source.stem == "epochs" and beside.exists() else None
     verdict = analysis.analyze(
         frame,
         file.claims,
         registration=_registration(file, frame, source, storage),
-        scope=analysis.Scope(**file.scope.model_dump()),
+        scope=analysis.Scope(**file.scope.model_dump(exclude={"spaces"})),
+        spaces=file.scope.parsed_spaces,
+        examples=examples,
     )
-    background = Background(provenance=[("Runs", str(source)), ("Claims", str(claims))])
-    return Analysis(verdict, {RUNS: frame}, file.claims, background, {})
+    provenance = [("Runs", str(source)), ("Claims", str(claims))]
+    frames = {RUNS: frame}
+    if examples is None:
+        remark = (
+            "Bounds leave out how test examples vary: no exported examples lie beside the epochs."
+        )
+    else:
+        provenance.append(("Test examples", str(beside)))
+        frames[EXAMPLES] = examples
+        remark = f"Bounds count how test examples vary, as {beside.name} beside the epochs has it."
+    background = Background(provenance=provenance)
+    return Analysis(verdict, frames, file.claims, background, {}, remark=remark)
 
 
 def _registration(
@@ -93,6 +110,8 @@ def _registration(
         note = f"The registration is self-declared: a file alone holds it, which {dated}."
     if at is not None:
         began, what = _began(frame, source)
+        if "started_at" not in frame or frame["started_at"].isna().all():
+            note += " Whether the runs began later cannot be checked: they have no started_at."
         if began + MARGIN < at:
             breaks.append(
                 f"the claims were registered at {_time(at)}, after {what} at {_time(began)}"
@@ -178,3 +197,23 @@ def read_runs(source: Path) -> pd.DataFrame:
     for name in set(TEXT) & set(frame):
         frame[name] = frame[name].where(frame[name] != "", None)
     return frame
+
+
+def read_examples(source: Path) -> pd.DataFrame:
+    """Return which test examples every run gets right, as an export writes it.
+
+    Returns:
+        Its columns; correct holds arrays of bool, [examples].
+
+    Raises:
+        InputError: it cannot be read, or is not such a file.
+    """
+    import numpy as np
+
+    frame = read_runs(source)
+    missing = [name for name in ("arm", "seed", "correct") if name not in frame]
+    if missing or not frame["correct"].map(lambda row: set(str(row)) <= {"0", "1"}).all():
+        lack = f"the column {missing[0]}" if missing else "a 0 or 1 for every test example"
+        raise InputError(f"{source} lacks {lack}: remove it, or export the study again")
+    rows = [np.frombuffer(row.encode(), np.uint8) == ord("1") for row in frame["correct"]]
+    return frame.assign(correct=rows)

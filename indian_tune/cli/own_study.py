@@ -25,9 +25,9 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
     from indian_tune.study.looks import looks_sentence
-    from indian_tune.study.ranking import winner_places
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures
+    from indian_tune.study.space_history import latest_spaces
 
     with Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)
@@ -42,7 +42,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         breaks = departures(opened)
         frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
-        winners = winner_places(ledger, record)
+        spaces = latest_spaces(ledger, record)
         looks = ledger.looks(record.data_name)
         about = background(opened)
         ranges = step_size_ranges(opened)
@@ -62,7 +62,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
             trials=spec.search.trials,
             tune_epochs=spec.protocol.tuning_epochs,
         ),
-        winners=winners,
+        spaces=spaces,
         examples=examples,
         joins=joins,
     )

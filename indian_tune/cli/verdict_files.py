@@ -34,6 +34,7 @@ class Analysis:
         looks: which studies of the database have opened the test set, a sentence; empty for runs
             that were trained elsewhere.
         looked: their names.
+        remark: what else to say of the verdict, a sentence.
     """
 
     verdict: Verdict
@@ -44,6 +45,7 @@ class Analysis:
     flatness: pd.DataFrame | None = None
     looks: str = ""
     looked: tuple[str, ...] = ()
+    remark: str = ""
 
 
 def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.study import departures
 from indian_tune.study.file.claims_file import ClaimsFile, RegistrationSection, ScopeSection
+from indian_tune.study.space_history import latest_raw_spaces
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader
@@ -27,6 +28,7 @@ def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
             classes=spec.problem.classes,
             trials=spec.search.trials,
             tune_epochs=spec.protocol.tuning_epochs,
+            spaces=latest_raw_spaces(study.ledger, study.record),
         ),
     )
     if not departures(study):

@@ -95,6 +95,8 @@ def find_edge(hyperparameter: Hyperparameter, parameter: Parameter, value: float
 def place_of(hyperparameter: Hyperparameter | None, parameter: Range, value: float) -> float:
     """Return where a value lies in its range, in [0, 1]; 0.5 beside a natural end.
 
+    One outside of the range lies at its end.
+
     Args:
         hyperparameter: whose value it is; ``None`` for one of training, of which 0 is natural.
         parameter: its part of the space.
@@ -102,6 +104,7 @@ def place_of(hyperparameter: Hyperparameter | None, parameter: Range, value: flo
     """
     low, high = bounds(parameter)
     next_low, next_high = _beyond(parameter, low, high)
+    value = min(max(value, low), high)
     if parameter.log:
         low, high, value = math.log(low), math.log(high), math.log(value)
     place = (value - low) / (high - low)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
-from indian_tune.study.edges import find_edges, place_of
+from indian_tune.study.edges import find_edges
 from indian_tune.study.file.parameters import split_training_parameters
-from indian_tune.study.file.space import Range
 from indian_tune.study.finalists import leading
 from indian_tune.study.space_history import latest_spaces
 
@@ -341,30 +340,3 @@ def _dominates(first: TrialRecord, second: TrialRecord) -> bool:
     ours, theirs = first.scores or (), second.scores or ()
     pairs = list(zip(ours, theirs, strict=True))
     return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
-
-
-def winner_places(
-    ledger: LedgerReader, study: StudyRecord
-) -> dict[str, dict[str, tuple[float, ...]]]:
-    """Return where the winners of every arm lie in the ranges that they were searched over.
-
-    Returns:
-        arm → hyperparameter → a place in [0, 1] on the scale of the search for the winner of each
-        search. A place at an end beyond which the hyperparameter has no meaning is given as 0.5: it
-        is at no edge.
-    """
-    spaces = latest_spaces(ledger, study)
-    found: dict[str, dict[str, tuple[float, ...]]] = {}
-    for result in rank(ledger, study):
-        known = get_family(result.optimizer).hyperparameters
-        configs = [search.config or {} for search in result.searches]
-        found[result.name] = {
-            name: tuple(
-                place_of(known.get(name), parameter, config[name])
-                for config in configs
-                if name in config
-            )
-            for name, parameter in spaces.get(result.name, {}).items()
-            if isinstance(parameter, Range) and any(name in config for config in configs)
-        }
-    return found

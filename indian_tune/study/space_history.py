@@ -22,11 +22,17 @@ def latest_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, Space]:
         ledger: with the study.
         study: as registered.
     """
-    spaces: dict[str, Mapping[str, Any]] = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
+    raw = latest_raw_spaces(ledger, study)
+    return {arm: parse_space(space, f"arm {arm!r}") for arm, space in raw.items()}
+
+
+def latest_raw_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, dict[str, Any]]:
+    """Return the same as they would stand in a study file."""
+    spaces: dict[str, dict[str, Any]] = {arm["name"]: arm["space"] for arm in study.spec["arms"]}
     for extension in ledger.events(study.id, EXTENDED):
         for name, extended in extension.data.get("spaces", {}).items():
             spaces[name] = extended["space"]
-    return {arm: parse_space(raw, f"arm {arm!r}") for arm, raw in spaces.items()}
+    return spaces
 
 
 class SpaceHistory:

@@ -10,6 +10,7 @@ import pytest
 
 from indian_tune.analysis import Registration, Scope, analyze
 from indian_tune.analysis.simulation import (
+    UNBOUNDED,
     WORLDS,
     direct,
     simulate,
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from indian_tune.study.claims import ClaimsSection
 
 
+SCOPE = Scope("nin-small", "digits", 10, 3, 16, 3)
+
+
 @dataclass
 class Study:
     """A frame with what was registered about it."""
@@ -42,6 +46,7 @@ class Study:
         given: dict[str, Any] = {
             "registration": Registration("honest", seeds),
             "scope": self.scope,
+            "spaces": UNBOUNDED,
             **changes,
         }
         return analyze(frame, given.pop("claims", self.claims), **given)
@@ -51,7 +56,7 @@ def make_study(world: World, searches: int = 10, draw: int = 0) -> Study:
     return Study(
         frame=simulated_frame(simulate(world, searches, np.random.default_rng(draw))),
         claims=simulated_claims(),
-        scope=Scope("nin-small", "digits", 10, 3, 16, 3),
+        scope=SCOPE,
     )
 
 

@@ -11,11 +11,14 @@ import pytest
 from scipy import stats
 
 from indian_tune.analysis import Label
+from indian_tune.analysis.simulation import UNBOUNDED
 from indian_tune.analysis.typography import signed_points
+from indian_tune.study.file.space import Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from indian_tune.study.file.space import Space
     from tests.analysis.conftest import Study
 
 
@@ -71,7 +74,7 @@ def half_lost(frame: pd.DataFrame) -> pd.DataFrame:
     [
         ("searches", four_searches),
         ("trains", lambda frame: fails(frame, "sgd", 2)),
-        ("fails no more often", lambda frame: fails(frame, "full", 5)),
+        ("not shown to fail more often", lambda frame: fails(frame, "full", 5)),
         ("range", no_gap),
         ("control", control_lost),
         ("budget", poor_half),
@@ -93,14 +96,42 @@ def test_it_stops_support(
 
 
 def test_a_loser_at_the_edge_of_its_range_stops_support(gain: Study) -> None:
-    middle = {arm: {"gamma0": [0.5] * 10} for arm in gain.frame["arm"].unique()}
-    assert gain.judged(winners=middle).label is Label.SUPPORTED
-    at_end = {**middle, "sgd": {"gamma0": [0.95] * 6 + [0.5] * 4}}
-    verdict = gain.judged(winners=at_end)
-    assert verdict.label is Label.INCONCLUSIVE
-    assert verdict.hangs_on == "H3b, gate edge"
-    half = {**middle, "sgd": {"gamma0": [0.95] * 5 + [0.5] * 5}}
-    assert gain.judged(winners=half).label is Label.SUPPORTED
+    spaces = {**UNBOUNDED, "sgd": {"gamma0": Range(0.01, 1.0, log=True), "momentum": Range(0, 0.9)}}
+    assert gain.judged(searched(gain.frame, 0), spaces=spaces).label is Label.SUPPORTED
+    verdict = gain.judged(searched(gain.frame, 6), spaces=spaces)
+    assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H3b, gate edge")
+    assert "6 of 10 winners of sgd at the upper end of gamma0" in verdict.sentence
+    assert gain.judged(searched(gain.frame, 5), spaces=spaces).label is Label.SUPPORTED
+
+
+def searched(frame: pd.DataFrame, at_end: int) -> pd.DataFrame:
+    """Add what SGD's searches found: a high rate in some, and momentum 0, a natural end."""
+    rate = np.where(frame["replicate"] < at_end, 0.7, 0.1)
+    own = frame["arm"] == "sgd"
+    return frame.assign(
+        **{
+            "config.gamma0": np.where(own, rate, np.nan),
+            "config.momentum": np.where(own, 0, np.nan),
+        }
+    )
+
+
+def test_what_the_winners_rows_do_not_hold_is_read_of_the_search(gain: Study) -> None:
+    spaces = {**UNBOUNDED, "sgd": {"gamma0": Range(0.01, 1.0, log=True)}}
+    own = gain.frame[(gain.frame["arm"] == "sgd") & (gain.frame["phase"] == "confirm")]
+    trials = pd.DataFrame({"trial": [0, 1], "config.gamma0": [0.1, 0.7], "score": [0.2, 0.1]})
+    tune = own[own["seed"] % 100 == 0].assign(phase="tune").merge(trials, how="cross")
+    verdict = gain.judged(pd.concat([gain.frame, tune], ignore_index=True), spaces=spaces)
+    assert "10 of 10 winners of sgd at the upper end of gamma0" in verdict.sentence
+
+
+@pytest.mark.parametrize("spaces", [{}, {**UNBOUNDED, "rate": {"gamma0": Range(0.01, 1.0)}}])
+def test_a_loser_whose_ranges_or_winners_are_not_known_stops_support(
+    gain: Study, spaces: dict[str, Space]
+) -> None:
+    verdict = gain.judged(spaces=spaces)
+    assert (verdict.label, "gate edge" in str(verdict.hangs_on)) == (Label.INCONCLUSIVE, True)
+    assert 'scope.spaces."' + ("rate" if spaces else "control") in verdict.sentence
 
 
 def matched(

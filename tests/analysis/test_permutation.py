@@ -21,7 +21,7 @@ from indian_tune.analysis.analysis import judge_evidence
 from indian_tune.analysis.ends import Ends, stuck
 from indian_tune.analysis.estimates import bounds
 from indian_tune.analysis.evidence import Evidence
-from indian_tune.analysis.simulation import ARMS, simulated_claims
+from indian_tune.analysis.simulation import ARMS, UNBOUNDED, simulated_claims
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +99,7 @@ def permuted_verdicts() -> list[Verdict]:
             at = slice(place, place + 1)
             ends = Ends(test[:, at], train[:, at], validation[:, at], stuck(train[:, at], 0.1))
             arms[arm] = Ends(ends.test, ends.train, ends.validation, ends.failed, half=ends)
-        evidence = Evidence(simulated_claims(), arms, 0.1, thorough=False)
+        evidence = Evidence(simulated_claims(), arms, 0.1, winners=UNBOUNDED, thorough=False)
         verdicts.append(
             judge_evidence(
                 evidence, study="permuted", scope=Scope(), registration=Registration("honest", ())

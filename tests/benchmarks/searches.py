@@ -27,7 +27,7 @@ from indian_tune.analysis.analysis import judge_evidence
 from indian_tune.analysis.contrasts import stopped
 from indian_tune.analysis.evidence import Evidence
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.simulation import CHANCE, DELTA, TUNED, simulated_claims
+from indian_tune.analysis.simulation import CHANCE, DELTA, TUNED, UNBOUNDED, simulated_claims
 from indian_tune.analysis.verdict import Registration, Scope
 from tests.benchmarks.report import in_words, machine, save
 from tests.searches import Setting, searches
@@ -59,7 +59,7 @@ def judge(job: tuple[Setting, int, int]) -> Found:
     found = Found()
     for _ in range(studies):
         arms = {name: arm.ends for name, arm in searches(setting, rng).items()}
-        evidence = Evidence(claims, arms, CHANCE, thorough=False)
+        evidence = Evidence(claims, arms, CHANCE, winners=UNBOUNDED, thorough=False)
         verdict = judge_evidence(
             evidence, study="simulated", scope=Scope(), registration=registration
         )

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from indian_tune.analysis.simulation import (
+    ARMS,
     direct,
     simulate,
     simulated_claims,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     Finished = tuple[Path, subprocess.CompletedProcess[str]]
 
+SPACES = {arm: {"gamma0": 0.1} for arm in ARMS}
 SEEDS = [100 * search + seed for search in range(10) for seed in range(5)]
 
 
@@ -53,7 +55,7 @@ def claims(tmp_path: Path, command: Callable[..., Ended]) -> Path:
 def write_claims(file: Path, **sections: Any) -> Path:
     body = {
         "claims": simulated_claims().model_dump(mode="json", exclude_none=True),
-        "scope": {"network": "small", "dataset": "digits", "classes": 10},
+        "scope": {"network": "small", "dataset": "digits", "classes": 10, "spaces": SPACES},
         "registration": {"seeds": SEEDS},
         **sections,
     }
@@ -187,6 +189,37 @@ def test_a_csv_file_gives_the_same_verdict(
     assert first == second
 
 
+def test_examples_beside_exported_epochs_widen_the_bounds(
+    runs: Path, claims: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    epochs, beside = tmp_path / "epochs.parquet", tmp_path / "examples.parquet"
+    shutil.copy2(runs, epochs)
+    arguments = ("analyze", "--from", epochs, "--claims", claims)
+    assert "Bounds leave out how test examples vary" in " ".join(command(*arguments).out.split())
+
+    def low() -> float:
+        return float(
+            json.loads(command(*arguments, "--json").out)["findings"][1]["contrasts"][0]["test"][
+                "low"
+            ]
+        )
+
+    without, rng = low(), np.random.default_rng(0)
+    frame = pd.read_parquet(runs)
+    ends = frame[frame["epoch"] == frame["epoch"].max()]
+    # Most examples are right or wrong for all runs of an arm.
+    right = {arm: rng.random(40) < 0.7 for arm in ARMS}
+    correct = [
+        "".join("01"[int(one)] for one in right[arm] ^ (rng.random(40) < 0.05))
+        for arm in ends["arm"]
+    ]
+    ends[["arm", "phase", "replicate", "seed"]].assign(correct=correct).to_parquet(beside)
+    assert low() < without
+    ends[["arm", "seed"]].assign(correct="012").to_parquet(beside)
+    ended = command(*arguments)
+    assert (ended.status, "lacks a 0 or 1 for every test example" in ended.err) == (2, True)
+
+
 def test_claims_that_changed_since_their_registration_are_exploratory(
     runs: Path, claims: Path, command: Callable[..., Ended], tmp_path: Path
 ) -> None:
@@ -240,6 +273,35 @@ def test_a_mistake_in_the_claims_names_its_key(
     bad = write_claims(tmp_path / "bad.toml", scope={"classes": 1})
     ended = command("analyze", "--from", runs, "--claims", bad)
     assert (ended.status, "scope.classes = 1 must be at least 2" in ended.err) == (2, True)
+    wrong = {"sgd": {"gamma0": {"low": 1.0, "high": 0.1}}}
+    bad = write_claims(tmp_path / "ranges.toml", scope={"spaces": wrong})
+    ended = command("analyze", "--from", runs, "--claims", bad)
+    assert (ended.status, "scope.spaces.sgd.gamma0: low = 1.0 must be below" in ended.err) == (
+        2,
+        True,
+    )
+
+
+def test_ranges_in_the_claims_are_registered_and_claims_without_them_keep_their_digest(
+    runs: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    scope = {"network": "small", "dataset": "digits", "classes": 10}
+    former = load_claims(write_claims(tmp_path / "former.toml", scope=scope))
+    assert set(former.content["scope"]) == {*scope, "trials", "tune_epochs"}
+    ranges = {**SPACES, "sgd": {"gamma0": {"low": 0.01, "high": 1.0, "log": True}}}
+    mine = write_claims(tmp_path / "mine.toml", scope={**scope, "spaces": ranges})
+    assert load_claims(mine).digest != former.digest
+    frame = pd.read_parquet(runs)
+    frame["config.gamma0"] = np.where(frame["arm"] == "sgd", 0.9, np.nan)
+    frame.to_parquet(runs)
+    command("analyze", "--register", mine)
+    os.utime(runs)
+    for claims, said in (
+        (tmp_path / "mine.registered.json", "10 of 10 winners of sgd at the upper end of gamma0"),
+        (tmp_path / "former.toml", 'Give the ranges as scope.spaces."sgd" in the claims'),
+    ):
+        ended = command("analyze", "--from", runs, "--claims", claims)
+        assert said in " ".join(ended.out.split())
 
 
 @pytest.mark.parametrize("place", ["file", "default", "named"])
@@ -249,7 +311,7 @@ def test_claims_are_registered_once_with_digest_and_date(
     runs: Path,
     place: str,
 ) -> None:
-    file = write_claims(tmp_path / "mine.toml", scope={"classes": 10})
+    file = write_claims(tmp_path / "mine.toml", scope={"classes": 10, "spaces": SPACES})
     plain = command("analyze", "--from", runs, "--claims", file).out
     assert "regularizes: EXPLORATORY" in plain
     assert "no digest from before the runs" in " ".join(plain.split())
@@ -268,6 +330,7 @@ def test_claims_are_registered_once_with_digest_and_date(
     assert "regularizes: strongly SUPPORTED" in said
     assert ("self-declared: a file alone" in said) == (place == "file")
     assert ("Registered in sqlite:///" in said) == (place != "file")
+    assert "Whether the runs began later cannot be checked: they have no started_at" in said
     again = command("analyze", "--register", file, *given)
     assert (again.status, "is not written over" in again.err) == (2, True)
 
@@ -306,7 +369,7 @@ def test_a_registration_that_came_after_the_runs_is_said(
 def test_a_date_in_the_file_does_not_outweigh_that_of_the_database(
     command: Callable[..., Ended], runs: Path, tmp_path: Path
 ) -> None:
-    file = write_claims(tmp_path / "mine.toml", scope={"classes": 10})
+    file = write_claims(tmp_path / "mine.toml", scope={"classes": 10, "spaces": SPACES})
     os.utime(runs, (1_580_472_000, 1_580_472_000))
     copy, _ = register_claims(file, str(tmp_path / "named.db"))
     body = json.loads(copy.read_text(encoding="utf-8"))

@@ -245,10 +245,12 @@ def test_the_exported_files_give_the_same_verdict_as_the_study(
     ended = command("export", "--format", form, "--out", out, "--unseal", "--storage", own)
     assert ended.status == 0
     there = json.loads(command("analyze", *files, "--json").out)
+    said = " ".join(command("analyze", *files).out.split())
+    assert f"Bounds count how test examples vary, as examples.{form} beside the epochs" in said
     assert there["label"] == here["label"] != "EXPLORATORY"
     assert (there["exploratory"], there["trained"]) == ([], here["trained"])
     for far, near in zip(there["findings"], here["findings"], strict=True):
-        for key in ("hypothesis", "label", "contrasts", "beside"):
+        for key in ("hypothesis", "label", "contrasts", "beside", "gates"):
             assert far[key] == near[key], key
     assert any(found["contrasts"] or found["beside"] for found in there["findings"])
 

@@ -18,7 +18,7 @@ from indian_tune.study.completion import completion
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import rebuild
-from indian_tune.study.ranking import rank, winner_places
+from indian_tune.study.ranking import rank
 from indian_tune.study.registration import extend
 from indian_tune.study.registration_check import departures
 from tests.study.playing import played
@@ -277,8 +277,6 @@ def test_arms_are_ranked_by_the_means_of_their_searches(
             assert result.value == pytest.approx(0.1)
             assert result.confirmed is not None
             assert (result.confirmed.runs, result.confirmed.validation_error_std) == (4, 0)
-        places = winner_places(study.ledger, study.study.record)
-        assert [len(each) for each in places["indian"].values()] == [2, 2, 2]
 
 
 def test_a_failed_trial_is_named_with_its_search(storage: str, twice: dict[str, Any]) -> None:

@@ -14,20 +14,40 @@ from indian_tune.errors import InputError
 from indian_tune.study.claims import ClaimsSection  # noqa: TC001 (pydantic reads it at run time)
 from indian_tune.study.file.messages import explain
 from indian_tune.study.file.section import ADDED, Section
+from indian_tune.study.file.space import parse_space
 from indian_tune.text import read_text, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from indian_tune.study.file.space import Space
+
 
 class ScopeSection(Section):
-    """``[scope]``: what the runs are of; ``classes`` tells which runs did not train."""
+    """``[scope]``: what the runs are of; ``classes`` tells which runs did not train.
+
+    ``spaces`` holds what every arm was searched over, as in a study file:
+    ``[scope.spaces.sgd]``, then ``gamma0 = { low = 0.01, high = 1.0, log = true }``.
+    """
 
     network: str | None = None
     dataset: str | None = None
     classes: Annotated[int, Field(ge=2)] | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
     tune_epochs: Annotated[int, Field(ge=1)] | None = None
+    spaces: Annotated[dict[str, dict[str, Any]], ADDED] = Field(default_factory=dict)
+
+    @field_validator("spaces")
+    @classmethod
+    def _can_be_searched(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for arm, space in value.items():
+            parse_space(space, f"scope.spaces.{arm}")
+        return value
+
+    @property
+    def parsed_spaces(self) -> dict[str, Space]:
+        """What every arm was searched over."""
+        return {arm: parse_space(raw, arm) for arm, raw in self.spaces.items()}
 
 
 class RegistrationSection(Section):
