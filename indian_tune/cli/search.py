@@ -21,7 +21,7 @@ from indian_tune.cli.options import (
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -230,7 +230,7 @@ def search(
             _check_tuned(session, again(phase=PhaseName.TUNE))
         if phase is PhaseName.CONFIRM:
             _check_matched(session, again(phase=PhaseName.MATCH))
-        moved = note_start(session.ledger, session.record, folder, str(again(phase=PhaseName.ALL)))
+        moved = note_start(session.ledger, session.record, folder, str(again(**_anywhere(options))))
         if phase is PhaseName.FREEZE:
             freeze(session, anyway=freeze_anyway)
         _announce(remarks, spec, session)
@@ -320,6 +320,20 @@ def _run(
         print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
         end_at_once(INTERRUPTED)
     return interrupt.requested
+
+
+def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that must differ for the command to mean the same in any folder."""
+    from pathlib import Path
+
+    changes: dict[str, Any] = {"phase": PhaseName.ALL}
+    for name in ("study", "data_dir", "ray_storage"):
+        value = options[name]
+        # A shipped study is given by its name, and what Ray uses may be an address.
+        if value is None or "://" in str(value) or (name == "study" and not Path(value).exists()):
+            continue
+        changes[name] = str(Path(value).absolute())
+    return changes
 
 
 def _check_tuned(session: Session, again: Command) -> None:

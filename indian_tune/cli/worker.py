@@ -51,8 +51,8 @@ def worker(
     with Ledger.open(url, create=False) as ledger:
         record = ledger.study(study)
         now = completion(ledger, record)
-        search = search_command(ledger, record.id)
         moved = note_start(ledger, record, folder)
+        search = search_command(ledger, record.id)
     if moved is not None:
         remarks.print(f"Warning: {moved}", soft_wrap=True)
     interrupted = False
