@@ -147,6 +147,7 @@ def search(
     from indian_tune.cli.conclusion import check_finished, conclude
     from indian_tune.cli.output import (
         INTERRUPTED,
+        TRYING,
         headed,
         notices,
         print_json,
@@ -224,6 +225,7 @@ def search(
         space_extension=extend_space,
         retry_failed=retry_failed,
         imports=imports,
+        on_own_code=lambda: remarks.print(TRYING),
     ) as session:
         spec = session.spec
         if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):

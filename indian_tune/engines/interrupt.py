@@ -70,7 +70,7 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
             raise StoppedNow
         on_first()
 
-    with _guarded(), hurried_when(lambda: interrupt.requested):
+    with guarded(), hurried_when(lambda: interrupt.requested):
         before = {
             number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -82,8 +82,12 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
 
 
 @contextmanager
-def _guarded() -> Iterator[None]:
-    """Be watched by a process that learns of every signal, whoever holds the interpreter."""
+def guarded() -> Iterator[None]:
+    """Be watched by a process that learns of every signal, whoever holds the interpreter.
+
+    It kills this process, and all that this one has started, some seconds after the second request
+    to stop. What the first one does is left as it is. To be entered in the main thread.
+    """
     guard = subprocess.Popen(  # noqa: S603 - a program of ours
         # Alone: nothing in the folder of the program may hide a module of Python's.
         [
