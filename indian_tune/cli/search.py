@@ -166,7 +166,7 @@ def search(
         note_start,
         open_session,
     )
-    from indian_tune.errors import InputError
+    from indian_tune.errors import EngineError, InputError, LedgerError
     from indian_tune.ledger import Phase, storage_url
     from indian_tune.study.completion import completion
     from indian_tune.study.file.spec import load_study
@@ -238,6 +238,19 @@ def search(
         _announce(remarks, spec, session)
         if moved is not None:
             remarks.print(f"Warning: {moved}", soft_wrap=True)
+
+        def tell() -> None:
+            now = completion(session.ledger, session.record)
+            print_json(
+                {
+                    "study": spec.name,
+                    "storage": session.ledger.address,
+                    "finished": now.finished(until),
+                    "failed": now.failed,
+                    "arms": ranking_json(rank(session.ledger, session.record)),
+                }
+            )
+
         now = completion(session.ledger, session.record)
         if now.finished(until):
             part = "" if until is Phase.CONFIRM else f"The {until} phase of "
@@ -245,22 +258,18 @@ def search(
         elif not now.stuck(until) or freeze_anyway:
             remarks.print(headed(spec.name, f": starting {runner.place}"))
             progress = SearchProgress(remarks, session)
-            interrupted = _run(runner, progress, remarks, session, again)
+            try:
+                interrupted = _run(runner, progress, remarks, session, again, storage)
+            except (EngineError, LedgerError):
+                if as_json:
+                    tell()
+                raise
             now = completion(session.ledger, session.record)
-        ranked = rank(session.ledger, session.record)
         address = session.ledger.address
         if as_json:
-            print_json(
-                {
-                    "study": spec.name,
-                    "storage": address,
-                    "finished": now.finished(until),
-                    "failed": now.failed,
-                    "arms": ranking_json(ranked),
-                }
-            )
+            tell()
         elif not interrupted:
-            conclude(results(), session, ranked, storage)
+            conclude(results(), session, rank(session.ledger, session.record), storage)
     if interrupted:
         print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
         raise typer.Exit(INTERRUPTED)
@@ -282,6 +291,7 @@ def _run(
     remarks: Console,
     session: Session,
     again: Callable[..., Command],
+    storage: str | None,
 ) -> bool:
     """Work on a study; return whether the user has stopped it. A second request ends the process.
 
@@ -299,7 +309,7 @@ def _run(
     def stopping() -> None:
         remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
 
-    with interruptible(stopping) as interrupt:
+    with interruptible(stopping, again().line) as interrupt:
         try:
             with progress:
                 runner.run(interrupt, progress.tick)
@@ -309,8 +319,10 @@ def _run(
                 raise
         except (EngineError, LedgerError) as error:
             failed = bool(completion(session.ledger, session.record).failed)
-            command = again(retry_failed=failed)
-            raise type(error)(f"{error}\nGo on with:\n{command.line}") from error
+            shown = _where(session, error.__cause__, storage)
+            raise type(error)(
+                f"{error}{shown}\nGo on with:\n{again(retry_failed=failed).line}"
+            ) from error
         except StorageError as error:
             if not interrupt.requested:
                 raise
@@ -322,6 +334,29 @@ def _run(
         print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
         end_at_once(INTERRUPTED)
     return interrupt.requested
+
+
+def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
+    """Return how to see where a trial of this process was that has been given up, if one has."""
+    from indian_tune.cli.again import other_command
+    from indian_tune.engines.interrupt import Stalled
+    from indian_tune.ledger.slots import BROKE
+    from indian_tune.study.completion import trial_path
+
+    if not isinstance(cause, Stalled):
+        return ""
+    told = [
+        event.trial_id
+        for event in session.ledger.events(session.id, BROKE)
+        if event.data["reason"].startswith(str(cause))
+    ]
+    if not told or told[-1] is None:
+        return ""
+    trial = session.ledger.trial(told[-1])
+    arms = {arm.id: arm.name for arm in session.ledger.arms(session.id)}
+    path = trial_path(session.record.search_name(arms[trial.arm_id], trial.replicate), trial)
+    show = other_command("show", session.name, path, storage=storage)
+    return f". Where it was:\n{show.line}"
 
 
 def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,9 @@ def test_a_search_in_this_process_is_killed_whatever_its_model_does(
         process = hanging(tmp_path, end, stack, "--engine", "inline")
         assert seconds_to_end(process, group=True) < LIMIT_SECONDS
         assert process.stderr is not None
-        assert "did not end by itself and was killed" in process.stderr.read()
+        log = process.stderr.read()
+        assert "did not end by itself and was killed" in log
+        assert "Go on with:\n  indian-tune search ends.toml --engine inline" in log
 
 
 def test_a_search_that_tries_own_code_is_killed_whatever_that_does(tmp_path: Path) -> None:
