@@ -150,7 +150,8 @@ def in_words(repairs: Repairs | None) -> str:
         return "nothing to repair"
     words = {
         "created": "missing Optuna studies created",
-        "freed": "trials taken from dead workers",
+        "lost": "dead workers recorded",
+        "freed": "trials taken from them",
         "told": "outcomes reported to Optuna",
         "dropped": "stray Optuna trials closed",
         "restored": "trials restored in Optuna",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
+# Said before own code is run for the first time, which may take long or hang.
+TRYING = "Trying the study's own code …"
 DEFAULT_COLUMNS = 80
 MIN_COLUMNS = 20
 

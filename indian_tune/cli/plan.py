@@ -59,12 +59,12 @@ def plan(
     """Say what a study will cost and what it can show; nothing is run, nothing is written."""
     given = dict(locals())
 
-    from indian_tune.cli.output import notices, print_json, results
+    from indian_tune.cli.output import TRYING, notices, print_json, results
     from indian_tune.cli.own_runs import read_runs
     from indian_tune.cli.plan_report import print_report
     from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines.devices import worker_devices
-    from indian_tune.engines.own_code import folders, prepared
+    from indian_tune.engines.own_code import folders, guarded_own_code, prepared
     from indian_tune.errors import InputError
     from indian_tune.planning import make_plan
     from indian_tune.study import load_study
@@ -79,26 +79,27 @@ def plan(
         )
     file = find_study_file(study)
     imports = folders(file.parent) if allow_import else None
-    spec = prepared(load_study(file), imports)
+    spec = prepared(load_study(file), imports, lambda: notices().print(TRYING))
     assigned = worker_devices(devices, workers, threads_per_worker)
 
     def on_timing() -> None:
         places = ", ".join(set(assigned))
         notices().print(f"Timing a few steps with {counted(len(assigned), 'worker')} on {places} …")
 
-    report = make_plan(
-        spec,
-        assigned,
-        sd=sd or DEFAULT_SD,
-        pilot=pilot if source is None else str(source),
-        storage=storage,
-        runs=None if source is None else read_runs(source),
-        data_dir=data_dir,
-        threads=threads_per_worker,
-        imports=imports,
-        timing=timing,
-        on_timing=on_timing,
-    )
+    with guarded_own_code(spec):
+        report = make_plan(
+            spec,
+            assigned,
+            sd=sd or DEFAULT_SD,
+            pilot=pilot if source is None else str(source),
+            storage=storage,
+            runs=None if source is None else read_runs(source),
+            data_dir=data_dir,
+            threads=threads_per_worker,
+            imports=imports,
+            timing=timing,
+            on_timing=on_timing,
+        )
     if as_json:
         print_json(report.as_dict())
     else:

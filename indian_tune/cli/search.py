@@ -21,7 +21,7 @@ from indian_tune.cli.options import (
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -147,6 +147,7 @@ def search(
     from indian_tune.cli.conclusion import check_finished, conclude
     from indian_tune.cli.output import (
         INTERRUPTED,
+        TRYING,
         headed,
         notices,
         print_json,
@@ -165,7 +166,7 @@ def search(
         note_start,
         open_session,
     )
-    from indian_tune.errors import InputError
+    from indian_tune.errors import EngineError, InputError, LedgerError
     from indian_tune.ledger import Phase, storage_url
     from indian_tune.study.completion import completion
     from indian_tune.study.file.spec import load_study
@@ -224,18 +225,32 @@ def search(
         space_extension=extend_space,
         retry_failed=retry_failed,
         imports=imports,
+        on_own_code=lambda: remarks.print(TRYING),
     ) as session:
         spec = session.spec
         if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):
             _check_tuned(session, again(phase=PhaseName.TUNE))
         if phase is PhaseName.CONFIRM:
             _check_matched(session, again(phase=PhaseName.MATCH))
-        moved = note_start(session.ledger, session.record, folder, str(again(phase=PhaseName.ALL)))
+        moved = note_start(session.ledger, session.record, folder, str(again(**_anywhere(options))))
         if phase is PhaseName.FREEZE:
             freeze(session, anyway=freeze_anyway)
         _announce(remarks, spec, session)
         if moved is not None:
             remarks.print(f"Warning: {moved}", soft_wrap=True)
+
+        def tell() -> None:
+            now = completion(session.ledger, session.record)
+            print_json(
+                {
+                    "study": spec.name,
+                    "storage": session.ledger.address,
+                    "finished": now.finished(until),
+                    "failed": now.failed,
+                    "arms": ranking_json(rank(session.ledger, session.record)),
+                }
+            )
+
         now = completion(session.ledger, session.record)
         if now.finished(until):
             part = "" if until is Phase.CONFIRM else f"The {until} phase of "
@@ -243,22 +258,18 @@ def search(
         elif not now.stuck(until) or freeze_anyway:
             remarks.print(headed(spec.name, f": starting {runner.place}"))
             progress = SearchProgress(remarks, session)
-            interrupted = _run(runner, progress, remarks, session, again)
+            try:
+                interrupted = _run(runner, progress, remarks, session, again, storage)
+            except (EngineError, LedgerError):
+                if as_json:
+                    tell()
+                raise
             now = completion(session.ledger, session.record)
-        ranked = rank(session.ledger, session.record)
         address = session.ledger.address
         if as_json:
-            print_json(
-                {
-                    "study": spec.name,
-                    "storage": address,
-                    "finished": now.finished(until),
-                    "failed": now.failed,
-                    "arms": ranking_json(ranked),
-                }
-            )
+            tell()
         elif not interrupted:
-            conclude(results(), session, ranked, storage)
+            conclude(results(), session, rank(session.ledger, session.record), storage)
     if interrupted:
         print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
         raise typer.Exit(INTERRUPTED)
@@ -280,6 +291,7 @@ def _run(
     remarks: Console,
     session: Session,
     again: Callable[..., Command],
+    storage: str | None,
 ) -> bool:
     """Work on a study; return whether the user has stopped it. A second request ends the process.
 
@@ -297,7 +309,7 @@ def _run(
     def stopping() -> None:
         remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
 
-    with interruptible(stopping) as interrupt:
+    with interruptible(stopping, again().line) as interrupt:
         try:
             with progress:
                 runner.run(interrupt, progress.tick)
@@ -307,8 +319,10 @@ def _run(
                 raise
         except (EngineError, LedgerError) as error:
             failed = bool(completion(session.ledger, session.record).failed)
-            command = again(retry_failed=failed)
-            raise type(error)(f"{error}\nGo on with:\n{command.line}") from error
+            shown = _where(session, error.__cause__, storage)
+            raise type(error)(
+                f"{error}{shown}\nGo on with:\n{again(retry_failed=failed).line}"
+            ) from error
         except StorageError as error:
             if not interrupt.requested:
                 raise
@@ -320,6 +334,43 @@ def _run(
         print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
         end_at_once(INTERRUPTED)
     return interrupt.requested
+
+
+def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
+    """Return how to see where a trial of this process was that has been given up, if one has."""
+    from indian_tune.cli.again import other_command
+    from indian_tune.engines.interrupt import Stalled
+    from indian_tune.ledger.slots import BROKE
+    from indian_tune.study.completion import trial_path
+
+    if not isinstance(cause, Stalled):
+        return ""
+    told = [
+        event.trial_id
+        for event in session.ledger.events(session.id, BROKE)
+        if event.data["reason"].startswith(str(cause))
+    ]
+    if not told or told[-1] is None:
+        return ""
+    trial = session.ledger.trial(told[-1])
+    arms = {arm.id: arm.name for arm in session.ledger.arms(session.id)}
+    path = trial_path(session.record.search_name(arms[trial.arm_id], trial.replicate), trial)
+    show = other_command("show", session.name, path, storage=storage)
+    return f". Where it was:\n{show.line}"
+
+
+def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that must differ for the command to mean the same in any folder."""
+    from pathlib import Path
+
+    changes: dict[str, Any] = {"phase": PhaseName.ALL}
+    for name in ("study", "data_dir", "ray_storage"):
+        value = options[name]
+        # A shipped study is given by its name, and what Ray uses may be an address.
+        if value is None or "://" in str(value) or (name == "study" and not Path(value).exists()):
+            continue
+        changes[name] = str(Path(value).absolute())
+    return changes
 
 
 def _check_tuned(session: Session, again: Command) -> None:

@@ -166,6 +166,7 @@ def _print_trial(
             f"response {number(dynamics.instantaneous_response)}, momentum "
             f"{number(dynamics.momentum)} (first step)"
         )
+    broken = _broken_attempts(ledger, trial)
     for run in ledger.runs(trial.id):
         epochs = ledger.epochs(run.id)
         names = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
@@ -200,8 +201,25 @@ def _print_trial(
             console.print()
         if run.provenance:
             console.print(", ".join(f"{key} {value}" for key, value in run.provenance.items()))
-        if run.error:
+        if run.error and run.error not in [each["traceback"] for each in broken]:
             console.print(f"The last attempt that broke:\n{run.error}", style="red")
+    for each in broken:
+        console.print(
+            f"\nAttempt {each['attempt']} broke, {each['at']:%Y-%m-%d %H:%M:%S} UTC:\n"
+            f"{each['traceback']}",
+            style="red",
+        )
+
+
+def _broken_attempts(ledger: LedgerReader, trial: TrialRecord) -> list[dict[str, Any]]:
+    """Return the attempts at a trial that ended with an exception or made no progress."""
+    from indian_tune.ledger.slots import BROKE
+
+    return [
+        {"at": event.at, **{key: event.data[key] for key in ("attempt", "reason", "traceback")}}
+        for event in ledger.events(trial.study_id, BROKE)
+        if event.trial_id == trial.id
+    ]
 
 
 def _trial_json(trial: TrialRecord, arm: str, study: StudyRecord) -> dict[str, object]:
@@ -233,6 +251,7 @@ def _trial_details(
     return {
         **_trial_json(trial, arm.name, study),
         "meaning": dynamics,
+        "broken_attempts": _broken_attempts(ledger, trial),
         "runs": [
             {
                 "seed": run.seed,

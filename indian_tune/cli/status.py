@@ -77,6 +77,12 @@ class StudyStatus:
     completion: Completion
 
     @property
+    def abandoned(self) -> str:
+        """Trials that are begun and that no worker holds any more."""
+        there = {worker.id for worker in self.workers}
+        return ", ".join(trials for worker, trials in self.held.items() if worker not in there)
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left to do."""
         return self.completion.finished()
@@ -152,6 +158,8 @@ class StudyStatus:
                 beat += " (lost)" if worker.id in self.lost else ""
                 made.add_row(worker.id[:8], worker.host, device, trial, beat)
             parts.append(made)
+        if self.abandoned:
+            parts.append(f"\nBegun, and left by a worker that is gone: {self.abandoned}")
         if self.losses:
             made = table("worker", "host", "trial", "exit status", "", title="Lost workers")
             for loss in self.losses[-SHOWN_LOSSES:]:

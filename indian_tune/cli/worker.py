@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -41,18 +42,19 @@ def worker(
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.session import artifacts_folder, note_start
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.errors import EngineError, LedgerError
     from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
     from indian_tune.study.completion import completion, search_command
 
     url = storage_url(storage)
     folder = artifacts or artifacts_folder(url)
-    (device,) = worker_devices(device, 1, threads)
+    (device,) = worker_devices(device, 1, threads, ("--device", "--threads"))
     remarks = notices()
     with Ledger.open(url, create=False) as ledger:
         record = ledger.study(study)
         now = completion(ledger, record)
-        search = search_command(ledger, record.id)
         moved = note_start(ledger, record, folder)
+        search = search_command(ledger, record.id)
     if moved is not None:
         remarks.print(f"Warning: {moved}", soft_wrap=True)
     interrupted = False
@@ -75,13 +77,17 @@ def worker(
             f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left. Ctrl-C "
             "leaves after this epoch."
         )
-        with interruptible(lambda: remarks.print("Leaving after this epoch.")) as interrupt:
+        leaving = partial(remarks.print, "Leaving after this epoch.")
+        with interruptible(leaving, again.line) as interrupt:
             try:
                 # In a process of its own, which can be replaced when a model ends it or hangs.
                 ProcessEngine([settings]).run(interrupt, lambda: None)
             except KeyboardInterrupt:
                 if not interrupt.requested:
                     raise
+            except (EngineError, LedgerError) as error:
+                # The worker's own process has told what failed; this says how to go on.
+                raise type(error)(f"{error}\nGo on with:\n{again.line}") from error
         if interrupt.requested:
             left = (
                 f"Left {record.name}; what was begun is kept and can be taken over at once. "

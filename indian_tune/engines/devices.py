@@ -12,7 +12,12 @@ from indian_tune.errors import InputError
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def worker_devices(devices: str, workers: int | None, threads: int) -> list[str]:
+def worker_devices(
+    devices: str,
+    workers: int | None,
+    threads: int,
+    options: tuple[str, str] = ("--devices", "--threads-per-worker"),
+) -> list[str]:
     """Return the device of every worker.
 
     Args:
@@ -20,14 +25,15 @@ def worker_devices(devices: str, workers: int | None, threads: int) -> list[str]
             ``cuda:0,cuda:1``.
         workers: how many in all; by default one per GPU, or as many as the cores allow.
         threads: CPU threads of each worker.
+        options: with which devices and threads were given.
 
     Raises:
         InputError: a device is not known here, or a number is below one.
     """
-    for name, value in (("--workers", workers), ("--threads-per-worker", threads)):
+    for name, value in (("--workers", workers), (options[1], threads)):
         if value is not None and value < 1:
             raise InputError(f"{name} = {value} must be at least 1")
-    names = _names(devices)
+    names = _names(devices, options[0])
     if workers is None:
         workers = max(1, cores() // threads) if names == ["cpu"] else len(names)
     return [names[n % len(names)] for n in range(workers)]
@@ -93,7 +99,7 @@ def _listed() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
-def _names(devices: str) -> list[str]:
+def _names(devices: str, option: str) -> list[str]:
     present = gpu_count() if devices != "cpu" else 0
     if devices == "auto":
         return [f"cuda:{n}" for n in range(present)] or ["cpu"]
@@ -103,11 +109,11 @@ def _names(devices: str) -> list[str]:
             continue
         if not re.fullmatch(r"cuda:\d+", name):
             raise InputError(
-                f"--devices = {devices!r}: {name!r} is not a device; allowed are auto, cpu and "
+                f"{option} = {devices!r}: {name!r} is not a device; allowed are auto, cpu and "
                 "cuda:0, cuda:1, …"
             )
         if int(name.removeprefix("cuda:")) >= present:
             raise InputError(
-                f"--devices = {devices!r}: {name} is not here; this machine has {present} GPUs"
+                f"{option} = {devices!r}: {name} is not here; this machine has {present} GPUs"
             )
     return names

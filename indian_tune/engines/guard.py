@@ -4,8 +4,8 @@ A program of its own, started by `interruptible`: where a model, a driver or SQL
 thread in C, no Python of that process runs any more. It learns of signals from the interpreter's
 wake-up descriptor, and of Ctrl-C from the terminal, too, whatever the other does with signals.
 
-Arguments: the process to watch, and the seconds that it has after the second request. It is done
-when its standard input ends or the process is gone.
+Arguments: the process to watch, the seconds that it has after the second request, and what to say
+before it is killed. It is done when its standard input ends or the process is gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REQUESTS = (signal.SIGINT, signal.SIGTERM)
 _LOOK_SECONDS = 1.0
 
 
-def main(watched: int, seconds: float) -> None:
+def main(watched: int, seconds: float, said: str) -> None:
     """Wait, and kill if it comes to that."""
     seen = [0]
 
@@ -39,7 +39,7 @@ def main(watched: int, seconds: float) -> None:
             deadline = time.monotonic() + seconds
         left = _LOOK_SECONDS if deadline is None else deadline - time.monotonic()
         if left <= 0:
-            _kill(watched)
+            _kill(watched, said)
             return
         if select.select([0], [], [], min(left, _LOOK_SECONDS))[0]:
             numbers = os.read(0, 64)
@@ -48,14 +48,14 @@ def main(watched: int, seconds: float) -> None:
             told += sum(number in _REQUESTS for number in numbers)
 
 
-def _kill(watched: int) -> None:
+def _kill(watched: int, said: str) -> None:
     victims = []
     with contextlib.suppress(Exception):
         import psutil
 
         victims = [child.pid for child in psutil.Process(watched).children(recursive=True)]
     with contextlib.suppress(OSError):
-        os.write(2, b"It did not end by itself and was killed; what is recorded is kept.\n")
+        os.write(2, f"{said}\n".encode())
     for pid in (*victims, watched):
         if pid != os.getpid():
             with contextlib.suppress(OSError):
@@ -63,4 +63,4 @@ def _kill(watched: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]))
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3])

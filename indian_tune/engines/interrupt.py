@@ -55,12 +55,13 @@ class Interrupt:
 
 
 @contextmanager
-def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
+def interruptible(on_first: Callable[[], None], go_on: str = "") -> Iterator[Interrupt]:
     """Catch SIGINT and SIGTERM within the block.
 
     Args:
         on_first: called at the first request. The second raises StoppedNow. If the block has not
             ended some seconds later, this process is killed with all that it has started.
+        go_on: the command that goes on, which is told when that happens.
     """
     interrupt = Interrupt()
 
@@ -70,7 +71,7 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
             raise StoppedNow
         on_first()
 
-    with _guarded(), hurried_when(lambda: interrupt.requested):
+    with guarded(go_on), hurried_when(lambda: interrupt.requested):
         before = {
             number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -82,13 +83,20 @@ def interruptible(on_first: Callable[[], None]) -> Iterator[Interrupt]:
 
 
 @contextmanager
-def _guarded() -> Iterator[None]:
-    """Be watched by a process that learns of every signal, whoever holds the interpreter."""
+def guarded(go_on: str = "") -> Iterator[None]:
+    """Be watched by a process that learns of every signal, whoever holds the interpreter.
+
+    It kills this process, and all that this one has started, some seconds after the second request
+    to stop. What the first one does is left as it is. To be entered in the main thread.
+    """
+    said = "It did not end by itself and was killed; what is recorded is kept."
+    if go_on:
+        said = f"{said} Go on with:\n{go_on}"
     guard = subprocess.Popen(  # noqa: S603 - a program of ours
         # Alone: nothing in the folder of the program may hide a module of Python's.
         [
             *(sys.executable, "-I", Path(__file__).with_name("guard.py")),
-            *(str(os.getpid()), str(GUARD_SECONDS)),
+            *(str(os.getpid()), str(GUARD_SECONDS), said),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -79,10 +79,10 @@ class Keeper:
         self._given_up = ""
         self._unanswered_for: float | None = None
         self._longest = 0.0
+        self._rest = b""
 
     def watch(self) -> None:
         """Keep the worker until it ends."""
-        rest = b""
         last = time.monotonic()
         while os.getppid() == self._watched:
             waits_for = [0] if self._driver is None else [0, self._driver]
@@ -93,14 +93,25 @@ class Keeper:
             last = now
             if self._driver in ready:
                 self._driver, self._orphaned_for = None, 0.0
-            if 0 in ready:
-                data = os.read(0, 65536)
-                if not data:
-                    return
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self._take(json.loads(line))
+            if 0 in ready and not self._read():
+                return
             self._judge()
+
+    def _read(self) -> bool:
+        """Take in what the worker has said; return whether it may say more."""
+        data = os.read(0, 65536)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._take(json.loads(line))
+        return bool(data)
+
+    def _moved_on(self) -> bool:
+        """Whether the worker has begun something else, or ended, while nobody listened."""
+        before = self._at
+        while select.select([0], [], [], 0)[0]:
+            if not self._read():
+                return True
+        return self._at is not before
 
     def _pass(self, seconds: float) -> None:
         self._for += seconds
@@ -156,7 +167,12 @@ class Keeper:
             "take (protocol.epoch_timeout)"
         )
         end = ": its worker was killed" if self._kill else ": it was given up"
+        # To ask the database takes time, and for the stacks too.
+        if self._moved_on():
+            return
         stack = self._stack(what)
+        if self._kill and self._moved_on():
+            return
         trials = self._at["trials"]
         try:
             if self._study is not None:

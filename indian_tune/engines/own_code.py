@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.interrupt import guarded
 from indian_tune.engines.rehearsal import rehearse
 from indian_tune.engines.runs import problem_of
 from indian_tune.imports import imports_allowed, source_of
@@ -20,7 +22,8 @@ from indian_tune.study.file.spec import parse_study
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from indian_tune.imports import Source
@@ -30,21 +33,26 @@ if TYPE_CHECKING:
     from indian_tune.study.registered_study import RegisteredStudy
 
 
-def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
+def prepared(
+    spec: StudySpec, imports: Sequence[str] | None, on_own_code: Callable[[], None] = lambda: None
+) -> StudySpec:
     """Try a study's own code, and return the study with what only that code says of itself.
 
     A study that names none is returned as it is, and torch is not loaded. Options of samplers and
-    pruners are tried as well.
+    pruners are tried as well. Ctrl-C ends the trial, and twice the process, whatever the code does.
 
     Args:
         spec: as its file says it.
         imports: folders in which modules are looked for; ``None`` if none may be imported.
+        on_own_code: called before the first of its code is run.
 
     Raises:
         InputError: the code may not be imported, is not found, or cannot be used; the message
             names the key.
     """
-    with imports_allowed(imports):
+    with guarded_own_code(spec), imports_allowed(imports):
+        if names_own_code(spec):
+            on_own_code()
         check_optimizers(spec)
         check_methods(spec)
         plain = spec.canonical()
@@ -59,6 +67,20 @@ def prepared(spec: StudySpec, imports: Sequence[str] | None) -> StudySpec:
         if problem is not None:
             rehearse(spec, problem)
     return spec
+
+
+def names_own_code(spec: StudySpec) -> bool:
+    """Whether a study names code of its user's."""
+    return (
+        spec.problem.factory is not None
+        or any(is_own(arm.optimizer, FAMILIES) for arm in spec.arms)
+        or any(method.own for method in _methods(spec))
+    )
+
+
+def guarded_own_code(spec: StudySpec) -> AbstractContextManager[None]:
+    """Return a context in which own code may run: see :func:`guarded`; for none it does nothing."""
+    return guarded() if names_own_code(spec) else nullcontext()
 
 
 def check_optimizers(spec: StudySpec) -> None:

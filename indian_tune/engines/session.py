@@ -20,7 +20,7 @@ from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration import extend, extend_space, register
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import URL
 
@@ -53,6 +53,7 @@ def open_session(
     space_extension: bool = False,
     retry_failed: bool = False,
     imports: Sequence[str] | None = None,
+    on_own_code: Callable[[], None] = lambda: None,
 ) -> Iterator[Session]:
     """Register a study or take it up again, and repair what a crash left.
 
@@ -65,6 +66,7 @@ def open_session(
         retry_failed: whether trials that failed are tried again; those of a grid always are, which
             is worth nothing with holes.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
+        on_own_code: called before own code is tried, if the study names any.
 
     Raises:
         DataError: its data set is missing or damaged; nothing is written.
@@ -77,7 +79,7 @@ def open_session(
     if missing is not None:
         raise DataError(missing)
     check_split(spec)
-    spec = prepared(spec, imports)
+    spec = prepared(spec, imports, on_own_code)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
         repairs = _repair(study)

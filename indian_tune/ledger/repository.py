@@ -418,7 +418,7 @@ class Ledger(StudyWriter):
                     now,
                 )
             if ends:
-                paths = [] if trials is None else list(trials.values())
+                paths = [path for trial, path in (trials or {}).items() if trial in states]
                 self._end_worker(connection, worker_id, error, paths, now)
             return states
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,9 +110,25 @@ def _search(study: StudyRecord, arms: Mapping[int, str], trial: TrialRecord) -> 
 
 
 def search_command(ledger: LedgerReader, study_id: int) -> str | None:
-    """Return the command that a study was last searched with; ``None`` before the first search."""
-    commands = [event.data.get("command") for event in ledger.events(study_id, STARTED)]
-    return next((command for command in reversed(commands) if command is not None), None)
+    """Return the command that a study was last searched with; ``None`` before the first search.
+
+    It names the database as it is open now, without its password, and the folder to which the
+    checkpoints were last written: given anywhere, it goes on with this very record.
+    """
+    starts = [event.data for event in ledger.events(study_id, STARTED)]
+    commands = [start["command"] for start in starts if start.get("command") is not None]
+    if not commands:
+        return None
+    words = shlex.split(commands[-1])
+    for option, value in (
+        ("--storage", ledger.address),
+        ("--artifacts", starts[-1]["artifacts"]),
+    ):
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+        words += [option, value]
+    return shlex.join(words)
 
 
 def held_trials(ledger: LedgerReader, study: StudyRecord) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import statistics
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from indian_tune.ledger import Phase, State
+from indian_tune.ledger import LOST, Phase, State
 from indian_tune.study import faults
 from indian_tune.study.assignment import Assignment, RunningTrial, run_key
 from indian_tune.study.completion import completion
@@ -143,6 +143,23 @@ class Controller:
         """
         now = completion(self._ledger, self.study)
         return now.finished(self._until) or (now.stuck(self._until) and not self._freeze_anyway)
+
+    def record_lost_process(
+        self, trial: RunningTrial, name: str, *, host: str, reason: str | None = None
+    ) -> None:
+        """Record that a process is gone that trained a trial on behalf of this worker.
+
+        Args:
+            trial: that it trained.
+            name: by which the process is told from others.
+            host: on which it ran.
+            reason: why it was ended; ``None`` where it died by itself.
+        """
+        data: dict[str, Any] = {"worker": name, "host": host, "device": "ray"}
+        data |= {"trials": [trial.path], "status": None}
+        if reason is not None:
+            data["reason"] = reason
+        self._ledger.record_event(self.study.id, LOST, data)
 
     def report_pack(
         self, reports: Sequence[tuple[RunningTrial, Mapping[int, EpochRecord]]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import shlex
+import shutil
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
@@ -13,6 +14,17 @@ import typer
 from indian_tune.cli.again import ONCE, command_line, other_command, without_password
 from indian_tune.cli.search import search
 from indian_tune.cli.worker import worker
+from indian_tune.engines import note_start, open_session
+from indian_tune.ledger import storage_url
+from indian_tune.study.completion import search_command
+from indian_tune.study.file.spec import parse_study
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ended
 
 # What a text is given as, where not any text will do.
 TEXTS = {"study": "my studies/a b.toml", "storage": "sqlite:///it's here.db", "as_name": "other"}
@@ -85,3 +97,41 @@ def test_no_password_is_shown(address: str, shown: str) -> None:
     line = other_command("show", "tiny", storage=address).line
     assert shlex.join(["--storage", shown]) in line
     assert ("~/.pgpass" in line) == (address != shown)
+
+
+def test_the_recorded_command_goes_on_with_the_same_record_from_any_folder(
+    command: Callable[..., Ended],
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    tiny: dict[str, Any],
+) -> None:
+    database, _ = finished
+    copy = tmp_path / "copy of it.db"
+    shutil.copy(database, copy)
+    url = storage_url(f"sqlite:///{copy}")
+    with open_session(parse_study(tiny, source="test"), url, None, extend_by=1):
+        pass
+    ended = command("analyze", "tiny", "--storage", copy)
+    assert ended.status != 0
+    words = shlex.split(ended.err.splitlines()[-1])
+    assert words[:3] == ["indian-tune", "search", str(database.parent / "tiny.toml")]
+    given = parsed(search, words[2:])
+    assert given["storage"] == f"sqlite:///{copy}"
+    assert given["artifacts"] == database.parent / "indian-tune-artifacts"
+    assert given["engine"] == "inline"
+
+
+def test_a_recorded_command_names_the_database_that_is_open_and_no_other(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    url = storage_url(f"sqlite:///{tmp_path / 'new.db'}")
+    with open_session(parse_study(tiny, source="test"), url, None) as session:
+        ledger, record = session.ledger, session.record
+        assert search_command(ledger, record.id) is None
+        note_start(ledger, record, tmp_path / "a", "indian-tune search x --storage old --workers 2")
+        note_start(ledger, record, tmp_path / "b")
+        found = search_command(ledger, record.id)
+    assert found == (
+        f"indian-tune search x --workers 2 --storage sqlite:///{tmp_path / 'new.db'} "
+        f"--artifacts {tmp_path / 'b'}"
+    )

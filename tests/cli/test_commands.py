@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from indian_tune import __version__
 from indian_tune.cli.app import COMMANDS, app
 from indian_tune.cli.output import notices, results
 from indian_tune.ledger import Ledger, Phase, State
+from indian_tune.ledger.connections import database_time
+from indian_tune.ledger.slots import BROKE, record_event
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
 from tests.conftest import TINY, to_toml
@@ -132,6 +135,41 @@ def test_show_lists_trials_and_shows_one_epoch_by_epoch(
     told = json.loads(command("show", "tiny", "sgd/0", "--storage", database, "--json").out)
     assert [epoch["epoch"] for epoch in told["runs"][0]["epochs"]] == [1, 2]
     assert told["runs"][0]["provenance"]["device"] == "cpu"
+
+
+def test_show_tells_of_every_attempt_that_broke_also_of_a_trial_that_was_finished_later(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    command: Callable[..., Ended],
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "copy.db"
+    shutil.copy(finished[0], database)
+    with Ledger.open(f"sqlite:///{database}") as ledger:
+        study = ledger.study("tiny")
+        trial = ledger.trials(study.id)[0]
+        data = {"attempt": 1, "epochs": 0, "reason": "it hung", "traceback": "in forward\nit hung"}
+        with ledger._writing() as connection:
+            now = database_time(connection)
+            record_event(connection, study.id, BROKE, data, now, trial_id=trial.id)
+    shown = command("show", "tiny", "indian/0", "--storage", database).out
+    assert re.search(r"Attempt 1 broke, \S+ \S+ UTC:\nin forward\nit hung", shown)
+    assert "broke" not in command("show", "tiny", "indian/1", "--storage", database).out
+    told = json.loads(command("show", "tiny", "indian/0", "--storage", database, "--json").out)
+    assert [each["traceback"] for each in told["broken_attempts"]] == ["in forward\nit hung"]
+
+
+def test_a_search_whose_engine_cannot_go_on_prints_json_too(
+    command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.toml").write_text(to_toml(TINY), encoding="utf-8")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "checkpoints").touch()
+    options = ("--engine", "inline", "--artifacts", "files", "--json")
+    ended = command("search", "tiny.toml", *options)
+    assert ended.status == 1
+    assert "Go on with:\n  indian-tune search tiny.toml --engine inline" in ended.err
+    told = json.loads(ended.out)
+    assert (told["study"], told["finished"], told["failed"]) == ("tiny", False, [])
 
 
 def test_show_stops_where_nobody_reads_on_and_says_how_to_see_the_rest(

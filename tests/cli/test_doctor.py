@@ -7,6 +7,7 @@ import re
 import sqlite3
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from optuna.trial import TrialState
 
 import indian_tune.ledger
 from indian_tune.cli import main
+from indian_tune.cli.status import look
+from indian_tune.engines import process_info
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import open_session
@@ -313,6 +316,27 @@ def test_a_damaged_file_is_reported_and_left_as_it_is(
     assert status == 1, err
     assert "is damaged; nothing was changed" in out
     assert file.read_bytes() == bytes(content)
+
+
+def test_a_dead_worker_is_told_and_so_is_the_trial_that_it_left(
+    storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    registered(storage, tiny)
+    with Ledger.open(storage) as ledger:
+        study = ledger.study("tiny")
+        # No process has such a number.
+        ledger.join(
+            study.id, "dead", host=process_info.host(), pid=2**22 + 1, started="0", device="cpu"
+        )
+        ledger.lease = timedelta(0)
+        assert ledger.claim(study.id, Phase.TUNE, "dead") is not None
+        _, out, _ = doctor("--storage", storage)
+        assert "dead workers recorded: 1" in out
+        _, out, _ = doctor("--storage", storage)
+        assert "nothing to repair" in out
+        status = look(ledger, study)
+    assert status.abandoned == "indian/0"
+    assert not status.workers
 
 
 def test_an_older_schema_is_brought_up_to_date_and_nothing_is_lost(

@@ -13,17 +13,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def work(folder: Path, *options: str) -> str:
-    """Let a worker of a process of its own finish the study; return what it told."""
-    done = subprocess.run(
+def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Let a worker of a process of its own work on the study."""
+    return subprocess.run(
         [sys.executable, "-m", "indian_tune", "worker", "interrupted", *options],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def work(folder: Path, *options: str) -> str:
+    """Let a worker finish the study; return what it told."""
+    done = run(folder, *options)
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def test_a_worker_that_cannot_go_on_says_with_what_to_join_again(tmp_path: Path) -> None:
+    with tarfile.open(PINS / "released-0003.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "file").touch()
+    done = run(tmp_path, "--artifacts", "file/below")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Go on with:\n  indian-tune worker interrupted --artifacts file/below" in done.stderr
 
 
 def test_a_worker_tells_what_it_does_and_that_checkpoints_are_missing(tmp_path: Path) -> None:

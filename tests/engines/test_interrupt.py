@@ -33,6 +33,8 @@ IGNORE = (
     "    except BaseException: pass"
 )
 LIMIT_SECONDS = 10.0
+# In the first step that the study's own code is tried with, before anything is registered.
+HANGS_AT_ONCE = MODEL.replace("Net.steps == 4", "Net.steps == 1")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -61,9 +63,11 @@ def seconds_to_end(process: subprocess.Popen[str], *, group: bool = False) -> fl
     return took
 
 
-def hanging(folder: Path, end: str, stack: ExitStack, *options: str) -> subprocess.Popen[str]:
+def hanging(
+    folder: Path, end: str, stack: ExitStack, *options: str, model: str = MODEL
+) -> subprocess.Popen[str]:
     """Start a search, and wait until its model hangs."""
-    (folder / "ending.py").write_text(MODEL)
+    (folder / "ending.py").write_text(model)
     (folder / "ends.toml").write_text(STUDY)
     process = stack.enter_context(
         subprocess.Popen(
@@ -110,7 +114,20 @@ def test_a_search_in_this_process_is_killed_whatever_its_model_does(
         process = hanging(tmp_path, end, stack, "--engine", "inline")
         assert seconds_to_end(process, group=True) < LIMIT_SECONDS
         assert process.stderr is not None
-        assert "did not end by itself and was killed" in process.stderr.read()
+        log = process.stderr.read()
+        assert "did not end by itself and was killed" in log
+        assert "Go on with:\n  indian-tune search ends.toml --engine inline" in log
+
+
+def test_a_search_that_tries_own_code_is_killed_whatever_that_does(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        process = hanging(tmp_path, HOLD, stack, "--engine", "inline", model=HANGS_AT_ONCE)
+        assert seconds_to_end(process, group=True) < LIMIT_SECONDS
+        assert process.stderr is not None
+        log = process.stderr.read()
+        assert log.startswith("Trying the study's own code")
+        assert "did not end by itself and was killed" in log
+    assert not (tmp_path / "indian-tune.db").exists()
 
 
 @pytest.mark.slow

@@ -16,12 +16,14 @@ import psutil
 import pytest
 
 from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.ray import actor
-from indian_tune.engines.ray.driver import newest_checkpoint
+from indian_tune.engines.ray.driver import RayDriver, newest_checkpoint
 from indian_tune.engines.ray.engine import RayEngine, RayOptions
-from indian_tune.errors import EngineError
-from indian_tune.ledger import LedgerReader, State
+from indian_tune.errors import CheckpointError, EngineError
+from indian_tune.ledger import LOST, LedgerReader, State
+from indian_tune.ledger.slots import BROKE
 from indian_tune.training import Provenance
 
 if TYPE_CHECKING:
@@ -356,6 +358,52 @@ def test_the_newest_checkpoint_of_a_trial_is_found_again(tmp_path: Path) -> None
     assert newest_checkpoint(str(tmp_path / "absent"), 1) is None
 
 
+def test_the_death_of_an_actor_is_recorded_and_three_without_a_new_epoch_fail_its_trial(
+    storage: str, settings: WorkerSettings, tiny: dict[str, Any], register: Register, tmp_path: Path
+) -> None:
+    register(storage, tiny)
+    with (
+        registered_study(settings) as study,
+        joined_controller(settings, study, "ray") as controller,
+    ):
+        driver = RayDriver(controller, settings, Interrupt(), str(tmp_path / "ray"), 9.0)
+        for n in range(3):
+            config = driver.suggest(f"ray-{n}")
+            assert isinstance(config, dict)
+            stacks = config[actor.STACKS]
+            if n == 2:
+                (tmp_path / "ray" / f"stacks-ray-{n}.txt").write_text("  in forward")
+            assert stacks == str(tmp_path / "ray" / f"stacks-ray-{n}.txt")
+            driver.actor_lost(f"ray-{n}", "far", "exit type: SYSTEM_ERROR")
+            # Ray may tell it again.
+            driver.actor_lost(f"ray-{n}", "far")
+        lost = study.ledger.events(study.id, LOST)
+        (failed,) = study.ledger.trials(study.id, states=(State.FAILED,))
+        broke = [e.data for e in study.ledger.events(study.id) if e.kind == BROKE]
+    assert [event.data["trials"] for event in lost] == [["indian/0"]] * 3
+    assert [event.data["host"] for event in lost] == ["far"] * 3
+    assert ["reason" in event.data for event in lost] == [False, False, True]
+    assert [data["attempt"] for data in broke] == [1, 2, 3]
+    assert broke[0]["traceback"].startswith("exit type: SYSTEM_ERROR")
+    assert broke[0]["reason"] == "the actor of indian/0 died on far"
+    assert "in forward" in broke[2]["traceback"]
+    assert "made no progress for 9 s" in str(failed.reason)
+
+
+def test_a_folder_that_ray_cannot_write_to_is_named(
+    storage: str, settings: WorkerSettings, tiny: dict[str, Any], register: Register, tmp_path: Path
+) -> None:
+    register(storage, tiny)
+    (tmp_path / "file").touch()
+    engine = RayEngine(settings, RayOptions(workers=1, ray_storage=str(tmp_path / "file" / "ray")))
+    with (
+        registered_study(settings) as study,
+        joined_controller(settings, study, "ray") as controller,
+        pytest.raises(CheckpointError, match=r"cannot be written to .*file/ray: .*Not a directory"),
+    ):
+        engine._tune(controller, None, Interrupt(), lambda: None)
+
+
 def test_a_cluster_that_is_not_there_is_named(
     storage: str, settings: WorkerSettings, tiny: dict[str, Any], register: Register
 ) -> None:
@@ -387,8 +435,10 @@ def test_a_part_of_the_cluster_that_is_killed_costs_nothing_and_is_named(
         _, told = driver.communicate(timeout=120)
     assert "Traceback" not in told
     if part == "ray::Trial":
-        # An actor alone: Ray moves its trial to another.
+        # An actor alone: its trial goes on in another, and the record tells of it.
         assert driver.returncode == 0, told
+        with LedgerReader.open(storage) as ledger:
+            assert ledger.events(ledger.study("tiny").id, LOST)
     else:
         assert driver.returncode == 1, told
         assert "the Ray cluster was lost" in told

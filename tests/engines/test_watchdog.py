@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from datetime import timedelta
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from indian_tune.engines import keeper
 from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.slots import BROKE
 from indian_tune.study.file.spec import parse_study
@@ -214,6 +217,51 @@ def test_what_a_worker_gives_up_is_an_attempt_and_the_third_one_fails(storage: s
         assert not [worker for worker in ledger.workers(study.id) if worker.left_at is None]
 
 
+def test_a_worker_that_goes_on_before_it_is_killed_is_left_alone(
+    storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(keeper, "kill_tree", killed.append)
+    monkeypatch.setattr(keeper, "STACK_SECONDS", 0.0)
+    with Ledger.open(storage) as ledger, tempfile.TemporaryFile() as stacks, ExitStack() as stack:
+        study = ledger.register("study", {}, "hash", [ArmPlan("indian", "indian", 1)])
+        ledger.join(study.id, "slow", host="here", pid=1, started="0", device="cpu")
+        assert ledger.claim(study.id, Phase.TUNE, "slow") is not None
+        # The keeper listens on its standard input.
+        before, (reading, writing) = os.dup(0), os.pipe()
+        for descriptor in (before, reading, writing):
+            stack.callback(os.close, descriptor)
+        stack.callback(os.dup2, before, 0)
+        os.dup2(reading, 0)
+        watcher = keeper.Keeper(
+            2**22 + 1, kill=True, stacks=stacks.fileno(), driver=None, least=1.0, orphan=60.0
+        )
+        told = {"storage": storage, "study": study.id, "worker": "slow", "lease": 60.0}
+        watcher._take({"joined": told})
+        at = {"trials": [[1, "indian/0"]], "runs": 1, "limit": 1.0}
+        for moved in (True, False):
+            watcher._take({"at": "epoch 1 of indian/0", **at})
+            watcher._pass(2.0)
+            if moved:
+                os.write(writing, json.dumps({"at": "epoch 2 of indian/0", **at}).encode() + b"\n")
+            watcher._judge()
+            assert bool(killed) is not moved
+            assert ledger.trial(1).state is (State.RUNNING if moved else State.WAITING)
+
+
+def test_a_loss_names_only_trials_that_the_worker_still_held(storage: str) -> None:
+    with Ledger.open(storage) as ledger:
+        study = ledger.register("study", {}, "hash", [ArmPlan("indian", "indian", 2)])
+        ledger.join(study.id, "one", host="here", pid=1, started="0", device="cpu")
+        leases = [ledger.claim(study.id, Phase.TUNE, "one") for _ in range(2)]
+        assert leases[0] is not None
+        ledger.release(leases[0])
+        both = {1: "indian/0", 2: "indian/1"}
+        assert ledger.give_up("one", "hangs", both, ends=True) == {2: State.WAITING}
+        (loss,) = ledger.events(study.id, "worker lost")
+    assert loss.data["trials"] == ["indian/1"]
+
+
 def broken_attempts(folder: Path) -> list[str]:
     """Return what is recorded of every attempt that ended early."""
     with LedgerReader.open(f"sqlite:///{folder / 'indian-tune.db'}") as ledger:
@@ -238,6 +286,7 @@ def test_a_hanging_epoch_in_this_process_is_given_up_and_reported(tmp_path: Path
     assert "epoch 1 of sgd/0 made no progress for 10 s" in log
     assert "nothing was killed" in log
     assert "indian-tune search ends.toml" in log
+    assert "Where it was:\n  indian-tune show ends sgd/0\n" in log
     (told,) = broken_attempts(tmp_path)
     assert "ending.py" in told
 

@@ -51,10 +51,7 @@ class InlineEngine:
         try:
             work(self._settings, lambda: interrupt.requested, on_epoch=tick)
         except Stalled as stalled:
-            raise EngineError(
-                f"{stalled}: it was given up, and nothing was killed; `indian-tune show "
-                f"{self._settings.study} ARM/INDEX` tells where it was"
-            ) from stalled
+            raise EngineError(f"{stalled}: it was given up, and nothing was killed") from stalled
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
             if is_from_user(error):
                 raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from indian_tune.engines import outcomes
+from indian_tune.engines import outcomes, process_info
 from indian_tune.engines.keeper import FACTOR, STALLED
 from indian_tune.engines.ray import actor as keys
 from indian_tune.engines.runs import keeps_weights, training_runs
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.study.assignment import RunningTrial
-
-logger = logging.getLogger(__name__)
 
 
 class _Unsaved:
@@ -129,33 +126,37 @@ class RayDriver(_Unsaved):
         outcomes.end_trial(self._controller, trial, decision)
         return True
 
-    def trial_lost(self, ray_id: str) -> None:
-        """Record that Ray has given a trial up: its nodes or actors died too often."""
-        trial = self._running.pop(ray_id, None)
-        if trial is not None:
-            told = "Ray gave the trial up: its actors died too often"
-            outcomes.fail_attempt(self._controller, trial, told)
+    def actor_lost(self, ray_id: str, host: str | None = None, why: str = "") -> None:
+        """Record that the actor of a trial is gone; the trial is tried again as another of Ray's.
 
-    def give_up(self, ray_id: str) -> bool:
-        """Record that an actor ended itself because its trial made no progress, if it did.
+        As with any worker that dies, this is the end of one attempt, which the ledger counts. An
+        actor that has ended itself, because its trial made no progress, has left its stacks.
 
-        Returns:
-            Whether it did; the trial is then tried again as another one of Ray's.
+        Args:
+            ray_id: of the trial.
+            host: on which the actor ran; ``None`` for this one, as far as is known.
+            why: what Ray says of it.
         """
+        trial = self._running.pop(ray_id, None)
+        if trial is None:
+            return
+        host = host or process_info.host()
         path = self._stacks(ray_id)
         stacks = "" if path is None or not Path(path).exists() else Path(path).read_text("utf-8")
-        trial = self._running.get(ray_id)
-        if trial is None or not stacks.strip():
-            return False
-        del self._running[ray_id]
-        Path(str(path)).unlink()
-        limit = self._epoch_timeout or self._default_limit()
-        told = (
-            f"an epoch of {trial.path}{STALLED}{limit:.0f} s, longer than an epoch may take "
-            "(protocol.epoch_timeout): its actor was ended"
+        stalled = bool(stacks.strip())
+        told = f"the actor of {trial.path} died on {host}"
+        if stalled:
+            Path(str(path)).unlink()
+            limit = self._epoch_timeout or self._default_limit()
+            told = (
+                f"an epoch of {trial.path}{STALLED}{limit:.0f} s, longer than an epoch may take "
+                "(protocol.epoch_timeout): its actor was ended"
+            )
+        self._controller.record_lost_process(
+            trial, ray_id, host=host, reason=told if stalled else None
         )
-        outcomes.fail_attempt(self._controller, trial, f"{stacks.strip()}\n{told}")
-        return True
+        details = (stacks if stalled else why).strip()
+        outcomes.fail_attempt(self._controller, trial, f"{details}\n{told}".strip())
 
     def _default_limit(self) -> float:
         return max(LEAST_SECONDS, FACTOR * self._controller.longest_epoch())
@@ -210,7 +211,7 @@ class DriverSearcher(Searcher):
     ) -> None:
         """Hear that Ray is done with a trial."""
         if error:
-            self._driver.trial_lost(trial_id)
+            self._driver.actor_lost(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the ledger is the state."""
@@ -267,20 +268,6 @@ class Ticker(_Unsaved, tune.Callback):
         self._tick()
 
 
-class StallWatcher(_Unsaved, tune.Callback):
-    """Keeps Ray from trying a trial again that the ledger has given up: it is another one then."""
-
-    def __init__(self, driver: RayDriver) -> None:
-        self._driver = driver
-
-    def on_trial_recover(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
-        """Hear that an actor has died and another one is to take its place."""
-        if self._driver.give_up(trial.trial_id):
-            trial.config[keys.GIVEN_UP] = True
-
-
 class Tidier(_Unsaved, tune.Callback):
     """Removes the checkpoints of finished trials, so that they do not pile up."""
 
@@ -294,21 +281,25 @@ class Tidier(_Unsaved, tune.Callback):
         self._driver.tidy(trial.config[keys.TRIAL])
 
 
-class Mover(_Unsaved, tune.Callback):
-    """Tells of trials that Ray moves, unless they would meet the same again: a full disk.
+class LossWatcher(_Unsaved, tune.Callback):
+    """Has lost actors recorded, and finds what every actor would meet again: a full disk.
+
+    Ray would go on with the trial of a lost actor by itself. The ledger counts that attempt and
+    hands the trial out again, if it may be tried again; so Ray's own has nothing left to do.
 
     Attributes:
         error: why checkpoints cannot be written; ``None`` while they can.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, driver: RayDriver, folder: str) -> None:
+        self._driver = driver
         self._folder = folder
         self.error: CheckpointError | None = None
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Look at why Ray is about to move a trial."""
+        """Look at why Ray is about to give a trial another actor."""
         file = trial.pickled_error_file
         failure = None if file is None else ray.cloudpickle.loads(Path(file).read_bytes())
         # What a model raises is a result. Beside it an actor only reads and writes checkpoints.
@@ -318,7 +309,9 @@ class Mover(_Unsaved, tune.Callback):
         elif isinstance(cause, CheckpointError):
             self.error = cause
         else:
-            logger.warning("trial %s lost its actor, and Ray moves it", trial.config[keys.TRIAL])
+            trial.config[keys.GIVEN_UP] = True
+            host = trial.temporary_state.location.hostname
+            self._driver.actor_lost(trial.trial_id, host, "" if failure is None else str(failure))
 
 
 def unwritable(folder: str, error: OSError) -> CheckpointError:
@@ -336,10 +329,12 @@ class RayStopper(_Unsaved, tune.Stopper):
     Or when no checkpoint can be written.
     """
 
-    def __init__(self, interrupt: Interrupt, scheduler: DriverScheduler, mover: Mover) -> None:
+    def __init__(
+        self, interrupt: Interrupt, scheduler: DriverScheduler, losses: LossWatcher
+    ) -> None:
         self._interrupt = interrupt
         self._scheduler = scheduler
-        self._mover = mover
+        self._losses = losses
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Stop no trial on its own."""
@@ -348,7 +343,7 @@ class RayStopper(_Unsaved, tune.Stopper):
     def stop_all(self) -> bool:
         """Say whether nothing more is to be done."""
         asked = self._interrupt.requested and self._scheduler.settled
-        return asked or self._mover.error is not None
+        return asked or self._losses.error is not None
 
 
 def trial_folder(trial: Trial) -> str:

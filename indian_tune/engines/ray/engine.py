@@ -27,7 +27,7 @@ from indian_tune.errors import EngineError, InputError
 from indian_tune.study.registration import epoch_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How often Ray moves a trial whose node or actor died before the ledger counts an attempt.
-MOVES = 5
+# How often Ray may restart the actor of a trial whose attempt the ledger has ended already.
+RESTARTS = 5
 
 # What a cluster cannot do without; the names of Ray's programs.
 _SERVERS = ("gcs_server", "raylet")
@@ -140,6 +140,8 @@ class RayEngine:
         import ray
 
         before = psutil.Process().children()
+        # Ray prints the deaths of its processes to standard output, where the results belong.
+        ray._private.worker.print_to_stdstream = _log_notice
         own: dict[str, Any] = {}
         address = self._options.ray_address
         if address is not None:
@@ -194,35 +196,34 @@ class RayEngine:
             controller, self._settings, interrupt, f"{root}/{name}", limit
         )
         scheduler = ray_driver.DriverScheduler(driver, interrupt)
-        mover = ray_driver.Mover(root)
+        losses = ray_driver.LossWatcher(driver, root)
         demand = {"cpu": self._settings.threads, "gpu": self._options.gpus_per_trial}
-        tuner = tune.Tuner(
-            tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
-            tune_config=tune.TuneConfig(
-                search_alg=ray_driver.DriverSearcher(driver),
-                scheduler=scheduler,
-                num_samples=-1,
-                reuse_actors=True,
-                trial_dirname_creator=ray_driver.trial_folder,
-            ),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=root,
-                failure_config=tune.FailureConfig(max_failures=MOVES),
-                checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-                stop=ray_driver.RayStopper(interrupt, scheduler, mover),
-                callbacks=[
-                    ray_driver.Ticker(tick),
-                    ray_driver.StallWatcher(driver),
-                    ray_driver.Tidier(driver),
-                    mover,
-                ],
-                verbose=0,
-            ),
-        )
         # It shows the traceback of whatever ended an actor.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         try:
+            tuner = tune.Tuner(
+                tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
+                tune_config=tune.TuneConfig(
+                    search_alg=ray_driver.DriverSearcher(driver),
+                    scheduler=scheduler,
+                    num_samples=-1,
+                    reuse_actors=True,
+                    trial_dirname_creator=ray_driver.trial_folder,
+                ),
+                run_config=tune.RunConfig(
+                    name=name,
+                    storage_path=root,
+                    failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                    checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+                    stop=ray_driver.RayStopper(interrupt, scheduler, losses),
+                    callbacks=[
+                        ray_driver.Ticker(tick),
+                        ray_driver.Tidier(driver),
+                        losses,
+                    ],
+                    verbose=0,
+                ),
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tuner.fit()
@@ -230,11 +231,17 @@ class RayEngine:
             raise ray_driver.unwritable(root, error) from error
         finally:
             driver.give_back()
-        if mover.error is not None:
-            raise mover.error
+        if losses.error is not None:
+            raise losses.error
         if controller.done and "://" not in root:
             # Checkpoints of finished runs are of no more use; the ledger has the rest.
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
+
+
+def _log_notice(data: Mapping[str, Any], ignore_prefix: bool) -> None:
+    """Take in what Ray says of its processes, in the place of its own function that prints it."""
+    for line in data["lines"]:
+        logger.debug("Ray: %s", line)
 
 
 def _check_cluster(options: RayOptions, threads: int) -> None:

@@ -42,6 +42,7 @@ class Repairs:
     Attributes:
         created: Optuna studies that were missing.
         freed: trials taken from workers of this host that are dead.
+        lost: workers of this host that were found dead.
         told: finished trials whose outcome Optuna had not heard.
         dropped: Optuna trials left running that belong to no trial of the ledger.
         restored: trials that Optuna had lost, or had ended while the ledger had not.
@@ -49,6 +50,7 @@ class Repairs:
 
     created: int = 0
     freed: int = 0
+    lost: int = 0
     told: int = 0
     dropped: int = 0
     restored: int = 0
@@ -73,11 +75,8 @@ def reconcile(
     ledger, created = study.ledger, projection.create()
     begun = ledger.begun(study.id)
     held = held_trials(ledger, study.record)
-    freed = sum(
-        ledger.record_lost_worker(worker, held.get(worker.id, []))
-        for worker in ledger.workers(study.id)
-        if worker.left_at is None and is_dead(worker)
-    )
+    dead = [w for w in ledger.workers(study.id) if w.left_at is None and is_dead(w)]
+    freed = sum(ledger.record_lost_worker(each, held.get(each.id, [])) for each in dead)
     repair = _Repair(study, projection)
     if begun:
         repair.close_strays()
@@ -85,7 +84,7 @@ def reconcile(
     else:
         # A study that has just been registered has no Optuna studies yet: nothing is broken.
         created = 0
-    repairs = Repairs(created, freed, repair.told, repair.dropped, repair.restored)
+    repairs = Repairs(created, freed, len(dead), repair.told, repair.dropped, repair.restored)
     if repairs:
         ledger.record_event(study.id, "reconciled", asdict(repairs))
     return repairs
