@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.file.claims_file import load_claims
 from indian_tune.study.file.problem import ProblemSection
 from indian_tune.study.file.protocol import ProtocolSection
 from indian_tune.study.file.search import SearchSection
@@ -40,6 +41,16 @@ def test_the_readme_s_runnable_python_runs() -> None:
     assert blocks
     for block in blocks:
         subprocess.run([sys.executable, "-W", "error", "-c", block], check=True)
+
+
+def test_the_readme_s_claims_are_read(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(\[claims\]\n.*?)```", text, re.DOTALL)
+    (tmp_path / "claims.toml").write_text(block, encoding="utf-8")
+    file = load_claims(tmp_path / "claims.toml")
+    assert file.registration is not None
+    assert file.registration.seeds == list(range(1000, 1015))
+    assert list(file.scope.parsed_spaces) == ["SGD"]
 
 
 @pytest.mark.slow

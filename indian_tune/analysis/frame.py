@@ -21,8 +21,8 @@ trial_state          optional: "complete" for a trial that was trained to its en
 score                optional: of the trial, lower is better; what winners are chosen by. Without it
                      the validation error counts, or the training loss where there is none
 objective            optional: what the score is of, such as "validation_loss"
-config.alpha, …      optional: hyperparameters, read of the tune phase; ``config.level``, of a
-                     response-matched control, is read of the phases match and confirm
+config.alpha, …      optional: hyperparameters, read of the phases tune and confirm;
+                     ``config.level``, of a response-matched control, of match and confirm
 ==================== ============================================================================
 
 A run that diverged is a result, counted apart: it is in no mean. It is the only one that may end

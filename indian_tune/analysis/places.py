@@ -43,7 +43,7 @@ def winner_places(
     winners = with_config_columns(rows).drop_duplicates(SEARCH).set_index(SEARCH)
     optimizers = winners["optimizer"] if "optimizer" in winners else pd.Series(dtype=object)
     configs = winners[config_columns(winners.columns)]
-    if len(search):
+    if spaces and len(search):
         best = trial_scores(search).dropna(subset="score").sort_values(["score", "trial"])
         best = best.assign(arm=best["arm"].map(str)).drop_duplicates(SEARCH).set_index(SEARCH)
         best = best[config_columns(best.columns)].reindex(configs.index)

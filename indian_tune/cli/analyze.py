@@ -60,7 +60,9 @@ def analyze(
     figures: Annotated[
         str, typer.Option("--figures", help="Write figures in these formats too: png,pdf.")
     ] = "",
-    details: Annotated[bool, typer.Option("--details", help="List every contrast.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="List every contrast and every gate.")
+    ] = False,
     calibrate: Annotated[
         bool,
         typer.Option(

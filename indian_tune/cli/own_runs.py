@@ -49,7 +49,7 @@ def register_claims(path: Path, storage: str | None) -> tuple[Path, str]:
             at = ledger.register_claims(file.digest, file.content)
             said = f"Registered in {ledger.address} at {_time(at)}."
     write_registered(file, out, at)
-    return out, said
+    return out, f"{said} Give {out}, not {path.name}, to --claims."
 
 
 def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:

@@ -321,6 +321,7 @@ def test_claims_are_registered_once_with_digest_and_date(
     ended = command("analyze", "--register", file, *given)
     copy = tmp_path / "mine.registered.json"
     assert ended.out.strip() == str(copy)
+    assert f"Give {copy}, not mine.toml, to --claims." in ended.err
     assert ("self-declared" in ended.err) == (place == "file")
     registered = load_claims(copy).registration
     assert registered is not None

@@ -10,6 +10,7 @@ import pytest
 from indian_tune.cli.background import step_size_ranges
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import InputError
+from indian_tune.export.claims import exported_claims
 from indian_tune.ledger import Phase
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.space import Range, parse_space
@@ -113,6 +114,8 @@ def test_new_trials_are_drawn_from_the_wider_space(
         (result,) = rank(ledger, study.record)
         assert all(edge.high == 1.0 for edge in result.edges)
         assert step_size_ranges(study) == {"sgd": Range(0.01, 1.0, log=True)}
+        ranges = exported_claims(study)["scope"]["spaces"]
+        assert ranges == {"sgd": event.data["spaces"]["sgd"]["space"]}
         note = study_notes(ledger, study.record)["tiny/sgd"][1]
         assert "- `gamma0`: 0.01 to 1, on a log scale" in note
         assert len(ledger.events(study.id, "frozen")) == 2

@@ -53,8 +53,9 @@ class ScopeSection(Section):
 class RegistrationSection(Section):
     """``[registration]``: what was fixed before the first run.
 
-    ``digest`` is that of the file when it was registered, ``registered_at`` when that was
-    (ISO 8601 with its zone); ``analyze --register`` writes both.
+    ``seeds`` may hold a list for every search; they are read as one. ``digest`` is that of the file
+    when it was registered, ``registered_at`` when that was (ISO 8601 with its zone); ``analyze
+    --register`` writes both.
     """
 
     mode: Literal["honest", "paper"] = "honest"
@@ -62,6 +63,13 @@ class RegistrationSection(Section):
     trials: dict[str, int] = Field(default_factory=dict)
     digest: str | None = None
     registered_at: Annotated[str | None, ADDED] = None
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _of_all_searches(cls, value: Any) -> Any:
+        if isinstance(value, list) and value and all(isinstance(own, list) for own in value):
+            return [seed for own in value for seed in own]
+        return value
 
     @field_validator("registered_at")
     @classmethod
