@@ -339,7 +339,7 @@ def _run(
 def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
     """Return how to see where a trial of this process was that has been given up, if one has."""
     from indian_tune.cli.again import other_command
-    from indian_tune.engines.interrupt import Stalled
+    from indian_tune.engines import Stalled
     from indian_tune.ledger.slots import BROKE
     from indian_tune.study.completion import trial_path
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.engine import Engine, EngineOptions
     from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame
     from indian_tune.engines.heartbeat import lost_workers
-    from indian_tune.engines.interrupt import Interrupt, end_at_once, interruptible
+    from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
     from indian_tune.engines.joining import joined_controller, registered_study
     from indian_tune.engines.local.inline import InlineEngine
     from indian_tune.engines.local.processes import ProcessEngine
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         give_back,
         record_epoch_reports,
     )
-    from indian_tune.engines.own_code import folders, prepared
+    from indian_tune.engines.own_code import folders, guarded_own_code, prepared
     from indian_tune.engines.ray.engine import RayEngine, cluster_resources
     from indian_tune.engines.rehearsal import check_writable
     from indian_tune.engines.runs import (
@@ -61,6 +61,7 @@ __all__ = [
     "ProcessEngine",
     "RayEngine",
     "Session",
+    "Stalled",
     "TrialsInHand",
     "WorkerSettings",
     "artifacts_folder",
@@ -79,6 +80,7 @@ __all__ = [
     "folders",
     "give_back",
     "gpu_count",
+    "guarded_own_code",
     "interruptible",
     "joined_controller",
     "keeps_weights",
@@ -103,12 +105,12 @@ _MODULES = {
     "engine": ("Engine", "EngineOptions"),
     "flatness": ("FLATNESS_EXAMPLES", "flatness_frame"),
     "heartbeat": ("lost_workers",),
-    "interrupt": ("Interrupt", "end_at_once", "interruptible"),
+    "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
     "joining": ("joined_controller", "registered_study"),
     "local.inline": ("InlineEngine",),
     "local.processes": ("ProcessEngine",),
     "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
-    "own_code": ("folders", "prepared"),
+    "own_code": ("folders", "guarded_own_code", "prepared"),
     "ray.engine": ("RayEngine", "cluster_resources"),
     "rehearsal": ("check_writable",),
     "runs": (

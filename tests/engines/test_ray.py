@@ -349,12 +349,17 @@ def test_the_newest_checkpoint_of_a_trial_is_found_again(tmp_path: Path) -> None
         "trial-1-001-aa/checkpoint_000001",
         "trial-1-002-bb/checkpoint_000000",
         "trial-1-003-cc",
+        "trial-2-003-ee/checkpoint_000000",
+        "trial-2-1790000000000-ff/checkpoint_000000",
         "trial-11-009-dd/checkpoint_000000",
     ):
         (tmp_path / path).mkdir(parents=True)
     found = newest_checkpoint(str(tmp_path), 1)
     assert found == str(tmp_path / "trial-1-002-bb" / "checkpoint_000000")
-    assert newest_checkpoint(str(tmp_path), 2) is None
+    # The number of an attempt was in the names before; the time is in them now.
+    found = newest_checkpoint(str(tmp_path), 2)
+    assert found == str(tmp_path / "trial-2-1790000000000-ff" / "checkpoint_000000")
+    assert newest_checkpoint(str(tmp_path), 3) is None
     assert newest_checkpoint(str(tmp_path / "absent"), 1) is None
 
 
@@ -370,6 +375,7 @@ def test_the_death_of_an_actor_is_recorded_and_three_without_a_new_epoch_fail_it
         for n in range(3):
             config = driver.suggest(f"ray-{n}")
             assert isinstance(config, dict)
+            assert config[actor.ATTEMPT] == n + 1
             stacks = config[actor.STACKS]
             if n == 2:
                 (tmp_path / "ray" / f"stacks-ray-{n}.txt").write_text("  in forward")

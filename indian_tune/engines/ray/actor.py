@@ -38,6 +38,8 @@ SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP, TRIAL,
     *("spec", "runs", "recorded", "together", "threads", "data_dir", "resume_from", "imports"),
     *("keep_in", "trial", "split"),
 )
+# Which attempt at the trial it is, and when it was begun, in ms since 1970.
+ATTEMPT, BEGUN = "attempt", "begun"
 # Seconds that an epoch may take, if the study says so; seconds that anything else may, and an epoch
 # by default; the file for the stacks of an actor that takes longer, ``None`` for its log; and
 # whether the driver has given the trial up meanwhile.
@@ -166,9 +168,18 @@ class TrialTrainable(tune.Trainable):
             COMPLETE: complete,
             # In a list: Ray takes the dictionaries in a result apart.
             PROVENANCE: [asdict(in_hand.trainer.provenance)],
-            SHOULD_CHECKPOINT: in_hand.checkpoint_due(),
+            SHOULD_CHECKPOINT: in_hand.checkpoint_due() or self._catches_up(in_hand),
             "done": not in_hand.is_open(trial),
         }
+
+    def _catches_up(self, in_hand: TrialsInHand) -> bool:
+        """Whether the trial lost an actor, and what was recorded before is trained again.
+
+        Another death until it gets further would count, so it must not lose that work again.
+        """
+        return self._config[ATTEMPT] > 1 and in_hand.repeats(
+            self._config[TRIAL], self._config[RECORDED]
+        )
 
     def _last_records(self) -> dict[str, EpochRecord]:
         from indian_tune.training import EpochRecord

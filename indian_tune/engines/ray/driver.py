@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,9 @@ class RayDriver(_Unsaved):
             keys.KEEP: str(settings.artifacts.absolute()) if keep else None,
             keys.TRIAL: trial.id,
             keys.SPLIT: 0 if same else trial.lease.trial.replicate,
-            "attempt": trial.lease.trial.attempts,
+            keys.ATTEMPT: trial.lease.trial.attempts,
+            # Attempts are counted from the beginning again after every new epoch; this only grows.
+            keys.BEGUN: time.time_ns() // 1_000_000,
         }
 
     def record(self, ray_id: str, result: dict[str, Any]) -> bool:
@@ -348,7 +351,7 @@ class RayStopper(_Unsaved, tune.Stopper):
 
 def trial_folder(trial: Trial) -> str:
     """Return the folder of a Ray trial: found again by the ledger's trial."""
-    return f"trial-{trial.config[keys.TRIAL]}-{trial.config['attempt']:03d}-{trial.trial_id}"
+    return f"trial-{trial.config[keys.TRIAL]}-{trial.config[keys.BEGUN]}-{trial.trial_id}"
 
 
 def newest_checkpoint(folder: str, trial_id: int) -> str | None:
