@@ -23,7 +23,7 @@ BENCHMARKS = {
         *("--sqlite-random=4,8,12", "--postgresql-random=2,3,4"),
         *("--sqlite-tpe=4,8,12", "--postgresql-tpe=2,3,4", "--repetitions=1"),
     ],
-    "searches": ["--rounds=1", "--replicates=2", "--trials=2"],
+    "replicates": ["--rounds=1", "--replicates=2", "--trials=2"],
     "verdict": ["--rounds=1"],
     "scale": [
         *("--workers=4", "--trials=2", "--epochs=2", "--epoch-seconds=1", "--calibration=2"),

@@ -74,7 +74,7 @@ def study(trials: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def next_to_nothing(spec: StudySpec, data_dir: Path | None) -> Problem:
+def next_to_nothing(spec: StudySpec, data_dir: Path | None, replicate: int = 0) -> Problem:
     """Return the problem of a trial that trains in a millisecond or two."""
     import torch
 

@@ -111,7 +111,7 @@ def test_the_service_is_compared_with_optuna_at_every_mark(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_many_searches_are_measured_beside_the_quickstart(tmp_path: Path) -> None:
-    report = run_quickly("searches", tmp_path)
+    report = run_quickly("replicates", tmp_path)
     assert_machine(report)
     assert report["registration"]["clock"]["median"] > 0
     assert report["ratios"].keys() == {"new", "finished"}
