@@ -212,7 +212,7 @@ def main() -> None:
             for state in (NEW, FINISHED)
         },
     }
-    save(given.out, "searches", report, to_markdown(report))
+    save(given.out, "replicates", report, to_markdown(report))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def assert_machine(report: dict[str, Any]) -> None:
     assert machine["optuna"]
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_a_sweep_gives_all_contenders_the_same_trials(tmp_path: Path) -> None:
     report = run_quickly("sweep", tmp_path)
     assert_machine(report)
@@ -54,7 +54,7 @@ def test_a_sweep_gives_all_contenders_the_same_trials(tmp_path: Path) -> None:
     assert all(row["load"] >= 0 for rows in report["rounds"].values() for row in rows)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_searches_are_tuned_measured_and_not_measured_again(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "tests.benchmarks.tuning", f"--out={tmp_path}"),
@@ -82,7 +82,7 @@ def test_searches_are_tuned_measured_and_not_measured_again(tmp_path: Path) -> N
     assert table.count("| digits | random | ") == len(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_the_engines_are_measured_beside_plain_ray(tmp_path: Path) -> None:
     report = run_quickly("engines", tmp_path)
     assert_machine(report)
@@ -93,7 +93,7 @@ def test_the_engines_are_measured_beside_plain_ray(tmp_path: Path) -> None:
     assert 0 < report["shares"]["2"]["share of time between trials"]["median"] < 1
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.postgres
 def test_the_service_is_compared_with_optuna_at_every_mark(tmp_path: Path) -> None:
     report = run_quickly("service", tmp_path)
@@ -109,7 +109,7 @@ def test_the_service_is_compared_with_optuna_at_every_mark(tmp_path: Path) -> No
     assert report["pages"]["/api/studies"]["bytes"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_many_searches_are_measured_beside_the_quickstart(tmp_path: Path) -> None:
     report = run_quickly("replicates", tmp_path)
     assert_machine(report)
@@ -118,7 +118,7 @@ def test_many_searches_are_measured_beside_the_quickstart(tmp_path: Path) -> Non
     assert all(row["median"] > 0 for row in report["status"].values())
 
 
-@pytest.mark.slow
+@pytest.mark.night
 def test_the_way_to_a_verdict_is_measured_command_by_command(tmp_path: Path) -> None:
     report = run_quickly("verdict", tmp_path)
     assert_machine(report)
@@ -126,7 +126,7 @@ def test_the_way_to_a_verdict_is_measured_command_by_command(tmp_path: Path) -> 
     assert both["median"] > search["median"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.postgres
 def test_the_model_is_checked_against_a_database_that_loses_nothing(tmp_path: Path) -> None:
     report = run_quickly("scale", tmp_path)
