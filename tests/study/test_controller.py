@@ -280,7 +280,7 @@ def test_what_a_crash_left_half_written_is_repaired(
         study = RegisteredStudy.open(ledger, "tiny")
         projection = Projection.beside(study)
         repairs = reconcile(study, projection, lambda worker: True)
-        assert repairs == Repairs(freed=1, told=1, dropped=1)
+        assert repairs == Repairs(freed=1, lost=1, told=1, dropped=1)
         assert not reconcile(study, projection, lambda worker: True)
         projection.close()
         assert ledger.trial(untold.lease.trial.id).told
