@@ -43,10 +43,15 @@ def is_from_user(error: BaseException) -> bool:
 
 
 class Interrupt:
-    """Whether, and how firmly, the user has asked to stop."""
+    """Whether, and how firmly, the user has asked to stop.
 
-    def __init__(self) -> None:
+    Args:
+        go_on: the command that goes on afterwards, for whoever must end the process.
+    """
+
+    def __init__(self, go_on: str = "") -> None:
         self.requests = 0
+        self.go_on = go_on
 
     @property
     def requested(self) -> bool:
@@ -63,7 +68,7 @@ def interruptible(on_first: Callable[[], None], go_on: str = "") -> Iterator[Int
             ended some seconds later, this process is killed with all that it has started.
         go_on: the command that goes on, which is told when that happens.
     """
-    interrupt = Interrupt()
+    interrupt = Interrupt(go_on)
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         interrupt.requests += 1

@@ -124,7 +124,7 @@ class RayEngine:
             prepare_own_cluster()
         from indian_tune.engines.ray.watch import ClusterWatch
 
-        watch = ClusterWatch(self._connect())
+        watch = ClusterWatch(self._connect(), interrupt.go_on)
         try:
             with (
                 registered_study(self._settings) as study,

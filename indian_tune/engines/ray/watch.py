@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 # How long the GCS may be silent: less than the minute after which Ray ends this process.
 PATIENCE_SECONDS = 15.0
+# How long the thread that drives may take to notice: less than what is left of that minute.
+STUCK_SECONDS = 15.0
 
 
 class _ClusterLost(BaseException):
@@ -36,10 +39,12 @@ class ClusterWatch:
 
     Args:
         started: the processes of the cluster, if it is this process's own.
+        go_on: the command that goes on, told where this process has to be ended.
     """
 
-    def __init__(self, started: list[psutil.Process]) -> None:
+    def __init__(self, started: list[psutil.Process], go_on: str) -> None:
         self._started = started
+        self._go_on = go_on
         self.lost: str | None = None
 
     @contextlib.contextmanager
@@ -57,6 +62,9 @@ class ClusterWatch:
             if self.lost is not None:
                 raised = ctypes.py_object(_ClusterLost)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(driving), raised)
+                # Ray's own code may keep that thread in C until it ends this process.
+                if not stopped.wait(STUCK_SECONDS):
+                    self._end_stuck()
 
         watcher = threading.Thread(target=watch, name="cluster", daemon=True)
         watcher.start()
@@ -67,9 +75,7 @@ class ClusterWatch:
                 stopped.set()
                 watcher.join()
         except _ClusterLost:
-            raise EngineError(
-                f"the Ray cluster was lost: {self.lost}. What is recorded is kept"
-            ) from None
+            raise EngineError(self._message) from None
 
     def disconnect(self) -> None:
         """Leave the cluster, and end it if it is this process's own."""
@@ -80,9 +86,26 @@ class ClusterWatch:
         # theirs.
         atexit.unregister(ray.shutdown)
         atexit.register(end_at_once, 1)
+        self._kill_started()
+
+    def _end_stuck(self) -> None:
+        print(f"Error: {self._message}", file=sys.stderr)
+        if self._go_on:
+            print(f"Go on with:\n{self._go_on}", file=sys.stderr)
+        self._kill_started()
+        end_at_once(1)
+
+    @property
+    def _message(self) -> str:
+        return f"the Ray cluster was lost: {self.lost}. What is recorded is kept"
+
+    def _kill_started(self) -> None:
+        """Kill the processes of an own cluster, and what these have started."""
         for process in self._started:
             with contextlib.suppress(psutil.Error):
-                process.kill()
+                for each in (*process.children(recursive=True), process):
+                    with contextlib.suppress(psutil.Error):
+                        each.kill()
 
     def _await_loss(self, stopped: threading.Event) -> str | None:
         """Return what is lost; ``None`` when the watch ends before anything is."""
