@@ -274,7 +274,7 @@ def _check_once(rows: pd.DataFrame, keys: list[str]) -> None:
     if len(twice):
         place = ", ".join(f"{key} {twice.iloc[0][key]}" for key in keys)
         raise InputError(
-            f"{place} stands more than once ({len(twice)} such rows): give one row per "
+            f"{place} occurs more than once ({len(twice)} such rows): give one row per "
             f"({', '.join(keys)})"
         )
 

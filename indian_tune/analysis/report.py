@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 FIGURES = "figures"
-# The figure that stands beside the verdict, above the evidence in words.
+# The figure beside the verdict, above the evidence in words.
 LEAD = "contrasts"
 FORMATS = ("svg", "png", "pdf")
 DOTS_PER_INCH = 200

@@ -23,7 +23,7 @@ class Phase(StrEnum):
 
 
 class State(StrEnum):
-    """Where a trial or a run stands.
+    """How far a trial or a run is.
 
     ``DIVERGED`` is a result (scored at chance level), ``FAILED`` is not: it means that the work
     itself broke and that its attempts are used up.

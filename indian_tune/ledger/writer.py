@@ -72,7 +72,7 @@ class StudyWriter(LedgerReader):
     ) -> StudyRecord:
         """Record a study, its arms and every slot of its tune phase, or find it there.
 
-        A study of that name that is already registered is returned as it stands, with its own
+        A study of that name that is already registered is returned as it is, with its own
         hash: whether the two agree is for the caller to judge.
 
         Args:

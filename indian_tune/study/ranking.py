@@ -52,7 +52,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Where one search of an arm stands.
+    """The state of one search of an arm.
 
     Attributes:
         replicate: which search, from 0.
@@ -69,7 +69,7 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """Where one arm stands.
+    """The state of one arm.
 
     Attributes:
         name: of the arm.
@@ -281,7 +281,7 @@ def _result(
 def _search(
     arm: ArmRecord, tune: ArmProgress | None, replicate: int, known: _Known
 ) -> SearchResult | None:
-    """Return where one search stands, ``None`` while it has no configuration to show."""
+    """Return the state of one search, ``None`` while it has no configuration to show."""
     best = known.leaders.get((arm.id, replicate))
     if best is not None:
         return SearchResult(replicate, best.index, best.value, best.config)

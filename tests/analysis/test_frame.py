@@ -47,7 +47,7 @@ def changed(frame: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
         (lambda f: f[~((f["arm"] == "sgd") & (f["seed"] == 4))], "only one of them has seeds 4"),
         (
             lambda f: pd.concat([f, f.iloc[[7]]]),
-            "stands more than once",
+            "occurs more than once",
         ),
         (lambda f: changed(f, "test_accuracy", np.nan), "test_accuracy of sgd 4 is not finite at"),
         (

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import secrets
 import sys
+import tempfile
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_own_cluster() -> None:
@@ -22,10 +27,21 @@ def prepare_own_cluster() -> None:
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
         return
     token = Path.home() / ".ray/auth_token"
-    if token.exists():
-        token.chmod(0o600)
-        return
-    token.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
+    try:
+        if token.exists():
+            token.chmod(0o600)
+        else:
+            _write_once(token, secrets.token_hex(32))
+    except OSError as error:
+        logger.warning("The file of Ray's token, %s, cannot be kept private: %s", token, error)
+
+
+def _write_once(file: Path, text: str) -> None:
+    """Write a file that others of the same user may write at this moment: the first one counts."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    # Whole under another name before it has this one; readable by its user alone.
+    with tempfile.NamedTemporaryFile("w", dir=file.parent) as written:
+        written.write(text)
+        written.flush()
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(written.name)

@@ -117,7 +117,7 @@ def _check_arm(
     known = {each.name: each for each in earlier if each.searched}
     if name not in known:
         raise StudyFileError(
-            f"{where} = {name!r} is no arm that is searched and stands before {arm.name!r} in the "
+            f"{where} = {name!r} is no arm that is searched and listed before {arm.name!r} in the "
             f"file.{alternatives(name, known) if known else ''}"
         )
     if arm.family.adopt is None:
