@@ -45,6 +45,8 @@ class Net(nn.Module):
 
 
 def make():
+    if Path("gone").exists():
+        raise ValueError("the data are gone")
     inputs = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
     part = Split(inputs, inputs[:, :3].argmax(1))
     return Problem(
@@ -94,7 +96,7 @@ def searched(
     return done.returncode, done.stderr, states
 
 
-@pytest.mark.parametrize("end", [RAISES[0], *ENDS])
+@pytest.mark.parametrize("end", [RAISES[0], ENDS[0]])
 def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
     tmp_path: Path, end: str
 ) -> None:
@@ -114,6 +116,18 @@ def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
         assert "Lost workers" in told
     else:
         assert "sgd tune 0 broke and is now waiting: SystemExit: 0" in log
+
+
+def test_a_worker_that_cannot_be_replaced_ends_the_search_with_the_command_that_goes_on(
+    tmp_path: Path,
+) -> None:
+    end = "Path('gone').touch(); os._exit(3)"
+    status, log, states = searched(tmp_path, end, "--workers", "1")
+    assert status == 1, log
+    assert not any(state.finished for state in states)
+    assert "failed with ValueError: the data are gone" in log
+    assert "a worker in place of one that died could not begin" in log
+    assert "Go on with:\n  indian-tune search" in log
 
 
 @pytest.mark.parametrize("end", RAISES)

@@ -135,7 +135,8 @@ class ProcessEngine:
         """Work until the study is done or interrupted.
 
         Raises:
-            EngineError: a worker ended with an error, or workers die too often.
+            EngineError: a worker ended with an error, or workers die too often or cannot be
+                replaced.
             InputError: what a worker was given cannot be used.
         """
         workers = [self._start(each) for each in self._settings]
@@ -149,6 +150,12 @@ class ProcessEngine:
                     elif worker.end == _EXPLAINED:
                         raise EngineError("a worker could not go on; its message is above")
                     elif worker.end == _REFUSED:
+                        if self._deaths:
+                            # Others have worked with the same input: the study goes on with it.
+                            raise EngineError(
+                                "a worker in place of one that died could not begin; its message "
+                                "is above"
+                            )
                         raise InputError("a worker could not begin; its message is above")
                     elif worker.died:
                         workers[n] = self._replace(worker, self._settings[n])

@@ -240,8 +240,12 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
         wrong.append("status 1 without the command that goes on")
     # An address at which no database answers is bad input, unless it has answered before.
     away = "Error: database" in log and ": starting" not in log
+    # So is own code that fails in the first try of it; its own exit status is passed on.
+    refused = ": starting" not in log and (
+        "Error: problem.factory" in log or "own code ended this process" in log or status == 130
+    )
     allowed = (0, 1, *((130,) if stopped else ()), *((2,) if away else ()))
-    if status > 0 and status not in allowed:
+    if status > 0 and status not in allowed and not refused:
         wrong.append(f"status {status}")
     if "Traceback (most recent call last)" in log:
         wrong.append("a traceback for what is no fault of the program")
