@@ -8,6 +8,8 @@ DEV := $(VENV)/.installed-dev
 
 # One thread per process: the tests run side by side, and torch would take every core in each.
 export OMP_NUM_THREADS := 1
+# The tests start hundreds of processes, each of which would compile the package for itself.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart install dev test test-slow test-night test-image format-check lint types unit bench format clean
 

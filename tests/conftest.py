@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from alembic.util import pyfiles as alembic_files
 from sqlalchemy.engine import make_url
 
 from indian_tune.training import EpochRecord
@@ -24,6 +26,7 @@ from indian_tune.training.metrics import OPEN, SEALED, metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,6 +52,16 @@ def pytest_configure() -> None:
     # A shell starts what runs in the background with SIGINT ignored, which every program that the
     # tests start would inherit; several are to be stopped by Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Optuna reads all its migrations whenever it opens a database, and so do we for a new one.
+    # A process of a user does so once, one of the tests a thousand times.
+    load = alembic_files.load_module_py
+    once = functools.cache(load)
+
+    def load_module(module_id: str, path: str | os.PathLike[str]) -> ModuleType:
+        # What migrates stands in env.py, which is run by being loaded.
+        return load(module_id, path) if module_id == "env_py" else once(module_id, path)
+
+    alembic_files.load_module_py = load_module
 
 
 @pytest.fixture
@@ -208,6 +221,13 @@ def postgres_programs() -> Path | None:
     return None if on_path is None else Path(on_path).resolve().parent
 
 
+def _roomy() -> str:
+    """Return a folder for a server's thousands of small files: in memory, where there is room."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30
+    return str(memory) if roomy else "/tmp"
+
+
 @contextlib.contextmanager
 def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
     """Make a PostgreSQL server, to be started; skip the test where none can run."""
@@ -217,7 +237,7 @@ def postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[Postg
         # Where the tests judge a change, nothing that can be installed may be left out.
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp")))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pg-", dir=_roomy())))
         server = PostgresServer(programs, folder, settings)
         stack.callback(server.stop)
         yield server

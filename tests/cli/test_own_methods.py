@@ -84,7 +84,14 @@ def outcomes(storage: str) -> dict[int, tuple[Any, State]]:
     return {trial.index: (trial.config, trial.state) for trial in trials}
 
 
-@pytest.mark.parametrize("engine", ["optuna", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "inline",
+        pytest.param("optuna", marks=pytest.mark.slow),
+        pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.night]),
+    ],
+)
 def test_they_run_the_same_under_every_engine_and_are_read_without_their_code(
     study: Path,
     tmp_path: Path,

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     Record = Callable[..., Metrics]
 
 EPOCHS_BETWEEN_KILLS = 7
+# One of each kind of write: claiming, asking, recording and ending.
+MOST_TELLING = {"after-optuna-ask", "after-ledger-epoch", "after-ledger-finish", "after-freeze"}
 
 
 def assert_sound(storage: str, parts: dict[str, int]) -> None:
@@ -130,11 +132,10 @@ def test_a_study_whose_workers_are_killed_all_the_time_loses_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(
-    ("count", "seconds"), [(4, 45.0), pytest.param(9, 110.0, marks=pytest.mark.night)]
-)
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.night)])
+@pytest.mark.parametrize(("count", "seconds"), [(4, 45.0), (9, 110.0)])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_workers_killed_at_random_leave_every_trial_complete(
     seed: int,
     count: int,
@@ -173,7 +174,13 @@ def test_workers_killed_at_random_leave_every_trial_complete(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=[] if fault in MOST_TELLING else pytest.mark.night)
+        for fault in FAULTS
+    ],
+)
 def test_a_worker_that_dies_between_two_writes_leaves_nothing_half_done(
     fault: str,
     tmp_path: Path,

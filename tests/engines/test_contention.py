@@ -21,7 +21,7 @@ from tests.reports import report
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
 
-SECONDS = 60.0
+SECONDS = 15.0
 PROCESSES = 8
 EPOCHS = 5
 
@@ -101,6 +101,7 @@ def test_32_writers_on_sqlite_lose_nothing(storage: str, tiny: dict[str, Any]) -
 
 
 @pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.postgres
 @pytest.mark.timeout(400)
 def test_64_writers_on_postgresql_lose_nothing(

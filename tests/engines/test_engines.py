@@ -58,6 +58,7 @@ def test_a_study_runs_to_its_end_and_leaves_nothing_behind(
     assert not [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_final_weights_are_kept_if_asked_for_and_are_the_same_however_they_came_about(
     tmp_path: Path,
     keeping: dict[str, Any],
@@ -224,8 +225,10 @@ def die_in_training(settings: WorkerSettings, should_stop: Callable[[], bool]) -
     train(settings, should_stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("job", "failed"), [(die_at_once, 0), pytest.param(die_in_training, 1, marks=pytest.mark.slow)]
+    ("job", "failed"),
+    [pytest.param(die_at_once, 0, marks=pytest.mark.night), (die_in_training, 1)],
 )
 def test_workers_that_always_die_end_the_search_and_lose_nothing(
     job: Callable[[WorkerSettings, Callable[[], bool]], None],

@@ -65,7 +65,9 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["optuna", "inline", "ray"])
+@pytest.mark.parametrize(
+    "engine", ["optuna", pytest.param("inline", marks=pytest.mark.night), "ray"]
+)
 def test_a_search_on_a_real_disk_that_is_full_says_so_and_goes_on_elsewhere(
     engine: str,
     tmp_path: Path,

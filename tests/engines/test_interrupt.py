@@ -93,7 +93,11 @@ def hanging(
     return process
 
 
-@pytest.mark.parametrize("end", [HOLD, IGNORE], ids=["gil", "ignore"])
+@pytest.mark.parametrize(
+    "end",
+    [HOLD, pytest.param(IGNORE, marks=[pytest.mark.slow, pytest.mark.night])],
+    ids=["gil", "ignore"],
+)
 def test_workers_are_killed_whatever_their_model_does(tmp_path: Path, end: str) -> None:
     with ExitStack() as stack:
         process = hanging(tmp_path, end, stack, "--workers", "2")
@@ -106,7 +110,9 @@ def test_workers_are_killed_whatever_their_model_does(tmp_path: Path, end: str) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [HOLD, IGNORE], ids=["gil", "ignore"])
+@pytest.mark.parametrize(
+    "end", [HOLD, pytest.param(IGNORE, marks=pytest.mark.night)], ids=["gil", "ignore"]
+)
 def test_a_search_in_this_process_is_killed_whatever_its_model_does(
     tmp_path: Path, end: str
 ) -> None:
@@ -119,6 +125,7 @@ def test_a_search_in_this_process_is_killed_whatever_its_model_does(
         assert "Go on with:\n  indian-tune search ends.toml --engine inline" in log
 
 
+@pytest.mark.slow
 def test_a_search_that_tries_own_code_is_killed_whatever_that_does(tmp_path: Path) -> None:
     with ExitStack() as stack:
         process = hanging(tmp_path, HOLD, stack, "--engine", "inline", model=HANGS_AT_ONCE)

@@ -129,8 +129,14 @@ def test_an_interrupted_match_phase_goes_on_to_the_same_record(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")  # Ray's own code warns of itself.
-@pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("interrupted", [False, True], ids=["undisturbed", "interrupted"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("inline", marks=pytest.mark.night), "processes-2", "ray-2"]
+)
+@pytest.mark.parametrize(
+    "interrupted",
+    [pytest.param(False, marks=pytest.mark.night), True],
+    ids=["undisturbed", "interrupted"],
+)
 def test_every_engine_leaves_the_same_record(
     name: str,
     interrupted: bool,

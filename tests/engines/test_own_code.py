@@ -62,7 +62,8 @@ def trained(spec: StudySpec, folder: Path, storage: str, engine: str) -> None:
         ENGINES[engine](settings).run(Interrupt(), lambda: None)
 
 
-@pytest.mark.parametrize("engine", ["optuna", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["optuna", pytest.param("ray", marks=pytest.mark.night)])
 def test_every_engine_trains_own_code_to_the_same_bits(
     tmp_path: Path, own: StudySpec, metrics: Callable[..., Metrics], engine: str
 ) -> None:

@@ -96,7 +96,16 @@ def searched(
     return done.returncode, done.stderr, states
 
 
-@pytest.mark.parametrize("end", [RAISES[0], ENDS[0]])
+@pytest.mark.parametrize(
+    "end",
+    [
+        ENDS[0],
+        *(
+            pytest.param(end, marks=[pytest.mark.slow, pytest.mark.night])
+            for end in (ENDS[1], RAISES[0])
+        ),
+    ],
+)
 def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
     tmp_path: Path, end: str
 ) -> None:
@@ -139,7 +148,9 @@ def test_what_a_model_raises_is_a_failed_attempt_in_this_process_too(
     assert "sgd tune 0 broke and is now waiting" in log
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    "end", [ENDS[0], pytest.param(ENDS[1], marks=[pytest.mark.slow, pytest.mark.night])]
+)
 def test_a_search_in_this_process_that_its_model_ends_is_no_success(
     tmp_path: Path, end: str
 ) -> None:
@@ -150,7 +161,9 @@ def test_a_search_in_this_process_that_its_model_ends_is_no_success(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [*RAISES, ENDS[0]])
+@pytest.mark.parametrize(
+    "end", [ENDS[0], *(pytest.param(end, marks=pytest.mark.night) for end in RAISES)]
+)
 def test_ray_takes_no_end_of_an_actor_for_success(tmp_path: Path, end: str) -> None:
     status, log, states = searched(tmp_path, end, "--engine", "ray", "--workers", "1")
     assert (status, states) == (0, [State.COMPLETE] * 2), log

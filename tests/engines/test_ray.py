@@ -114,6 +114,7 @@ def states(storage: str) -> list[tuple[State, int]]:
         return [(trial.state, trial.attempts) for trial in trials]
 
 
+@pytest.mark.slow
 def test_ray_leaves_the_same_record_as_inline_to_the_last_bit(
     storage: str,
     settings: WorkerSettings,
@@ -190,6 +191,7 @@ def test_pruned_and_diverged_trials_are_recorded_as_exactly_that(
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_an_interrupted_ray_study_goes_on_to_the_same_record(
     storage: str,
     settings: WorkerSettings,
@@ -242,7 +244,7 @@ def test_a_killed_driver_loses_nothing(
     [
         (signal.SIGINT,),
         pytest.param((signal.SIGTERM,), marks=pytest.mark.night),
-        (signal.SIGINT, signal.SIGINT),
+        pytest.param((signal.SIGINT, signal.SIGINT), marks=pytest.mark.night),
     ],
     ids=str,
 )

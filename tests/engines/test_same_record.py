@@ -136,7 +136,7 @@ class TestSameRecord:
 
     @pytest.mark.parametrize(
         "workers",
-        [pytest.param(1, marks=pytest.mark.night), 2, pytest.param(4, marks=pytest.mark.slow)],
+        [pytest.param(1, marks=pytest.mark.night), 2, pytest.param(4, marks=pytest.mark.night)],
     )
     def test_of_worker_processes(
         self, workers: int, check: Callable[[Callable[[WorkerSettings], Engine]], None]
@@ -144,6 +144,7 @@ class TestSameRecord:
         check(lambda settings: ProcessEngine([settings] * workers))
 
     @pytest.mark.slow
+    @pytest.mark.night
     @pytest.mark.filterwarnings("ignore")  # Ray's own code warns of itself.
     def test_of_ray(
         self, cluster: Cluster, check: Callable[[Callable[[WorkerSettings], Engine]], None]

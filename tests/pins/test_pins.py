@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DIGESTS: dict[str, str] = json.loads((PINS / "digests.json").read_text(encoding="utf-8"))
 LISTED = "confirm_seeds = [1000, 1001]"
+# That engines agree is tested with shorter studies.
+LONG = (pytest.mark.slow, pytest.mark.night)
 ENGINES = (
     ("--engine", "inline"),
     ("--engine", "optuna", "--workers", "2"),
@@ -51,7 +53,11 @@ def test_a_study_file_keeps_its_digest(name: str) -> None:
     assert load_study(ROOT / name).digest == DIGESTS[name]
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=[engine[1] for engine in ENGINES])
+@pytest.mark.parametrize(
+    "engine",
+    [ENGINES[0], *(pytest.param(engine, marks=LONG) for engine in ENGINES[1:])],
+    ids=[engine[1] for engine in ENGINES],
+)
 def test_a_study_is_computed_to_the_pinned_bits(
     engine: tuple[str, ...], tmp_path: Path, command: Callable[..., str]
 ) -> None:
@@ -74,6 +80,7 @@ def test_a_released_database_opens_with_the_bits_it_was_written_with(
     assert "pinned, registered 2026-11-26" in command(released, "status", "pinned")
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_of_a_released_database_goes_on_to_the_same_bits(
     released: Path, command: Callable[..., str]
 ) -> None:
