@@ -7,7 +7,8 @@
     │   ├── SealedError                     test results that nobody has unsealed
     │   ├── NoDataError                     a figure of what was not measured
     │   ├── DataError                       a data set that is missing or damaged
-    │   └── StorageError                    a database that is unreachable, not ours, or too new
+    │   ├── StorageError                    a database that is unreachable, not ours, or too new
+    │   └── MissingPackageError (ImportError)   a package of an extra that is not installed
     ├── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
     │   ├── IllegalTransitionError          a state change that the state machine does not have
     │   ├── LeaseLostError                  a report on a trial that another worker now holds
@@ -82,6 +83,24 @@ class DataError(InputError):
 
 class StorageError(InputError):
     """A database cannot be reached, is not ours, or is newer than this version."""
+
+
+class MissingPackageError(InputError, ImportError):
+    """A package is not installed that only an extra of this one brings."""
+
+    @classmethod
+    def of(cls, module: str, extra: str, package: str | None) -> MissingPackageError:
+        """Return the error for a module that needs an extra.
+
+        Args:
+            module: that was imported.
+            extra: which brings what is missing.
+            package: that is missing.
+        """
+        return cls(
+            f"{module} needs {package}, which is not installed: "
+            f"python -m pip install 'indian-tune[{extra}]'"
+        )
 
 
 class LedgerError(IndianTuneError, RuntimeError):

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from indian_tune.errors import HyperparameterError, InputError
-from indian_tune.optim.hyperparameters import (
-    ALPHA,
-    BETA,
-    DECAY_POWER,
-    DECOUPLED_WEIGHT_DECAY,
-    GAMMA0,
-    INITIAL_VELOCITY,
-    WEIGHT_DECAY,
-)
+from indian_tune.optim.hyperparameters import check_indian
 
 __all__ = ["check_options", "check_parameters"]
-
-LR = replace(GAMMA0, name="lr")
-CHECKED = (ALPHA, BETA, DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY)
 
 
 def check_options(options: dict[str, Any]) -> None:
@@ -31,18 +19,16 @@ def check_options(options: dict[str, Any]) -> None:
         HyperparameterError: an option is out of range, or two exclude each other.
     """
     lr = options["lr"]
-    if isinstance(lr, Tensor):
-        if lr.numel() != 1:
-            raise HyperparameterError(
-                f"lr as a tensor must have one element, got shape {tuple(lr.shape)}"
-            )
-        lr = lr.item()
-    LR.check(lr, owner="Indian")
-    for hyperparameter in CHECKED:
-        value = options[hyperparameter.name]
-        hyperparameter.check(value.item() if isinstance(value, Tensor) else value, owner="Indian")
-    if options["initial_velocity"] is not None:
-        INITIAL_VELOCITY.check(options["initial_velocity"], owner="Indian")
+    if isinstance(lr, Tensor) and lr.numel() != 1:
+        raise HyperparameterError(
+            f"lr as a tensor must have one element, got shape {tuple(lr.shape)}"
+        )
+    scalars = {
+        name: value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+        for name, value in options.items()
+        if name != "params"
+    }
+    check_indian(scalars, rate="lr")
     if options["fused"] and (options["foreach"] or options["capturable"]):
         other = "foreach" if options["foreach"] else "capturable"
         raise HyperparameterError(f"fused=True and {other}=True exclude each other: choose one")

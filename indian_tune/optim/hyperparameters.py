@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from indian_tune.errors import HyperparameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ DECOUPLED_WEIGHT_DECAY = Hyperparameter(
     default=1.0,
     kind="bool",
 )
+INDIAN = (ALPHA, BETA, DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY)
 MOMENTUM = Hyperparameter(
     "momentum",
     "fraction of the momentum that a step keeps",
@@ -141,3 +145,40 @@ MOMENTUM = Hyperparameter(
 )
 NU = Hyperparameter("nu", "weight of the momentum against the newest gradient", default=0.7)
 EPS = Hyperparameter("eps", "keeps the denominator from 0", default=1e-8, low=0, low_open=True)
+
+
+def check_indian(values: Mapping[str, object], *, rate: str) -> None:
+    """Check the hyperparameters of INDIAN, whichever framework computes the step.
+
+    Args:
+        values: by name; what is left out is not checked, nor is ``None`` as initial velocity.
+        rate: what the framework calls γ0.
+
+    Raises:
+        HyperparameterError: one is not allowed.
+    """
+    for each in (replace(GAMMA0, name=rate), *INDIAN):
+        if each.name in values:
+            each.check(values[each.name], owner="Indian")
+    if values.get("initial_velocity") is not None:
+        INITIAL_VELOCITY.check(values["initial_velocity"], owner="Indian")
+
+
+def power_beside(decay_power: float | None, *, scheduled: bool) -> float:
+    """Return ``decay_power``, or its default where none is given: 0 beside a schedule, else 1/2.
+
+    Args:
+        decay_power: as given.
+        scheduled: whether a schedule of the framework sets the step sizes.
+
+    Raises:
+        HyperparameterError: it is not allowed, or would lower the steps of a schedule.
+    """
+    default = CONSTANT_STEP if scheduled else DECAY_POWER
+    power = default.check(default.default if decay_power is None else decay_power, owner="Indian")
+    if scheduled and power != 0:
+        raise HyperparameterError(
+            f"learning_rate is a schedule, and decay_power = {power:g} would lower the step size "
+            "beside it: give decay_power=0 to leave the step size to the schedule"
+        )
+    return power
