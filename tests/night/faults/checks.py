@@ -234,16 +234,22 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
     done = record.finished and not record.failed
     if status == 0 and not done:
         wrong.append(f"status 0 with {record.open} open trials, {len(record.failed)} failed")
-    if status == 1 and not any(
-        word in log for word in ("indian-tune search", "indian-tune worker")
-    ):
-        wrong.append("status 1 without the command that goes on")
     # An address at which no database answers is bad input, unless it has answered before.
     away = "Error: database" in log and ": starting" not in log
     # So is own code that fails in the first try of it; its own exit status is passed on.
     refused = ": starting" not in log and (
-        "Error: problem.factory" in log or "own code ended this process" in log or status == 130
+        status == 130
+        or any(
+            word in log
+            for word in ("Error: problem.factory", "own code ended this process", "lost sys.stderr")
+        )
     )
+    if (
+        status == 1
+        and not refused
+        and not any(word in log for word in ("indian-tune search", "indian-tune worker"))
+    ):
+        wrong.append("status 1 without the command that goes on")
     allowed = (0, 1, *((130,) if stopped else ()), *((2,) if away else ()))
     if status > 0 and status not in allowed and not refused:
         wrong.append(f"status {status}")
