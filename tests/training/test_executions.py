@@ -155,7 +155,7 @@ class TestEveryExecution:
             make_run(key="batch", batch_size=32, epochs=2),
             make_run(**DIVERGING),
         ]
-        for place in range(4):
+        for place in (0, 3):
             trainer = Trainer(problem, **arguments)
             for each in [*others[:place], run, *others[place:]]:
                 trainer.add(each)
