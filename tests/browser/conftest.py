@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.cli import main
-from tests.conftest import TINY, to_toml
+from tests.conftest import TINY, run_command, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,10 +57,5 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("search", "tiny.toml", "--engine", "inline"),
         ("analyze", "tiny", "--out", "report"),
     ):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folder)
-            patch.setattr(sys, "argv", ["indian-tune", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                main()
-            assert not ended.value.code
+        run_command(folder, *arguments)
     return folder
