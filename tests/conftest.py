@@ -10,6 +10,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import tomllib
@@ -21,6 +22,7 @@ import pytest
 from alembic.util import pyfiles as alembic_files
 from sqlalchemy.engine import make_url
 
+from indian_tune.cli import main
 from indian_tune.training import EpochRecord
 from indian_tune.training.metrics import OPEN, SEALED, metric_names
 
@@ -64,6 +66,16 @@ def pytest_configure() -> None:
     alembic_files.load_module_py = load_module
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that may take longest, so that nobody waits for one at the end."""
+    longest: dict[Path, float] = {}
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        seconds = 0.0 if limit is None else float(limit.args[0])
+        longest[item.path] = max(seconds, longest.get(item.path, 0.0))
+    items.sort(key=lambda item: -longest[item.path])
+
+
 @pytest.fixture
 def tiny() -> dict[str, Any]:
     """A study of two arms, two trials each, on digits, as a study file would say it."""
@@ -94,6 +106,16 @@ def measured(epoch: int, *values: float, seconds: float = 0.1) -> EpochRecord:
     named = dict(zip(names, values or [0.5] * len(names), strict=True))
     sealed = {name: named.pop(name) for name in metric_names(SEALED)}
     return EpochRecord(epoch=epoch, step=epoch, metrics=named, sealed=sealed, seconds=seconds)
+
+
+def run_command(folder: Path, *arguments: str) -> None:
+    """Run a command in this process, in a folder, for what several tests then look at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["indian-tune", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
 
 
 class PostgresServer:
@@ -251,13 +273,29 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Address of an empty database, once on SQLite and once on PostgreSQL."""
+def _empty_database(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'study.db'}"
+        folder: Path = request.getfixturevalue("tmp_path")
+        return f"sqlite:///{folder / 'study.db'}"
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> str:
+    """Address of an empty database, once on SQLite and once on PostgreSQL."""
+    return _empty_database(request)
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgresql", marks=[pytest.mark.postgres, pytest.mark.slow]),
+    ]
+)
+def usual_database(request: pytest.FixtureRequest) -> str:
+    """The same, for what asks nothing new of the server: on PostgreSQL with the slow tests."""
+    return _empty_database(request)
 
 
 @pytest.fixture

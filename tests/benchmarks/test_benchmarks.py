@@ -140,6 +140,7 @@ def test_the_model_is_checked_against_a_database_that_loses_nothing(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_the_trainer_and_the_step_are_measured(tmp_path: Path) -> None:
     assert run_quickly("optimizer_step", tmp_path)["swept"]["ratios"]
     assert run_quickly("trainer", tmp_path)["nin-small on digits"]["ratios"]

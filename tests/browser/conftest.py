@@ -1,17 +1,15 @@
-"""A real browser, a study that a program has searched, and its report."""
+"""A real browser, a study that was searched, and its report."""
 
 from __future__ import annotations
 
 import copy
 import os
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import TINY, to_toml
+from tests.conftest import TINY, run_command, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small study, searched and analysed by the real program.
+    """A folder with a small study, searched and analysed by the commands.
 
     It holds indian-tune.db, and the report in the folder report.
     """
@@ -59,10 +57,5 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("search", "tiny.toml", "--engine", "inline"),
         ("analyze", "tiny", "--out", "report"),
     ):
-        subprocess.run(
-            [sys.executable, "-m", "indian_tune", *arguments],
-            cwd=folder,
-            capture_output=True,
-            check=True,
-        )
+        run_command(folder, *arguments)
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -20,7 +21,7 @@ from indian_tune.ledger import LedgerReader, Phase, State
 from indian_tune.ledger.frames import epoch_frame
 from indian_tune.study.file.spec import load_study
 from indian_tune.study.registered_study import RegisteredStudy
-from tests.conftest import to_toml
+from tests.conftest import TINY, run_command, to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,10 +172,11 @@ def test_a_plan_counts_what_the_factory_made(example: Path, command: Callable[..
     assert told["cost"]["timed"] is True
 
 
-@pytest.fixture
-def odd_names(tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Ended]) -> Path:
-    """The database of a study whose optimizer names its arguments as frames name columns."""
-    (tmp_path / "odd.py").write_text(
+@pytest.fixture(scope="module")
+def searched_odd_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study whose optimizer names its arguments as frames name columns."""
+    folder, tiny = tmp_path_factory.mktemp("odd"), copy.deepcopy(TINY)
+    (folder / "odd.py").write_text(
         "import torch\n\n"
         "class Odd(torch.optim.SGD):\n"
         f"    def __init__(self, params, lr, {', '.join(f'{name}=0.0' for name in ODD_NAMES)}):\n"
@@ -185,9 +187,15 @@ def odd_names(tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Ended
     tiny["arms"].append({"name": "odd", "optimizer": "odd:Odd", "space": space})
     tiny["protocol"]["tune_epochs"] = 1
     tiny["search"]["trials"] = 10
-    (tmp_path / "tiny.toml").write_text(to_toml(tiny), encoding="utf-8")
-    ended = command("search", "tiny.toml", "--allow-import", "--engine", "inline")
-    assert ended.status == 0, ended.err
+    (folder / "tiny.toml").write_text(to_toml(tiny), encoding="utf-8")
+    run_command(folder, "search", "tiny.toml", "--allow-import", "--engine", "inline")
+    return folder
+
+
+@pytest.fixture
+def odd_names(searched_odd_names: Path, tmp_path: Path) -> Path:
+    """The database of that study, in the folder of the test."""
+    shutil.copytree(searched_odd_names, tmp_path, dirs_exist_ok=True)
     return tmp_path / "indian-tune.db"
 
 

@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.pins.conftest import PINS
+import pytest
+
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.session import artifacts_folder, open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.ledger import storage_url
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Let a worker of a process of its own work on the study."""
-    return subprocess.run(
-        [sys.executable, "-m", "indian_tune", "worker", "interrupted", *options],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    from tests.cli.conftest import Ended
 
 
-def work(folder: Path, *options: str) -> str:
-    """Let a worker finish the study; return what it told."""
-    done = run(folder, *options)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+@pytest.fixture
+def work(
+    tmp_path: Path,
+    tiny: dict[str, Any],
+    command: Callable[..., Ended],
+    caplog: pytest.LogCaptureFixture,
+) -> Callable[..., tuple[int, str]]:
+    """Let a worker join a study that was stopped after its first epoch; return what it told."""
+    storage = storage_url(f"sqlite:///{tmp_path / 'indian-tune.db'}")
+    settings = WorkerSettings(str(storage), "tiny", artifacts_folder(storage))
+    interrupt = Interrupt()
+
+    def stop() -> None:
+        interrupt.requests = 1
+
+    with open_session(parse_study(tiny, source="tiny.toml"), storage, None):
+        InlineEngine(settings).run(interrupt, stop)
+
+    def joined(*options: str) -> tuple[int, str]:
+        caplog.clear()
+        ended = command("worker", "tiny", *options)
+        return ended.status, ended.err + caplog.text
+
+    return joined
 
 
-def test_a_worker_that_cannot_go_on_says_with_what_to_join_again(tmp_path: Path) -> None:
-    with tarfile.open(PINS / "released-0003.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+def test_a_worker_that_cannot_go_on_says_with_what_to_join_again(
+    tmp_path: Path, work: Callable[..., tuple[int, str]]
+) -> None:
     (tmp_path / "file").touch()
-    done = run(tmp_path, "--artifacts", "file/below")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "Go on with:\n  indian-tune worker interrupted --artifacts file/below" in done.stderr
+    status, told = work("--artifacts", "file/below")
+    assert status == 1
+    assert "Traceback" not in told
+    assert "Go on with:\n  indian-tune worker tiny --artifacts file/below" in told
 
 
-def test_a_worker_tells_what_it_does_and_that_checkpoints_are_missing(tmp_path: Path) -> None:
-    with tarfile.open(PINS / "released-0003.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-
-    told = work(tmp_path, "--artifacts", "elsewhere")
-    assert "Working on interrupted with cpu" in told
+def test_a_worker_tells_what_it_does_and_that_checkpoints_are_missing(
+    tmp_path: Path, work: Callable[..., tuple[int, str]]
+) -> None:
+    status, told = work("--artifacts", "elsewhere")
+    assert status == 0, told
+    assert "Working on tiny with cpu" in told
     assert (
-        "no checkpoint of sgd/0 found, it starts from the beginning (to train again: 4 epochs)"
+        "no checkpoint of indian/0 found, it starts from the beginning (to train again: 1 epoch)"
     ) in told
-    assert "adam/2: complete" in told
-    assert "interrupted is finished: nothing is left to do." in told
+    assert "sgd/1: complete" in told
+    assert "tiny is finished: nothing is left to do." in told
 
-    told = work(tmp_path)
+    status, told = work()
+    assert status == 0, told
     assert f"were written to {tmp_path / 'elsewhere'} before" in told
     assert "--artifacts names the folder" in told
     assert "Working on" not in told
-    assert "interrupted is finished: nothing is left to do." in told
+    assert "tiny is finished: nothing is left to do." in told

@@ -74,18 +74,29 @@ def dashboard(address: str, home: Path) -> Iterator[Callable[[str], Any]]:
             program.terminate()
 
 
-@pytest.fixture
-def owner(postgres: PostgresServer, tmp_path: Path) -> str:
-    """Address of a database as the containers make it, for its owner."""
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a container's user."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "dashboard_password").write_text(PASSWORD + "\n", encoding="utf-8")
+    return home
+
+
+def make_database(postgres: PostgresServer, home: Path) -> str:
+    """Make a database as the containers do; return its address for its owner."""
     address = postgres.new_database()
-    made = tune("doctor", "--create", "--storage", address, home=tmp_path)
+    made = tune("doctor", "--create", "--storage", address, home=home)
     assert made.returncode == 0, made.stderr
     assert "holds no study" in made.stdout
-    (tmp_path / "dashboard_password").write_text(PASSWORD + "\n", encoding="utf-8")
     # At every start, so it must do no harm the second time.
     for _ in range(2):
-        make_role(postgres, address, tmp_path)
+        make_role(postgres, address, home)
     return address
+
+
+@pytest.fixture(scope="module")
+def owner(postgres: PostgresServer, home: Path) -> str:
+    return make_database(postgres, home)
 
 
 def make_role(postgres: PostgresServer, address: str, home: Path) -> None:
@@ -98,7 +109,7 @@ def make_role(postgres: PostgresServer, address: str, home: Path) -> None:
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def reader(postgres: PostgresServer, owner: str) -> str:
     """Address of the same database for the dashboard, which must show its password."""
     postgres.demand_password("dashboard")
@@ -106,13 +117,13 @@ def reader(postgres: PostgresServer, owner: str) -> str:
 
 
 def test_the_dashboard_shows_all_with_a_role_that_may_only_read(
-    owner: str, reader: str, tmp_path: Path, tiny_toml: str
+    owner: str, reader: str, home: Path, tiny_toml: str
 ) -> None:
-    study = tmp_path / "tiny.toml"
+    study = home / "tiny.toml"
     study.write_text(tiny_toml, encoding="utf-8")
-    with dashboard(reader, tmp_path) as ask:
+    with dashboard(reader, home) as ask:
         assert ask("/api/studies")["study_summaries"] == []
-        done = tune("search", study, "--engine", "inline", "--storage", owner, home=tmp_path)
+        done = tune("search", study, "--engine", "inline", "--storage", owner, home=home)
         assert done.returncode == 0, done.stderr
         listed = ask("/api/studies")["study_summaries"]
         assert [each["study_name"] for each in listed] == [
@@ -123,7 +134,7 @@ def test_the_dashboard_shows_all_with_a_role_that_may_only_read(
         shown = ask(f"/api/studies/{listed[0]['study_id']}")
         assert len(shown["trials"]) == 2
         assert "2 of 2 trials finished" in shown["note"]["body"]
-    status = tune("status", "--storage", reader, home=tmp_path, password=PASSWORD)
+    status = tune("status", "--storage", reader, home=home, password=PASSWORD)
     assert status.returncode == 0, status.stderr
     as_role = f"{make_url(reader).render_as_string().replace('+psycopg', '')}"
     with psycopg.connect(as_role, password=PASSWORD, autocommit=True) as connection:
@@ -140,18 +151,16 @@ def test_the_dashboard_shows_all_with_a_role_that_may_only_read(
                 connection.execute(statement)
 
 
-def test_work_under_the_role_is_refused_with_one_message(reader: str, tmp_path: Path) -> None:
+def test_work_under_the_role_is_refused_with_one_message(reader: str, home: Path) -> None:
     search = ("search", "quickstart", "--engine", "inline", "--storage", reader)
-    ended = tune(*search, home=tmp_path, password=PASSWORD)
+    ended = tune(*search, home=home, password=PASSWORD)
     assert ended.returncode == 1
     assert "read-only transaction" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_a_wrong_password_is_refused_and_no_password_is_printed(
-    reader: str, tmp_path: Path
-) -> None:
-    ended = tune("status", "--storage", reader, home=tmp_path, password="not this one")
+def test_a_wrong_password_is_refused_and_no_password_is_printed(reader: str, home: Path) -> None:
+    ended = tune("status", "--storage", reader, home=home, password="not this one")
     assert ended.returncode == 2
     assert "password authentication failed" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -160,14 +169,15 @@ def test_a_wrong_password_is_refused_and_no_password_is_printed(
 
 @pytest.mark.slow
 def test_a_backup_comes_back_whole_and_the_role_with_it(
-    postgres: PostgresServer, owner: str, tmp_path: Path, tiny_toml: str
+    postgres: PostgresServer, home: Path, tiny_toml: str
 ) -> None:
-    study = tmp_path / "tiny.toml"
+    owner = make_database(postgres, home)
+    study = home / "tiny.toml"
     study.write_text(tiny_toml, encoding="utf-8")
     search = ("search", study, "--engine", "inline", "--json", "--storage")
-    before = tune(*search, owner, home=tmp_path)
+    before = tune(*search, owner, home=home)
     assert before.returncode == 0, before.stderr
-    backup = tmp_path / "backup.dump"
+    backup = home / "backup.dump"
     postgres.run_client("pg_dump", owner, "--format=custom", f"--file={backup}")
     fresh = postgres.new_database()
     database = str(make_url(fresh).database)
@@ -182,11 +192,11 @@ def test_a_backup_comes_back_whole_and_the_role_with_it(
             f"--dbname={database}",
             str(backup),
         )
-        make_role(postgres, fresh, tmp_path)
-    after = tune(*search, fresh, home=tmp_path)
+        make_role(postgres, fresh, home)
+    after = tune(*search, fresh, home=home)
     assert after.returncode == 0, after.stderr
     # Nothing was left to train, so these are the numbers that were stored.
     assert json.loads(after.stdout)["arms"] == json.loads(before.stdout)["arms"]
-    assert tune("doctor", "--storage", fresh, home=tmp_path).stdout.count("nothing to repair") == 1
-    with dashboard(fresh.replace("tester@", "dashboard@"), tmp_path) as ask:
+    assert tune("doctor", "--storage", fresh, home=home).stdout.count("nothing to repair") == 1
+    with dashboard(fresh.replace("tester@", "dashboard@"), home) as ask:
         assert len(ask("/api/studies")["study_summaries"]) == 3

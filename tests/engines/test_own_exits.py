@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.ledger import LedgerReader, State
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.session import open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.ledger import LedgerReader, State, storage_url
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,11 +147,22 @@ def test_a_worker_that_cannot_be_replaced_ends_the_search_with_the_command_that_
 
 @pytest.mark.parametrize("end", RAISES)
 def test_what_a_model_raises_is_a_failed_attempt_in_this_process_too(
-    tmp_path: Path, end: str
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    status, log, states = searched(tmp_path, end, "--engine", "inline")
-    assert (status, states) == (0, [State.COMPLETE] * 2), log
-    assert "sgd tune 0 broke and is now waiting" in log
+    (tmp_path / "ending.py").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("END", end)
+    monkeypatch.delitem(sys.modules, "ending", raising=False)
+    imports = (str(tmp_path),)
+    storage = storage_url(f"sqlite:///{tmp_path / 'study.db'}")
+    spec = parse_study(tomllib.loads(STUDY), source="ends.toml")
+    with open_session(spec, storage, None, imports=imports) as session:
+        settings = WorkerSettings(str(storage), "ends", tmp_path / "artifacts", imports=imports)
+        InlineEngine(settings).run(Interrupt(), lambda: None)
+        states = [trial.state for trial in session.ledger.trials(session.id)]
+    assert (tmp_path / "ended").exists()
+    assert states == [State.COMPLETE] * 2
+    assert "sgd tune 0 broke and is now waiting" in caplog.text
 
 
 @pytest.mark.parametrize(

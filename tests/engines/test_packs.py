@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from dataclasses import replace
@@ -14,15 +15,15 @@ from indian_tune.cli.status import look
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
+from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
 from indian_tune.training import Trainer
+from tests.conftest import TINY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
-    from indian_tune.engines.settings import WorkerSettings
     from indian_tune.problems import Problem
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import EpochRecord
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
 LANES = 3
 
 
-@pytest.fixture
-def study(tiny: dict[str, Any]) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def study() -> dict[str, Any]:
     """Two arms, one of which diverges now and then, with a pruner that sees generations."""
+    tiny = copy.deepcopy(TINY)
     tiny["search"] |= {"trials": 8, "pruner": "median", "generation": 4}
     tiny["protocol"] |= {"epochs": 4, "tune_epochs": 4, "confirm_seeds": 1}
     tiny["arms"] = [
@@ -56,12 +58,16 @@ def outcomes(storage: str) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.fixture
-def alone(tmp_path: Path, study: dict[str, Any], settings_for: Settings, register: Register) -> str:
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, study: dict[str, Any], register: Register
+) -> str:
     """Address of the study as a worker leaves it that trains one trial at a time."""
-    storage = f"sqlite:///{tmp_path / 'alone.db'}"
+    folder = tmp_path_factory.mktemp("alone")
+    storage = f"sqlite:///{folder / 'study.db'}"
     register(storage, study)
-    InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    settings = WorkerSettings(storage=storage, study="tiny", artifacts=folder / "artifacts")
+    InlineEngine(settings).run(Interrupt(), lambda: None)
     return storage
 
 
@@ -94,6 +100,7 @@ def test_packs_leave_the_same_record_to_the_last_bit(
     assert sizes.count(LANES) >= 4
 
 
+@pytest.mark.slow
 def test_a_pack_that_is_killed_or_interrupted_goes_on_to_the_same_record(
     storage: str,
     alone: str,

@@ -107,6 +107,9 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 def test_what_cannot_train_is_refused_unregistered_and_the_corrected_study_runs(
     fault: str, tiny: dict[str, Any], storage: str, folder: Path
 ) -> None:
+    tiny["protocol"] |= {"epochs": 1, "tune_epochs": 1, "confirm_seeds": 0}
+    tiny["search"]["trials"] = 1
+
     def study(changes: dict[str, Any]) -> dict[str, Any]:
         base = own(tiny, **changes["own"]) if "own" in changes else tiny
         return {**base, "problem": {**base["problem"], **changes.get("problem", {})}}

@@ -33,9 +33,9 @@ GAMMA0 = {"low": 0.001, "high": 0.1, "log": True}
 # When a sampler is run through every engine.
 WHEN = {
     "grid": [pytest.mark.night],
-    "random": [],
+    "random": [pytest.mark.slow],
     "qmc": [pytest.mark.night],
-    "tpe": [pytest.mark.slow],
+    "tpe": [pytest.mark.night],
 }
 SEARCHES: dict[str, dict[str, Any]] = {
     "grid": {"trials": 6},

@@ -67,31 +67,31 @@ def test_a_kill_at_any_place_of_a_migration_leaves_the_old_schema_and_the_next_o
 
 
 def test_a_new_database_whose_making_is_killed_is_made_by_the_next(
-    tmp_path: Path, database: str
+    tmp_path: Path, usual_database: str
 ) -> None:
     for statements in (1, 8):
-        assert not survives(tmp_path, database, statements, "open")
-    with Ledger.open(database) as ledger:
+        assert not survives(tmp_path, usual_database, statements, "open")
+    with Ledger.open(usual_database) as ledger:
         assert ledger.studies() == []
 
 
 def test_a_kill_at_any_place_of_a_freeze_leaves_no_winner_and_no_confirm_trial(
-    tmp_path: Path, database: str
+    tmp_path: Path, usual_database: str
 ) -> None:
-    with Ledger.open(database) as ledger:
+    with Ledger.open(usual_database) as ledger:
         study = ledger.register("study", {}, "hash", [ArmPlan("indian", "indian", 1)])
         ledger.join(study.id, "worker", host="here", pid=1, started="0", device="cpu")
         lease = ledger.claim(study.id, Phase.TUNE, "worker")
         assert lease is not None
         ledger.finish(lease, State.COMPLETE, 0.5)
     kills = 0
-    while not survives(tmp_path, database, kills + 1, "freeze"):
+    while not survives(tmp_path, usual_database, kills + 1, "freeze"):
         kills += 1
-        with Ledger.open(database) as ledger:
+        with Ledger.open(usual_database) as ledger:
             assert not ledger.frozen(1)
             assert ledger.trials(1, phase=Phase.CONFIRM) == []
     assert kills >= 2
-    with Ledger.open(database) as ledger:
+    with Ledger.open(usual_database) as ledger:
         (arm,) = ledger.arms(1)
         assert not ledger.freeze(1, [Winner(arm, {"gamma0": 0.2})], range(5))
         assert len(ledger.trials(1, phase=Phase.CONFIRM)) == 5

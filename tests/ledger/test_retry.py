@@ -73,7 +73,7 @@ def test_a_worker_outlives_a_restart_of_the_server(postgres: PostgresServer) -> 
         assert lease is not None
         (run,) = ledger.begin(lease, {"gamma0": 0.1}, 1, seeds=(0,), epochs=3, provenance={})
         for epoch in (1, 2, 3):
-            with postgres.down(seconds=1):
+            with postgres.down(seconds=0.3):
                 record_one(ledger, lease, {run.id: measured(epoch)})
         with postgres.down(seconds=0):
             pass

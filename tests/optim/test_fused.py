@@ -39,7 +39,7 @@ def scale(optimizer: Indian) -> float:
 exponents = st.floats(-3, 0.7)
 
 
-@settings(deadline=None, derandomize=True, max_examples=150)
+@settings(deadline=None, derandomize=True, max_examples=60)
 @given(
     alpha=st.floats(-2, 0.7),
     beta=exponents,

@@ -50,7 +50,7 @@ def step(optimizer: Optimizer, parameter: nn.Parameter, grad: torch.Tensor) -> N
 
 def test_on_a_constant_gradient_it_goes_where_indian_goes_in_every_step() -> None:
     source = random.Random(0)
-    for _ in range(1000):
+    for _ in range(200):
         config, grad = drawn(source), torch.tensor([source.gauss(0, 1)], dtype=torch.float64)
         ours, control = weights(), weights()
         indian, matched = made("indian", config, ours), made("sgd-response", config, control)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_figure1_says_where_printed_and_fitted_differ(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["figure1", "--out", str(tmp_path)], env={"COLUMNS": "100"})
     assert result.exit_code == 0
@@ -28,7 +29,7 @@ def test_figure1_says_where_printed_and_fitted_differ(tmp_path: Path) -> None:
 
 
 def test_theorem1_prints_json_for_programs(tmp_path: Path) -> None:
-    options = ["--out", str(tmp_path), "--steps", "200", "--seeds", "2", "--json"]
+    options = ["--out", str(tmp_path), "--steps", "100", "--seeds", "2", "--json"]
     result = CliRunner().invoke(app, ["theorem1", *options])
     assert result.exit_code == 0
     report = json.loads(result.stdout)
@@ -43,7 +44,7 @@ def test_theorem1_prints_json_for_programs(tmp_path: Path) -> None:
 
 
 def test_theorem1_prints_a_table_for_each_objective(tmp_path: Path) -> None:
-    options = ["--out", str(tmp_path), "--steps", "200", "--seeds", "1"]
+    options = ["--out", str(tmp_path), "--steps", "100", "--seeds", "1"]
     result = CliRunner().invoke(app, ["theorem1", *options], env={"COLUMNS": "100"})
     assert result.exit_code == 0
     for title in ("ℓ₁ regression", "ReLU network, square loss", "the same, begun at (0, 0)"):

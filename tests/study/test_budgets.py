@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def storage(database: str) -> str:
+def storage(usual_database: str) -> str:
     """Every test here runs on both databases."""
-    return database
+    return usual_database
 
 
 def study(tiny: dict[str, Any], **search: Any) -> dict[str, Any]:

@@ -298,6 +298,7 @@ def test_what_a_crash_left_half_written_is_repaired(
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
 def test_a_study_goes_on_through_restarts_of_the_server(
     postgres: PostgresServer, tiny: dict[str, Any]
 ) -> None:

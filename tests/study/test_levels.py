@@ -38,9 +38,9 @@ NOT_TRAINED = 0.75
 
 
 @pytest.fixture
-def storage(database: str) -> str:
+def storage(usual_database: str) -> str:
     """Every test here runs on both databases."""
-    return database
+    return usual_database
 
 
 @pytest.fixture

@@ -34,9 +34,9 @@ SEARCHES = ("indian/r0", "indian/r1", "sgd/r0", "sgd/r1")
 
 
 @pytest.fixture
-def storage(database: str) -> str:
+def storage(usual_database: str) -> str:
     """Every test here runs on both databases, those of the file alone on none."""
-    return database
+    return usual_database
 
 
 @pytest.fixture

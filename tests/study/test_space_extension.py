@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def storage(database: str) -> str:
+def storage(usual_database: str) -> str:
     """Every test here runs on both databases."""
-    return database
+    return usual_database
 
 
 def wider(raw: dict[str, Any], config: dict[str, float], *, grid: bool) -> dict[str, Any] | None:

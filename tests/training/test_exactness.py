@@ -1,4 +1,7 @@
-"""A run's record is the same to the bit however, wherever and beside whatever it is trained."""
+"""A run's record is the same to the bit when it is repeated, resumed or trained elsewhere.
+
+Beside which runs it is trained is the matter of test_executions.py.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from indian_tune.problems.problem import Problem
 
 FAMILIES = ["indian", "sgd", "adam"]
-DIVERGING = {"key": "diverging", "family": "sgd", "config": {"gamma0": 1e30}}
 
 
 def train(problem: Problem, *runs: Run) -> list[EpochRecord]:
@@ -68,33 +70,6 @@ class TestTheRecordIsTheSame:
         assert [record.epoch for record in records] == [1, 2, 3, 4]
         assert len({record.metrics["train_loss"] for record in records}) == 4
 
-    def test_beside_other_runs_in_any_order(
-        self, problem: Problem, make_run: Callable[..., Run], family: str
-    ) -> None:
-        run = make_run(family=family)
-        others = [
-            make_run(key="other seed", family=family, seed=2),
-            make_run(key="other family", family="momentum", config={"gamma0": 0.1}, epochs=2),
-        ]
-        alone = train(problem, run)
-        assert train(problem, run, *others) == alone
-        trainer = Trainer(problem)
-        for each in [*others, run]:
-            trainer.add(each)
-        mixed = [record for _ in range(4) for record in trainer.advance()]
-        assert [record for record in mixed if record.key == run.key] == alone
-
-    def test_beside_a_run_that_diverges(
-        self, problem: Problem, make_run: Callable[..., Run], family: str
-    ) -> None:
-        run = make_run(family=family)
-        trainer = Trainer(problem)
-        trainer.add(make_run(**DIVERGING))
-        trainer.add(run)
-        records = [record for _ in range(4) for record in trainer.advance()]
-        assert [record.diverged for record in records if record.key == "diverging"] == [True]
-        assert [record for record in records if record.key == run.key] == train(problem, run)
-
     def test_when_killed_and_resumed_after_every_epoch(
         self, problem: Problem, make_run: Callable[..., Run], family: str, tmp_path: Path
     ) -> None:
@@ -124,16 +99,6 @@ class TestTheRecordIsTheSame:
         resumed = Trainer(problem, checkpoints=CheckpointFolder(tmp_path))
         assert resumed.add(run) == 1
         assert resumed.advance() == expected[1:2]
-
-    def test_whatever_the_state_of_the_global_generator_which_stays_as_it_was(
-        self, problem: Problem, make_run: Callable[..., Run], family: str
-    ) -> None:
-        torch.manual_seed(1)
-        before = torch.get_rng_state()
-        first = train(problem, make_run(family=family))
-        assert torch.equal(torch.get_rng_state(), before)
-        torch.manual_seed(2)
-        assert train(problem, make_run(family=family)) == first
 
 
 def test_the_record_is_the_same_in_a_fresh_process(

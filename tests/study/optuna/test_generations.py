@@ -117,14 +117,14 @@ def test_a_generation_is_asked_for_whole_and_the_next_waits_for_it(
     [("random", "median"), ("tpe", "hyperband"), ("gp", "none"), ("cmaes", "median")],
 )
 def test_the_record_does_not_depend_on_who_does_what_when(
-    database: str, tmp_path: Path, study: dict[str, Any], sampler: str, pruner: str
+    storage: str, tmp_path: Path, study: dict[str, Any], sampler: str, pruner: str
 ) -> None:
     study["search"] |= {"sampler": sampler, "pruner": pruner}
     alone = f"sqlite:///{tmp_path / 'alone.db'}"
     play(alone, study, hands=1, seed=0)
-    play(database, study, hands=5, seed=1)
+    play(storage, study, hands=5, seed=1)
     expected = outcomes(alone)
-    assert outcomes(database) == expected
+    assert outcomes(storage) == expected
     assert len({str(config) for config, _, _ in expected.values()}) == 18
     if pruner != "none":
         assert State.PRUNED in {state for _, state, _ in expected.values()}
