@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.again import other_command
 from indian_tune.cli.contrasts import contrast_table
-from indian_tune.cli.output import print_lines
-from indian_tune.cli.ranking import (
+from indian_tune.errors import UnfinishedError
+from indian_tune.service.command import other_command
+from indian_tune.service.output import print_lines
+from indian_tune.service.ranking import (
     edge_notes,
     front_table,
     level_notes,
     outcomes,
     ranking_table,
 )
-from indian_tune.errors import UnfinishedError
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from indian_tune.cli.again import Command
     from indian_tune.engines.session import Session
     from indian_tune.ledger import Phase
+    from indian_tune.service.command import Command
     from indian_tune.study import ArmResult, Completion
 
 

@@ -59,14 +59,14 @@ def plan(
     """Say what a study will cost and what it can show; nothing is run, nothing is written."""
     given = dict(locals())
 
-    from indian_tune.cli.output import TRYING, notices, print_json, results
-    from indian_tune.cli.own_runs import read_runs
     from indian_tune.cli.plan_report import print_report
-    from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.own_code import folders, guarded_own_code, prepared
     from indian_tune.errors import InputError
     from indian_tune.planning import make_plan
+    from indian_tune.service.output import TRYING, notices, print_json, results
+    from indian_tune.service.own_runs import read_runs
+    from indian_tune.service.shipped import find_study_file
     from indian_tune.study import load_study
 
     given_by = {"--sd": sd, "--pilot": pilot, "--from": source}
@@ -104,8 +104,8 @@ def plan(
         print_json(report.as_dict())
     else:
         from indian_tune.cli.again import command_line
-        from indian_tune.cli.output import print_lines
         from indian_tune.cli.search import search
+        from indian_tune.service.output import print_lines
 
         print_report(results(), report)
         shared = inspect.signature(search).parameters.keys() & given.keys() - {"as_json"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.output import duration, headed, number, table
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects
 from indian_tune.planning.plan import HOUR, NOT_ASKED, counts
@@ -15,6 +14,7 @@ from indian_tune.planning.workload import (
     unstable_shares,
     workload,
 )
+from indian_tune.service.output import duration, headed, number, table
 from indian_tune.text import counted
 
 if TYPE_CHECKING:

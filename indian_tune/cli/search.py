@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from indian_tune.cli.again import Command
-    from indian_tune.cli.progress import SearchProgress
     from indian_tune.engines import Engine, Session
+    from indian_tune.service.command import Command
+    from indian_tune.service.progress import SearchProgress
     from indian_tune.study.file.spec import StudySpec
 
 
@@ -145,18 +145,6 @@ def search(
     again = partial(command_line, search, options)
 
     from indian_tune.cli.conclusion import check_finished, conclude
-    from indian_tune.cli.output import (
-        INTERRUPTED,
-        TRYING,
-        headed,
-        notices,
-        print_json,
-        print_lines,
-        results,
-    )
-    from indian_tune.cli.progress import SearchProgress
-    from indian_tune.cli.ranking import ranking_json
-    from indian_tune.cli.shipped import find_study_file
     from indian_tune.engines import (
         WorkerSettings,
         artifacts_folder,
@@ -168,6 +156,18 @@ def search(
     )
     from indian_tune.errors import EngineError, InputError, LedgerError
     from indian_tune.ledger import Phase, storage_url
+    from indian_tune.service.output import (
+        INTERRUPTED,
+        TRYING,
+        headed,
+        notices,
+        print_json,
+        print_lines,
+        results,
+    )
+    from indian_tune.service.progress import SearchProgress
+    from indian_tune.service.ranking import ranking_json
+    from indian_tune.service.shipped import find_study_file
     from indian_tune.study.completion import completion
     from indian_tune.study.file.spec import load_study
     from indian_tune.study.freeze import freeze
@@ -299,9 +299,9 @@ def _run(
         EngineError: the workers cannot be kept going.
         LedgerError: the record cannot be kept.
     """
-    from indian_tune.cli.output import INTERRUPTED, print_lines
     from indian_tune.engines import end_at_once, interruptible
     from indian_tune.errors import EngineError, LedgerError, StorageError
+    from indian_tune.service.output import INTERRUPTED, print_lines
     from indian_tune.study.completion import completion
 
     silent = False
@@ -338,9 +338,9 @@ def _run(
 
 def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
     """Return how to see where a trial of this process was that has been given up, if one has."""
-    from indian_tune.cli.again import other_command
     from indian_tune.engines import Stalled
     from indian_tune.ledger.slots import BROKE
+    from indian_tune.service.command import other_command
     from indian_tune.study.completion import trial_path
 
     if not isinstance(cause, Stalled):
@@ -421,8 +421,8 @@ def _engine_option_values(pairs: Sequence[str], **named: Any) -> dict[str, Any]:
 
 def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     from indian_tune.cli.doctor import in_words
-    from indian_tune.cli.output import headed
     from indian_tune.ledger import Phase
+    from indian_tune.service.output import headed
     from indian_tune.study.levels import LEVELS
 
     protocol = spec.protocol

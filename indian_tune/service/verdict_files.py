@@ -52,7 +52,7 @@ def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
     """Write report, verdict and frames into a folder."""
     from indian_tune.analysis.figures import Material, exhibits
     from indian_tune.analysis.report import write_report
-    from indian_tune.cli.output import json_text
+    from indian_tune.service.output import json_text
 
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in found.frames.items():

@@ -1,0 +1,1 @@
+"""The main jobs as functions: what the command line parses, calls and prints."""
