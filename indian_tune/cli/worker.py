@@ -35,7 +35,6 @@ def worker(
 
     import logging
 
-    from indian_tune.cli.conclusion import check_finished
     from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.interrupt import end_at_once, interruptible
     from indian_tune.engines.local.processes import ProcessEngine
@@ -45,6 +44,7 @@ def worker(
     from indian_tune.errors import EngineError, LedgerError
     from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
     from indian_tune.service.output import INTERRUPTED, notices, print_lines
+    from indian_tune.service.search import check_finished
     from indian_tune.study.completion import completion, search_command
 
     url = storage_url(storage)
