@@ -207,7 +207,7 @@ def _measure_flatness(
     from indian_tune.engines import FLATNESS_EXAMPLES, artifacts_folder, flatness_frame
     from indian_tune.ledger import Ledger
     from indian_tune.service.output import notices
-    from indian_tune.service.status import choose_study
+    from indian_tune.service.study_status import choose_study
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished
 

@@ -64,7 +64,7 @@ def export(
     One of --format, --optuna and --db says what. Nothing that is there is overwritten.
     """
     from indian_tune.ledger import LedgerReader
-    from indian_tune.service.status import choose_study
+    from indian_tune.service.study_status import choose_study
 
     _check(study, form, out, unseal=unseal, optuna_db=optuna_db, db=db)
     if unseal:
@@ -142,7 +142,7 @@ def _check(
 def _unseal(storage: str | None, name: str | None) -> None:
     from indian_tune.ledger import Ledger
     from indian_tune.service.output import notices
-    from indian_tune.service.status import choose_study
+    from indian_tune.service.study_status import choose_study
 
     with Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)

@@ -146,8 +146,8 @@ def search(
     again = partial(command_line, search, options)
 
     from indian_tune.service.output import INTERRUPTED, notices, print_lines
-    from indian_tune.service.search import PhaseName as Part
-    from indian_tune.service.search import SearchRequest, check_finished, run_search
+    from indian_tune.service.searching import PhaseName as Part
+    from indian_tune.service.searching import SearchRequest, check_finished, run_search
 
     request = SearchRequest(
         study,

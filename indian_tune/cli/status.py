@@ -30,7 +30,7 @@ def status(
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader
     from indian_tune.service.output import print_json, results
-    from indian_tune.service.status import choose_study, look
+    from indian_tune.service.study_status import choose_study, look
 
     if watch and as_json:
         raise InputError("--watch is for people: for programs ask `status --json` again and again")
@@ -51,7 +51,7 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
     import time
 
     from indian_tune.service.output import live_display
-    from indian_tune.service.status import look
+    from indian_tune.service.study_status import look
 
     live = live_display(console)
     before = None

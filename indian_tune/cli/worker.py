@@ -44,7 +44,7 @@ def worker(
     from indian_tune.errors import EngineError, LedgerError
     from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
     from indian_tune.service.output import INTERRUPTED, notices, print_lines
-    from indian_tune.service.search import check_finished
+    from indian_tune.service.searching import check_finished
     from indian_tune.study.completion import completion, search_command
 
     url = storage_url(storage)

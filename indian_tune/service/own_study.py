@@ -23,7 +23,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
     from indian_tune.ledger.frames import epoch_frame, example_frame
     from indian_tune.service.background import background, step_size_ranges
     from indian_tune.service.output import notices
-    from indian_tune.service.status import choose_study
+    from indian_tune.service.study_status import choose_study
     from indian_tune.study.looks import looks_sentence
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures

@@ -25,7 +25,7 @@ from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
 from indian_tune.ledger.database import _rebuilding
 from indian_tune.ledger.tables import HEAD_REVISION
-from indian_tune.service.status import look
+from indian_tune.service.study_status import look
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.ledger import Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
-from indian_tune.service.status import look
+from indian_tune.service.study_status import look
 from indian_tune.training import Trainer
 
 if TYPE_CHECKING:
