@@ -603,7 +603,7 @@ def _as_recorded(value: float | None, is_error: bool) -> float:
 
 def _float(where: str, value: Any) -> float:
     try:
-        return float(value)
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise LoopError(
             f"{where} got {type(value).__name__}, which is no number ({error})"

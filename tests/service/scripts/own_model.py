@@ -28,5 +28,4 @@ def problem():
 
 
 protocol = {"epochs": 3, "confirm_seeds": 2}
-study = Study("own-model", ["indian", "sgd", "adam"], problem, protocol, {"trials": 3})
-print(search(study, workers=2).ranking)
+print(search(Study("own", ["indian", "sgd", "adam"], problem, protocol, {"trials": 3})).ranking)
