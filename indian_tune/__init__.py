@@ -1,24 +1,64 @@
 """Tunes the INDIAN optimizer and its rivals, and tests whether tuning (α, β) regularizes.
 
-``Indian`` is importable from here; it is looked up on first use so that ``import indian_tune``
-stays light (the command line must not pay for torch).
+The main jobs are functions: :func:`search`, :func:`plan`, :func:`status`, :func:`analyze` and
+:func:`open_study`. Names are looked up on first use so that ``import indian_tune`` stays light (the
+command line must not pay for torch).
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from indian_tune._version import __version__
 
 if TYPE_CHECKING:
     from indian_tune.optim.indian import Indian
+    from indian_tune.problems import Loop, Problem, Split
+    from indian_tune.service import (
+        Arm,
+        Results,
+        Study,
+        analyze,
+        open_study,
+        plan,
+        search,
+        status,
+    )
+    from indian_tune.study.file.space import Choices, Grid, Range
 
-__all__ = ["Indian", "__version__"]
+__all__ = [
+    "Arm",
+    "Choices",
+    "Grid",
+    "Indian",
+    "Loop",
+    "Problem",
+    "Range",
+    "Results",
+    "Split",
+    "Study",
+    "__version__",
+    "analyze",
+    "open_study",
+    "plan",
+    "search",
+    "status",
+]
+
+_MODULES = {
+    "optim.indian": ("Indian",),
+    "problems": ("Loop", "Problem", "Split"),
+    "service": (
+        *("Arm", "Results", "Study"),
+        *("analyze", "open_study", "plan", "search", "status"),
+    ),
+    "study.file.space": ("Choices", "Grid", "Range"),
+}
+_LATER = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name == "Indian":
-        from indian_tune.optim.indian import Indian
-
-        return Indian
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

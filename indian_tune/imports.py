@@ -2,14 +2,17 @@
 
 A reference is ``package.module:name``, which is imported inside ``imports_allowed`` alone, or the
 name of an entry point that an installed package declares, which whoever installed it has allowed.
+What a program has in hand is found by its reference within ``in_hand``, and nothing is imported.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import logging
 import os
 import re
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING, NoReturn
 from indian_tune.errors import InputError, alternatives
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import ModuleType
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,8 @@ _ENTRY_POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # Folders that are searched before the installed packages; None where nothing may be imported.
 _folders: tuple[str, ...] | None = None
+# What a program has in hand, by its reference.
+_in_hand: Mapping[str, object] = {}
 # The process that may run own code; one that it forks ends as it likes.
 _process = 0
 _exit = os._exit
@@ -63,6 +68,40 @@ def imports_allowed(folders: Sequence[str] | None) -> Iterator[None]:
         os._exit = end
         _folders = before
         sys.path[:] = path
+
+
+@contextmanager
+def in_hand(objects: Mapping[str, object]) -> Iterator[None]:
+    """Let references lead to objects of this process within the block.
+
+    Args:
+        objects: by the reference that a study has for each, see :func:`reference_to`.
+    """
+    global _in_hand
+    before, _in_hand = _in_hand, {**_in_hand, **objects}
+    try:
+        yield
+    finally:
+        _in_hand = before
+
+
+def reference_to(function: Callable[..., object]) -> str:
+    """Return what a study calls a function that a program has in hand.
+
+    It is ``module:name``: the function itself where the module can be imported elsewhere, and only
+    its name where it was defined in a notebook, a script or another function.
+
+    Raises:
+        InputError: it is no function, or has no name.
+    """
+    name = getattr(function, "__name__", None)
+    if not callable(function) or not isinstance(name, str):
+        raise InputError(
+            f"problem = {function!r} must be a function with a name that returns a Problem or a "
+            "Loop: write one with def"
+        )
+    # A lambda is called <lambda>.
+    return f"{function.__module__}:{re.sub(r'[^A-Za-z0-9_]', '', name) or 'function'}"
 
 
 def _exit_as_failed(status: int) -> NoReturn:
@@ -112,6 +151,8 @@ def load_named(reference: str, *, key: str, group: str) -> object:
         InputError: it is not allowed here, is not found, or its module fails.
     """
     where = f"{key} = {reference!r}"
+    if reference in _in_hand:
+        return _in_hand[reference]
     if not is_reference(reference):
         return _from_entry_point(reference, where, group)
     if _folders is None:
@@ -120,6 +161,11 @@ def load_named(reference: str, *, key: str, group: str) -> object:
             f"add {OPTION}"
         )
     module_name, _, name = reference.partition(":")
+    if module_name == "__main__":
+        raise InputError(
+            f"{where} was defined in a program or a notebook: call indian_tune.search there with "
+            "that function, or move it into a module that can be imported"
+        )
     with blamed(where, f"importing {module_name}", but=ModuleNotFoundError):
         try:
             module = importlib.import_module(module_name)
@@ -212,6 +258,8 @@ def source_of(reference: str, group: str) -> Source | None:
 
     The module itself is not run; packages that it lies in are.
     """
+    if reference in _in_hand:
+        return _source_in_hand(reference, _in_hand[reference])
     module, version = reference.partition(":")[0], None
     if not is_reference(reference):
         found = importlib.metadata.entry_points(group=group, name=reference)
@@ -233,6 +281,17 @@ def source_of(reference: str, group: str) -> Source | None:
     if file is not None and file.is_file():
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Source(reference, module, version, digest)
+
+
+def _source_in_hand(reference: str, found: object) -> Source:
+    """Return what is known of an object that this program has in hand."""
+    module = reference.partition(":")[0]
+    text = None
+    if callable(found):
+        with contextlib.suppress(OSError, TypeError):
+            text = inspect.getsource(found).encode()
+    digest = None if text is None else hashlib.sha256(text).hexdigest()
+    return Source(reference, f"{module} (in hand)", None, digest)
 
 
 def _version(package: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage
-from indian_tune.cli.verdict_files import REPORT, VERDICT, with_flatness, write_analysis
+from indian_tune.service.verdict_files import REPORT, VERDICT, with_flatness, write_analysis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,13 +98,13 @@ def analyze(
 
     Opens the test results of a finished study, and records that it did.
     """
-    from indian_tune.cli.output import notices, print_json, results
     from indian_tune.errors import InputError
+    from indian_tune.service.output import notices, print_json, results
 
     if register is not None:
         if studies or source or claims or out or calibrate or combined:
             raise InputError("--register takes no STUDY, --from, --claims or --out: leave them out")
-        from indian_tune.cli.own_runs import register_claims
+        from indian_tune.service.own_runs import register_claims
 
         file, said = register_claims(register, storage)
         print(file)
@@ -138,11 +138,11 @@ def analyze(
         analyze_combined(studies or [], storage, out, details=details, as_json=as_json)
         return
     if source is not None and claims is not None:
-        from indian_tune.cli.own_runs import from_file
+        from indian_tune.service.own_runs import from_file
 
         found = from_file(source, claims, storage)
     else:
-        from indian_tune.cli.own_study import from_study
+        from indian_tune.service.own_study import from_study
 
         measured = None
         if flatness:
@@ -204,10 +204,10 @@ def _measure_flatness(
     examples: int | None,
 ) -> pd.DataFrame:
     """Measure flatness, before the test results are opened: a mistake here opens nothing."""
-    from indian_tune.cli.output import notices
-    from indian_tune.cli.status import choose_study
     from indian_tune.engines import FLATNESS_EXAMPLES, artifacts_folder, flatness_frame
     from indian_tune.ledger import Ledger
+    from indian_tune.service.output import notices
+    from indian_tune.service.study_status import choose_study
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished
 
@@ -227,8 +227,8 @@ def _measure_flatness(
 
 def _calibrate(replications: int | None, *, as_json: bool) -> None:
     from indian_tune.analysis.calibration import REPLICATIONS, calibrate
-    from indian_tune.cli.output import notices, print_json
     from indian_tune.errors import IndianTuneError, InputError
+    from indian_tune.service.output import notices, print_json
 
     count = REPLICATIONS if replications is None else replications
     if count < FEWEST_REPLICATIONS:

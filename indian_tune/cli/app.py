@@ -75,7 +75,7 @@ class _ConsoleHandler(logging.Handler):
     """Writes the log where remarks go, above a live table if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from indian_tune.cli.output import notices
+        from indian_tune.service.output import notices
 
         level = record.levelname.capitalize()
         notices().print(f"{level}: {self.format(record)}", soft_wrap=True)

@@ -22,10 +22,10 @@ def analyze_combined(
     """
     from indian_tune.analysis.combined import check_combined, combine, joint_rows
     from indian_tune.analysis.report import render_combined
-    from indian_tune.cli.output import json_text, notices, print_json
-    from indian_tune.cli.own_study import from_study
-    from indian_tune.cli.verdict_files import REPORT, VERDICT, write_analysis
     from indian_tune.ledger import Ledger
+    from indian_tune.service.output import json_text, notices, print_json
+    from indian_tune.service.own_study import from_study
+    from indian_tune.service.verdict_files import REPORT, VERDICT, write_analysis
     from indian_tune.study import RegisteredStudy, check_finished
 
     with Ledger.open(storage, create=False) as ledger:

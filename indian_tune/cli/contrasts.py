@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.output import table
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
+from indian_tune.service.output import table
 from indian_tune.text import counted
 
 if TYPE_CHECKING:

@@ -38,10 +38,10 @@ def dashboard(
     import contextlib
     import webbrowser
 
-    from indian_tune.cli.output import notices, results
     from indian_tune.dashboard import DashboardServer
     from indian_tune.dashboard.server import is_local
     from indian_tune.ledger import LedgerReader
+    from indian_tune.service.output import notices, results
 
     with (
         LedgerReader.open(storage) as ledger,

@@ -8,7 +8,7 @@ import typer
 
 from indian_tune.cli.deferred import PlainUsageCommand
 from indian_tune.cli.options import DataDir, Json
-from indian_tune.cli.output import notices, print_json, results, table
+from indian_tune.service.output import notices, print_json, results, table
 
 if TYPE_CHECKING:
     from indian_tune.problems import DataStatus

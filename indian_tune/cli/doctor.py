@@ -50,10 +50,10 @@ def doctor(
     """
     from indian_tune.checkup import check_database, check_machine, check_new_database
     from indian_tune.checkup.check import CheckResult, Level
-    from indian_tune.cli.output import print_json, results
     from indian_tune.engines.session import artifacts_folder, examine, make_optuna_tables
     from indian_tune.errors import StorageError
     from indian_tune.ledger import Ledger, show_url, sqlite_file, storage_url
+    from indian_tune.service.output import print_json, results
 
     url = storage_url(storage)
     checks = check_machine(url, artifacts or artifacts_folder(url), data_dir, ray_address)
@@ -123,7 +123,7 @@ def _print_checks(console: Console, checks: Sequence[CheckResult]) -> None:
 def _print_database(
     console: Console, address: str, damages: Sequence[str], examined: Sequence[Examination]
 ) -> None:
-    from indian_tune.cli.output import table
+    from indian_tune.service.output import table
 
     console.print()
     if damages:

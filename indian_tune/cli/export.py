@@ -63,8 +63,8 @@ def export(
 
     One of --format, --optuna and --db says what. Nothing that is there is overwritten.
     """
-    from indian_tune.cli.status import choose_study
     from indian_tune.ledger import LedgerReader
+    from indian_tune.service.study_status import choose_study
 
     _check(study, form, out, unseal=unseal, optuna_db=optuna_db, db=db)
     if unseal:
@@ -140,9 +140,9 @@ def _check(
 
 
 def _unseal(storage: str | None, name: str | None) -> None:
-    from indian_tune.cli.output import notices
-    from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
+    from indian_tune.service.output import notices
+    from indian_tune.service.study_status import choose_study
 
     with Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)
@@ -155,7 +155,7 @@ def _unseal(storage: str | None, name: str | None) -> None:
 
 
 def _copy_database(ledger: LedgerReader, file: Path, *, as_json: bool) -> None:
-    from indian_tune.cli.output import print_json, results
+    from indian_tune.service.output import print_json, results
 
     ledger.copy_to(file)
     size = file.stat().st_size
@@ -166,8 +166,8 @@ def _copy_database(ledger: LedgerReader, file: Path, *, as_json: bool) -> None:
 
 
 def _copy_optuna(ledger: LedgerReader, record: StudyRecord, file: Path, *, as_json: bool) -> None:
-    from indian_tune.cli.output import print_json, results
     from indian_tune.export.optuna_studies import copy_optuna_studies
+    from indian_tune.service.output import print_json, results
 
     names = copy_optuna_studies(ledger, record, file)
     if as_json:
@@ -177,7 +177,7 @@ def _copy_optuna(ledger: LedgerReader, record: StudyRecord, file: Path, *, as_js
 
 
 def _print_files(record: StudyRecord, files: Sequence[Path], text: str, *, as_json: bool) -> None:
-    from indian_tune.cli.output import print_json, results
+    from indian_tune.service.output import print_json, results
 
     if as_json:
         print_json({"study": record.name, "files": [str(file) for file in files]})

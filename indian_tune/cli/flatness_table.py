@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.flatness import MEASURES, ArmFlatness, summarise_flatness
-from indian_tune.cli.output import number, table
+from indian_tune.service.output import number, table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from indian_tune.cli.options import AllowImport, DataDir, Json, Storage
 from indian_tune.text import counted
 
-# Where nothing is known: between the spread of runs on digits and that of long runs on CIFAR.
-DEFAULT_SD = 0.01
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def plan(
@@ -35,7 +35,7 @@ def plan(
         float | None,
         typer.Option(
             help="Assumed standard deviation of paired differences, as a share of accuracy.",
-            show_default=str(DEFAULT_SD),
+            show_default="0.01",
         ),
     ] = None,
     pilot: Annotated[
@@ -59,53 +59,44 @@ def plan(
     """Say what a study will cost and what it can show; nothing is run, nothing is written."""
     given = dict(locals())
 
-    from indian_tune.cli.output import TRYING, notices, print_json, results
-    from indian_tune.cli.own_runs import read_runs
     from indian_tune.cli.plan_report import print_report
-    from indian_tune.cli.shipped import find_study_file
-    from indian_tune.engines.devices import worker_devices
-    from indian_tune.engines.own_code import folders, guarded_own_code, prepared
     from indian_tune.errors import InputError
-    from indian_tune.planning import make_plan
-    from indian_tune.study import load_study
+    from indian_tune.service.output import TRYING, notices, print_json, results
+    from indian_tune.service.planning import PlanRequest, make
+    from indian_tune.service.studies import find_study
 
     given_by = {"--sd": sd, "--pilot": pilot, "--from": source}
     said = [f"{option} {value}" for option, value in given_by.items() if value is not None]
     if len(said) > 1:
         raise InputError(f"{' and '.join(said)} all say how far runs differ: give one of them")
-    if sd is not None and not 0 < sd < 1:
-        raise InputError(
-            f"--sd = {sd} must be above 0 and below 1: 0.01 is one percentage point of accuracy"
-        )
-    file = find_study_file(study)
-    imports = folders(file.parent) if allow_import else None
-    spec = prepared(load_study(file), imports, lambda: notices().print(TRYING))
-    assigned = worker_devices(devices, workers, threads_per_worker)
 
-    def on_timing() -> None:
+    def on_timing(assigned: Sequence[str]) -> None:
         places = ", ".join(set(assigned))
         notices().print(f"Timing a few steps with {counted(len(assigned), 'worker')} on {places} …")
 
-    with guarded_own_code(spec):
-        report = make_plan(
-            spec,
-            assigned,
-            sd=sd or DEFAULT_SD,
-            pilot=pilot if source is None else str(source),
-            storage=storage,
-            runs=None if source is None else read_runs(source),
-            data_dir=data_dir,
-            threads=threads_per_worker,
-            imports=imports,
+    report = make(
+        find_study(study),
+        PlanRequest(
+            workers=workers,
+            devices=devices,
+            threads_per_worker=threads_per_worker,
             timing=timing,
-            on_timing=on_timing,
-        )
+            sd=sd,
+            pilot=pilot,
+            source=source,
+            storage=storage,
+            data_dir=data_dir,
+            allow_import=allow_import,
+        ),
+        on_own_code=lambda: notices().print(TRYING),
+        on_timing=on_timing,
+    )
     if as_json:
         print_json(report.as_dict())
     else:
         from indian_tune.cli.again import command_line
-        from indian_tune.cli.output import print_lines
         from indian_tune.cli.search import search
+        from indian_tune.service.output import print_lines
 
         print_report(results(), report)
         shared = inspect.signature(search).parameters.keys() & given.keys() - {"as_json"}

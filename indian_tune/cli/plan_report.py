@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.output import duration, headed, number, table
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects
-from indian_tune.planning.plan import HOUR, NOT_ASKED, counts
+from indian_tune.planning.plan import HOUR, NOT_ASKED, OWN_LOOP, counts
 from indian_tune.planning.workload import (
     CURVATURES,
     example_counts,
@@ -15,6 +14,7 @@ from indian_tune.planning.workload import (
     unstable_shares,
     workload,
 )
+from indian_tune.service.output import duration, headed, number, table
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def _print_work(console: Console, plan: Plan) -> None:
 
 def _print_cost(console: Console, plan: Plan) -> None:
     if plan.estimate is None:
-        missing = plan.not_timed != NOT_ASKED
-        console.print(f"Not timed: {'the data set is missing' if missing else NOT_ASKED}.")
+        known = plan.not_timed in (NOT_ASKED, OWN_LOOP)
+        console.print(f"Not timed: {plan.not_timed if known else 'the data set is missing'}.")
         return
     devices = plan.devices
     kinds = sorted(set(devices))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from indian_tune.cli.options import DataDir, Json, Storage
-from indian_tune.cli.output import number, print_json, results, table
 from indian_tune.errors import EngineError, InputError
+from indian_tune.service.output import number, print_json, results, table
 from indian_tune.text import counted
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from indian_tune.cli.again import Command
-    from indian_tune.cli.progress import SearchProgress
-    from indian_tune.engines import Engine, Session
+    from indian_tune.engines import Session
+    from indian_tune.ledger import Phase
+    from indian_tune.service.command import Command
+    from indian_tune.service.progress import SearchProgress
     from indian_tune.study.file.spec import StudySpec
 
 
@@ -144,39 +145,21 @@ def search(
     options = dict(locals())
     again = partial(command_line, search, options)
 
-    from indian_tune.cli.conclusion import check_finished, conclude
-    from indian_tune.cli.output import (
-        INTERRUPTED,
-        TRYING,
-        headed,
-        notices,
-        print_json,
-        print_lines,
-        results,
-    )
-    from indian_tune.cli.progress import SearchProgress
-    from indian_tune.cli.ranking import ranking_json
-    from indian_tune.cli.shipped import find_study_file
-    from indian_tune.engines import (
-        WorkerSettings,
-        artifacts_folder,
-        check_writable,
-        engine_options,
-        folders,
-        note_start,
-        open_session,
-    )
-    from indian_tune.errors import EngineError, InputError, LedgerError
-    from indian_tune.ledger import Phase, storage_url
-    from indian_tune.study.completion import completion
-    from indian_tune.study.file.spec import load_study
-    from indian_tune.study.freeze import freeze
-    from indian_tune.study.ranking import rank
-    from indian_tune.study.registration import renamed
+    from indian_tune.service.output import INTERRUPTED, notices, print_lines
+    from indian_tune.service.searching import PhaseName as Part
+    from indian_tune.service.searching import SearchRequest, check_finished, run_search
 
-    asked = engine_options(
-        engine,
-        _engine_option_values(
+    request = SearchRequest(
+        study,
+        storage=storage,
+        as_name=as_name,
+        phase=Part(phase),
+        retry_failed=retry_failed,
+        freeze_anyway=freeze_anyway,
+        extend=extend,
+        extend_space=extend_space,
+        engine=engine,
+        options=_engine_option_values(
             engine_option or (),
             workers=workers,
             devices=devices,
@@ -186,98 +169,22 @@ def search(
             gpus_per_trial=gpus_per_trial,
             ray_storage=ray_storage,
         ),
+        threads_per_worker=threads_per_worker,
+        data_dir=data_dir,
+        artifacts=artifacts,
+        allow_import=allow_import,
     )
-    file = find_study_file(study)
-    spec = load_study(file)
-    if as_name is not None:
-        spec = renamed(spec, as_name)
-    if phase is PhaseName.MATCH and not spec.matched_arms:
-        raise InputError(
-            f"--phase match: study {spec.name!r} has no such phase, since no arm of it has "
-            "response_of: choose another, or leave --phase out"
-        )
-    imports = folders(file.parent) if allow_import else None
-    url = storage_url(storage)
-    folder = artifacts or artifacts_folder(url)
-    check_writable(folder, "--artifacts")
-    tuned = Phase.FINAL if spec.protocol.finalists else Phase.TUNE
-    last = {PhaseName.TUNE: tuned, PhaseName.FREEZE: tuned, PhaseName.MATCH: Phase.MATCH}
-    until = last.get(phase, Phase.CONFIRM)
-    runner = asked.make(
-        WorkerSettings(
-            storage=url.render_as_string(hide_password=False),
-            study=spec.name,
-            artifacts=folder,
-            data_dir=data_dir,
-            threads=threads_per_worker,
-            imports=imports,
-            until=until,
-            freeze_anyway=freeze_anyway,
-        )
-    )
-    remarks = notices()
-    interrupted = False
-    with open_session(
-        spec,
-        url,
-        data_dir,
-        extend_by=extend,
-        space_extension=extend_space,
-        retry_failed=retry_failed,
-        imports=imports,
-        on_own_code=lambda: remarks.print(TRYING),
-    ) as session:
-        spec = session.spec
-        if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):
-            _check_tuned(session, again(phase=PhaseName.TUNE))
-        if phase is PhaseName.CONFIRM:
-            _check_matched(session, again(phase=PhaseName.MATCH))
-        moved = note_start(session.ledger, session.record, folder, str(again(**_anywhere(options))))
-        if phase is PhaseName.FREEZE:
-            freeze(session, anyway=freeze_anyway)
-        _announce(remarks, spec, session)
-        if moved is not None:
-            remarks.print(f"Warning: {moved}", soft_wrap=True)
-
-        def tell() -> None:
-            now = completion(session.ledger, session.record)
-            print_json(
-                {
-                    "study": spec.name,
-                    "storage": session.ledger.address,
-                    "finished": now.finished(until),
-                    "failed": now.failed,
-                    "arms": ranking_json(rank(session.ledger, session.record)),
-                }
-            )
-
-        now = completion(session.ledger, session.record)
-        if now.finished(until):
-            part = "" if until is Phase.CONFIRM else f"The {until} phase of "
-            remarks.print(f"{part}{spec.name} is finished: nothing is left to train.")
-        elif not now.stuck(until) or freeze_anyway:
-            remarks.print(headed(spec.name, f": starting {runner.place}"))
-            progress = SearchProgress(remarks, session)
-            try:
-                interrupted = _run(runner, progress, remarks, session, again, storage)
-            except (EngineError, LedgerError):
-                if as_json:
-                    tell()
-                raise
-            now = completion(session.ledger, session.record)
-        address = session.ledger.address
-        if as_json:
-            tell()
-        elif not interrupted:
-            conclude(results(), session, rank(session.ledger, session.record), storage)
-    if interrupted:
-        print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
+    shown = _Shown(again, storage, as_json=as_json)
+    ended = run_search(request, shown, again, lambda _: str(again(**_anywhere(options))))
+    if ended.interrupted:
+        stopped = f"Stopped; everything is kept in {ended.address}. Go on with:"
+        print_lines(notices(), stopped, again())
         raise typer.Exit(INTERRUPTED)
     # Trials that wait again may be of any phase.
     beyond = phase is not PhaseName.TUNE
     check_finished(
-        now,
-        until,
+        ended.now,
+        ended.until,
         storage,
         go_on=again(),
         retry=again(retry_failed=True, **({"phase": PhaseName.ALL} if beyond else {})),
@@ -285,78 +192,84 @@ def search(
     )
 
 
-def _run(
-    runner: Engine,
-    progress: SearchProgress,
-    remarks: Console,
-    session: Session,
-    again: Callable[..., Command],
-    storage: str | None,
-) -> bool:
-    """Work on a study; return whether the user has stopped it. A second request ends the process.
+class _Shown:
+    """A search on a terminal: results on standard output, all else on standard error."""
 
-    Raises:
-        EngineError: the workers cannot be kept going.
-        LedgerError: the record cannot be kept.
-    """
-    from indian_tune.cli.output import INTERRUPTED, print_lines
-    from indian_tune.engines import end_at_once, interruptible
-    from indian_tune.errors import EngineError, LedgerError, StorageError
-    from indian_tune.study.completion import completion
+    def __init__(
+        self, again: Callable[..., Command], storage: str | None, *, as_json: bool
+    ) -> None:
+        from indian_tune.service.output import notices
 
-    silent = False
+        self._again = again
+        self._storage = storage
+        self._as_json = as_json
+        self._remarks = notices()
 
-    def stopping() -> None:
-        remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
+    def trying(self) -> None:
+        """Say that own code is run."""
+        from indian_tune.service.output import TRYING
 
-    with interruptible(stopping, again().line) as interrupt:
-        try:
-            with progress:
-                runner.run(interrupt, progress.tick)
-                progress.show()
-        except KeyboardInterrupt:
-            if not interrupt.requested:
-                raise
-        except (EngineError, LedgerError) as error:
-            failed = bool(completion(session.ledger, session.record).failed)
-            shown = _where(session, error.__cause__, storage)
-            raise type(error)(
-                f"{error}{shown}\nGo on with:\n{again(retry_failed=failed).line}"
-            ) from error
-        except StorageError as error:
-            if not interrupt.requested:
-                raise
-            silent = True
-            remarks.print(f"Warning: {error}", soft_wrap=True)
-    if silent or interrupt.requests > 1:
-        # Nothing more is asked of a database that may not answer.
-        address = session.ledger.address
-        print_lines(remarks, f"Stopped; everything is kept in {address}. Go on with:", again())
+        self._remarks.print(TRYING)
+
+    def opened(self, session: Session, warning: str | None) -> None:
+        """Say what is searched."""
+        _announce(self._remarks, session.spec, session)
+        if warning is not None:
+            self.warn(warning)
+
+    def nothing_left(self, session: Session, until: Phase) -> None:
+        """Say that the study is finished."""
+        from indian_tune.ledger import Phase
+
+        part = "" if until is Phase.CONFIRM else f"The {until} phase of "
+        self._remarks.print(f"{part}{session.name} is finished: nothing is left to train.")
+
+    def progress(self, session: Session, place: str) -> SearchProgress:
+        """Say where it runs, and show how far it is."""
+        from indian_tune.service.output import headed
+        from indian_tune.service.progress import SearchProgress
+
+        self._remarks.print(headed(session.name, f": starting {place}"))
+        return SearchProgress(self._remarks, session)
+
+    def stopping(self) -> None:
+        """Say what the first Ctrl-C does."""
+        self._remarks.print("Stopping after this epoch; Ctrl-C again stops at once.")
+
+    def warn(self, text: str) -> None:
+        """Show a warning."""
+        self._remarks.print(f"Warning: {text}", soft_wrap=True)
+
+    def stopped_now(self, session: Session) -> None:
+        """End the process at once: a database that may not answer is asked nothing more."""
+        from indian_tune.engines import end_at_once
+        from indian_tune.service.output import INTERRUPTED, print_lines
+
+        stopped = f"Stopped; everything is kept in {session.ledger.address}. Go on with:"
+        print_lines(self._remarks, stopped, self._again())
         end_at_once(INTERRUPTED)
-    return interrupt.requested
 
+    def ended(self, session: Session, until: Phase, *, interrupted: bool, broken: bool) -> None:
+        """Show what came out."""
+        from indian_tune.cli.conclusion import conclude
+        from indian_tune.service.output import print_json, results
+        from indian_tune.service.ranking import ranking_json
+        from indian_tune.study.completion import completion
+        from indian_tune.study.ranking import rank
 
-def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
-    """Return how to see where a trial of this process was that has been given up, if one has."""
-    from indian_tune.cli.again import other_command
-    from indian_tune.engines import Stalled
-    from indian_tune.ledger.slots import BROKE
-    from indian_tune.study.completion import trial_path
-
-    if not isinstance(cause, Stalled):
-        return ""
-    told = [
-        event.trial_id
-        for event in session.ledger.events(session.id, BROKE)
-        if event.data["reason"].startswith(str(cause))
-    ]
-    if not told or told[-1] is None:
-        return ""
-    trial = session.ledger.trial(told[-1])
-    arms = {arm.id: arm.name for arm in session.ledger.arms(session.id)}
-    path = trial_path(session.record.search_name(arms[trial.arm_id], trial.replicate), trial)
-    show = other_command("show", session.name, path, storage=storage)
-    return f". Where it was:\n{show.line}"
+        if self._as_json:
+            now = completion(session.ledger, session.record)
+            print_json(
+                {
+                    "study": session.name,
+                    "storage": session.ledger.address,
+                    "finished": now.finished(until),
+                    "failed": now.failed,
+                    "arms": ranking_json(rank(session.ledger, session.record)),
+                }
+            )
+        elif not interrupted and not broken:
+            conclude(results(), session, rank(session.ledger, session.record), self._storage)
 
 
 def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -371,32 +284,6 @@ def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:
             continue
         changes[name] = str(Path(value).absolute())
     return changes
-
-
-def _check_tuned(session: Session, again: Command) -> None:
-    """Refuse to go past a tune phase that is not over."""
-    from indian_tune.errors import InputError
-    from indian_tune.ledger import Phase
-
-    phases = (Phase.TUNE, Phase.FINAL)
-    left = sum(session.ledger.open_trials(session.id, phase) for phase in phases)
-    if left:
-        raise InputError(
-            f"study {session.name!r} has {counted(left, 'tune trial')} left, and winners are "
-            f"chosen among all. Run this first:\n{again.line}"
-        )
-
-
-def _check_matched(session: Session, again: Command) -> None:
-    """Refuse to confirm controls whose levels are not chosen."""
-    from indian_tune.errors import InputError
-
-    if not session.ledger.has_levels(session.id):
-        controls = ", ".join(session.spec.matched_arms)
-        raise InputError(
-            f"the level of {controls} is not chosen yet in study {session.name!r}. Run this "
-            f"first:\n{again.line}"
-        )
 
 
 def _engine_option_values(pairs: Sequence[str], **named: Any) -> dict[str, Any]:
@@ -421,8 +308,8 @@ def _engine_option_values(pairs: Sequence[str], **named: Any) -> dict[str, Any]:
 
 def _announce(console: Console, spec: StudySpec, session: Session) -> None:
     from indian_tune.cli.doctor import in_words
-    from indian_tune.cli.output import headed
     from indian_tune.ledger import Phase
+    from indian_tune.service.output import headed
     from indian_tune.study.levels import LEVELS
 
     protocol = spec.protocol

@@ -49,9 +49,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the trials of a study, those of one arm, or one trial epoch by epoch."""
-    from indian_tune.cli.output import notices, print_json, results
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader, Phase
+    from indian_tune.service.output import notices, print_json, results
 
     with LedgerReader.open(storage) as ledger:
         record = ledger.study(study)
@@ -127,7 +127,7 @@ def _replicate(record: StudyRecord, given: str | None, trial: str | None) -> int
 def _print_trials(
     console: Console, study: StudyRecord, arms: list[ArmRecord], trials: list[TrialRecord]
 ) -> None:
-    from indian_tune.cli.output import config_text, number, table
+    from indian_tune.service.output import config_text, number, table
     from indian_tune.study.completion import trial_path
 
     names = {arm.id: arm.name for arm in arms}
@@ -150,7 +150,7 @@ def _print_trial(
     trial: TrialRecord,
 ) -> None:
     from indian_tune.cli.curve import curves
-    from indian_tune.cli.output import config_text, headed, number, percent, table
+    from indian_tune.service.output import config_text, headed, number, percent, table
     from indian_tune.study import dynamics_of
     from indian_tune.study.completion import trial_path
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from indian_tune.cli.options import Json, Storage, StudyName
-from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
-    from indian_tune.ledger import LedgerReader, StudyRecord, WorkerRecord
-    from indian_tune.study import ArmResult, Completion
-
-
-# Of those that were lost, the latest are shown.
-SHOWN_LOSSES = 5
+    from indian_tune.ledger import LedgerReader, StudyRecord
 
 
 def status(
@@ -34,9 +27,10 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how far a study is, who works on it, and how its arms rank."""
-    from indian_tune.cli.output import print_json, results
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader
+    from indian_tune.service.output import print_json, results
+    from indian_tune.service.study_status import choose_study, look
 
     if watch and as_json:
         raise InputError("--watch is for people: for programs ask `status --json` again and again")
@@ -52,160 +46,12 @@ def status(
             results().print(now.shown(ledger.address))
 
 
-@dataclass(frozen=True)
-class StudyStatus:
-    """The status of a study at one moment.
-
-    Attributes:
-        study: the study.
-        ranked: its arms, best first.
-        workers: those who are there.
-        held: worker id → the trial that it holds.
-        packings: worker id → the shape of its packs, where it trains runs side by side.
-        lost: ids of workers that are there by the record, and dead or silent.
-        losses: what is known of each worker that was lost before, oldest first.
-        completion: how far the study is.
-    """
-
-    study: StudyRecord
-    ranked: list[ArmResult]
-    workers: list[WorkerRecord]
-    held: dict[str, str]
-    packings: dict[str, dict[str, Any]]
-    lost: list[str]
-    losses: list[dict[str, Any]]
-    completion: Completion
-
-    @property
-    def abandoned(self) -> str:
-        """Trials that are begun and that no worker holds any more."""
-        there = {worker.id for worker in self.workers}
-        return ", ".join(trials for worker, trials in self.held.items() if worker not in there)
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.completion.finished()
-
-    def as_json(self, address: str) -> dict[str, object]:
-        """Return it for programs."""
-        from indian_tune.cli.ranking import ranking_json
-
-        return {
-            "study": self.study.name,
-            "storage": address,
-            "created_at": self.study.created_at.isoformat(),
-            "finished": self.finished,
-            "failed": self.completion.failed,
-            "workers": [
-                {
-                    **vars(worker),
-                    "trial": self.held.get(worker.id),
-                    "packing": self.packings.get(worker.id),
-                    "lost": worker.id in self.lost,
-                }
-                for worker in self.workers
-            ],
-            "lost_workers": self.losses,
-            "arms": ranking_json(self.ranked),
-        }
-
-    def shown(self, address: str) -> RenderableType:
-        """Return it for people."""
-        from rich.console import Group
-
-        from indian_tune.cli.output import headed, table
-        from indian_tune.cli.ranking import (
-            done,
-            edge_notes,
-            level_notes,
-            outcomes,
-            ranking_table,
-        )
-
-        parts: list[RenderableType] = [
-            headed(
-                self.study.name,
-                f", registered {self.study.created_at:%Y-%m-%d %H:%M} UTC, in {address}",
-            )
-        ]
-        levels = ["levels"] if any(result.match for result in self.ranked) else []
-        halves = ["half budget"] if any(result.half for result in self.ranked) else []
-        counts = ("tune", *levels, *halves, "fresh seeds")
-        made = table("arm", *counts, "epochs", "", right=counts)
-        for result in sorted(self.ranked, key=lambda result: result.position):
-            phases = (result.tune, result.match, result.half, result.confirm)
-            made.add_row(
-                result.name,
-                done(result.tune),
-                *([done(result.match)] if levels else []),
-                *([done(result.half)] if halves else []),
-                done(result.confirm),
-                str(sum(part.epochs_done for part in phases if part is not None)),
-                ", ".join(filter(None, map(outcomes, phases))),
-            )
-        parts.append(made)
-        if self.workers:
-            made = table("worker", "host", "device", "trial", "last heartbeat", title="Workers")
-            for worker in self.workers:
-                trial = self.held.get(worker.id, "–")
-                beat = f"{worker.heartbeat_at:%Y-%m-%d %H:%M:%S} UTC"
-                # Whole ids are for programs; these are told apart by their beginnings.
-                packing = self.packings.get(worker.id)
-                device = worker.device + (
-                    f", {counted(packing['slots'], 'lane')}" if packing else ""
-                )
-                beat += " (lost)" if worker.id in self.lost else ""
-                made.add_row(worker.id[:8], worker.host, device, trial, beat)
-            parts.append(made)
-        if self.abandoned:
-            parts.append(f"\nBegun, and left by a worker that is gone: {self.abandoned}")
-        if self.losses:
-            made = table("worker", "host", "trial", "exit status", "", title="Lost workers")
-            for loss in self.losses[-SHOWN_LOSSES:]:
-                status = "–" if loss["status"] is None else str(loss["status"])
-                if "reason" in loss:
-                    status = "no progress"
-                trial = ", ".join(loss["trials"]) or "–"
-                made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
-            parts.append(made)
-        if any(result.value is not None for result in self.ranked):
-            parts += [ranking_table(self.ranked), *level_notes(self.ranked)]
-            parts += edge_notes(self.ranked)
-        if self.completion.failed:
-            frozen = f", so {self.completion.withheld}" if self.completion.withheld else ""
-            parts.append(f"\n{self.completion.failures}{frozen}")
-        return Group(*parts)
-
-
-def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
-    """Return the status of a study."""
-    from indian_tune.engines.heartbeat import lost_workers
-    from indian_tune.ledger import LOST
-    from indian_tune.study import rank
-    from indian_tune.study.completion import completion, held_trials
-
-    held = held_trials(ledger, study)
-    return StudyStatus(
-        study,
-        rank(ledger, study),
-        [worker for worker in ledger.workers(study.id) if worker.left_at is None],
-        {worker: ", ".join(trials) for worker, trials in held.items()},
-        _packings(ledger, study.id),
-        [worker.id for worker in lost_workers(ledger, study)],
-        [
-            {**event.data, "at": f"{event.at:%Y-%m-%d %H:%M:%S} UTC"}
-            for event in ledger.events(study.id, LOST)
-        ],
-        completion(ledger, study),
-    )
-
-
 def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: float) -> None:
     """Show a study until it is finished, or Ctrl-C; in a log, whenever something has changed."""
     import time
 
-    from indian_tune.cli.output import live_display
+    from indian_tune.service.output import live_display
+    from indian_tune.service.study_status import look
 
     live = live_display(console)
     before = None
@@ -220,28 +66,3 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
                 return
             before = now
             time.sleep(seconds)
-
-
-def _packings(ledger: LedgerReader, study_id: int) -> dict[str, dict[str, Any]]:
-    """Return the shape of the packs of each worker that has any."""
-    from indian_tune.ledger import PACKED
-
-    chosen = [dict(event.data) for event in ledger.events(study_id, PACKED)]
-    return {packing.pop("worker"): packing for packing in chosen}
-
-
-def choose_study(ledger: LedgerReader, name: str | None) -> StudyRecord:
-    """Return the study of that name, or the only one there is.
-
-    Raises:
-        InputError: there is no such study, or several and no name.
-    """
-    from indian_tune.errors import InputError
-
-    if name is not None:
-        return ledger.study(name)
-    studies = ledger.studies()
-    if len(studies) == 1:
-        return studies[0]
-    names = ", ".join(study.name for study in studies) or "none"
-    raise InputError(f"name a study: {ledger.address} holds {names}")

@@ -7,9 +7,9 @@ from indian_tune.cli.options import Json, Storage
 
 def studies(storage: Storage = None, as_json: Json = False) -> None:
     """List the shipped study files and the studies that a database holds."""
-    from indian_tune.cli.output import print_json, results, table
-    from indian_tune.cli.shipped import question, shipped_studies
     from indian_tune.ledger import LedgerReader, sqlite_file, storage_url
+    from indian_tune.service.output import print_json, results, table
+    from indian_tune.service.shipped import question, shipped_studies
 
     files = shipped_studies()
     url = storage_url(storage)

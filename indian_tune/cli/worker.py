@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from indian_tune.cli.again import command_line, other_command, recorded_command
+from indian_tune.cli.again import command_line
 from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Lanes, ShrinkPacks, Storage
+from indian_tune.service.command import other_command, recorded_command
 from indian_tune.text import counted
 
 
@@ -34,8 +35,6 @@ def worker(
 
     import logging
 
-    from indian_tune.cli.conclusion import check_finished
-    from indian_tune.cli.output import INTERRUPTED, notices, print_lines
     from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.interrupt import end_at_once, interruptible
     from indian_tune.engines.local.processes import ProcessEngine
@@ -44,6 +43,8 @@ def worker(
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.errors import EngineError, LedgerError
     from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
+    from indian_tune.service.output import INTERRUPTED, notices, print_lines
+    from indian_tune.service.searching import check_finished
     from indian_tune.study.completion import completion, search_command
 
     url = storage_url(storage)

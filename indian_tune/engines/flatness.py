@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from indian_tune.engines.runs import kept_folder, problem_of
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.ledger import Phase, State
+from indian_tune.problems import Loop
 from indian_tune.study.assignment import run_key
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.ranking import dynamics_of
@@ -77,6 +78,8 @@ def flatness_frame(
     @functools.lru_cache(maxsize=1)
     def data_of(replicate: int) -> tuple[Problem, Split, Feed]:
         problem = problem_of(study.spec, data_dir, replicate)
+        # A loop of its own keeps no weights.
+        assert not isinstance(problem, Loop)
         subset = fixed_subset(problem.train, examples)
         return problem, subset, Feed(subset, problem, place, torch.float64)
 

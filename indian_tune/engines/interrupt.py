@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -76,6 +77,10 @@ def interruptible(on_first: Callable[[], None], go_on: str = "") -> Iterator[Int
             raise StoppedNow
         on_first()
 
+    if threading.current_thread() is not threading.main_thread():
+        # Signals reach the main thread alone.
+        yield interrupt
+        return
     with guarded(go_on), hurried_when(lambda: interrupt.requested):
         before = {
             number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
@@ -92,8 +97,12 @@ def guarded(go_on: str = "") -> Iterator[None]:
     """Be watched by a process that learns of every signal, whoever holds the interpreter.
 
     It kills this process, and all that this one has started, some seconds after the second request
-    to stop. What the first one does is left as it is. To be entered in the main thread.
+    to stop. What the first one does is left as it is. In another thread than the main one, which
+    alone learns of signals, it does nothing.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     said = "It did not end by itself and was killed; what is recorded is kept."
     if go_on:
         said = f"{said} Go on with:\n{go_on}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.heartbeat import joined
-from indian_tune.imports import imports_allowed
+from indian_tune.imports import imports_allowed, in_hand
 from indian_tune.ledger import Ledger
 from indian_tune.study.controller import Controller
 from indian_tune.study.registered_study import RegisteredStudy
@@ -32,8 +33,11 @@ def registered_study(
     Raises:
         InputError: the study is not registered.
     """
+    # Written by the process that has started this one.
+    objects = {} if settings.in_hand is None else pickle.loads(settings.in_hand)  # noqa: S301
     with (
         imports_allowed(settings.imports),
+        in_hand(objects),
         Ledger.open(settings.storage, patient=patient) as ledger,
     ):
         yield RegisteredStudy.open(ledger, settings.study)

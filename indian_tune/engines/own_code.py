@@ -7,13 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.interrupt import guarded
-from indian_tune.engines.rehearsal import rehearse
+from indian_tune.engines.rehearsal import check_loop, rehearse
 from indian_tune.engines.runs import problem_of
 from indian_tune.imports import imports_allowed, source_of
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.optim.families import FAMILIES
 from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
+from indian_tune.problems.loop import Loop
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.problem_summary import ProblemSummary
@@ -60,6 +61,8 @@ def prepared(
             plain["search"][method.WORD] = method.completed().plain()
         problem = None if spec.problem.factory is None else problem_of(spec, None)
         if problem is not None:
+            if isinstance(problem, Loop):
+                check_loop(spec)
             summary = ProblemSummary.of(problem)
             plain["problem"]["facts"] = summary.model_dump(mode="json")
         if plain != spec.canonical():

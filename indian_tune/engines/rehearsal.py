@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed
 from indian_tune.problems.catalog import get_dataset_info
+from indian_tune.problems.loop import Loop
 from indian_tune.problems.stratify import part_size
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import bounds
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.problems import Problem, Split
+    from indian_tune.study.file.arm import ArmSection
     from indian_tune.study.file.spec import StudySpec
 
 # Examples of a step: more than one, as batch normalisation needs.
@@ -42,11 +44,40 @@ def check_split(spec: StudySpec) -> None:
     part_size(section.validation_fraction, get_dataset_info(section.dataset).train_images)
 
 
-def rehearse(spec: StudySpec, problem: Problem) -> None:
+# Keys that say how the package trains, by section.
+_OF_PROBLEMS = {
+    "problem": (
+        *("validation_fraction", "sizes", "split_seed", "split", "label_noise"),
+        *("precision", "tf32", "augmentation"),
+    ),
+    "protocol": ("train_eval_size", "keep_checkpoints"),
+}
+
+
+def check_loop(spec: StudySpec) -> None:
+    """Check that a study with a loop of one's own says nothing that only the loop can do.
+
+    Raises:
+        InputError: a key has no meaning for it.
+    """
+    for section, keys in _OF_PROBLEMS.items():
+        given = getattr(spec, section)
+        for key in keys:
+            value, default = getattr(given, key), type(given).model_fields[key].default
+            if value != default:
+                raise InputError(
+                    f"{section}.{key} = {value!r} has no meaning for problem.factory = "
+                    f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
+                    "let the loop do that"
+                )
+
+
+def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
     """Train every arm for a step or two on a few examples, and measure it, on the CPU.
 
     Each arm is trained with typical values, and its optimizer made with the ends of its ranges too.
-    The last batch of an epoch may have a single example, and does here if it does in the study.
+    The last batch of an epoch may have a single example, and does here if it does in the study. A
+    loop of one's own is followed up to its first epoch, since an epoch may take hours.
 
     Args:
         spec: of the study.
@@ -64,6 +95,10 @@ def rehearse(spec: StudySpec, problem: Problem) -> None:
     for n, arm in enumerate(spec.arms, 1):
         for place, config in enumerate(_configs(spec, arm.name)):
             values, own = split_training_parameters(config)
+            if isinstance(problem, Loop):
+                _rehearse_loop(spec, problem, n, arm, values, own)
+                state.restore(f"Trying arm {arm.name!r}")
+                continue
             size = int(own.get("batch_size", spec.problem.batch_size))
             step = min(size, TRIED)
             single = size > 1 and len(problem.train) % size == 1
@@ -90,6 +125,33 @@ def rehearse(spec: StudySpec, problem: Problem) -> None:
                 if place == 0:
                     trainer.advance()
             state.restore(f"Trying arm {arm.name!r}")
+
+
+def _rehearse_loop(
+    spec: StudySpec,
+    loop: Loop,
+    n: int,
+    arm: ArmSection,
+    values: Mapping[str, float],
+    own: Mapping[str, float],
+) -> None:
+    from indian_tune.engines.runs import trainer_of
+    from indian_tune.training import Run
+
+    run = Run(
+        key="rehearsal",
+        seed=spec.protocol.tuning_seeds[0],
+        epochs=spec.protocol.tuning_epochs,
+        family=arm.trained_with,
+        config=values,
+        batch_size=int(own.get("batch_size", spec.problem.batch_size)),
+        dropout=own.get("dropout", spec.problem.dropout),
+    )
+    doing = f"calling its loop for arms[{n}] = {arm.name!r}"
+    with blamed(f"problem.factory = {spec.problem.factory!r}", doing):
+        trainer = trainer_of(spec, loop, "cpu", None)
+        trainer.add(run)
+        trainer.remove(run.key)
 
 
 def check_writable(folder: Path, option: str) -> None:

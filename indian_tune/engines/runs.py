@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
-from indian_tune.problems import verify
+from indian_tune.problems import Loop, verify
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.optuna.samplers import derived_seed
 from indian_tune.study.registration import differences
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.problem import ProblemSection
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, Packing, Run, Trainer
+    from indian_tune.training import CheckpointFolder, LoopTrainer, Packing, Run, Trainer
 
 
-def problem_of(spec: StudySpec, data_dir: Path | None, replicate: int = 0) -> Problem:
+def problem_of(spec: StudySpec, data_dir: Path | None, replicate: int = 0) -> Problem | Loop:
     """Load what a study trains, and on what.
 
     Args:
@@ -68,7 +68,7 @@ def _parts_seed(section: ProblemSection, replicate: int) -> int | None:
 
 def _own_problem(
     section: ProblemSection, factory: str, held_out: float | None, replicate: int
-) -> Problem:
+) -> Problem | Loop:
     from indian_tune.problems import make_problem
     from indian_tune.study.file.problem_summary import ProblemSummary
 
@@ -104,11 +104,11 @@ def missing_data(spec: StudySpec, data_dir: Path | None) -> str | None:
 
 def trainer_of(
     spec: StudySpec,
-    problem: Problem,
+    problem: Problem | Loop,
     device: str,
     checkpoints: CheckpointFolder | None,
     packing: Packing | None = None,
-) -> Trainer:
+) -> Trainer | LoopTrainer:
     """Return a trainer that trains as a study says.
 
     Args:
@@ -118,6 +118,12 @@ def trainer_of(
         checkpoints: where runs are saved and resumed from; ``None`` for neither.
         packing: how runs share the device; ``None`` for the default.
     """
+    if isinstance(problem, Loop):
+        from indian_tune.training import LoopTrainer
+
+        return LoopTrainer(
+            problem, device=device, checkpoints=checkpoints, objectives=spec.protocol.scores
+        )
     from indian_tune.training import Packing, Precision, Trainer
 
     return Trainer(
@@ -158,6 +164,7 @@ def training_runs(spec: StudySpec, trial: RunningTrial) -> list[Run]:
             config=config,
             batch_size=int(own.get("batch_size", section.batch_size)),
             dropout=own.get("dropout", section.dropout),
+            opens_test=trial.phase in (Phase.HALF, Phase.CONFIRM),
         )
         for key, run in trial.open_runs.items()
     ]

@@ -33,6 +33,8 @@ class WorkerSettings:
         driver: file descriptor that ends with the process that has started this one for a worker
             alone, which may then be killed; ``None`` where a process does other things, too.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
+        in_hand: what the searching program has in hand, pickled by reference, for workers that are
+            other processes.
     """
 
     storage: str
@@ -48,3 +50,4 @@ class WorkerSettings:
     freeze_anyway: bool = False
     driver: int | None = None
     imports: tuple[str, ...] | None = None
+    in_hand: bytes | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from indian_tune.training import CheckpointFolder, EpochRecord, Run, Trainer
+    from indian_tune.training import CheckpointFolder, EpochRecord, LoopTrainer, Run, Trainer
 
 # A checkpoint costs a disk's flush, which would slow short epochs down after each of them. One that
 # is cheap is written often: what a death costs is trained again, and the next one must not find the
@@ -63,7 +63,7 @@ class TrialsInHand:
 
     def __init__(
         self,
-        make_trainer: Callable[[], Trainer],
+        make_trainer: Callable[[], Trainer | LoopTrainer],
         on_epoch: Callable[[Mapping[int, int], int], None] | None = None,
     ) -> None:
         self._make_trainer = make_trainer

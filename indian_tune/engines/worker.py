@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.watchdog import Watchdog
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, EpochRecord, PackShape, Trainer
+    from indian_tune.training import CheckpointFolder, EpochRecord, LoopTrainer, PackShape, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def work(
 
         shape: PackShape | None = None
 
-        def make_trainer() -> Trainer:
+        def make_trainer() -> Trainer | LoopTrainer:
             nonlocal shape
             trainer = trainer_of(
                 spec,
@@ -142,7 +142,7 @@ class _Worker:
         self,
         controller: Controller,
         data: _Data,
-        make_trainer: Callable[[], Trainer],
+        make_trainer: Callable[[], Trainer | LoopTrainer],
         checkpoints: CheckpointFolder,
         kept: CheckpointFolder,
         should_stop: Callable[[], bool],

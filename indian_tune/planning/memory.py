@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from indian_tune.imports import imports_allowed
 from indian_tune.planning.timing import kind_of
 from indian_tune.planning.workload import example_counts
+from indian_tune.problems import Loop
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tupl
             from indian_tune.engines.runs import problem_of
 
             problem = problem_of(spec, None)
+            assert not isinstance(problem, Loop)
             inputs = problem.train.inputs
             shape, whole = tuple(inputs.shape[1:]), str(inputs.dtype) == "torch.int64"
             return _run_bytes(spec, problem.build_model, shape, whole=whole), problem.nbytes

@@ -29,6 +29,8 @@ HOUR = 3600.0
 LEAST_SEARCHES = 5
 # Why nothing was timed, when that was the user's wish.
 NOT_ASKED = "--no-timing"
+# Why a loop of one's own is not.
+OWN_LOOP = "an epoch of a loop of one's own takes as long as it takes: none was timed"
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Plan:
     def warnings(self) -> list[str]:
         """Return what to think of before the study is run."""
         said = warnings(self.spec)
-        if self.estimate is None and self.not_timed != NOT_ASKED:
+        if self.estimate is None and self.not_timed not in (NOT_ASKED, OWN_LOOP):
             said.insert(0, str(self.not_timed))
         if not self.powers:
             from indian_tune.analysis.power import ONE_SEARCH
@@ -192,7 +194,10 @@ def make_plan(
 
     found_pilot = None if pilot is None else _pilot(spec, pilot, storage, runs)
     powers = _powers(spec, sd, found_pilot)
-    reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
+    own = spec.problem.facts is not None and spec.problem.facts.loop
+    reason = missing_data(spec, data_dir) or (None if timing and not own else NOT_ASKED)
+    if own and timing:
+        reason = OWN_LOOP
     found = None
     if reason is None:
         from indian_tune.planning.cost import estimate
@@ -204,7 +209,7 @@ def make_plan(
         devices=tuple(devices),
         estimate=found,
         not_timed=reason,
-        memory=_memory(spec, found, imports) if timing else None,
+        memory=_memory(spec, found, imports) if timing and not own else None,
         powers=powers,
         pilot=found_pilot,
         allocations=() if found_pilot is None else _allocations(spec, found_pilot),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import EngineError
 from indian_tune.imports import imports_allowed
+from indian_tune.problems import Loop
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.typical import typical
 
@@ -161,6 +162,7 @@ def _measure(
         speeds = []
         with imports_allowed(imports):
             problem = problem_of(spec, data_dir)
+            assert not isinstance(problem, Loop)
             for kind in kinds:
                 _barrier.wait(START_SECONDS)
                 speeds.append(_speed(spec, problem, kind, device))

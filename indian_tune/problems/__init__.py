@@ -19,6 +19,7 @@ from indian_tune.problems.catalog import (
 )
 from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
 from indian_tune.problems.folder import data_folder
+from indian_tune.problems.loop import Loop
 from indian_tune.problems.problem import ModelBuilder, Problem, Split
 from indian_tune.problems.sizes import SplitSizes
 
@@ -38,6 +39,7 @@ __all__ = [
     "DataState",
     "DataStatus",
     "DatasetInfo",
+    "Loop",
     "ModelBuilder",
     "ModelInfo",
     "Problem",

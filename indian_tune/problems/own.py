@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
+from indian_tune.problems.loop import Loop
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
@@ -36,11 +37,11 @@ def make_problem(
     parts_seed: int | None = None,
     label_noise: float = 0.0,
     key: str = "problem.factory",
-) -> Problem:
+) -> Problem | Loop:
     """Call the function that makes a problem, check what it returns, and settle its splits.
 
     A validation part that the function made is kept. Otherwise one is split off of the training
-    part, stratified by class.
+    part, stratified by class. A :class:`Loop` is returned as it is.
 
     Args:
         factory: ``package.module:function``, or an entry point of :data:`ENTRY_POINTS`.
@@ -71,9 +72,17 @@ def make_problem(
         seeded_global_generator("problem"),
     ):
         made = function(**arguments)
+    if isinstance(made, Loop):
+        fault = _name_fault(made)
+        if fault is None and not callable(made.train):
+            fault = f"its train must be a function that takes a run, got {made.train!r}"
+        if fault is not None:
+            raise InputError(f"{where}: {fault}")
+        return made
     if not isinstance(made, Problem):
         raise InputError(
-            f"{where} must return an indian_tune.problems.Problem, got {type(made).__name__}"
+            f"{where} must return an indian_tune.Problem or an indian_tune.Loop, got "
+            f"{type(made).__name__}"
         )
     fault = _fault(made)
     if fault is not None:
@@ -115,6 +124,10 @@ def _cut(
 
 def _fault(made: Problem) -> str | None:
     """Return what is wrong with the data of a problem, ``None`` if nothing is."""
+    return _name_fault(made) or _part_fault(made)
+
+
+def _name_fault(made: Problem | Loop) -> str | None:
     for name in ("dataset", "model"):
         if not isinstance(getattr(made, name), str) or not getattr(made, name):
             return f"its {name} must be a name, got {getattr(made, name)!r}"
@@ -122,6 +135,10 @@ def _fault(made: Problem) -> str | None:
     classes: object = made.classes
     if not isinstance(classes, int) or classes < 2:
         return f"its classes must be a whole number of at least 2, got {classes!r}"
+    return None
+
+
+def _part_fault(made: Problem) -> str | None:
     parts: dict[str, object] = {
         "train": made.train,
         "validation": made.validation,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
     from indian_tune.training.global_state import GlobalState
     from indian_tune.training.memory import keep_freed_memory
+    from indian_tune.training.own_loop import LoopError, LoopRun, LoopTrainer
     from indian_tune.training.packing import Packing, PackShape
     from indian_tune.training.precision import Precision
     from indian_tune.training.provenance import Provenance
@@ -25,6 +26,9 @@ __all__ = [
     "CheckpointFolder",
     "EpochRecord",
     "GlobalState",
+    "LoopError",
+    "LoopRun",
+    "LoopTrainer",
     "PackShape",
     "Packing",
     "Precision",
@@ -40,6 +44,9 @@ _LATER = {
     "Checkpoint": "checkpoint",
     "CheckpointFolder": "checkpoint",
     "GlobalState": "global_state",
+    "LoopError": "own_loop",
+    "LoopRun": "own_loop",
+    "LoopTrainer": "own_loop",
     "PackShape": "packing",
     "Packing": "packing",
     "Precision": "precision",

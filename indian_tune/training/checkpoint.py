@@ -72,7 +72,7 @@ class CheckpointFolder:
                 file cannot be written.
             InputError: the key is empty or too long for a file name.
         """
-        _check_plain(checkpoint.state, "state")
+        check_plain(checkpoint.state, "state")
         folder = self._folder(key)
         path = folder / _file_name(checkpoint.epoch)
         buffer = io.BytesIO()
@@ -224,18 +224,18 @@ def _read(path: Path, key: str) -> Checkpoint:
     return Checkpoint(epoch=epoch, state=state)
 
 
-def _check_plain(value: object, where: str) -> None:
+def check_plain(value: object, where: str) -> None:
     """Refuse what ``weights_only`` loading would refuse, while the run can still be saved."""
     if type(value) in (dict, OrderedDict):
         assert isinstance(value, dict)
         for key, each in value.items():
             if type(key) not in (str, int):
                 raise CheckpointError(f"{where} has the key {key!r}: use text or a whole number")
-            _check_plain(each, f"{where}[{key!r}]")
+            check_plain(each, f"{where}[{key!r}]")
     elif type(value) in (list, tuple):
         assert isinstance(value, list | tuple)
         for index, each in enumerate(value):
-            _check_plain(each, f"{where}[{index}]")
+            check_plain(each, f"{where}[{index}]")
     elif type(value) not in _PLAIN:
         raise CheckpointError(
             f"{where} is a {type(value).__name__}: only tensors and plain values can be saved"

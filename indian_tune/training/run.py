@@ -24,6 +24,7 @@ class Run:
         config: hyperparameters of the optimizer; those left out take the family's defaults.
         batch_size: inputs per step; the last batch of an epoch may be smaller.
         dropout: rate, in [0, 1).
+        opens_test: whether a loop of one's own may measure on the test data.
 
     Raises:
         InputError: a value is out of its range.
@@ -36,6 +37,7 @@ class Run:
     config: Mapping[str, float]
     batch_size: int
     dropout: float
+    opens_test: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (

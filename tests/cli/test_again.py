@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from indian_tune.cli.again import ONCE, command_line, other_command, without_password
+from indian_tune.cli.again import ONCE, command_line
 from indian_tune.cli.search import search
 from indian_tune.cli.worker import worker
 from indian_tune.engines import note_start, open_session
 from indian_tune.ledger import storage_url
+from indian_tune.service.command import other_command, without_password
 from indian_tune.study.completion import search_command
 from indian_tune.study.file.spec import parse_study
 

@@ -18,8 +18,8 @@ from indian_tune.analysis.simulation import (
     simulate,
     simulated_claims,
 )
-from indian_tune.cli.own_runs import register_claims
 from indian_tune.ledger import Ledger
+from indian_tune.service.own_runs import register_claims
 from indian_tune.study.file.claims_file import load_claims
 from tests.analysis.simulated import simulated_frame
 from tests.conftest import to_toml

@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from indian_tune import __version__
 from indian_tune.cli.app import COMMANDS, app
-from indian_tune.cli.output import notices, results
 from indian_tune.engines import TrialsInHand
 from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.slots import BROKE, record_event
+from indian_tune.service.output import notices, results
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
 from tests.conftest import TINY, to_toml

@@ -17,7 +17,6 @@ from optuna.trial import TrialState
 
 import indian_tune.ledger
 from indian_tune.cli import main
-from indian_tune.cli.status import look
 from indian_tune.engines import process_info
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
@@ -26,6 +25,7 @@ from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
 from indian_tune.ledger.database import _rebuilding
 from indian_tune.ledger.tables import HEAD_REVISION
+from indian_tune.service.study_status import look
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import optuna
 import pandas as pd
 import pytest
 
-from indian_tune.cli.background import background
 from indian_tune.dashboard.storage import DashboardStorage
 from indian_tune.ledger import LedgerReader, Phase, State
 from indian_tune.ledger.frames import epoch_frame
+from indian_tune.service.background import background
 from indian_tune.study.file.spec import load_study
 from indian_tune.study.registered_study import RegisteredStudy
 from tests.conftest import TINY, run_command, to_toml

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.cli.background import background
 from indian_tune.ledger import Ledger, LedgerReader, Phase, State
+from indian_tune.service.background import background
 from indian_tune.study.optuna import samplers
 from indian_tune.study.optuna.methods import Option
 from indian_tune.study.optuna.samplers import SAMPLERS, Sampler

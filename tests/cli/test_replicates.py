@@ -10,8 +10,8 @@ import optuna
 import pandas as pd
 import pytest
 
-from indian_tune.cli.background import background
 from indian_tune.ledger import LedgerReader
+from indian_tune.service.background import background
 from indian_tune.study import RegisteredStudy
 from tests.conftest import TINY
 from tests.study.playing import played

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.cli.background import background
 from indian_tune.ledger import Ledger
+from indian_tune.service.background import background
 from indian_tune.study.registered_study import RegisteredStudy
 
 if TYPE_CHECKING:

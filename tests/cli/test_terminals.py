@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.cli.output import headed, results, table
 from indian_tune.ledger import sqlite_file, storage_url
+from indian_tune.service.output import headed, results, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

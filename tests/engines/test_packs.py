@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.cli.status import look
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
+from indian_tune.service.study_status import look
 from indian_tune.training import Trainer
 from tests.conftest import TINY
 

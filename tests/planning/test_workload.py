@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from indian_tune.cli.shipped import find_study_file
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects, warnings
 from indian_tune.planning.workload import (
@@ -18,6 +17,7 @@ from indian_tune.planning.workload import (
     unstable_shares,
     workload,
 )
+from indian_tune.service.shipped import find_study_file
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 from indian_tune.study.typical import typical
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import pytest
 
-from indian_tune.cli.background import step_size_ranges
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import InputError
 from indian_tune.export.claims import exported_claims
 from indian_tune.ledger import Phase
+from indian_tune.service.background import step_size_ranges
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.space import Range, parse_space
 from indian_tune.study.optuna.reconcile import rebuild

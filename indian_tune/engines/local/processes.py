@@ -6,9 +6,11 @@ import contextlib
 import logging
 import multiprocessing
 import signal
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -25,7 +27,7 @@ from indian_tune.study.completion import held_trials
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
@@ -183,7 +185,8 @@ class ProcessEngine:
         process = self._context.Process(
             target=_main, args=(self._job, settings, held, above, sender, log_level()), daemon=True
         )
-        process.start()
+        with _without_main():
+            process.start()
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
         for end in (sender, held, above):
             end.close()
@@ -217,6 +220,20 @@ class ProcessEngine:
         for end in (dead.lifeline, dead.driver, dead.log):
             end.close()
         return self._start(settings)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep a process that is started in the block from running this program's main module again.
+
+    A worker needs nothing of it, and a script that searches at its top level would search again.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _dismiss(workers: Sequence[_Worker], interrupt: Interrupt) -> None:

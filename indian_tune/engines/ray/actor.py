@@ -27,7 +27,7 @@ from indian_tune.study.file.spec import parse_study
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from indian_tune.problems import Problem
+    from indian_tune.problems import Loop, Problem
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import EpochRecord
 
@@ -206,7 +206,7 @@ def _device() -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _study(text: str, data_dir: str | None, split: int) -> tuple[StudySpec, Problem]:
+def _study(text: str, data_dir: str | None, split: int) -> tuple[StudySpec, Problem | Loop]:
     """Read a study and load its problem, once for all trials of an actor on the same data."""
     spec = parse_study(json.loads(text), source="the study's record")
     return spec, problem_of(spec, None if data_dir is None else Path(data_dir), split)

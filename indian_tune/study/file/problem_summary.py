@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from indian_tune.study.file.section import Section
+from indian_tune.problems.loop import Loop
+from indian_tune.study.file.section import ADDED, Section
 
 if TYPE_CHECKING:
     from indian_tune.problems import Problem
@@ -26,6 +27,8 @@ class ProblemSummary(Section):
         validation: examples held out; 0 in paper mode.
         test: test examples.
         shape: of an input.
+        loop: whether it trains by a loop of its own, of which only the names and ``classes`` are
+            known.
     """
 
     dataset: str
@@ -35,10 +38,18 @@ class ProblemSummary(Section):
     validation: Size
     test: Size
     shape: list[Size]
+    loop: Annotated[bool, ADDED] = False
 
     @classmethod
-    def of(cls, problem: Problem) -> ProblemSummary:
-        """Return the summary of a problem."""
+    def of(cls, problem: Problem | Loop) -> ProblemSummary:
+        """Return the summary of a problem, or of a loop."""
+        if isinstance(problem, Loop):
+            return cls(
+                dataset=problem.dataset,
+                model=problem.model,
+                classes=problem.classes,
+                **{"train": 0, "validation": 0, "test": 0, "shape": [], "loop": True},
+            )
         return cls(
             dataset=problem.dataset,
             model=problem.model,

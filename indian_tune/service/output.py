@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.live import Live
 
-    from indian_tune.cli.again import Command
+    from indian_tune.service.command import Command
 
 # Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130

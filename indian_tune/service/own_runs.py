@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.verdict_files import EXAMPLES, RUNS, Analysis
 from indian_tune.errors import InputError, StorageError
+from indian_tune.service.verdict_files import EXAMPLES, RUNS, Analysis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,8 +127,8 @@ def _registration(
 
 def _in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]:
     """Return when claims were registered in the database, and that in words."""
-    from indian_tune.cli.output import notices
     from indian_tune.ledger import LedgerReader
+    from indian_tune.service.output import notices
 
     if not _has_database(storage):
         return None, ""

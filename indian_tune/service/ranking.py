@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.cli.output import config_text, number, percent, table
 from indian_tune.ledger import State
+from indian_tune.service.output import config_text, number, percent, table
 from indian_tune.text import SYMBOLS
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.verdict_files import EXAMPLES, RUNS, Analysis
+from indian_tune.service.verdict_files import EXAMPLES, RUNS, Analysis
 
 if TYPE_CHECKING:
     from indian_tune.analysis import Verdict
@@ -19,11 +19,11 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         joins: whether it is combined with others.
     """
     from indian_tune import analysis
-    from indian_tune.cli.background import background, step_size_ranges
-    from indian_tune.cli.output import notices
-    from indian_tune.cli.status import choose_study
     from indian_tune.ledger import Ledger
     from indian_tune.ledger.frames import epoch_frame, example_frame
+    from indian_tune.service.background import background, step_size_ranges
+    from indian_tune.service.output import notices
+    from indian_tune.service.study_status import choose_study
     from indian_tune.study.looks import looks_sentence
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures

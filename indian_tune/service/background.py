@@ -65,7 +65,9 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     held = "none: all training images train"
     if protocol.mode == "honest":
         held = f"{100 * problem.validation_fraction:g} % of the training images"
-    if problem.facts is not None:
+    if problem.facts is not None and problem.facts.loop:
+        held = "what the study's own loop holds out"
+    elif problem.facts is not None:
         held = f"{problem.facts.validation} of {problem.facts.train + problem.facts.validation}"
     if problem.sizes is not None:
         train, validation, _ = example_counts(spec)

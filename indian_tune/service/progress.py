@@ -7,10 +7,10 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from indian_tune.cli.output import duration, live_display, percent, table
-from indian_tune.cli.ranking import done, outcomes
 from indian_tune.engines.heartbeat import lost_workers
 from indian_tune.ledger import Phase
+from indian_tune.service.output import duration, live_display, percent, table
+from indian_tune.service.ranking import done, outcomes
 from indian_tune.study.completion import held_trials
 from indian_tune.study.levels import LEVELS
 from indian_tune.text import counted

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.analysis import Verdict
+    from indian_tune.analysis.figures.exhibit import Exhibit
     from indian_tune.analysis.report import Background
     from indian_tune.study.claims import ClaimsSection
     from indian_tune.study.file.space import Parameter
@@ -47,26 +48,31 @@ class Analysis:
     looked: tuple[str, ...] = ()
     remark: str = ""
 
+    def figures(self) -> list[Exhibit]:
+        """Return every figure for which there are data, the most telling first."""
+        from indian_tune.analysis.figures import Material, exhibits
+
+        material = Material(
+            self.frames[RUNS],
+            self.claims,
+            self.verdict,
+            ranges=self.ranges,
+            flatness=self.flatness,
+        )
+        return list(exhibits(material))
+
 
 def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
     """Write report, verdict and frames into a folder."""
-    from indian_tune.analysis.figures import Material, exhibits
     from indian_tune.analysis.report import write_report
-    from indian_tune.cli.output import json_text
+    from indian_tune.service.output import json_text
 
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in found.frames.items():
         frame.to_parquet(out / name, index=False)
     if found.flatness is not None:
         found.flatness.to_csv(out / FLATNESS, index=False, lineterminator="\n")
-    material = Material(
-        found.frames[RUNS],
-        found.claims,
-        found.verdict,
-        ranges=found.ranges,
-        flatness=found.flatness,
-    )
-    write_report(out, found.verdict, exhibits(material), found.background, formats)
+    write_report(out, found.verdict, found.figures(), found.background, formats)
     # Last, so that a folder with a verdict is a whole one.
     (out / VERDICT).write_text(json_text(with_flatness(found)) + "\n", encoding="utf-8")
 

@@ -1,0 +1,24 @@
+"""The main jobs as functions: what the command line parses, calls and prints, and Python calls.
+
+All is looked up on first use: most of it loads the ledger and Optuna.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from indian_tune.service.python import Results, analyze, open_study, plan, search, status
+    from indian_tune.service.studies import Arm, Study
+
+__all__ = ["Arm", "Results", "Study", "analyze", "open_study", "plan", "search", "status"]
+
+_STUDIES = ("Arm", "Study")
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "studies" if name in _STUDIES else "python"
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

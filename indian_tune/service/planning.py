@@ -1,0 +1,99 @@
+"""Planning a study: what `indian-tune plan` and :func:`indian_tune.plan` have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from indian_tune.engines.devices import worker_devices
+from indian_tune.engines.own_code import folders, guarded_own_code, prepared
+from indian_tune.errors import InputError
+from indian_tune.planning import make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from indian_tune.planning.plan import Plan
+    from indian_tune.service.studies import FoundStudy
+
+# Where nothing is known: between the spread of runs on digits and that of long runs on CIFAR.
+DEFAULT_SD = 0.01
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What is asked of a plan; the names are those of the command's options.
+
+    Attributes:
+        workers: worker processes; ``None`` for one per GPU, or per CPU core.
+        devices: ``auto``, ``cpu``, or a list.
+        threads_per_worker: CPU threads of a worker.
+        timing: whether steps are timed.
+        sd: assumed standard deviation of paired differences, as a share of accuracy.
+        pilot: finished study to take the deviations from.
+        source: the same, a file of runs.
+        storage: the database.
+        data_dir: folder of the data sets.
+        allow_import: lets code run that the study names, and the caller has not in hand.
+    """
+
+    workers: int | None = None
+    devices: str = "auto"
+    threads_per_worker: int = 1
+    timing: bool = True
+    sd: float | None = None
+    pilot: str | None = None
+    source: Path | None = None
+    storage: str | None = None
+    data_dir: Path | None = None
+    allow_import: bool = False
+
+
+def make(
+    found: FoundStudy,
+    request: PlanRequest,
+    *,
+    on_own_code: Callable[[], None] = lambda: None,
+    on_timing: Callable[[Sequence[str]], None] = lambda _devices: None,
+) -> Plan:
+    """Return the plan of a study.
+
+    Args:
+        found: the study.
+        request: what is asked.
+        on_own_code: called before own code is run.
+        on_timing: called with the devices before steps are timed.
+
+    Raises:
+        InputError: something cannot be used.
+    """
+    sd = request.sd
+    if sd is not None and not 0 < sd < 1:
+        raise InputError(
+            f"--sd = {sd} must be above 0 and below 1: 0.01 is one percentage point of accuracy"
+        )
+    beside = () if found.file is None else (found.file.parent,)
+    imports = folders(*beside) if request.allow_import else None
+    runs = None
+    with found.at_hand():
+        spec = prepared(found.spec, imports, on_own_code)
+        assigned = worker_devices(request.devices, request.workers, request.threads_per_worker)
+        if request.source is not None:
+            from indian_tune.service.own_runs import read_runs
+
+            runs = read_runs(request.source)
+        with guarded_own_code(spec):
+            return make_plan(
+                spec,
+                assigned,
+                sd=sd or DEFAULT_SD,
+                pilot=request.pilot if request.source is None else str(request.source),
+                storage=request.storage,
+                runs=runs,
+                data_dir=request.data_dir,
+                threads=request.threads_per_worker,
+                imports=imports,
+                timing=request.timing,
+                on_timing=lambda: on_timing(assigned),
+            )

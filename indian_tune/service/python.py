@@ -1,0 +1,408 @@
+"""The functions that `import indian_tune` offers: the main jobs, from a program or a notebook."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from indian_tune.errors import InputError, unknown_name
+from indian_tune.ledger import LedgerReader
+from indian_tune.service.searching import (
+    PhaseName,
+    SearchRequest,
+    check_finished,
+    no_progress,
+    python_again,
+    recorded_command,
+    run_search,
+)
+from indian_tune.service.studies import find_study
+from indian_tune.service.study_status import StudyStatus, choose_study, look
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    import pandas as pd
+
+    from indian_tune.analysis import Verdict
+    from indian_tune.analysis.figures.exhibit import Exhibit
+    from indian_tune.engines import EngineOptions, Session
+    from indian_tune.ledger import Phase, StudyRecord
+    from indian_tune.planning.plan import Plan
+    from indian_tune.service.searching import Progress
+    from indian_tune.service.studies import AnyStudy, Factory
+    from indian_tune.service.verdict_files import Analysis
+
+Rows = Literal["trials", "runs", "epochs"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A registered study, finished or not; every look reads the record as it is then.
+
+    Attributes:
+        study: its name.
+        storage: address of the database; ``None`` for the default.
+    """
+
+    study: str
+    storage: str | None = field(default=None, repr=False)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[LedgerReader, StudyRecord]]:
+        with LedgerReader.open(self.storage) as ledger:
+            yield ledger, ledger.study(self.study)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.status().finished
+
+    def status(self) -> StudyStatus:
+        """Return how far it is."""
+        return status(self.study, storage=self.storage)
+
+    def frame(self, rows: Rows = "trials") -> pd.DataFrame:
+        """Return the record as a data frame; nothing sealed is in it.
+
+        Args:
+            rows: ``trials``, ``runs`` (as they ended) or ``epochs``; hyperparameters are columns
+                such as ``config.alpha``.
+
+        Raises:
+            InputError: there are no such rows.
+        """
+        from indian_tune.ledger.frames import epoch_frame, run_frame, trial_frame
+
+        makers = {"trials": trial_frame, "runs": run_frame, "epochs": epoch_frame}
+        if rows not in makers:
+            raise InputError(f"rows = {rows!r} must be {', '.join(map(repr, makers))}")
+        with self._opened() as (ledger, record):
+            objective = record.spec["protocol"]["objective"]
+            return makers[rows](ledger, record.id, objective=objective)
+
+    @property
+    def ranking(self) -> pd.DataFrame:
+        """The arms, best first: errors are shares, hyperparameters columns ``config.alpha``."""
+        import pandas as pd
+
+        rows = []
+        for result in self.status().ranked:
+            tuned, fresh = result.tuned, result.confirmed
+            rows.append(
+                {
+                    "arm": result.name,
+                    "optimizer": result.optimizer,
+                    "score": result.value,
+                    "tune_error": None if tuned is None else tuned.validation_error,
+                    "fresh_error": None if fresh is None else fresh.validation_error,
+                    "fresh_error_std": None if fresh is None else fresh.validation_error_std,
+                    **{f"config.{name}": each for name, each in (result.config or {}).items()},
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def best(self, arm: str | None = None) -> dict[str, float]:
+        """Return the best configuration of an arm.
+
+        Args:
+            arm: its name; ``None`` for the arm that leads the ranking.
+
+        Raises:
+            InputError: there is no such arm, or none of its trials is finished.
+        """
+        ranked = self.status().ranked
+        names = [result.name for result in ranked]
+        if arm is not None and arm not in names:
+            raise InputError(f"arm = {arm!r} is not in study {self.study!r}: {', '.join(names)}")
+        chosen = ranked[0] if arm is None else ranked[names.index(arm)]
+        if chosen.config is None:
+            raise InputError(
+                f"arm {chosen.name!r} of study {self.study!r} has no finished trial yet: search on"
+            )
+        return dict(chosen.config)
+
+    def analysis(self) -> Analysis:
+        """Judge the finished study; this opens its test results, which is recorded.
+
+        Raises:
+            InputError: the study is not finished, or has nothing to judge.
+        """
+        return analyze(self.study, storage=self.storage)
+
+    def verdict(self) -> Verdict:
+        """Return the verdict of :meth:`analysis`."""
+        return self.analysis().verdict
+
+    def figures(self) -> list[Exhibit]:
+        """Return the figures of :meth:`analysis`, each with its matplotlib figure and numbers."""
+        return self.analysis().figures()
+
+    def _repr_html_(self) -> str:
+        """Show the ranking in a notebook."""
+        head = f"<p>Study {self.study}: {'finished' if self.finished else 'not finished'}</p>"
+        return head + self.ranking.to_html(index=False, float_format="{:.4g}".format)
+
+
+def search(
+    study: AnyStudy,
+    problem: Factory | None = None,
+    *,
+    storage: str | None = None,
+    as_name: str | None = None,
+    phase: str = "all",
+    retry_failed: bool = False,
+    freeze_anyway: bool = False,
+    extend: int = 0,
+    extend_space: bool = False,
+    engine: str | EngineOptions = "optuna",
+    threads_per_worker: int = 1,
+    data_dir: str | Path | None = None,
+    artifacts: str | Path | None = None,
+    allow_import: bool = False,
+    progress: bool = True,
+    **engine_options: Any,
+) -> Results:
+    """Tune every arm of a study, confirm the winners on fresh seeds, and rank them.
+
+    Does and records what `indian-tune search` does; the same call goes on where one stopped.
+
+    Args:
+        study: path of a study file, name of a shipped one, text of TOML, or a :class:`Study`.
+        problem: a function that returns the ``Problem`` or ``Loop`` to be trained, in place of the
+            study's own.
+        storage: a file, ``sqlite:///FILE`` or ``postgresql+psycopg://…``; ``None`` for the default.
+        as_name: registers the study under another name.
+        phase: ``all``, ``tune``, ``freeze``, ``match`` or ``confirm``.
+        retry_failed: tries failed trials again.
+        freeze_anyway: chooses the winners among the others where trials have failed.
+        extend: tune trials to add to every arm first.
+        extend_space: searches on beyond the ends of ranges at which winners lie.
+        engine: ``optuna`` (worker processes), ``inline`` (this process), ``ray``, or another's name
+            or options.
+        threads_per_worker: CPU threads of a worker.
+        data_dir: folder of the data sets.
+        artifacts: folder of the checkpoints.
+        allow_import: lets code run that the study names.
+        progress: whether to show how far it is, on standard error or in the notebook.
+        **engine_options: such as ``workers=2`` or ``devices="cuda:0"``.
+
+    Returns:
+        The study's results.
+
+    Raises:
+        InputError: something cannot be used; nothing was written.
+        UnfinishedError: trials have failed, or are left.
+        KeyboardInterrupt: the user has stopped it; everything is kept.
+    """
+    request = SearchRequest(
+        study,
+        problem,
+        storage=storage,
+        as_name=as_name,
+        phase=_phase(phase),
+        retry_failed=retry_failed,
+        freeze_anyway=freeze_anyway,
+        extend=extend,
+        extend_space=extend_space,
+        engine=engine,
+        options=engine_options,
+        threads_per_worker=threads_per_worker,
+        data_dir=None if data_dir is None else Path(data_dir),
+        artifacts=None if artifacts is None else Path(artifacts),
+        allow_import=allow_import,
+    )
+
+    def again(**changes: Any) -> Any:
+        return python_again(request, **changes)
+
+    ended = run_search(
+        request,
+        _Shown(again, quiet=not progress),
+        again,
+        lambda found: recorded_command(request, found),
+    )
+    if ended.interrupted:
+        raise KeyboardInterrupt(
+            f"stopped; everything is kept in {ended.address}. Go on with:\n{again().line}"
+        )
+    check_finished(
+        ended.now,
+        ended.until,
+        storage,
+        go_on=again(),
+        retry=again(retry_failed=True, phase=PhaseName.ALL),
+        freeze=again(freeze_anyway=True) if request.phase is not PhaseName.TUNE else None,
+    )
+    return Results(ended.now.study, storage)
+
+
+def _phase(name: str) -> PhaseName:
+    if name not in list(PhaseName):
+        raise InputError(unknown_name("phase", name, list(PhaseName)))
+    return PhaseName(name)
+
+
+class _Shown:
+    """What a search from Python tells, on standard error or in a notebook's cell."""
+
+    def __init__(self, again: Any, *, quiet: bool) -> None:
+        from indian_tune.service.output import notices
+
+        self._again = again
+        self._quiet = quiet
+        self._remarks = notices()
+
+    def trying(self) -> None:
+        from indian_tune.service.output import TRYING
+
+        self._say(TRYING)
+
+    def opened(self, session: Session, warning: str | None) -> None:
+        for text in (*session.changes, *([] if warning is None else [warning])):
+            self.warn(text)
+
+    def nothing_left(self, session: Session, until: Phase) -> None:
+        self._say(f"{session.name} is finished: nothing is left to train.")
+
+    def progress(self, session: Session, place: str) -> AbstractContextManager[Progress]:
+        if self._quiet:
+            return no_progress()
+        from indian_tune.service.progress import SearchProgress
+
+        self._say(f"{session.name}: starting {place}")
+        return SearchProgress(self._remarks, session)
+
+    def stopping(self) -> None:
+        self._say("Stopping after this epoch; another interrupt stops at once.")
+
+    def warn(self, text: str) -> None:
+        self._remarks.print(f"Warning: {text}", soft_wrap=True)
+
+    def stopped_now(self, session: Session) -> None:
+        raise KeyboardInterrupt(
+            f"stopped; everything is kept in {session.ledger.address}. Go on with:\n"
+            f"{self._again().line}"
+        )
+
+    def ended(self, session: Session, until: Phase, *, interrupted: bool, broken: bool) -> None:
+        """Results are returned, not shown."""
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            self._remarks.print(text, soft_wrap=True)
+
+
+def open_study(study: str | None = None, *, storage: str | None = None) -> Results:
+    """Return the results of a registered study, finished or not.
+
+    Args:
+        study: its name; may be left out if there is only one.
+        storage: the database; ``None`` for the default.
+
+    Raises:
+        InputError: there is no such study, or several and no name.
+        StorageError: there is no such database.
+    """
+    with LedgerReader.open(storage) as ledger:
+        return Results(choose_study(ledger, study).name, storage)
+
+
+def status(study: str | None = None, *, storage: str | None = None) -> StudyStatus:
+    """Return how far a study is, who works on it, and how its arms rank.
+
+    Args:
+        study: its name; may be left out if there is only one.
+        storage: the database; ``None`` for the default.
+
+    Raises:
+        InputError: there is no such study, or several and no name.
+    """
+    with LedgerReader.open(storage) as ledger:
+        return look(ledger, choose_study(ledger, study))
+
+
+def analyze(
+    study: str | None = None,
+    *,
+    storage: str | None = None,
+    out: str | Path | None = None,
+    figures: Sequence[str] = (),
+) -> Analysis:
+    """Answer with evidence whether tuning (α, β) regularizes.
+
+    Opens the test results of a finished study, and records that it did.
+
+    Args:
+        study: its name; may be left out if there is only one.
+        storage: the database; ``None`` for the default.
+        out: folder for the report, the verdict and the data behind them; ``None`` for none.
+        figures: further formats of figures in that folder: ``png``, ``pdf``.
+
+    Raises:
+        InputError: the study is not finished, or the folder holds a verdict already.
+    """
+    from indian_tune.service.own_study import from_study
+    from indian_tune.service.verdict_files import VERDICT, write_analysis
+
+    folder = None if out is None else Path(out)
+    if folder is not None and (folder / VERDICT).exists():
+        raise InputError(f"{folder / VERDICT} exists: choose another folder for out")
+    found = from_study(storage, study)
+    if folder is not None:
+        write_analysis(folder, found, list(figures))
+    return found
+
+
+def plan(
+    study: AnyStudy,
+    problem: Factory | None = None,
+    *,
+    workers: int | None = None,
+    devices: str = "auto",
+    threads_per_worker: int = 1,
+    timing: bool = True,
+    sd: float | None = None,
+    pilot: str | None = None,
+    storage: str | None = None,
+    data_dir: str | Path | None = None,
+    allow_import: bool = False,
+) -> Plan:
+    """Say what a study will cost and what it can show; nothing is run, nothing is written.
+
+    Args:
+        study: see :func:`search`.
+        problem: see :func:`search`; steps of a function in hand are not timed.
+        workers: worker processes; ``None`` for one per GPU, or per CPU core.
+        devices: ``auto``, ``cpu``, or a list such as ``cuda:0,cuda:1``.
+        threads_per_worker: CPU threads of a worker.
+        timing: whether to time a few training steps on the devices.
+        sd: assumed standard deviation of paired differences, as a share of accuracy.
+        pilot: finished study in ``storage`` to take the standard deviations from.
+        storage: the database; ``None`` for the default.
+        data_dir: folder of the data sets.
+        allow_import: lets code run that the study names.
+
+    Raises:
+        InputError: something cannot be used.
+    """
+    from indian_tune.service.planning import PlanRequest, make
+
+    if sd is not None and pilot is not None:
+        raise InputError(f"sd = {sd} and pilot = {pilot!r} both say how far runs differ: give one")
+    found = find_study(study, problem)
+    request = PlanRequest(
+        workers=workers,
+        devices=devices,
+        threads_per_worker=threads_per_worker,
+        timing=timing and not found.functions,
+        sd=sd,
+        pilot=pilot,
+        storage=storage,
+        data_dir=None if data_dir is None else Path(data_dir),
+        allow_import=allow_import,
+    )
+    return make(found, request)

@@ -1,0 +1,483 @@
+"""Searching a study: what `indian-tune search` and :func:`indian_tune.search` have in common."""
+
+from __future__ import annotations
+
+import pickle
+import shlex
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from indian_tune.engines import (
+    EngineOptions,
+    WorkerSettings,
+    artifacts_folder,
+    check_writable,
+    engine_options,
+    folders,
+    interruptible,
+    note_start,
+    open_session,
+)
+from indian_tune.errors import EngineError, InputError, LedgerError, StorageError, UnfinishedError
+from indian_tune.ledger import Phase, storage_url
+from indian_tune.service.command import other_command, without_password
+from indian_tune.service.studies import find_study
+from indian_tune.study.completion import completion, trial_path
+from indian_tune.study.freeze import freeze
+from indian_tune.study.registration import renamed
+from indian_tune.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from indian_tune.engines import Engine, Session
+    from indian_tune.service.studies import AnyStudy, Factory, FoundStudy
+    from indian_tune.study import Completion
+
+
+class PhaseName(StrEnum):
+    """Which part of a study to work on."""
+
+    ALL = "all"
+    TUNE = "tune"
+    FREEZE = "freeze"
+    MATCH = "match"
+    CONFIRM = "confirm"
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What is asked of a search; the names are those of the command's options.
+
+    Attributes:
+        study: see :func:`find_study`.
+        problem: a function in hand that makes what is trained; ``None`` for the study's own.
+        storage: database; ``None`` for the default.
+        as_name: registers the study under another name.
+        phase: works on one phase only.
+        retry_failed: tries failed trials again.
+        freeze_anyway: chooses the winners among the others where trials have failed.
+        extend: tune trials to add to every arm.
+        extend_space: searches on beyond the ends at which winners lie.
+        engine: its name, or its options as an object.
+        options: of the engine, by name.
+        threads_per_worker: CPU threads of a worker.
+        data_dir: folder of the data sets; ``None`` for the default.
+        artifacts: folder of the checkpoints; ``None`` for one beside the database.
+        allow_import: lets code run that the study names, and the caller has not in hand.
+    """
+
+    study: AnyStudy
+    problem: Factory | None = None
+    storage: str | None = None
+    as_name: str | None = None
+    phase: PhaseName = PhaseName.ALL
+    retry_failed: bool = False
+    freeze_anyway: bool = False
+    extend: int = 0
+    extend_space: bool = False
+    engine: str | EngineOptions = "optuna"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    threads_per_worker: int = 1
+    data_dir: Path | None = None
+    artifacts: Path | None = None
+    allow_import: bool = False
+
+
+class Call(Protocol):
+    """How a search is called again, to be shown."""
+
+    @property
+    def line(self) -> str:
+        """The call on a line of its own."""
+        ...
+
+
+class Display(Protocol):
+    """What is told of a search while it runs."""
+
+    def trying(self) -> None:
+        """Own code is run for the first time."""
+
+    def opened(self, session: Session, warning: str | None) -> None:
+        """The study is registered and open."""
+
+    def nothing_left(self, session: Session, until: Phase) -> None:
+        """Nothing is left to train."""
+
+    def progress(self, session: Session, place: str) -> AbstractContextManager[Progress]:
+        """Workers are started; returns what shows how far they are."""
+        ...
+
+    def stopping(self) -> None:
+        """The user has asked once to stop."""
+
+    def warn(self, text: str) -> None:
+        """Something is odd."""
+
+    def stopped_now(self, session: Session) -> None:
+        """The user has asked twice to stop, and nothing more is asked of the database."""
+
+    def ended(self, session: Session, until: Phase, *, interrupted: bool, broken: bool) -> None:
+        """The search has ended, well or not; the study is still open."""
+
+
+class Progress(Protocol):
+    """Shows how far a search is."""
+
+    def tick(self) -> None:
+        """Show it if it was shown long enough ago."""
+
+    def show(self) -> None:
+        """Show it now."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a search ended.
+
+    Attributes:
+        now: how far the study is.
+        until: the last phase that was asked for.
+        address: of the database, to be shown.
+        interrupted: whether the user has stopped it.
+    """
+
+    now: Completion
+    until: Phase
+    address: str
+    interrupted: bool
+
+
+def run_search(
+    request: SearchRequest,
+    display: Display,
+    again: Callable[..., Call],
+    recorded: Callable[[FoundStudy], str | None],
+) -> Ended:
+    """Register a study or take it up again, and work on it until it is done or stopped.
+
+    Args:
+        request: what is asked.
+        display: what is told meanwhile.
+        again: returns how to call this again, with changes by the names of the request.
+        recorded: returns the command by which anybody goes on, for the record.
+
+    Raises:
+        InputError: something cannot be used, and nothing was written; or a phase is not due.
+        EngineError: the workers cannot be kept going.
+        LedgerError: the record cannot be kept.
+    """
+    phase = request.phase
+    asked = request.engine
+    if not isinstance(asked, EngineOptions):
+        asked = engine_options(asked, request.options)
+    found = find_study(request.study, request.problem)
+    spec = found.spec
+    if request.as_name is not None:
+        spec = renamed(spec, request.as_name)
+    if phase is PhaseName.MATCH and not spec.matched_arms:
+        raise InputError(
+            f"--phase match: study {spec.name!r} has no such phase, since no arm of it has "
+            "response_of: choose another, or leave --phase out"
+        )
+    beside = () if found.file is None else (found.file.parent,)
+    imports = folders(*beside) if request.allow_import else None
+    url = storage_url(request.storage)
+    folder = request.artifacts or artifacts_folder(url)
+    check_writable(folder, "--artifacts")
+    tuned = Phase.FINAL if spec.protocol.finalists else Phase.TUNE
+    last = {PhaseName.TUNE: tuned, PhaseName.FREEZE: tuned, PhaseName.MATCH: Phase.MATCH}
+    until = last.get(phase, Phase.CONFIRM)
+    runner = asked.make(
+        WorkerSettings(
+            storage=url.render_as_string(hide_password=False),
+            study=spec.name,
+            artifacts=folder,
+            data_dir=request.data_dir,
+            threads=request.threads_per_worker,
+            imports=imports,
+            until=until,
+            freeze_anyway=request.freeze_anyway,
+            in_hand=_packed(found, request.engine),
+        )
+    )
+    interrupted = False
+    with (
+        found.at_hand(),
+        open_session(
+            spec,
+            url,
+            request.data_dir,
+            extend_by=request.extend,
+            space_extension=request.extend_space,
+            retry_failed=request.retry_failed,
+            imports=imports,
+            on_own_code=display.trying,
+        ) as session,
+    ):
+        if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):
+            _check_tuned(session, again(phase=PhaseName.TUNE))
+        if phase is PhaseName.CONFIRM:
+            _check_matched(session, again(phase=PhaseName.MATCH))
+        moved = note_start(session.ledger, session.record, folder, recorded(found))
+        if phase is PhaseName.FREEZE:
+            freeze(session, anyway=request.freeze_anyway)
+        display.opened(session, moved)
+        now = completion(session.ledger, session.record)
+        if now.finished(until):
+            display.nothing_left(session, until)
+        elif not now.stuck(until) or request.freeze_anyway:
+            try:
+                interrupted = _work(runner, display, session, again, request.storage)
+            except (EngineError, LedgerError):
+                display.ended(session, until, interrupted=False, broken=True)
+                raise
+            now = completion(session.ledger, session.record)
+        display.ended(session, until, interrupted=interrupted, broken=False)
+        return Ended(now, until, session.ledger.address, interrupted)
+
+
+def check_finished(
+    now: Completion,
+    until: Phase,
+    storage: str | None,
+    *,
+    go_on: Call,
+    retry: Call,
+    freeze: Call | None,
+) -> None:
+    """Refuse to end as if all were well when trials are left or have failed.
+
+    Args:
+        now: how far the study is.
+        until: the last phase that was asked for.
+        storage: as ``--storage`` was given.
+        go_on: the command that goes on.
+        retry: the one that tries failed trials again.
+        freeze: the one that freezes winners and levels although trials have failed among which
+            they are chosen; ``None`` where none were to be frozen.
+
+    Raises:
+        UnfinishedError: with the commands that go on.
+    """
+    if now.failed:
+        show = other_command("show", now.study, now.failed[0], storage=storage)
+        text = (
+            f"{now.failures}; what happened is in the record:\n{show.line}\n"
+            f"Once the cause is removed, try them again:\n{retry.line}"
+        )
+        if now.withheld and freeze is not None:
+            text += (
+                f"\n{now.withheld.capitalize()} before that: the choice is among all trials. "
+                f"To pass over those that failed:\n{freeze.line}"
+            )
+        raise UnfinishedError(text)
+    if not now.finished(until):
+        raise UnfinishedError(
+            f"study {now.study!r} has {counted(now.left(until), 'trial')} left. Go on "
+            f"with:\n{go_on.line}"
+        )
+
+
+def _packed(found: FoundStudy, engine: str | EngineOptions) -> bytes | None:
+    """Return what the caller has in hand as it is sent to workers.
+
+    Raises:
+        InputError: it cannot be sent.
+    """
+    if not found.functions or engine == "inline":
+        return None
+    (reference,) = found.functions
+    if engine != "optuna":
+        raise InputError(
+            f"problem = {reference!r} is a function in hand, and engine = {engine!r} sends none to "
+            'its workers: use engine="inline" or "optuna", or name it in problem.factory and give '
+            "allow_import=True"
+        )
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(dict(found.functions)))
+    except (TypeError, pickle.PicklingError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"problem = {reference!r} cannot be sent to worker processes ({error}): make what it "
+            'holds inside the function, or use engine="inline"'
+        ) from error
+
+
+def _work(
+    runner: Engine,
+    display: Display,
+    session: Session,
+    again: Callable[..., Call],
+    storage: str | None,
+) -> bool:
+    """Work on a study; return whether the user has stopped it. A second request ends it at once.
+
+    Raises:
+        EngineError: the workers cannot be kept going.
+        LedgerError: the record cannot be kept.
+    """
+    silent = False
+    with interruptible(display.stopping, again().line) as interrupt:
+        try:
+            with display.progress(session, runner.place) as progress:
+                runner.run(interrupt, progress.tick)
+                progress.show()
+        except KeyboardInterrupt:
+            if not interrupt.requested:
+                raise
+        except (EngineError, LedgerError) as error:
+            failed = bool(completion(session.ledger, session.record).failed)
+            shown = _where(session, error.__cause__, storage)
+            raise type(error)(
+                f"{error}{shown}\nGo on with:\n{again(retry_failed=failed).line}"
+            ) from error
+        except StorageError as error:
+            if not interrupt.requested:
+                raise
+            silent = True
+            display.warn(str(error))
+    if silent or interrupt.requests > 1:
+        display.stopped_now(session)
+    return interrupt.requested
+
+
+def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
+    """Return how to see where a trial of this process was that has been given up, if one has."""
+    from indian_tune.engines import Stalled
+    from indian_tune.ledger.slots import BROKE
+
+    if not isinstance(cause, Stalled):
+        return ""
+    told = [
+        event.trial_id
+        for event in session.ledger.events(session.id, BROKE)
+        if event.data["reason"].startswith(str(cause))
+    ]
+    if not told or told[-1] is None:
+        return ""
+    trial = session.ledger.trial(told[-1])
+    arms = {arm.id: arm.name for arm in session.ledger.arms(session.id)}
+    path = trial_path(session.record.search_name(arms[trial.arm_id], trial.replicate), trial)
+    show = other_command("show", session.name, path, storage=storage)
+    return f". Where it was:\n{show.line}"
+
+
+def _check_tuned(session: Session, again: Call) -> None:
+    """Refuse to go past a tune phase that is not over."""
+    phases = (Phase.TUNE, Phase.FINAL)
+    left = sum(session.ledger.open_trials(session.id, phase) for phase in phases)
+    if left:
+        raise InputError(
+            f"study {session.name!r} has {counted(left, 'tune trial')} left, and winners are "
+            f"chosen among all. Run this first:\n{again.line}"
+        )
+
+
+def _check_matched(session: Session, again: Call) -> None:
+    """Refuse to confirm controls whose levels are not chosen."""
+    if not session.ledger.has_levels(session.id):
+        controls = ", ".join(session.spec.matched_arms)
+        raise InputError(
+            f"the level of {controls} is not chosen yet in study {session.name!r}. Run this "
+            f"first:\n{again.line}"
+        )
+
+
+@dataclass(frozen=True)
+class PythonCall:
+    """A call of :func:`indian_tune.search` to be copied, without passwords.
+
+    Attributes:
+        request: what is asked.
+    """
+
+    request: SearchRequest
+
+    def __str__(self) -> str:
+        given = [_shown(self.request.study)]
+        plain = SearchRequest(self.request.study)
+        for name in SearchRequest.__dataclass_fields__:
+            value = getattr(self.request, name)
+            if name in ("study", "options") or value == getattr(plain, name):
+                continue
+            given.append(f"{name}={_shown(value)}")
+        given += [f"{name}={value!r}" for name, value in self.request.options.items()]
+        return f"indian_tune.search({', '.join(given)})"
+
+    @property
+    def line(self) -> str:
+        """The call on a line of its own."""
+        return f"  {self}"
+
+
+def python_again(request: SearchRequest, **changes: Any) -> PythonCall:
+    """Return how a search is called again from Python; what concerns one call alone is left out."""
+    once = {"extend": 0, "extend_space": False, "retry_failed": False}
+    return PythonCall(replace(request, **{**once, **changes}))
+
+
+def recorded_command(request: SearchRequest, found: FoundStudy) -> str | None:
+    """Return the command that goes on with a search from anywhere; ``None`` if there is none.
+
+    It is that which the command line would record for the same search.
+    """
+    if found.file is None or found.functions or isinstance(request.engine, EngineOptions):
+        return None
+    study = str(request.study)
+    words = ["indian-tune", "search"]
+    words.append(str(Path(study).absolute()) if Path(study).exists() else study)
+    named = [("storage", request.storage), ("as", request.as_name)]
+    named.append(("freeze-anyway", request.freeze_anyway))
+    named.append(("engine", None if request.engine == "optuna" else request.engine))
+    options = dict(request.options)
+    storage = options.pop("ray_storage", None)
+    if storage is not None and "://" not in str(storage):
+        storage = str(Path(storage).absolute())
+    named += [(name, options.pop(name, None)) for name in ("workers", "devices")]
+    threads = request.threads_per_worker
+    named.append(("threads-per-worker", None if threads == 1 else threads))
+    named += [(name, options.pop(name, None)) for name in ("lanes", "shrink_packs")]
+    named.append(("data-dir", request.data_dir and request.data_dir.absolute()))
+    named.append(("artifacts", request.artifacts))
+    named += [(name, options.pop(name, None)) for name in ("ray_address", "gpus_per_trial")]
+    named += [("ray-storage", storage), ("allow-import", request.allow_import)]
+    named += [("engine-option", f"{name}={value}") for name, value in options.items()]
+    for name, value in named:
+        if value is None or value is False:
+            continue
+        words.append("--" + name.replace("_", "-"))
+        if value is not True:
+            words.append(without_password(str(value)))
+    return shlex.join(words)
+
+
+def _shown(value: object) -> str:
+    """Return a value as it would be written in a call."""
+    if isinstance(value, str) and "\n" not in value:
+        return repr(without_password(value))
+    if isinstance(value, Path):
+        return repr(str(value))
+    name = getattr(value, "__name__", None)
+    if isinstance(name, str):
+        return name
+    return repr(value) if isinstance(value, bool | int | float) else "study"
+
+
+def no_progress() -> AbstractContextManager[Progress]:
+    """Return what shows nothing."""
+
+    class Silent:
+        def tick(self) -> None:
+            pass
+
+        def show(self) -> None:
+            pass
+
+    return nullcontext(Silent())

@@ -1,0 +1,175 @@
+"""A study as whoever calls gives it: a path, a name, a text of TOML, or an object."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.errors import InputError, StudyFileError
+from indian_tune.imports import in_hand, reference_to
+from indian_tune.service.shipped import find_study_file
+from indian_tune.study.file.space import Choices, Constant, Grid, Range
+from indian_tune.study.file.spec import StudySpec, load_study, parse_study
+from indian_tune.text import read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Factory = Callable[..., object]
+"""Makes a problem or a loop of one's own; takes ``arguments`` of the study's problem by name."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One optimizer with its search space, as ``[[arms]]`` of a study file.
+
+    Attributes:
+        optimizer: name of a family, such as ``indian``, or ``package.module:Class``.
+        space: hyperparameter → number, :class:`Range`, :class:`Grid`, :class:`Choices`, or a table
+            as a study file has it; what is left out keeps the family's default.
+        name: of the arm; that of its optimizer if empty.
+        options: other keys of ``[[arms]]``, such as ``fixed`` or ``response_of``.
+    """
+
+    optimizer: str
+    space: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the arm as a study file has it."""
+        space = {name: _plain(value) for name, value in self.space.items()}
+        arm = {"name": self.name or self.optimizer, "optimizer": self.optimizer, **self.options}
+        return {**arm, "space": space} if space else arm
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study built in Python: the same as a study file, key by key.
+
+    Attributes:
+        name: of the study.
+        arms: each an :class:`Arm`, or the name of an optimizer whose default space is searched.
+        problem: ``[problem]`` as a table; or a function that returns a ``Problem`` or a ``Loop``.
+        protocol: ``[protocol]``.
+        search: ``[search]``.
+        claims: ``[claims]``.
+        description: what it is for.
+    """
+
+    name: str
+    arms: Sequence[Arm | str]
+    problem: Mapping[str, Any] | Factory
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """Return the study as a study file has it."""
+        problem = self.problem
+        if not isinstance(problem, Mapping):
+            problem = {"factory": reference_to(problem)}
+        arms = [arm if isinstance(arm, Arm) else Arm(arm) for arm in self.arms]
+        sections = {
+            "problem": problem,
+            "protocol": self.protocol,
+            "search": self.search,
+            "claims": self.claims,
+        }
+        return {
+            "name": self.name,
+            "description": self.description,
+            "arms": [arm.plain() for arm in arms],
+            **{name: dict(section) for name, section in sections.items()},
+        }
+
+
+AnyStudy = str | Path | Study | StudySpec
+
+
+@dataclass(frozen=True)
+class FoundStudy:
+    """A study that was given, read.
+
+    Attributes:
+        spec: the study.
+        file: that it was read from; ``None`` for any other source.
+        functions: what the caller has in hand, by its reference in the study.
+    """
+
+    spec: StudySpec
+    file: Path | None
+    functions: Mapping[str, Factory]
+
+    @contextmanager
+    def at_hand(self) -> Iterator[None]:
+        """Let the study's references lead to what the caller has in hand within the block."""
+        with in_hand(self.functions):
+            yield
+
+
+def find_study(study: AnyStudy, problem: Factory | None = None) -> FoundStudy:
+    """Read a study.
+
+    Args:
+        study: path of a study file, name of a shipped one, text of TOML (it has a line break), or
+            an object.
+        problem: a function that makes what is trained, in place of the study's own.
+
+    Raises:
+        StudyFileError: there is no such study, or it is not valid.
+        InputError: ``problem`` is no function that has a name.
+    """
+    given = study.problem if isinstance(study, Study) else None
+    if problem is None and given is not None and not isinstance(given, Mapping):
+        problem = given
+    functions = {} if problem is None else {reference_to(problem): problem}
+    if isinstance(study, StudySpec):
+        return FoundStudy(_with_problem(study.canonical(), study.name, functions), None, functions)
+    if isinstance(study, Study):
+        return FoundStudy(_with_problem(study.plain(), study.name, functions), None, functions)
+    if isinstance(study, str) and "\n" in study:
+        try:
+            raw = read_toml(study)
+        except tomllib.TOMLDecodeError as error:
+            raise StudyFileError(f"the study's text is not valid TOML: {error}") from error
+        return FoundStudy(_with_problem(raw, raw.get("name"), functions), None, functions)
+    if not isinstance(study, str | Path):
+        raise InputError(
+            f"study = {study!r} must be a path, the name of a shipped study, a text of TOML, or an "
+            "indian_tune.Study"
+        )
+    file = find_study_file(str(study))
+    if not functions:
+        return FoundStudy(load_study(file), file, functions)
+    raw = read_toml(file.read_text(encoding="utf-8"))
+    return FoundStudy(_with_problem(raw, raw.get("name"), functions), file, functions)
+
+
+def _with_problem(raw: dict[str, Any], name: object, functions: Mapping[str, Factory]) -> StudySpec:
+    problem = raw.get("problem", {})
+    if functions and isinstance(problem, Mapping):
+        kept = {key: each for key, each in problem.items() if key not in ("dataset", "model")}
+        raw = {**raw, "problem": {**kept, "factory": next(iter(functions))}}
+    return parse_study(raw, source=f"study {name!r}")
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Constant(only):
+            return only
+        case Choices(values):
+            return {"choices": list(values)}
+        case Grid(values):
+            return {"grid": list(values)}
+        case Range():
+            table = dataclasses.asdict(value)
+            del table["integer"]
+            return {key: each for key, each in table.items() if each is not None}
+    return value

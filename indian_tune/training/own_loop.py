@@ -1,0 +1,610 @@
+"""Loops of one's own: each run is a function of the user's, trained an epoch at a time.
+
+The function runs in a thread of its own, which is at work only while :meth:`LoopTrainer.advance`
+waits for it: between two epochs, ``run.epochs()`` hands control back. So runs take turns as the
+package's own do, and records, leases, pruning and checkpoints are the same. What torch's, Python's
+and numpy's global generators give is a function of the run's seed and the epoch; whether a run is
+the same to the bit when it is interrupted is up to the loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import random
+import threading
+from dataclasses import asdict, dataclass, replace
+from math import isfinite, nan
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from indian_tune.errors import CheckpointError, IndianTuneError, InputError, unknown_name
+from indian_tune.optim.families import get_family
+from indian_tune.problems.randomness import key_hash, seeded_global_generator
+from indian_tune.training.checkpoint import Checkpoint, check_plain
+from indian_tune.training.provenance import Provenance
+from indian_tune.training.run import EpochRecord
+from indian_tune.training.startup import import_compiler_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.optim.optimizer import ParamsT
+
+    from indian_tune.problems.loop import Loop
+    from indian_tune.training.checkpoint import CheckpointFolder
+    from indian_tune.training.packing import PackShape
+    from indian_tune.training.run import Run
+
+log = logging.getLogger(__name__)
+
+EXECUTION = "own loop, whose bits are up to it"
+
+_REPORTED = {
+    "train_loss": ("train_loss", False),
+    "train_error": ("train_accuracy", True),
+    "loss": ("validation_loss", False),
+    "error": ("validation_accuracy", True),
+}
+_SEALED = {"test_loss": ("test_loss", False), "test_error": ("test_accuracy", True)}
+_NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_loss": "train_loss"}
+
+
+class LoopError(RuntimeError):
+    """A loop of one's own does what it must not.
+
+    To a worker it is like any exception of a model, which ends an attempt and no search; so it is
+    no ``IndianTuneError``.
+    """
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What a checkpoint can hold: networks, optimizers, schedules."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Take up such a state."""
+        ...
+
+
+class SealedValue:
+    """A number measured on the test data, which :meth:`LoopRun.report` alone can read."""
+
+    def __init__(self, value: float | None) -> None:
+        self.__value = value
+
+    def __repr__(self) -> str:
+        return "sealed"
+
+    @staticmethod
+    def open(value: SealedValue) -> float | None:
+        """Return the number for the record; ``None`` if the test data were not opened."""
+        return value.__value
+
+
+class LoopRun:
+    """One run, as a loop of one's own sees it.
+
+    Attributes:
+        config: the trial's hyperparameters of the optimizer, all of them.
+        seed: of the run. torch's, Python's and numpy's global generators are seeded from it before
+            the function is called, and from it and the epoch before every epoch.
+        device: where to train.
+        data: as the ``Loop`` gives it.
+        batch_size: of the study, or of the arm where it is searched.
+        dropout: likewise.
+        total_epochs: how many there are to train.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        loop: Loop,
+        device: torch.device,
+        required: Sequence[str],
+        saved: Checkpoint | None,
+        discard: Callable[[], None],
+    ) -> None:
+        family = get_family(run.family)
+        self.config: Mapping[str, float] = family.complete(run.config)
+        self.seed = run.seed
+        self.device = device
+        self.data = loop.data
+        self.batch_size = run.batch_size
+        self.dropout = run.dropout
+        self.total_epochs = run.epochs
+        self._run = run
+        self._loop = loop
+        self._required = required
+        self._saved = saved
+        self._discard = discard
+        self._optimizer: Optimizer | None = None
+        self._scheduler: LRScheduler | None = None
+        self._objects: dict[str, Stateful] = {}
+        self._keys: frozenset[str] | None = None
+        self._epoch = 0
+        self._step = 0
+        self._record: EpochRecord | None = None
+        self._looping = self._in_epoch = self._resumed = False
+        self._closed = self._abandoned = False
+        self._error: BaseException | None = None
+        self._finished = False
+        self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._main, name=f"loop {run.key}", daemon=True)
+        self._thread.start()
+
+    def optimizer(self, params: ParamsT) -> Optimizer:
+        """Return the arm's optimizer with the trial's configuration.
+
+        Its schedule is stepped with it, its steps are counted, and both are in the checkpoints.
+
+        Args:
+            params: parameters or groups, as torch's optimizers take them.
+
+        Raises:
+            LoopError: it was called before.
+        """
+        if self._optimizer is not None:
+            raise LoopError("the loop calls run.optimizer() twice: put all parameters into one")
+        optimizer, scheduler = get_family(self._run.family).build(params, self._run.config)
+        import_compiler_for(optimizer)
+        self._optimizer, self._scheduler = optimizer, scheduler
+
+        def stepped(*_: object) -> None:
+            self._step += 1
+            if scheduler is not None:
+                scheduler.step()
+
+        optimizer.register_step_post_hook(stepped)
+        return optimizer
+
+    def epochs(self, **objects: Stateful) -> Iterator[int]:
+        """Yield the numbers of the epochs to train, from 1 on; pruning ends it early.
+
+        Args:
+            **objects: what a checkpoint holds, such as ``model=model, optimizer=optimizer``. A run
+                that was interrupted goes on from there. Without them it begins again, and goes on
+                from its checkpoint once :meth:`checkpoint` has named them.
+
+        Raises:
+            LoopError: it was called before, or an epoch ends without a report.
+        """
+        if self._looping:
+            raise LoopError("the loop calls run.epochs() twice: a run has one loop over its epochs")
+        self._looping = True
+        if objects:
+            self.checkpoint(**objects)
+        self._park()
+        while self._epoch < self.total_epochs and not self._closed:
+            self._epoch += 1
+            self._record, self._in_epoch, self._resumed = None, True, False
+            yield self._epoch
+            self._in_epoch = False
+            if self._record is None and not self._resumed:
+                raise LoopError(
+                    f"epoch {self._epoch} ended without a report: call run.report(train_loss=…, "
+                    "error=…) once in every epoch"
+                )
+            self._park()
+
+    def report(self, **metrics: Any) -> None:
+        """Report what an epoch came to; recorded when the epoch ends.
+
+        Args:
+            **metrics: numbers: ``train_loss``, ``train_error``, ``loss`` and ``error`` (on the
+                validation data), and ``test_loss`` and ``test_error`` from :meth:`sealed`. Errors
+                are shares in [0, 1]. One that is not finite ends the run as diverged.
+
+        Raises:
+            LoopError: outside of an epoch, for the second time, with other keys than before, or
+                with a value that cannot be.
+        """
+        if not self._in_epoch:
+            where = "after run.epochs() had ended" if self._closed else "outside run.epochs()"
+            raise LoopError(
+                f"the loop reports {where}: report within `for epoch in run.epochs()`, which ends "
+                "when the run is complete or pruned"
+            )
+        if self._record is not None:
+            raise LoopError(f"the loop reports epoch {self._epoch} twice: call run.report() once")
+        known = {**_REPORTED, **_SEALED}
+        for name in metrics:
+            if name not in known:
+                raise LoopError(unknown_name("run.report", name, known))
+        for name in self._required:
+            if name not in metrics:
+                raise LoopError(f"run.report() lacks {name}, by which the study judges its trials")
+        if self._keys not in (None, metrics.keys()):
+            before, now = (", ".join(sorted(keys)) for keys in (self._keys or (), metrics))
+            raise LoopError(f"the loop reported {before} before, and {now} now: report the same")
+        self._keys = frozenset(metrics)
+        values = {name: self._number(name, value) for name, value in metrics.items()}
+        found = [value for name, value in values.items() if name in _REPORTED]
+        diverged = not all(value is not None and isfinite(value) for value in found)
+        if diverged:
+            log.info("run %s: a reported value is not finite: diverged", self._run.key)
+        self._record = EpochRecord(
+            key=self._run.key,
+            epoch=self._epoch,
+            step=self._step,
+            metrics={
+                name: nan if diverged else _as_recorded(values.get(key), is_error)
+                for key, (name, is_error) in _REPORTED.items()
+            },
+            sealed={
+                name: nan if diverged else _as_recorded(values[key], is_error)
+                for key, (name, is_error) in _SEALED.items()
+                if values.get(key) is not None
+            },
+            seconds=0.0,
+        )
+
+    def sealed(self, evaluate: Callable[[Any], float]) -> SealedValue:
+        """Measure on the test data, for :meth:`report` alone.
+
+        They are opened on the fresh seeds only; before that ``evaluate`` is not called.
+
+        Args:
+            evaluate: takes the test data of the ``Loop`` and returns a number.
+
+        Raises:
+            LoopError: the ``Loop`` has no test data.
+        """
+        if self._loop.test is None:
+            raise LoopError("the Loop has no test data for run.sealed(): give it test=…")
+        if not self._run.opens_test:
+            return SealedValue(None)
+        return SealedValue(_float("run.sealed(evaluate)", evaluate(self._loop.test)))
+
+    @property
+    def test(self) -> Any:
+        """Not to be read: the test data are sealed."""
+        raise LoopError(
+            "the loop reads run.test, which is sealed: measure by run.sealed(evaluate), which "
+            "opens it on the fresh seeds, and report the result"
+        )
+
+    def checkpoint(self, **objects: Stateful) -> None:
+        """Say what a checkpoint holds; it is written after epochs, when their records are safe.
+
+        A run that was interrupted takes its last state up when this is first called.
+
+        Args:
+            **objects: each has ``state_dict`` and ``load_state_dict``.
+
+        Raises:
+            LoopError: one has not, holds more than tensors and plain values, or has another name
+                than before; or the checkpoint does not fit.
+        """
+        for name, each in objects.items():
+            if not isinstance(each, Stateful):
+                raise LoopError(
+                    f"run.checkpoint({name}=…) got a {type(each).__name__}: it must have "
+                    "state_dict and load_state_dict"
+                )
+        if self._objects and self._objects.keys() != objects.keys():
+            raise LoopError(
+                f"a checkpoint held {', '.join(self._objects)} before, and is to hold "
+                f"{', '.join(objects)} now: name the same"
+            )
+        first = not self._objects
+        self._objects = dict(objects)
+        if first:
+            try:
+                check_plain(self._state(), "its state")
+            except CheckpointError as error:
+                raise LoopError(f"run.checkpoint(): {error}") from error
+            self._restore()
+
+    def _restore(self) -> None:
+        if self._saved is None or self._saved.epoch < self._epoch:
+            return
+        if self._in_epoch and self._saved.epoch == self.total_epochs:
+            # There is no epoch left in which to take it up.
+            return
+        saved, self._saved = self._saved, None
+        try:
+            for name, each in self._objects.items():
+                each.load_state_dict(saved.state["objects"][name])
+            if self._scheduler is not None:
+                self._scheduler.load_state_dict(saved.state["scheduler"])
+        except Exception as error:
+            self._discard()
+            raise LoopError(
+                f"the checkpoint of run {self._run.key!r} does not fit what the loop names "
+                f"({type(error).__name__}: {error}): it was removed, and the run begins again"
+            ) from error
+        self._step, self._epoch = saved.state["step"], saved.epoch
+        # What this epoch has trained until now was thrown away.
+        self._record, self._resumed = None, self._in_epoch
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "step": self._step,
+            "objects": {name: each.state_dict() for name, each in self._objects.items()},
+            "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
+        }
+
+    def _number(self, name: str, value: Any) -> float | None:
+        if name in _SEALED:
+            if not isinstance(value, SealedValue):
+                raise LoopError(
+                    f"run.report({name}={value!r}) is no sealed value: report "
+                    f"{name}=run.sealed(evaluate), so that nobody sees it before the study is "
+                    "unsealed"
+                )
+            number = SealedValue.open(value)
+        else:
+            number = _float(f"run.report({name}=…)", value)
+        if name.endswith("error") and number is not None and isfinite(number) and number > 1:
+            raise LoopError(
+                f"run.report({name}={number if name in _REPORTED else 'sealed'}) must be a share "
+                "in [0, 1]: divide a percentage by 100"
+            )
+        if number is not None and number < 0 and name.endswith("error"):
+            raise LoopError(f"run.report({name}=…) must be a share in [0, 1], and is negative")
+        return number
+
+    # The thread's side.
+
+    def _main(self) -> None:
+        try:
+            self._go.acquire()
+            if not self._abandoned:
+                self._loop.train(self)
+                self._check_end()
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+            self._error = error
+        finally:
+            self._finished = True
+            self._back.release()
+
+    def _check_end(self) -> None:
+        if not self._looping:
+            raise LoopError("the loop returned without calling run.epochs()")
+        if self._epoch < self.total_epochs and not self._closed:
+            raise LoopError(
+                f"the loop returned in epoch {self._epoch} of {self.total_epochs}: let "
+                "run.epochs() end it, as runs are compared at equal lengths"
+            )
+        if self._in_epoch and self._record is None and not self._closed:
+            raise LoopError(f"the loop returned in epoch {self._epoch} without a report")
+
+    def _park(self) -> None:
+        self._back.release()
+        self._go.acquire()
+        if self._abandoned:
+            raise SystemExit
+
+    # The trainer's side.
+
+    def resume(self) -> None:
+        """Let the function run up to the end of its epoch, and raise what it raises."""
+        self._go.release()
+        try:
+            self._back.acquire()
+        except BaseException:
+            self.abandon()
+            raise
+        error, self._error = self._error, None
+        if isinstance(error, IndianTuneError):
+            raise LoopError(str(error)) from error
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """End the loop, and wait until the function has returned."""
+        if not self._finished and not self._abandoned:
+            self._closed = True
+            self.resume()
+
+    def abandon(self) -> None:
+        """End the function's thread wherever it is, without waiting."""
+        self._abandoned = True
+        self._go.release()
+        if self._thread.ident is not None and not self._finished:
+            exception = ctypes.py_object(SystemExit)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._thread.ident), exception
+            )
+
+
+@dataclass
+class _Held:
+    """A run of the trainer."""
+
+    run: Run
+    live: LoopRun
+    epoch: int = 0
+    diverged: bool = False
+    saved_epoch: int = 0
+
+
+class LoopTrainer:
+    """Trains runs by a loop of one's own, an epoch of each at a time; see :class:`Trainer`.
+
+    Args:
+        loop: what trains.
+        device: where to train, ``cpu`` or ``cuda`` with or without an index.
+        checkpoints: where runs are saved and resumed from; ``None`` for neither.
+        objectives: what trials are judged by, which every report must have.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        *,
+        device: torch.device | str = "cpu",
+        checkpoints: CheckpointFolder | None = None,
+        objectives: Sequence[str] = (),
+    ) -> None:
+        self._loop = loop
+        self._device = torch.device(device)
+        self._checkpoints = checkpoints
+        needed = [_NEEDED_FOR[name] for name in objectives if name in _NEEDED_FOR]
+        self._required = tuple(dict.fromkeys(["train_loss", *needed]))
+        self._runs: dict[str, _Held] = {}
+
+    def __del__(self) -> None:
+        self._abandon()
+
+    @property
+    def active(self) -> tuple[str, ...]:
+        """Keys of the runs that have epochs left, in the order in which they were added."""
+        return tuple(
+            key
+            for key, held in self._runs.items()
+            if not held.diverged and held.epoch < held.run.epochs
+        )
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the runs are computed with, as far as is known."""
+        known = Provenance.of(self._device, execution=EXECUTION)
+        return replace(known, precision="own loop", tf32=torch.backends.cuda.matmul.allow_tf32)
+
+    @property
+    def pack_shape(self) -> PackShape | None:
+        """``None``: runs are never packed."""
+        return None
+
+    def add(self, run: Run) -> int:
+        """Take up a run, and let its function come to its first epoch.
+
+        Returns:
+            Number of epochs done already.
+
+        Raises:
+            InputError: the key is held already.
+            LoopError: the loop does what it must not; or whatever it raises.
+        """
+        if run.key in self._runs:
+            raise InputError(f"run {run.key!r} is being trained already: remove it first")
+        saved = None if self._checkpoints is None else self._checkpoints.load(run.key)
+        if saved is not None and saved.epoch > run.epochs:
+            saved = None
+        folder = self._checkpoints
+
+        def discard() -> None:
+            if folder is not None:
+                folder.discard(run.key)
+
+        live = LoopRun(run, self._loop, self._device, self._required, saved, discard)
+        held = self._runs[run.key] = _Held(run, live)
+        self._resume(held, "initial weights", run.seed)
+        held.epoch = held.saved_epoch = live._epoch
+        return held.epoch
+
+    def advance(self, keys: Iterable[str] | None = None) -> list[EpochRecord]:
+        """Train one epoch of every active run, or of some of them.
+
+        Args:
+            keys: which runs; all that are held if ``None``. One that is not active is passed over.
+
+        Returns:
+            A record per run that was trained, in turn.
+
+        Raises:
+            InputError: no such run is held.
+            LoopError: a loop does what it must not; or whatever it raises.
+        """
+        chosen = list(self._runs) if keys is None else list(keys)
+        active = self.active
+        return [self._advance(self._held(key)) for key in chosen if key in active]
+
+    def save(self, keys: Iterable[str] | None = None) -> None:
+        """Write the checkpoints of runs whose records are safe, and that say what these hold.
+
+        Raises:
+            CheckpointError: a file cannot be written.
+        """
+        if self._checkpoints is None:
+            return
+        for key in list(self._runs) if keys is None else keys:
+            held = self._held(key)
+            live = held.live
+            if held.diverged or held.epoch == held.saved_epoch or not live._objects:
+                continue
+            state = {"provenance": asdict(self.provenance), **live._state()}
+            self._checkpoints.save(key, Checkpoint(held.epoch, state))
+            held.saved_epoch = held.epoch
+
+    def save_weights(self, key: str, folder: CheckpointFolder) -> None:
+        """Refuse: what the weights of a loop are is not known."""
+        raise CheckpointError(
+            f"run {key!r} has a loop of its own, whose weights protocol.keep_checkpoints does not "
+            "know"
+        )
+
+    def remove(self, key: str) -> None:
+        """End a run's loop and let go of it; its checkpoints stay.
+
+        Raises:
+            InputError: no such run is held.
+        """
+        held = self._held(key)
+        del self._runs[key]
+        try:
+            held.live.close()
+        except Exception as error:  # noqa: BLE001 - its record is made: only told
+            log.warning("run %s after its end: %s: %s", key, type(error).__name__, error)
+
+    def _advance(self, held: _Held) -> EpochRecord:
+        live, began = held.live, perf_counter()
+        while True:
+            before = live._epoch
+            self._resume(held, "epoch", held.run.seed, before + 1)
+            record = live._record
+            if record is not None and record.epoch == live._epoch:
+                break
+            # The epoch only served to take up the checkpoint.
+        held.epoch, held.diverged = record.epoch, record.diverged
+        return replace(record, seconds=perf_counter() - began)
+
+    def _resume(self, held: _Held, *key: int | str) -> None:
+        word = key_hash(*key) % 2**32
+        random.seed(word)
+        np.random.seed(word)
+        try:
+            with seeded_global_generator(*key, device=self._device):
+                held.live.resume()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        for held in self.__dict__.get("_runs", {}).values():
+            with contextlib.suppress(Exception):
+                held.live.abandon()
+
+    def _held(self, key: str) -> _Held:
+        try:
+            return self._runs[key]
+        except KeyError:
+            keys = ", ".join(map(repr, self._runs)) or "none"
+            raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
+
+
+def _as_recorded(value: float | None, is_error: bool) -> float:
+    if value is None:
+        return nan
+    return 1 - value if is_error else value
+
+
+def _float(where: str, value: Any) -> float:
+    try:
+        return float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LoopError(
+            f"{where} got {type(value).__name__}, which is no number ({error})"
+        ) from error

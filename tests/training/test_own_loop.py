@@ -1,0 +1,242 @@
+"""Loops of one's own, trained an epoch at a time: what they must not do, and how they resume."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from indian_tune.problems import Loop
+from indian_tune.training import CheckpointFolder, EpochRecord, LoopError, LoopTrainer, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from indian_tune.training import LoopRun
+
+RUN = Run("r", 3, 4, "sgd", {"gamma0": 0.1}, 8, 0.0)
+GOOD = {"train_loss": 0.5, "error": 0.25}
+
+
+def loop(train: Callable[[Any], None], test: Any = None) -> Loop:
+    return Loop(train, "points", "line", 2, data=torch.arange(8.0), test=test)
+
+
+def fit(run: LoopRun) -> None:
+    """Draw weights and batches from torch's global generator, as loops of others do."""
+    model = nn.Linear(1, 1)
+    optimizer = run.optimizer(model.parameters())
+    for _ in run.epochs(model=model, optimizer=optimizer):
+        step(run, model, optimizer)
+
+
+def fit_and_name_late(run: LoopRun) -> None:
+    """The same, and what a checkpoint holds is named at the end of an epoch only."""
+    model = nn.Linear(1, 1)
+    optimizer = run.optimizer(model.parameters())
+    for _ in run.epochs():
+        step(run, model, optimizer)
+        run.checkpoint(model=model, optimizer=optimizer)
+
+
+def step(run: LoopRun, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    for x in run.data[torch.randperm(8)].split(4):
+        optimizer.zero_grad()
+        loss = (model(x[:, None] / 8) - 1).square().mean()
+        loss.backward()
+        optimizer.step()
+    run.report(train_loss=loss, error=0.25)
+
+
+def trained(trainer: LoopTrainer, run: Run = RUN) -> list[EpochRecord]:
+    trainer.add(run)
+    records = []
+    while trainer.active:
+        records += trainer.advance()
+    trainer.remove(run.key)
+    return records
+
+
+def test_a_loop_is_recorded_as_a_problem_is() -> None:
+    records = trained(LoopTrainer(loop(fit)))
+    assert [each.epoch for each in records] == [1, 2, 3, 4]
+    assert [each.step for each in records] == [2, 4, 6, 8]
+    assert records[-1].metrics["validation_accuracy"] == 0.75
+    assert records[-1].metrics["train_loss"] < records[0].metrics["train_loss"]
+    assert "own loop" in LoopTrainer(loop(fit)).provenance.execution
+
+
+@pytest.mark.parametrize("train", [fit, fit_and_name_late])
+def test_an_interrupted_loop_goes_on_from_its_checkpoint(
+    train: Callable[[LoopRun], None], tmp_path: Path
+) -> None:
+    whole = trained(LoopTrainer(loop(train)))
+    folder = CheckpointFolder(tmp_path)
+    first = LoopTrainer(loop(train), checkpoints=folder)
+    first.add(RUN)
+    early = first.advance() + first.advance()
+    first.save()
+    del first
+    second = LoopTrainer(loop(train), checkpoints=folder)
+    assert second.add(RUN) == (2 if train is fit else 0)
+    late = second.advance() + second.advance()
+    assert early + late == whole
+
+
+def test_runs_take_turns_and_do_not_meet() -> None:
+    both = LoopTrainer(loop(fit))
+    other = replace(RUN, key="s", seed=4)
+    both.add(RUN)
+    both.add(other)
+    records = [record for _ in range(4) for record in both.advance()]
+    assert [each for each in records if each.key == "r"] == trained(LoopTrainer(loop(fit)))
+    alone = trained(LoopTrainer(loop(fit)), other)
+    assert [each for each in records if each.key == "s"] == alone
+
+
+def test_pruning_ends_the_loop_and_what_follows_it_runs() -> None:
+    ended = []
+
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            run.report(**GOOD)
+        ended.append(run.seed)
+
+    trainer = LoopTrainer(loop(train))
+    trainer.add(RUN)
+    trainer.advance()
+    trainer.remove("r")
+    assert ended == [3]
+
+
+def test_a_loop_that_ignores_its_end_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            run.report(**GOOD)
+        run.report(**GOOD)
+
+    trainer = LoopTrainer(loop(train))
+    trainer.add(RUN)
+    trainer.advance()
+    trainer.remove("r")
+    assert "reports after run.epochs() had ended" in caplog.text
+
+
+def test_no_thread_stays_behind_when_a_trainer_is_dropped() -> None:
+    trainer = LoopTrainer(loop(fit))
+    trainer.add(RUN)
+    (thread,) = (each for each in threading.enumerate() if each.name == "loop r")
+    del trainer
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_the_test_data_open_on_the_fresh_seeds_alone() -> None:
+    opened = []
+
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            value = run.sealed(lambda data: opened.append(data) or 0.25)
+            assert str(value) == "sealed"
+            run.report(**GOOD, test_error=value)
+
+    records = trained(LoopTrainer(loop(train, test="loader")))
+    assert opened == []
+    assert records[0].sealed == {}
+    records = trained(LoopTrainer(loop(train, test="loader")), replace(RUN, opens_test=True))
+    assert opened == ["loader"] * 4
+    assert records[0].sealed == {"test_accuracy": 0.75}
+
+
+def test_a_value_that_is_not_finite_ends_the_run_as_diverged() -> None:
+    def train(run: LoopRun) -> None:
+        for epoch in run.epochs():
+            run.report(train_loss=nan if epoch == 2 else 0.5, error=0.25)
+
+    records = trained(LoopTrainer(loop(train)))
+    assert [each.diverged for each in records] == [False, True]
+
+
+def per_epoch(act: Callable[[LoopRun, int], None]) -> Callable[[LoopRun], None]:
+    def train(run: LoopRun) -> None:
+        for epoch in run.epochs():
+            act(run, epoch)
+
+    return train
+
+
+def twice(run: LoopRun, _: int) -> None:
+    run.report(**GOOD)
+    run.report(**GOOD)
+
+
+def early(run: LoopRun) -> None:
+    for _ in run.epochs():
+        run.report(**GOOD)
+        break
+
+
+def after(run: LoopRun) -> None:
+    for _ in range(4):
+        run.report(**GOOD)
+
+
+FAULTS = {
+    "never calls epochs": (lambda run: None, "returned without calling run.epochs()"),
+    "never reports": (per_epoch(lambda run, _: None), "epoch 1 ended without a report"),
+    "reports twice": (per_epoch(twice), "reports epoch 1 twice"),
+    "returns early": (early, "returned in epoch 1 of 4"),
+    "has its own range": (after, "reports outside run.epochs()"),
+    "changes its keys": (
+        per_epoch(lambda run, n: run.report(**GOOD, **({"loss": 1.0} if n > 1 else {}))),
+        "reported error, train_loss before, and error, loss, train_loss now",
+    ),
+    "unknown key": (per_epoch(lambda run, _: run.report(acc=1)), "run.report = 'acc' is not known"),
+    "no objective": (per_epoch(lambda run, _: run.report(train_loss=1)), "lacks error"),
+    "a percentage": (
+        per_epoch(lambda run, _: run.report(train_loss=1, error=25)),
+        "divide a percentage by 100",
+    ),
+    "no number": (per_epoch(lambda run, _: run.report(train_loss="low", error=0)), "is no number"),
+    "shown test result": (
+        per_epoch(lambda run, _: run.report(**GOOD, test_error=0.1)),
+        "test_error=run.sealed(evaluate)",
+    ),
+    "reads the test data": (per_epoch(lambda run, _: print(run.test)), "run.test, which is sealed"),
+    "no test data": (per_epoch(lambda run, _: print(run.sealed(len))), "give it test="),
+    "no state": (lambda run: run.checkpoint(model=3), "must have state_dict and load_state_dict"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_a_loop_must_not_do_is_said_in_one_sentence(fault: str) -> None:
+    train, message = FAULTS[fault]
+    trainer = LoopTrainer(loop(train), objectives=["validation_error"])
+    with pytest.raises(LoopError) as caught:
+        trained(trainer)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_does_not_fit_is_removed(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    trainer = LoopTrainer(loop(fit), checkpoints=folder)
+    trainer.add(RUN)
+    trainer.advance()
+    trainer.save()
+
+    def wider(run: LoopRun) -> None:
+        model = nn.Linear(2, 1)
+        for _ in run.epochs(model=model, optimizer=run.optimizer(model.parameters())):
+            run.report(**GOOD)
+
+    other = LoopTrainer(loop(wider), checkpoints=folder)
+    with pytest.raises(LoopError, match="does not fit what the loop names"):
+        other.add(RUN)
+    assert not folder.has("r")
