@@ -70,12 +70,13 @@ _CUDNN = ("enabled", "benchmark", "deterministic")
 
 
 def _cudnn() -> tuple[bool, ...]:
-    return tuple(getattr(torch.backends.cudnn, name) for name in _CUDNN)
+    return tuple(getattr(torch._C, f"_get_cudnn_{name}")() for name in _CUDNN)
 
 
 def _set_cudnn(wanted: tuple[bool, ...]) -> None:
     for name, value in zip(_CUDNN, wanted, strict=True):
-        setattr(torch.backends.cudnn, name, value)
+        # torch.backends.cudnn can be told to refuse, as torch's own tests do.
+        getattr(torch._C, f"_set_cudnn_{name}")(value)
 
 
 # What is it called, how is it read, how is it set.

@@ -63,7 +63,7 @@ class Precision:
         # By the old switches, which torch's compiler asks for. To set them is allowed also where
         # own code has used the new ones and asking would raise.
         torch.backends.cuda.matmul.allow_tf32 = self.tf32
-        torch.backends.cudnn.allow_tf32 = self.tf32
+        torch._C._set_cudnn_allow_tf32(self.tf32)
         try:
             with torch.backends.cudnn.flags(
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=self.tf32
