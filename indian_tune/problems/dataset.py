@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -87,3 +88,13 @@ class DatasetInfo:
     def files(self) -> tuple[StoredFile, ...]:
         """Every unpacked file, in the order of the archives."""
         return tuple(file for archive in self.archives for file in archive.files)
+
+    @property
+    def most_bytes(self) -> int:
+        """What no file of the data set exceeds, archive or unpacked.
+
+        That is all pixels and labels, a byte each and 4 for a label, and what a format adds to
+        them: 5 % and a mebibyte.
+        """
+        raw = (self.train_images + self.test_images) * (math.prod(self.shape) + 4)
+        return int(1.05 * raw) + (1 << 20)

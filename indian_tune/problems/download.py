@@ -26,7 +26,9 @@ TIMEOUT = 60.0
 Progress = Callable[[str, int, int | None], None]
 
 
-def download(url: str, target: Path, *, md5: str, progress: Progress | None = None) -> None:
+def download(
+    url: str, target: Path, *, md5: str, most_bytes: int, progress: Progress | None = None
+) -> None:
     """Download a file.
 
     The bytes go to ``target`` with ``.part`` appended, which takes the final name only after its
@@ -38,20 +40,24 @@ def download(url: str, target: Path, *, md5: str, progress: Progress | None = No
         url: http, https or file address.
         target: final path; its folder must exist.
         md5: checksum that the file must have, hexadecimal.
+        most_bytes: what the file cannot exceed. More is not written, whatever the server sends.
         progress: called after every piece.
 
     Raises:
-        DataError: the address cannot be reached, the transfer breaks off, or the checksum is wrong.
+        DataError: the address cannot be reached, the transfer breaks off, the file is larger than
+            ``most_bytes``, or the checksum is wrong.
         OSError: the file cannot be written, for instance because the disk is full.
     """
     part = target.with_name(target.name + ".part")
+    if part.exists() and part.stat().st_size > most_bytes:
+        part.unlink()
     resumed = part.exists() and part.stat().st_size > 0
-    _transfer(url, part, progress)
+    _transfer(url, part, most_bytes, progress)
     fault = checksum_fault(part, md5)
     if fault and resumed:
         # The start may stem from another version of the file.
         part.unlink()
-        _transfer(url, part, progress)
+        _transfer(url, part, most_bytes, progress)
         fault = checksum_fault(part, md5)
     if fault:
         part.unlink()
@@ -59,11 +65,11 @@ def download(url: str, target: Path, *, md5: str, progress: Progress | None = No
     part.replace(target)
 
 
-def _transfer(url: str, part: Path, progress: Progress | None) -> None:
+def _transfer(url: str, part: Path, most_bytes: int, progress: Progress | None) -> None:
     """Bring the whole of ``url`` into ``part``, in as many attempts as bring it forward."""
     furthest = -1
     while True:
-        total, reason = _attempt(url, part, progress)
+        total, reason = _attempt(url, part, most_bytes, progress)
         size = part.stat().st_size
         if reason is None and (total is None or size >= total):
             return
@@ -77,7 +83,7 @@ def _transfer(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _attempt(
-    url: str, part: Path, progress: Progress | None
+    url: str, part: Path, most_bytes: int, progress: Progress | None
 ) -> tuple[int | None, Exception | None]:
     """Continue ``part`` once; return the size it should get and what broke the transfer off."""
     start = part.stat().st_size if part.exists() else 0
@@ -95,8 +101,11 @@ def _attempt(
     with response:
         # Another status brings the whole file again, whatever was asked for.
         done = start if response.status == http.client.PARTIAL_CONTENT else 0
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
+        # A length that is no number, such as "-1", says nothing.
+        length = response.headers.get("Content-Length", "")
+        total = done + int(length) if length.isdecimal() and len(length) < 20 else None
+        if total is not None and total > most_bytes:
+            raise DataError(_too_large(url, f"{total:,} bytes", most_bytes))
         _require_space(part, total - done if total else 0)
         with part.open("ab" if done else "wb") as file:
             while True:
@@ -106,6 +115,10 @@ def _attempt(
                     return total, error
                 if not piece:
                     return total, None
+                if done + len(piece) > most_bytes:
+                    file.close()
+                    part.unlink()
+                    raise DataError(_too_large(url, "it goes on", most_bytes))
                 file.write(piece)
                 done += len(piece)
                 if progress is not None:
@@ -121,6 +134,12 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked above
     response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
     return response
+
+
+def _too_large(url: str, size: str, most_bytes: int) -> str:
+    return (
+        f"{url} is not the file expected: {size}, where at most {most_bytes:,} bytes are expected"
+    )
 
 
 def _require_space(part: Path, needed: int) -> None:

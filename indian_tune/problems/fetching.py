@@ -24,6 +24,7 @@ from indian_tune.problems.verification import (
     DataState,
     DataStatus,
     checksum_fault,
+    chunks,
     find_fault,
     verify,
 )
@@ -83,7 +84,7 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one(folder):
             for archive in info.archives:
-                _restore(folder, archive, base, progress)
+                _restore(folder, archive, base, info.most_bytes, progress)
     except OSError as error:
         raise DataError(_failure(folder, error)) from error
     status = verify(info, folder)
@@ -125,7 +126,9 @@ def _only_one(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _restore(folder: Path, archive: Archive, base: str | None, progress: Progress | None) -> None:
+def _restore(
+    folder: Path, archive: Archive, base: str | None, most_bytes: int, progress: Progress | None
+) -> None:
     """Make the files of an archive right, with as little work as that takes."""
     if not any(find_fault(folder, archive, file) for file in archive.files):
         return
@@ -133,18 +136,18 @@ def _restore(folder: Path, archive: Archive, base: str | None, progress: Progres
     if not kept.is_file() or checksum_fault(kept, archive.md5):
         kept.parent.mkdir(parents=True, exist_ok=True)
         urls = archive.urls if base is None else (f"{base}/{archive.path}",)
-        _download_first(urls, kept, archive.md5, progress)
-    _unpack(folder, archive)
+        _download_first(urls, kept, archive.md5, most_bytes, progress)
+    _unpack(folder, archive, most_bytes)
 
 
 def _download_first(
-    urls: tuple[str, ...], target: Path, md5: str, progress: Progress | None
+    urls: tuple[str, ...], target: Path, md5: str, most_bytes: int, progress: Progress | None
 ) -> None:
     """Download from the first address that has the file."""
     failures = []
     for url in urls:
         try:
-            download(url, target, md5=md5, progress=progress)
+            download(url, target, md5=md5, most_bytes=most_bytes, progress=progress)
         except DataError as error:
             logger.info("%s", error)
             failures.append(str(error))
@@ -156,7 +159,7 @@ def _download_first(
     )
 
 
-def _unpack(folder: Path, archive: Archive) -> None:
+def _unpack(folder: Path, archive: Archive, most_bytes: int) -> None:
     """Write the files of an archive.
 
     Only the wanted names are read, only from regular members, into paths that are made here: what
@@ -172,21 +175,29 @@ def _unpack(folder: Path, archive: Archive) -> None:
                     if content is None:
                         raise DataError(f"{kept}: {file.path} is not a regular file")
                     with content:
-                        _store(content, folder, file)
+                        _store(content, folder, file, most_bytes)
         else:
             with gzip.open(kept) as unzipped:
-                _store(unzipped, folder, archive.files[0])
+                _store(unzipped, folder, archive.files[0], most_bytes)
     except (KeyError, EOFError, zlib.error, tarfile.TarError, gzip.BadGzipFile) as error:
         raise DataError(f"{kept} does not unpack: {error}") from error
 
 
-def _store(content: IO[bytes] | gzip.GzipFile, folder: Path, file: StoredFile) -> None:
+def _store(
+    content: IO[bytes] | gzip.GzipFile, folder: Path, file: StoredFile, most_bytes: int
+) -> None:
     target = folder / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
         with part.open("wb") as written:
-            shutil.copyfileobj(content, written)
+            for piece in chunks(content):
+                if written.tell() + len(piece) > most_bytes:
+                    raise DataError(
+                        f"the archive holds another file than expected: {file.path} unpacks to "
+                        f"more than {most_bytes:,} bytes"
+                    )
+                written.write(piece)
         fault = None if file.md5 is None else checksum_fault(part, file.md5)
         if fault:
             raise DataError(f"the archive holds another file than expected: {fault}")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
+import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from indian_tune.training.float32 import read_float32, write_float32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +47,38 @@ def _set_default_device(device: torch.device) -> None:
     torch.set_default_device(None if device.type == "cpu" else device)
 
 
+def _signal_handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+
+def _set_signal_handlers(wanted: dict[int, Any]) -> None:
+    # Python allows it in no other thread, where it has not allowed the change either.
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in wanted.items():
+            # A handler that is not Python's cannot be named, and so cannot be set again.
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+
+
+def _set_warning_filters(wanted: list[Any]) -> None:
+    # Also makes Python forget which warnings it has shown.
+    warnings.resetwarnings()
+    warnings.filters[:] = wanted
+
+
+_CUDNN = ("enabled", "benchmark", "deterministic")
+
+
+def _cudnn() -> tuple[bool, ...]:
+    return tuple(getattr(torch._C, f"_get_cudnn_{name}")() for name in _CUDNN)
+
+
+def _set_cudnn(wanted: tuple[bool, ...]) -> None:
+    for name, value in zip(_CUDNN, wanted, strict=True):
+        # torch.backends.cudnn can be told to refuse, as torch's own tests do.
+        getattr(torch._C, f"_set_cudnn_{name}")(value)
+
+
 # What is it called, how is it read, how is it set.
 _SWITCHES: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = (
     ("the grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
@@ -50,8 +87,8 @@ _SWITCHES: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
     ("the number of threads", torch.get_num_threads, torch.set_num_threads),
     (
         "deterministic algorithms",
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
+        torch.get_deterministic_debug_mode,
+        torch.set_deterministic_debug_mode,
     ),
     ("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (
@@ -59,6 +96,10 @@ _SWITCHES: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
         lambda: torch.is_autocast_enabled("cpu"),
         lambda on: torch.set_autocast_enabled("cpu", on),
     ),
+    ("the precision of float32 products", read_float32, write_float32),
+    ("the switches of cuDNN", _cudnn, _set_cudnn),
+    ("the warning filters", lambda: list(warnings.filters), _set_warning_filters),
+    ("the signal handlers", _signal_handlers, _set_signal_handlers),
     ("numpy's handling of errors", np.geterr, lambda each: np.seterr(**each)),
     ("the current folder", _folder, lambda path: None if path is None else os.chdir(path)),
     ("the environment", _environment, _set_environment),
@@ -69,6 +110,8 @@ class GlobalState:
     """The state of this process at one moment, to which it can be brought back."""
 
     def __init__(self) -> None:
+        # Own code may have left settings that contradict each other, which raise when asked for.
+        write_float32(read_float32())
         self._values = [read() for _, read, _ in _SWITCHES]
         self._python = random.getstate()
         self._numpy = np.random.get_state()
@@ -84,9 +127,11 @@ class GlobalState:
         for (name, read, set_to), value in zip(_SWITCHES, self._values, strict=True):
             if (now := read()) != value:
                 set_to(value)
-                told = "" if isinstance(value, dict) else f" from {value} to {now}"
-                log.warning(
-                    "%s changed %s%s for the whole process: changed back", after, name, told
+                told = "" if isinstance(value, dict | list) else f" from {value} to {now}"
+                # Libraries, too, add filters of warnings when they are imported.
+                level = logging.INFO if isinstance(value, list) else logging.WARNING
+                log.log(
+                    level, "%s changed %s%s for the whole process: changed back", after, name, told
                 )
         if randomness:
             random.setstate(self._python)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.errors import InputError, unknown_name
+from indian_tune.training.float32 import read_float32, write_float32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,15 +59,18 @@ class Precision:
         if device.type != "cuda":
             yield
             return
-        before = torch.backends.cuda.matmul.allow_tf32
+        before = read_float32()
+        # By the old switches, which torch's compiler asks for. To set them is allowed also where
+        # own code has used the new ones and asking would raise.
         torch.backends.cuda.matmul.allow_tf32 = self.tf32
+        torch._C._set_cudnn_allow_tf32(self.tf32)
         try:
             with torch.backends.cudnn.flags(
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=self.tf32
             ):
                 yield
         finally:
-            torch.backends.cuda.matmul.allow_tf32 = before
+            write_float32(before)
 
 
 FLOAT32 = Precision()

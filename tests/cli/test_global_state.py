@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+import signal
 import subprocess
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +16,10 @@ import pandas as pd
 import pytest
 import torch
 
+from indian_tune.training.float32 import read_float32
 from indian_tune.training.global_state import GlobalState
 from indian_tune.training.loop import Loop
+from indian_tune.training.precision import Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +33,22 @@ SWITCHES: dict[str, Callable[[Path], object]] = {
     "default device": lambda _: torch.set_default_device("meta"),
     "threads": lambda _: torch.set_num_threads(torch.get_num_threads() + 1),
     "deterministic algorithms": lambda _: torch.use_deterministic_algorithms(True),
+    "deterministic algorithms, warning only": lambda _: torch.use_deterministic_algorithms(
+        True, warn_only=True
+    ),
+    "TF32 of products": lambda _: setattr(torch.backends.cuda.matmul, "allow_tf32", True),
+    "TF32 of cuDNN": lambda _: setattr(torch.backends.cudnn, "allow_tf32", False),
+    "precision of products": lambda _: torch.set_float32_matmul_precision("medium"),
+    "new TF32 of products": lambda _: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+    "new TF32 of convolutions": lambda _: setattr(
+        torch.backends.cudnn.conv, "fp32_precision", "ieee"
+    ),
+    "new TF32 of all": lambda _: setattr(torch.backends, "fp32_precision", "tf32"),
+    "cuDNN": lambda _: setattr(torch.backends.cudnn, "benchmark", True),
+    "warning filters": lambda _: warnings.simplefilter("ignore"),
+    "warning filters reset": lambda _: warnings.resetwarnings(),
+    "signal handler": lambda _: signal.signal(signal.SIGUSR2, lambda *_: None),
+    "signal ignored": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "anomaly": lambda _: torch.autograd.set_detect_anomaly(True),
     "autocast": lambda _: torch.set_autocast_enabled("cpu", True),
     "errors": lambda _: np.seterr(all="raise"),
@@ -40,16 +61,40 @@ SWITCHES: dict[str, Callable[[Path], object]] = {
 def test_a_switch_is_changed_back_and_reported(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "indian_tune")
     before = GlobalState()
     SWITCHES[name](tmp_path)
     assert GlobalState()._values != before._values
     before.restore("Trial a/0")
     assert GlobalState()._values == before._values
-    (message,) = caplog.messages
-    assert message.startswith("Trial a/0 changed ")
+    # A switch may import a part of torch, which adds filters of warnings.
+    assert 1 <= len(caplog.messages) <= 2
+    assert all(message.startswith("Trial a/0 changed ") for message in caplog.messages)
     caplog.clear()
     before.restore("Trial a/0")
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_a_model_may_use_the_new_switches_of_precision(
+    tf32: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = GlobalState()
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    mixed = read_float32()
+    with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+        torch.get_float32_matmul_precision()
+    with Precision(tf32=tf32).arithmetic(torch.device("cuda")):
+        assert torch.backends.cuda.matmul.allow_tf32 == tf32
+        assert torch.backends.cudnn.allow_tf32 == tf32
+        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+    assert read_float32().items() >= mixed.items()
+    GlobalState().restore("a trial of a study whose code leaves it so when it is imported")
+    assert not caplog.messages
+    before.restore("a trial")
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert len(caplog.messages) == 1
 
 
 def test_global_generators_start_again() -> None:

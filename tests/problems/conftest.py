@@ -198,11 +198,13 @@ class Mirror:
         requests: path and ``Range`` header of every request so far.
         ranges: whether it serves parts of files.
         cuts: after how many bytes the next answers break off, first answer first.
+        length: what answers say of their length, nothing if empty; the truth if ``None``.
     """
 
     folder: Path
     address: str = ""
     ranges: bool = True
+    length: str | None = None
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
 
@@ -247,7 +249,9 @@ def _handler(mirror: Mirror) -> type[http.server.BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/*")
             else:
                 self.send_response(200)
-            self.send_header("Content-Length", str(len(content) - start))
+            length = str(len(content) - start) if mirror.length is None else mirror.length
+            if length:
+                self.send_header("Content-Length", length)
             self.end_headers()
             end = start + mirror.cuts.pop(0) if mirror.cuts else len(content)
             # A client with a full disk hangs up.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import shutil
 import socket
 import tarfile
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from indian_tune.errors import DataError, InputError
-from indian_tune.problems import StoredFile, fetch, verify
+from indian_tune.problems import StoredFile, fetch, get_dataset_info, verify
 from indian_tune.problems.download import download
 
 if TYPE_CHECKING:
@@ -190,6 +191,51 @@ def test_a_file_with_the_wrong_checksum_is_refused_and_discarded(
     assert files_below(data) == set()
 
 
+@pytest.mark.parametrize("length", [None, "", "-1", "many", "9" * 5000])
+def test_a_body_that_is_larger_than_the_data_set_is_not_written(
+    small_cifar100: Small, serve: Serve, data: Path, length: str | None
+) -> None:
+    server = serve(small_cifar100.mirror)
+    server.length = length
+    (small_cifar100.mirror / ARCHIVE).write_bytes(bytes(small_cifar100.info.most_bytes + 1))
+    with pytest.raises(DataError, match=r"where at most 2,3\d\d,\d\d\d bytes are expected"):
+        fetch(small_cifar100.info, data, mirror=server.address)
+    assert files_below(data) == set()
+
+
+def test_a_leftover_that_is_too_large_is_dropped(
+    small_cifar100: Small, serve: Serve, data: Path
+) -> None:
+    data.mkdir()
+    (data / f"{ARCHIVE}.part").write_bytes(bytes(small_cifar100.info.most_bytes + 1))
+    server = serve(small_cifar100.mirror)
+    assert fetch(small_cifar100.info, data, mirror=server.address).state == "intact"
+    assert server.requests == [(f"/{ARCHIVE}", None)]
+
+
+def test_no_real_file_is_as_large_as_the_bound() -> None:
+    # Sizes as published; an archive is not larger than what it unpacks to.
+    largest = {
+        "cifar10": 31_035_704,
+        "cifar100": 155_249_918,
+        "mnist": 47_040_016,
+        "fashion-mnist": 47_040_016,
+    }
+    archives = {"cifar10": 170_498_071, "cifar100": 169_001_437}
+    for name, size in largest.items():
+        bound = get_dataset_info(name).most_bytes
+        assert max(size, archives.get(name, 0)) < bound < 200_000_000
+
+
+def test_a_file_that_unpacks_to_more_than_the_data_set_is_refused(
+    small_mnist: Small, data: Path
+) -> None:
+    small_mnist.repack(gzip.compress(bytes(small_mnist.info.most_bytes + 1)))
+    with pytest.raises(DataError, match=r"unpacks to more than 1,098,220 bytes"):
+        fetch(small_mnist.info, data, mirror=small_mnist.mirror.as_uri())
+    assert not any(name.endswith("-ubyte") for name in files_below(data))
+
+
 def test_an_archive_of_other_files_than_expected_is_refused_and_none_is_kept(
     small_cifar100: Small, serve: Serve, data: Path
 ) -> None:
@@ -301,7 +347,7 @@ def test_a_password_in_a_mirror_is_refused_and_not_repeated(
 
 def test_a_download_takes_no_other_kind_of_address(data: Path) -> None:
     with pytest.raises(DataError, match="allowed are http, https, file"):
-        download("ftp://host/file", data / "file", md5="0" * 32)
+        download("ftp://host/file", data / "file", md5="0" * 32, most_bytes=1)
 
 
 def test_progress_is_told_up_to_the_whole_size(
