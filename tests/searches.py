@@ -143,7 +143,8 @@ def _correct(
     """Draw which examples runs of these accuracies get right, [..., examples]."""
     level = special.ndtri(np.clip(accuracies, 0.01, 0.99))[..., None]
     chance = special.ndtr(((level - hard) / REST).astype(np.float32))
-    return (rng.random(chance.shape, dtype=np.float32) < chance).astype(np.float32)
+    right: NDArray[np.bool_] = rng.random(chance.shape, dtype=np.float32) < chance
+    return right.astype(np.float32)
 
 
 def _runs(

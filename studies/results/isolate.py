@@ -80,7 +80,6 @@ def register(database: Path) -> None:
                 "file_digest": load_study(file_of(study)).digest,
                 "registered_digest": record.spec_hash,
                 "registered_at": record.created_at.isoformat(),
-                "confirm_seeds": record.spec["protocol"]["confirm_seeds"],
             }
     text = json.dumps(rows, indent=1)
     (PACKED / "registration.json").write_text(text + "\n", encoding="utf-8")

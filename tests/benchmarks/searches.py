@@ -133,7 +133,8 @@ def settings() -> list[Setting]:
         *(Setting(trials=trials) for trials in BUDGETS if trials != 32),
         *(Setting(replicates=count) for count in REPLICATES if count != 10),
         *(Setting(gain=dict.fromkeys(TUNED, gain)) for gain in GAINS if gain),
-        *(Setting(follows=False, **more) for more in ({"trials": 64}, {"replicates": 20})),
+        Setting(follows=False, trials=64),
+        Setting(follows=False, replicates=20),
         # H2 holds, and all else hangs on searches that are behind.
         Setting(gain={NOT_SEARCHED: -0.02}, dimensions=dict.fromkeys(BEHIND, 3)),
     ]
@@ -192,7 +193,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         "## Other rules of the gate on the budget",
         "",
         "Shares SUPPORTED / REFUTED. Behind: the arms that T2 is compared with are searched in "
-        "three dimensions and are as good in the end, so that SUPPORTED is wrong beyond the budget.",
+        "three dimensions and are as good in the end, so that SUPPORTED is wrong beyond B.",
         "",
         f"| truth | searches | trials | control | the rule | {' | '.join(RULES)} |",
         f"|---|---:|---:|---|{'---|' * (1 + len(RULES))}",
