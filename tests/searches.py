@@ -10,10 +10,12 @@ winners differ by a standard deviation of about 1.2 points at 16 trials and .27 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import special
 
 from indian_tune.analysis.ends import Ends
 from indian_tune.analysis.simulation import ARMS, GAP, LEVEL, USUAL_GAIN
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 SCALE, SELECTION = 0.1, 0.001
 SEED, RUN = 0.01, 0.006
+# Standard deviations of how hard an example is: for all, for one arm, and in one run.
+SHARED, OWN, REST = 0.85, 0.2, 0.49
 SPACES = {
     "full": ("gamma0", "alpha"),
     "rate": ("gamma0", "epsilon"),
@@ -42,7 +46,7 @@ class Searched:
     """One arm: its trials and what its winners come to.
 
     Attributes:
-        points: places of the configurations in [-1, 1], [replicates, trials, 2].
+        points: places of the configurations in [-1, 1], [replicates, trials, dimensions].
         loss: what they lose to the best, [replicates, trials].
         score: validation error of the trials, likewise.
         ends: of the winners on the fresh seeds, with those of half the budget.
@@ -63,25 +67,38 @@ class Setting:
         trials: of a search.
         seeds: fresh seeds of a replicate.
         gain: in test accuracy, by arm, not by fit.
+        fit: in training accuracy, by arm.
+        usual: what dropout and weight decay gain.
         follows: whether the control loses what the winner loses whose steps it takes; otherwise it
             is searched by itself, as all others are.
         scale: what the corner of half the space loses.
+        dimensions: of the space of an arm; 2 if it is not in it.
+        selection: standard deviation of what validation adds to a trial's score.
+        run: that of a run.
+        test_examples: of the test set that all runs share; endless if 0.
     """
 
     replicates: int = 10
     trials: int = 32
     seeds: int = 5
     gain: Mapping[str, float] = field(default_factory=dict)
+    fit: Mapping[str, float] = field(default_factory=dict)
+    usual: float = USUAL_GAIN
     follows: bool = True
     scale: float = SCALE
+    dimensions: Mapping[str, int] = field(default_factory=dict)
+    selection: float = SELECTION
+    run: float = RUN
+    test_examples: int = 0
 
 
 def searches(setting: Setting, rng: np.random.Generator) -> dict[str, Searched]:
     """Draw the searches of every arm and the runs of their winners."""
     shared = SEED * rng.standard_normal((setting.replicates, setting.seeds))
-    made = {arm: _arm(arm, setting, shared, rng) for arm in ARMS if arm != NOT_SEARCHED}
-    source = made["full"] if setting.follows else None
-    made[NOT_SEARCHED] = _arm(NOT_SEARCHED, setting, shared, rng, source)
+    difficulty = rng.standard_normal(setting.test_examples)
+    draw = partial(_arm, setting=setting, shared=shared, difficulty=difficulty, rng=rng)
+    made = {arm: draw(arm) for arm in ARMS if arm != NOT_SEARCHED}
+    made[NOT_SEARCHED] = draw(NOT_SEARCHED, source=made["full"] if setting.follows else None)
     return {arm: made[arm] for arm in ARMS}
 
 
@@ -89,14 +106,15 @@ def _arm(
     arm: str,
     setting: Setting,
     shared: NDArray[np.float64],
+    difficulty: NDArray[np.float64],
     rng: np.random.Generator,
     source: Searched | None = None,
 ) -> Searched:
     shape = (setting.replicates, setting.trials)
-    points = rng.uniform(-1, 1, (*shape, 2))
+    points = rng.uniform(-1, 1, (*shape, setting.dimensions.get(arm, 2)))
     loss = setting.scale * (points**2).sum(-1)
-    level = LEVEL + setting.gain.get(arm, 0.0) + USUAL_GAIN * arm.endswith("usual")
-    score = 1 - (level - loss + SELECTION * rng.standard_normal(shape))
+    level = LEVEL + setting.gain.get(arm, 0.0) + setting.usual * arm.endswith("usual")
+    score = 1 - (level - loss + setting.selection * rng.standard_normal(shape))
     if source is not None:
         points, loss, score = source.points, source.loss, source.score
     rows = np.arange(setting.replicates)
@@ -107,8 +125,26 @@ def _arm(
     same = (best == early)[:, None]
     half = np.where(same, whole, half)
     failed = np.zeros(shared.shape, dtype=bool)
-    ends = Ends(whole[0], whole[1], whole[2], failed, half=Ends(half[0], half[1], half[2], failed))
+    correct, early_correct = None, None
+    if setting.test_examples:
+        # What an arm finds hard beyond what all find hard is the same in its halves.
+        hard = SHARED * difficulty + OWN * rng.standard_normal(difficulty.shape)
+        correct, early_correct = (_correct(each[0], hard, rng) for each in (whole, half))
+        early_correct = np.where(same[..., None], correct, early_correct)
+        whole[0], half[0] = (each.mean(-1, dtype=float) for each in (correct, early_correct))
+    early_ends = Ends(half[0], half[1], half[2], failed, early_correct)
+    ends = Ends(whole[0], whole[1], whole[2], failed, correct, half=early_ends)
     return Searched(points, loss, score, ends)
+
+
+def _correct(
+    accuracies: NDArray[np.float64], hard: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Draw which examples runs of these accuracies get right, [..., examples]."""
+    level = special.ndtri(np.clip(accuracies, 0.01, 0.99))[..., None]
+    chance = special.ndtr(((level - hard) / REST).astype(np.float32))
+    right: NDArray[np.bool_] = rng.random(chance.shape, dtype=np.float32) < chance
+    return right.astype(np.float32)
 
 
 def _runs(
@@ -119,11 +155,11 @@ def _runs(
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
     """Return test, training and validation accuracies, [3, replicates, seeds]."""
-    test = level[:, None] + shared + RUN * rng.standard_normal(shared.shape)
+    test = level[:, None] + shared + setting.run * rng.standard_normal(shared.shape)
     # A gain that is not by fit leaves the training accuracy; what a search loses is lost in both.
-    train = test - shared - setting.gain.get(arm, 0.0) + GAP
-    train = train + 0.1 * RUN * rng.standard_normal(shared.shape)
-    return np.stack([test, train, test + 0.5 * RUN * rng.standard_normal(shared.shape)])
+    train = test - shared - setting.gain.get(arm, 0.0) + setting.fit.get(arm, 0.0) + GAP
+    train = train + 0.1 * setting.run * rng.standard_normal(shared.shape)
+    return np.stack([test, train, test + 0.5 * setting.run * rng.standard_normal(shared.shape)])
 
 
 def searched_frame(
