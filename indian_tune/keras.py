@@ -5,10 +5,9 @@ Needs the extra ``keras`` and a back end, which is the user's choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.errors import HyperparameterError, InputError, MissingPackageError
+from indian_tune.errors import InputError, MissingPackageError
 from indian_tune.optim.hyperparameters import check_indian, power_beside
 
 try:
@@ -23,7 +22,7 @@ except ModuleNotFoundError as error:
     raise MissingPackageError.of(__name__, "keras", error.name) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Indian"]
 

@@ -55,9 +55,9 @@ def indian(
 
     This is the published recursion in :math:`(\theta, \psi)` with
     :math:`v = (1/\beta - \alpha)\theta - \psi/\beta`; see :class:`indian_tune.Indian`. Every
-    number may be an array of one, also a traced one: ``jax.vmap`` over (α, β, γ0) trains a pack of runs.
-    Only numbers that are known when the transformation is made are checked. Sparse gradients are
-    made dense: with inertia a row moves also where its gradient is 0.
+    number may be an array of one, also a traced one: ``jax.vmap`` over (α, β, γ0) trains a pack
+    of runs. Only numbers that are known when the transformation is made are checked. Sparse
+    gradients are made dense: with inertia a row moves also where its gradient is 0.
 
     Args:
         learning_rate: γ0 > 0, or a schedule: a function of k that returns γ_k itself.
