@@ -18,6 +18,7 @@ from indian_tune.optim.stability import stability_limit, stable
 if TYPE_CHECKING:
     from indian_tune.optim.functional import indian_step, psi_form_step
     from indian_tune.optim.indian import Indian
+    from indian_tune.optim.innaprop import Innaprop
     from indian_tune.optim.qhm import Qhm
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Family",
     "Hyperparameter",
     "Indian",
+    "Innaprop",
     "Qhm",
     "admissible",
     "decay",
@@ -39,6 +41,7 @@ __all__ = [
 
 _WITH_TORCH = {
     "Indian": "indian",
+    "Innaprop": "innaprop",
     "Qhm": "qhm",
     "indian_step": "functional",
     "psi_form_step": "functional",

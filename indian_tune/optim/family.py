@@ -186,10 +186,18 @@ class Family:
             for name, hyperparameter in self.hyperparameters.items()
         }
         return {
-            name: self.hyperparameters[name].check(value, owner=self.name)
+            name: self._checked(name, value)
             for name, value in values.items()
             if value is not None or name in config
         }
+
+    def _checked(self, name: str, value: object) -> float:
+        hyperparameter = self.hyperparameters[name]
+        # A default is the optimizer's own word, such as an infinite bound.
+        if value == hyperparameter.default and not isinstance(value, bool):
+            assert hyperparameter.default is not None
+            return float(hyperparameter.default)
+        return hyperparameter.check(value, owner=self.name)
 
     def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
         """Return the optimizer of ``config`` and its schedule.

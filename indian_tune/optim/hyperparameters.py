@@ -144,6 +144,9 @@ MOMENTUM = Hyperparameter(
     high_open=True,
 )
 NU = Hyperparameter("nu", "weight of the momentum against the newest gradient", default=0.7)
+SIGMA = replace(
+    MOMENTUM, name="sigma", description="decay of the mean of squared gradients", default=0.999
+)
 EPS = Hyperparameter("eps", "keeps the denominator from 0", default=1e-8, low=0, low_open=True)
 
 

@@ -6,6 +6,8 @@ ranked anywhere. What the class takes is known only where it is imported.
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
 
     from indian_tune.optim.family import Config
 
-__all__ = ["ENTRY_POINTS", "check_optimizer", "is_own", "own_family"]
+__all__ = ["ENTRY_POINTS", "check_optimizer", "is_own", "own_family", "set_mode"]
 
 ENTRY_POINTS = "indian_tune.optimizers"
 """Group by which an installed package names its optimizers."""
+SHAPES = ((4, 3), (4,), (2, 3, 2, 2))
 
 
 def is_own(name: str, catalog: Mapping[str, object]) -> bool:
@@ -55,10 +58,10 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
 
 
 def check_optimizer(name: str, config: Config, *, key: str) -> None:
-    """Import an optimizer, and take a step with it.
+    """Import an optimizer, and take two steps with it on parameters of every kind of shape.
 
     Args:
-        name: of its family.
+        name: of its family, one of the user's own or of torch.
         config: a configuration of the arm's space.
         key: of the study file that names the optimizer, for messages.
 
@@ -68,21 +71,61 @@ def check_optimizer(name: str, config: Config, *, key: str) -> None:
     """
     import torch
 
+    from indian_tune.optim.torch_family import torch_family
+
     where = f"{key} = {name!r}"
-    check_form(name, key, "Class")
-    loaded = _loaded(name, key)
+    if name.partition(":")[0] == "torch.optim":
+        loaded = torch_family(name)
+    else:
+        check_form(name, key, "Class")
+        loaded = _loaded(name, key)
     try:
         loaded.check_names(config)
     except HyperparameterError as error:
         raise InputError(f"{where}: {error}") from error
-    parameter = torch.nn.Parameter(torch.ones(2, 3))
+    # A dense layer, its biases and a convolution, on a loss with all derivatives.
+    parameters = [
+        torch.nn.Parameter(torch.linspace(-1, 1, math.prod(shape)).view(shape)) for shape in SHAPES
+    ]
     with blamed(where, "taking a step"):
-        optimizer, scheduler = loaded.build([parameter], config)
+        optimizer, scheduler = loaded.build(parameters, config)
+        set_mode(optimizer, training=True)
         for _ in range(2):
-            parameter.grad = torch.ones_like(parameter)
-            optimizer.step()
+            optimizer.zero_grad()
+            sum(each.pow(2).sum() for each in parameters).backward()  # type: ignore[union-attr]
+            try:
+                optimizer.step()
+            except Exception as error:
+                reason = _reason(optimizer, error)
+                if reason is None:
+                    raise
+                raise InputError(f"{where} cannot be tuned: {reason}") from error
             if scheduler is not None:
                 scheduler.step()
+        set_mode(optimizer, training=False)
+
+
+def set_mode(optimizer: Optimizer, *, training: bool) -> None:
+    """Bring an optimizer that trains and is measured at different weights to one of them.
+
+    Those of the schedule-free kind have ``train()`` and ``eval()``; others are left as they are.
+    """
+    train, evaluate = (getattr(optimizer, name, None) for name in ("train", "eval"))
+    if callable(train) and callable(evaluate):
+        train() if training else evaluate()
+
+
+def _reason(optimizer: Optimizer, error: Exception) -> str | None:
+    """Return why a step without more is none for this optimizer, ``None`` if that is not known."""
+    from indian_tune.optim.torch_family import CLOSURE
+
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    text = str(error)
+    if (closure is not None and closure.default is closure.empty) or "closure" in text:
+        return CLOSURE
+    if "create_graph" in text or "grad_fn" in text:
+        return "it needs second derivatives of the loss (create_graph=True)"
+    return None
 
 
 @dataclass(frozen=True)
@@ -133,4 +176,4 @@ def _loaded(name: str, key: str) -> Family:
         raise InputError(
             f"{key} = {name!r} must be a subclass of torch.optim.Optimizer, got {loaded!r}"
         )
-    return family_of(name, loaded)
+    return family_of(name, loaded, key=key)

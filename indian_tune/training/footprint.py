@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from indian_tune.optim.families import get_family
+from indian_tune.optim.own_family import set_mode
 from indian_tune.problems.models import dropout_layers
 from indian_tune.training.feed import IMAGE_RANK
 from indian_tune.training.precision import Precision
@@ -93,6 +94,7 @@ def footprint(
     ):
         loss = functional.cross_entropy(model(inputs), labels)
     loss.backward()  # type: ignore[no-untyped-call]
+    set_mode(optimizer, training=True)
     optimizer.step()
     states = [
         value

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from indian_tune.optim.families import get_family
+from indian_tune.optim.own_family import set_mode
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training.evaluation import bit_string, correctness, evaluate
 from indian_tune.training.feed import IMAGE_RANK
@@ -115,6 +116,8 @@ class LiveRun:
         Returns:
             The record, without ``seconds``, which are the execution's to fill in.
         """
+        # Training goes on with the next epoch: a checkpoint is taken at the measured weights too.
+        set_mode(self.optimizer, training=False)
         train = self._measure("train", setup.train_metrics)
         if not isfinite(train["train_loss"]):
             self.diverged = True

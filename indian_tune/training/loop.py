@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from indian_tune.optim.own_family import set_mode
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training.execution import CHECK_EVERY
@@ -57,6 +58,7 @@ class Loop:
         dropouts = dropout_layers(model)
         order = epoch_order(len(feed), seed=run.seed, epoch=live.epoch + 1).to(self._setup.device)
         unchecked: list[Tensor] = []
+        set_mode(live.optimizer, training=True)
         augmented = (run.seed, live.step) if self._setup.augmented else None
         for inputs, labels in feed.batches(run.batch_size, order, augmented=augmented):
             for layer in dropouts:

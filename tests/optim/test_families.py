@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from indian_tune.errors import HyperparameterError
-from indian_tune.optim import FAMILIES, Indian, Qhm, get_family
+from indian_tune.optim import FAMILIES, Indian, Innaprop, Qhm, get_family
 from indian_tune.optim.response import ResponseSgd
 
 MINIMAL = {name: {"gamma0": 0.1} for name in FAMILIES}
 MINIMAL |= {"indian-eta": {"eta": 0.2}, "indian-memory": {"eta": 0.1}}
+MINIMAL |= {"innaprop": {"beta": 0.5, "ratio": 0.2}}
 
 
 def parameter_with_gradient(value: float = 1.0) -> nn.Parameter:
@@ -48,6 +49,7 @@ def test_catalog_holds_indian_and_its_rivals() -> None:
         "adagrad",
         "adam",
         "adamw",
+        "innaprop",
         "sgd-response",
     ]
     assert all(family.name == name for name, family in FAMILIES.items())
@@ -119,6 +121,7 @@ def test_the_default_space_holds_allowed_values_of_known_names(name: str) -> Non
         ("adagrad", torch.optim.Adagrad, False),
         ("adam", torch.optim.Adam, False),
         ("adamw", torch.optim.Adam, False),
+        ("innaprop", Innaprop, False),
         ("sgd-response", ResponseSgd, False),
     ],
 )
@@ -127,7 +130,7 @@ def test_step_sizes_decay_for_all_but_the_adaptive(name: str, kind: type, schedu
     optimizer, scheduler = family.build([parameter_with_gradient()], MINIMAL[name])
     assert isinstance(optimizer, kind)
     assert (scheduler is not None) == scheduled
-    assert family.decay_power == (0.0 if name.startswith("ada") else 0.5)
+    assert family.decay_power == (0.0 if name.startswith(("ada", "innaprop")) else 0.5)
     if isinstance(optimizer, Indian):
         assert optimizer.param_groups[0]["decay_power"] == 0.5
 

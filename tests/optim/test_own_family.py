@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,38 @@ class Watched(torch.optim.SGD):
     def step(self):
         super().step()
         self.steps.append([(group["lr"], group["momentum"]) for group in self.param_groups])
+
+class Bounded(torch.optim.SGD):
+    def __init__(self, params, lr: float, growth_rate: float = float("inf"), mode: str = "plain",
+                 floor: "float | None" = None, lags=(1, None), on: bool = True):
+        super().__init__(params, lr)
+        self.seen = (growth_rate, mode, floor, lags, on)
+
+class Wrapper(torch.optim.SGD):
+    def __init__(self, params, base_optimizer, lr: float = 0.1):
+        super().__init__(params, lr)
+
+class Ahead(torch.optim.SGD):
+    def __init__(self, optimizer, k: int = 5):
+        super().__init__(optimizer, 0.1)
+
+class OfModel(torch.optim.SGD):
+    def __init__(self, params, lr: float, model: torch.nn.Module):
+        super().__init__(params, lr)
+
+class SecondOrder(torch.optim.SGD):
+    def step(self):
+        raise RuntimeError("Gradient tensor 0 does not have grad_fn, use create_graph=True")
+
+class FreeOfSchedules(torch.optim.SGD):
+    modes = []
+    def train(self):
+        self.modes.append("train")
+    def eval(self):
+        self.modes.append("eval")
+
+class MatricesOnly(torch.optim.Muon):
+    pass
 
 class Broken(torch.optim.SGD):
     def step(self):
@@ -95,7 +128,13 @@ def test_a_class_with_a_schedule_of_its_own_keeps_it() -> None:
         ("own_optimizers:Plain", {"power": 1}, "needs gamma0"),
         ("own_optimizers:Plain", {"gamma0": 0.1, "power": 1.5}, "must be a whole number"),
         ("own_optimizers:Plain", {"gamma0": 0.1, "power": 4}, "power is too high"),
-        ("own_optimizers:NeedsClosure", {"gamma0": 0.1}, "taking a step failed with TypeError"),
+        ("own_optimizers:NeedsClosure", {"gamma0": 0.1}, "cannot be tuned: it needs a closure"),
+        ("own_optimizers:Wrapper", {"gamma0": 0.1}, "cannot be tuned: it wraps another optimizer"),
+        ("own_optimizers:Ahead", {"k": 5}, "cannot be tuned: it wraps another optimizer"),
+        ("own_optimizers:OfModel", {"gamma0": 0.1}, "its argument model has no default and is no"),
+        ("own_optimizers:SecondOrder", {"gamma0": 0.1}, "it needs second derivatives of the loss"),
+        ("own_optimizers:MatricesOnly", {"gamma0": 0.1}, "Muon only supports 2D parameters"),
+        ("own_optimizers:Bounded", {"gamma0": 0.1, "mode": 1}, "'mode' is not known"),
         ("own_optimizers:Broken", {"gamma0": 0.1}, "taking a step failed with RuntimeError"),
         ("own_optimizers:function", {"gamma0": 0.1}, "must be a subclass of torch.optim.Opt"),
         ("own_optimizers:Sgd", {"gamma0": 0.1}, "has no 'Sgd'"),
@@ -115,6 +154,22 @@ def test_a_sound_optimizer_passes_after_two_steps_with_its_configuration() -> No
     config = {"gamma0": 0.1, "momentum": 0.5}
     check_optimizer("own_optimizers:Watched", config, key="arms[1].optimizer")
     assert importlib.import_module("own_optimizers").Watched.steps == [[(0.1, 0.5)]] * 2
+
+
+def test_what_a_class_takes_by_default_is_not_questioned() -> None:
+    family = get_family("own_optimizers:Bounded")
+    optimizer, _ = family.build([nn.Parameter(torch.ones(2))], {"gamma0": 0.1, "on": 0.0})
+    assert optimizer.seen == (math.inf, "plain", None, (1, None), False)  # type: ignore[attr-defined]
+    config = {"gamma0": 0.1, "growth_rate": 3.0, "floor": 0.5}
+    optimizer, _ = family.build([nn.Parameter(torch.ones(2))], config)
+    assert optimizer.seen == (3.0, "plain", 0.5, (1, None), True)  # type: ignore[attr-defined]
+    check_optimizer("own_optimizers:Bounded", config, key="arms[1].optimizer")
+
+
+def test_an_optimizer_with_modes_is_tried_in_both() -> None:
+    check_optimizer("own_optimizers:FreeOfSchedules", {"gamma0": 0.1}, key="arms[1].optimizer")
+    modes = importlib.import_module("own_optimizers").FreeOfSchedules.modes
+    assert modes == ["train", "eval"]
 
 
 def test_an_installed_package_names_its_optimizers_without_permission(

@@ -27,6 +27,8 @@ def configs(family: str, extra: Config) -> list[Config]:
         "beta": [0.02, 0.1, 0.9],
         "gamma0": [0.1, 0.03, 0.3],
         "eta": [0.1, 0.03, 0.3],
+        "ratio": [0.1, 0.03, 0.3],
+        "sigma": [0.9, 0.999, 0.99],
         "momentum": [0.5, 0.9, 0.1],
         "nu": [0.7, 0.2, 1.0],
         "decay_power": [0.5, 0.0, 1.0],

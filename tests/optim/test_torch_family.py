@@ -6,6 +6,8 @@ from torch import nn
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim import get_family
+from indian_tune.optim.own_family import check_optimizer
+from indian_tune.optim.torch_family import UNFIT
 
 NAMES = [
     "ASGD",
@@ -36,6 +38,20 @@ def test_every_dense_optimizer_of_torch_is_a_family(name: str) -> None:
     # The first step of ASGD and its like keeps step size 0.1; all go downhill.
     assert (parameter < 1).all()
     family.check_names(family.default_space)
+    for gamma0 in (1e-4, 1.0):
+        check_optimizer(f"torch.optim:{name}", {"gamma0": gamma0}, key="arms[1].optimizer")
+
+
+def test_every_other_class_of_torch_is_refused_with_the_reason() -> None:
+    classes = {
+        name
+        for name, each in vars(torch.optim).items()
+        if isinstance(each, type) and issubclass(each, torch.optim.Optimizer)
+    }
+    assert classes == {*NAMES, *UNFIT}
+    for name, reason in UNFIT.items():
+        with pytest.raises(HyperparameterError, match=f"cannot be tuned: {reason}"):
+            get_family(f"torch.optim:{name}")
 
 
 def test_hyperparameters_are_the_numbers_of_the_signature() -> None:
@@ -76,9 +92,6 @@ def test_a_decay_power_gives_any_optimizer_the_schedule() -> None:
     ("name", "message"),
     [
         ("torch.optim:Adm", "optimizer of torch.optim = 'Adm' is not known"),
-        ("torch.optim:LBFGS", "cannot be tuned: it needs a closure"),
-        ("torch.optim:SparseAdam", "sparse gradients only"),
-        ("torch.optim:Optimizer", "base class"),
         ("torch.optim:lr_scheduler", "is not known"),
         ("os system", "or package.module:Class for one of your own"),
     ],

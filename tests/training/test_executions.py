@@ -38,6 +38,7 @@ CONFIGS: dict[str, dict[str, float]] = {
     "adagrad": {"gamma0": 0.01},
     "adam": {"gamma0": 3e-3},
     "adamw": {"gamma0": 3e-3},
+    "innaprop": {"ratio": 3e-3},
     "momentum": {"gamma0": 0.05},
     "nesterov": {"gamma0": 0.05},
 }
@@ -312,7 +313,7 @@ def check_agreement(
     tolerance: float,
 ) -> None:
     config = CONFIGS.get(family, {"gamma0": 0.1})
-    size = "eta" if "eta" in config else "gamma0"
+    (size,) = config.keys() & {"eta", "gamma0", "ratio"}
     runs = [
         make_run(
             key=f"{seed}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import matplotlib.colors as mcolors
 import pytest
@@ -68,6 +69,26 @@ def step_packed(
     states["before"].copy_(grads)
 
 
+class Resting(torch.optim.SGD):
+    """Is measured at weights of 0, and trains at others."""
+
+    calls: ClassVar[list[str]] = []
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        self.calls.append("eval")
+        for param in self.param_groups[0]["params"]:
+            self.state[param]["kept"] = param.clone()
+            param.zero_()
+
+    @torch.no_grad()
+    def train(self) -> None:
+        self.calls.append("train")
+        for param in self.param_groups[0]["params"]:
+            if "kept" in self.state[param]:
+                param.copy_(self.state[param]["kept"])
+
+
 LAGGED = Family(
     "lagged",
     "Lagged SGD",
@@ -123,6 +144,31 @@ def run_study(spec: StudySpec, storage: str, folder: Path) -> None:
     settings = WorkerSettings(storage=storage, study=spec.name, artifacts=folder, lanes=2)
     with open_session(spec, storage_url(storage), None):
         InlineEngine(settings).run(Interrupt(), lambda: None)
+
+
+def test_an_optimizer_with_modes_is_measured_and_saved_in_one_and_trains_in_the_other(
+    problem: Problem, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resting = Family("resting", "Resting", named(GAMMA0), {}, Resting, decouple=True)
+    monkeypatch.setitem(FAMILIES, "resting", resting)
+    monkeypatch.setattr(Resting, "calls", [])
+    run = make_run(family="resting", config={"gamma0": 0.1}, epochs=3)
+    whole = Trainer(problem, **LOOP)
+    whole.add(run)
+    records = [record for _ in range(3) for record in whole.advance()]
+    assert Resting.calls == ["train", "eval"] * 3
+    for record in records:
+        assert record.metrics["train_loss"] == pytest.approx(math.log(problem.classes), rel=1e-6)
+    for _ in range(3):
+        trainer = Trainer(problem, checkpoints=CheckpointFolder(tmp_path), **LOOP)
+        trainer.add(run)
+        trainer.advance()
+        trainer.save()
+    ours, theirs = (
+        {key: state["kept"] for key, state in each._entry(run.key).live.optimizer.state.items()}
+        for each in (whole, trainer)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(ours.values(), theirs.values(), strict=True))
 
 
 def test_a_study_takes_it_with_its_space_and_its_part_in_the_claims(spec: StudySpec) -> None:

@@ -13,6 +13,7 @@ from indian_tune.optim.families.adagrad import ADAGRAD
 from indian_tune.optim.families.adam import ADAM, ADAMW
 from indian_tune.optim.families.indian import INDIAN, INDIAN_ETA
 from indian_tune.optim.families.indian_memory import INDIAN_MEMORY
+from indian_tune.optim.families.innaprop import INNAPROP
 from indian_tune.optim.families.qhm import QHM
 from indian_tune.optim.families.response import RESPONSE
 from indian_tune.optim.families.sgd import HEAVY_BALL, NESTEROV, SGD
@@ -35,6 +36,7 @@ FAMILIES: dict[str, Family] = {
         ADAGRAD,
         ADAM,
         ADAMW,
+        INNAPROP,
         RESPONSE,
     )
 }

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.errors import HyperparameterError
 from indian_tune.optim.families.sgd import SGD
 from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import (
@@ -18,14 +16,11 @@ from indian_tune.optim.hyperparameters import (
     log_range,
     named,
 )
+from indian_tune.optim.recast import RecastFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
     from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LRScheduler
-    from torch.optim.optimizer import ParamsT
 
     from indian_tune.optim.family import Config, Tensors
 
@@ -81,38 +76,6 @@ def _settle(optimizer: Optimizer, count: int) -> None:
         group["step"], group["velocity_scale"] = count, 1.0
 
 
-@dataclass(frozen=True)
-class RecastFamily(Family):
-    """INDIAN searched in other coordinates than its own.
-
-    Attributes:
-        recast: takes a complete configuration in these coordinates and returns it as one of
-            ``indian``.
-    """
-
-    recast: Callable[[dict[str, float]], dict[str, float]] = dict
-
-    def complete(self, config: Config) -> dict[str, float]:
-        """Return ``config`` as a complete configuration of ``indian``.
-
-        What is already such a configuration is taken as it is.
-        """
-        if "gamma0" not in config:
-            return INDIAN.complete(self.recast(super().complete(config)))
-        own = [name for name in self.hyperparameters if name not in INDIAN.hyperparameters]
-        for name in own:
-            if name in config:
-                raise HyperparameterError(
-                    f"{self.name} takes {', '.join(own)}, or what indian takes in their place, got "
-                    f"both: {name} = {config[name]!r}, gamma0 = {config['gamma0']!r}"
-                )
-        return INDIAN.complete(config)
-
-    def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
-        """See :meth:`Family.build`."""
-        return INDIAN.build(params, self.complete(config))
-
-
 def _from_eta(config: dict[str, float]) -> dict[str, float]:
     return {"gamma0": config["alpha"] * config.pop("eta"), **config}
 
@@ -151,6 +114,7 @@ INDIAN_ETA = RecastFamily(
     match_rate=_match_rate,
     responds=True,
     packed=INDIAN.packed,
-    recast=_from_eta,
     adopt=_to_eta,
+    base=INDIAN,
+    recast=_from_eta,
 )

@@ -19,7 +19,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from indian_tune.optim.families.indian import INDIAN, RecastFamily, explain, match_rate
+from indian_tune.optim.families.indian import INDIAN, explain, match_rate
 from indian_tune.optim.hyperparameters import (
     ALPHA,
     DECAY_POWER,
@@ -28,6 +28,7 @@ from indian_tune.optim.hyperparameters import (
     log_range,
     named,
 )
+from indian_tune.optim.recast import RecastFamily
 
 if TYPE_CHECKING:
     from indian_tune.optim.family import Config
@@ -92,6 +93,7 @@ INDIAN_MEMORY = RecastFamily(
     match_rate=_match_rate,
     responds=True,
     packed=INDIAN.packed,
-    recast=_from_memory,
     adopt=_to_memory,
+    base=INDIAN,
+    recast=_from_memory,
 )

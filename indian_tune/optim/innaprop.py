@@ -1,0 +1,140 @@
+"""INNAprop, INDIAN on gradients that are scaled as in RMSprop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from indian_tune.optim.functional import effective_gradients
+from indian_tune.optim.groups import GroupedOptimizer
+from indian_tune.optim.hyperparameters import ALPHA, BETA, EPS, GAMMA0, SIGMA, WEIGHT_DECAY
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim.optimizer import ParamsT
+
+__all__ = ["Innaprop"]
+
+CHECKED = (replace(GAMMA0, name="lr"), ALPHA, BETA, SIGMA, EPS, WEIGHT_DECAY)
+
+
+class Innaprop(GroupedOptimizer):
+    r"""INNAprop: the inertial Newton algorithm with the adaptive scaling of RMSprop.
+
+    .. math::
+       \begin{aligned}
+            m_{k+1}      &= \sigma m_k + (1 - \sigma) g_k^2, \qquad
+                \hat g_k = g_k \big/ \bigl(\sqrt{m_{k+1} / (1 - \sigma^{k+1})} + \epsilon\bigr) \\
+            \theta_{k+1} &= \theta_k + \gamma_k (v_k - \beta \hat g_k)                          \\
+            v_{k+1}      &= (1 - \alpha\gamma_k) v_k
+                - \gamma_k (1 - \alpha\beta) \hat g_k, \qquad m_0 = v_0 = 0
+       \end{aligned}
+
+    This is the published recursion with v = (1/β - α)θ - ψ/β in place of its phase variable ψ, as
+    in :class:`indian_tune.Indian`. It does not divide by β - γ_k, which the published form does:
+    the paper asks for γ_k < β, beyond which the method is less stable but defined. At αβ = 1 it is
+    RMSprop, its mean of squares corrected for the start at 0, with step size βγ_k.
+
+    Args:
+        params: parameters, or groups that may differ in every option below.
+        lr: γ0 > 0; torch's schedulers drive it.
+        alpha: viscous friction α > 0.
+        beta: Newtonian damping β > 0.
+        sigma: σ in [0, 1), decay of the mean of squared gradients.
+        eps: ε > 0, keeps the denominator from 0.
+        weight_decay: strength of weight decay, >= 0.
+        decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step,
+            outside the dynamics; if false, ``weight_decay`` · θ is added to the gradient. The
+            published algorithm shrinks θ but not ψ, so that every shrinkage also changes the
+            velocity and moves θ by 1/(αβ) times itself in the end: a published strength λ
+            corresponds to λ/(αβ) here.
+
+    Raises:
+        HyperparameterError: an option is out of range, at construction or in
+            :meth:`add_param_group`.
+        InputError: a gradient is sparse (in :meth:`step`).
+
+    Source: algorithm 1 of "A second-order-like optimizer with adaptive gradient scaling for deep
+    learning" (Bolte, Boustany, Pauwels and Purica, 2024).
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 1e-3,
+        alpha: float = 0.1,
+        beta: float = 0.9,
+        *,
+        sigma: float = 0.999,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = True,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "alpha": alpha,
+            "beta": beta,
+            "sigma": sigma,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, whose options are checked like the constructor's.
+
+        Raises:
+            HyperparameterError: an option is out of range.
+        """
+        options = {**self.defaults, **param_group}
+        for hyperparameter in CHECKED:
+            hyperparameter.check(options[hyperparameter.name], owner="Innaprop")
+        super().add_param_group(param_group)
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        params, grads = self._with_gradients(group)
+        # The correction of the mean of squares counts the steps of each parameter.
+        alike: dict[float, tuple[list[Tensor], list[Tensor]]] = {}
+        for param, grad in zip(params, grads, strict=True):
+            state = self.state[param]
+            if not state:
+                state["step"] = torch.tensor(0.0)
+                for name in ("velocity", "square"):
+                    state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
+            state["step"] += 1
+            members = alike.setdefault(state["step"].item(), ([], []))
+            members[0].append(param)
+            members[1].append(grad)
+        for step, members in alike.items():
+            self._move(group, *members, step)
+
+    def _move(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], step: float
+    ) -> None:
+        gamma, alpha, beta, sigma = (group[name] for name in ("lr", "alpha", "beta", "sigma"))
+        seen = effective_gradients(
+            params,
+            grads,
+            gamma=gamma,
+            weight_decay=group["weight_decay"],
+            decoupled_weight_decay=group["decoupled_weight_decay"],
+            maximize=False,
+        )
+        velocities = [self.state[param]["velocity"] for param in params]
+        squares = [self.state[param]["square"] for param in params]
+        torch._foreach_mul_(squares, sigma)
+        torch._foreach_addcmul_(squares, seen, seen, value=1 - sigma)
+        # The correction is taken out of the denominator, which saves a pass over memory.
+        correction = math.sqrt(1 - sigma**step)
+        sizes = torch._foreach_sqrt(squares)
+        torch._foreach_add_(sizes, group["eps"] * correction)
+        scale = -gamma * correction
+        torch._foreach_add_(params, velocities, alpha=gamma)
+        torch._foreach_addcdiv_(params, seen, sizes, value=scale * beta)
+        # Not a multiplication by 1 - αγ, which rounds a small αγ: see ``indian_step``.
+        torch._foreach_add_(velocities, velocities, alpha=-alpha * gamma)
+        torch._foreach_addcdiv_(velocities, seen, sizes, value=scale * (1 - alpha * beta))
