@@ -93,10 +93,9 @@ def hanging(
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "end",
-    [HOLD, pytest.param(IGNORE, marks=[pytest.mark.slow, pytest.mark.night])],
-    ids=["gil", "ignore"],
+    "end", [HOLD, pytest.param(IGNORE, marks=pytest.mark.night)], ids=["gil", "ignore"]
 )
 def test_workers_are_killed_whatever_their_model_does(tmp_path: Path, end: str) -> None:
     with ExitStack() as stack:
