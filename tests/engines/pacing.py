@@ -52,5 +52,5 @@ def train_paced(settings: WorkerSettings, should_stop: Callable[[], bool]) -> No
         seen = file.stat().st_size
         return advance(trainer, keys)
 
-    Trainer.advance = paced  # type: ignore[method-assign]
+    Trainer.advance = paced  # type: ignore[method-assign, assignment]
     train(settings, should_stop)
