@@ -57,11 +57,14 @@ def pytest_configure() -> None:
     # Optuna reads all its migrations whenever it opens a database, and so do we for a new one.
     # A process of a user does so once, one of the tests a thousand times.
     load = alembic_files.load_module_py
-    once = functools.cache(load)
+
+    @functools.cache
+    def once(module_id: str, path: Path) -> ModuleType:
+        return load(module_id, path)
 
     def load_module(module_id: str, path: str | os.PathLike[str]) -> ModuleType:
         # What migrates stands in env.py, which is run by being loaded.
-        return load(module_id, path) if module_id == "env_py" else once(module_id, path)
+        return load(module_id, path) if module_id == "env_py" else once(module_id, Path(path))
 
     alembic_files.load_module_py = load_module
 

@@ -5,13 +5,12 @@ What is sealed can be read only once it was unsealed.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
-from indian_tune.errors import InputError, SealedError
+from indian_tune.errors import InputError
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.connections import database_time
@@ -30,19 +29,17 @@ from indian_tune.ledger.records import (
     ArmRecord,
     EventRecord,
     Look,
-    RunRecord,
     StudyRecord,
     TrialRecord,
     WorkerRecord,
     search_name,
 )
+from indian_tune.ledger.results import ResultReader, chosen_trials
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.runs import measured, unpack
 from indian_tune.ledger.states import Phase, State
-from indian_tune.training.run import EpochRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
     from types import TracebackType
@@ -53,26 +50,6 @@ _NONE = (None, None, None)
 _TRIAL_COLUMNS = tuple(column for column in t.trial.c if column.name != "lease_token")
 
 
-def _chosen(
-    study_id: int,
-    phase: Phase | None,
-    arm_id: int | None,
-    states: Sequence[State] | None,
-    replicate: int | None = None,
-) -> list[sa.ColumnElement[bool]]:
-    """Return what a query for some of a study's trials asks of them."""
-    wanted = [t.trial.c.study_id == study_id]
-    if phase is not None:
-        wanted.append(t.trial.c.phase == phase)
-    if arm_id is not None:
-        wanted.append(t.trial.c.arm_id == arm_id)
-    if states is not None:
-        wanted.append(t.trial.c.state.in_(states))
-    if replicate is not None:
-        wanted.append(t.trial.c.replicate == replicate)
-    return wanted
-
-
 def trial_record(row: sa.RowMapping) -> TrialRecord:
     """Make the record of one row of ``ledger_trial``."""
     values = {column.name: row[column.name] for column in _TRIAL_COLUMNS}
@@ -81,12 +58,8 @@ def trial_record(row: sa.RowMapping) -> TrialRecord:
     )
 
 
-class LedgerReader:
+class LedgerReader(ResultReader):
     """Reads one database. A context manager: leaving it closes the connections."""
-
-    def __init__(self, url: URL, engine: sa.Engine) -> None:
-        self.url = url
-        self._engine = engine
 
     @classmethod
     def open(cls, storage: str | URL | None = None) -> Self:
@@ -256,7 +229,7 @@ class LedgerReader:
             best_first: order those with a score by it, before those without.
             limit: no more than so many, from the first.
         """
-        wanted = _chosen(study_id, phase, arm_id, states, replicate)
+        wanted = chosen_trials(study_id, phase, arm_id, states, replicate)
         query = sa.select(*_TRIAL_COLUMNS).where(*wanted)
         if best_first:
             query = query.order_by(t.trial.c.value.is_(None), t.trial.c.value)
@@ -279,7 +252,7 @@ class LedgerReader:
         replicate: int | None = None,
     ) -> int:
         """Return how many trials there are of a study; the arguments are those of `trials`."""
-        wanted = _chosen(study_id, phase, arm_id, states, replicate)
+        wanted = chosen_trials(study_id, phase, arm_id, states, replicate)
         query = sa.select(sa.func.count()).where(*wanted)
         with self._reading() as connection:
             return connection.execute(query).scalar_one()
@@ -382,44 +355,6 @@ class LedgerReader:
         """Return how many trials of a phase wait or run."""
         return self.count_trials(study_id, phase=phase, states=(State.WAITING, State.RUNNING))
 
-    def runs(self, trial_id: int) -> list[RunRecord]:
-        """Return the runs of a trial by seed."""
-        return self._runs(t.run.c.trial_id == trial_id)
-
-    def study_runs(self, study_id: int, phase: Phase | None = None) -> list[RunRecord]:
-        """Return all runs of a study, ordered by trial and seed."""
-        condition = t.trial.c.study_id == study_id
-        if phase is not None:
-            condition &= t.trial.c.phase == phase
-        return self._runs(condition)
-
-    def epochs(self, run_id: int) -> list[EpochRecord]:
-        """Return the open metrics of a run by epoch."""
-        return self._epochs(t.run.c.id == run_id).get(run_id, [])
-
-    def study_epochs(
-        self, study_id: int, phase: Phase | None = None, *, sealed: bool = False
-    ) -> dict[int, list[EpochRecord]]:
-        """Return what was measured of all runs of a study: run id → records by epoch.
-
-        Args:
-            study_id: of the study.
-            phase: of this phase alone.
-            sealed: whether to read the test metrics too.
-
-        Raises:
-            SealedError: the test metrics are asked for and nobody has unsealed them.
-        """
-        if sealed:
-            self._check_unsealed(study_id)
-        return self._epochs(*_chosen(study_id, phase, None, None), sealed=sealed)
-
-    @transaction
-    def unsealed(self, study_id: int) -> bool:
-        """Whether the test results of a study have been unsealed."""
-        with self._reading() as connection:
-            return slots.count_events(connection, study_id, slots.UNSEALED) > 0
-
     @transaction
     def looks(self, data_name: str) -> list[Look]:
         """Return which studies of this database have opened the test results of a data set.
@@ -441,42 +376,6 @@ class LedgerReader:
         ]
 
     @transaction
-    def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:
-        """Return which test examples each run classifies correctly at its end.
-
-        Returns:
-            Run id → whether it is right, for every test example.
-
-        Raises:
-            SealedError: nobody has unsealed them.
-        """
-        self._check_unsealed(study_id)
-        query = (
-            sa.select(t.sealed_example)
-            .join(t.run, t.run.c.id == t.sealed_example.c.run_id)
-            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
-            .where(t.trial.c.study_id == study_id)
-            .order_by(t.sealed_example.c.run_id)
-        )
-        if phase is not None:
-            query = query.where(t.trial.c.phase == phase)
-        with self._reading() as connection:
-            return {
-                row.run_id: unpack(row.correct, row.images) for row in connection.execute(query)
-            }
-
-    @transaction
-    def last_epochs(self, trial_ids: Sequence[int]) -> dict[int, list[EpochRecord]]:
-        """Return the last recorded epoch of every run of some trials, by trial and run."""
-        last = self._epochs(t.run.c.trial_id.in_(trial_ids), t.run.c.epochs_done == t.epoch.c.epoch)
-        query = sa.select(t.run.c.id, t.run.c.trial_id).where(t.run.c.trial_id.in_(trial_ids))
-        found: dict[int, list[EpochRecord]] = {trial_id: [] for trial_id in trial_ids}
-        with self._reading() as connection:
-            for run_id, trial_id in connection.execute(query.order_by(t.run.c.id)):
-                found[trial_id] += last.get(run_id, [])
-        return found
-
-    @transaction
     def leaders(
         self, study_id: int, before: Mapping[int, int] | None = None
     ) -> dict[tuple[int, int], TrialRecord]:
@@ -489,7 +388,7 @@ class LedgerReader:
             before: by the id of the arm, which it then has to name, the index below which a trial
                 is looked at; all are if ``None``.
         """
-        wanted = _chosen(study_id, Phase.TUNE, None, (State.COMPLETE,))
+        wanted = chosen_trials(study_id, Phase.TUNE, None, (State.COMPLETE,))
         if before is not None:
             ranges = [
                 (t.trial.c.arm_id == arm) & (t.trial.c.index < n) for arm, n in before.items()
@@ -589,60 +488,3 @@ class LedgerReader:
             for arm in arms
             if (arm.id, phase) in states
         ]
-
-    def _check_unsealed(self, study_id: int) -> None:
-        if not self.unsealed(study_id):
-            raise SealedError(
-                "the test results of this study are sealed: `indian-tune analyze STUDY` or "
-                "`indian-tune export STUDY --unseal` opens them, and records that it did"
-            )
-
-    @transaction
-    def _runs(self, condition: sa.ColumnElement[bool]) -> list[RunRecord]:
-        query = (
-            sa.select(t.run)
-            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
-            .where(condition)
-            .order_by(t.run.c.trial_id, t.run.c.seed)
-        )
-        with self._reading() as connection:
-            return [
-                RunRecord(**{**row, "state": State(row["state"])})
-                for row in connection.execute(query).mappings()
-            ]
-
-    @transaction
-    def _epochs(
-        self, *conditions: sa.ColumnElement[bool], sealed: bool = False
-    ) -> dict[int, list[EpochRecord]]:
-        query = (
-            sa.select(t.epoch)
-            .join(t.run, t.run.c.id == t.epoch.c.run_id)
-            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
-            .where(*conditions)
-            .order_by(t.epoch.c.run_id, t.epoch.c.epoch)
-        )
-        if sealed:
-            query = query.add_columns(t.sealed_epoch.c.metrics.label("sealed")).join(
-                t.sealed_epoch,
-                (t.sealed_epoch.c.run_id == t.epoch.c.run_id)
-                & (t.sealed_epoch.c.epoch == t.epoch.c.epoch),
-                isouter=True,
-            )
-        found: dict[int, list[EpochRecord]] = {}
-        with self._reading() as connection:
-            for row in connection.execute(query):
-                record = EpochRecord(
-                    epoch=row.epoch,
-                    step=row.step,
-                    metrics=measured(row.metrics),
-                    seconds=row.seconds,
-                    sealed=measured(row.sealed or {}) if sealed else {},
-                )
-                found.setdefault(row.run_id, []).append(record)
-        return found
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with storage_errors(self.url), self._engine.begin() as connection:
-            yield connection

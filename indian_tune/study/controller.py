@@ -18,13 +18,8 @@ from indian_tune.study.faults import fault_point
 from indian_tune.study.finalists import call_finalists
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import freeze_levels
-from indian_tune.study.optuna.projection import (
-    Projection,
-    final_params,
-    fresh_params,
-    match_params,
-    part_of,
-)
+from indian_tune.study.optuna.parts import final_params, fresh_params, match_params, part_of
+from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import constraints_of, restore
 from indian_tune.study.optuna.suggester import Suggester, optuna_numbers
 from indian_tune.study.scoring import compares_seeds, objective_values, score

@@ -38,7 +38,7 @@ class Metrics:
 
     Attributes:
         runs: number of runs behind the means.
-        validation_error: share of validation images classified wrongly.
+        validation_error: share of validation examples classified wrongly.
         validation_error_std: sample standard deviation over runs, or over searches where there are
             several; ``None`` for fewer than two.
         train_loss: mean cross-entropy in evaluation mode.

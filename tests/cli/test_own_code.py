@@ -160,6 +160,7 @@ def test_a_finished_study_is_read_without_its_code(
         assert (ended.status, "table_mlp is finished" in ended.err) == (0, True)
 
 
+@pytest.mark.slow
 def test_a_plan_counts_what_the_factory_made(example: Path, command: Callable[..., Ended]) -> None:
     ended = command("plan", example, "--allow-import", "--workers", "1", "--json")
     assert ended.status == 0, ended.err

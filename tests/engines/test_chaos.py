@@ -23,6 +23,7 @@ from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.faults import FAULTS, VARIABLE
 from indian_tune.study.file.spec import parse_study
+from tests.engines.pacing import looking, train_paced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,10 +65,13 @@ def assert_sound(storage: str, parts: dict[str, int]) -> None:
 
 
 def search(storage: str, study: dict[str, Any], workers: list[WorkerSettings], tick: Any) -> None:
-    """Search as the command does: register, work, repair."""
+    """Search as the command does: register, work, repair; in processes if there is a tick."""
     with open_session(parse_study(study, source="study.toml"), storage_url(storage), None):
-        engine = ProcessEngine(workers) if tick else InlineEngine(workers[0])
-        engine.run(Interrupt(), tick or (lambda: None))
+        if tick is None:
+            InlineEngine(workers[0]).run(Interrupt(), lambda: None)
+        else:
+            engine = ProcessEngine(workers, train_paced)
+            engine.run(Interrupt(), looking(workers[0], tick))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +150,8 @@ def test_workers_killed_at_random_leave_every_trial_complete(
     metrics: Record,
 ) -> None:
     tiny["search"]["trials"] = 6
-    epochs = round(5 * seconds)
+    # By two workers at a look every quarter of a second, which takes longer than the kills.
+    epochs = round(seconds)
     tiny["protocol"] |= {"epochs": epochs, "tune_epochs": epochs, "confirm_seeds": 1}
     choose = random.Random(seed)
     moments = sorted(choose.uniform(0.0, seconds) for _ in range(count))

@@ -46,7 +46,11 @@ def look(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inherited", "ids"), [(None, range(8)), ("7,6,5,4,3,2,1,0", range(7, -1, -1))]
+    ("inherited", "ids"),
+    [
+        pytest.param(None, range(8), marks=pytest.mark.slow),
+        ("7,6,5,4,3,2,1,0", range(7, -1, -1)),
+    ],
 )
 def test_each_of_8_workers_on_8_gpus_sees_exactly_one(
     inherited: str | None,

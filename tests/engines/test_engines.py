@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import signal
@@ -19,6 +18,7 @@ from indian_tune.engines.session import artifacts_folder, open_session
 from indian_tune.errors import EngineError, InputError
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.file.spec import parse_study
+from tests.engines.pacing import looking, train_paced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,13 +137,13 @@ def test_a_killed_worker_is_replaced_and_its_trial_continued(
         with LedgerReader.open(storage) as ledger:
             study = ledger.study("tiny")
             if ledger.study_epochs(study.id):
-                for worker in ledger.workers(study.id):
-                    killed.append(worker.pid)
-                    # It may just have finished on its own.
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(worker.pid, signal.SIGKILL)
+                (worker,) = ledger.workers(study.id)
+                killed.append(worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
 
-    ProcessEngine([settings_for(storage)]).run(Interrupt(), kill_once_training)
+    settings = settings_for(storage)
+    tick = looking(settings, kill_once_training)
+    ProcessEngine([settings], train_paced).run(Interrupt(), tick)
     assert len(killed) == 1
     assert metrics(storage) == undisturbed
     with LedgerReader.open(storage) as ledger:

@@ -31,16 +31,14 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
     tiny: dict[str, Any],
     register: Callable[..., object],
     settings_for: Callable[..., WorkerSettings],
+    undisturbed: Metrics,
     metrics: Callable[..., Metrics],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # After every epoch.
     for limit in ("LEAST_CHECKPOINT_SECONDS", "MOST_CHECKPOINT_SECONDS"):
         monkeypatch.setattr(f"indian_tune.engines.trials_in_hand.{limit}", 0.0)
-    undisturbed = storage.replace("study.db", "undisturbed.db")
-    for database in (undisturbed, storage):
-        register(database, tiny)
-    InlineEngine(settings_for(undisturbed)).run(Interrupt(), lambda: None)
+    register(storage, tiny)
     sync, room = os.fsync, room_for
 
     def full(descriptor: int) -> None:
@@ -61,7 +59,7 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
         assert not ledger.trials(study.id, states=(State.FAILED,))
         assert all(worker.left_at is not None for worker in ledger.workers(study.id))
     InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
-    assert metrics(storage) == metrics(undisturbed)
+    assert metrics(storage) == undisturbed
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.ledger import LEVELS, LedgerReader, Phase, State
 from tests.conftest import TINY
+from tests.engines.pacing import looking, train_paced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 LAST = 3
 ENGINES: dict[str, Callable[[WorkerSettings], Engine]] = {
     "inline": InlineEngine,
-    "processes-2": lambda settings: ProcessEngine([settings] * 2),
+    "processes-2": lambda settings: ProcessEngine([settings] * 2, train_paced),
     "ray-2": lambda settings: RayEngine(settings, RayOptions(workers=2)),
 }
 
@@ -148,17 +149,19 @@ def test_every_engine_leaves_the_same_record(
     metrics: Record,
 ) -> None:
     register(storage, tiny)
-    engine = ENGINES[name](settings_for(storage))
+    settings = settings_for(storage)
+    engine = ENGINES[name](settings)
     if interrupted:
         interrupt = Interrupt()
 
         def stop() -> None:
             total, left = open_matches(storage)
-            interrupt.requests = int(0 < left < total)
+            if 0 < left < total:
+                interrupt.requests = 1
 
-        engine.run(interrupt, stop)
+        engine.run(interrupt, looking(settings, stop))
         assert interrupt.requested
-    engine.run(Interrupt(), lambda: None)
+    engine.run(Interrupt(), looking(settings, lambda: None))
     assert (metrics(storage), outcomes(storage)) == expected
 
 
@@ -187,6 +190,7 @@ def test_a_worker_that_is_killed_while_levels_are_tried_loses_nothing(
                     os.kill(worker.pid, signal.SIGKILL)
                     return
 
-    ProcessEngine([settings_for(storage)] * 2).run(Interrupt(), kill)
+    settings = settings_for(storage)
+    ProcessEngine([settings] * 2, train_paced).run(Interrupt(), looking(settings, kill))
     assert killed
     assert (metrics(storage), outcomes(storage)) == expected

@@ -20,6 +20,7 @@ from indian_tune.ledger.leases import expire
 from indian_tune.service.study_status import look
 from indian_tune.training import Trainer
 from tests.conftest import TINY
+from tests.engines.pacing import looking, train_paced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -137,7 +138,7 @@ def test_a_pack_that_is_killed_or_interrupted_goes_on_to_the_same_record(
                 killed.append(worker.pid)
                 os.kill(worker.pid, signal.SIGKILL)
 
-    ProcessEngine([settings]).run(Interrupt(), kill)
+    ProcessEngine([settings], train_paced).run(Interrupt(), looking(settings, kill))
     assert killed
     assert outcomes(storage) == outcomes(alone)
     assert metrics(storage) == metrics(alone)

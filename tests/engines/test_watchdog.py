@@ -134,15 +134,15 @@ def test_a_signal_of_others_interrupts_nothing() -> None:
 def test_progress_and_rest_are_no_hanging_and_a_keeper_that_is_gone_is_replaced() -> None:
     does = (
         "import psutil, time\n"
-        "for n in range(8): watch.at(f'epoch {n}'); time.sleep(0.2)\n"
-        "watch.idle()\ntime.sleep(1.5)\n"
+        "for n in range(12): watch.at(f'epoch {n}'); time.sleep(0.15)\n"
+        "watch.idle()\ntime.sleep(2)\n"
         "(keeper,) = psutil.Process().children()\nkeeper.kill()\n"
         "while watch._keeper.poll() is None: time.sleep(0.01)\n"
         "watch.beat()\n"
         "(keeper,) = psutil.Process().children()\nprint('on', flush=True)"
     )
     with ExitStack() as stack:
-        out, told = told_by(program(does, stack, least=1.0))
+        out, told = told_by(program(does, stack, least=1.5))
     assert (out, told) == ("on\n", "")
 
 

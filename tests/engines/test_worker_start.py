@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,6 +36,7 @@ except Claimed:
 """
 
 
+@pytest.mark.slow
 def test_a_worker_loads_torch_and_none_of_the_other_large_packages(
     storage: str,
     tiny: dict[str, Any],

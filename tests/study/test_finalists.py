@@ -12,7 +12,8 @@ from indian_tune.ledger import FROZEN, Ledger, Phase, State
 from indian_tune.planning.workload import workload
 from indian_tune.study.completion import completion
 from indian_tune.study.file.spec import parse_study
-from indian_tune.study.optuna.projection import FINAL, Projection
+from indian_tune.study.optuna.parts import FINAL
+from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import rebuild
 from indian_tune.study.ranking import rank
 from indian_tune.study.registration import extend

@@ -18,7 +18,7 @@ from indian_tune.study.completion import completion
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import Tried, best_level, control_of
-from indian_tune.study.optuna.projection import CONFIRM
+from indian_tune.study.optuna.parts import CONFIRM
 from indian_tune.study.optuna.reconcile import Repairs, rebuild
 from indian_tune.study.ranking import rank
 from indian_tune.study.registration import extend

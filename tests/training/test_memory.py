@@ -32,6 +32,7 @@ print(faults() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other C libraries")
 def test_memory_that_is_freed_is_kept_and_not_mapped_anew() -> None:
     def faults(keep: str) -> int:

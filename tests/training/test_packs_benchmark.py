@@ -8,9 +8,12 @@ import sys
 from itertools import product
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "packs.py"
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_packs_fills_its_whole_table(tmp_path: Path) -> None:
     options = ["--device=cpu", "--model=nin-small", "--batches=2", "--rounds=1"]
     command = [sys.executable, str(SCRIPT), *options, "--lanes", "1", "2", "--out", str(tmp_path)]

@@ -23,11 +23,10 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from indian_tune.errors import StorageError
-from indian_tune.ledger import Phase, State, show_url, transaction
+from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.database import explained
-from indian_tune.study.file.section import MAX_REPLICATES, MAX_SEED
-from indian_tune.study.levels import LEVELS
+from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
 from indian_tune.study.optuna.view import StorageView, numbered
 
@@ -41,12 +40,9 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from sqlalchemy.engine import URL
 
-    from indian_tune.ledger import LedgerReader, StudyRecord, TrialRecord
+    from indian_tune.ledger import LedgerReader
     from indian_tune.study.registered_study import RegisteredStudy
 
-CONFIRM = "confirm"
-FINAL = "final"
-HALF = "half"
 SLOT = "slot"
 OUTCOME = "outcome"
 
@@ -429,72 +425,12 @@ class Projection:
             raise StorageError(f"database {show_url(self.url)}: {cause}") from error
 
 
-def confirm_params(
-    arms: Sequence[str], arm: str, seed: int, search: tuple[int, int] | None = None
-) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return parameters and distributions of a trial on a fresh seed.
-
-    Args:
-        arms: names of all arms.
-        arm: its own.
-        seed: its own.
-        search: which of how many searches of the arm it belongs to; ``None`` if there is one.
-    """
-    params: dict[str, Any] = {"arm": arm, "seed": seed}
-    searched: dict[str, BaseDistribution] = {
-        "arm": optuna.distributions.CategoricalDistribution(tuple(arms)),
-        "seed": optuna.distributions.IntDistribution(0, MAX_SEED),
-    }
-    if search is not None:
-        replicate, replicates = search
-        params["replicate"] = replicate
-        searched["replicate"] = optuna.distributions.IntDistribution(0, replicates - 1)
-    return params, searched
-
-
-def part_of(study: StudyRecord, arm: str, trial: TrialRecord) -> str:
-    """Return which Optuna study of ours shows a trial of an arm."""
-    apart = {Phase.FINAL: FINAL, Phase.HALF: HALF, Phase.CONFIRM: CONFIRM}
-    return apart.get(trial.phase) or study.search_name(arm, trial.replicate)
-
-
-def final_params(
-    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
-) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return the parameters and the distributions of a finalist: its arm, search and tune trial."""
-    names = tuple(each.name for each in study.spec.arms)
-    return {"arm": arm, "replicate": trial.replicate, "trial": trial.index}, {
-        "arm": optuna.distributions.CategoricalDistribution(names),
-        "replicate": optuna.distributions.IntDistribution(0, MAX_REPLICATES),
-        "trial": optuna.distributions.IntDistribution(0, MAX_SEED),
-    }
-
-
-def fresh_params(
-    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
-) -> tuple[int, dict[str, Any], dict[str, BaseDistribution]]:
-    """Return the seed, the parameters and the distributions of a trial on a fresh seed."""
-    spec = study.spec
-    seeds = spec.protocol.confirming_seeds_of(trial.replicate)
-    # A winner that overtook another has its trials after the other's, for the same seeds.
-    seed = seeds[trial.index % len(seeds)]
-    search = (trial.replicate, spec.replicates) if spec.replicates > 1 else None
-    names = [each.name for each in spec.arms]
-    return seed, *confirm_params(names, arm, seed, search)
-
-
 def _searches(study: RegisteredStudy[LedgerReader], arms: Sequence[str]) -> list[str]:
     return [
         study.record.search_name(arm, replicate)
         for arm in arms
         for replicate in range(study.spec.replicates)
     ]
-
-
-def match_params(level: float) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return parameters and distributions of a match trial: its level."""
-    searched = optuna.distributions.FloatDistribution(LEVELS[0], LEVELS[-1], log=True)
-    return {"level": level}, {"level": searched}
 
 
 def _constraint_attributes(constraints: Mapping[str, float]) -> dict[str, float]:

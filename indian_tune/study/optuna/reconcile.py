@@ -14,14 +14,8 @@ from optuna.trial import TrialState
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
-from indian_tune.study.optuna.projection import (
-    SLOT,
-    Past,
-    final_params,
-    fresh_params,
-    match_params,
-    part_of,
-)
+from indian_tune.study.optuna.parts import final_params, fresh_params, match_params, part_of
+from indian_tune.study.optuna.projection import SLOT, Past
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.scoring import constraints, learning_curve
 from indian_tune.study.space_history import SpaceHistory
