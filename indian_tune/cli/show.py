@@ -34,7 +34,10 @@ def show(
         ),
     ] = None,
     best: Annotated[
-        bool, typer.Option("--best", help="Order trials by their score, the best first.")
+        bool,
+        typer.Option(
+            "--best", help="Order the trials of each phase by their score, the best first."
+        ),
     ] = False,
     limit: Annotated[
         int | None,

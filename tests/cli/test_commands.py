@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -200,6 +201,23 @@ def test_show_stops_where_nobody_reads_on_and_says_how_to_see_the_rest(
         ).out
     )
     assert best == told[0]
+    # Those on fresh seeds are of other lengths and seeds, so that their scores say something else.
+    mixed = json.loads(command("show", "tiny", "--best", "--storage", database, "--json").out)
+    assert [trial["phase"] for trial in mixed] == ["tune"] * 4 + ["confirm"] * 4
+    assert [trial["value"] for trial in mixed[:4]] == sorted(t["value"] for t in mixed[:4])
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_more_is_logged_wherever_the_option_stands(
+    where: str, command: Callable[..., Ended]
+) -> None:
+    logger = logging.getLogger("indian_tune")
+    for words in (("studies",), ("data", "list")):
+        try:
+            command(*(("-v", *words) if where == "before" else (*words, "-v")))
+            assert logger.level == logging.INFO
+        finally:
+            logger.setLevel(logging.WARNING)
 
 
 def test_a_search_that_compares_nothing_loads_no_statistics(tmp_path: Path) -> None:
