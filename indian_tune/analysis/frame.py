@@ -95,12 +95,13 @@ def check_columns(frame: pd.DataFrame) -> None:
         if column not in frame:
             continue
         values = frame[column]
+        kind = "whole numbers" if column in NUMBERED else "numbers"
         if not pd.api.types.is_numeric_dtype(values):
-            raise InputError(f"column {column} must hold numbers, got {_odd(values)}")
+            raise InputError(f"column {column} must hold {kind}, got {_odd(values)}")
         if column in NUMBERED:
             numbers = values.dropna().to_numpy(dtype=np.float64)
             if not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
-                raise InputError(f"column {column} must hold whole numbers, got {_odd(values)}")
+                raise InputError(f"column {column} must hold {kind}, got {_odd(values.dropna())}")
 
 
 def _lacks(frame: pd.DataFrame, missing: list[str]) -> str:

@@ -207,6 +207,26 @@ def test_show_stops_where_nobody_reads_on_and_says_how_to_see_the_rest(
     assert [trial["value"] for trial in mixed[:4]] == sorted(t["value"] for t in mixed[:4])
 
 
+@pytest.mark.parametrize("name", ["show", "worker", "status", "analyze", "export"])
+def test_a_shell_completes_the_names_of_studies(
+    name: str,
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    command: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("_INDIAN_TUNE_COMPLETE", "complete_bash")
+    for storage, start, found in (
+        (finished[0], "t", "tiny"),
+        (finished[0], "x", ""),
+        ("no", "", ""),
+    ):
+        words = f"indian-tune {name} --storage {storage} {start}"
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", "4")
+        ended = command()
+        assert (ended.out.strip(), ended.err) == (found, "")
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_more_is_logged_wherever_the_option_stands(
     where: str, command: Callable[..., Ended]
