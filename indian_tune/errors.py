@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_BAYESIAN = ("tpe", "gp")
+# What others call what has another name here, and is spelled otherwise.
+_MEANS = {
+    **dict.fromkeys(("bayes", "bayesian", "bo", "smbo", "bayesopt"), _BAYESIAN),
+    **dict.fromkeys(("sobol", "quasi-random", "halton", "lhs"), ("qmc",)),
+    **dict.fromkeys(("evolution", "cma-es", "es"), ("cmaes",)),
+    **dict.fromkeys(("gaussian-process", "kriging"), ("gp",)),
+    **dict.fromkeys(("asha", "sha", "halving"), ("successive-halving", "hyperband")),
+}
+
+
 def unknown_name(key: str, name: object, allowed: Iterable[str]) -> str:
     """Return the message for a name that is not in a catalog.
 
@@ -48,8 +59,10 @@ def alternatives(name: object, allowed: Iterable[str]) -> str:
         allowed: the names there are.
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    text = str(name).lower()
+    near = [other for other in _MEANS.get(text, ()) if other in names]
+    near = near or difflib.get_close_matches(text, names, n=1, cutoff=0.65)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"{hint} Allowed: {', '.join(names)}"
 
 

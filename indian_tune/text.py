@@ -74,6 +74,25 @@ def read_toml(text: str) -> dict[str, Any]:
         raise tomllib.TOMLDecodeError("a number has too many digits") from error
 
 
+def read_json(text: str) -> Any:
+    """Return what a JSON text says.
+
+    Raises:
+        json.JSONDecodeError: the text is not valid JSON, or no program should have to read it.
+    """
+    import json
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError as error:
+        raise json.JSONDecodeError("objects or lists are nested too deeply", text, 0) from error
+    except ValueError as error:
+        # Python refuses to convert integers of thousands of digits.
+        raise json.JSONDecodeError("a number has too many digits", text, 0) from error
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Return a number of things in words: ``1 seed``, ``1,200 seeds``; the plural if irregular."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

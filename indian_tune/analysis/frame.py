@@ -55,6 +55,7 @@ LOSSES = ("train_loss", "validation_loss", "test_loss")
 ACCURACIES = ("test_accuracy", "validation_accuracy", "train_accuracy")
 DIVERGED = "diverged"
 KEYS = ["arm", "replicate", "seed"]
+NUMBERED = ("replicate", "trial", "seed", "epoch", "step")
 EXPORT = "; a study's test results are exported with `indian-tune export STUDY --unseal`"
 # Columns that have never been hyperparameters, in frames whose hyperparameters have no prefix.
 _NOT_HYPERPARAMETERS = frozenset(
@@ -81,6 +82,35 @@ def with_config_columns(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def check_columns(frame: pd.DataFrame) -> None:
+    """Check what every reader of a frame relies on, whichever of its rows are read.
+
+    Raises:
+        InputError: a column that tells runs apart is missing, or one holds what is not its kind.
+    """
+    missing = [column for column in ("arm", "seed", "epoch") if column not in frame]
+    if missing:
+        raise InputError(_lacks(frame, missing))
+    for column in (*NUMBERED, *LOSSES, *ACCURACIES, "seconds", "score"):
+        if column not in frame:
+            continue
+        values = frame[column]
+        kind = "whole numbers" if column in NUMBERED else "numbers"
+        if not pd.api.types.is_numeric_dtype(values):
+            raise InputError(f"column {column} must hold {kind}, got {_odd(values)}")
+        if column in NUMBERED:
+            numbers = values.dropna().to_numpy(dtype=np.float64)
+            if not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
+                raise InputError(f"column {column} must hold {kind}, got {_odd(values.dropna())}")
+
+
+def _lacks(frame: pd.DataFrame, missing: list[str]) -> str:
+    return (
+        f"the frame lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: it has "
+        f"{', '.join(map(str, frame.columns)) or 'none'}"
+    )
+
+
 def confirm_rows(frame: pd.DataFrame, phase: str = "confirm") -> pd.DataFrame:
     """Return the rows that tests are made on, checked, sorted by arm, search, seed and epoch.
 
@@ -93,12 +123,8 @@ def confirm_rows(frame: pd.DataFrame, phase: str = "confirm") -> pd.DataFrame:
     """
     missing = [column for column in REQUIRED if column not in frame]
     if missing:
-        raise InputError(
-            f"the frame lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: it has "
-            f"{', '.join(map(str, frame.columns)) or 'none'}"
-            + EXPORT
-            * ("test_accuracy" in missing)
-        )
+        raise InputError(_lacks(frame, missing) + EXPORT * ("test_accuracy" in missing))
+    check_columns(frame)
     if "study" in frame and frame["study"].nunique() > 1:
         names = ", ".join(map(repr, sorted(frame["study"].unique())))
         raise InputError(f"the frame holds several studies ({names}): analyse one at a time")
@@ -346,7 +372,8 @@ def _run_name(row: object) -> str:
 
 def _odd(values: pd.Series) -> object:
     if not pd.api.types.is_numeric_dtype(values):
-        return repr(values.iloc[0])
+        odd = values[pd.to_numeric(values, errors="coerce").isna() & values.notna()]
+        return repr(str((odd if len(odd) else values).iloc[0])[:80])
     numbers = values.to_numpy(dtype=np.float64)
     return repr(float(numbers[~np.isfinite(numbers) | (numbers != np.round(numbers))][0]))
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Json, Storage
+from indian_tune.cli.options import (
+    AllowImport,
+    Artifacts,
+    DataDir,
+    Json,
+    Storage,
+    complete_study,
+)
 from indian_tune.service.verdict_files import REPORT, VERDICT, with_flatness, write_analysis
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ def analyze(
         typer.Argument(
             metavar="[STUDY]...",
             help="Name of a study; may be left out if there is only one. Several with --combined.",
+            autocompletion=complete_study,
         ),
     ] = None,
     combined: Annotated[

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from indian_tune._version import __version__
-from indian_tune.cli.deferred import DeferredCommand
+from indian_tune.cli.deferred import LOG_MORE, DeferredCommand, set_log_level
 from indian_tune.errors import IndianTuneError, InputError
 from indian_tune.text import printable, tolerate_encodings
 
@@ -95,14 +95,11 @@ def common(
             "--version", help="Print the version and stop.", callback=_print_version, is_eager=True
         ),
     ] = False,
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Log more; twice for everything.")
-    ] = 0,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help=LOG_MORE)] = 0,
 ) -> None:
     """Set up what all commands share."""
-    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_ConsoleHandler()])
-    logging.getLogger("indian_tune").setLevel(level)
+    set_log_level(verbose)
 
 
 def main() -> NoReturn:

@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+LOG_MORE = "Log more; twice for everything."
+
+
+def set_log_level(verbose: int) -> None:
+    """Let the package log warnings (0), what it does (1) or everything (2 and more)."""
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.getLogger("indian_tune").setLevel(level)
+
+
+def _log_more(value: int) -> None:
+    # Without it counts what stands before the command.
+    if value:
+        set_log_level(value)
+
+
+def _common(
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            help=LOG_MORE,
+            show_default=False,
+            callback=_log_more,
+            expose_value=False,
+        ),
+    ] = 0,
+) -> None:
+    """Have the options that every command takes behind its name, too."""
+
+
+def _common_options() -> list[Any]:
+    loader = typer.Typer(add_completion=False, rich_markup_mode=None)
+    loader.command()(_common)
+    return list(typer.main.get_command(loader).params)
 
 
 class PlainUsageCommand(TyperCommand):
@@ -48,6 +86,8 @@ class DeferredCommand(TyperCommand):
         if isinstance(command, TyperGroup):
             for below in command.commands.values():
                 below.short_help = " ".join((below.help or "").partition("\n\n")[0].split())
+                below.params += _common_options()
+        command.params += _common_options()
         return command
 
     def make_context(self, *args: Any, **extra: Any) -> Any:

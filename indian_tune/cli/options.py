@@ -7,6 +7,20 @@ from typing import Annotated
 
 import typer
 
+
+def complete_study(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of the studies of the database, for a shell that completes one."""
+    from indian_tune.errors import IndianTuneError
+    from indian_tune.ledger import LedgerReader
+
+    try:
+        with LedgerReader.open(context.params.get("storage")) as ledger:
+            names = [study.name for study in ledger.studies()]
+    except IndianTuneError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -20,7 +34,11 @@ Storage = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 StudyName = Annotated[
     str | None,
-    typer.Argument(metavar="STUDY", help="Name of a study; may be left out if there is only one."),
+    typer.Argument(
+        metavar="STUDY",
+        help="Name of a study; may be left out if there is only one.",
+        autocompletion=complete_study,
+    ),
 ]
 DataDir = Annotated[
     Path | None,

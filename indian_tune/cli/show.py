@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from indian_tune.cli.options import Json, Storage
+from indian_tune.cli.options import Json, Storage, complete_study
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,10 @@ TRIAL = re.compile(
 
 
 def show(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study.")],
+    study: Annotated[
+        str,
+        typer.Argument(metavar="STUDY", help="Name of a study.", autocompletion=complete_study),
+    ],
     trial: Annotated[
         str | None,
         typer.Argument(
@@ -34,7 +37,10 @@ def show(
         ),
     ] = None,
     best: Annotated[
-        bool, typer.Option("--best", help="Order trials by their score, the best first.")
+        bool,
+        typer.Option(
+            "--best", help="Order the trials of each phase by their score, the best first."
+        ),
     ] = False,
     limit: Annotated[
         int | None,

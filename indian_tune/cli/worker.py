@@ -8,13 +8,26 @@ from typing import Annotated
 import typer
 
 from indian_tune.cli.again import command_line
-from indian_tune.cli.options import AllowImport, Artifacts, DataDir, Lanes, ShrinkPacks, Storage
+from indian_tune.cli.options import (
+    AllowImport,
+    Artifacts,
+    DataDir,
+    Lanes,
+    ShrinkPacks,
+    Storage,
+    complete_study,
+)
 from indian_tune.service.command import other_command, recorded_command
 from indian_tune.text import counted
 
 
 def worker(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a registered study.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="Name of a registered study.", autocompletion=complete_study
+        ),
+    ],
     storage: Storage = None,
     device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
     threads: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import StudyFileError
@@ -73,13 +74,15 @@ def _shared(study: RegisteredStudy[LedgerReader]) -> str:
 def _about_test_results(study: RegisteredStudy[LedgerReader]) -> str:
     opened = any(event.kind == "unsealed" for event in study.ledger.events(study.id))
     state = "were opened for the analysis" if opened else "are sealed"
-    return f"Test results {state} and not shown here."
+    return f"Test results {state}; no value or effect of theirs is shown here."
 
 
 def _verdict(study: RegisteredStudy[LedgerReader]) -> str:
     told = study.ledger.events(study.id, VERDICT)
     if told:
-        return str(told[-1].data["text"])
+        # The sentence behind the label gives effects on the test set.
+        label = told[-1].data.get("label") or re.split("[.:]", told[-1].data["text"])[0]
+        return f"{label}; `indian-tune analyze {study.name}` says on what grounds."
     return f"None yet; `indian-tune analyze {study.name}` gives one when the study is finished."
 
 

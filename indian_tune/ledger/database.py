@@ -96,6 +96,12 @@ def storage_url(option: str | None = None) -> URL:
                 "the database address holds more than one @: write an @ in a user's name or a "
                 "password as %40"
             )
+        try:
+            (url.host or "").encode("idna")
+        except UnicodeError as error:
+            raise StorageError(
+                f"the host {url.host!r} of the database address is no name of a host"
+            ) from error
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise StorageError(
@@ -170,7 +176,7 @@ def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
     file = sqlite_file(url)
     if file is not None:
         check_file(file, write=write, create=create)
-    kept = file is not None and not write and _is_kept(file)
+    kept = file is not None and not write and is_kept(file)
     engine = _engine(_immutable(url) if kept else url)
     try:
         with storage_errors(url):
@@ -207,7 +213,7 @@ def _engine(url: URL) -> sa.Engine:
     return engine
 
 
-def _is_kept(file: Path) -> bool:
+def is_kept(file: Path) -> bool:
     """Return whether a file is complete and lies where nothing can be written, as in an archive.
 
     Even to read, SQLite makes files beside the database. It need not where nothing changes.
@@ -290,9 +296,16 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
             "another database with --storage"
         )
     if revision != HEAD_REVISION and not write:
+        file = sqlite_file(url)
+        way = f"`indian-tune doctor --storage {show_url(url)}` brings it up to date"
+        if file is not None and is_kept(file):
+            way = (
+                "it cannot be written here, so copy it to where it can be, and run "
+                "`indian-tune doctor --storage COPY`, which brings the copy up to date"
+            )
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, older than this version's "
-            f"{HEAD_REVISION}: `indian-tune doctor --storage {show_url(url)}` brings it up to date"
+            f"{HEAD_REVISION}: {way}"
         )
 
 

@@ -226,13 +226,18 @@ class LedgerReader(ResultReader):
             arm_id: of this arm alone.
             states: in these states alone.
             replicate: of this search of every arm alone.
-            best_first: order those with a score by it, before those without.
+            best_first: order those of a phase that have a score by it, before those without and
+                those that were not trained to their end. Phases differ in length and in seeds, so
+                that their scores are never compared.
             limit: no more than so many, from the first.
         """
         wanted = chosen_trials(study_id, phase, arm_id, states, replicate)
         query = sa.select(*_TRIAL_COLUMNS).where(*wanted)
         if best_first:
-            query = query.order_by(t.trial.c.value.is_(None), t.trial.c.value)
+            whole = sa.case((t.trial.c.state == State.COMPLETE, 0), else_=1)
+            query = query.order_by(
+                t.trial.c.phase.desc(), whole, t.trial.c.value.is_(None), t.trial.c.value
+            )
         query = query.order_by(
             t.trial.c.arm_id, t.trial.c.phase.desc(), t.trial.c.replicate, t.trial.c.index
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from indian_tune.analysis.budget import accuracies_found
+from indian_tune.analysis.frame import check_columns
 from indian_tune.analysis.trials import with_failed
 from indian_tune.errors import InputError
 from indian_tune.optim.families import role_of
@@ -120,6 +121,7 @@ def read_pilot(
     Raises:
         InputError: the frame has no pair of arms, or no accuracies, on fresh seeds.
     """
+    check_columns(frame)
     if "replicate" not in frame:
         frame = frame.assign(replicate=0)
     if "trial" not in frame:

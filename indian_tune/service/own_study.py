@@ -8,6 +8,7 @@ from indian_tune.service.verdict_files import EXAMPLES, RUNS, Analysis
 
 if TYPE_CHECKING:
     from indian_tune.analysis import Verdict
+    from indian_tune.ledger import LedgerReader, StudyRecord
 
 
 def from_study(storage: str | None, name: str | None, *, joins: bool = False) -> Analysis:
@@ -19,7 +20,8 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         joins: whether it is combined with others.
     """
     from indian_tune import analysis
-    from indian_tune.ledger import Ledger
+    from indian_tune.ledger import Ledger, LedgerReader, sqlite_file, storage_url
+    from indian_tune.ledger.database import is_kept
     from indian_tune.ledger.frames import epoch_frame, example_frame
     from indian_tune.service.background import background, step_size_ranges
     from indian_tune.service.output import notices
@@ -29,12 +31,17 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
     from indian_tune.study.registration_check import check_finished, departures
     from indian_tune.study.space_history import latest_spaces
 
-    with Ledger.open(storage, create=False) as ledger:
+    file = sqlite_file(storage_url(storage))
+    # In an archive what was opened before can be judged again, and nothing has to be written.
+    kept = file is not None and file.exists() and is_kept(file)
+    with LedgerReader.open(storage) if kept else Ledger.open(storage, create=False) as ledger:
         record = choose_study(ledger, name)
         opened = RegisteredStudy.open(ledger, record)
         spec = opened.spec
         check_finished(ledger, record)
-        if ledger.unseal(record.id, by="analyze"):
+        if not isinstance(ledger, Ledger):
+            _require_unsealed(ledger, record)
+        elif ledger.unseal(record.id, by="analyze"):
             notices().print(
                 f"The test results of {record.name} are open from now on, and its record says so.",
                 soft_wrap=True,
@@ -66,7 +73,8 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         examples=examples,
         joins=joins,
     )
-    _remember(storage, record.id, verdict)
+    if not kept:
+        _remember(storage, record.id, verdict)
     frames = {RUNS: frame, EXAMPLES: examples}
     return Analysis(
         verdict,
@@ -77,6 +85,18 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         looks=looks_sentence(record.data_name, looks),
         looked=tuple(look.study for look in looks),
     )
+
+
+def _require_unsealed(ledger: LedgerReader, record: StudyRecord) -> None:
+    from indian_tune.errors import StorageError
+    from indian_tune.ledger.slots import UNSEALED
+
+    if not ledger.events(record.id, UNSEALED):
+        raise StorageError(
+            f"database {ledger.address} cannot be written, and the test results of {record.name} "
+            "are sealed, so that to open them must be recorded: make it writable, or work on a "
+            "copy of it"
+        )
 
 
 def _remember(storage: str | None, study_id: int, verdict: Verdict) -> None:

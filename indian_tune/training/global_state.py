@@ -63,7 +63,9 @@ def _set_signal_handlers(wanted: dict[int, Any]) -> None:
 def _set_warning_filters(wanted: list[Any]) -> None:
     # Also makes Python forget which warnings it has shown.
     warnings.resetwarnings()
-    warnings.filters[:] = wanted
+    # A list, which the standard library's types do not say.
+    filters: Any = warnings.filters
+    filters[:] = wanted
 
 
 _CUDNN = ("enabled", "benchmark", "deterministic")

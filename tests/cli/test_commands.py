@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -200,6 +201,43 @@ def test_show_stops_where_nobody_reads_on_and_says_how_to_see_the_rest(
         ).out
     )
     assert best == told[0]
+    # Those on fresh seeds are of other lengths and seeds, so that their scores say something else.
+    mixed = json.loads(command("show", "tiny", "--best", "--storage", database, "--json").out)
+    assert [trial["phase"] for trial in mixed] == ["tune"] * 4 + ["confirm"] * 4
+    assert [trial["value"] for trial in mixed[:4]] == sorted(t["value"] for t in mixed[:4])
+
+
+@pytest.mark.parametrize("name", ["show", "worker", "status", "analyze", "export"])
+def test_a_shell_completes_the_names_of_studies(
+    name: str,
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    command: Callable[..., Ended],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("_INDIAN_TUNE_COMPLETE", "complete_bash")
+    for storage, start, found in (
+        (finished[0], "t", "tiny"),
+        (finished[0], "x", ""),
+        ("no", "", ""),
+    ):
+        words = f"indian-tune {name} --storage {storage} {start}"
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", "4")
+        ended = command()
+        assert (ended.out.strip(), ended.err) == (found, "")
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_more_is_logged_wherever_the_option_stands(
+    where: str, command: Callable[..., Ended]
+) -> None:
+    logger = logging.getLogger("indian_tune")
+    for words in (("studies",), ("data", "list")):
+        try:
+            command(*(("-v", *words) if where == "before" else (*words, "-v")))
+            assert logger.level == logging.INFO
+        finally:
+            logger.setLevel(logging.WARNING)
 
 
 def test_a_search_that_compares_nothing_loads_no_statistics(tmp_path: Path) -> None:

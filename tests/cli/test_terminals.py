@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.ledger import sqlite_file, storage_url
+from indian_tune.ledger import Ledger, sqlite_file, storage_url
 from indian_tune.service.output import headed, results, table
 
 if TYPE_CHECKING:
@@ -129,6 +129,16 @@ def test_a_finished_database_is_read_where_nothing_can_be_written(
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert "or work on a copy of it" in done.stderr
+        archive.chmod(0o755)
+        file.chmod(0o644)
+        with Ledger.open(str(file), create=False) as ledger:
+            ledger.unseal(ledger.study("tiny").id, by="test")
+        sqlite3.connect(file).execute("PRAGMA journal_mode=DELETE").connection.close()
+        for path, mode in ((file, 0o444), (archive, 0o555)):
+            path.chmod(mode)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "tiny" in done.stdout
         assert [path.name for path in archive.iterdir()] == ["kept?.db"]
     finally:
         archive.chmod(0o755)

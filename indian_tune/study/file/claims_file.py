@@ -15,7 +15,7 @@ from indian_tune.study.claims import ClaimsSection  # noqa: TC001 (pydantic read
 from indian_tune.study.file.messages import explain
 from indian_tune.study.file.section import ADDED, Section
 from indian_tune.study.file.space import parse_space
-from indian_tune.text import read_text, read_toml
+from indian_tune.text import read_json, read_text, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -191,7 +191,7 @@ def load_claims(path: Path) -> ClaimsFile:
     """
     try:
         text = read_text(path)
-        raw = json.loads(text) if path.suffix == ".json" else read_toml(text)
+        raw = read_json(text) if path.suffix == ".json" else read_toml(text)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
