@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from indian_tune.ledger import Ledger, LedgerReader
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,3 +172,36 @@ def test_quick_results_never_take_the_place_of_real_ones() -> None:
     )
     assert done.returncode == 2
     assert "--out" in done.stderr
+
+
+def test_the_design_of_isolate_finds_a_large_gain_alone_and_together() -> None:
+    from tests.benchmarks.isolate import ALL, AVERAGE, NAMES, WORLDS, judge
+
+    world = next(world for world in WORLDS if world.name == "tuning gains 3, not by fit")
+    found = judge((world, 1, 3))
+    for name in (*NAMES, ALL, AVERAGE):
+        assert found[name] == {"SUPPORTED": 1}
+
+
+@pytest.mark.slow
+def test_the_record_of_isolate_is_packed_in_parts_and_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("runner", ROOT / "studies/results/isolate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    monkeypatch.setattr(runner, "PACKED", packed)
+    monkeypatch.setattr(runner, "PART_BYTES", 1_000)
+    database = tmp_path / "isolate.db"
+    with Ledger.open(str(database)):
+        pass
+    runner.pack(database)
+    assert len(list(packed.iterdir())) > 1
+    restored = tmp_path / "restored.db"
+    runner.unpack(restored)
+    with LedgerReader.open(str(restored)) as ledger:
+        assert ledger.studies() == []
