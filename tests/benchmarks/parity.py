@@ -329,7 +329,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         f"{setting['processor']}, Python {setting['python']}, {ran_on}; {STEPS:,} steps on a noisy "
         f"quadratic of {SIZE} parameters. Relative distance to the recursion in (θ, ψ) in "
-        "extended precision; where it says SGD, the larger of that and the distance to plain SGD with step βγ_k.",
+        "extended precision; where it says SGD, the larger of that and the distance to plain SGD "
+        "with step βγ_k.",
     ]
     for dtype, bound in BOUNDS.items():
         columns = list(report["errors"])
