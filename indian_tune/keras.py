@@ -166,10 +166,10 @@ class Indian(keras.optimizers.Optimizer):  # type: ignore[misc]
         gradient = ops.cast(_dense(gradient), dtype)
         decay = self._decay_of(variable)
         if decay and not self.decoupled_weight_decay:
-            gradient = gradient + ops.cast(decay, dtype) * variable
+            gradient = gradient + decay * variable
         velocity = ops.convert_to_tensor(slot)
         if self.initial_velocity is not None:
-            start = ops.cast(self.beta - self.initial_velocity, dtype) * gradient
+            start = (self.beta - self.initial_velocity) * gradient
             velocity = ops.where(ops.equal(self.iterations, 0), start, velocity)
         # Small factors are formed before they are rounded to the variable's dtype; 1 - αγ is not
         # formed at all: in float32 that would round αγ by up to 6e-8 in every step.

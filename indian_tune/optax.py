@@ -5,6 +5,7 @@ Needs the extra ``jax``.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indian_tune.errors import HyperparameterError, InputError, MissingPackageError
@@ -127,22 +128,28 @@ def indian(
         if isinstance(power, jax.core.Tracer) or power != 0:
             gamma = gamma * jnp.asarray(state.count + 1, wide) ** -power
 
-        def step(grad: Any, velocity: Any, theta: Any) -> tuple[Any, Any]:
-            def rounded(factor: Any) -> Any:
-                return jnp.asarray(factor, velocity.dtype)
+        # Not 1 - αγ, which float32 would round by up to 6e-8 in each step.
+        factors = (gamma, -gamma * beta, -gamma * alpha, -gamma * (1 - alpha * beta))
+        shrinkage = -gamma * weight_decay if decays else 0.0
 
+        @functools.cache
+        def rounded(dtype: Any) -> Any:
+            # XLA would form them again for every element of every leaf.
+            each = (jnp.asarray(factor, dtype) for factor in (*factors, shrinkage))
+            return jax.lax.optimization_barrier(tuple(each))
+
+        def step(grad: Any, velocity: Any, theta: Any) -> tuple[Any, Any]:
+            inertia, newest, friction, push, shrink = rounded(velocity.dtype)
             grad = grad.astype(velocity.dtype)
             if decays and not decoupled_weight_decay:
-                grad = grad + rounded(weight_decay) * theta
+                grad = grad + jnp.asarray(weight_decay, grad.dtype) * theta
             if initial_velocity is not None:
-                start = rounded(beta - initial_velocity) * grad
+                start = jnp.asarray(beta - initial_velocity, grad.dtype) * grad
                 velocity = jnp.where(state.count == 0, start, velocity)
-            moved = rounded(gamma) * velocity - rounded(gamma * beta) * grad
+            moved = inertia * velocity + newest * grad
             if decays and decoupled_weight_decay:
-                moved = moved - rounded(gamma * weight_decay) * theta
-            # Not a multiplication by 1 - αγ, which float32 would round by up to 6e-8 in each step.
-            friction = rounded(gamma * alpha) * velocity
-            return moved, velocity - friction - rounded(gamma * (1 - alpha * beta)) * grad
+                moved = moved + shrink * theta
+            return moved, velocity + (friction * velocity + push * grad)
 
         leaves, tree = jax.tree.flatten(state.velocity)
         grads = jax.tree.leaves(updates, is_leaf=_is_sparse)

@@ -16,6 +16,8 @@ RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     "startup": ["--rounds=1"],
     "optimizer_step": ["--rounds=3"],
+    "framework_step": ["--rounds=1"],
+    "parity": ["--few"],
     "trainer": ["--rounds=2"],
     "sweep": ["--rounds=1", "--trials=2", "--epochs=1", "--cuts=0"],
     "engines": ["--rounds=1", "--trials=4", "--equal-trials=4", "--lengths", "1", "2"],

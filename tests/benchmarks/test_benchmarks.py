@@ -149,6 +149,17 @@ def test_the_trainer_and_the_step_are_measured(tmp_path: Path) -> None:
     assert run_quickly("trainer", tmp_path)["nin-small on digits"]["ratios"]
 
 
+@pytest.mark.night
+def test_every_framework_is_measured_or_said_not_to_be(tmp_path: Path) -> None:
+    steps = run_quickly("framework_step", tmp_path)
+    parity = run_quickly("parity", tmp_path)
+    assert all(row["ratio"]["median"] > 0 for row in steps["frameworks"].values())
+    assert {*steps["frameworks"], *steps["not_measured"], "torch", "SGD in NumPy"} == {
+        *parity["errors"],
+        *parity["not_measured"],
+    }
+
+
 @pytest.mark.slow
 def test_start_up_is_measured_beside_the_imports_that_it_needs(tmp_path: Path) -> None:
     report = run_quickly("startup", tmp_path)

