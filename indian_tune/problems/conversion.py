@@ -87,7 +87,7 @@ def _tensor(value: Any, where: str) -> Tensor:
 
 
 def _label(value: Any, where: str) -> int:
-    number = value.item() if hasattr(value, "item") and np.size(value) == 1 else value
+    number = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
     if isinstance(number, bool) or not isinstance(number, int):
         raise InputError(
             f"{where} = {value!r} is no whole number: labels are 0 to classes - 1, one an example; "

@@ -76,7 +76,7 @@ def make_problem(
         # What it draws from torch's global generator, such as a split, is the same everywhere.
         seeded_global_generator("problem"),
     ):
-        made = function(**arguments)
+        made: object = function(**arguments)
     if isinstance(made, Loop):
         fault = _name_fault(made)
         if fault is None and not callable(made.train):

@@ -42,10 +42,10 @@ def sound(**changes: Any) -> Problem:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Problem]:
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Let a study's factory be a function, and make its problem."""
 
-    def make(function: object, arguments: dict[str, Any] | None = None, **more: Any) -> Problem:
+    def make(function: object, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
         module = ModuleType("own_problem")
         module.make = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "own_problem", module)
