@@ -82,6 +82,32 @@ def test_the_example_scripts_are_as_short_as_the_guide_says() -> None:
     }
     assert lines["quickstart.py"] <= 12
     assert lines["own_model.py"] <= 25
+    guide = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for path in SCRIPTS.glob("*.py"):
+        assert f"```python\n{path.read_text(encoding='utf-8')}```" in guide
+
+
+@pytest.mark.slow
+def test_the_example_with_a_loop_of_its_own_runs_and_goes_on(tmp_path: Path) -> None:
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, SCRIPTS / "own_model.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    first, again = run(), run()
+    assert "starting" in first.stderr
+    assert "own is finished: nothing is left to train" in again.stderr
+    assert first.stdout == again.stdout
+    results = indian_tune.open_study(storage=str(tmp_path / "indian-tune.db"))
+    frame = results.frame("epochs")
+    assert len(frame) == (3 * 3 + 3 * 2) * 3
+    assert not frame.duplicated(["arm", "phase", "trial", "seed", "epoch"]).any()
+    results.verdict()
+    assert results.figures()
 
 
 def record(storage: str) -> list[Any]:
