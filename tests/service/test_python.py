@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ import torch
 import indian_tune
 from indian_tune import Arm, Choices, Loop, Range, Study
 from indian_tune.cli import main
-from indian_tune.errors import InputError, StudyFileError
+from indian_tune.errors import InputError, StudyFileError, UnfinishedError
 from indian_tune.ledger import LedgerReader
 from indian_tune.service.searching import SearchRequest, python_again
 from indian_tune.service.studies import find_study
@@ -209,6 +211,43 @@ def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) 
     (source,) = event.data["sources"]
     assert source["module"].endswith("(in hand)")
     assert len(source["sha256"]) == 64
+
+
+def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    storage, interrupts = str(tmp_path / "a.db"), []
+
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            if not interrupts:
+                interrupts.append(run.seed)
+                os.kill(os.getpid(), signal.SIGINT)
+            run.report(train_loss=0.5, error=0.25)
+
+    study = small(lambda: Loop(train, "points", "line", 2))
+    with pytest.raises(KeyboardInterrupt, match=r"(?s)everything is kept .*indian_tune.search"):
+        indian_tune.search(study, storage=storage, engine="inline", progress=False)
+    assert not indian_tune.open_study(storage=storage).finished
+    results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
+    assert results.finished
+    assert len(results.frame("epochs")) == 2
+
+
+def test_what_a_loop_must_not_do_fails_its_trial_and_is_in_the_record(tmp_path: Path) -> None:
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            run.report(train_loss=0.5, error=25)
+
+    storage = str(tmp_path / "a.db")
+    with pytest.raises(UnfinishedError, match="1 trial of study 'small' failed"):
+        indian_tune.search(
+            small(lambda: Loop(train, "points", "line", 2)),
+            storage=storage,
+            engine="inline",
+            progress=False,
+        )
+    with LedgerReader.open(storage) as ledger:
+        (trial,) = ledger.trials(ledger.study("small").id)
+    assert "must be a share in [0, 1]: divide a percentage by 100" in str(trial.reason)
 
 
 def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Path) -> None:
