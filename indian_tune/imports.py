@@ -94,8 +94,9 @@ def reference_to(function: Callable[..., object]) -> str:
     Raises:
         InputError: it is no function, or has no name.
     """
-    name = getattr(function, "__name__", None)
-    if not callable(function) or not isinstance(name, str):
+    given: object = function
+    name = getattr(given, "__name__", None)
+    if not callable(given) or not isinstance(name, str):
         raise InputError(
             f"problem = {function!r} must be a function with a name that returns a Problem or a "
             "Loop: write one with def"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from indian_tune.problems import Problem, Split
     from indian_tune.study import StudySpec
-    from indian_tune.training import Run, Trainer
+    from indian_tune.training import LoopTrainer, Run, Trainer
 
 # How long the steps of one kind of run are timed at least, after a warm-up.
 TIMED_SECONDS = 0.4
@@ -237,7 +237,7 @@ class _Timed:
         return sum(self._found)
 
 
-def _advance(trainer: Trainer) -> float:
+def _advance(trainer: Trainer | LoopTrainer) -> float:
     (record,) = trainer.advance()
     if record.diverged:
         raise EngineError(

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from indian_tune.errors import InputError, unknown_name
+from indian_tune.problems.catalog import get_model_info
 from indian_tune.problems.randomness import generator, keep_threshold, uniform_bits
 
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def build_model(
         name: ``nin``, ``nin-small`` or ``mlp``.
         classes: number of classes C; the network returns logits of shape [N, C].
         channels: of the images.
-        size: height and width of the images, in pixels.
+        size: height and width of the images, in pixels; ``nin`` pads those of 28 to 31 with zeros
+            on all sides to the 32 that it takes.
         width: factor on the numbers of channels inside the network; not for ``mlp``.
         widths: units of each hidden layer of ``mlp``, in turn.
         init: ``he_normal`` draws weights from N(0, 2 / fan-in), ``normal`` from N(0, init_std²);
@@ -225,6 +227,10 @@ def _network(
     layout = _LAYOUTS[name]
     side = size
     parts: OrderedDict[str, nn.Module] = OrderedDict()
+    taken = get_model_info(name)
+    if taken.size is not None and taken.smallest_size <= size < taken.size:
+        side = taken.size
+        parts["padding"] = _padding(side - size)
     for index, block in enumerate(layout):
         layers: list[nn.Module] = []
         for depth, published in enumerate(block.widths):
@@ -247,6 +253,12 @@ def _network(
     parts["flatten"] = nn.Flatten()
     parts["dense"] = nn.Linear(channels * side**2, classes)
     return nn.Sequential(parts)
+
+
+def _padding(missing: int) -> nn.Module:
+    before = missing // 2
+    after = missing - before
+    return nn.ZeroPad2d((before, after, before, after))
 
 
 def _perceptron(widths: Sequence[int], classes: int, dropout: float) -> nn.Sequential:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 # Examples that a network is tried on: more than one, as batch normalisation needs.
 TRIED = 4
+_ONLY = (
+    "the package itself trains classification with one label an example; regression, tokens and "
+    "anything else train by a loop of your own (return an indian_tune.Loop) that reports an error "
+    "between 0 and 1"
+)
 
 
 def make_problem(
@@ -71,7 +76,7 @@ def make_problem(
         # What it draws from torch's global generator, such as a split, is the same everywhere.
         seeded_global_generator("problem"),
     ):
-        made = function(**arguments)
+        made: object = function(**arguments)
     if isinstance(made, Loop):
         fault = _name_fault(made)
         if fault is None and not callable(made.train):
@@ -134,7 +139,7 @@ def _name_fault(made: Problem | Loop) -> str | None:
     # A dataclass takes whatever it is given.
     classes: object = made.classes
     if not isinstance(classes, int) or classes < 2:
-        return f"its classes must be a whole number of at least 2, got {classes!r}"
+        return f"its classes must be a whole number of at least 2, got {classes!r}: {_ONLY}"
     return None
 
 
@@ -155,7 +160,12 @@ def _part_fault(made: Problem) -> str | None:
 
 def _split_fault(split: object, made: Problem) -> str | None:
     if not isinstance(split, Split):
-        return f"must be an indian_tune.problems.Split, got {type(split).__name__}"
+        if hasattr(split, "__getitem__") or hasattr(split, "__iter__"):
+            return (
+                f"is a {type(split).__name__}: wrap it as indian_tune.Split.from_dataset(…), which "
+                "holds it in memory, or train by a loop of your own (indian_tune.Loop)"
+            )
+        return f"must be an indian_tune.Split, got {type(split).__name__}"
     inputs, labels = split.inputs, split.labels
     found: dict[str, object] = {"inputs": inputs, "labels": labels}
     for name, tensor in found.items():
@@ -168,7 +178,10 @@ def _split_fault(split: object, made: Problem) -> str | None:
     if inputs.dtype not in (torch.uint8, torch.int64) and not inputs.is_floating_point():
         return f"has inputs of {inputs.dtype}: uint8, floating numbers or int64 are due"
     if labels.dtype != torch.int64 or labels.dim() != 1:
-        return f"has labels of {labels.dtype} and shape {list(labels.shape)}: int64 [N] is due"
+        return (
+            f"has labels of {labels.dtype} and shape {list(labels.shape)}: they must be int64 of "
+            f"shape [N], as {_ONLY}"
+        )
     if len(inputs) != len(labels):
         return f"has {len(inputs):,} inputs and {len(labels):,} labels: as many are due"
     if len(labels) == 0:

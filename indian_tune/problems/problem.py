@@ -11,9 +11,12 @@ a study file names (``problem.factory``) and returns a :class:`Problem`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
     import torch
     from torch import Tensor
 
@@ -37,6 +40,36 @@ class Split:
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
+
+    @classmethod
+    def from_dataset(cls, dataset: Any) -> Split:
+        """Read a data set of torch's into memory, example by example in its order.
+
+        Args:
+            dataset: has a length, and its items are pairs: an input (a tensor, or what numpy makes
+                an array of) and a label (a whole number).
+
+        Raises:
+            InputError: it has no length, or an item is something else or of another shape.
+        """
+        from indian_tune.problems.conversion import split_of_dataset
+
+        return cls(*split_of_dataset(dataset))
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame | str | Path, label: str) -> Split:
+        """Read a table: float32 inputs [N, features], one for each column but that of the labels.
+
+        Args:
+            frame: a data frame, or the path of a CSV file.
+            label: column of the labels, whole numbers from 0.
+
+        Raises:
+            InputError: the file cannot be read, there is no such column, or a column is no number.
+        """
+        from indian_tune.problems.conversion import split_of_frame
+
+        return cls(*split_of_frame(frame, label))
 
 
 class ModelBuilder(Protocol):

@@ -190,7 +190,7 @@ class LoopRun:
             self._record, self._in_epoch, self._resumed = None, True, False
             yield self._epoch
             self._in_epoch = False
-            if self._record is None and not self._resumed:
+            if self._unreported():
                 raise LoopError(
                     f"epoch {self._epoch} ended without a report: call run.report(train_loss=…, "
                     "error=…) once in every epoch"
@@ -377,8 +377,11 @@ class LoopRun:
                 f"the loop returned in epoch {self._epoch} of {self.total_epochs}: let "
                 "run.epochs() end it, as runs are compared at equal lengths"
             )
-        if self._in_epoch and self._record is None and not self._closed:
+        if self._in_epoch and self._unreported() and not self._closed:
             raise LoopError(f"the loop returned in epoch {self._epoch} without a report")
+
+    def _unreported(self) -> bool:
+        return self._record is None and not self._resumed
 
     def _park(self) -> None:
         self._back.release()

@@ -250,10 +250,17 @@ def test_a_network_of_ordinary_modules_has_no_layers_to_position() -> None:
         ({"dropout": 1.0}, r"dropout = 1\.0"),
         ({"dropout": -0.1}, r"dropout = -0\.1"),
         ({"size": 4}, "size = 4 is too small"),
-        ({"name": "nin", "size": 28}, "size = 28 is too small"),
+        ({"name": "nin", "size": 27}, "size = 27 is too small"),
     ],
     ids=str,
 )
 def test_what_cannot_be_built_is_refused_by_name(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build(**changed)
+
+
+def test_nin_pads_images_of_28_pixels_as_the_catalog_does() -> None:
+    given: dict[str, Any] = {"classes": 3, "channels": 1, "width": 0.05, "seed": 0, "dropout": 0.0}
+    small, large = (build_model("nin", size=size, **given).eval() for size in (28, 32))
+    images = torch.rand(2, 1, 28, 28)
+    assert torch.equal(small(images), large(nn.functional.pad(images, (2, 2, 2, 2))))

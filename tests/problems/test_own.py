@@ -5,16 +5,19 @@ from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from indian_tune.errors import InputError
 from indian_tune.imports import imports_allowed
-from indian_tune.problems import Problem, Split, SplitSizes, make_problem
+from indian_tune.problems import Loop, Problem, Split, SplitSizes, make_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 LABELS = torch.arange(40) % 3
 FACTORY = "own_problem:make"
@@ -39,10 +42,10 @@ def sound(**changes: Any) -> Problem:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Problem]:
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Let a study's factory be a function, and make its problem."""
 
-    def make(function: object, arguments: dict[str, Any] | None = None, **more: Any) -> Problem:
+    def make(function: object, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
         module = ModuleType("own_problem")
         module.make = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "own_problem", module)
@@ -141,7 +144,7 @@ def network(module: object) -> Problem:
 
 
 WRONG: list[tuple[Callable[[], object], str]] = [
-    (lambda: {"train": 1}, "must return an indian_tune.problems.Problem, got dict"),
+    (lambda: {"train": 1}, "must return an indian_tune.Problem or an indian_tune.Loop, got dict"),
     (lambda: 1 / 0, "calling it with {} failed with ZeroDivisionError"),
     (lambda: sound(classes=1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(classes="3"), "classes must be a whole number"),
@@ -149,11 +152,18 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: sound(classes=2), "train part has labels from 0 to 2: with classes = 2, 0 to 1"),
     (lambda: sound(test=Split(rows(3, 2), LABELS[:4])), "test part has 3 inputs and 4 labels"),
     (lambda: sound(test=Split(rows(0, 2), LABELS[:0])), "test part is empty"),
-    (lambda: sound(test=(rows(3, 2), LABELS[:3])), "test part must be an indian_tune.problems.Spl"),
+    (lambda: sound(test=(rows(3, 2), LABELS[:3])), "wrap it as indian_tune.Split.from_dataset"),
+    (lambda: sound(test=3), "test part must be an indian_tune.Split, got int"),
     (lambda: sound(test=Split(rows(3), LABELS[:3])), "at least [N, channels] is due"),
     (lambda: sound(test=Split(rows(3, 5), LABELS[:3])), "unlike the training part's"),
     (lambda: sound(test=Split(rows(3, 2).int(), LABELS[:3])), "inputs of torch.int32"),
-    (lambda: sound(test=Split(rows(3, 2), LABELS[:3].float())), "int64 [N] is due"),
+    (lambda: sound(test=Split(rows(3, 2), LABELS[:3].float())), "must be int64 of shape [N]"),
+    (
+        lambda: sound(train=Split(rows(40, 2), LABELS[:, None])),
+        "tokens and anything else train by a",
+    ),
+    (lambda: Loop(3, "a", "b", 2), "its train must be a function"),  # type: ignore[arg-type]
+    (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),
     (lambda: sound(test=Split(rows(3, 2) / 0, LABELS[:3])), "inputs that are not finite"),
     (lambda: sound(validation=3), "validation part must be"),
@@ -198,3 +208,57 @@ def test_tokens_are_not_normalised(made: Callable[..., Problem]) -> None:
     assert made(factory).train.inputs.dtype == torch.int64
     with pytest.raises(InputError, match="int64, which are not normalised"):
         made(lambda: factory(scale=80.0))
+
+
+class Examples(torch.utils.data.Dataset[Any]):
+    """Five images and their labels, or what is put in the place of one pair."""
+
+    def __init__(self, **odd: Any) -> None:
+        self.odd = {int(key[1:]): item for key, item in odd.items()}
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, n: int) -> Any:
+        return self.odd.get(n, (torch.full((1, 2, 2), float(n)), n % 2))
+
+
+def test_a_data_set_of_torch_becomes_a_split() -> None:
+    split = Split.from_dataset(Examples(e3=(np.full((1, 2, 2), 3.0), torch.tensor(1))))
+    assert split.inputs[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert split.inputs.dtype == torch.float32
+    assert split.labels.tolist() == [0, 1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (iter([]), "list_iterator has no length"),
+        ([], "list is empty"),
+        (Examples(e2=3), r"Examples\[2\] is a int: it must be a pair"),
+        (Examples(e2=(torch.zeros(3), 1)), "bring them to one shape"),
+        (Examples(e2=(torch.zeros(1, 2, 2), 0.5)), "= 0.5 is no whole number"),
+        (Examples(e2=("text", 1)), r"Examples\[2\]\[0\] is a "),
+    ],
+    ids=range(6),
+)
+def test_a_data_set_that_is_no_split_is_refused(dataset: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Split.from_dataset(dataset)
+
+
+def test_a_table_becomes_a_split(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [0.5, 1.5], "kind": [1, 0], "b": [2, 3]})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    for given in (frame, tmp_path / "table.csv"):
+        split = Split.from_frame(given, "kind")
+        assert split.inputs.tolist() == [[0.5, 2.0], [1.5, 3.0]]
+        assert split.labels.tolist() == [1, 0]
+    with pytest.raises(InputError, match="label = 'sort' is no column of the table: a, kind, b"):
+        Split.from_frame(frame, "sort")
+    with pytest.raises(InputError, match="label = 'a' must hold whole numbers"):
+        Split.from_frame(frame, "a")
+    with pytest.raises(InputError, match="column 'b' holds no numbers"):
+        Split.from_frame(frame.astype({"b": str}), "kind")
+    with pytest.raises(InputError, match=r"nothing\.csv cannot be read"):
+        Split.from_frame(tmp_path / "nothing.csv", "kind")

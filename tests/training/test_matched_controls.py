@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 
 from indian_tune.engines.runs import problem_of
+from indian_tune.problems import Problem
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.freeze import matched_rate
 from indian_tune.study.levels import control_of
@@ -35,7 +36,9 @@ STUDY = {
 def failures(family: str, configs: list[dict[str, float]], dropout: float) -> int:
     """Return how many of the runs of some configurations fail."""
     spec = parse_study(STUDY, source="study.toml")
-    trainer = Trainer(problem_of(spec, None))
+    problem = problem_of(spec, None)
+    assert isinstance(problem, Problem)
+    trainer = Trainer(problem)
     for number, config in enumerate(configs):
         for seed in SEEDS:
             trainer.add(

@@ -138,11 +138,15 @@ def test_no_thread_stays_behind_when_a_trainer_is_dropped() -> None:
 
 
 def test_the_test_data_open_on_the_fresh_seeds_alone() -> None:
-    opened = []
+    opened: list[str] = []
+
+    def evaluate(data: str) -> float:
+        opened.append(data)
+        return 0.25
 
     def train(run: LoopRun) -> None:
         for _ in run.epochs():
-            value = run.sealed(lambda data: opened.append(data) or 0.25)
+            value = run.sealed(evaluate)
             assert str(value) == "sealed"
             run.report(**GOOD, test_error=value)
 

@@ -48,7 +48,11 @@ class ProblemSummary(Section):
                 dataset=problem.dataset,
                 model=problem.model,
                 classes=problem.classes,
-                **{"train": 0, "validation": 0, "test": 0, "shape": [], "loop": True},
+                train=0,
+                validation=0,
+                test=0,
+                shape=[],
+                loop=True,
             )
         return cls(
             dataset=problem.dataset,

@@ -1,0 +1,96 @@
+"""Data sets of torch's and tables, read into the tensors of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+# A float64 table would be rounded to float32 when it is used anyway.
+_NARROWED = {torch.float64: torch.float32, torch.int32: torch.int64, torch.int16: torch.int64}
+
+
+def split_of_dataset(dataset: Any) -> tuple[Tensor, Tensor]:
+    """Return the inputs and the labels of a data set; see :meth:`Split.from_dataset`."""
+    name = type(dataset).__name__
+    try:
+        count = len(dataset)
+    except TypeError as error:
+        raise InputError(
+            f"{name} has no length, so it cannot be read into memory: take a part of it as a list, "
+            "or train by a loop of your own (indian_tune.Loop)"
+        ) from error
+    if count == 0:
+        raise InputError(f"{name} is empty: a Split needs examples")
+    inputs, labels = [], []
+    for n in range(count):
+        item = dataset[n]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise InputError(
+                f"{name}[{n}] is a {type(item).__name__}: it must be a pair of an input and a label"
+            )
+        inputs.append(_tensor(item[0], f"{name}[{n}][0]"))
+        labels.append(_label(item[1], f"{name}[{n}][1]"))
+        if inputs[n].shape != inputs[0].shape:
+            raise InputError(
+                f"{name}[{n}][0] has the shape {list(inputs[n].shape)}, and the first input "
+                f"{list(inputs[0].shape)}: bring them to one shape"
+            )
+    return torch.stack(inputs), torch.tensor(labels, dtype=torch.int64)
+
+
+def split_of_frame(frame: pd.DataFrame | str | Path, label: str) -> tuple[Tensor, Tensor]:
+    """Return the inputs and the labels of a table; see :meth:`Split.from_frame`."""
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        path = Path(frame)
+        try:
+            frame = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as CSV: {error}") from error
+    if label not in frame:
+        names = ", ".join(map(str, frame.columns))
+        raise InputError(f"label = {label!r} is no column of the table: {names}")
+    for name, column in frame.items():
+        if not pd.api.types.is_numeric_dtype(column) or column.isna().any():
+            what = "has values missing" if column.isna().any() else "holds no numbers"
+            raise InputError(
+                f"column {name!r} {what}: give numbers, and labels as whole numbers from 0"
+            )
+    labels = frame[label].to_numpy()
+    if not np.array_equal(labels, labels.astype(np.int64)):
+        raise InputError(f"label = {label!r} must hold whole numbers from 0, one for every class")
+    inputs = frame.drop(columns=[label]).to_numpy(dtype=np.float32)
+    return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64))
+
+
+def _tensor(value: Any, where: str) -> Tensor:
+    if not isinstance(value, torch.Tensor):
+        try:
+            value = torch.from_numpy(np.array(value))
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{where} is a {type(value).__name__}, of which numpy makes no array of numbers: "
+                "give the data set a transform that returns tensors"
+            ) from error
+    value = value.detach().cpu()
+    return value.to(_NARROWED.get(value.dtype, value.dtype))
+
+
+def _label(value: Any, where: str) -> int:
+    number = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InputError(
+            f"{where} = {value!r} is no whole number: labels are 0 to classes - 1, one an example; "
+            "anything else trains by a loop of your own (indian_tune.Loop)"
+        )
+    return number

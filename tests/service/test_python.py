@@ -1,0 +1,299 @@
+"""The main jobs as functions: the same record, words and refusals as on the command line."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import indian_tune
+from indian_tune import Arm, Choices, Loop, Range, Study
+from indian_tune.cli import main
+from indian_tune.errors import InputError, StudyFileError, UnfinishedError
+from indian_tune.ledger import LedgerReader
+from indian_tune.service.searching import SearchRequest, python_again
+from indian_tune.service.studies import find_study
+from tests.conftest import TINY, to_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from indian_tune.training import LoopRun
+
+SCRIPTS = Path(__file__).parent / "scripts"
+SMALL: dict[str, Any] = {
+    "protocol": {"epochs": 1, "confirm_seeds": [1000]},
+    "search": {"trials": 1, "sampler": "random"},
+}
+
+PUBLIC = {
+    "Arm": "(optimizer, space=<factory>, name='', options=<factory>)",
+    "Choices": "(values)",
+    "Grid": "(values)",
+    "Loop": "(train, dataset, model, classes, data=None, test=None)",
+    "Problem": "(dataset, model, classes, train, test, build_model, validation=None, mean=(0.0,), "
+    "std=(1.0,), scale=1.0)",
+    "Range": "(low, high, log=False, step=None, integer=False)",
+    "Results": "(study, storage=None)",
+    "Split": "(inputs, labels)",
+    "Study": "(name, arms, problem, protocol=<factory>, search=<factory>, claims=<factory>, "
+    "description='')",
+    "analyze": "(study=None, *, storage=None, out=None, figures=())",
+    "open_study": "(study=None, *, storage=None)",
+    "plan": "(study, problem=None, *, workers=None, devices='auto', threads_per_worker=1, "
+    "timing=True, sd=None, pilot=None, storage=None, data_dir=None, allow_import=False)",
+    "search": "(study, problem=None, *, storage=None, as_name=None, phase='all', "
+    "retry_failed=False, freeze_anyway=False, extend=0, extend_space=False, engine='optuna', "
+    "threads_per_worker=1, data_dir=None, artifacts=None, allow_import=False, progress=True, "
+    "**engine_options)",
+    "status": "(study=None, *, storage=None)",
+}
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """Return how a function is called, without types."""
+    found = inspect.signature(function)
+    bare = [each.replace(annotation=each.empty) for each in found.parameters.values()]
+    return str(found.replace(parameters=bare, return_annotation=found.empty))
+
+
+def test_the_public_names_and_their_signatures_are_pinned() -> None:
+    assert set(indian_tune.__all__) == {*PUBLIC, "Indian", "__version__"}
+    assert {name: signature(getattr(indian_tune, name)) for name in PUBLIC} == PUBLIC
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, indian_tune; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    names = loaded.stdout.decode().split()
+    assert not {"torch", "pandas", "optuna", "pydantic", "sqlalchemy", "ray"} & set(names)
+
+
+def test_the_example_scripts_are_as_short_as_the_guide_says() -> None:
+    lines = {
+        path.name: sum(bool(line.strip()) for line in path.read_text().splitlines())
+        for path in SCRIPTS.glob("*.py")
+    }
+    assert lines["quickstart.py"] <= 12
+    assert lines["own_model.py"] <= 25
+    guide = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for path in SCRIPTS.glob("*.py"):
+        assert f"```python\n{path.read_text(encoding='utf-8')}```" in guide
+
+
+@pytest.mark.slow
+def test_the_example_with_a_loop_of_its_own_runs_and_goes_on(tmp_path: Path) -> None:
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, SCRIPTS / "own_model.py"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    first, again = run(), run()
+    assert "starting" in first.stderr
+    assert "own is finished: nothing is left to train" in again.stderr
+    assert first.stdout == again.stdout
+    results = indian_tune.open_study(storage=str(tmp_path / "indian-tune.db"))
+    frame = results.frame("epochs")
+    assert len(frame) == (3 * 3 + 3 * 2) * 3
+    assert not frame.duplicated(["arm", "phase", "trial", "seed", "epoch"]).any()
+    results.verdict()
+    assert results.figures()
+
+
+def record(storage: str) -> list[Any]:
+    """Return all of a study's record but ids, times and places."""
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny")
+        rows: list[Any] = [study.spec_hash, study.spec]
+        for trial in ledger.trials(study.id):
+            rows.append((trial.phase, trial.index, trial.state, trial.config))
+            rows += [(run.seed, ledger.epochs(run.id)) for run in ledger.runs(trial.id)]
+        for event in ledger.events(study.id):
+            data = {key: each for key, each in event.data.items() if key != "artifacts"}
+            rows.append((event.kind, data))
+        return rows
+
+
+def test_a_search_from_python_leaves_the_record_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = {**TINY, "search": {**TINY["search"], "trials": 1}}
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
+    records = []
+    for place in ("command", "python"):
+        if place == "command":
+            words = ["search", "tiny.toml", "--engine", "inline", "--storage", "a.db"]
+            monkeypatch.setattr(sys, "argv", ["indian-tune", *words])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert not ended.value.code
+        else:
+            results = indian_tune.search("tiny.toml", engine="inline", storage="a.db")
+            assert results.finished
+            assert list(results.ranking["arm"]) == [each.name for each in results.status().ranked]
+            assert results.best("sgd").keys() == {"gamma0"}
+            assert len(results.frame("epochs")) == 12
+            assert "<table" in results._repr_html_()
+        records.append(record("a.db"))
+        for file in tmp_path.glob("a.db*"):
+            file.unlink()
+    assert records[0] == records[1]
+
+
+def test_a_study_is_the_same_however_it_is_given(tmp_path: Path) -> None:
+    space = {"gamma0": Range(0.01, 1.0, log=True), "momentum": Choices((0.5, 0.9))}
+    built = Study(
+        "same",
+        [Arm("momentum", space, name="sgd"), "adam"],
+        {"dataset": "digits", "model": "nin-small"},
+        **SMALL,
+    )
+    text = to_toml(
+        {
+            "name": "same",
+            "problem": {"dataset": "digits", "model": "nin-small"},
+            **SMALL,
+            "arms": [
+                {
+                    "name": "sgd",
+                    "optimizer": "momentum",
+                    "space": {
+                        "gamma0": {"low": 0.01, "high": 1.0, "log": True},
+                        "momentum": {"choices": [0.5, 0.9]},
+                    },
+                },
+                {"name": "adam", "optimizer": "adam"},
+            ],
+        }
+    )
+    (tmp_path / "same.toml").write_text(text, encoding="utf-8")
+    given = (built, text, tmp_path / "same.toml", str(tmp_path / "same.toml"))
+    assert len({find_study(each).spec.digest for each in given}) == 1
+
+
+def small(problem: Callable[[], Loop]) -> Study:
+    return Study("small", ["sgd"], problem, **SMALL)
+
+
+def report(run: LoopRun) -> None:
+    for _ in run.epochs():
+        run.report(train_loss=0.5, error=run.seed % 2 / 2, test_error=run.sealed(float))
+
+
+def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) -> None:
+    storage = str(tmp_path / "a.db")
+    test = torch.tensor(0.25)
+
+    def problem() -> Loop:
+        return Loop(report, "points", "line", 2, test=test)
+
+    results = indian_tune.search(small(problem), storage=storage, engine="inline", progress=False)
+    frame = results.frame("runs")
+    assert set(frame["execution"]) == {"own loop, whose bits are up to it"}
+    assert "test_accuracy" not in frame
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("small")
+        (event,) = ledger.events(study.id, "own code")
+    (source,) = event.data["sources"]
+    assert source["module"].endswith("(in hand)")
+    assert len(source["sha256"]) == 64
+
+
+def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    storage, interrupts = str(tmp_path / "a.db"), []
+
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            if not interrupts:
+                interrupts.append(run.seed)
+                os.kill(os.getpid(), signal.SIGINT)
+            run.report(train_loss=0.5, error=0.25)
+
+    study = small(lambda: Loop(train, "points", "line", 2))
+    with pytest.raises(KeyboardInterrupt, match=r"(?s)everything is kept .*indian_tune.search"):
+        indian_tune.search(study, storage=storage, engine="inline", progress=False)
+    assert not indian_tune.open_study(storage=storage).finished
+    results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
+    assert results.finished
+    assert len(results.frame("epochs")) == 2
+
+
+def test_what_a_loop_must_not_do_fails_its_trial_and_is_in_the_record(tmp_path: Path) -> None:
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            run.report(train_loss=0.5, error=25)
+
+    storage = str(tmp_path / "a.db")
+    with pytest.raises(UnfinishedError, match="1 trial of study 'small' failed"):
+        indian_tune.search(
+            small(lambda: Loop(train, "points", "line", 2)),
+            storage=storage,
+            engine="inline",
+            progress=False,
+        )
+    with LedgerReader.open(storage) as ledger:
+        (trial,) = ledger.trials(ledger.study("small").id)
+    assert "must be a share in [0, 1]: divide a percentage by 100" in str(trial.reason)
+
+
+def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Path) -> None:
+    lock = threading.Lock()
+
+    def problem() -> Loop:
+        return Loop(report, "points", "line", 2, data=lock)
+
+    with pytest.raises(InputError, match=r'cannot be sent .*lock.*use engine="inline"'):
+        indian_tune.search(small(problem), storage=str(tmp_path / "a.db"))
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
+    study = Study("small", ["sgd"], lambda: Loop(report, "points", "line", 2), **SMALL)
+    kept = {**SMALL["protocol"], "keep_checkpoints": True}
+    with pytest.raises(InputError, match=r"protocol.keep_checkpoints = True has no meaning"):
+        indian_tune.search(
+            Study(study.name, study.arms, study.problem, kept, study.search),
+            storage=str(tmp_path / "a.db"),
+            engine="inline",
+        )
+    assert not (tmp_path / "a.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: indian_tune.search("nowhere"), "there is no study file nowhere"),
+        (lambda: indian_tune.search("name = \n"), "the study's text is not valid TOML"),
+        (lambda: indian_tune.search(3), "must be a path"),  # type: ignore[arg-type]
+        (lambda: indian_tune.search("quickstart", phase="test"), "phase = 'test' is not known"),
+        (lambda: indian_tune.search("quickstart", problem=3), "must be a function"),  # type: ignore[arg-type]
+        (lambda: indian_tune.plan("quickstart", sd=2.0), "must be above 0 and below 1"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises((InputError, StudyFileError)) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_how_to_go_on_is_a_call_without_passwords() -> None:
+    request = SearchRequest(
+        "a.toml", storage="postgresql+psycopg://me:secret@host/db", options={"workers": 2}, extend=3
+    )
+    assert str(python_again(request)) == (
+        "indian_tune.search('a.toml', storage='postgresql+psycopg://me@host/db', workers=2)"
+    )
