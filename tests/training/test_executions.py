@@ -42,6 +42,12 @@ CONFIGS: dict[str, dict[str, float]] = {
     "momentum": {"gamma0": 0.05},
     "nesterov": {"gamma0": 0.05},
 }
+CONFIGS["indian, wsd"] = {
+    **CONFIGS["indian"],
+    "schedule": 4.0,
+    "warmup": 0.1,
+    "cooldown": 0.5,
+}
 DIVERGING = {"key": "diverging", "config": {"gamma0": 1e30, "alpha": 0.5, "beta": 0.1}}
 EXECUTIONS: dict[str, dict[str, Any]] = {
     "loop": {"packing": Packing(execution="loop")},
@@ -209,7 +215,9 @@ class TestEveryExecution:
             own = [record for record in records if record.key == run.key]
             assert own == train(problem, arguments, run)
 
-    @pytest.mark.parametrize("family", ["indian", "sgd", "adam", "adagrad", "momentum"])
+    @pytest.mark.parametrize(
+        "family", ["indian", "sgd", "adam", "adagrad", "momentum", "indian, wsd"]
+    )
     def test_a_run_that_is_killed_after_every_epoch_goes_on_to_the_bit(
         self,
         problem: Problem,
@@ -219,6 +227,7 @@ class TestEveryExecution:
         family: str,
     ) -> None:
         config = CONFIGS.get(family, {"gamma0": 0.1})
+        family = family.removesuffix(", wsd")
         run = make_run(family=family, config=config)
         records = []
         for epoch in range(4):
