@@ -90,11 +90,14 @@ def guarded_own_code(spec: StudySpec) -> AbstractContextManager[None]:
 def check_optimizers(spec: StudySpec) -> None:
     """Try every optimizer that is not of the catalog, with typical values and the ends of ranges.
 
+    Of the catalog, an optimizer's package has to be installed.
+
     Raises:
         InputError: see :func:`prepared`.
     """
     for n, arm in enumerate(spec.arms, 1):
         if arm.optimizer in FAMILIES:
+            FAMILIES[arm.optimizer].check_installed()
             continue
         space = spec.space(arm.name)
         ends = [{name: bounds(each)[end] for name, each in space.items()} for end in (0, 1)]

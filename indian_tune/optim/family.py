@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -114,6 +115,7 @@ class Family:
             a configuration; ``None`` for a family that no rate is matched to.
         responds: whether ``sgd-response`` takes the steps that a complete configuration takes on a
             steady gradient, given the same numbers.
+        requires: a package of the extra ``rivals`` that the class comes from; empty for none.
         packed: how several runs are stepped at once; ``None`` if they are trained one by one.
         adopt: of INDIAN in whatever coordinates, returns in them a complete configuration of
             ``indian``; ``None`` for other families.
@@ -134,6 +136,7 @@ class Family:
     plain: bool = False
     match_rate: Callable[[Config], dict[str, float]] | None = None
     responds: bool = False
+    requires: str = ""
     packed: Packed | None = None
     adopt: Callable[[Config], dict[str, float]] | None = None
 
@@ -243,6 +246,18 @@ class Family:
             return optimizer, None
         return optimizer, power_decay(optimizer, complete["decay_power"])
 
+    def check_installed(self) -> None:
+        """Check that the package of the class is there, without importing it.
+
+        Raises:
+            HyperparameterError: it is not.
+        """
+        if self.requires and importlib.util.find_spec(self.requires) is None:
+            raise HyperparameterError(
+                f"optimizer = {self.name!r} needs the package {self.requires}, which is not "
+                f"installed: pip install {self.requires}"
+            )
+
     def with_steps(self, config: Config, steps: int) -> dict[str, float]:
         """Return a configuration with the steps of its run, if it has a schedule.
 
@@ -255,6 +270,7 @@ class Family:
         return {SCHEDULE_STEPS.name: float(steps), **config}
 
     def _make(self, params: ParamsT, config: dict[str, float]) -> Optimizer:
+        self.check_installed()
         optimizer_class: Any = self.optimizer
         if isinstance(optimizer_class, str):
             module, _, name = optimizer_class.partition(":")

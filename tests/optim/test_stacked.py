@@ -11,6 +11,7 @@ from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 Config = dict[str, float]
 ROWS = 3
 SIZE = 7
+PACKED = [name for name, family in FAMILIES.items() if family.packed is not None]
 DECAYS: dict[str, Config] = {
     "none": {},
     "decoupled": {"weight_decay": 0.1, "decoupled_weight_decay": 1.0},
@@ -72,14 +73,14 @@ def stacked(family: str, rows: list[Config], params: Tensor) -> StackedOptimizer
     return optimizer
 
 
-def test_every_family_of_the_catalog_is_stackable_and_other_optimizers_are_refused() -> None:
-    assert all(family.packed is not None for family in FAMILIES.values())
+def test_families_without_a_packed_step_and_other_optimizers_are_refused() -> None:
+    assert FAMILIES.keys() - PACKED == {"nadamw", "muon", "schedule-free"}
     with pytest.raises(HyperparameterError, match=r"torch\.optim:RMSprop has no step for several"):
         stacked("torch.optim:RMSprop", [{"gamma0": 0.1}], START.clone())
 
 
 @pytest.mark.parametrize("decay", DECAYS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PACKED)
 def test_each_row_goes_where_the_family_s_own_optimizer_goes(family: str, decay: str) -> None:
     rows = configs(family, DECAYS[decay])
     params = START.clone()
@@ -109,7 +110,7 @@ def test_indian_starts_with_the_velocity_it_is_given(decay: str) -> None:
 
 
 @pytest.mark.parametrize("decay", ["none", "coupled"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PACKED)
 def test_a_row_that_breaks_leaves_the_others_as_they_are_to_the_bit(
     family: str, decay: str
 ) -> None:
@@ -128,7 +129,7 @@ def test_a_row_that_breaks_leaves_the_others_as_they_are_to_the_bit(
 
 
 @pytest.mark.parametrize("decay", DECAYS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", PACKED)
 def test_a_row_and_the_family_s_own_optimizer_take_over_from_each_other(
     family: str, decay: str
 ) -> None:
