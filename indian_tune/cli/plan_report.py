@@ -9,12 +9,12 @@ from indian_tune.planning.cautions import prospects
 from indian_tune.planning.plan import HOUR, NOT_ASKED, OWN_LOOP, counts
 from indian_tune.planning.workload import (
     CURVATURES,
-    example_counts,
     points,
     unstable_shares,
     workload,
 )
 from indian_tune.service.output import duration, headed, number, table
+from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
 from indian_tune.optim.own_family import check_optimizer, is_own
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
+from indian_tune.study.examples import example_counts
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.problem_summary import ProblemSummary
+from indian_tune.study.file.schedules import check_warmup
 from indian_tune.study.file.space import bounds
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.typical import typical
@@ -51,6 +54,7 @@ def prepared(
         InputError: the code may not be imported, is not found, or cannot be used; the message
             names the key.
     """
+    check_warmups(spec)
     with guarded_own_code(spec), imports_allowed(imports):
         if names_own_code(spec):
             on_own_code()
@@ -89,11 +93,14 @@ def guarded_own_code(spec: StudySpec) -> AbstractContextManager[None]:
 def check_optimizers(spec: StudySpec) -> None:
     """Try every optimizer that is not of the catalog, with typical values and the ends of ranges.
 
+    Of the catalog, an optimizer's package has to be installed.
+
     Raises:
         InputError: see :func:`prepared`.
     """
     for n, arm in enumerate(spec.arms, 1):
         if arm.optimizer in FAMILIES:
+            FAMILIES[arm.optimizer].check_installed()
             continue
         space = spec.space(arm.name)
         ends = [{name: bounds(each)[end] for name, each in space.items()} for end in (0, 1)]
@@ -101,6 +108,22 @@ def check_optimizers(spec: StudySpec) -> None:
             check_optimizer(
                 arm.optimizer, split_training_parameters(config)[0], key=f"arms[{n}].optimizer"
             )
+
+
+def check_warmups(spec: StudySpec) -> None:
+    """Refuse a warm-up that is longer than the shortest run, where its length can be told.
+
+    Raises:
+        InputError: the message names the key.
+    """
+    if spec.problem.dataset is None and spec.problem.facts is None:
+        return
+    train = example_counts(spec)[0]
+    for n, arm in enumerate(spec.arms, 1):
+        space = spec.space(arm.name)
+        batch = bounds(space["batch_size"])[1] if "batch_size" in space else spec.problem.batch_size
+        epochs = spec.protocol.tuning_epochs if arm.searched else spec.protocol.epochs
+        check_warmup(space, epochs * math.ceil(train / batch), f"arms[{n}].space")
 
 
 def check_methods(spec: StudySpec) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.errors import HyperparameterError, unknown_name
-from indian_tune.optim.schedules import power_decay
+from indian_tune.optim.hyperparameters import SCHEDULE_STEPS
+from indian_tune.optim.schedules import SCHEDULE_NAMES, Schedule, is_scheduled, power_decay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +35,7 @@ method that INDIAN contains, or anything else."""
 
 @dataclass(frozen=True)
 class Dynamics:
-    """What a configuration does in the first step (k = 0); ``None`` where it has no number.
+    """What a configuration does in a step at γ0, its largest; ``None`` where it has no number.
 
     A configuration that has all three is judged as the linear recursion that they define, see
     :func:`indian_tune.optim.stability.contracts`.
@@ -71,7 +73,8 @@ class Packed:
         counted: whether the optimizer counts its steps for every parameter, as torch's ADAM does.
         read: returns a state of a parameter that the optimizer has a state for, ``None`` if that
             one is still 0.
-        settle: called after all states have been written, with the steps taken.
+        settle: called after all states have been written, with the complete configuration and the
+            steps taken.
     """
 
     states: tuple[str, ...]
@@ -80,7 +83,7 @@ class Packed:
     resume: Callable[[Config, int], Mapping[str, float]] = lambda *_: {}
     counted: bool = False
     read: Callable[[Optimizer, Tensor, str], Tensor | None] = _read
-    settle: Callable[[Optimizer, int], None] | None = None
+    settle: Callable[[Optimizer, Config, int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Family:
         fixed: what else the class is given.
         explain: returns the dynamics of a complete configuration.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
+        unscheduled: why its step size cannot have another schedule; empty where it can.
         role: in the comparisons of the claim.
         shape: of INDIAN in whatever coordinates, the hyperparameters that set (α, β): an arm that
             searches all of them tunes both.
@@ -111,6 +115,7 @@ class Family:
             a configuration; ``None`` for a family that no rate is matched to.
         responds: whether ``sgd-response`` takes the steps that a complete configuration takes on a
             steady gradient, given the same numbers.
+        requires: a package of the extra ``rivals`` that the class comes from; empty for none.
         packed: how several runs are stepped at once; ``None`` if they are trained one by one.
         adopt: of INDIAN in whatever coordinates, returns in them a complete configuration of
             ``indian``; ``None`` for other families.
@@ -124,12 +129,14 @@ class Family:
     fixed: Mapping[str, object] = field(default_factory=dict)
     explain: Callable[[dict[str, float]], Dynamics] = lambda _: Dynamics()
     schedules_itself: bool = False
+    unscheduled: str = ""
     role: Role = "other"
     shape: tuple[str, ...] = ("alpha", "beta")
     decouple: bool = False
     plain: bool = False
     match_rate: Callable[[Config], dict[str, float]] | None = None
     responds: bool = False
+    requires: str = ""
     packed: Packed | None = None
     adopt: Callable[[Config], dict[str, float]] | None = None
 
@@ -154,6 +161,10 @@ class Family:
         try:
             return self.hyperparameters[name]
         except KeyError:
+            if self.unscheduled and name in SCHEDULE_NAMES:
+                raise HyperparameterError(
+                    f"{self.name} cannot have {name}: {self.unscheduled}; remove it"
+                ) from None
             raise HyperparameterError(
                 unknown_name(f"hyperparameter of {self.name}", name, self.hyperparameters)
             ) from None
@@ -194,9 +205,9 @@ class Family:
     def _checked(self, name: str, value: object) -> float:
         hyperparameter = self.hyperparameters[name]
         # A default is the optimizer's own word, such as an infinite bound.
-        if value == hyperparameter.default and not isinstance(value, bool):
-            assert hyperparameter.default is not None
-            return float(hyperparameter.default)
+        default = hyperparameter.default
+        if default is not None and value == default and not isinstance(value, bool):
+            return float(default)
         return hyperparameter.check(value, owner=self.name)
 
     def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
@@ -217,18 +228,49 @@ class Family:
         given, shrinkage = dict(complete), 0.0
         if self.decouple and given.pop("decoupled_weight_decay"):
             shrinkage, given["weight_decay"] = given["weight_decay"], 0.0
+        schedule = None if self.unscheduled else Schedule.of(complete)
+        if schedule is not None:
+            given = {name: value for name, value in given.items() if name not in SCHEDULE_NAMES}
         if not self.schedules_itself:
             del given["decay_power"]
+        elif schedule is not None:
+            given["decay_power"] = 0.0
         optimizer = self._make(params, given)
         if shrinkage:
             from indian_tune.optim.weight_decay import decouple
 
             decouple(optimizer, shrinkage)
+        if schedule is not None:
+            return optimizer, schedule.scheduler(optimizer)
         if self.schedules_itself:
             return optimizer, None
         return optimizer, power_decay(optimizer, complete["decay_power"])
 
+    def check_installed(self) -> None:
+        """Check that the package of the class is there, without importing it.
+
+        Raises:
+            HyperparameterError: it is not.
+        """
+        if self.requires and importlib.util.find_spec(self.requires) is None:
+            raise HyperparameterError(
+                f"optimizer = {self.name!r} needs the package {self.requires}, which is not "
+                f"installed: pip install {self.requires}"
+            )
+
+    def with_steps(self, config: Config, steps: int) -> dict[str, float]:
+        """Return a configuration with the steps of its run, if it has a schedule.
+
+        Args:
+            config: complete or not.
+            steps: of the whole run, which a configuration that has them keeps.
+        """
+        if self.unscheduled or not is_scheduled(config):
+            return dict(config)
+        return {SCHEDULE_STEPS.name: float(steps), **config}
+
     def _make(self, params: ParamsT, config: dict[str, float]) -> Optimizer:
+        self.check_installed()
         optimizer_class: Any = self.optimizer
         if isinstance(optimizer_class, str):
             module, _, name = optimizer_class.partition(":")

@@ -29,6 +29,7 @@ class Hyperparameter:
         rate: whether it sets how far a step goes.
         argument: of the optimizer's class, if that has another name; several hyperparameters of one
             argument are a tuple.
+        labels: texts that stand for 0, 1, …, the only values, if there are any.
     """
 
     name: str
@@ -42,10 +43,13 @@ class Hyperparameter:
     high_open: bool = False
     rate: bool = False
     argument: str | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> str:
         """The allowed values in words, such as ``"a number > 0"``."""
+        if self.labels:
+            return f"one of {', '.join(map(repr, self.labels))}"
         if self.kind == "bool":
             return "true or false (1 or 0)"
         noun = "a whole number" if self.kind == "int" else "a finite number"
@@ -55,6 +59,9 @@ class Hyperparameter:
 
     def allows(self, value: object) -> bool:
         """Say whether ``value`` is a finite number of the right kind in the allowed interval."""
+        if self.labels:
+            places = range(len(self.labels))
+            return value in self.labels or (not isinstance(value, bool) and value in places)
         if self.kind == "bool":
             return isinstance(value, (bool, int, float)) and value in (0, 1)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -78,6 +85,8 @@ class Hyperparameter:
         if not self.allows(value):
             of = "" if owner is None else f" of {owner}"
             raise HyperparameterError(f"{self.name}{of} must be {self.allowed}, got {value!r}")
+        if isinstance(value, str):
+            return float(self.labels.index(value))
         assert isinstance(value, (bool, int, float))
         return float(value)
 
@@ -85,10 +94,10 @@ class Hyperparameter:
 def named(*own: Hyperparameter) -> dict[str, Hyperparameter]:
     """Return a family's own hyperparameters and, unless they are among them, those of all.
 
-    These are ``decay_power``, ``weight_decay`` and ``decoupled_weight_decay``.
+    These are ``decay_power``, ``weight_decay``, ``decoupled_weight_decay`` and those of schedules.
     """
     by_name = {each.name: each for each in own}
-    for shared in (DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY):
+    for shared in (DECAY_POWER, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY, *SCHEDULE_PARAMETERS):
         by_name.setdefault(shared.name, shared)
     return by_name
 
@@ -123,6 +132,29 @@ DECAY_POWER = Hyperparameter(
     low=0,
     high=1,
 )
+SCHEDULE = Hyperparameter(
+    "schedule",
+    "how the step size changes over a run",
+    labels=("power", "constant", "linear", "cosine", "wsd"),
+)
+WARMUP = Hyperparameter(
+    "warmup", "rise to gamma0: a share of the run's steps, or from 1 on a number of steps", low=0
+)
+FLOOR = Hyperparameter(
+    "floor", "step size at the end of the run, as a share of gamma0", low=0, high=1
+)
+COOLDOWN = Hyperparameter(
+    "cooldown", "share of the run's steps in which wsd falls to the floor", low=0, high=1
+)
+COOLDOWN_SHAPE = Hyperparameter(
+    "cooldown_shape", "how wsd falls", labels=("linear", "cosine", "sqrt")
+)
+SCHEDULE_STEPS = Hyperparameter(
+    "schedule_steps", "steps of the run, which a trainer fills in", kind="int", low=1
+)
+# Without a default: what a configuration is silent about is left out of it.
+SCHEDULE_PARAMETERS = (SCHEDULE, WARMUP, FLOOR, COOLDOWN, COOLDOWN_SHAPE, SCHEDULE_STEPS)
+LABELS = {each.name: each.labels for each in SCHEDULE_PARAMETERS if each.labels}
 CONSTANT_STEP = replace(DECAY_POWER, default=0.0)
 INITIAL_VELOCITY = Hyperparameter(
     "initial_velocity", "s in the start with velocity -s times the first gradient"

@@ -16,6 +16,7 @@ from indian_tune.errors import HyperparameterError, InputError, unknown_name
 from indian_tune.imports import blamed, check_form, entry_point_names, is_reference, load_named
 from indian_tune.optim.family import Family
 from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
+from indian_tune.optim.schedules import is_scheduled
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -88,7 +89,7 @@ def check_optimizer(name: str, config: Config, *, key: str) -> None:
         torch.nn.Parameter(torch.linspace(-1, 1, math.prod(shape)).view(shape)) for shape in SHAPES
     ]
     with blamed(where, "taking a step"):
-        optimizer, scheduler = loaded.build(parameters, config)
+        optimizer, scheduler = loaded.build(parameters, loaded.with_steps(config, 2))
         set_mode(optimizer, training=True)
         for _ in range(2):
             optimizer.zero_grad()
@@ -141,6 +142,12 @@ class _OwnFamily(Family):
             name: self.hyperparameters[name].check(value, owner=self.name)
             for name, value in config.items()
         }
+
+    def with_steps(self, config: Config, steps: int) -> dict[str, float]:
+        """See :meth:`Family.with_steps`; imports the class, which may have these names."""
+        if not is_scheduled(config):
+            return dict(config)
+        return _loaded(self.name, "optimizer").with_steps(config, steps)
 
     def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
         """See :meth:`Family.build`; imports the class."""

@@ -21,26 +21,26 @@ from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.schedules import decay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["ResponseSgd", "memory_after"]
 
 
-def memory_after(options: Mapping[str, Any], steps: int) -> float:
+def memory_after(options: Mapping[str, Any], steps: int, factor: Callable[[int], float]) -> float:
     """Return w_k for k = ``steps``, by the recursion in float64.
 
     Args:
-        options: ``lr``, ``alpha``, ``beta``, ``decay_power`` and ``initial_velocity``, as
-            :class:`ResponseSgd` takes them.
+        options: ``lr``, ``alpha``, ``beta`` and ``initial_velocity``, as :class:`ResponseSgd` takes
+            them.
         steps: taken before, at least 0.
+        factor: returns γ_k / γ0 for a step k.
     """
-    start, beta = options["initial_velocity"], options["beta"]
-    memory: float = 0.0 if start is None else start - beta
+    memory = _start(options)
     for step in range(steps):
-        gamma = options["lr"] * decay(step, options["decay_power"])
-        memory = _next_memory(memory, gamma, options["alpha"], beta)
+        gamma = options["lr"] * factor(step)
+        memory = _next_memory(memory, gamma, options["alpha"], options["beta"])
     return memory
 
 
@@ -55,7 +55,7 @@ class ResponseSgd(GroupedOptimizer):
         alpha: viscous friction α > 0.
         beta: Newtonian damping β > 0.
         level: m > 0.
-        decay_power: a in γ_k = γ0 (k + 1)^(-a), in [0, 1].
+        decay_power: a in γ_k = γ0 (k + 1)^(-a), in [0, 1]; with 0, torch's schedulers drive γ_k.
         weight_decay: strength of weight decay, >= 0.
         decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step, as
             under INDIAN and whatever the level; if false, ``weight_decay`` · θ joins the gradient.
@@ -94,12 +94,7 @@ class ResponseSgd(GroupedOptimizer):
         """Add a group of parameters, whose steps are counted from here."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        group["step"], group["memory"] = 0, memory_after(group, 0)
-
-    def resume(self, steps: int) -> None:
-        """Go on as after ``steps`` steps."""
-        for group in self.param_groups:
-            group["step"], group["memory"] = steps, memory_after(group, steps)
+        group["step"], group["memory"] = 0, _start(group)
 
     def _step_group(self, group: dict[str, Any]) -> None:
         alpha, beta, memory = group["alpha"], group["beta"], group["memory"]
@@ -118,6 +113,11 @@ class ResponseSgd(GroupedOptimizer):
             torch._foreach_add_(params, seen, alpha=-rate)
         group["memory"] = _next_memory(memory, gamma, alpha, beta)
         group["step"] += 1
+
+
+def _start(options: Mapping[str, Any]) -> float:
+    start: float | None = options["initial_velocity"]
+    return 0.0 if start is None else start - float(options["beta"])
 
 
 def _next_memory(memory: float, gamma: float, alpha: float, beta: float) -> float:

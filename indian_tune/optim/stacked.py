@@ -8,6 +8,7 @@ with it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ import torch
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim.families import get_family
-from indian_tune.optim.schedules import decay
+from indian_tune.optim.hyperparameters import COOLDOWN_SHAPE, SCHEDULE
+from indian_tune.optim.schedules import Schedule, decay, is_scheduled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +76,9 @@ class StackedOptimizer:
         self._packed = packed
         self.states = {name: torch.zeros_like(params) for name in packed.states}
         self._count = params.new_zeros((params.shape[0], 1), dtype=torch.float64)
-        names = (*signature.names, *packed.numbers)
+        # Its names are those of numbers; the schedule's own are read off them.
+        self._scheduled = is_scheduled(signature.names)
+        names = (*signature.names, *packed.numbers, *(_SCHEDULE if self._scheduled else ()))
         self._numbers = {name: torch.zeros_like(self._count) for name in names}
 
     def set_row(self, row: int, config: Mapping[str, float], count: int) -> None:
@@ -86,7 +90,7 @@ class StackedOptimizer:
             count: steps taken.
         """
         assert StepSignature.of(self._signature.family, config) == self._signature
-        values = {**config, **self._packed.resume(config, count)}
+        values = {**config, **self._packed.resume(config, count), **_schedule_numbers(config)}
         for name, numbers in self._numbers.items():
             numbers[row] = values[name]
         self._count[row] = count
@@ -107,7 +111,10 @@ class StackedOptimizer:
             grads: [K, N], left as they are.
         """
         params, numbers = self._params, self._numbers
-        gamma = numbers["gamma0"] * (self._count + 1) ** -numbers["decay_power"]
+        if self._scheduled:
+            gamma = numbers["gamma0"] * _factors(numbers, self._count)
+        else:
+            gamma = numbers["gamma0"] * (self._count + 1) ** -numbers["decay_power"]
         if self._signature.decay == "decoupled":
             shrinkage = (gamma * numbers["weight_decay"]).to(params.dtype)
             params.addcmul_(params, shrinkage, value=-1)
@@ -156,12 +163,59 @@ class StackedOptimizer:
             if self._packed.counted:
                 state["step"] = torch.tensor(float(count))
         if self._packed.settle is not None:
-            self._packed.settle(optimizer, count)
+            self._packed.settle(optimizer, config, count)
         if scheduler is not None:
-            group["lr"] = config["gamma0"] * decay(count, config["decay_power"])
+            schedule = Schedule.of(config)
+            group["lr"] = config["gamma0"] * (
+                decay(count, config["decay_power"]) if schedule is None else schedule.factor(count)
+            )
             moved: dict[str, object] = {
                 "last_epoch": count,
                 "_step_count": count + 1,
                 "_last_lr": [group["lr"]],
             }
             scheduler.load_state_dict({**moved, "lr_lambdas": [None]})
+
+
+_SCHEDULE = ("kind", "floor", "warmup_steps", "horizon", "cooldown_steps", "shape")
+
+
+def _schedule_numbers(config: Mapping[str, float]) -> dict[str, float]:
+    """Return a schedule as numbers, named as in ``_SCHEDULE``; none for ``decay_power`` alone."""
+    schedule = Schedule.of(config)
+    if schedule is None:
+        return {}
+    return {
+        "kind": SCHEDULE.labels.index(schedule.kind),
+        "floor": schedule.floor,
+        "warmup_steps": schedule.warmup_steps,
+        "horizon": schedule.horizon,
+        "cooldown_steps": schedule.cooldown_steps,
+        "shape": COOLDOWN_SHAPE.labels.index(schedule.cooldown_shape),
+    }
+
+
+def _factors(numbers: Mapping[str, Tensor], count: Tensor) -> Tensor:
+    """Return :meth:`Schedule.factor` of every row, [K, 1]; a row may have any schedule.
+
+    All schedules are computed and one of them is taken, so that no value leaves the device. A row
+    that is idle has numbers of 0, by which nothing is divided.
+    """
+    kind, drop = numbers["kind"], 1 - numbers["floor"]
+    warm, horizon = numbers["warmup_steps"], numbers["horizon"].clamp(min=1)
+    cooldown, shape = numbers["cooldown_steps"], numbers["shape"]
+    after = (count - warm).clamp(min=0)
+    share = (after / horizon).clamp(max=1)
+    begun = ((after - horizon + cooldown) / cooldown.clamp(min=1)).clamp(0, 1)
+    begun = torch.where(cooldown == 0, torch.zeros_like(begun), begun)
+    fallen = torch.where(shape == 1, (1 - torch.cos(math.pi * begun)) / 2, begun)
+    fallen = torch.where(shape == 2, begun.sqrt(), fallen)
+    factors = torch.ones_like(count)
+    for number, each in (
+        (0, (after + 1) ** -numbers["decay_power"]),
+        (2, 1 - drop * share),
+        (3, numbers["floor"] + drop * (1 + torch.cos(math.pi * share)) / 2),
+        (4, 1 - drop * fallen),
+    ):
+        factors = torch.where(kind == number, each, factors)
+    return torch.where(count < warm, (count + 1) / warm.clamp(min=1), factors)

@@ -11,7 +11,12 @@ import torch
 
 from indian_tune.errors import HyperparameterError, unknown_name
 from indian_tune.optim.family import Family
-from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
+from indian_tune.optim.hyperparameters import (
+    CONSTANT_STEP,
+    GAMMA0,
+    SCHEDULE_PARAMETERS,
+    Hyperparameter,
+)
 
 __all__ = ["CLOSURE", "family_of", "torch_family"]
 
@@ -105,13 +110,24 @@ def family_of(
             and _is_number(parameter)
         ):
             own[argument] = Hyperparameter(argument, f"{argument} of {name}")
+    schedule = {each.name: each for each in SCHEDULE_PARAMETERS}
+    unscheduled = ""
+    if all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval")):
+        unscheduled = "it averages the weights in place of a schedule"
+    elif taken := sorted(own.keys() & schedule):
+        unscheduled = f"its own argument {taken[0]} has the name of a schedule's"
     return Family(
         name,
         optimizer.__name__,
-        {**own, "decay_power": own.get("decay_power", CONSTANT_STEP)},
+        {
+            **({} if unscheduled else schedule),
+            **own,
+            "decay_power": own.get("decay_power", CONSTANT_STEP),
+        },
         {},
         optimizer,
         schedules_itself="decay_power" in own,
+        unscheduled=unscheduled,
     )
 
 

@@ -11,7 +11,8 @@ from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError
 from indian_tune.ledger import Phase
 from indian_tune.planning.timing import Kind, Speed, kind_of, measure_together
-from indian_tune.planning.workload import example_counts, workload
+from indian_tune.planning.workload import workload
+from indian_tune.study.examples import example_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

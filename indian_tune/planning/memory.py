@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from indian_tune.imports import imports_allowed
 from indian_tune.planning.timing import kind_of
-from indian_tune.planning.workload import example_counts
 from indian_tune.problems import Loop
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
+from indian_tune.study.examples import example_counts
 
 if TYPE_CHECKING:
     from indian_tune.problems import ModelBuilder

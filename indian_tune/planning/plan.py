@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.planning.cautions import prospects, warnings
-from indian_tune.planning.workload import CURVATURES, example_counts, unstable_shares, workload
+from indian_tune.planning.workload import CURVATURES, unstable_shares, workload
+from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from indian_tune.errors import HyperparameterError
 from indian_tune.ledger import Phase
 from indian_tune.optim.stability import contracts
-from indian_tune.problems.catalog import get_dataset_info
-from indian_tune.problems.stratify import part_size
 from indian_tune.study import dynamics_of
+from indian_tune.study.examples import example_counts
 from indian_tune.study.file.space import (
     Grid,
     bounds,
@@ -125,22 +124,6 @@ def workload(spec: StudySpec) -> list[Work]:
         and (phase is Phase.CONFIRM or (spec.claims.half_budget and arm.searched))
     ]
     return tune + final + match + confirm
-
-
-def example_counts(spec: StudySpec) -> tuple[int, int, int]:
-    """Return how many images there are for training, validation and testing."""
-    facts = spec.problem.facts
-    if facts is not None:
-        return facts.train, facts.validation, facts.test
-    assert spec.problem.dataset is not None
-    info = get_dataset_info(spec.problem.dataset)
-    sizes = spec.problem.sizes
-    if sizes is not None:
-        return sizes.train, sizes.validation or 0, sizes.test or info.test_images
-    held_out = 0
-    if spec.protocol.mode == "honest":
-        held_out = part_size(spec.problem.validation_fraction, info.train_images)
-    return info.train_images - held_out, held_out, info.test_images
 
 
 def points(spec: StudySpec, arm: str) -> list[dict[str, float]]:

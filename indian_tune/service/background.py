@@ -13,8 +13,8 @@ from indian_tune.analysis.report import Background
 from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
-from indian_tune.planning.workload import example_counts
 from indian_tune.study.description import budget_sentence, question, score_name
+from indian_tune.study.examples import example_counts
 from indian_tune.study.file.space import Constant
 from indian_tune.study.looks import looks_sentence
 from indian_tune.study.space_history import latest_spaces

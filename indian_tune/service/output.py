@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from indian_tune.optim.hyperparameters import LABELS
 from indian_tune.text import SYMBOLS, printable
 
 if TYPE_CHECKING:
@@ -140,7 +141,12 @@ def config_text(config: Mapping[str, float] | None) -> str:
         return "–"
     # The hyperparameters that the paper names come first.
     names = [*(n for n in SYMBOLS if n in config), *(n for n in config if n not in SYMBOLS)]
-    return " ".join(f"{SYMBOLS.get(name, name)}={number(config[name])}" for name in names)
+    return " ".join(f"{SYMBOLS.get(name, name)}={_value(name, config[name])}" for name in names)
+
+
+def _value(name: str, value: float) -> str:
+    labels = LABELS.get(name)
+    return number(value) if labels is None else labels[int(value)]
 
 
 def duration(seconds: float) -> str:

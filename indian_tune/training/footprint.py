@@ -72,7 +72,8 @@ def footprint(
     arithmetic = Precision(precision)
     model = build_model(seed=0, dropout=dropout).to(CPU, arithmetic.dtype)
     parameters = list(model.parameters())
-    optimizer, _ = get_family(family).build(parameters, config)
+    known = get_family(family)
+    optimizer, _ = known.build(parameters, known.with_steps(config, 1))
     for layer in dropout_layers(model):
         layer.seek(0, 0)
     kept: dict[int, int] = {}

@@ -91,7 +91,8 @@ class LiveRun:
     ) -> None:
         family = get_family(run.family)
         self.run = run
-        self.config = family.complete(run.config)
+        steps = run.epochs * -(-len(problem.train) // run.batch_size)
+        self.config = family.with_steps(family.complete(run.config), steps)
         with seeded_global_generator("initial weights", run.seed):
             model = problem.build_model(seed=run.seed, dropout=run.dropout)
         model = model.to(device, precision.dtype)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.errors import CheckpointError, InputError, unknown_name
-from indian_tune.optim.families import get_family
 from indian_tune.text import counted
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
@@ -289,7 +288,7 @@ class Trainer:
             "initial weights": fingerprint(live.model.parameters()),
             "seed": run.seed,
             "family": run.family,
-            "config": get_family(run.family).complete(run.config),
+            "config": live.config,
             "batch_size": run.batch_size,
             "dropout": run.dropout,
             "precision": self._precision.name,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.planning.workload import example_counts
 from indian_tune.problems import DATASETS, MODELS, ModelInfo, datasets, load_problem, models
 from indian_tune.problems.catalog import find_datasets
+from indian_tune.study.examples import example_counts
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:

@@ -10,10 +10,16 @@ from torch import Tensor, nn
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim import FAMILIES, Indian, Innaprop, Qhm, get_family
+from indian_tune.optim.lion import Lion
+from indian_tune.optim.muon import MuonAdamW
 from indian_tune.optim.response import ResponseSgd
 
+# Those whose class is here whatever is installed.
+BUILT = [name for name, family in FAMILIES.items() if not family.requires]
+ADAPTIVE = {"nadamw", "lion", "muon", "schedule-free", "innaprop"}
 MINIMAL = {name: {"gamma0": 0.1} for name in FAMILIES}
 MINIMAL |= {"indian-eta": {"eta": 0.2}, "indian-memory": {"eta": 0.1}}
+MINIMAL |= {"muon": {"gamma0": 0.1, "rest_gamma0": 0.1}}
 MINIMAL |= {"innaprop": {"beta": 0.5, "ratio": 0.2}}
 
 
@@ -49,6 +55,10 @@ def test_catalog_holds_indian_and_its_rivals() -> None:
         "adagrad",
         "adam",
         "adamw",
+        "nadamw",
+        "lion",
+        "muon",
+        "schedule-free",
         "innaprop",
         "sgd-response",
     ]
@@ -76,7 +86,7 @@ def test_what_needs_torch_is_found_on_demand() -> None:
         _ = indian_tune.optim.nothing
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", BUILT)
 def test_every_family_trains_a_parameter(name: str) -> None:
     parameter = parameter_with_gradient(5.0)
     optimizer, scheduler = FAMILIES[name].build([parameter], MINIMAL[name])
@@ -121,6 +131,9 @@ def test_the_default_space_holds_allowed_values_of_known_names(name: str) -> Non
         ("adagrad", torch.optim.Adagrad, False),
         ("adam", torch.optim.Adam, False),
         ("adamw", torch.optim.Adam, False),
+        ("nadamw", torch.optim.NAdam, False),
+        ("lion", Lion, False),
+        ("muon", MuonAdamW, False),
         ("innaprop", Innaprop, False),
         ("sgd-response", ResponseSgd, False),
     ],
@@ -130,7 +143,7 @@ def test_step_sizes_decay_for_all_but_the_adaptive(name: str, kind: type, schedu
     optimizer, scheduler = family.build([parameter_with_gradient()], MINIMAL[name])
     assert isinstance(optimizer, kind)
     assert (scheduler is not None) == scheduled
-    assert family.decay_power == (0.0 if name.startswith(("ada", "innaprop")) else 0.5)
+    assert family.decay_power == (0.0 if name in ADAPTIVE or name.startswith("ada") else 0.5)
     if isinstance(optimizer, Indian):
         assert optimizer.param_groups[0]["decay_power"] == 0.5
 
@@ -227,7 +240,7 @@ def test_adaptive_families_have_no_learning_rate_of_their_own() -> None:
     assert dynamics.instantaneous_response is None
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", BUILT)
 def test_decoupled_weight_decay_shrinks_by_step_size_times_strength(name: str) -> None:
     config = {**MINIMAL[name], "weight_decay": 0.5}
     first, second = walk(name, config, [0.0, 0.0])
@@ -236,7 +249,7 @@ def test_decoupled_weight_decay_shrinks_by_step_size_times_strength(name: str) -
     assert second == pytest.approx(first * (1 - 0.5 * gammas[1]))
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"adamw"}))
+@pytest.mark.parametrize("name", sorted(set(BUILT) - {"adamw", "nadamw", "muon"}))
 def test_coupled_weight_decay_is_added_to_the_gradient(name: str) -> None:
     base = {**MINIMAL[name], "decay_power": 0.0}
     decayed = walk(name, {**base, "weight_decay": 0.5, "decoupled_weight_decay": 0.0}, [0.0] * 5)

@@ -164,12 +164,18 @@ def test_what_a_class_takes_by_default_is_not_questioned() -> None:
     optimizer, _ = family.build([nn.Parameter(torch.ones(2))], config)
     assert optimizer.seen == (3.0, "plain", 0.5, (1, None), True)  # type: ignore[attr-defined]
     check_optimizer("own_optimizers:Bounded", config, key="arms[1].optimizer")
+    with pytest.raises(InputError, match="cannot have schedule: its own argument floor has the"):
+        check_optimizer("own_optimizers:Bounded", {**config, "schedule": 3.0}, key="arms[1]")
 
 
 def test_an_optimizer_with_modes_is_tried_in_both() -> None:
     check_optimizer("own_optimizers:FreeOfSchedules", {"gamma0": 0.1}, key="arms[1].optimizer")
     modes = importlib.import_module("own_optimizers").FreeOfSchedules.modes
     assert modes == ["train", "eval"]
+    with pytest.raises(InputError, match="cannot have warmup: it averages the weights in place"):
+        check_optimizer(
+            "own_optimizers:FreeOfSchedules", {"gamma0": 0.1, "warmup": 5.0}, key="arms[1]"
+        )
 
 
 def test_an_installed_package_names_its_optimizers_without_permission(

@@ -11,6 +11,7 @@ from torch import nn
 
 from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.optim import FAMILIES, Indian, get_family
+from indian_tune.optim.hyperparameters import SCHEDULE
 from indian_tune.optim.response import ResponseSgd
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 
@@ -57,6 +58,33 @@ def test_on_a_constant_gradient_it_goes_where_indian_goes_in_every_step() -> Non
         for _ in range(40):
             step(indian, ours, grad)
             step(matched, control, grad)
+            torch.testing.assert_close(control, ours, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE.labels)
+def test_on_a_constant_gradient_it_goes_where_indian_goes_under_every_schedule(
+    schedule: str,
+) -> None:
+    source = random.Random(1)
+    for warmup in (0.0, 0.2, 7.0):
+        config = {
+            **drawn(source),
+            "schedule": float(SCHEDULE.labels.index(schedule)),
+            "warmup": warmup,
+            "floor": 0.1,
+            "schedule_steps": 60.0,
+        }
+        grad = torch.tensor([source.gauss(0, 1)], dtype=torch.float64)
+        ours, control = weights(), weights()
+        pairs = [
+            (get_family(name).build([parameter], config), parameter)
+            for name, parameter in (("indian", ours), ("sgd-response", control))
+        ]
+        for _ in range(60):
+            for (optimizer, scheduler), parameter in pairs:
+                step(optimizer, parameter, grad)
+                assert scheduler is not None
+                scheduler.step()
             torch.testing.assert_close(control, ours, rtol=1e-9, atol=1e-12)
 
 

@@ -11,13 +11,13 @@ from scipy import stats
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects, warnings
 from indian_tune.planning.workload import (
-    example_counts,
     points,
     searched,
     unstable_shares,
     workload,
 )
 from indian_tune.service.shipped import find_study_file
+from indian_tune.study.examples import example_counts
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 from indian_tune.study.typical import typical
 

@@ -14,8 +14,12 @@ from indian_tune.optim.families.adam import ADAM, ADAMW
 from indian_tune.optim.families.indian import INDIAN, INDIAN_ETA
 from indian_tune.optim.families.indian_memory import INDIAN_MEMORY
 from indian_tune.optim.families.innaprop import INNAPROP
+from indian_tune.optim.families.lion import LION
+from indian_tune.optim.families.muon import MUON
+from indian_tune.optim.families.nadamw import NADAMW
 from indian_tune.optim.families.qhm import QHM
 from indian_tune.optim.families.response import RESPONSE
+from indian_tune.optim.families.schedule_free import SCHEDULE_FREE
 from indian_tune.optim.families.sgd import HEAVY_BALL, NESTEROV, SGD
 
 if TYPE_CHECKING:
@@ -36,6 +40,10 @@ FAMILIES: dict[str, Family] = {
         ADAGRAD,
         ADAM,
         ADAMW,
+        NADAMW,
+        LION,
+        MUON,
+        SCHEDULE_FREE,
         INNAPROP,
         RESPONSE,
     )

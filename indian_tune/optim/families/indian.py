@@ -71,7 +71,8 @@ def _read(optimizer: Any, param: Tensor, name: str) -> Tensor:
     return velocity
 
 
-def _settle(optimizer: Optimizer, count: int) -> None:
+def _settle(optimizer: Optimizer, config: Config, count: int) -> None:
+    del config
     for group in optimizer.param_groups:
         group["step"], group["velocity_scale"] = count, 1.0
 

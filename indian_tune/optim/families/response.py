@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import (
@@ -15,9 +16,11 @@ from indian_tune.optim.hyperparameters import (
     log_range,
     named,
 )
+from indian_tune.optim.schedules import Schedule, decay
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.optim import Optimizer
 
     from indian_tune.optim.family import Config, Tensors
 
@@ -32,9 +35,12 @@ def _explain(config: dict[str, float]) -> Dynamics:
 def _memory(config: Config, count: int) -> dict[str, float]:
     from indian_tune.optim.response import memory_after
 
+    schedule = Schedule.of(config)
+    power = config["decay_power"]
+    factor = partial(decay, decay_power=power) if schedule is None else schedule.factor
     start = config.get("initial_velocity")
     options = {**config, "lr": config["gamma0"], "initial_velocity": start}
-    return {"memory": memory_after(options, count)}
+    return {"memory": memory_after(options, count, factor)}
 
 
 def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
@@ -46,8 +52,9 @@ def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> N
     memory.mul_(1 - alpha * gamma).add_(gamma * (1 - alpha * beta))
 
 
-def _settle(optimizer: Any, count: int) -> None:
-    optimizer.resume(count)
+def _settle(optimizer: Optimizer, config: Config, count: int) -> None:
+    for group in optimizer.param_groups:
+        group["step"], group["memory"] = count, _memory(config, count)["memory"]
 
 
 RESPONSE = Family(

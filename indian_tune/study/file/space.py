@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import StudyFileError, unknown_name
+from indian_tune.optim.hyperparameters import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +100,37 @@ def parse_space(raw: Mapping[str, Any], where: str) -> Space:
     Raises:
         StudyFileError: the message names the key, the value and what is allowed.
     """
-    return {name: parse_parameter(value, f"{where}.{name}") for name, value in raw.items()}
+    return {
+        name: parse_parameter(
+            _numbered(LABELS[name], value, f"{where}.{name}") if name in LABELS else value,
+            f"{where}.{name}",
+        )
+        for name, value in raw.items()
+    }
+
+
+def _numbered(labels: tuple[str, ...], raw: Any, where: str) -> Any:
+    """Return a value with the numbers that texts stand for, such as names of schedules."""
+    if isinstance(raw, dict):
+        listed = {key: raw[key] for key in raw.keys() & {"choices", "grid"}}
+        if not listed:
+            raise StudyFileError(
+                f"{where} has no range: give one of {', '.join(map(repr, labels))}, or a list of "
+                "them as {choices = [...]}"
+            )
+        return {
+            **raw,
+            **{
+                key: [_numbered(labels, each, where) for each in values]
+                for key, values in listed.items()
+                if isinstance(values, list)
+            },
+        }
+    if isinstance(raw, str):
+        if raw not in labels:
+            raise StudyFileError(unknown_name(where, raw, labels))
+        return labels.index(raw)
+    return raw
 
 
 def parse_parameter(raw: Any, where: str) -> Parameter:

@@ -30,6 +30,7 @@ from indian_tune.study.file.messages import explain
 from indian_tune.study.file.parameters import TRAINING_PARAMETERS
 from indian_tune.study.file.problem import ProblemSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.file.schedules import check_schedule
 from indian_tune.study.file.search import SearchSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.section import MAX_ARMS, Name, Section
 from indian_tune.text import counted, read_text, read_toml
@@ -178,6 +179,7 @@ class StudySpec(Section):
             )
         for name, parameter in space.items():
             _check_parameter(family, name, parameter, f"{where}.{name}")
+        check_schedule(family, space, where)
         try:
             family.check_names(space.keys() - set(TRAINING_PARAMETERS))
         except InputError as error:

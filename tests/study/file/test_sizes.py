@@ -8,7 +8,8 @@ import pytest
 
 from indian_tune.errors import StudyFileError
 from indian_tune.planning.memory import _image_shape
-from indian_tune.planning.workload import example_counts, workload
+from indian_tune.planning.workload import workload
+from indian_tune.study.examples import example_counts
 from indian_tune.study.file.spec import StudySpec, parse_study
 
 SIZES = {"train": 500, "validation": 300, "test": 100}

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.errors import StudyFileError
+from indian_tune.study.file.schedules import check_warmup
+from indian_tune.study.file.space import Choices, Constant
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 
 if TYPE_CHECKING:
@@ -194,3 +196,46 @@ def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path: Path) -> None:
     broken.write_bytes(b"name = 1\nx = \xff\xfe")
     with pytest.raises(StudyFileError, match="is not UTF-8: byte 0xff in line 2; save it as UTF-8"):
         load_study(broken)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"schedule": "cosin"}, "space.schedule = 'cosin' is not known. Did you mean 'cosine'"),
+        ({"schedule": ["cosine"]}, "space.schedule = ['cosine'] must be a number"),
+        ({"schedule": {"low": 0, "high": 1}}, "space.schedule has no range: give one of 'power'"),
+        ({"schedule": {"choices": ["cosine", "no"]}}, "space.schedule = 'no' is not known"),
+        ({"schedule": 7}, "schedule must be one of 'power', 'constant'"),
+        (
+            {"schedule": "cosine", "decay_power": 0.5},
+            "space.decay_power belongs to schedule = 'power', and this space has 'cosine'",
+        ),
+        ({"floor": 0.1}, "belongs to schedule = 'linear' or 'cosine' or 'wsd', and this space has"),
+        (
+            {"schedule": "wsd", "warmup": 0.6, "cooldown": {"low": 0.1, "high": 0.5}},
+            "warmup = 0.6 and cooldown = 0.5 of the run's steps would overlap",
+        ),
+        ({"schedule": "wsd", "cooldown_shape": "round"}, "Allowed: cosine, linear, sqrt"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(
+    tiny: dict[str, Any], space: dict[str, Any], message: str
+) -> None:
+    for arm in tiny["arms"]:
+        arm["space"] = {"gamma0": {"low": 0.01, "high": 0.1}, **space}
+        with pytest.raises(StudyFileError) as refused:
+            parse(tiny)
+        assert message in str(refused.value)
+
+
+def test_schedules_are_searched_and_registered_as_texts(tiny: dict[str, Any]) -> None:
+    given = {"choices": ["power", "cosine", "wsd"]}
+    tiny["arms"][0]["space"] = {"schedule": given, "decay_power": 0.4, "floor": 0.1, "warmup": 3}
+    spec = parse(tiny)
+    assert spec.space("indian")["schedule"] == Choices((0, 1 + 2, 4))
+    assert spec.canonical()["arms"][0]["space"]["schedule"] == given
+    with pytest.raises(StudyFileError, match=r"warmup = 3 steps, but the shortest run has 3 steps"):
+        check_warmup({"warmup": Constant(3)}, 3, "arms[1].space")
+    with pytest.raises(StudyFileError, match="its cooldown begins after 8: lower it, or give a sh"):
+        check_warmup({"warmup": Constant(8), "schedule": Constant(4)}, 10, "arms[1].space")
+    check_warmup({"warmup": Constant(7), "schedule": Constant(4)}, 10, "arms[1].space")

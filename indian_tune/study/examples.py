@@ -1,0 +1,29 @@
+"""How many examples a study trains and measures on, told without loading them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indian_tune.problems.catalog import get_dataset_info
+from indian_tune.problems.stratify import part_size
+
+if TYPE_CHECKING:
+    from indian_tune.study.file.spec import StudySpec
+
+__all__ = ["example_counts"]
+
+
+def example_counts(spec: StudySpec) -> tuple[int, int, int]:
+    """Return how many images there are for training, validation and testing."""
+    facts = spec.problem.facts
+    if facts is not None:
+        return facts.train, facts.validation, facts.test
+    assert spec.problem.dataset is not None
+    info = get_dataset_info(spec.problem.dataset)
+    sizes = spec.problem.sizes
+    if sizes is not None:
+        return sizes.train, sizes.validation or 0, sizes.test or info.test_images
+    held_out = 0
+    if spec.protocol.mode == "honest":
+        held_out = part_size(spec.problem.validation_fraction, info.train_images)
+    return info.train_images - held_out, held_out, info.test_images
