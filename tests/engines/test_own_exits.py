@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.interrupt import interruptible
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
@@ -158,7 +158,9 @@ def test_what_a_model_raises_is_a_failed_attempt_in_this_process_too(
     spec = parse_study(tomllib.loads(STUDY), source="ends.toml")
     with open_session(spec, storage, None, imports=imports) as session:
         settings = WorkerSettings(str(storage), "ends", tmp_path / "artifacts", imports=imports)
-        InlineEngine(settings).run(Interrupt(), lambda: None)
+        # As the command does: with Python's own handler, a KeyboardInterrupt would be the user's.
+        with interruptible(lambda: None) as interrupt:
+            InlineEngine(settings).run(interrupt, lambda: None)
         states = [trial.state for trial in session.ledger.trials(session.id)]
     assert (tmp_path / "ended").exists()
     assert states == [State.COMPLETE] * 2
