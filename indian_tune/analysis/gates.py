@@ -158,7 +158,9 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the verdict remains when the other side gains once more from a doubled budget.
 
     The gain g of the last doubling is that of the winner over the winner of the first half of the
-    budget, on the same fresh seeds, paired with Δ: the bound is of Δ - g or Δ + g.
+    budget, on the same fresh seeds, paired with Δ: the bound is of Δ - g or Δ + g. Only one side
+    gains: rules under which both do decide more studies, and support what is merely a rival that is
+    behind at this budget (tests/benchmarks/results/searches.md).
     """
     if made.needs_gap:
         return
