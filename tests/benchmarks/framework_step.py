@@ -6,7 +6,8 @@ momentum.
 
 Each framework runs in a process of its own. Both contenders take turns in it, each on parameters of
 its own; ratios are taken within a round, and medians over the rounds are reported with the range of
-the middle half. On JAX and TensorFlow XLA compiles the step, and on JAX it reuses the memory of
+the middle half. Counted are the processor's seconds of all threads, which other programs disturb
+less than the clock. On JAX and TensorFlow XLA compiles the step, and on JAX it reuses the memory of
 what it replaces, as Keras does; on PyTorch Keras steps all parameters at once without a compiler.
 
     python -m tests.benchmarks.framework_step --out tests/benchmarks/results
@@ -111,7 +112,7 @@ def with_optax(name: str) -> Callable[[], None]:
 
 
 def measure(framework: str, rounds: int) -> dict[str, list[float]]:
-    """Return the seconds of a step of both contenders in each round, in this process."""
+    """Return the processor's seconds of a step of both contenders in each round, in this process."""
     make = with_optax if framework == "optax" else with_keras
     contenders = {name: make(name) for name in ("INDIAN", "SGD")}
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -119,11 +120,11 @@ def measure(framework: str, rounds: int) -> dict[str, list[float]]:
         # The first of a round finds other caches than the second: they take turns in that too.
         order = list(contenders) if number % 2 else list(contenders)[::-1]
         for name in order:
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(STEPS):
                 contenders[name]()
             if number >= WARM_UP:
-                times[name].append((time.perf_counter() - start) / STEPS)
+                times[name].append((time.process_time() - start) / STEPS)
     return times
 
 
@@ -149,7 +150,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"{in_words(setting['machine'])}, load {setting['load']}; {count:,} float32 parameters in "
         f"20 tensors; n = {setting['rounds']} rounds. Median and middle half.",
         "",
-        f"| framework | INDIAN, µs | SGD, µs | INDIAN / SGD (at most {GOAL}) | middle half |",
+        f"| framework | INDIAN, processor's µs | SGD, processor's µs | INDIAN / SGD (at most {GOAL}) | middle half |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, row in report["frameworks"].items():
