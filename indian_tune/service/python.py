@@ -76,13 +76,14 @@ class Results:
             InputError: there are no such rows.
         """
         from indian_tune.ledger.frames import epoch_frame, run_frame, trial_frame
+        from indian_tune.study import RegisteredStudy
 
         makers = {"trials": trial_frame, "runs": run_frame, "epochs": epoch_frame}
         if rows not in makers:
             raise InputError(f"rows = {rows!r} must be {', '.join(map(repr, makers))}")
         with self._opened() as (ledger, record):
-            objective = record.spec["protocol"]["objective"]
-            return makers[rows](ledger, record.id, objective=objective)
+            spec = RegisteredStudy.open(ledger, record).spec
+            return makers[rows](ledger, record.id, objective=spec.protocol.score)
 
     @property
     def ranking(self) -> pd.DataFrame:
