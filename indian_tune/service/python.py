@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.ledger import LedgerReader
+from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.searching import (
-    PhaseName,
     SearchRequest,
     check_finished,
     no_progress,
