@@ -259,7 +259,7 @@ def source_of(reference: str, group: str) -> Source | None:
 
     The module itself is not run; packages that it lies in are.
     """
-    if reference in _in_hand:
+    if reference in _in_hand and not _importable(reference):
         return _source_in_hand(reference, _in_hand[reference])
     module, version = reference.partition(":")[0], None
     if not is_reference(reference):
@@ -282,6 +282,13 @@ def source_of(reference: str, group: str) -> Source | None:
     if file is not None and file.is_file():
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Source(reference, module, version, digest)
+
+
+def _importable(reference: str) -> bool:
+    """Whether what this program has in hand is what an import would find elsewhere."""
+    module, _, name = reference.partition(":")
+    found = getattr(sys.modules.get(module), name, None)
+    return module != "__main__" and found is _in_hand[reference]
 
 
 def _source_in_hand(reference: str, found: object) -> Source:

@@ -29,10 +29,12 @@ def print_report(console: Console, plan: Plan) -> None:
     """Print a report in 80 columns."""
     spec = plan.spec
     train, validation, test = example_counts(spec)
+    examples = f"{train:,} training, {validation:,} validation and {test:,} test images"
+    if spec.problem.facts is not None and spec.problem.facts.loop:
+        examples = "a loop of its own, whose examples and steps are not known"
     problem = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
-        f"{spec.protocol.mode} mode; {train:,} training, {validation:,} validation and {test:,} "
-        f"test images"
+        f"{spec.protocol.mode} mode; {examples}"
     )
     console.print(headed(spec.name, problem))
     _print_work(console, plan)

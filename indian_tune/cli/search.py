@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from indian_tune.cli.options import (
     ShrinkPacks,
     Storage,
 )
+from indian_tune.service.phase_name import PhaseName
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from indian_tune.service.command import Command
     from indian_tune.service.progress import SearchProgress
     from indian_tune.study.file.spec import StudySpec
-
-
-class PhaseName(StrEnum):
-    """Which part of a study to work on."""
-
-    ALL = "all"
-    TUNE = "tune"
-    FREEZE = "freeze"
-    MATCH = "match"
-    CONFIRM = "confirm"
 
 
 def _engine_names() -> list[str]:
@@ -146,14 +136,13 @@ def search(
     again = partial(command_line, search, options)
 
     from indian_tune.service.output import INTERRUPTED, notices, print_lines
-    from indian_tune.service.searching import PhaseName as Part
     from indian_tune.service.searching import SearchRequest, check_finished, run_search
 
     request = SearchRequest(
         study,
         storage=storage,
         as_name=as_name,
-        phase=Part(phase),
+        phase=phase,
         retry_failed=retry_failed,
         freeze_anyway=freeze_anyway,
         extend=extend,

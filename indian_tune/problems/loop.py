@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from indian_tune.training.own_loop import LoopRun
-
 
 @dataclass(frozen=True)
 class Loop:
     """What trains by its own loop, and what the record and the analysis need to know of it.
 
     Attributes:
-        train: trains one run; see :class:`indian_tune.training.own_loop.LoopRun`.
+        train: trains one run, which it is given as an ``indian_tune.training.LoopRun``.
         dataset: name of the data.
         model: name of the network.
         classes: number of classes; what knows nothing has an error of 1 - 1/classes.
@@ -24,7 +22,7 @@ class Loop:
         test: the sealed test loader, which ``run.sealed`` alone hands out.
     """
 
-    train: Callable[[LoopRun], None]
+    train: Callable[[Any], None]
     dataset: str
     model: str
     classes: int

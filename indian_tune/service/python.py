@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.ledger import LedgerReader
+from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.searching import (
-    PhaseName,
     SearchRequest,
     check_finished,
     no_progress,
@@ -76,13 +76,14 @@ class Results:
             InputError: there are no such rows.
         """
         from indian_tune.ledger.frames import epoch_frame, run_frame, trial_frame
+        from indian_tune.study import RegisteredStudy
 
         makers = {"trials": trial_frame, "runs": run_frame, "epochs": epoch_frame}
         if rows not in makers:
             raise InputError(f"rows = {rows!r} must be {', '.join(map(repr, makers))}")
         with self._opened() as (ledger, record):
-            objective = record.spec["protocol"]["objective"]
-            return makers[rows](ledger, record.id, objective=objective)
+            spec = RegisteredStudy.open(ledger, record).spec
+            return makers[rows](ledger, record.id, objective=spec.protocol.score)
 
     @property
     def ranking(self) -> pd.DataFrame:

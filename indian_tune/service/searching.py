@@ -6,7 +6,6 @@ import pickle
 import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +23,7 @@ from indian_tune.engines import (
 from indian_tune.errors import EngineError, InputError, LedgerError, StorageError, UnfinishedError
 from indian_tune.ledger import Phase, storage_url
 from indian_tune.service.command import other_command, without_password
+from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.studies import find_study
 from indian_tune.study.completion import completion, trial_path
 from indian_tune.study.freeze import freeze
@@ -37,16 +37,6 @@ if TYPE_CHECKING:
     from indian_tune.engines import Engine, Session
     from indian_tune.service.studies import AnyStudy, Factory, FoundStudy
     from indian_tune.study import Completion
-
-
-class PhaseName(StrEnum):
-    """Which part of a study to work on."""
-
-    ALL = "all"
-    TUNE = "tune"
-    FREEZE = "freeze"
-    MATCH = "match"
-    CONFIRM = "confirm"
 
 
 @dataclass(frozen=True)
