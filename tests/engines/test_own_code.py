@@ -181,10 +181,8 @@ def test_modules_are_looked_for_where_one_stands_and_beside_the_study_file(
 def test_a_warm_up_longer_than_the_shortest_run_is_refused_before_anything_is_registered(
     tiny: dict[str, Any],
 ) -> None:
-    tiny["arms"][1]["space"]["warmup"] = 100_000
-    with pytest.raises(
-        InputError, match=r"arms\[2\]\.space\.warmup = 100000 steps, but the shortest"
-    ):
+    tiny["arms"][1]["space"] = {"warmup": 5000}
+    with pytest.raises(InputError, match=r"arms\[2\]\.space\.warmup = 5,?000 steps, but the sh"):
         prepared(parse_study(tiny, source="test"), None)
 
 
