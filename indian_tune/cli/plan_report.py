@@ -124,7 +124,7 @@ def _print_stability(console: Console, spec: StudySpec) -> None:
         made.add_row(arm.name, *shown, f"{count:,}" if count else "–")
     _print_table(console, "Share of the space predicted unstable at curvature λ", made)
     console.print(
-        "On λθ²/2 with the first, largest step size. –: no linear recursion (adaptive), or matched "
+        "On λθ²/2 with the largest step size, γ0. –: no linear recursion (adaptive), or matched "
         "to a winner that is not known yet."
     )
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MuonAdamW"]
 
-PARTS: dict[str, type[Optimizer]] = {"matrices": torch.optim.Muon, "rest": torch.optim.AdamW}
+PARTS: dict[str, Callable[[list[dict[str, Any]]], Optimizer]] = {
+    "matrices": torch.optim.Muon,
+    "rest": torch.optim.AdamW,
+}
 MATRIX_RANK = 2
 
 

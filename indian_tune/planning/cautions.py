@@ -7,6 +7,7 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
+from indian_tune.optim.schedules import is_scheduled
 from indian_tune.planning.workload import CURVATURES, grids, searched, unstable_shares
 from indian_tune.study.hypotheses import Prospect
 from indian_tune.text import counted
@@ -22,6 +23,8 @@ TRIALS_PER_HYPERPARAMETER = 10
 # A gap in a grid that is this many times the median gap is a hole; a point left out doubles one.
 HOLE = 1.75
 MOSTLY = 0.5
+# In the names of optimizers that estimate how far to step.
+RATE_FINDERS = ("prodigy", "dadapt")
 
 
 def prospects(spec: StudySpec) -> list[Prospect]:
@@ -104,6 +107,12 @@ def _about_spaces(spec: StudySpec) -> Iterator[str]:
                     f"arm {arm!r}: the grid of {name} has a hole between {low:g} and {high:g}: "
                     f"add a value such as {middle:.2g}"
                 )
+        optimizer = spec.arm(arm).optimizer
+        if is_scheduled(spec.space(arm)) and any(n in optimizer.lower() for n in RATE_FINDERS):
+            yield (
+                f"arm {arm!r}: {optimizer} finds its step size by itself, and the schedule of its "
+                "space multiplies that: search it without one too"
+            )
         shares = unstable_shares(spec, arm)
         if shares is not None and shares[0] > MOSTLY:
             yield (

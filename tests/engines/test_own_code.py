@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError
 from indian_tune.ledger import LedgerReader, State, storage_url
+from indian_tune.optim import FAMILIES
 from indian_tune.study.file.spec import load_study, parse_study
 from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration_check import departures
@@ -175,3 +177,21 @@ def test_modules_are_looked_for_where_one_stands_and_beside_the_study_file(
     monkeypatch.chdir(tmp_path)
     assert folders(Path("studies")) == (str(tmp_path), str(tmp_path / "studies"))
     assert folders(Path()) == (str(tmp_path),)
+
+
+def test_a_warm_up_longer_than_the_shortest_run_is_refused_before_anything_is_registered(
+    tiny: dict[str, Any],
+) -> None:
+    tiny["arms"][1]["space"] = {"warmup": 5000}
+    with pytest.raises(InputError, match=r"arms\[2\]\.space\.warmup = 5,?000 steps, but the sh"):
+        prepared(parse_study(tiny, source="test"), None)
+
+
+def test_an_optimizer_whose_package_is_absent_is_refused_before_anything_is_registered(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = replace(FAMILIES["schedule-free"], requires="no_such_package")
+    monkeypatch.setitem(FAMILIES, "schedule-free", absent)
+    tiny["arms"][1] |= {"optimizer": "schedule-free", "space": {}}
+    with pytest.raises(InputError, match="pip install no_such_package"):
+        prepared(parse_study(tiny, source="test"), None)

@@ -236,3 +236,15 @@ def test_the_header_of_a_study_file_says_how_many_epochs_and_steps_it_comes_to(f
     lines = file.read_text(encoding="utf-8").splitlines()
     header = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     assert f"{sum(each.total_epochs for each in work):,} epochs of {steps:,.0f} steps" in header
+
+
+def test_a_schedule_on_an_optimizer_that_finds_its_rate_is_pointed_out(
+    tiny: dict[str, Any],
+) -> None:
+    rate = {"low": 0.1, "high": 1.0}
+    tiny["arms"][1] |= {"optimizer": "some.package:Prodigy", "space": {"gamma0": rate}}
+    assert "finds its step size" not in said(parse_study(tiny, source="test"))
+    tiny["arms"][1]["space"] = {"gamma0": rate, "schedule": "cosine"}
+    assert "some.package:Prodigy finds its step size by itself, and the schedule" in said(
+        parse_study(tiny, source="test")
+    )
