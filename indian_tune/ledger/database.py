@@ -101,6 +101,12 @@ def storage_url(option: str | None = None) -> URL:
                 "the database address holds more than one @: write an @ in a user's name or a "
                 "password as %40"
             )
+        if "@" in (url.database or ""):
+            # Part of it may be a password.
+            raise StorageError(
+                "the database address holds an @ after the host: write it as %40 in a user's name "
+                "or a password, and no / in them but as %2F"
+            )
         try:
             (url.host or "").encode("idna")
         except UnicodeError as error:
