@@ -178,7 +178,7 @@ def test_hostile_numbers_are_refused_at_once_or_have_a_meaning(
         assert time.process_time() - before < 5
 
     check()
-    assert min(count["valid"], count["refused"]) >= 10, count
+    assert count["refused"] >= 40, count
 
 
 @pytest.mark.parametrize(
