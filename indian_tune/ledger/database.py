@@ -86,6 +86,12 @@ def storage_url(option: str | None = None) -> URL:
         StorageError: the address cannot be read or names a database that is not supported.
     """
     text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise StorageError(
+            "the database address or file name holds bytes that are not UTF-8: give another"
+        ) from error
     if "://" not in text and _LIKE_ADDRESS.search(text):
         # Taken for a file name, it would be shown with the password that may be in it.
         raise StorageError(_UNREADABLE)

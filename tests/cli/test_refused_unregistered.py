@@ -66,6 +66,6 @@ def test_data_and_a_network_that_fit_into_no_memory_are_refused(
     (tmp_path / "tiny.toml").write_text(to_toml(tiny), encoding="utf-8")
     ended = command("search", "tiny.toml")
     assert ended.status == 2
-    assert "need at least 3,432 GB of memory" in " ".join(ended.err.split())
+    assert "need at least 3,429 GB of memory" in " ".join(ended.err.split())
     assert "lower problem.size and problem.widths" in " ".join(ended.err.split())
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]

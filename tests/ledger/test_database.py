@@ -45,6 +45,8 @@ def test_postgresql_gets_its_driver_written_out_and_its_password_hidden() -> Non
         ("postgresql:someone:secret@host/db", "cannot be read"),
         ("postgresql+psycopg:/someone:secret@host/db", "cannot be read"),
         ("host=here password=secret", "cannot be read"),
+        ("postgresql://someone:secret@host/\udce9", "holds bytes that are not UTF-8"),
+        ("runs-\udce9.db", "holds bytes that are not UTF-8"),
         ("postgresql://host/someone:secret@db", "holds an @ after the host"),
         ("postgresql://someone:secret@..host/db", "'..host' of the database address is no name"),
         ("postgresql://someone:sec@secret@host/db", "write an @ in a user's name or a password as"),
