@@ -162,12 +162,12 @@ def test_every_input_goes_in_the_right_direction(info: Any, contiguous: bool) ->
         ) -> Tensor:
             optimizer.zero_grad()
             loss = (weight.mv(inputs) + bias).pow(2).sum()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             return loss
 
         first = closure().item()
         for _ in range(20):
-            optimizer.step(closure)  # type: ignore[arg-type]
+            optimizer.step(closure)
         assert (closure().item() > first) == options.get("maximize", False), options
 
 
