@@ -117,7 +117,8 @@ def _status() -> int:
     status = 0
     try:
         try:
-            app()
+            # Also where Python runs the package, so that a shell completes it, and help shows it.
+            app(prog_name="indian-tune")
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else FAILED
         sys.stdout.flush()

@@ -11,7 +11,7 @@ import typer
 
 from indian_tune.cli.options import DataDir, Json, Storage
 from indian_tune.errors import EngineError, InputError
-from indian_tune.service.output import number, print_json, results, table
+from indian_tune.service.output import number, percent, print_json, results, table
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _print_end_points(
         published = None if theirs is None else theirs.get((row["arm"], row["metric"]))
         shown.add_row(
             row["arm"],
-            {"train_loss": "training loss", "test_accuracy": "test accuracy"}[row["metric"]],
+            {"train_loss": "training loss", "test_accuracy": "test accuracy %"}[row["metric"]],
             _range(row),
             "–" if published is None else _range(published),
             str(row["diverged"]) if row["diverged"] else "",
@@ -197,7 +197,9 @@ def _print_end_points(
 
 
 def _range(row: dict[Any, Any]) -> str:
-    return f"{number(row['mean'])} [{number(row['min'])} to {number(row['max'])}]"
+    """Return mean and range; of accuracies as percentages, as everywhere."""
+    show = percent if row["metric"] == "test_accuracy" else number
+    return f"{show(row['mean'])} [{show(row['min'])} to {show(row['max'])}]"
 
 
 def _make_folder(out: Path) -> None:

@@ -7,13 +7,15 @@ problems of one's own train a few examples.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed
-from indian_tune.problems.catalog import get_dataset_info
+from indian_tune.problems.catalog import get_dataset_info, get_model_info
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.stratify import part_size
 from indian_tune.study.file.parameters import split_training_parameters
@@ -70,6 +72,33 @@ def check_loop(spec: StudySpec) -> None:
                     f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
                     "let the loop do that"
                 )
+
+
+def check_memory(spec: StudySpec) -> None:
+    """Check that data and network of the catalog fit into the memory of this machine.
+
+    Counted is what cannot be less: pixels of a byte, and weights with their gradients and one state
+    of the optimizer, of 4 bytes each. Activations come on top.
+
+    Raises:
+        InputError: they do not; the message names what they need and what there is.
+    """
+    section = spec.problem
+    if section.dataset is None or section.model is None:
+        return
+    data, model = get_dataset_info(section.dataset), get_model_info(section.model)
+    pixels = data.shape[0] * model.input_size(data, section.size) ** 2
+    layers = (pixels, *(section.widths or ()), section.classes)
+    weights = sum(math.prod(pair) for pair in pairwise(layers)) if model.hidden else 0
+    needed = (data.train_images + data.test_images) * pixels + 3 * 4 * weights
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > there:
+        keys = "problem.size and problem.widths" if model.hidden else "problem.size"
+        raise InputError(
+            f"the images of {data.name} and the weights of {model.name} need at least "
+            f"{needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB: "
+            f"lower {keys}"
+        )
 
 
 def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:

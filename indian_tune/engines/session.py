@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
 from indian_tune.engines.own_code import prepared, remember
-from indian_tune.engines.rehearsal import check_split
+from indian_tune.engines.rehearsal import check_memory, check_split
 from indian_tune.engines.runs import missing_data
 from indian_tune.errors import DataError, LedgerError, StudyFileError
 from indian_tune.imports import imports_allowed
@@ -79,6 +79,7 @@ def open_session(
     if missing is not None:
         raise DataError(missing)
     check_split(spec)
+    check_memory(spec)
     spec = prepared(spec, imports, on_own_code)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())

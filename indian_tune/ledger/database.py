@@ -71,6 +71,11 @@ _OPTUNA_TABLES = frozenset(
 )
 
 
+# Where a connection keeps which file SQLite's log of it is. SQLite removes the file with the last
+# connection only, and writes on into a file that somebody else has removed.
+_LOG = "write-ahead log"
+
+
 def storage_url(option: str | None = None) -> URL:
     """Return the address of the database: option, then environment, then the default.
 
@@ -81,6 +86,12 @@ def storage_url(option: str | None = None) -> URL:
         StorageError: the address cannot be read or names a database that is not supported.
     """
     text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise StorageError(
+            "the database address or file name holds bytes that are not UTF-8: give another"
+        ) from error
     if "://" not in text and _LIKE_ADDRESS.search(text):
         # Taken for a file name, it would be shown with the password that may be in it.
         raise StorageError(_UNREADABLE)
@@ -95,6 +106,12 @@ def storage_url(option: str | None = None) -> URL:
             raise StorageError(
                 "the database address holds more than one @: write an @ in a user's name or a "
                 "password as %40"
+            )
+        if "@" in (url.database or ""):
+            # Part of it may be a password.
+            raise StorageError(
+                "the database address holds an @ after the host: write it as %40 in a user's name "
+                "or a password, and no / in them but as %2F"
             )
         try:
             (url.host or "").encode("idna")
@@ -205,12 +222,30 @@ def _engine(url: URL) -> sa.Engine:
     if "immutable" not in url.query:
         configure(engine)
 
+    log = Path(f"{url.database}-wal")
+
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
+        known = connection.info.get(_LOG)
+        if known is not None and known != _inode(log):
+            raise UnwritableError(
+                f"{log} was deleted or replaced while the database was open, and what was recorded "
+                f"last may be lost with it: end every command that uses {url.database}, and let "
+                "`indian-tune doctor` examine it"
+            )
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if known is None and writes:
+            connection.info[_LOG] = _inode(log)
 
     return engine
+
+
+def _inode(file: Path) -> int | None:
+    try:
+        return file.stat().st_ino
+    except OSError:
+        return None
 
 
 def is_kept(file: Path) -> bool:

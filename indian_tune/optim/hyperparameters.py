@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -66,7 +67,10 @@ class Hyperparameter:
             return isinstance(value, (bool, int, float)) and value in (0, 1)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
-        if not math.isfinite(value) or (self.kind == "int" and value != int(value)):
+        # An integer may be larger than every float.
+        if not -sys.float_info.max <= value <= sys.float_info.max or (
+            self.kind == "int" and value != int(value)
+        ):
             return False
         above_low = value > self.low if self.low_open else value >= self.low
         below_high = value < self.high if self.high_open else value <= self.high

@@ -41,7 +41,9 @@ SWITCHES: dict[str, Callable[[Path], object]] = {
     "precision of products": lambda _: torch.set_float32_matmul_precision("medium"),
     "new TF32 of products": lambda _: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
     "new TF32 of convolutions": lambda _: setattr(
-        torch.backends.cudnn.conv, "fp32_precision", "ieee"
+        torch.backends.cudnn.conv,  # type: ignore[attr-defined]
+        "fp32_precision",
+        "ieee",
     ),
     "new TF32 of all": lambda _: setattr(torch.backends, "fp32_precision", "tf32"),
     "cuDNN": lambda _: setattr(torch.backends.cudnn, "benchmark", True),
@@ -81,7 +83,7 @@ def test_a_model_may_use_the_new_switches_of_precision(
 ) -> None:
     before = GlobalState()
     torch.backends.cuda.matmul.fp32_precision = "tf32"
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     mixed = read_float32()
     with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
         torch.get_float32_matmul_precision()

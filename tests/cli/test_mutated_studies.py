@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import time
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -126,6 +127,58 @@ def test_what_is_broken_at_random_is_named_and_nothing_is_written(
 
     check()
     assert count["refused"] >= ENOUGH, count
+
+
+# Numbers as a file spells them: not finite, without end, at the limits of what machines count with.
+HOSTILE = [
+    *("-1", "0", "-0.0", "1e-300", "1e300", "-1e300", "1e400", "inf", "-inf", "nan", "true"),
+    *("2147483648", "9223372036854775807", "9223372036854775808", "1" + "0" * 30),
+    *("9" * 4299, "9" * 4400, "0x7fffffffffffffff", "1_000_000", "1000000000", "1e9", '"1e9"'),
+]
+NUMBER = re.compile(r"(?<=[ \[,])-?\d[\d_]*(?:\.\d+)?(?:e-?\d+)?(?=[ ,\]\n])")
+
+
+@st.composite
+def hostile_studies(draw: st.DrawFn) -> str:
+    """The text of a shipped study with hostile numbers in the place of one or two of its own."""
+    text = to_toml(draw(st.sampled_from(list(VALID.values()))))
+    for _ in range(draw(st.integers(1, 2))):
+        match = draw(st.sampled_from(list(NUMBER.finditer(text))))
+        text = text[: match.start()] + draw(st.sampled_from(HOSTILE)) + text[match.end() :]
+    return text
+
+
+def test_hostile_numbers_are_refused_at_once_or_have_a_meaning(
+    tmp_path: Path, command: Callable[..., Ended]
+) -> None:
+    file = tmp_path / "study.toml"
+    count: Counter[str] = Counter()
+
+    @settings(
+        max_examples=60,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(hostile_studies())
+    def check(text: str) -> None:
+        file.write_text(text, encoding="utf-8")
+        before = time.process_time()
+        try:
+            load_study(file)
+        except IndianTuneError:
+            ended = command("search", file)
+            refused(ended, tmp_path, file)
+            # Numbers of thousands of digits are not repeated.
+            assert len(ended.err) < 2000
+            count["refused"] += 1
+        else:
+            count["valid"] += 1
+        assert time.process_time() - before < 5
+
+    check()
+    assert count["refused"] >= 40, count
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.conftest import to_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,4 +53,19 @@ def test_a_search_that_cannot_work_is_refused_and_writes_nothing(
     ended = command("search", "tiny.toml", *options)
     assert ended.status == 2, ended.err
     assert message in " ".join(ended.err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_data_and_a_network_that_fit_into_no_memory_are_refused(
+    tmp_path: Path, tiny: dict[str, Any], command: Callable[..., Ended]
+) -> None:
+    tiny["problem"] = {
+        **{key: value for key, value in tiny["problem"].items() if key != "width"},
+        **{"model": "mlp", "size": 4096, "widths": [16384] * 32},
+    }
+    (tmp_path / "tiny.toml").write_text(to_toml(tiny), encoding="utf-8")
+    ended = command("search", "tiny.toml")
+    assert ended.status == 2
+    assert "need at least 3,429 GB of memory" in " ".join(ended.err.split())
+    assert "lower problem.size and problem.widths" in " ".join(ended.err.split())
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]

@@ -107,3 +107,16 @@ def test_a_database_that_turns_read_only_is_refused_and_still_opens(storage: str
         assert [trial.index for trial in ledger.trials(study.id)] == [0, 1, 2]
     with LedgerReader.open(storage) as reader:
         assert reader.integrity_errors() == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_that_is_deleted_while_it_is_written_is_told(tmp_path: Path, replaced: bool) -> None:
+    file = tmp_path / "open.db"
+    with Ledger.open(str(file)) as ledger:
+        study = ledger.register("s", {}, "hash", [ArmPlan("a", "sgd", 1)])
+        log = tmp_path / "open.db-wal"
+        log.unlink()
+        if replaced:
+            log.write_bytes(b"")
+        with pytest.raises(UnwritableError, match=r"open\.db-wal was deleted or replaced while"):
+            ledger.record_event(study.id, "note", {})

@@ -33,6 +33,7 @@ UNIT = "not slow and not night and not image"
 # alone. To be raised with the first whole run.
 COVERAGE_FLOOR = 43
 FAULT_MINUTES = 20
+FUZZ_MINUTES = 20
 PASSED = "passed"
 
 Outcome = tuple[str, str]
@@ -153,6 +154,10 @@ def faults() -> Outcome:
     return run(sys.executable, "-m", "tests.night.faults", "--minutes", FAULT_MINUTES)
 
 
+def fuzz() -> Outcome:
+    return run(sys.executable, "-m", "tests.night.fuzz", "--minutes", FUZZ_MINUTES)
+
+
 def coverage() -> Outcome:
     measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR}")
     return pytest(sys.executable, "-m", UNIT, "-n", "2", "--dist", "worksteal", *measured)
@@ -161,6 +166,7 @@ def coverage() -> Outcome:
 JOBS: dict[str, Callable[[], Outcome]] = {
     "night": night,
     "faults": faults,
+    "fuzz": fuzz,
     "lowest": lowest,
     "python3.12": python_3_12,
     "tensorflow": tensorflow,

@@ -20,6 +20,7 @@ HALF_OPEN = Hyperparameter("x", "test", low=0, low_open=True, high=2)
         (2.0001, False),
         (math.nan, False),
         (math.inf, False),
+        (10**400, False),
         ("1", False),
         (None, False),
         (True, False),

@@ -167,7 +167,7 @@ def test_every_input_goes_in_the_right_direction(info: Any, contiguous: bool) ->
 
         first = closure().item()
         for _ in range(20):
-            optimizer.step(closure)  # type: ignore[arg-type]
+            optimizer.step(closure)
         assert (closure().item() > first) == options.get("maximize", False), options
 
 
@@ -232,13 +232,13 @@ def test_every_path_takes_the_steps_of_the_loop(info: Any, path: str, dtype: tor
             optimizer = info.optim_cls(params, **{**options, **flags})
             for step in range(5):
                 gradients(params, step)
-                if info is not INDIAN:
+                if info is not INDIAN and params[3].grad is not None:
                     params[3].grad = params[3].grad.t().contiguous().t()
                 params[2].grad = None
                 optimizer.step()
             assert torch.equal(params[2], base[2])
             found.append(params)
-        loose = {"rtol": 0.03, "atol": 0.03} if dtype is torch.bfloat16 else {}
+        loose: dict[str, Any] = {"rtol": 0.03, "atol": 0.03} if dtype is torch.bfloat16 else {}
         torch.testing.assert_close(found[1], found[0], **loose)
 
 

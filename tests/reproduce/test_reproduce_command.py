@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from indian_tune.cli.reproduce import app
+from indian_tune.cli.reproduce import _range, app
 from indian_tune.errors import InputError
 from indian_tune.ledger import LedgerReader
 from tests.conftest import to_toml
@@ -94,3 +94,6 @@ def test_figure2_runs_its_study_and_tells_its_end_points(
     with LedgerReader.open(f"sqlite:///{tmp_path / 'indian-tune.db'}") as ledger:
         (event,) = ledger.events(ledger.study("paper-figure2-cpu").id, "unsealed")
     assert event.data["by"] == "reproduce figure2"
+    row = {"metric": "test_accuracy", "mean": 0.4881, "min": 0.4694, "max": 0.5}
+    assert _range(row) == "48.81 [46.94 to 50.00]"
+    assert _range({**row, "metric": "train_loss"}) == "0.488 [0.469 to 0.5]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,9 @@ def _settled(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
+_DIGITS = re.compile(r"\d{50,}")
+
+
 def _location(details: ErrorDetails) -> list[int | str]:
     return [part for part in details["loc"] if not _is_branch(part)]
 
@@ -74,6 +78,13 @@ def describe(details: ErrorDetails, model: type[BaseModel], key: str | None = No
         model: that was validated.
         key: what the user calls the value; its path in the model if ``None``.
     """
+    # A message is read by a person, and repeats no number of thousands of digits.
+    return _DIGITS.sub(
+        lambda run: f"{run[0][:9]}… ({len(run[0]):,} digits)", _sentence(details, model, key)
+    )
+
+
+def _sentence(details: ErrorDetails, model: type[BaseModel], key: str | None) -> str:
     location = _location(details)
     key = _key(location) if key is None else key
     value = details["input"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -276,7 +277,8 @@ def _decimal(value: float) -> Fraction:
 def _number(raw: Any, where: str, allowed: str) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise StudyFileError(f"{where} = {raw!r} must be {allowed}")
-    if not math.isfinite(raw):
+    # A file may hold integers that are larger than every float.
+    if not -sys.float_info.max <= raw <= sys.float_info.max:
         raise StudyFileError(f"{where} = {raw!r} must be finite")
     return raw
 

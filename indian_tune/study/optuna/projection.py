@@ -304,6 +304,19 @@ class Projection:
             )
 
     @transaction
+    def states(self, part: str) -> dict[int, TrialState]:
+        """Return the states of all Optuna trials of an arm, or of the confirm phase, by their id.
+
+        To read whole trials, with every value and parameter, takes a minute for some thousands.
+        """
+        trials = sa.table("trials", *map(sa.column, ("trial_id", "study_id", "state")))
+        query = sa.select(trials.c.trial_id, trials.c.state).where(
+            trials.c.study_id == self._id_of(part)
+        )
+        with self._errors(), self._engine.connect() as connection:
+            return {row.trial_id: TrialState[row.state] for row in connection.execute(query)}
+
+    @transaction
     def trial(self, trial_id: int) -> FrozenTrial:
         """Return the Optuna trial of that id, which must exist."""
         with self._errors():

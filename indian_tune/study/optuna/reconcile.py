@@ -181,7 +181,9 @@ class _Repair:
         # The ledger first: what a worker finishes meanwhile no longer runs in Optuna.
         trials = {trial.id: trial for trial in self._ledger.trials(self._study.id)}
         for part in self._projection.parts:
-            for shown in self._projection.trials(part, states=(TrialState.RUNNING,)):
+            states = self._projection.states(part).items()
+            for running in [key for key, state in states if state is TrialState.RUNNING]:
+                shown = self._projection.trial(running)
                 trial = trials.get(shown.user_attrs.get(SLOT, -1))
                 if trial is not None and trial.optuna_trial_id == shown._trial_id:
                     if trial.state.finished and trial.told:
@@ -206,10 +208,7 @@ class _Repair:
                 self._study.id, phase=one.phase, arm_id=one.arm_id, replicate=one.replicate
             )
         parts = [part_of(self._study.record, self._arms[each.arm_id], each) for each in trials]
-        shown = {
-            part: {each._trial_id: each.state for each in self._projection.trials(part)}
-            for part in set(parts)
-        }
+        shown = {part: self._projection.states(part) for part in set(parts)}
         for trial, part in zip(trials, parts, strict=True):
             known = trial.optuna_trial_id
             self._follow(trial, None if known is None else shown[part].get(known))
