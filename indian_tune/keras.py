@@ -24,9 +24,9 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Indian"]
+    from keras.optimizers.schedules import LearningRateSchedule
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
+__all__ = ["Indian"]
 
 
 @keras.saving.register_keras_serializable(package="indian_tune")
@@ -76,7 +76,7 @@ class Indian(keras.optimizers.Optimizer):  # type: ignore[misc]
 
     def __init__(
         self,
-        learning_rate: float | Schedule | Callable[[], Any] = 0.1,
+        learning_rate: float | LearningRateSchedule | Callable[[], Any] = 0.1,
         alpha: float = 0.5,
         beta: float = 0.1,
         *,
@@ -106,7 +106,7 @@ class Indian(keras.optimizers.Optimizer):  # type: ignore[misc]
         check_indian({**numbers, **rate}, rate="learning_rate")
         power = power_beside(decay_power, scheduled=scheduled)
         super().__init__(
-            learning_rate=learning_rate if scheduled else float(learning_rate),
+            learning_rate=learning_rate if callable(learning_rate) else float(learning_rate),
             weight_decay=weight_decay,
             clipnorm=clipnorm,
             clipvalue=clipvalue,
@@ -124,7 +124,7 @@ class Indian(keras.optimizers.Optimizer):  # type: ignore[misc]
         self.decoupled_weight_decay = bool(decoupled_weight_decay)
         self.initial_velocity = initial_velocity
 
-    @keras.optimizers.Optimizer.learning_rate.setter  # type: ignore[misc]
+    @keras.optimizers.Optimizer.learning_rate.setter  # type: ignore[untyped-decorator]
     def learning_rate(self, value: Any) -> None:
         """Set γ0; the step sizes go on from the present k.
 

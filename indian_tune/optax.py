@@ -124,7 +124,9 @@ def indian(
             )
         # Factors are formed in float64 where it is enabled, and rounded to each leaf's dtype.
         wide = jnp.result_type(float)
-        gamma = jnp.asarray(learning_rate(state.count) if scheduled else learning_rate, wide)
+        gamma = jnp.asarray(
+            learning_rate(state.count) if callable(learning_rate) else learning_rate, wide
+        )
         if isinstance(power, jax.core.Tracer) or power != 0:
             gamma = gamma * jnp.asarray(state.count + 1, wide) ** -power
 

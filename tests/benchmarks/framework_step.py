@@ -54,7 +54,7 @@ def with_keras(name: str) -> Callable[[], None]:
     from indian_tune.keras import Indian
 
     made = {"INDIAN": lambda: Indian(1e-3), "SGD": lambda: keras.optimizers.SGD(1e-3, momentum=0.9)}
-    optimizer = made[name]()
+    optimizer = made[name]()  # type: ignore[no-untyped-call]
     variables = [keras.Variable(array) for array in arrays(0.01)]
     grads = [ops.convert_to_tensor(array) for array in arrays(1e-3)]
     optimizer.build(variables)
@@ -112,7 +112,7 @@ def with_optax(name: str) -> Callable[[], None]:
 
 
 def measure(framework: str, rounds: int) -> dict[str, list[float]]:
-    """Return the processor's seconds of a step of both contenders in each round, in this process."""
+    """Return the processor's seconds of a step of both contenders in each round."""
     make = with_optax if framework == "optax" else with_keras
     contenders = {name: make(name) for name in ("INDIAN", "SGD")}
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -150,7 +150,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"{in_words(setting['machine'])}, load {setting['load']}; {count:,} float32 parameters in "
         f"20 tensors; n = {setting['rounds']} rounds. Median and middle half.",
         "",
-        f"| framework | INDIAN, processor's µs | SGD, processor's µs | INDIAN / SGD (at most {GOAL}) | middle half |",
+        "| framework | INDIAN, processor's µs | SGD, processor's µs "
+        f"| INDIAN / SGD (at most {GOAL}) | middle half |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, row in report["frameworks"].items():
