@@ -82,8 +82,8 @@ def _tensor(value: Any, where: str) -> Tensor:
                 f"{where} is a {type(value).__name__}, of which numpy makes no array of numbers: "
                 "give the data set a transform that returns tensors"
             ) from error
-    value = value.detach().cpu()
-    return value.to(_NARROWED.get(value.dtype, value.dtype))
+    tensor: Tensor = value.detach().cpu()
+    return tensor.to(_NARROWED.get(tensor.dtype, tensor.dtype))
 
 
 def _label(value: Any, where: str) -> int:

@@ -214,7 +214,8 @@ def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) 
 
 
 def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path) -> None:
-    storage, interrupts = str(tmp_path / "a.db"), []
+    storage = str(tmp_path / "a.db")
+    interrupts: list[int] = []
 
     def train(run: LoopRun) -> None:
         for _ in run.epochs():
