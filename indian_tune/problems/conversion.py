@@ -82,7 +82,7 @@ def _tensor(value: Any, where: str) -> Tensor:
                 f"{where} is a {type(value).__name__}, of which numpy makes no array of numbers: "
                 "give the data set a transform that returns tensors"
             ) from error
-    tensor: torch.Tensor = value.detach().cpu()
+    tensor: Tensor = value.detach().cpu()
     return tensor.to(_NARROWED.get(tensor.dtype, tensor.dtype))
 
 

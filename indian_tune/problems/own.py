@@ -78,8 +78,7 @@ def make_problem(
     ):
         made: object = function(**arguments)
     if isinstance(made, Loop):
-        fault = _name_fault(made)
-        train: object = made.train
+        fault, train = _name_fault(made), vars(made)["train"]
         if fault is None and not callable(train):
             fault = f"its train must be a function that takes a run, got {train!r}"
         if fault is not None:

@@ -423,7 +423,7 @@ def recorded_command(request: SearchRequest, found: FoundStudy) -> str | None:
     study = str(request.study)
     words = ["indian-tune", "search"]
     words.append(str(Path(study).absolute()) if Path(study).exists() else study)
-    named: list[tuple[str, object]] = [("storage", request.storage), ("as", request.as_name)]
+    named: list[tuple[str, Any]] = [("storage", request.storage), ("as", request.as_name)]
     named.append(("freeze-anyway", request.freeze_anyway))
     named.append(("engine", None if request.engine == "optuna" else request.engine))
     options = dict(request.options)
