@@ -112,7 +112,7 @@ def with_optax(name: str) -> Callable[[], None]:
 
 
 def measure(framework: str, rounds: int) -> dict[str, list[float]]:
-    """Return the processor's seconds of a step of both contenders in each round, in this process."""
+    """Return the processor's seconds of a step of both contenders in each round."""
     make = with_optax if framework == "optax" else with_keras
     contenders = {name: make(name) for name in ("INDIAN", "SGD")}
     times: dict[str, list[float]] = {name: [] for name in contenders}
@@ -148,9 +148,10 @@ def to_markdown(report: dict[str, Any]) -> str:
         "# One step of INDIAN beside SGD with momentum, for Keras and optax",
         "",
         f"{in_words(setting['machine'])}, load {setting['load']}; {count:,} float32 parameters in "
-        f"20 tensors; n = {setting['rounds']} rounds. Median and middle half.",
+        f"20 tensors; n = {setting['rounds']} rounds. Processor's "
+        "time; median and middle half.",
         "",
-        f"| framework | INDIAN, processor's µs | SGD, processor's µs | INDIAN / SGD (at most {GOAL}) | middle half |",
+        f"| framework | INDIAN, µs | SGD, µs | INDIAN / SGD (at most {GOAL}) | middle half |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, row in report["frameworks"].items():
