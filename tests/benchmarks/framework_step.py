@@ -148,10 +148,10 @@ def to_markdown(report: dict[str, Any]) -> str:
         "# One step of INDIAN beside SGD with momentum, for Keras and optax",
         "",
         f"{in_words(setting['machine'])}, load {setting['load']}; {count:,} float32 parameters in "
-        f"20 tensors; n = {setting['rounds']} rounds. Median and middle half.",
+        f"20 tensors; n = {setting['rounds']} rounds. Processor's "
+        "time; median and middle half.",
         "",
-        "| framework | INDIAN, processor's µs | SGD, processor's µs "
-        f"| INDIAN / SGD (at most {GOAL}) | middle half |",
+        f"| framework | INDIAN, µs | SGD, µs | INDIAN / SGD (at most {GOAL}) | middle half |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, row in report["frameworks"].items():

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 CHECKED = [
     pytest.param("optax", "on_optax"),
     pytest.param("keras-jax", "on_keras"),
-    pytest.param("keras-torch", "on_keras"),
+    pytest.param("keras-torch", "on_keras", marks=pytest.mark.slow),
     pytest.param("keras-tensorflow", "on_keras", marks=pytest.mark.night),
 ]
 
