@@ -160,7 +160,7 @@ def claims_case(draw: random.Random) -> Case:
     if draw.random() < 0.3:
         content = mutate_bytes(draw, content)
     runs = (EXPORTED / "runs.csv").read_bytes()
-    words = ("analyze", "--from", "runs.csv", "--claims", "claims.json")
+    words: tuple[str, ...] = ("analyze", "--from", "runs.csv", "--claims", "claims.json")
     if draw.random() < 0.3:
         words = ("analyze", "--register", "claims.json")
     return Case(words, {"claims.json": content, "runs.csv": runs})
