@@ -326,6 +326,7 @@ def test_studies_lists_files_and_what_is_registered(
     [
         (("search", "trials", 0), "search.trials = 0 must be at least 1"),
         (("problem", "dataset", "cifar1000"), "Did you mean 'cifar100'?"),
+        (("search", "sampler", "bayes"), "Did you mean 'tpe' or 'gp'?"),
         (("protocol", "epoch", 3), "protocol.epoch is not a key"),
     ],
 )

@@ -160,9 +160,9 @@ def claims_case(draw: random.Random) -> Case:
     if draw.random() < 0.3:
         content = mutate_bytes(draw, content)
     runs = (EXPORTED / "runs.csv").read_bytes()
-    registers = draw.random() < 0.3
-    from_file = ("analyze", "--from", "runs.csv", "--claims", "claims.json")
-    words = ("analyze", "--register", "claims.json") if registers else from_file
+    words: tuple[str, ...] = ("analyze", "--from", "runs.csv", "--claims", "claims.json")
+    if draw.random() < 0.3:
+        words = ("analyze", "--register", "claims.json")
     return Case(words, {"claims.json": content, "runs.csv": runs})
 
 
