@@ -237,7 +237,8 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
     # An address at which no database answers is bad input, unless it has answered before.
     away = "Error: database" in log and ": starting" not in log
     # So is own code that fails in the first try of it; its own exit status is passed on.
-    refused = ": starting" not in log and (
+    tried = "Trying the study's own code" in log and ": starting" not in log
+    refused = tried and (
         status == 130
         or any(
             word in log
