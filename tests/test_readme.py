@@ -36,6 +36,7 @@ def test_every_mark_stands_before_a_block_that_is_run() -> None:
     assert len(runnable("python")) + len(runnable("sh")) == text.count("<!-- runnable -->")
 
 
+@pytest.mark.slow
 def test_the_readme_s_runnable_python_runs() -> None:
     blocks = runnable("python")
     assert blocks

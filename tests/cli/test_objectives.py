@@ -70,7 +70,9 @@ def test_optuna_is_told_every_objective(
     ("objective", "name"),
     [
         ({"objective": "validation_loss"}, "validation_loss"),
-        ({"objectives": ["train_loss", "seconds"]}, "train_loss"),
+        pytest.param(
+            {"objectives": ["train_loss", "seconds"]}, "train_loss", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_report_shows_the_scores_that_the_winners_were_chosen_by(

@@ -120,6 +120,7 @@ def test_an_interrupted_study_goes_on_to_the_same_record(
         assert [trial.state for trial in told] == [TrialState.COMPLETE] * 2
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_trial_continued(
     storage: str,
     tiny: dict[str, Any],

@@ -102,15 +102,10 @@ def searched(
     return done.returncode, done.stderr, states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end",
-    [
-        ENDS[0],
-        *(
-            pytest.param(end, marks=[pytest.mark.slow, pytest.mark.night])
-            for end in (ENDS[1], RAISES[0])
-        ),
-    ],
+    [ENDS[0], *(pytest.param(end, marks=pytest.mark.night) for end in (ENDS[1], RAISES[0]))],
 )
 def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
     tmp_path: Path, end: str
@@ -133,6 +128,7 @@ def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
         assert "sgd tune 0 broke and is now waiting: SystemExit: 0" in log
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_be_replaced_ends_the_search_with_the_command_that_goes_on(
     tmp_path: Path,
 ) -> None:

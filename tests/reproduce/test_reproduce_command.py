@@ -28,6 +28,7 @@ def test_figure1_says_where_printed_and_fitted_differ(tmp_path: Path) -> None:
     assert (tmp_path / "figure1.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_theorem1_prints_json_for_programs(tmp_path: Path) -> None:
     options = ["--out", str(tmp_path), "--steps", "100", "--seeds", "2", "--json"]
     result = CliRunner().invoke(app, ["theorem1", *options])
