@@ -131,7 +131,12 @@ def test_an_interrupted_match_phase_goes_on_to_the_same_record(
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")  # Ray's own code warns of itself.
 @pytest.mark.parametrize(
-    "name", [pytest.param("inline", marks=pytest.mark.night), "processes-2", "ray-2"]
+    "name",
+    [
+        pytest.param("inline", marks=pytest.mark.night),
+        "processes-2",
+        pytest.param("ray-2", marks=pytest.mark.night),
+    ],
 )
 @pytest.mark.parametrize(
     "interrupted",

@@ -292,6 +292,7 @@ def test_a_hanging_epoch_in_this_process_is_given_up_and_reported(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_a_hanging_epoch_on_ray_is_one_attempt_and_another_actor_trains_it(
     tmp_path: Path,
 ) -> None:

@@ -60,7 +60,10 @@ def test_a_framework_takes_the_published_steps(framework: str, file: str) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("framework", "file"), CHECKED[1:])
+@pytest.mark.parametrize(
+    ("framework", "file"),
+    [CHECKED[1], *(pytest.param(*each.values, marks=pytest.mark.night) for each in CHECKED[2:])],
+)
 def test_a_framework_compiles_the_step(framework: str, file: str) -> None:
     run_tests(framework, file, "slow")
 

@@ -80,7 +80,7 @@ def test_figure2_runs_its_study_and_tells_its_end_points(
     tiny["protocol"] |= {"mode": "paper", "confirm_seeds": 2}
     small = tmp_path / "small.toml"
     small.write_text(to_toml(tiny), encoding="utf-8")
-    monkeypatch.setattr("indian_tune.service.shipped.find_study_file", lambda _: small)
+    monkeypatch.setattr("indian_tune.service.studies.find_study_file", lambda _: small)
     options = ["--scale", "cpu", "--out", str(tmp_path / "out"), "--json"]
     result = CliRunner().invoke(app, ["figure2", *options])
     assert result.exit_code == 0, result.exception

@@ -64,7 +64,7 @@ def failures(family: str, configs: list[dict[str, float]], dropout: float) -> in
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dropout", [0.25, 0.5])
+@pytest.mark.parametrize("dropout", [pytest.param(0.25, marks=pytest.mark.night), 0.5])
 def test_controls_at_the_response_train_where_those_at_the_eventual_rate_do_not(
     dropout: float,
 ) -> None:
