@@ -170,27 +170,27 @@ def _split_fault(split: object, made: Problem) -> str | None:
     found: dict[str, object] = {"inputs": inputs, "labels": labels}
     for name, tensor in found.items():
         if not isinstance(tensor, Tensor):
-            return f"has {name} of type {type(tensor).__name__}: a torch.Tensor is due"
+            return f"has {name} of type {type(tensor).__name__}: it must be a torch.Tensor"
         if tensor.device.type != "cpu":
             return f"has {name} on {tensor.device}: they must be on the CPU"
     if inputs.dim() < 2:
-        return f"has inputs of shape {list(inputs.shape)}: at least [N, channels] is due"
+        return f"has inputs of shape {list(inputs.shape)}: it must be at least [N, channels]"
     if inputs.dtype not in (torch.uint8, torch.int64) and not inputs.is_floating_point():
-        return f"has inputs of {inputs.dtype}: uint8, floating numbers or int64 are due"
+        return f"has inputs of {inputs.dtype}: they must be uint8, floating numbers or int64"
     if labels.dtype != torch.int64 or labels.dim() != 1:
         return (
             f"has labels of {labels.dtype} and shape {list(labels.shape)}: they must be int64 of "
             f"shape [N], as {_ONLY}"
         )
     if len(inputs) != len(labels):
-        return f"has {len(inputs):,} inputs and {len(labels):,} labels: as many are due"
+        return f"has {len(inputs):,} inputs and {len(labels):,} labels: give one label per input"
     if len(labels) == 0:
         return "is empty"
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= made.classes:
         return (
             f"has labels from {low} to {high}: with classes = {made.classes}, 0 to "
-            f"{made.classes - 1} are due"
+            f"{made.classes - 1} are the labels that it may have"
         )
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         return "has inputs that are not finite"

@@ -7,7 +7,7 @@ norm; and at αβ = 1 from plain SGD with step βγ_k by no more. Beside them st
 in NumPy, at αβ = 1 and in the type of the column: what rounding the parameters alone costs.
 
 The objective is a noisy quadratic: g_k = λ (θ - c_k), element by element, with curvatures λ between
-0.5 and 2 and centres c_k that are drawn anew for every step.
+0.5 and 2 and centres c_k that are drawn again for every step.
 
     python -m tests.benchmarks.parity --out tests/benchmarks/results
 
