@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
     from indian_tune.optim.family import Config
+    from indian_tune.optim.hyperparameters import Value
 
 __all__ = ["ENTRY_POINTS", "check_optimizer", "is_own", "own_family", "set_mode"]
 
@@ -55,7 +56,7 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
             f"{unknown_name('optimizer', name, catalog)}, torch.optim:Class for another optimizer "
             "of torch, such as torch.optim:RMSprop, or package.module:Class for one of your own"
         )
-    return _OwnFamily(name, name.rpartition(":")[2], _AnyNumber(), {}, name)
+    return _OwnFamily(name, name.rpartition(":")[2], _AnyValue(), {}, name)
 
 
 def check_optimizer(name: str, config: Config, *, key: str) -> None:
@@ -136,14 +137,14 @@ class _OwnFamily(Family):
     def check_names(self, names: object) -> None:
         """Accept all names."""
 
-    def complete(self, config: Config) -> dict[str, float]:
-        """Return ``config`` checked to hold finite numbers; the class has its own defaults."""
+    def complete(self, config: Config) -> dict[str, Value]:
+        """Return ``config`` checked, numbers to be finite; the class has its own defaults."""
         return {
-            name: self.hyperparameters[name].check(value, owner=self.name)
+            name: self.hyperparameters[name].read(value, owner=self.name)
             for name, value in config.items()
         }
 
-    def with_steps(self, config: Config, steps: int) -> dict[str, float]:
+    def with_steps(self, config: Config, steps: int) -> dict[str, Value]:
         """See :meth:`Family.with_steps`; imports the class, which may have these names."""
         if not is_scheduled(config):
             return dict(config)
@@ -154,12 +155,12 @@ class _OwnFamily(Family):
         return _loaded(self.name, "optimizer").build(params, config)
 
 
-class _AnyNumber(Mapping[str, Hyperparameter]):
+class _AnyValue(Mapping[str, Hyperparameter]):
     """A hyperparameter of every name; the two whose meaning is known are listed."""
 
     def __getitem__(self, name: str) -> Hyperparameter:
         known = {GAMMA0.name: GAMMA0, CONSTANT_STEP.name: CONSTANT_STEP}
-        return known.get(name) or Hyperparameter(name, f"{name} of the optimizer")
+        return known.get(name) or Hyperparameter(name, f"{name} of the optimizer", kind="any")
 
     def __iter__(self) -> Iterator[str]:
         yield from (GAMMA0.name, CONSTANT_STEP.name)

@@ -169,6 +169,8 @@ class StudySpec(Section):
             return
         family = arm.family
         space = spaces.parse_space(arm.space, where)
+        for name, parameter in space.items():
+            _check_parameter(family, name, parameter, f"{where}.{name}")
         if arm.fixed:
             self._check_fixed(space, where)
         elif not any(not isinstance(p, spaces.Constant) for p in space.values()):
@@ -177,8 +179,6 @@ class StudySpec(Section):
                 f"{', '.join(family.hyperparameters)} a range or a list, or write fixed = true to "
                 "run it untuned"
             )
-        for name, parameter in space.items():
-            _check_parameter(family, name, parameter, f"{where}.{name}")
         check_schedule(family, space, where)
         try:
             family.check_names(space.keys() - set(TRAINING_PARAMETERS))
@@ -417,6 +417,10 @@ def _with_whole_space(arm: Any, n: int) -> Any:
 
 def _check_parameter(family: Family, name: str, parameter: spaces.Parameter, where: str) -> None:
     """Refuse a hyperparameter that the family does not have, or values that it cannot take."""
+    if name in TRAINING_PARAMETERS or (
+        name in family.hyperparameters and family.hyperparameters[name].numeric
+    ):
+        spaces.require_numbers(parameter, where)
     low, high = spaces.bounds(parameter)
     if name == "batch_size":
         whole = all(value == int(value) for value in (low, high))
@@ -432,7 +436,7 @@ def _check_parameter(family: Family, name: str, parameter: spaces.Parameter, whe
         return
     try:
         hyperparameter = family.hyperparameter(name)
-        for value in (low, high):
-            hyperparameter.check(value)
+        for value in spaces.values_of(parameter):
+            hyperparameter.read(value)
     except InputError as error:
         raise StudyFileError(f"{where}: {error}") from error
