@@ -114,8 +114,12 @@ def check_optimizers(spec: StudySpec) -> None:
             if not is_number(value)
         ]
         for config in (usual, *ends, *listed):
+            own, training = split_training_parameters(config)
             check_optimizer(
-                arm.optimizer, split_training_parameters(config)[0], key=f"arms[{n}].optimizer"
+                arm.optimizer,
+                own,
+                key=f"arms[{n}].optimizer",
+                averaged=training.get("ema_decay", 0.0) > 0,
             )
 
 

@@ -102,6 +102,7 @@ class Family:
         explain: returns the dynamics of a complete configuration.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
         unscheduled: why its step size cannot have another schedule; empty where it can.
+        averages: whether it is measured at an average of the weights that it keeps itself.
         role: in the comparisons of the claim.
         shape: of INDIAN in whatever coordinates, the hyperparameters that set (α, β): an arm that
             searches all of them tunes both.
@@ -128,6 +129,7 @@ class Family:
     explain: Callable[[dict[str, float]], Dynamics] = lambda _: Dynamics()
     schedules_itself: bool = False
     unscheduled: str = ""
+    averages: bool = False
     role: Role = "other"
     shape: tuple[str, ...] = ("alpha", "beta")
     decouple: bool = False

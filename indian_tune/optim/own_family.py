@@ -59,17 +59,19 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
     return _OwnFamily(name, name.rpartition(":")[2], _AnyValue(), {}, name)
 
 
-def check_optimizer(name: str, config: Config, *, key: str) -> None:
+def check_optimizer(name: str, config: Config, *, key: str, averaged: bool = False) -> None:
     """Import an optimizer, and take two steps with it on parameters of every kind of shape.
 
     Args:
         name: of its family, one of the user's own or of torch.
         config: a configuration of the arm's space.
         key: of the study file that names the optimizer, for messages.
+        averaged: whether the weights are averaged beside it.
 
     Raises:
         InputError: the class is not found or not allowed to be imported, is no optimizer, does
-            not take the configuration, or cannot take a step without more.
+            not take the configuration, cannot take a step without more, or averages the weights
+            itself.
     """
     import torch
 
@@ -85,6 +87,8 @@ def check_optimizer(name: str, config: Config, *, key: str) -> None:
         loaded.check_names(config)
     except HyperparameterError as error:
         raise InputError(f"{where}: {error}") from error
+    if averaged and loaded.averages:
+        raise InputError(f"{where} averages the weights itself: remove ema_decay from its space")
     # A dense layer, its biases and a convolution, on a loss with all derivatives.
     parameters = [
         torch.nn.Parameter(torch.linspace(-1, 1, math.prod(shape)).view(shape)) for shape in SHAPES

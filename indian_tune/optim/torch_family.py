@@ -103,7 +103,8 @@ def family_of(
         own |= found
     schedule = {each.name: each for each in SCHEDULE_PARAMETERS}
     unscheduled = ""
-    if all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval")):
+    averages = all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
+    if averages:
         unscheduled = "it averages the weights in place of a schedule"
     elif taken := sorted(own.keys() & schedule):
         unscheduled = f"its own argument {taken[0]} has the name of a schedule's"
@@ -119,6 +120,7 @@ def family_of(
         optimizer,
         schedules_itself="decay_power" in own,
         unscheduled=unscheduled,
+        averages=averages,
     )
 
 

@@ -434,8 +434,13 @@ def _check_parameter(family: Family, name: str, parameter: spaces.Parameter, whe
         if not 0 <= low <= high < 1:
             raise StudyFileError(f"{where} must lie in [0, 1), got {low!r} … {high!r}")
         return
+    if name == "ema_decay" and high > 0 and family.averages:
+        raise StudyFileError(
+            f"{where} has no meaning for {family.name}, which averages the weights itself: remove "
+            f"{name}"
+        )
     try:
-        hyperparameter = family.hyperparameter(name)
+        hyperparameter = TRAINING_PARAMETERS.get(name) or family.hyperparameter(name)
         for value in spaces.values_of(parameter):
             hyperparameter.read(value)
     except InputError as error:
