@@ -14,8 +14,9 @@ from indian_tune.imports import imports_allowed, source_of
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.optim.families import FAMILIES
 from indian_tune.optim.hyperparameters import is_number
+from indian_tune.optim.optimizer_check import check_optimizer
 from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
-from indian_tune.optim.own_family import check_optimizer, is_own
+from indian_tune.optim.own_family import is_own
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
 from indian_tune.study.examples import example_counts

@@ -6,17 +6,16 @@ ranked anywhere. What the class takes is known only where it is imported.
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import HyperparameterError, InputError, unknown_name
-from indian_tune.imports import blamed, check_form, entry_point_names, is_reference, load_named
+from indian_tune.imports import entry_point_names, is_reference, load_named
 from indian_tune.optim.family import Family
 from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
 from indian_tune.optim.schedules import is_scheduled
+from indian_tune.optim.shape_family import is_by_shape
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -26,16 +25,15 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Config
     from indian_tune.optim.hyperparameters import Value
 
-__all__ = ["ENTRY_POINTS", "check_optimizer", "is_own", "own_family", "set_mode"]
+__all__ = ["ENTRY_POINTS", "is_own", "loaded_family", "own_family", "set_mode"]
 
 ENTRY_POINTS = "indian_tune.optimizers"
 """Group by which an installed package names its optimizers."""
-SHAPES = ((4, 3), (4,), (2, 3, 2, 2))
 
 
 def is_own(name: str, catalog: Mapping[str, object]) -> bool:
     """Whether a name can only be an optimizer of one's own: neither in the catalog nor torch's."""
-    return name not in catalog and name.partition(":")[0] != "torch.optim"
+    return name not in catalog and name.partition(":")[0] != "torch.optim" and not is_by_shape(name)
 
 
 def own_family(name: str, catalog: Mapping[str, object]) -> Family:
@@ -59,58 +57,6 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
     return _OwnFamily(name, name.rpartition(":")[2], _AnyValue(), {}, name)
 
 
-def check_optimizer(name: str, config: Config, *, key: str, averaged: bool = False) -> None:
-    """Import an optimizer, and take two steps with it on parameters of every kind of shape.
-
-    Args:
-        name: of its family, one of the user's own or of torch.
-        config: a configuration of the arm's space.
-        key: of the study file that names the optimizer, for messages.
-        averaged: whether the weights are averaged beside it.
-
-    Raises:
-        InputError: the class is not found or not allowed to be imported, is no optimizer, does
-            not take the configuration, cannot take a step without more, or averages the weights
-            itself.
-    """
-    import torch
-
-    from indian_tune.optim.torch_family import torch_family
-
-    where = f"{key} = {name!r}"
-    if name.partition(":")[0] == "torch.optim":
-        loaded = torch_family(name)
-    else:
-        check_form(name, key, "Class")
-        loaded = _loaded(name, key)
-    try:
-        loaded.check_names(config)
-    except HyperparameterError as error:
-        raise InputError(f"{where}: {error}") from error
-    if averaged and loaded.averages:
-        raise InputError(f"{where} averages the weights itself: remove ema_decay from its space")
-    # A dense layer, its biases and a convolution, on a loss with all derivatives.
-    parameters = [
-        torch.nn.Parameter(torch.linspace(-1, 1, math.prod(shape)).view(shape)) for shape in SHAPES
-    ]
-    with blamed(where, "taking a step"):
-        optimizer, scheduler = loaded.build(parameters, loaded.with_steps(config, 2))
-        set_mode(optimizer, training=True)
-        for _ in range(2):
-            optimizer.zero_grad()
-            sum(each.pow(2).sum() for each in parameters).backward()  # type: ignore[union-attr]
-            try:
-                optimizer.step()
-            except Exception as error:
-                reason = _reason(optimizer, error)
-                if reason is None:
-                    raise
-                raise InputError(f"{where} cannot be tuned: {reason}") from error
-            if scheduler is not None:
-                scheduler.step()
-        set_mode(optimizer, training=False)
-
-
 def set_mode(optimizer: Optimizer, *, training: bool) -> None:
     """Bring an optimizer that trains and is measured at different weights to one of them.
 
@@ -119,19 +65,6 @@ def set_mode(optimizer: Optimizer, *, training: bool) -> None:
     train, evaluate = (getattr(optimizer, name, None) for name in ("train", "eval"))
     if callable(train) and callable(evaluate):
         train() if training else evaluate()
-
-
-def _reason(optimizer: Optimizer, error: Exception) -> str | None:
-    """Return why a step without more is none for this optimizer, ``None`` if that is not known."""
-    from indian_tune.optim.torch_family import CLOSURE
-
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    text = str(error)
-    if (closure is not None and closure.default is closure.empty) or "closure" in text:
-        return CLOSURE
-    if "create_graph" in text or "grad_fn" in text:
-        return "it needs second derivatives of the loss (create_graph=True)"
-    return None
 
 
 @dataclass(frozen=True)
@@ -152,11 +85,11 @@ class _OwnFamily(Family):
         """See :meth:`Family.with_steps`; imports the class, which may have these names."""
         if not is_scheduled(config):
             return dict(config)
-        return _loaded(self.name, "optimizer").with_steps(config, steps)
+        return loaded_family(self.name, "optimizer").with_steps(config, steps)
 
     def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
         """See :meth:`Family.build`; imports the class."""
-        return _loaded(self.name, "optimizer").build(params, config)
+        return loaded_family(self.name, "optimizer").build(params, config)
 
 
 class _AnyValue(Mapping[str, Hyperparameter]):
@@ -173,11 +106,15 @@ class _AnyValue(Mapping[str, Hyperparameter]):
         return 2
 
 
-def _loaded(name: str, key: str) -> Family:
+def loaded_family(name: str, key: str) -> Family:
     """Return the family as the class itself says it.
 
+    Args:
+        name: of the family.
+        key: of the study file that names it, for messages.
+
     Raises:
-        InputError: see :func:`check_optimizer`.
+        InputError: the class is not found or not allowed to be imported, or is no optimizer.
     """
     import torch
 

@@ -32,17 +32,26 @@ TUPLES = frozenset({"tuple", "Tuple", "list", "List", "Sequence"})
 # What an annotation names where the argument is no value that a study file can give.
 OBJECTS = frozenset({"dict", "Dict", "Mapping", "Callable", "Iterable", "Module", "Optimizer"})
 CLOSURE = "it needs a closure in every step, which computes the loss once more"
+MATRICES = (
+    "it takes matrices only, and networks have biases: name it as matrices, and as rest an "
+    "optimizer for all others"
+)
+NETWORK = "it takes the network, and an optimizer is given its parameters"
 WRAPS = "it wraps another optimizer, and a study file cannot give it one"
 UNFIT = {
     "LBFGS": CLOSURE,
-    "Muon": "it takes matrices only, and networks have biases",
+    "Muon": MATRICES,
     "Optimizer": "it is the base class",
     "SparseAdam": "it takes sparse gradients only",
 }
 
 
-def torch_family(name: str) -> Family:
+def torch_family(name: str, *, matrices: bool = False) -> Family:
     """Return the family of ``torch.optim:Class``, see :func:`family_of`.
+
+    Args:
+        name: of the family.
+        matrices: whether it gets matrices only.
 
     Raises:
         HyperparameterError: ``name`` is no optimizer of torch, or one that cannot be tuned.
@@ -57,7 +66,7 @@ def torch_family(name: str) -> Family:
         raise HyperparameterError(
             unknown_name(f"optimizer of {MODULE}", class_name, classes.keys() - UNFIT.keys())
         )
-    if class_name in UNFIT:
+    if class_name in UNFIT and not (matrices and UNFIT[class_name] == MATRICES):
         raise HyperparameterError(f"optimizer = {name!r} cannot be tuned: {UNFIT[class_name]}")
     own = family_of(name, classes[class_name])
     return replace(own, default_space={"gamma0": {"low": 1e-4, "high": 1.0, "log": True}})
@@ -86,6 +95,8 @@ def family_of(
     """
     own: dict[str, Hyperparameter] = {}
     first, *parameters = inspect.signature(optimizer).parameters.values()
+    if first.name == "model":
+        raise HyperparameterError(f"{key} = {name!r} cannot be tuned: {NETWORK}")
     if "optimizer" in first.name:
         raise HyperparameterError(f"{key} = {name!r} cannot be tuned: {WRAPS}")
     for parameter in parameters:

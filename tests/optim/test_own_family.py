@@ -12,7 +12,8 @@ from torch import nn
 from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.optim import get_family
-from indian_tune.optim.own_family import ENTRY_POINTS, check_optimizer
+from indian_tune.optim.optimizer_check import check_optimizer
+from indian_tune.optim.own_family import ENTRY_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
