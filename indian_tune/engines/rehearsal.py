@@ -18,7 +18,7 @@ from indian_tune.imports import blamed
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.stratify import part_size
-from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.file.space import bounds
 from indian_tune.study.typical import typical
 
@@ -69,6 +69,14 @@ def check_loop(spec: StudySpec) -> None:
             if value != default:
                 raise InputError(
                     f"{section}.{key} = {value!r} has no meaning for problem.factory = "
+                    f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
+                    "let the loop do that"
+                )
+    for n, arm in enumerate(spec.arms, 1):
+        for name in ("clip_norm", "ema_decay"):
+            if name in arm.space:
+                raise InputError(
+                    f"arms[{n}].space.{name} has no meaning for problem.factory = "
                     f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
                     "let the loop do that"
                 )
@@ -128,7 +136,8 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
                 _rehearse_loop(spec, problem, n, arm, values, own)
                 state.restore(f"Trying arm {arm.name!r}")
                 continue
-            size = int(own.get("batch_size", spec.problem.batch_size))
+            training = training_values(own, spec.problem)
+            size = training["batch_size"]
             step = min(size, TRIED)
             single = size > 1 and len(problem.train) % size == 1
             few = replace(
@@ -143,8 +152,7 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
                 epochs=1,
                 family=arm.trained_with,
                 config=values,
-                batch_size=step,
-                dropout=own.get("dropout", spec.problem.dropout),
+                **{**training, "batch_size": step},
             )
             last = f", the last batch of which has 1 of {len(problem.train):,} examples"
             told = f"training arms[{n}] = {arm.name!r} in batches of {size}{last if single else ''}"
@@ -173,8 +181,7 @@ def _rehearse_loop(
         epochs=spec.protocol.tuning_epochs,
         family=arm.trained_with,
         config=values,
-        batch_size=int(own.get("batch_size", spec.problem.batch_size)),
-        dropout=own.get("dropout", spec.problem.dropout),
+        **training_values(own, spec.problem),
     )
     doing = f"calling its loop for arms[{n}] = {arm.name!r}"
     with blamed(f"problem.factory = {spec.problem.factory!r}", doing):

@@ -31,7 +31,7 @@ class Footprint:
     Attributes:
         parameters: of the network.
         gradients: of the parameters.
-        optimizer: its state.
+        optimizer: its state, and the average of the weights.
         activations: what the forward pass keeps for the backward pass, inputs included.
     """
 
@@ -55,6 +55,7 @@ def footprint(
     config: Mapping[str, float],
     batch_size: int,
     dropout: float,
+    averages: bool = False,
     precision: str = "float32",
 ) -> Footprint:
     """Take one training step on blank inputs on the CPU, and count what it keeps.
@@ -67,6 +68,7 @@ def footprint(
         config: of the optimizer.
         batch_size: inputs of the step.
         dropout: rate.
+        averages: whether it keeps an average of the weights.
         precision: of the arithmetic, as the trainer names it.
     """
     arithmetic = Precision(precision)
@@ -106,7 +108,7 @@ def footprint(
     return Footprint(
         parameters=_bytes(parameters),
         gradients=_bytes(each.grad for each in parameters if each.grad is not None),
-        optimizer=_bytes(states),
+        optimizer=_bytes(states) + averages * _bytes(parameters),
         activations=sum(kept.values()),
     )
 
