@@ -119,7 +119,7 @@ def flatness_frame(
                 "examples": len(subset),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "effective_learning_rate": dynamics.effective_learning_rate,
-                **asdict(measure_flatness(model, feed)),
+                **asdict(measure_flatness(model, feed, task=problem.task)),
                 **(trial.config or {}),
             }
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.imports import imports_allowed
 from indian_tune.planning.timing import kind_of
@@ -35,7 +35,9 @@ def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tupl
             assert not isinstance(problem, Loop)
             inputs = problem.train.inputs
             shape, whole = tuple(inputs.shape[1:]), str(inputs.dtype) == "torch.int64"
-            return _run_bytes(spec, problem.build_model, shape, whole=whole), problem.nbytes
+            learned = {"task": problem.task, "labels": problem.train.labels[:1]}
+            held = _run_bytes(spec, problem.build_model, shape, whole=whole, **learned)
+            return held, problem.nbytes
         shape = _image_shape(spec)
         data = sum(example_counts(spec)) * (math.prod(shape) + 8)
         return _run_bytes(spec, _catalog_model(spec, shape), shape), data
@@ -68,7 +70,12 @@ def _catalog_model(spec: StudySpec, shape: tuple[int, ...]) -> ModelBuilder:
 
 
 def _run_bytes(
-    spec: StudySpec, build_model: ModelBuilder, shape: tuple[int, ...], *, whole: bool = False
+    spec: StudySpec,
+    build_model: ModelBuilder,
+    shape: tuple[int, ...],
+    *,
+    whole: bool = False,
+    **learned: Any,
 ) -> int:
     from indian_tune.training.footprint import footprint
 
@@ -82,6 +89,7 @@ def _run_bytes(
             batch_size=kind.batch_size,
             dropout=kind.dropout,
             precision=spec.problem.precision,
+            **learned,
         ).total
         for kind in (kind_of(spec, arm.name) for arm in spec.arms)
     )

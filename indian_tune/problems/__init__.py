@@ -22,6 +22,7 @@ from indian_tune.problems.folder import data_folder
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.problem import ModelBuilder, Problem, Split
 from indian_tune.problems.sizes import SplitSizes
+from indian_tune.problems.task import Metric, Task, get_task
 
 if TYPE_CHECKING:
     from indian_tune.problems.fetching import fetch
@@ -40,18 +41,21 @@ __all__ = [
     "DataStatus",
     "DatasetInfo",
     "Loop",
+    "Metric",
     "ModelBuilder",
     "ModelInfo",
     "Problem",
     "Split",
     "SplitSizes",
     "StoredFile",
+    "Task",
     "build_model",
     "check_fit",
     "data_folder",
     "fetch",
     "get_dataset_info",
     "get_model_info",
+    "get_task",
     "load_arrays",
     "load_problem",
     "make_problem",

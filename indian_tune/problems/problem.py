@@ -1,8 +1,9 @@
 """A problem: what the trainer needs to know of what it trains.
 
-A problem is a classification: every example has one of ``classes`` labels, networks return a logit
-per class, they are trained on the mean cross-entropy, and measured by it and by the share of
-examples classified correctly. What knows nothing scores 1 - 1/classes and log(classes).
+What is learned is its task: classification by default, where every example has one of ``classes``
+labels, networks return a logit per class, they are trained on the mean cross-entropy, and measured
+by it and by the share of examples classified correctly. What knows nothing scores 1 - 1/classes and
+log(classes). Other tasks are in :mod:`indian_tune.problems.tasks`.
 
 The catalog's problems come from ``load_problem``; problems of one's own are made by a function that
 a study file names (``problem.factory``) and returns a :class:`Problem`.
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from indian_tune.problems.task import Task
+
 ENTRY_POINTS = "indian_tune.problems"
 """Group by which an installed package names the functions that make its problems."""
 
@@ -32,7 +35,8 @@ class Split:
         inputs: shape [N, channels, …]: images [N, channels, height, width], rows of a table
             [N, features], or whatever else the network takes. uint8 or floating numbers, which are
             normalised when used, or int64 such as tokens, which stay as they are.
-        labels: int64, shape [N], values in 0 … classes - 1.
+        labels: of classification int64, shape [N], values in 0 … classes - 1; of another task as
+            that says.
     """
 
     inputs: Tensor
@@ -84,7 +88,7 @@ class ModelBuilder(Protocol):
     def __call__(self, *, seed: int, dropout: float) -> torch.nn.Module:
         """Return the network on the CPU in float32, in training mode.
 
-        It maps inputs [B, channels, …] to logits [B, classes].
+        It maps inputs [B, channels, …] to logits [B, classes], or to what the task says.
 
         Args:
             seed: of the run.
@@ -102,7 +106,7 @@ class Problem:
     Attributes:
         dataset: its name, in the catalog or of one's own.
         model: name of the network, in the catalog or of one's own.
-        classes: number of classes.
+        classes: number of classes; of a regression, of numbers that are predicted.
         train: what the optimizer sees.
         test: the sealed test examples.
         build_model: network for a seed and a dropout rate.
@@ -111,6 +115,7 @@ class Problem:
         mean: per channel, of the training inputs divided by ``scale``; or one number for all.
         std: likewise.
         scale: what a raw input is divided by, such as 255 for the pixels of most images.
+        task: what is learned: its name, or a :class:`indian_tune.problems.Task`.
     """
 
     dataset: str
@@ -123,6 +128,7 @@ class Problem:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     scale: float = 1.0
+    task: Task | str = "classification"
 
     @property
     def nbytes(self) -> int:

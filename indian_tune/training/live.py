@@ -11,9 +11,9 @@ import torch
 from indian_tune.optim.families import get_family
 from indian_tune.optim.own_family import set_mode
 from indian_tune.problems.randomness import seeded_global_generator
+from indian_tune.problems.task import get_task
 from indian_tune.training.evaluation import bit_string, correctness, evaluate
 from indian_tune.training.feed import IMAGE_RANK
-from indian_tune.training.metrics import METRICS
 from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
@@ -105,6 +105,7 @@ class LiveRun:
         self.step = 0
         self.diverged = False
         self._precision = precision
+        self._task = get_task(problem.task)
 
     @property
     def active(self) -> bool:
@@ -126,7 +127,9 @@ class LiveRun:
         metrics = {**train, **self._measure("validation", setup.validation)}
         sealed = self._measure("test", setup.test)
         self.epoch += 1
-        at_end = self.epoch == self.run.epochs and not self.diverged
+        correct = None
+        if self.epoch == self.run.epochs and not self.diverged:
+            correct = correctness(self.model, setup.test, self._precision, self._task)
         return EpochRecord(
             key=self.run.key,
             epoch=self.epoch,
@@ -134,9 +137,7 @@ class LiveRun:
             metrics=metrics,
             seconds=0.0,
             sealed=sealed,
-            test_correct=bit_string(correctness(self.model, setup.test, self._precision))
-            if at_end
-            else None,
+            test_correct=None if correct is None else bit_string(correct),
         )
 
     def state(self) -> dict[str, Any]:
@@ -162,8 +163,8 @@ class LiveRun:
         if feed is None:
             return {}
         values = (
-            dict.fromkeys(METRICS, nan)
+            dict.fromkeys(self._task.metrics, nan)
             if self.diverged
-            else evaluate(self.model, feed, self._precision)
+            else evaluate(self.model, feed, self._precision, self._task)
         )
         return {f"{split}_{name}": value for name, value in values.items()}

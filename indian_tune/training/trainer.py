@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.errors import CheckpointError, InputError, unknown_name
+from indian_tune.problems.task import get_task
 from indian_tune.text import counted
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
@@ -280,7 +281,7 @@ class Trainer:
 
     def _identity(self, live: LiveRun) -> dict[str, object]:
         """What a checkpoint must agree in for a new run to go on from it."""
-        run = live.run
+        run, task = live.run, get_task(self._problem.task)
         return {
             "dataset": self._problem.dataset,
             "model": self._problem.model,
@@ -293,6 +294,7 @@ class Trainer:
             "dropout": run.dropout,
             "precision": self._precision.name,
             "augmentation": self._augmentation,
+            **({} if task == get_task("classification") else {"task": task.name}),
         }
 
     def _resume(self, held: _Entry, saved: Checkpoint) -> None:

@@ -160,7 +160,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: sound(test=Split(rows(3, 2), LABELS[:3].float())), "must be int64 of shape [N]"),
     (
         lambda: sound(train=Split(rows(40, 2), LABELS[:, None])),
-        "tokens and anything else train by a",
+        "flatten them with labels.squeeze(1)",
     ),
     (lambda: Loop(3, "a", "b", 2), "its train must be a function"),  # type: ignore[arg-type]
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
