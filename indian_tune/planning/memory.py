@@ -33,9 +33,10 @@ def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tupl
 
             problem = problem_of(spec, None)
             assert not isinstance(problem, Loop)
-            inputs = problem.train.inputs
+            one = problem.train.first(1)
+            inputs = one.inputs
             shape, whole = tuple(inputs.shape[1:]), str(inputs.dtype) == "torch.int64"
-            learned = {"task": problem.task, "labels": problem.train.labels[:1]}
+            learned = {"task": problem.task, "labels": one.labels}
             held = _run_bytes(spec, problem.build_model, shape, whole=whole, **learned)
             return held, problem.nbytes
         shape = _image_shape(spec)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from indian_tune.problems.models import CounterDropout, build_model
     from indian_tune.problems.own import make_problem
     from indian_tune.problems.splits import load_problem
+    from indian_tune.problems.stream import Stream
     from indian_tune.problems.verification import DataState, DataStatus, verify
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Split",
     "SplitSizes",
     "StoredFile",
+    "Stream",
     "Task",
     "build_model",
     "check_fit",
@@ -71,6 +73,7 @@ _LATER = {
     "load_arrays": "loading",
     "load_problem": "splits",
     "make_problem": "own",
+    "Stream": "stream",
     "verify": "verification",
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
@@ -16,6 +17,7 @@ from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
+from indian_tune.problems.stream import Stream
 from indian_tune.problems.task import MetricError, get_task
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def make_problem(
             f"{where} must return an indian_tune.Problem or an indian_tune.Loop, got "
             f"{type(made).__name__}"
         )
+    made = _with_streams(made, where)
     fault = _task_fault(made) or _fault(made)
     if fault is not None:
         raise InputError(f"{where}: {fault}")
@@ -105,11 +108,14 @@ def make_problem(
     elif validation_fraction is not None and made.validation is None:
         train, validation = split_validation(made.train, validation_fraction, seed, task)
         made = replace(made, train=train, validation=validation)
-    if label_noise and task.name != "classification":
+    if label_noise and (task.name != "classification" or made.train.streamed):
+        kind = "data read in batches" if made.train.streamed else f"task = {task.name!r}"
         raise InputError(
-            f"problem.label_noise = {label_noise} draws labels among classes, and {where} has task "
-            f"= {task.name!r}: remove it, or add noise in the factory"
+            f"problem.label_noise = {label_noise} draws labels among classes of data in memory, "
+            f"and {where} has {kind}: remove it, or add noise in the factory"
         )
+    if not label_noise:
+        return made
     return replace(made, train=with_noise(made.train, label_noise, made.classes, seed))
 
 
@@ -131,6 +137,23 @@ def _chance_fault(made: Loop) -> str | None:
     except InputError as error:
         return f"its {error}"
     return None
+
+
+def _with_streams(made: Problem, where: str) -> Problem:
+    """Take the loaders of a problem as what is read batch by batch.
+
+    Raises:
+        InputError: one has no length, or an order of its own.
+    """
+    streams: dict[str, Any] = {}
+    for name in ("train", "validation", "test"):
+        part: object = getattr(made, name)
+        if isinstance(part, DataLoader):
+            try:
+                streams[name] = Stream.from_loader(part)
+            except InputError as error:
+                raise InputError(f"{where}: its {name} part {error}") from error
+    return replace(made, **streams) if streams else made
 
 
 def _joined(made: Problem) -> Problem:
@@ -185,11 +208,18 @@ def _part_fault(made: Problem) -> str | None:
 
 
 def _split_fault(split: object, made: Problem) -> str | None:
+    if isinstance(split, Stream):
+        if not len(split):
+            return "is empty"
+        try:
+            split = split.sample()
+        except Exception as error:  # noqa: BLE001 - of the user's own data set
+            return f"cannot be read: {type(error).__name__}: {error}"
     if not isinstance(split, Split):
         if hasattr(split, "__getitem__") or hasattr(split, "__iter__"):
             return (
                 f"is a {type(split).__name__}: wrap it as indian_tune.Split.from_dataset(…), which "
-                "holds it in memory, or train by a loop of your own (indian_tune.Loop)"
+                "holds it in memory, or in a torch DataLoader, which is read batch by batch"
             )
         return f"must be an indian_tune.Split, got {type(split).__name__}"
     inputs, labels = split.inputs, split.labels
@@ -214,7 +244,7 @@ def _split_fault(split: object, made: Problem) -> str | None:
         return fault
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         return "has inputs that are not finite"
-    first = made.train.inputs
+    first = made.train.first(1).inputs
     if inputs.dtype != first.dtype or inputs.shape[1:] != first.shape[1:]:
         return (
             f"has inputs of {inputs.dtype} and shape {list(inputs.shape)}, unlike the training "
@@ -224,7 +254,8 @@ def _split_fault(split: object, made: Problem) -> str | None:
 
 
 def _normalisation_fault(made: Problem) -> str | None:
-    channels = made.train.inputs.shape[1]
+    kind = made.train.first(1).inputs
+    channels = kind.shape[1]
     for name in ("mean", "std"):
         values = getattr(made, name)
         if len(values) not in (1, channels) or not all(isfinite(value) for value in values):
@@ -232,7 +263,7 @@ def _normalisation_fault(made: Problem) -> str | None:
     if min(made.std) <= 0 or not made.scale > 0:
         return f"its std and scale must be above 0, got {made.std!r} and {made.scale!r}"
     plain = (set(made.mean), set(made.std), made.scale) == ({0.0}, {1.0}, 1.0)
-    if made.train.inputs.dtype == torch.int64 and not plain:
+    if kind.dtype == torch.int64 and not plain:
         return "its inputs are int64, which are not normalised: leave mean, std and scale out"
     return None
 
@@ -262,7 +293,8 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
             f"{where}: its model {made.model!r} gets other weights when it is built again with the "
             "same seed: draw them from torch's generator, or from one seeded with seed"
         )
-    raw = made.train.inputs[:TRIED]
+    few = made.train.first(TRIED)
+    raw, labels = few.inputs, few.labels
     inputs = raw if raw.dtype == torch.int64 else raw.float()
     for training in (True, False):
         with (
@@ -271,7 +303,6 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
         ):
             _seek(network)
             outputs = network.train(training)(inputs)
-        labels = made.train.labels[:TRIED]
         _check_outputs(
             outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
         )

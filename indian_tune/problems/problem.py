@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -42,38 +43,73 @@ class Split:
     inputs: Tensor
     labels: Tensor
 
+    streamed = False
+    """Whether the examples are read as they are used; see :class:`indian_tune.problems.Stream`."""
+
     def __len__(self) -> int:
         return int(self.labels.shape[0])
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the examples and their labels."""
+        return self.inputs.nbytes + self.labels.nbytes
+
+    def sample(self) -> Split:
+        """Return what tells of which kind the examples are: all of them."""
+        return self
+
+    def first(self, count: int) -> Split:
+        """Return the first examples."""
+        return Split(self.inputs[:count], self.labels[:count])
+
+    def at(self, positions: Tensor) -> Split:
+        """Return some of the examples, by their positions, int64."""
+        return Split(self.inputs[positions], self.labels[positions])
+
+    def joined(self, other: Split) -> Split:
+        """Return these examples and others after them."""
+        import torch
+
+        return Split(torch.cat([self.inputs, other.inputs]), torch.cat([self.labels, other.labels]))
+
     @classmethod
-    def from_dataset(cls, dataset: Any) -> Split:
+    def from_dataset(cls, dataset: Any, task: Task | str = "classification") -> Split:
         """Read a data set of torch's into memory, example by example in its order.
 
         Args:
             dataset: has a length, and its items are pairs: an input (a tensor, or what numpy makes
-                an array of) and a label (a whole number).
+                an array of) and a label (of classification a whole number, of a regression a number
+                or several, of tokens whole numbers).
+            task: what the labels are of.
 
         Raises:
             InputError: it has no length, or an item is something else or of another shape.
         """
         from indian_tune.problems.conversion import split_of_dataset
 
-        return cls(*split_of_dataset(dataset))
+        return cls(*split_of_dataset(dataset, task))
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame | str | Path, label: str) -> Split:
-        """Read a table: float32 inputs [N, features], one for each column but that of the labels.
+    def from_frame(
+        cls,
+        frame: pd.DataFrame | str | Path,
+        label: str | Sequence[str],
+        task: Task | str = "classification",
+    ) -> Split:
+        """Read a table: float32 inputs [N, features], one for each column but those of the labels.
 
         Args:
             frame: a data frame, or the path of a CSV file.
-            label: column of the labels, whole numbers from 0.
+            label: column of the labels, whole numbers from 0; of a regression any numbers, or
+                several columns, of which the labels are [N, columns].
+            task: what the labels are of.
 
         Raises:
             InputError: the file cannot be read, there is no such column, or a column is no number.
         """
         from indian_tune.problems.conversion import split_of_frame
 
-        return cls(*split_of_frame(frame, label))
+        return cls(*split_of_frame(frame, label, task))
 
 
 class ModelBuilder(Protocol):
@@ -107,7 +143,8 @@ class Problem:
         dataset: its name, in the catalog or of one's own.
         model: name of the network, in the catalog or of one's own.
         classes: number of classes; of a regression, of numbers that are predicted.
-        train: what the optimizer sees.
+        train: what the optimizer sees. In memory, or a :class:`indian_tune.problems.Stream` (a
+            factory may return a ``DataLoader``, which becomes one) of what does not fit there.
         test: the sealed test examples.
         build_model: network for a seed and a dropout rate.
         validation: held out of the training examples (honest mode); ``None`` in paper mode, and in
@@ -134,4 +171,4 @@ class Problem:
     def nbytes(self) -> int:
         """Memory of all examples and their labels."""
         splits = (self.train, self.validation, self.test)
-        return sum(s.inputs.nbytes + s.labels.nbytes for s in splits if s is not None)
+        return sum(split.nbytes for split in splits if split is not None)

@@ -188,14 +188,14 @@ def draw_splits(
         test = _at(test, tested)
     counts = [sizes.validation or 0, sizes.train]
     drawn_by = seed if parts_seed is None else parts_seed
-    held_out, used, _ = draw(train.labels.numpy(), counts, drawn_by)
+    held_out, used, _ = draw(_strata(train, task), counts, drawn_by)
     validation = None if sizes.validation is None else _at(train, held_out)
     return _at(train, used), validation, test
 
 
 def joined(first: Split, second: Split) -> Split:
     """Return the examples of two splits, one after the other."""
-    return Split(torch.cat([first.inputs, second.inputs]), torch.cat([first.labels, second.labels]))
+    return first.joined(second)
 
 
 def with_noise(split: Split, part: float, classes: int, seed: int) -> Split:
@@ -227,13 +227,15 @@ def with_noise(split: Split, part: float, classes: int, seed: int) -> Split:
 
 
 def _strata(split: Split, task: Task | str) -> NDArray[np.int64]:
+    # The labels of a stream are known once it has been read, which takes an epoch.
+    if split.streamed:
+        return np.zeros(len(split), dtype=np.int64)
     strata: NDArray[np.int64] = get_task(task).strata(split.labels).numpy()
     return strata
 
 
 def _at(split: Split, positions: NDArray[np.int64]) -> Split:
-    chosen = torch.from_numpy(positions)
-    return Split(split.inputs[chosen], split.labels[chosen])
+    return split.at(torch.from_numpy(positions))
 
 
 def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:

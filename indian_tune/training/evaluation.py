@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from indian_tune.problems.task import Task
     from indian_tune.training.feed import Feed
     from indian_tune.training.precision import Precision
+    from indian_tune.training.stream_feed import StreamFeed
 
 CPU_BATCH_VALUES = 16_384
 """Input values per forward pass on a CPU: with many more, activations fall out of its cache."""
@@ -29,7 +30,7 @@ CLASSIFICATION = "classification"
 
 def evaluate(
     model: nn.Module,
-    feed: Feed,
+    feed: Feed | StreamFeed,
     precision: Precision = FLOAT32,
     task: Task | str = CLASSIFICATION,
 ) -> dict[str, float]:
@@ -40,17 +41,19 @@ def evaluate(
     """
     task = get_task(task)
     with _evaluation(model, feed, precision):
-        zero = torch.zeros((), dtype=torch.float64, device=feed.labels.device)
+        zero = torch.zeros((), dtype=torch.float64, device=feed.device)
         totals: dict[str, Tensor] = {}
+        count = 0
         for inputs, labels in feed.batches(_batch_size(feed)):
+            count += task.count(labels)
             for name, total in task.totals(model(inputs), labels).items():
                 totals[name] = totals.get(name, zero) + total
-    return task.summary(totals, task.count(feed.labels), len(feed))
+    return task.summary(totals, count, len(feed))
 
 
 def correctness(
     model: nn.Module,
-    feed: Feed,
+    feed: Feed | StreamFeed,
     precision: Precision = FLOAT32,
     task: Task | str = CLASSIFICATION,
 ) -> Tensor | None:
@@ -75,19 +78,19 @@ def bit_string(correct: Tensor) -> str:
     return "".join(map(str, correct.int().tolist()))
 
 
-def _batch_size(feed: Feed) -> int:
+def _batch_size(feed: Feed | StreamFeed) -> int:
     """A function of inputs and device kind alone: the last bits of a loss depend on it."""
-    if feed.labels.device.type != "cpu":
+    if feed.device.type != "cpu":
         return GPU_BATCH
     return max(CPU_BATCH_LEAST, CPU_BATCH_VALUES // feed.values_per_input)
 
 
 @contextmanager
-def _evaluation(model: nn.Module, feed: Feed, precision: Precision) -> Iterator[None]:
+def _evaluation(model: nn.Module, feed: Feed | StreamFeed, precision: Precision) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        device = feed.labels.device
+        device = feed.device
         with torch.inference_mode(), precision.arithmetic(device), precision.forward(device):
             yield
     finally:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from indian_tune.training.feed import Feed
     from indian_tune.training.precision import Precision
     from indian_tune.training.run import Run
+    from indian_tune.training.stream_feed import StreamFeed
 
 MODEL = "model"
 """Key of the weights in the state of a run."""
@@ -48,10 +49,10 @@ class Setup:
     problem: Problem
     device: torch.device
     precision: Precision
-    train: Feed
-    train_metrics: Feed
-    validation: Feed | None
-    test: Feed
+    train: Feed | StreamFeed
+    train_metrics: Feed | StreamFeed
+    validation: Feed | StreamFeed | None
+    test: Feed | StreamFeed
     augmented: bool = False
 
 
@@ -96,7 +97,7 @@ class LiveRun:
         with seeded_global_generator("initial weights", run.seed):
             model = problem.build_model(seed=run.seed, dropout=run.dropout)
         model = model.to(device, precision.dtype)
-        if problem.train.inputs.dim() == IMAGE_RANK:
+        if problem.train.first(1).inputs.dim() == IMAGE_RANK:
             model = model.to(memory_format=torch.channels_last)
         self.model = model.train()
         self.optimizer, self.scheduler = family.build(self.model.parameters(), self.config)
@@ -158,7 +159,7 @@ class LiveRun:
         self.step = state["step"]
         self.epoch = epoch
 
-    def _measure(self, split: str, feed: Feed | None) -> dict[str, float]:
+    def _measure(self, split: str, feed: Feed | StreamFeed | None) -> dict[str, float]:
         """Measure on a split: nothing if there is none, and NaN once the run has diverged."""
         if feed is None:
             return {}

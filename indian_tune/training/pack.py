@@ -13,7 +13,7 @@ from indian_tune.problems.task import get_task
 from indian_tune.training.augmentation import augmentation_bits
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
-from indian_tune.training.feed import epoch_order
+from indian_tune.training.feed import Feed, epoch_order
 from indian_tune.training.parameter_layout import ParameterLayout
 from indian_tune.training.stacked_forward import make_forward
 
@@ -62,6 +62,7 @@ class Pack:
         device, precision = setup.device, setup.precision
         network = setup.problem.build_model(seed=0, dropout=signature.dropout)
         network = network.to(device, precision.dtype)
+        assert isinstance(setup.train, Feed), "streams are trained one run after another"
         self._feed = feed = setup.train
         self._task = get_task(setup.problem.task)
         self._augmented = setup.augmented

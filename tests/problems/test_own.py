@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from indian_tune.errors import InputError
 from indian_tune.imports import imports_allowed
@@ -262,3 +263,60 @@ def test_a_table_becomes_a_split(tmp_path: Path) -> None:
         Split.from_frame(frame.astype({"b": str}), "kind")
     with pytest.raises(InputError, match=r"nothing\.csv cannot be read"):
         Split.from_frame(tmp_path / "nothing.csv", "kind")
+
+
+def test_a_loader_is_read_in_batches_and_its_parts_are_drawn_unread(
+    made: Callable[..., Problem],
+) -> None:
+    plain = sound()
+    data = TensorDataset(plain.train.inputs, plain.train.labels)
+    loader: Any = DataLoader(data, 8)
+
+    def factory() -> Problem:
+        return replace(plain, train=loader, test=loader)
+
+    problem = made(factory, validation_fraction=0.3, split_seed=1)
+    assert problem.train.streamed
+    assert problem.validation is not None
+    assert (len(problem.train), len(problem.validation), problem.nbytes) == (28, 12, 0)
+    rows = torch.cat([problem.train.inputs, problem.validation.inputs])[:, 0].tolist()
+    assert sorted(rows) == list(range(0, 80, 2))
+    with pytest.raises(InputError, match=r"label_noise = 0.1 draws labels .* data read in batches"):
+        made(factory, label_noise=0.1)
+    held = replace(plain, train=loader, validation=loader)
+    assert len(made(lambda: held, validation_fraction=None).train) == 80
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (TensorDataset(torch.zeros(9, 2), torch.full((9,), 5)), "has labels from 5 to 5"),
+        ([("a", 1)] * 9, "cannot be read: StreamError: list gives inputs of type tuple"),
+        ([{}] * 9, "cannot be read: StreamError: list gives batches of type dict"),
+    ],
+)
+def test_a_loader_that_cannot_be_trained_on_is_refused(
+    made: Callable[..., Problem], data: Any, message: str
+) -> None:
+    loader: Any = DataLoader(data, 3)
+    with pytest.raises(InputError, match=f"its train part {message}"):
+        made(lambda: replace(sound(), train=loader))
+
+
+def test_tables_and_data_sets_hold_the_labels_of_their_task(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 0.25, 0.125], "c": [3, 2, 1]})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    one = Split.from_frame(tmp_path / "table.csv", "c", "regression")
+    assert (one.labels.dtype, one.labels.tolist()) == (torch.float32, [3.0, 2.0, 1.0])
+    two = Split.from_frame(frame, ["b", "c"], "regression")
+    assert (two.inputs.tolist(), list(two.labels.shape)) == ([[1.0], [2.0], [3.0]], [3, 2])
+    with pytest.raises(InputError, match=r"must hold whole numbers .*give task = 'regression'"):
+        Split.from_frame(frame, "b")
+    with pytest.raises(InputError, match="no column beside the labels a, b, c"):
+        Split.from_frame(frame, ["a", "b", "c"], "regression")
+    numbers = Split.from_dataset([(torch.zeros(2), 1), (torch.ones(2), 2.5)], "regression")
+    assert (numbers.labels.dtype, numbers.labels.tolist()) == (torch.float32, [1.0, 2.5])
+    words = Split.from_dataset([(torch.tensor([0, 1]), torch.tensor([1, 2]))], "tokens")
+    assert (words.labels.dtype, words.labels.tolist()) == (torch.int64, [[1, 2]])
+    with pytest.raises(InputError, match=r"\[1\]\[1\] has the shape \[1\], and the first label"):
+        Split.from_dataset([(torch.zeros(2), [1, 2]), (torch.zeros(2), [1])], "tokens")

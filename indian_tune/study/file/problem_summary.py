@@ -59,7 +59,7 @@ class TaskSection(Section):
         task = get_task(problem.task)
         if task == get_task("classification"):
             return None
-        labels = None if isinstance(problem, Loop) else problem.train.labels
+        labels = None if isinstance(problem, Loop) else problem.train.sample().labels
         given = problem.chance if isinstance(problem, Loop) else None
         if given is None:
             chances = task.chances(labels, problem.classes)
@@ -123,7 +123,7 @@ class ProblemSummary(Section):
             train=len(problem.train),
             validation=0 if problem.validation is None else len(problem.validation),
             test=len(problem.test),
-            shape=list(problem.train.inputs.shape[1:]),
+            shape=list(problem.train.first(1).inputs.shape[1:]),
             task=TaskSection.of(problem),
         )
 
