@@ -204,7 +204,15 @@ def _part_fault(made: Problem) -> str | None:
         fault = _split_fault(split, made)
         if fault is not None:
             return f"its {name} part {fault}"
-    return _normalisation_fault(made)
+    return _normalisation_fault(made) or _baseline_fault(made)
+
+
+def _baseline_fault(made: Problem) -> str | None:
+    try:
+        get_task(made.task).chances(made.train.sample().labels, made.classes)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _split_fault(split: object, made: Problem) -> str | None:

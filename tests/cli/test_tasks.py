@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.dashboard.notes import study_notes
-from indian_tune.ledger import LedgerReader
+from indian_tune.ledger import LedgerReader, State
 from tests.conftest import to_toml
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ def constant():
 def raising():
     from indian_tune.problems import get_task
     return regression(get_task("regression").with_metric("own", lambda outputs, labels: 1 / 0))
+
+def later():
+    def few(outputs, labels):
+        assert len(labels) < 10, "too many examples"
+        return outputs.mean()
+
+    from indian_tune.problems import get_task
+    return regression(get_task("regression").with_metric("few", few))
 
 def loop(chance=4.0):
     def train(run):
@@ -142,6 +150,19 @@ def test_a_loop_of_ones_own_reports_the_metric_of_its_task(
         study = ledger.study("sums")
         (record, *_) = next(iter(ledger.study_epochs(study.id).values()))
     assert record.metrics["validation_mse"] == record.metrics["train_loss"] > 1
+
+
+def test_a_metric_that_raises_in_training_is_in_the_record_and_no_result(
+    tmp_path: Path, search: Callable[..., Ended], command: Callable[..., Ended]
+) -> None:
+    ended = search("later")
+    assert ended.status == 1
+    with LedgerReader.open(str(tmp_path / "indian-tune.db")) as ledger:
+        trials = ledger.trials(ledger.study("sums").id)
+        assert {trial.state for trial in trials} == {State.FAILED}
+        broken = "metric 'few' of the task raised AssertionError on outputs of shape"
+        assert broken in str(trials[0].reason)
+    assert broken in " ".join(command("show", "sums", "indian/0").out.split())
 
 
 @pytest.mark.parametrize(

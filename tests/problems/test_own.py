@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from math import nan
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,18 @@ def network(module: object) -> Problem:
     return sound(build_model=lambda **_: module)
 
 
+def numbers(labels: torch.Tensor) -> Problem:
+    """A regression whose network does not fit it."""
+    part = Split(rows(40, 2), labels.float())
+    return sound(task="regression", classes=1, train=part, test=part)
+
+
+def tokens(label: int) -> Problem:
+    """Labels for two tokens each, and a network that has an output for all."""
+    part = Split(rows(40, 2), torch.full((40, 2), label))
+    return sound(task="tokens", train=part, test=part)
+
+
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: {"train": 1}, "must return an indian_tune.Problem or an indian_tune.Loop, got dict"),
     (lambda: 1 / 0, "calling it with {} failed with ZeroDivisionError"),
@@ -164,6 +177,22 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "flatten them with labels.squeeze(1)",
     ),
     (lambda: Loop(3, "a", "b", 2), "its train must be a function"),  # type: ignore[arg-type]
+    (lambda: sound(task="regresion"), "its task = 'regresion' is not known. Did you mean 'regre"),
+    (lambda: sound(task=3), "its task must be a name (classification, regression, tokens) or an"),
+    (lambda: sound(task="regression"), "of task 'regression' they must be floating numbers of sh"),
+    (lambda: numbers(LABELS / 0), "its train part has labels that are not finite"),
+    (
+        lambda: numbers(torch.ones(40)),
+        "its training labels are all equal: there is nothing to learn",
+    ),
+    (lambda: numbers(torch.rand(40, 2)), "labels of 2 numbers an example: give classes = 2, not 1"),
+    (lambda: numbers(torch.rand(40)), "must return numbers of shape [4, 1], got torch.float32 of"),
+    (lambda: sound(task="tokens"), "of task 'tokens' they must be int64 of shape [N, T]; for one"),
+    (lambda: tokens(3), "has labels from 3 to 3: with classes = 3, 0 to 2 and -100 (ignored) are"),
+    (lambda: tokens(-100), "its train part has only labels that are ignored (-100)"),
+    (lambda: tokens(1), "must return logits of shape [4, 2, 3], one per class, got torch.float32"),
+    (lambda: Loop(print, "a", "b", 1, task="regression"), "of a loop of your own needs chance = …"),
+    (lambda: Loop(print, "a", "b", 2, chance=nan), "its chance must be a finite number, got nan"),
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),
     (lambda: sound(test=Split(rows(3, 2) / 0, LABELS[:3])), "inputs that are not finite"),
