@@ -17,7 +17,7 @@ LAYERS = (
     *("__main__", "cli", "service", "reproduce", "planning", "checkup", "export", "dashboard"),
     *("engines", "analysis", "study", "ledger", "training", "problems"),
     *("keras", "optax", "optim"),
-    *("imports", "errors", "columns", "commit", "text"),
+    *("imports", "outcome", "errors", "columns", "commit", "text"),
     "_version",
 )
 

@@ -6,10 +6,16 @@ import dataclasses
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.analysis.budget import budget_curves
+from indian_tune.analysis.budget import as_measured, budget_curves
 from indian_tune.analysis.claim import NONE, PAPER, judge, scope_words
 from indian_tune.analysis.evidence import Evidence, not_tested
-from indian_tune.analysis.frame import confirm_rows, read_ends, trial_rows, with_config_columns
+from indian_tune.analysis.frame import (
+    confirm_rows,
+    read_ends,
+    scored,
+    trial_rows,
+    with_config_columns,
+)
 from indian_tune.analysis.importance import importances
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.levels import LEVEL, read_levels
@@ -46,7 +52,8 @@ def analyze(
         claims: which arms each hypothesis compares, and at which levels.
         registration: what was fixed before the first run. Without one the verdict is
             EXPLORATORY: nobody can tell whether the claims were chosen after the results.
-        scope: what the verdict holds for; ``scope.classes`` tells which runs did not train.
+        scope: what the verdict holds for; ``scope.classes`` tells which runs did not train, and
+            ``scope.outcome`` what they are judged by where that is no accuracy.
         spaces: of an arm, what it was searched over, as ``parse_space`` reads it. Without that of
             the arm that loses no contrast is decided.
         examples: which test examples every run gets right at its end: columns arm, seed, correct,
@@ -59,7 +66,8 @@ def analyze(
     scope = scope or Scope()
     if scope.classes is not None and scope.classes < 2:
         raise InputError(f"classes = {scope.classes!r} must be at least 2")
-    chance = None if scope.classes is None else 1 / scope.classes
+    chance, outcome = scope.chance, scope.judged
+    frame = scored(frame, outcome)
     rows = confirm_rows(frame)
     control = None if claims.h2 is None else claims.h2.matched_rate
     seeds, arms = read_ends(rows, confirm_rows(frame, "half"), examples, chance, control)
@@ -68,6 +76,7 @@ def analyze(
         claims=claims,
         arms=arms,
         chance=chance,
+        outcome=outcome,
         search=search,
         winners=winner_places(rows, search, spaces or {}),
         levels=read_levels(frame, rows, seeds, chance),
@@ -91,7 +100,7 @@ def analyze(
         ),
         trained=_trained(evidence, seeds),
         importances=importances(search),
-        budget_curves=budget_curves(search),
+        budget_curves=as_measured(budget_curves(search), outcome),
     )
 
 
@@ -122,7 +131,9 @@ def judge_evidence(
     elif breaks:
         label, reason = Label.EXPLORATORY, f"No verdict is given: {'; '.join(breaks)}."
     else:
-        label, strongly, hangs_on, reason = judge(findings, claims.links(), claims.delta)
+        label, strongly, hangs_on, reason = judge(
+            findings, claims.links(), claims.delta, evidence.outcome
+        )
     if label in (Label.DESCRIPTIVE, Label.EXPLORATORY):
         findings = tuple(
             found

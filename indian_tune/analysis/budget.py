@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from numpy.typing import NDArray
+
+    from indian_tune.outcome import Outcome
 
 CONFIDENCE = 0.95
 # The curve shows the first of these that every trial with a score has.
@@ -61,6 +64,23 @@ def accuracies_found(
         chosen = np.take_along_axis(value, np.maximum.accumulate(places, axis=-1), -1)
         made[str(arm)] = np.where(np.isfinite(best), chosen, np.nan)
     return metric, made
+
+
+def as_measured(curves: Sequence[BudgetCurve], outcome: Outcome) -> tuple[BudgetCurve, ...]:
+    """Return curves of scores as curves of the metric that runs are judged by."""
+    if outcome.share:
+        return tuple(curves)
+    made = []
+    for curve in curves:
+        mean, low, high = (
+            tuple(outcome.measured(score) for score in scores)
+            for scores in (curve.mean, curve.low, curve.high)
+        )
+        if not outcome.greater_is_better:
+            low, high = high, low
+        name = outcome.column(curve.metric)
+        made.append(replace(curve, metric=name, mean=mean, low=low, high=high))
+    return tuple(made)
 
 
 def budget_curves(search: pd.DataFrame) -> tuple[BudgetCurve, ...]:

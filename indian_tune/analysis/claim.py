@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.contrasts import overall, refutes, stopped, supports, told
 from indian_tune.analysis.label import Label
+from indian_tune.outcome import ACCURACY
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.analysis.verdict import Contrast, Finding, Gate, Scope
+    from indian_tune.outcome import Outcome
     from indian_tune.study.hypotheses import Hypothesis
 
 PAPER = (
@@ -23,7 +25,10 @@ NONE = "Described only: the study registered that it gives no verdict (claims.ve
 
 
 def judge(
-    findings: Sequence[Finding], links: Sequence[type[Hypothesis]], delta: float
+    findings: Sequence[Finding],
+    links: Sequence[type[Hypothesis]],
+    delta: float,
+    outcome: Outcome = ACCURACY,
 ) -> tuple[Label, bool, str | None, str]:
     """Return the label of the claim, whether strongly, what it hangs on, and the reason in words.
 
@@ -31,6 +36,7 @@ def judge(
         findings: one per hypothesis.
         links: the hypotheses that must all hold.
         delta: smallest effect of interest.
+        outcome: what runs are judged by.
     """
     names = [link.name for link in links]
     chain = [found for found in findings if found.hypothesis in names]
@@ -46,24 +52,24 @@ def judge(
     label, strongly = overall(contrasts, gates, delta, whole=whole)
     if label is Label.REFUTED:
         found, made = next(pair for pair in pairs if refutes(pair[1], gates, delta))
-        reason = f"Refuted at {found.hypothesis}: {told(made, delta)}."
+        reason = f"Refuted at {found.hypothesis}: {told(made, delta, outcome)}."
         if any(supports(other, gates) for other in contrasts):
             reason += " Other contrasts show a gain; all of them must."
         return label, False, found.hypothesis, reason
     if label is Label.SUPPORTED:
         gains = [link.gain for link in links]
-        how = f" by more than {100 * delta:g} points" if strongly else ""
+        how = f" by more than {outcome.amount(delta)}" if strongly else ""
         return (
             label,
             strongly,
             None,
-            f"Tuning (α, β) improves test accuracy{how} {_listed(gains)}.",
+            f"Tuning (α, β) improves test {outcome.title}{how} {_listed(gains)}.",
         )
     bare = [(found, found.gates[0]) for found in chain if found.gates and not found.contrasts]
     if bare:
         found, gate = bare[0]
         return Label.INCONCLUSIVE, False, f"{found.hypothesis}, gate {gate.name}", found.sentence
-    hangs_on, reason = _open(pairs, missing, delta, gates)
+    hangs_on, reason = _open(pairs, missing, delta, gates, outcome)
     return Label.INCONCLUSIVE, False, hangs_on, reason
 
 
@@ -87,6 +93,7 @@ def _open(
     missing: list[str],
     delta: float,
     gates: Sequence[Gate],
+    outcome: Outcome,
 ) -> tuple[str, str]:
     """Return what an open claim hangs on: a gate, what is missing, or the least sure contrast."""
     for found, made in pairs:
@@ -99,7 +106,7 @@ def _open(
                 return (
                     f"{found.hypothesis}, gate {gate.name}",
                     f"It hangs on the gate “{gate.name}” of {found.hypothesis}: {gate.figure}. "
-                    f"What to do: {gate.advice}. {told(made, delta)}.",
+                    f"What to do: {gate.advice}. {told(made, delta, outcome)}.",
                 )
     if missing:
         return missing[0].partition(" ")[0], f"Not tested: to add {'; '.join(missing)}."
@@ -108,11 +115,14 @@ def _open(
     if made.power is not None:
         needed = (
             f" With {made.n} {made.unit} the smallest effect found with 80 % probability is "
-            f"{100 * (made.power.detectable or 0):.2f} points; {made.power.needed} find "
-            f"{100 * delta:g} points, and {made.power.needed_to_refute} rule it out where there is "
-            "none."
+            f"{outcome.size(made.power.detectable or 0)} {outcome.unit}; {made.power.needed} "
+            f"find {outcome.amount(delta)}, and {made.power.needed_to_refute} rule it out where "
+            "there is none."
         )
-    return found.hypothesis, f"It hangs on {found.hypothesis}: {told(made, delta)}.{needed}"
+    return (
+        found.hypothesis,
+        f"It hangs on {found.hypothesis}: {told(made, delta, outcome)}.{needed}",
+    )
 
 
 def _least(made: Contrast) -> float:

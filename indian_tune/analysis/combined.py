@@ -17,7 +17,6 @@ from scipy import special
 
 from indian_tune.analysis.contrasts import refutes
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Amount
 from indian_tune.errors import InputError
 from indian_tune.study.claims import ClaimsSection
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.analysis.verdict import Contrast, Verdict
+    from indian_tune.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,10 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
     names = {verdict.study for verdict in verdicts}
     if len({verdict.contrasts for verdict in verdicts}) > 1:
         raise InputError("the claims of these studies have other numbers of contrasts (k)")
+    outcomes = {verdict.scope.judged.name: verdict.study for verdict in verdicts}
+    if len(outcomes) > 1:
+        told = ", ".join(f"{study!r} by {name}" for name, study in outcomes.items())
+        raise InputError(f"studies that are judged by other metrics cannot be combined: {told}")
     pairs = [_pairs(verdict) for verdict in verdicts]
     for verdict in verdicts:
         for kind in ClaimsSection.links():
@@ -147,7 +151,7 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
         if set(registered.get(name, ())) != names
     ]
     on_all, all_sentence = _on_all(verdicts, joints)
-    on_average, average_sentence = _on_average(joints, verdicts[0].delta)
+    on_average, average_sentence = _on_average(joints, verdicts[0].delta, verdicts[0].scope.judged)
     if exploratory:
         on_all = on_average = Label.EXPLORATORY
     return Combined(
@@ -163,14 +167,15 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
 
 def joint_rows(combined: Combined) -> list[tuple[str, ...]]:
     """Return the heading, then a row for each Δ, and G where it counts, of several studies."""
+    outcome = combined.studies[0].scope.judged
     rows: list[tuple[str, ...]] = [
         ("contrast", "", "average", "at least", "at most", "df", "smallest", "in")
     ]
     for joint in combined.joints:
-        smallest = (signed_points(joint.smallest), joint.smallest_in)
+        smallest = (outcome.signed(joint.smallest), joint.smallest_in)
         for symbol, amount in (("Δ", joint.average), ("G", joint.gap)):
             if amount is not None:
-                average = map(signed_points, (amount.estimate, amount.low, amount.high))
+                average = map(outcome.signed, (amount.estimate, amount.low, amount.high))
                 last = (f"{joint.freedom:.1f}", *smallest) if symbol == "Δ" else ("", "", "")
                 rows.append((f"{joint.hypothesis} {joint.name}", symbol, *average, *last))
     return rows
@@ -262,7 +267,7 @@ def _on_all(verdicts: Sequence[Verdict], joints: Sequence[Joint]) -> tuple[Label
 
     Any contrast of any study may refute it, so that upper bounds have the level alpha / (k P).
     """
-    delta, alpha = verdicts[0].delta, verdicts[0].alpha
+    delta, alpha, outcome = verdicts[0].delta, verdicts[0].alpha, verdicts[0].scope.judged
     level = alpha / (verdicts[0].contrasts * len(verdicts))
     for verdict in verdicts:
         for hypothesis, made in _pairs(verdict):
@@ -274,11 +279,11 @@ def _on_all(verdicts: Sequence[Verdict], joints: Sequence[Joint]) -> tuple[Label
             if refutes(dataclasses.replace(made, test=bounded), verdict.gates, delta):
                 return Label.REFUTED, (
                     f"Refuted by study {verdict.study!r} at {hypothesis}: {made.name} is at most "
-                    f"{signed_points(high)} points."
+                    f"{outcome.signed(high)} {outcome.unit}."
                 )
     least = min(joints, key=lambda joint: joint.smallest)
     told = (
-        f"The smallest lower bound is {signed_points(least.smallest)} points, of "
+        f"The smallest lower bound is {outcome.signed(least.smallest)} {outcome.unit}, of "
         f"{least.hypothesis} ({least.name}) in study {least.smallest_in!r}."
     )
     open_studies = [verdict.study for verdict in verdicts if verdict.label is not Label.SUPPORTED]
@@ -287,15 +292,15 @@ def _on_all(verdicts: Sequence[Verdict], joints: Sequence[Joint]) -> tuple[Label
     return Label.INCONCLUSIVE, f"Not supported by {', '.join(map(repr, open_studies))}. {told}"
 
 
-def _on_average(joints: Sequence[Joint], delta: float) -> tuple[Label, str]:
+def _on_average(joints: Sequence[Joint], delta: float, outcome: Outcome) -> tuple[Label, str]:
     """Return whether the claim holds on average of these studies, and in words."""
 
     def told(joint: Joint) -> str:
         made = joint.average
         return (
-            f"{joint.hypothesis} ({joint.name}) is {signed_points(made.estimate)} points on "
-            f"average of these studies (at least {signed_points(made.low)}, at most "
-            f"{signed_points(made.high)})"
+            f"{joint.hypothesis} ({joint.name}) is {outcome.signed(made.estimate)} {outcome.unit} "
+            f"on average of these studies (at least {outcome.signed(made.low)}, at most "
+            f"{outcome.signed(made.high)})"
         )
 
     for joint in joints:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.analysis.gates import gates_of
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Finding
+from indian_tune.outcome import ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.analysis.evidence import Evidence
     from indian_tune.analysis.verdict import Contrast, Gate
+    from indian_tune.outcome import Outcome
     from indian_tune.study.hypotheses import Hypothesis
 
 
@@ -39,10 +40,13 @@ def conclude(
     """
     gates = tuple(gate for made in contrasts for gate in gates_of(evidence, made))
     label, strongly = overall(contrasts, gates, evidence.claims.delta, whole=not missing)
-    said = [told(made, evidence.claims.delta) for made in contrasts]
+    outcome = evidence.outcome
+    said = [told(made, evidence.claims.delta, outcome) for made in contrasts]
+    # Hypotheses speak of accuracy, whatever it is that runs are judged by.
+    claim = claim.replace(ACCURACY.title, outcome.title)
     opened = claim[0].upper() + claim[1:]
     if label is Label.SUPPORTED:
-        opened += f", by more than {100 * evidence.claims.delta:g} points" if strongly else ""
+        opened += f", by more than {outcome.amount(evidence.claims.delta)}" if strongly else ""
     elif label is Label.REFUTED:
         opened = f"It does not hold that {claim}"
     else:
@@ -103,26 +107,30 @@ def stopped(made: Contrast, gates: Sequence[Gate], label: Label) -> list[Gate]:
     ]
 
 
-def told(made: Contrast, delta: float) -> str:
+def told(made: Contrast, delta: float, outcome: Outcome = ACCURACY) -> str:
     """Return a contrast in words, without a full stop; harm is called harm."""
-    test = made.test
+    test, signed = made.test, outcome.signed
     if math.isnan(test.estimate):
         return f"{made.name}: no pair of runs is left"
     if test.high < 0:
-        size = f"{made.arm} is worse than {made.baseline} by {-100 * test.estimate:.2f} points"
+        worse = f"{outcome.size(-test.estimate)} {outcome.unit}"
+        size = f"{made.arm} is worse than {made.baseline} by {worse}"
     else:
-        size = f"{made.name} is {signed_points(test.estimate)} points of test accuracy"
+        of = f"{outcome.unit} of test {outcome.title}" if outcome.share else outcome.gained
+        size = f"{made.name} is {signed(test.estimate)} {of}"
     if math.isinf(test.low):
         why = f"one of the {made.unit} has" if made.n == 1 else f"equal {made.unit} have"
         return f"{size}; {why} no spread"
-    size += f" (at least {signed_points(test.low)}, at most {signed_points(test.high)})"
+    size += f" (at least {signed(test.low)}, at most {signed(test.high)})"
     if made.needs_gap:
         size += (
-            "; the training accuracies are not known"
+            f"; the training {outcome.title} is not known"
+            if not outcome.share and made.gap is None
+            else "; the training accuracies are not known"
             if made.gap is None
-            else f", {signed_points(made.gap.estimate)} of them not by fit (at least "
-            f"{signed_points(made.gap.low)})"
+            else f", {signed(made.gap.estimate)} of them not by fit (at least "
+            f"{signed(made.gap.low)})"
         )
     if made.label is Label.NEGLIGIBLE:
-        size += f": a gain, but of less than {100 * delta:g} points"
+        size += f": a gain, but of less than {outcome.amount(delta)}"
     return size

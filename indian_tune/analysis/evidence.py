@@ -12,6 +12,7 @@ from indian_tune.analysis.estimates import Bounds, bounds, example_variance
 from indian_tune.analysis.label import Label, label_of
 from indian_tune.analysis.power import power
 from indian_tune.analysis.verdict import Amount, Contrast, Finding
+from indian_tune.outcome import ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from indian_tune.analysis.ends import Ends
     from indian_tune.analysis.levels import Levels
     from indian_tune.analysis.power import Power
+    from indian_tune.outcome import Outcome
     from indian_tune.study.claims import ClaimsSection
     from indian_tune.study.hypotheses import Hypothesis
 
@@ -34,6 +36,7 @@ class Evidence:
         claims: the hypotheses and levels.
         arms: the runs of every arm on the fresh seeds; all arms have the same searches and seeds.
         chance: accuracy of what knows nothing; ``None`` when not known.
+        outcome: what runs are judged by; "accuracy" here is its score.
         search: rows of the tune phase; ``None`` without one.
         winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]
             on the scale of the search, a value per search. Natural ends are left out. Nothing is
@@ -46,6 +49,7 @@ class Evidence:
     claims: ClaimsSection
     arms: Mapping[str, Ends]
     chance: float | None = None
+    outcome: Outcome = ACCURACY
     search: pd.DataFrame | None = None
     winners: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     levels: Mapping[str, Levels] = field(default_factory=dict)

@@ -15,14 +15,15 @@ import numpy as np
 from indian_tune.analysis.contrasts import conclude
 from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.evidence import exploratory, not_tested
-from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Amount, Details
+from indian_tune.outcome import ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.analysis.evidence import Evidence
     from indian_tune.analysis.verdict import Contrast, Finding
+    from indian_tune.outcome import Outcome
     from indian_tune.study.hypotheses import Factorial
 
 OFF_ON = (False, True)
@@ -31,13 +32,17 @@ ADD = "an arm of sgd that tunes dropout and weight decay, named in claims.h4.bas
 
 @dataclass(frozen=True)
 class FactorialDetails(Details):
-    """The interactions of the 2×2×2 design, by name."""
+    """The interactions of the 2×2×2 design, by name; ``outcome`` where it is no accuracy."""
 
     interactions: tuple[tuple[str, Amount], ...]
+    outcome: Outcome | None = None
+
+    def _signed(self, value: float) -> str:
+        return (self.outcome or ACCURACY).signed(value)
 
     def lines(self) -> Sequence[str]:
         """Return an interaction a line."""
-        return [f"{name}: {signed_points(made.estimate)}" for name, made in self.interactions]
+        return [f"{name}: {self._signed(made.estimate)}" for name, made in self.interactions]
 
     def table(self) -> Sequence[Sequence[str]]:
         """Return an interaction a row."""
@@ -46,7 +51,7 @@ class FactorialDetails(Details):
         return [
             ("interaction", "estimate", "lower bound", "upper bound"),
             *(
-                (name, *map(signed_points, (made.estimate, made.low, made.high)))
+                (name, *map(self._signed, (made.estimate, made.low, made.high)))
                 for name, made in self.interactions
             ),
         ]
@@ -56,7 +61,10 @@ def find(evidence: Evidence, claim: Factorial) -> Finding:
     """Judge H4 by (T2 + usual) minus (SGD + usual)."""
     design = bool(claim.cells) and not evidence.absent(cell.arm for cell in claim.cells)
     beside = _table(evidence, claim) if design else ()
-    details = FactorialDetails(_interactions(evidence, claim) if design else ())
+    details = FactorialDetails(
+        _interactions(evidence, claim) if design else (),
+        None if evidence.outcome == ACCURACY else evidence.outcome,
+    )
     arm, baseline = claim.regularized, claim.baseline
     if arm is None or baseline is None or evidence.absent([arm, baseline]):
         missing = [ADD] if baseline is None else evidence.runs_of([arm, baseline])

@@ -25,6 +25,11 @@ config.alpha, …      optional: hyperparameters, read of the phases tune and co
                      ``config.level``, of a response-matched control, of match and confirm
 ==================== ============================================================================
 
+Studies of another task have its metrics in place of the accuracies, such as ``test_mse``; which of
+them runs are judged by is said beside the frame. :func:`scored` turns it into *scores*, which stand
+in the columns of the accuracies from then on: 1 - error, so that differences are in the unit of the
+metric and above 0 where the first is better. In the analysis "accuracy" means that score.
+
 A run that diverged is a result, counted apart: it is in no mean. It is the only one that may end
 early or hold values that are not finite. Nothing is dropped silently.
 
@@ -44,17 +49,21 @@ import pandas as pd
 from indian_tune.analysis.ends import Ends, stuck
 from indian_tune.columns import config_column, config_columns
 from indian_tune.errors import InputError
+from indian_tune.outcome import ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
+    from indian_tune.outcome import Outcome
+
 REQUIRED = ("arm", "seed", "epoch", "train_loss", "test_accuracy")
 LOSSES = ("train_loss", "validation_loss", "test_loss")
 ACCURACIES = ("test_accuracy", "validation_accuracy", "train_accuracy")
 DIVERGED = "diverged"
 KEYS = ["arm", "replicate", "seed"]
+JUDGED_BY = "outcome"
 NUMBERED = ("replicate", "trial", "seed", "epoch", "step")
 EXPORT = "; a study's test results are exported with `indian-tune export STUDY --unseal`"
 # Columns that have never been hyperparameters, in frames whose hyperparameters have no prefix.
@@ -80,6 +89,38 @@ def with_config_columns(frame: pd.DataFrame) -> pd.DataFrame:
             if name not in _NOT_HYPERPARAMETERS and pd.api.types.is_numeric_dtype(frame[name])
         }
     )
+
+
+def scored(frame: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
+    """Return a frame with the scores of an outcome in the columns of accuracies.
+
+    The frame knows its outcome from then on, see :func:`judged_by`. That of classification is
+    returned as it is.
+
+    Args:
+        frame: one row per run and epoch.
+        outcome: what runs are judged by.
+
+    Raises:
+        InputError: the column of the outcome holds no numbers.
+    """
+    if outcome.name == ACCURACY.name or JUDGED_BY in frame.attrs:
+        return frame
+    made = frame.drop(columns=[column for column in ACCURACIES if column in frame])
+    for column in ACCURACIES:
+        own = outcome.column(column)
+        if own in frame:
+            if not pd.api.types.is_numeric_dtype(frame[own]):
+                raise InputError(f"column {own} must hold numbers, got {_odd(frame[own])}")
+            made[column] = outcome.score(frame[own])
+    made.attrs[JUDGED_BY] = outcome
+    return made
+
+
+def judged_by(frame: pd.DataFrame) -> Outcome:
+    """Return what the runs of a frame are judged by, of which it has the scores."""
+    outcome: Outcome = frame.attrs.get(JUDGED_BY, ACCURACY)
+    return outcome
 
 
 def check_columns(frame: pd.DataFrame) -> None:
@@ -121,9 +162,11 @@ def confirm_rows(frame: pd.DataFrame, phase: str = "confirm") -> pd.DataFrame:
     Raises:
         InputError: the frame is not what the module says; the message names column, arm and seed.
     """
-    missing = [column for column in REQUIRED if column not in frame]
+    outcome = judged_by(frame)
+    missing = [outcome.column(column) for column in REQUIRED if column not in frame]
     if missing:
-        raise InputError(_lacks(frame, missing) + EXPORT * ("test_accuracy" in missing))
+        unsealed = outcome.column("test_accuracy") in missing
+        raise InputError(_lacks(frame, missing) + EXPORT * unsealed)
     check_columns(frame)
     if "study" in frame and frame["study"].nunique() > 1:
         names = ", ".join(map(repr, sorted(frame["study"].unique())))
@@ -142,8 +185,9 @@ def confirm_rows(frame: pd.DataFrame, phase: str = "confirm") -> pd.DataFrame:
     _check_keys(rows)
     rows = rows.assign(arm=rows["arm"].map(str)).sort_values([*KEYS, "epoch"], ignore_index=True)
     _check_once(rows, [*KEYS, "epoch"])
-    _check_ranges(rows)
-    _check_runs(rows)
+    if outcome.share:
+        _check_ranges(rows)
+    _check_runs(rows, outcome)
     return rows
 
 
@@ -326,7 +370,7 @@ def _check_ranges(rows: pd.DataFrame) -> None:
             )
 
 
-def _check_runs(rows: pd.DataFrame) -> None:
+def _check_runs(rows: pd.DataFrame, outcome: Outcome) -> None:
     """Demand that every run that did not diverge is whole and finite."""
     if "run_state" in rows:
         states = rows.groupby(KEYS)["run_state"].nunique(dropna=False)
@@ -341,7 +385,7 @@ def _check_runs(rows: pd.DataFrame) -> None:
         broken = sound[~np.isfinite(sound[column].to_numpy(dtype=np.float64))]
         if len(broken):
             raise InputError(
-                f"{column} of {_run_name(broken.iloc[0])} is not finite at epoch "
+                f"{outcome.column(column)} of {_run_name(broken.iloc[0])} is not finite at epoch "
                 f"{broken.iloc[0]['epoch']} ({len(broken)} such values): mark a run that diverged "
                 "with run_state = 'diverged'; it is counted apart"
                 + EXPORT

@@ -14,7 +14,6 @@ import numpy as np
 from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.evidence import example_spread
 from indian_tune.analysis.label import Label
-from indian_tune.analysis.typography import signed_points
 from indian_tune.analysis.verdict import Amount, Finding, Gate
 from indian_tune.text import counted
 
@@ -114,13 +113,13 @@ def room(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         made.name,
         known and gap >= needed,
         BOTH,
-        f"{arm} is {100 * gap:.2f} points better on its training examples than on the test "
-        f"examples, of at least {100 * needed:g}"
+        f"{arm} is {evidence.outcome.size(gap)} {evidence.outcome.unit} better on its training "
+        f"examples than on the test examples, of at least {evidence.outcome.scale * needed:g}"
         if known
-        else f"the training accuracy of {arm} is not known",
+        else f"the training {evidence.outcome.title} of {arm} is not known",
         "there is nothing to regularize: train longer, on fewer examples or on noisy labels"
         if known
-        else "give the column train_accuracy",
+        else f"give the column {evidence.outcome.column('train_accuracy')}",
     )
 
 
@@ -164,6 +163,7 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """
     if made.needs_gap:
         return
+    told, unit = evidence.outcome.signed, evidence.outcome.unit
     for label in asked(evidence, made):
         refuted = label is Label.REFUTED
         arm = made.arm if refuted else made.baseline
@@ -210,9 +210,9 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             made.name,
             holds,
             (label,),
-            f"{arm} gained {signed_points(float(gain.mean()))} points by the last doubling of its "
+            f"{arm} gained {told(float(gain.mean()))} {unit} by the last doubling of its "
             f"budget; with that once more the difference is {'at most' if refuted else 'at least'} "
-            f"{signed_points(bound)}",
+            f"{told(bound)}",
             "search with more trials",
             moved=Amount(float(moved.mean), float(moved.low), float(moved.high)),
         )
@@ -254,7 +254,7 @@ def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
 def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that dropout and weight decay gain δ here, before a gain of δ is ruled out."""
     h4, plain, delta = evidence.claims.h4, evidence.plain, evidence.claims.delta
-    usual = None if h4 is None else h4.baseline
+    usual, outcome = None if h4 is None else h4.baseline, evidence.outcome
     if plain is None or usual is None or usual not in evidence.arms:
         passed, figure = False, "no arm of SGD with dropout and weight decay was run"
         advice = "add one, named in claims.h4.baseline"
@@ -262,15 +262,16 @@ def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         found = evidence.contrast(usual, plain).test
         passed = found.low > 0 and found.estimate >= delta
         figure = (
-            f"{usual} - {plain} is {signed_points(found.estimate)} points (at least "
-            f"{signed_points(found.low)})"
+            f"{usual} - {plain} is {outcome.signed(found.estimate)} {outcome.unit} (at least "
+            f"{outcome.signed(found.low)})"
         )
-        advice = f"δ = {100 * delta:g} points is larger than what dropout and decay do here"
+        advice = f"δ = {outcome.amount(delta)} is larger than what dropout and decay do here"
     yield Gate("assay", made.name, passed, (Label.REFUTED,), figure, advice)
 
 
 def tuned(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that the arm is not shown worse on validation than those that its space contains."""
+    outcome = evidence.outcome
     for rival in made.contains:
         found = evidence.contrast(made.arm, rival).validation
         if found is not None:
@@ -279,8 +280,8 @@ def tuned(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 made.name,
                 not found.high < 0,
                 (Label.REFUTED,),
-                f"{made.arm} is {signed_points(found.estimate)} points from {rival} on "
-                f"validation (at most {signed_points(found.high)})",
+                f"{made.arm} is {outcome.signed(found.estimate)} {outcome.unit} from {rival} on "
+                f"validation (at most {outcome.signed(found.high)})",
                 f"UNDER-TUNED: the space of {made.arm} contains {rival}; search it better",
             )
 

@@ -6,6 +6,7 @@ of their own, with the numbers behind them as CSV.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from io import StringIO
@@ -109,7 +110,8 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
     return _page(
         "report",
         verdict=verdict,
-        estimands=estimand_rows,
+        estimands=functools.partial(estimand_rows, outcome=verdict.scope.judged),
+        outcome=verdict.scope.judged,
         one_search=ONE_SEARCH,
         gates=gate_rows(verdict),
         trained=[
@@ -136,6 +138,7 @@ def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
     return _page(
         "combined",
         combined=combined,
+        outcome=combined.studies[0].scope.judged,
         claims=[
             ("on all of these studies", combined.on_all, combined.all_sentence),
             ("on average of these studies", combined.on_average, combined.average_sentence),

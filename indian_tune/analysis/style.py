@@ -31,7 +31,6 @@ __all__ = [
     "canvas",
     "legend",
     "panel_letter",
-    "percent_label",
     "plain_log_ticks",
     "shade",
     "tidy",
@@ -179,8 +178,3 @@ def accuracy_axis(axes: Axes, low: float, high: float) -> None:
 def panel_letter(axes: Axes, letter: str, text: str) -> None:
     """Write a panel's letter and caption above it."""
     title(axes, f"({letter})  {text}")
-
-
-def percent_label(column: str) -> str:
-    """Return what an axis says that shows a column of shares in percent."""
-    return f"{column.replace('_', ' ')}, %"

@@ -9,7 +9,7 @@ together a permutation of cells within seed and η.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,13 +119,17 @@ def find(evidence: Evidence, claim: Surface) -> Finding:
     if isinstance(grid, str):
         return not_tested(claim, [ADD_GRID.format(arm=claim.arm), f"for now {grid}"])
     fit = fit_surface(grid, grid.final, evidence.claims.alpha)
+    outcome = evidence.outcome
+    if not outcome.share:
+        means = tuple(outcome.measured(score) for score in fit.means)
+        fit = replace(fit, metric=outcome.column(fit.metric), means=means)
     seen = "chance alone does so in" if fit.p > evidence.claims.alpha else "by chance in"
     lost = f" {len(grid.failed)} cells of which a run failed are left out." if grid.failed else ""
     return exploratory(
         claim,
         (),
         f"At a fixed effective learning rate the fitted surface over (α, β) deviates by up to "
-        f"{100 * fit.largest:.2f} points ({seen} {100 * fit.p:.2g} % of cases).{lost}",
+        f"{outcome.size(fit.largest)} {outcome.unit} ({seen} {100 * fit.p:.2g} % of cases).{lost}",
         details=SurfaceDetails(fit, grid.failed),
     )
 

@@ -5,19 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from indian_tune.outcome import ACCURACY
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.analysis.verdict import Contrast, Verdict
-
-
-def signed_points(share: float | None) -> str:
-    """Return a share in percentage points, with its sign."""
-    if share is None or math.isnan(share):
-        return "–"
-    if math.isinf(share):
-        return "−∞" if share < 0 else "∞"
-    return f"{100 * share:+.2f}".replace("-", "−")
+    from indian_tune.outcome import Outcome
 
 
 def some(names: Sequence[str], most: int = 6) -> str:
@@ -25,13 +19,15 @@ def some(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def estimand_rows(contrasts: Sequence[Contrast]) -> list[tuple[str, ...]]:
+def estimand_rows(
+    contrasts: Sequence[Contrast], outcome: Outcome = ACCURACY
+) -> list[tuple[str, ...]]:
     """Return the heading, then a row for each of Δ, D and G of every contrast."""
     rows: list[tuple[str, ...]] = [("contrast", "", "effect", "at least", "at most", "n")]
     for made in contrasts:
         for symbol, amount in (("Δ", made.test), ("D", made.train), ("G", made.gap)):
             if amount is not None and not math.isnan(amount.estimate):
-                effect = map(signed_points, (amount.estimate, amount.low, amount.high))
+                effect = map(outcome.signed, (amount.estimate, amount.low, amount.high))
                 rows.append((made.name, symbol, *effect, str(made.n)))
     return rows
 

@@ -1,6 +1,8 @@
 """The verdict: all that an analysis found, as plain frozen records.
 
-Accuracies, effects and bounds are shares in [0, 1] (0.005 is half a percentage point). Bounds are
+Accuracies, effects and bounds are shares in [0, 1] (0.005 is half a percentage point); of another
+task they are in the unit of the metric that it is judged by, and an effect is above 0 where the
+first arm is better. "Accuracy" is used for whatever that metric is. Bounds are
 one-sided: a lower one at the level alpha of the claims, an upper one at alpha / k, where k is the
 number of contrasts that the claim is made of. They are never one interval.
 """
@@ -11,11 +13,14 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from indian_tune.outcome import ACCURACY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.analysis.label import Label
     from indian_tune.analysis.power import Power
+    from indian_tune.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,7 @@ class Scope:
         dataset: name of the data set.
         classes: number of classes; a run that ends near the training error of ``1 / classes``
             has failed.
+        outcome: what runs are judged by, with its chance; ``None`` for accuracy.
         epochs: length of a run of the confirm phase.
         trials: trials of the search per arm.
         tune_epochs: length of a run of the search.
@@ -169,6 +175,19 @@ class Scope:
     tune_epochs: int | None = None
     searches: int = 0
     n: int = 0
+    outcome: Outcome | None = None
+
+    @property
+    def judged(self) -> Outcome:
+        """What runs are judged by."""
+        return self.outcome or ACCURACY
+
+    @property
+    def chance(self) -> float | None:
+        """The score of what knows nothing; ``None`` where it is not known."""
+        if self.outcome is not None:
+            return self.outcome.chance_score
+        return None if self.classes is None else 1 / self.classes
 
 
 @dataclass(frozen=True)
@@ -297,4 +316,9 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data; infinite bounds stay infinite."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self, dict_factory=_without_usual)
+
+
+def _without_usual(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return fields as a table; of classification nothing is said of what it is judged by."""
+    return {name: value for name, value in fields if name != "outcome" or value is not None}

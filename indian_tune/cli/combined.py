@@ -87,8 +87,9 @@ def combined_lines(combined: Combined, *, details: bool = False) -> Iterator[str
             )
     first = combined.studies[0]
     yield from textwrap.wrap(
-        "Percentage points of accuracy at the last epoch. “smallest” is the smallest lower bound "
-        f"of all studies. Bounds are one-sided: “at least” at level {first.alpha:g}, “at most” at "
-        f"{first.alpha:g}/{first.contrasts}. The average speaks of these studies and of no others.",
+        f"{first.scope.judged.unit_words} at the last epoch. “smallest” is the smallest lower "
+        f"bound of all studies. Bounds are one-sided: “at least” at level {first.alpha:g}, “at "
+        f"most” at {first.alpha:g}/{first.contrasts}. The average speaks of these studies and of "
+        "no others.",
         WIDTH,
     )

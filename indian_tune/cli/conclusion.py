@@ -27,8 +27,8 @@ def conclude(
 ) -> None:
     """Print what came out of a search, and what can be looked at next."""
     spec = session.spec
-    console.print(ranking_table(ranked))
-    front = front_table(ranked, spec.protocol.scores)
+    console.print(ranking_table(ranked, spec.problem.outcome))
+    front = front_table(ranked, spec.protocol.scores, spec.problem.outcome)
     if front is not None:
         console.print(front)
     for result in ranked:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from indian_tune.study.registered_study import RegisteredStudy
 
 METRIC = "validation_accuracy"
+"""The column of scores that is compared."""
 
 
 def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     """Return what the claims compare, ``None`` when there is nothing to compare.
 
-    Validation accuracy is compared, since test accuracy is sealed.
+    Validation accuracy is compared, since test accuracy is sealed; of another task its metric.
     """
     spec = study.spec
     registered = spec.claims.pairs()
@@ -30,20 +31,24 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
         return None
 
     from indian_tune.analysis.descriptive import final_contrast
+    from indian_tune.analysis.frame import scored
     from indian_tune.ledger.frames import epoch_frame
 
-    frame = epoch_frame(study.ledger, study.id, Phase.CONFIRM)
+    outcome = spec.problem.outcome
+    frame = scored(epoch_frame(study.ledger, study.id, Phase.CONFIRM), outcome)
     there = set(frame["arm"])
     pairs = [pair for pair in registered if there.issuperset(pair)]
     diverged = frame["run_state"] == "diverged"
-    if not pairs or frame[METRIC][~diverged].isna().all():
+    if not pairs or METRIC not in frame or frame[METRIC][~diverged].isna().all():
         return None
     left_out = 0
-    chance = 1 - spec.chance_of("validation_error")
+    captions = [] if outcome.share else ["Above 0 the first arm is better."]
+    chance = outcome.chance_score
+    difference = f"difference, {outcome.unit}"
     shown = table(
-        *("contrast", "difference, points", "95 % interval", "seeds"),
-        title="Validation accuracy on the fresh seeds, paired by seed (descriptive)",
-        right=("difference, points", "95 % interval", "seeds"),
+        *("contrast", difference, "95 % interval", "seeds"),
+        title=f"Validation {outcome.title} on the fresh seeds, paired by seed (descriptive)",
+        right=(difference, "95 % interval", "seeds"),
     )
     for arm, rival in pairs:
         name = f"{arm} - {rival}"
@@ -58,14 +63,15 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
             continue
         interval = "–"
         if len(contrast.differences) > 1:
-            interval = f"{100 * contrast.low:+.2f}, {100 * contrast.high:+.2f}"
+            interval = f"{outcome.plain(contrast.low)}, {outcome.plain(contrast.high)}"
         shown.add_row(
-            name, f"{100 * contrast.estimate:+.2f}", interval, str(len(contrast.differences))
+            name, outcome.plain(contrast.estimate), interval, str(len(contrast.differences))
         )
     if left_out:
-        shown.caption = (
+        captions.append(
             f"Left out of the means: {counted(left_out, 'pair')} with a run that diverged or did "
             "not train."
         )
-        shown.caption_justify = "left"
+    if captions:
+        shown.caption, shown.caption_justify = " ".join(captions), "left"
     return shown

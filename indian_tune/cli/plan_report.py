@@ -29,7 +29,8 @@ def print_report(console: Console, plan: Plan) -> None:
     """Print a report in 80 columns."""
     spec = plan.spec
     train, validation, test = example_counts(spec)
-    examples = f"{train:,} training, {validation:,} validation and {test:,} test images"
+    inputs = "images" if spec.problem.factory is None else "inputs"
+    examples = f"{train:,} training, {validation:,} validation and {test:,} test {inputs}"
     if spec.problem.facts is not None and spec.problem.facts.loop:
         examples = "a loop of its own, whose examples and steps are not known"
     problem = (
@@ -39,7 +40,7 @@ def print_report(console: Console, plan: Plan) -> None:
     console.print(headed(spec.name, problem))
     _print_work(console, plan)
     _print_cost(console, plan)
-    _print_memory(console, plan.memory)
+    _print_memory(console, plan.memory, inputs)
     _print_stability(console, spec)
     _print_power(console, plan)
     _print_allocations(console, plan)
@@ -95,12 +96,12 @@ def _print_cost(console: Console, plan: Plan) -> None:
     )
 
 
-def _print_memory(console: Console, memory: Memory | None) -> None:
+def _print_memory(console: Console, memory: Memory | None, inputs: str) -> None:
     if memory is None:
         return
     text = (
         f"Memory: {_size(memory.run_bytes)} for a run (weights, gradients, optimizer, "
-        f"activations: counted, not measured) and {_size(memory.data_bytes)} of images"
+        f"activations: counted, not measured) and {_size(memory.data_bytes)} of {inputs}"
     )
     if memory.device_bytes is not None:
         text += f"; {_size(memory.device_bytes)} held on the GPU for one run (measured)"
@@ -131,10 +132,16 @@ def _print_stability(console: Console, spec: StudySpec) -> None:
 
 def _print_power(console: Console, plan: Plan) -> None:
     claims = plan.spec.claims
+    outcome = plan.spec.problem.outcome
     if not plan.powers:
+        console.print(
+            f"How many searches find δ = {outcome.amount(claims.delta)} is not known: give --sd, "
+            f"the standard deviation of paired differences in {outcome.unit}, or --pilot. δ is "
+            "claims.delta, in that unit."
+        )
         return
     n = next(iter(plan.powers.values())).n
-    numbers = ("SD, points", "to support", "to refute", "detectable")
+    numbers = (f"SD, {outcome.unit}", "to support", "to refute", "detectable")
     where = "assumed SD" if plan.pilot is None else f"SD of pilot {plan.pilot.name}"
     made = table(
         "contrast",
@@ -144,23 +151,24 @@ def _print_power(console: Console, plan: Plan) -> None:
     for name, power in plan.powers.items():
         made.add_row(
             name,
-            f"{100 * power.deviation:.2f}",
+            outcome.size(power.deviation),
             f"{power.needed:,}",
             f"{power.needed_to_refute:,}",
-            "–" if power.detectable is None else f"{100 * power.detectable:.2f}",
+            "–" if power.detectable is None else outcome.size(power.detectable),
         )
-    title = f"Searches of every arm for δ = {100 * claims.delta:g} points of accuracy; {where}"
+    delta = outcome.amount(claims.delta) + " of accuracy" * outcome.share
+    title = f"Searches of every arm for δ = {delta}; {where}"
     _print_table(console, title, made)
     widest = max(power.detectable or 0.0 for power in plan.powers.values())
     console.print(
         f"To support: where the gain is δ, all contrasts together, at level {claims.alpha:g}. To "
         f"refute: where there is none. With {n} searches the smallest effect found with 80 % "
-        f"probability is {100 * widest:.2f} points."
+        f"probability is {outcome.size(widest)} {outcome.unit}."
     )
 
 
 def _print_allocations(console: Console, plan: Plan) -> None:
-    pilot = plan.pilot
+    pilot, outcome = plan.pilot, plan.spec.problem.outcome
     if pilot is None:
         return
     if not plan.allocations:
@@ -181,13 +189,14 @@ def _print_allocations(console: Console, plan: Plan) -> None:
             seconds = pilot.price.unit == "seconds"
             cost = duration(each.cost) if seconds else f"{each.cost:,.0f} epochs"
             cells = [f"{each.searches:,}", str(each.seeds), cost]
-        gain = f", last doubling {100 * each.gain:+.2f}" * (each.gain > 0)
+        gain = f", last doubling {outcome.plain(each.gain)}" * (each.gain > 0)
         made.add_row(goal, str(each.trials), *cells, f"{each.limit}{gain}")
     _print_table(console, "Searches, trials and seeds for δ, the cheapest first", made)
     console.print(
         f"From {pilot.searches} searches of {pilot.trials} trials in pilot {pilot.name}, on "
-        f"{pilot.metric.partition('_')[0]} accuracy; SUPPORTED where every gain is δ, REFUTED "
-        "where there is none. Cost is that of all runs, one after the other, as the pilot took. "
+        f"{pilot.metric.partition('_')[0]} {outcome.title}; SUPPORTED where every gain is δ, "
+        "REFUTED where there is none. Cost is that of all runs, one after the other, as the pilot "
+        "took. "
         "The gate on the budget is counted; larger budgets than the pilot's are not known."
     )
 

@@ -10,6 +10,8 @@ import typer
 from indian_tune.cli.options import Json, Storage, complete_study
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from indian_tune.ledger import ArmRecord, LedgerReader, StudyRecord, TrialRecord
@@ -172,11 +174,12 @@ def _print_trial(
             f"response {number(dynamics.instantaneous_response)}, momentum "
             f"{number(dynamics.momentum)} (first step)"
         )
+    known = _titles(study)
     broken = _broken_attempts(ledger, trial)
     for run in ledger.runs(trial.id):
         epochs = ledger.epochs(run.id)
         names = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
-        views = [(name, *_view(name)) for name in names]
+        views = [(name, *_view(name, known)) for name in names]
         columns = ("epoch", "step", *(heading for _, heading, _ in views))
         made = table(
             *columns,
@@ -270,7 +273,7 @@ def _trial_details(
                         "run_id": run.id,
                         "epoch": epoch.epoch,
                         "step": epoch.step,
-                        **dict.fromkeys(metric_names(OPEN)),
+                        **dict.fromkeys(metric_names(OPEN, _titles(study))),
                         **epoch.metrics,
                         "seconds": epoch.seconds,
                     }
@@ -282,13 +285,20 @@ def _trial_details(
     }
 
 
-def _view(name: str) -> tuple[str, bool]:
-    """Return the heading of a metric, and whether it is a share, shown as an error in %."""
+def _titles(study: StudyRecord) -> dict[str, tuple[str, bool]]:
+    """Return the title of every metric of a study, and whether it is a share."""
+    from indian_tune.outcome import metrics_of
     from indian_tune.training.metrics import METRICS
 
+    known = metrics_of(study.spec)
+    return known or {name: (metric.title, metric.share) for name, metric in METRICS.items()}
+
+
+def _view(name: str, known: Mapping[str, tuple[str, bool]]) -> tuple[str, bool]:
+    """Return the heading of a metric, and whether it is a share, shown as an error in %."""
     split, _, kind = name.partition("_")
-    metric = METRICS.get(kind)
-    if metric is None:
+    if kind not in known:
         return name, False
-    heading = f"{split.replace('validation', 'valid.')} {metric.title}"
-    return f"{heading} %" if metric.share else heading, metric.share
+    title, share = known[kind]
+    heading = f"{split.replace('validation', 'valid.')} {title}"
+    return f"{heading} %" if share else heading, share

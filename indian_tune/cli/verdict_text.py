@@ -6,12 +6,13 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
-from indian_tune.analysis.typography import gate_rows, signed_points, some
+from indian_tune.analysis.typography import gate_rows, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from indian_tune.analysis import Contrast, Finding, Verdict
+    from indian_tune.outcome import Outcome
 
 WIDTH = 80
 INDENT = "     "
@@ -24,6 +25,7 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
         verdict: to be shown.
         details: whether to list every contrast and every gate.
     """
+    outcome = verdict.scope.judged
     strongly = "strongly " if verdict.strongly else ""
     yield f"Tuning (α, β) regularizes: {strongly}{verdict.label}"
     yield from textwrap.wrap(verdict.sentence, WIDTH)
@@ -32,7 +34,7 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
     yield ""
     yield f"{'':5}{'Δ test':>8} {'at least':>9} {'at most':>9} {'G':>8} {'n':>4}  contrast"
     for found in verdict.findings:
-        yield from _finding_lines(found)
+        yield from _finding_lines(found, outcome)
     for title, said in (
         ("Gates", _gates(verdict, details=details)),
         ("Failed, in no mean", _failures(verdict)),
@@ -48,41 +50,44 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
         yield ""
         yield "Every contrast:"
         for found in verdict.findings:
-            yield from _every(found)
+            yield from _every(found, outcome)
     yield ""
     yield from textwrap.wrap(
-        "Percentage points of accuracy at the last epoch; G is the gain in test accuracy that is "
-        f"not one in training accuracy. Bounds are one-sided: “at least” at level {verdict.alpha:g}"
+        f"{outcome.unit_words} at the last epoch; G is the gain in test {outcome.title} that is "
+        f"not one in training {outcome.title}. Bounds are one-sided: “at least” at level "
+        f"{verdict.alpha:g}"
         f", “at most” at {verdict.alpha:g}/{verdict.contrasts}. Smallest effect of interest: "
-        f"{100 * verdict.delta:g}.",
+        f"{outcome.scale * verdict.delta:g}.",
         WIDTH,
     )
 
 
-def _finding_lines(found: Finding) -> Iterator[str]:
+def _finding_lines(found: Finding, outcome: Outcome) -> Iterator[str]:
     yield f"{found.hypothesis:4} {found.label}"
     for made in found.contrasts:
-        yield _row(made)
+        yield _row(made, outcome)
     yield from _wrapped(found.sentence)
     for note in () if found.details is None else found.details.notes():
         yield from _wrapped(note)
 
 
-def _row(made: Contrast) -> str:
-    gap = signed_points(None if made.gap is None else made.gap.estimate)
+def _row(made: Contrast, outcome: Outcome) -> str:
+    signed = outcome.signed
+    gap = signed(None if made.gap is None else made.gap.estimate)
     test = made.test
     numbers = " ".join(
-        f"{signed_points(value):>{width}}"
+        f"{signed(value):>{width}}"
         for value, width in ((test.estimate, 8), (test.low, 9), (test.high, 9))
     )
     return f"{INDENT}{numbers} {gap:>8} {made.n:>4}  {made.name}"[:WIDTH].rstrip()
 
 
-def _every(found: Finding) -> Iterator[str]:
+def _every(found: Finding, outcome: Outcome) -> Iterator[str]:
+    signed = outcome.signed
     for made in (*found.contrasts, *found.beside):
         amounts = [
-            f"{symbol} {signed_points(each.estimate)} (at least {signed_points(each.low)}, at most "
-            f"{signed_points(each.high)})"
+            f"{symbol} {signed(each.estimate)} (at least {signed(each.low)}, at most "
+            f"{signed(each.high)})"
             for symbol, each in (("Δ", made.test), ("D", made.train), ("G", made.gap))
             if each is not None
         ]
@@ -113,21 +118,23 @@ def _failures(verdict: Verdict) -> list[str]:
 
 def _found_by(verdict: Verdict) -> str:
     kinds = {curve.metric.partition("_")[0] for curve in verdict.budget_curves}
-    return f"Best trial on validation, {''.join(kinds)} accuracy by budget (descriptive)"
+    title = verdict.scope.judged.title
+    return f"Best trial on validation, {''.join(kinds)} {title} by budget (descriptive)"
 
 
 def _budgets(verdict: Verdict) -> list[str]:
     """Return the ends of the budget curves: the whole budget, a half and a quarter of it."""
+    outcome = verdict.scope.judged
     said = []
     for curve in verdict.budget_curves:
         most = curve.trials[-1]
         shown = [b for b in (most // 4, most // 2, most) if b >= curve.trials[0]]
         values = [
-            f"{100 * curve.mean[curve.trials.index(b)]:.2f} % with {b}"
+            f"{outcome.text(curve.mean[curve.trials.index(b)])} with {b}"
             for b in dict.fromkeys(shown)
         ]
-        reach = 100 * (curve.high[-1] - curve.mean[-1])
-        width = f" ± {reach:.2f}" * math.isfinite(reach)
+        reach = curve.high[-1] - curve.mean[-1]
+        width = f" ± {outcome.size(reach)}" * math.isfinite(reach)
         said.append(f"{curve.arm}: {', '.join(values)} trials{width} ({curve.searches} searches)")
     return said
 

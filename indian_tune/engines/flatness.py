@@ -80,7 +80,7 @@ def flatness_frame(
         problem = problem_of(study.spec, data_dir, replicate)
         # A loop of its own keeps no weights.
         assert not isinstance(problem, Loop)
-        subset = fixed_subset(problem.train, examples)
+        subset = fixed_subset(problem.train, examples).first(examples)
         return problem, subset, Feed(subset, problem, place, torch.float64)
 
     rows = []
@@ -119,7 +119,7 @@ def flatness_frame(
                 "examples": len(subset),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "effective_learning_rate": dynamics.effective_learning_rate,
-                **asdict(measure_flatness(model, feed)),
+                **asdict(measure_flatness(model, feed, task=problem.task)),
                 **(trial.config or {}),
             }
         )

@@ -227,4 +227,4 @@ def _configs(spec: StudySpec, arm: str) -> Iterator[Mapping[str, float]]:
 
 
 def _first(split: Split, count: int = TRIED) -> Split:
-    return replace(split, inputs=split.inputs[:count], labels=split.labels[:count])
+    return split.first(count)

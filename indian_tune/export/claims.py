@@ -20,12 +20,15 @@ def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
     files is exploratory, as it is in the database.
     """
     spec = study.spec
+    task = None if spec.problem.facts is None else spec.problem.facts.task
+    outcome = None if task is None else task.outcome
     file = ClaimsFile(
         claims=spec.claims,
         scope=ScopeSection(
             network=spec.problem.network_name,
             dataset=spec.problem.data_name,
-            classes=spec.problem.classes,
+            classes=spec.problem.classes if outcome is None else None,
+            outcome=outcome,
             trials=spec.search.trials,
             tune_epochs=spec.protocol.tuning_epochs,
             spaces=latest_raw_spaces(study.ledger, study.record),

@@ -40,7 +40,9 @@ def study_tables(
     if sealed:
         examples = example_frame(ledger, study.id)
         correct = ["".join("01"[int(right)] for right in row) for row in examples["correct"]]
-        tables["examples"] = examples.assign(correct=correct)
+        # Of other tasks no output is right or wrong.
+        if correct or study.spec.problem.task_name == "classification":
+            tables["examples"] = examples.assign(correct=correct)
     return tables
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from indian_tune.columns import config_columns, prefixed
 from indian_tune.ledger.states import Phase
 from indian_tune.optim.hyperparameters import is_number, value_text
+from indian_tune.outcome import metrics_of
 from indian_tune.training.metrics import OPEN, SEALED, metric_names
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def epoch_frame(
     validation_accuracy and any other metric that was recorded, seconds; test_loss and test_accuracy
     if ``sealed``; objective and score, of the whole trial, as in ``trial_frame``; and one per
     hyperparameter, ``config.alpha``. Losses are mean cross-entropies, accuracies shares in [0, 1];
-    NaN where a value was not finite. What a winner did on the fresh seeds that was overtaken after
-    an extension of the study is not in it, nor are the levels that its control was tried at.
+    a task that is no classification has its own metrics in place of accuracies. NaN where a value
+    was not finite. What a winner did on the fresh seeds that was overtaken after an extension of
+    the study is not in it, nor are the levels that its control was tried at.
 
     Where the claims ask for the winners of half the budget, each has rows of the phase ``half``. If
     it won its whole search too it was not trained again, and they repeat the rows of the phase
@@ -61,8 +63,9 @@ def epoch_frame(
     epochs = ledger.study_epochs(study_id, _stored(phase), sealed=sealed)
     keys = _in_record_order(_keys(ledger, study_id, phase))
     records = [(key, each) for run_id, key in keys for each in epochs.get(run_id, ())]
-    names = _columns(OPEN, (each.metrics for _, each in records))
-    tests = _columns(SEALED, (each.sealed for _, each in records)) if sealed else {}
+    known = metrics_of(_study(ledger, study_id).spec)
+    names = _columns(OPEN, known, (each.metrics for _, each in records))
+    tests = _columns(SEALED, known, (each.sealed for _, each in records)) if sealed else {}
     rows = [
         {
             **run,
@@ -199,10 +202,12 @@ def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = Non
 
 
 def _columns(
-    splits: tuple[str, ...], measured: Iterable[Mapping[str, float]]
+    splits: tuple[str, ...],
+    known: Iterable[str] | None,
+    measured: Iterable[Mapping[str, float]],
 ) -> dict[str, float | None]:
     """Return a cell without a value for every metric; those declared come first, in their order."""
-    columns: dict[str, float | None] = dict.fromkeys(metric_names(splits))
+    columns: dict[str, float | None] = dict.fromkeys(metric_names(splits, known))
     for metrics in measured:
         columns.update(dict.fromkeys(metrics))
     return columns

@@ -341,7 +341,8 @@ class LedgerReader(ResultReader):
         Nothing before they are frozen.
         Keys ``level`` and ``config`` (``None`` for a control that is not isolated), ``reason`` in
         words or ``None``, and ``tried``: a table per level with ``trial``, ``level``,
-        ``validation_accuracy`` (mean over runs), ``runs`` and ``failed`` (number of runs).
+        ``validation_accuracy`` (mean over runs; of another task the metric that it is
+        judged by), ``runs`` and ``failed`` (number of runs).
         """
         events = self.events(study_id, slots.LEVELS)
         frozen = bool(events) and self.has_levels(study_id)

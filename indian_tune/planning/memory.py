@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.imports import imports_allowed
 from indian_tune.planning.timing import kind_of
@@ -33,9 +33,12 @@ def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tupl
 
             problem = problem_of(spec, None)
             assert not isinstance(problem, Loop)
-            inputs = problem.train.inputs
+            one = problem.train.first(1)
+            inputs = one.inputs
             shape, whole = tuple(inputs.shape[1:]), str(inputs.dtype) == "torch.int64"
-            return _run_bytes(spec, problem.build_model, shape, whole=whole), problem.nbytes
+            learned = {"task": problem.task, "labels": one.labels}
+            held = _run_bytes(spec, problem.build_model, shape, whole=whole, **learned)
+            return held, problem.nbytes
         shape = _image_shape(spec)
         data = sum(example_counts(spec)) * (math.prod(shape) + 8)
         return _run_bytes(spec, _catalog_model(spec, shape), shape), data
@@ -68,7 +71,12 @@ def _catalog_model(spec: StudySpec, shape: tuple[int, ...]) -> ModelBuilder:
 
 
 def _run_bytes(
-    spec: StudySpec, build_model: ModelBuilder, shape: tuple[int, ...], *, whole: bool = False
+    spec: StudySpec,
+    build_model: ModelBuilder,
+    shape: tuple[int, ...],
+    *,
+    whole: bool = False,
+    **learned: Any,
 ) -> int:
     from indian_tune.training.footprint import footprint
 
@@ -83,6 +91,7 @@ def _run_bytes(
             dropout=kind.dropout,
             averages=kind.ema_decay > 0,
             precision=spec.problem.precision,
+            **learned,
         ).total
         for kind in (kind_of(spec, arm.name) for arm in spec.arms)
     )

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from indian_tune.analysis.budget import accuracies_found
-from indian_tune.analysis.frame import check_columns
+from indian_tune.analysis.frame import check_columns, scored
 from indian_tune.analysis.trials import with_failed
 from indian_tune.errors import InputError
 from indian_tune.optim.families import role_of
+from indian_tune.outcome import ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from indian_tune.outcome import Outcome
     from indian_tune.study.claims import ClaimsSection
 
 METRICS = ("validation_accuracy", "test_accuracy")
@@ -107,6 +109,7 @@ def read_pilot(
     chance: float | None = None,
     *,
     option: str = "--pilot",
+    outcome: Outcome = ACCURACY,
 ) -> Pilot:
     """Return what a frame tells of a study with these claims.
 
@@ -117,10 +120,12 @@ def read_pilot(
         name: of the pilot.
         chance: accuracy of what knows nothing; runs near it have failed and are in no mean.
         option: with which it was given, for messages.
+        outcome: what runs are judged by.
 
     Raises:
         InputError: the frame has no pair of arms, or no accuracies, on fresh seeds.
     """
+    frame = scored(frame, outcome)
     check_columns(frame)
     if "replicate" not in frame:
         frame = frame.assign(replicate=0)
@@ -131,8 +136,8 @@ def read_pilot(
     metric = next((each for each in METRICS if each in rows and rows[each].notna().any()), None)
     if not pairs or metric is None:
         raise InputError(
-            f"{option} {name}: there is no INDIAN arm and rival with validation accuracy on fresh "
-            "seeds; take a study with mode = 'honest' that has confirmed its winners, or --sd"
+            f"{option} {name}: there is no INDIAN arm and rival with validation {outcome.title} on "
+            "fresh seeds; take a study with mode = 'honest' that has confirmed its winners, or --sd"
         )
     search = _phase(frame, "tune")
     found = accuracies_found(search, METRICS) if len(search) else None

@@ -141,9 +141,8 @@ class Plan:
         if not self.powers:
             from indian_tune.analysis.power import ONE_SEARCH
 
-            said.append(
-                f"--pilot {self.pilot and self.pilot.name}: {ONE_SEARCH} in the pilot, or give --sd"
-            )
+            if self.pilot is not None:
+                said.append(f"--pilot {self.pilot.name}: {ONE_SEARCH} in the pilot, or give --sd")
             return said
         needed = max(power.needed for power in self.powers.values())
         n = self.spec.replicates
@@ -161,7 +160,7 @@ def make_plan(
     spec: StudySpec,
     devices: Sequence[str],
     *,
-    sd: float,
+    sd: float | None,
     pilot: str | None = None,
     storage: str | None = None,
     runs: pd.DataFrame | None = None,
@@ -176,7 +175,8 @@ def make_plan(
     Args:
         spec: of the study.
         devices: device of every worker there would be.
-        sd: assumed standard deviation of paired differences, as a share of accuracy.
+        sd: assumed standard deviation of paired differences, as a share of accuracy, or in the
+            unit of another task's metric; ``None`` where nothing is assumed.
         pilot: study in ``storage`` to take the deviations from in place of that one, or a name for
             ``runs``.
         storage: where the pilot is recorded.
@@ -240,13 +240,13 @@ def _memory(spec: StudySpec, estimate: Estimate | None, imports: tuple[str, ...]
     )
 
 
-def _powers(spec: StudySpec, sd: float, pilot: Pilot | None) -> dict[str, Power]:
+def _powers(spec: StudySpec, sd: float | None, pilot: Pilot | None) -> dict[str, Power]:
     """Return what searches can find, by contrast: the study's, or as many as a verdict needs."""
     from indian_tune.analysis import power
 
     claims = spec.claims
     n = max(spec.replicates, LEAST_SEARCHES)
-    spreads: dict[str, float | tuple[float, ...]] = {"any two arms": sd}
+    spreads: dict[str, float | tuple[float, ...]] = {} if sd is None else {"any two arms": sd}
     if pilot is not None:
         # The seeds of one search tell nothing of how searches differ.
         several = pilot.searches > 1
@@ -272,9 +272,10 @@ def _pilot(spec: StudySpec, name: str, storage: str | None, runs: pd.DataFrame |
     from indian_tune.ledger.frames import epoch_frame
     from indian_tune.planning.pilot import read_pilot
 
-    chance = 1 - spec.chance_of("validation_error")
+    outcome = spec.problem.outcome
+    chance = outcome.chance_score
     if runs is not None:
-        return read_pilot(runs, spec.claims, name, chance, option="--from")
+        return read_pilot(runs, spec.claims, name, chance, option="--from", outcome=outcome)
     with LedgerReader.open(storage) as ledger:
         runs = epoch_frame(ledger, ledger.study(name).id)
-    return read_pilot(runs, spec.claims, name, chance)
+    return read_pilot(runs, spec.claims, name, chance, outcome=outcome)

@@ -7,7 +7,6 @@ that what they take from each other is in the figures.
 from __future__ import annotations
 
 import itertools
-import math
 import multiprocessing
 import signal
 import statistics
@@ -188,7 +187,7 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
 
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    values = math.prod(problem.train.inputs.shape[1:])
+    values = problem.train.first(1).inputs.numel()
     steps = max(LEAST_STEPS, GPU_STEPS if on_gpu else CPU_VALUES // (values * kind.batch_size))
     count = max(kind.batch_size, GPU_IMAGES if on_gpu else CPU_VALUES // values)
     stepping = _Timed(spec, _cut(problem, train=steps * kind.batch_size, test=1), kind, device)
@@ -269,18 +268,20 @@ def _run(kind: Kind) -> Run:
 
 def _cut(problem: Problem, *, train: int, test: int) -> Problem:
     """Return a problem with few images, as far as there are that many."""
-    from indian_tune.problems import Split
-
-    def first(split: Split, count: int) -> Split:
-        return Split(split.inputs[:count], split.labels[:count])
-
     validation = problem.validation
     return replace(
         problem,
-        train=first(problem.train, train),
-        validation=None if validation is None else first(validation, 1),
-        test=first(problem.test, test),
+        train=_few(problem.train, train),
+        validation=None if validation is None else _few(validation, 1),
+        test=_few(problem.test, test),
     )
+
+
+def _few(split: Split, count: int) -> Split:
+    """Return the first examples; those of a stream unread, as reading them is part of a step."""
+    import torch
+
+    return split.at(torch.arange(min(count, len(split))))
 
 
 def _device_bytes(device: str, problem: Problem, timed: Problem) -> int:

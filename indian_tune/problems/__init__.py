@@ -22,6 +22,7 @@ from indian_tune.problems.folder import data_folder
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.problem import ModelBuilder, Problem, Split
 from indian_tune.problems.sizes import SplitSizes
+from indian_tune.problems.task import Metric, Task, get_task
 
 if TYPE_CHECKING:
     from indian_tune.problems.fetching import fetch
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from indian_tune.problems.models import CounterDropout, build_model
     from indian_tune.problems.own import make_problem
     from indian_tune.problems.splits import load_problem
+    from indian_tune.problems.stream import Stream
     from indian_tune.problems.verification import DataState, DataStatus, verify
 
 __all__ = [
@@ -40,18 +42,22 @@ __all__ = [
     "DataStatus",
     "DatasetInfo",
     "Loop",
+    "Metric",
     "ModelBuilder",
     "ModelInfo",
     "Problem",
     "Split",
     "SplitSizes",
     "StoredFile",
+    "Stream",
+    "Task",
     "build_model",
     "check_fit",
     "data_folder",
     "fetch",
     "get_dataset_info",
     "get_model_info",
+    "get_task",
     "load_arrays",
     "load_problem",
     "make_problem",
@@ -67,6 +73,7 @@ _LATER = {
     "load_arrays": "loading",
     "load_problem": "splits",
     "make_problem": "own",
+    "Stream": "stream",
     "verify": "verification",
 }
 

@@ -9,16 +9,21 @@ import numpy as np
 import torch
 
 from indian_tune.errors import InputError
+from indian_tune.problems.task import get_task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from torch import Tensor
 
+    from indian_tune.problems.task import Task
+
 # A float64 table would be rounded to float32 when it is used anyway.
-_NARROWED = {torch.float64: torch.float32, torch.int32: torch.int64, torch.int16: torch.int64}
+NARROWED = {torch.float64: torch.float32, torch.int32: torch.int64, torch.int16: torch.int64}
 
 
-def split_of_dataset(dataset: Any) -> tuple[Tensor, Tensor]:
+def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
     """Return the inputs and the labels of a data set; see :meth:`Split.from_dataset`."""
     name = type(dataset).__name__
     try:
@@ -38,16 +43,23 @@ def split_of_dataset(dataset: Any) -> tuple[Tensor, Tensor]:
                 f"{name}[{n}] is a {type(item).__name__}: it must be a pair of an input and a label"
             )
         inputs.append(_tensor(item[0], f"{name}[{n}][0]"))
-        labels.append(_label(item[1], f"{name}[{n}][1]"))
+        labels.append(_label(item[1], f"{name}[{n}][1]", get_task(task)))
+        if labels[n].shape != labels[0].shape:
+            raise InputError(
+                f"{name}[{n}][1] has the shape {list(labels[n].shape)}, and the first label "
+                f"{list(labels[0].shape)}: bring them to one shape"
+            )
         if inputs[n].shape != inputs[0].shape:
             raise InputError(
                 f"{name}[{n}][0] has the shape {list(inputs[n].shape)}, and the first input "
                 f"{list(inputs[0].shape)}: bring them to one shape"
             )
-    return torch.stack(inputs), torch.tensor(labels, dtype=torch.int64)
+    return torch.stack(inputs), torch.stack(labels)
 
 
-def split_of_frame(frame: pd.DataFrame | str | Path, label: str) -> tuple[Tensor, Tensor]:
+def split_of_frame(
+    frame: pd.DataFrame | str | Path, label: str | Sequence[str], task: Task | str
+) -> tuple[Tensor, Tensor]:
     """Return the inputs and the labels of a table; see :meth:`Split.from_frame`."""
     import pandas as pd
 
@@ -57,19 +69,32 @@ def split_of_frame(frame: pd.DataFrame | str | Path, label: str) -> tuple[Tensor
             frame = pd.read_csv(path)
         except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read as CSV: {error}") from error
-    if label not in frame:
-        names = ", ".join(map(str, frame.columns))
-        raise InputError(f"label = {label!r} is no column of the table: {names}")
+    columns = [label] if isinstance(label, str) else list(label)
+    for own in columns:
+        if own not in frame:
+            names = ", ".join(map(str, frame.columns))
+            raise InputError(f"label = {own!r} is no column of the table: {names}")
+    if len(set(columns)) == len(frame.columns):
+        raise InputError(f"the table has no column beside the labels {', '.join(columns)}")
+    classes = get_task(task).name == "classification"
     for name, column in frame.items():
         if not pd.api.types.is_numeric_dtype(column) or column.isna().any():
             what = "has values missing" if column.isna().any() else "holds no numbers"
             raise InputError(
                 f"column {name!r} {what}: give numbers, and labels as whole numbers from 0"
+                if classes
+                else f"column {name!r} {what}: give numbers"
             )
-    labels = frame[label].to_numpy()
+    # A copy, as torch takes no memory that cannot be written.
+    inputs = frame.drop(columns=columns).to_numpy(dtype=np.float32, copy=True)
+    labels = frame[columns[0] if isinstance(label, str) else columns].to_numpy()
+    if get_task(task).name == "regression":
+        return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.float32))
     if not np.array_equal(labels, labels.astype(np.int64)):
-        raise InputError(f"label = {label!r} must hold whole numbers from 0, one for every class")
-    inputs = frame.drop(columns=[label]).to_numpy(dtype=np.float32)
+        raise InputError(
+            f"label = {label!r} must hold whole numbers from 0, one for every class; to predict "
+            "numbers, give task = 'regression'"
+        )
     return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64))
 
 
@@ -83,14 +108,17 @@ def _tensor(value: Any, where: str) -> Tensor:
                 "give the data set a transform that returns tensors"
             ) from error
     tensor: Tensor = value.detach().cpu()
-    return tensor.to(_NARROWED.get(tensor.dtype, tensor.dtype))
+    return tensor.to(NARROWED.get(tensor.dtype, tensor.dtype))
 
 
-def _label(value: Any, where: str) -> int:
+def _label(value: Any, where: str, task: Task) -> Tensor:
+    if task.name != "classification":
+        tensor = _tensor(value, where)
+        return tensor.float() if task.name == "regression" else tensor
     number = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
     if isinstance(number, bool) or not isinstance(number, int):
         raise InputError(
             f"{where} = {value!r} is no whole number: labels are 0 to classes - 1, one an example; "
-            "anything else trains by a loop of your own (indian_tune.Loop)"
+            "of another task, give task = 'regression' or 'tokens'"
         )
-    return number
+    return torch.tensor(number, dtype=torch.int64)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from indian_tune.problems.task import Task
+
 
 @dataclass(frozen=True)
 class Loop:
@@ -17,9 +19,13 @@ class Loop:
         train: trains one run, which it is given as an ``indian_tune.training.LoopRun``.
         dataset: name of the data.
         model: name of the network.
-        classes: number of classes; what knows nothing has an error of 1 - 1/classes.
+        classes: number of classes; of a regression, of numbers that are predicted.
         data: what ``run.data`` gives, such as the loaders of training and validation.
         test: the sealed test loader, which ``run.sealed`` alone hands out.
+        task: what is learned, which says what an ``error`` is that the loop reports: its name, or a
+            :class:`indian_tune.problems.Task`.
+        chance: what a network that knows nothing scores by the metric that the task is judged by;
+            ``None`` where the task tells it by the number of classes.
     """
 
     train: Callable[[Any], None]
@@ -28,3 +34,5 @@ class Loop:
     classes: int
     data: Any = None
     test: Any = None
+    task: Task | str = "classification"
+    chance: float | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
@@ -16,19 +17,17 @@ from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
+from indian_tune.problems.stream import Stream
+from indian_tune.problems.task import MetricError, get_task
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indian_tune.problems.sizes import SplitSizes
+    from indian_tune.problems.task import Task
 
 # Examples that a network is tried on: more than one, as batch normalisation needs.
 TRIED = 4
-_ONLY = (
-    "the package itself trains classification with one label an example; regression, tokens and "
-    "anything else train by a loop of your own (return an indian_tune.Loop) that reports an error "
-    "between 0 and 1"
-)
 
 
 def make_problem(
@@ -78,9 +77,10 @@ def make_problem(
     ):
         made: object = function(**arguments)
     if isinstance(made, Loop):
-        fault, train = _name_fault(made), vars(made)["train"]
+        fault, train = _task_fault(made) or _name_fault(made), vars(made)["train"]
         if fault is None and not callable(train):
             fault = f"its train must be a function that takes a run, got {train!r}"
+        fault = fault or _chance_fault(made)
         if fault is not None:
             raise InputError(f"{where}: {fault}")
         return made
@@ -89,9 +89,11 @@ def make_problem(
             f"{where} must return an indian_tune.Problem or an indian_tune.Loop, got "
             f"{type(made).__name__}"
         )
-    fault = _fault(made)
+    made = _with_streams(made, where)
+    fault = _task_fault(made) or _fault(made)
     if fault is not None:
         raise InputError(f"{where}: {fault}")
+    task = get_task(made.task)
     _try_network(made, where, dropout)
     if validation_fraction is None:
         made = _joined(made)
@@ -104,9 +106,54 @@ def make_problem(
     if sizes is not None:
         made = _cut(made, sizes, split_seed, where, parts_seed)
     elif validation_fraction is not None and made.validation is None:
-        train, validation = split_validation(made.train, validation_fraction, seed)
+        train, validation = split_validation(made.train, validation_fraction, seed, task)
         made = replace(made, train=train, validation=validation)
+    if label_noise and (task.name != "classification" or made.train.streamed):
+        kind = "data read in batches" if made.train.streamed else f"task = {task.name!r}"
+        raise InputError(
+            f"problem.label_noise = {label_noise} draws labels among classes of data in memory, "
+            f"and {where} has {kind}: remove it, or add noise in the factory"
+        )
+    if not label_noise:
+        return made
     return replace(made, train=with_noise(made.train, label_noise, made.classes, seed))
+
+
+def _task_fault(made: Problem | Loop) -> str | None:
+    try:
+        get_task(made.task)
+    except InputError as error:
+        return f"its {error}"
+    return None
+
+
+def _chance_fault(made: Loop) -> str | None:
+    chance: object = made.chance
+    if chance is not None:
+        number = isinstance(chance, int | float) and isfinite(chance)
+        return None if number else f"its chance must be a finite number, got {chance!r}"
+    try:
+        get_task(made.task).chances(None, made.classes)
+    except InputError as error:
+        return f"its {error}"
+    return None
+
+
+def _with_streams(made: Problem, where: str) -> Problem:
+    """Take the loaders of a problem as what is read batch by batch.
+
+    Raises:
+        InputError: one has no length, or an order of its own.
+    """
+    streams: dict[str, Any] = {}
+    for name in ("train", "validation", "test"):
+        part: object = getattr(made, name)
+        if isinstance(part, DataLoader):
+            try:
+                streams[name] = Stream.from_loader(part)
+            except InputError as error:
+                raise InputError(f"{where}: its {name} part {error}") from error
+    return replace(made, **streams) if streams else made
 
 
 def _joined(made: Problem) -> Problem:
@@ -123,7 +170,9 @@ def _cut(
             f"{where} makes a validation part, and problem.sizes draws one: remove one of them"
         )
     sizes.check(len(made.train), len(made.test), where)
-    train, validation, test = draw_splits(made.train, made.test, sizes, split_seed, parts_seed)
+    train, validation, test = draw_splits(
+        made.train, made.test, sizes, split_seed, parts_seed, get_task(made.task)
+    )
     return replace(made, train=train, validation=validation, test=test)
 
 
@@ -138,9 +187,9 @@ def _name_fault(made: Problem | Loop) -> str | None:
             return f"its {name} must be a name, got {getattr(made, name)!r}"
     # A dataclass takes whatever it is given.
     classes: object = made.classes
-    if not isinstance(classes, int) or classes < 2:
-        return f"its classes must be a whole number of at least 2, got {classes!r}: {_ONLY}"
-    return None
+    if not isinstance(classes, int) or isinstance(classes, bool):
+        return f"its classes must be a whole number, got {classes!r}"
+    return get_task(made.task).class_fault(classes)
 
 
 def _part_fault(made: Problem) -> str | None:
@@ -155,15 +204,30 @@ def _part_fault(made: Problem) -> str | None:
         fault = _split_fault(split, made)
         if fault is not None:
             return f"its {name} part {fault}"
-    return _normalisation_fault(made)
+    return _normalisation_fault(made) or _baseline_fault(made)
+
+
+def _baseline_fault(made: Problem) -> str | None:
+    try:
+        get_task(made.task).chances(made.train.sample().labels, made.classes)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _split_fault(split: object, made: Problem) -> str | None:
+    if isinstance(split, Stream):
+        if not len(split):
+            return "is empty"
+        try:
+            split = split.sample()
+        except Exception as error:  # noqa: BLE001 - of the user's own data set
+            return f"cannot be read: {type(error).__name__}: {error}"
     if not isinstance(split, Split):
         if hasattr(split, "__getitem__") or hasattr(split, "__iter__"):
             return (
                 f"is a {type(split).__name__}: wrap it as indian_tune.Split.from_dataset(…), which "
-                "holds it in memory, or train by a loop of your own (indian_tune.Loop)"
+                "holds it in memory, or in a torch DataLoader, which is read batch by batch"
             )
         return f"must be an indian_tune.Split, got {type(split).__name__}"
     inputs, labels = split.inputs, split.labels
@@ -177,24 +241,18 @@ def _split_fault(split: object, made: Problem) -> str | None:
         return f"has inputs of shape {list(inputs.shape)}: it must be at least [N, channels]"
     if inputs.dtype not in (torch.uint8, torch.int64) and not inputs.is_floating_point():
         return f"has inputs of {inputs.dtype}: they must be uint8, floating numbers or int64"
-    if labels.dtype != torch.int64 or labels.dim() != 1:
-        return (
-            f"has labels of {labels.dtype} and shape {list(labels.shape)}: they must be int64 of "
-            f"shape [N], as {_ONLY}"
-        )
+    if labels.dim() < 1:
+        return f"has labels of shape {list(labels.shape)}: it must be at least [N]"
     if len(inputs) != len(labels):
         return f"has {len(inputs):,} inputs and {len(labels):,} labels: give one label per input"
     if len(labels) == 0:
         return "is empty"
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= made.classes:
-        return (
-            f"has labels from {low} to {high}: with classes = {made.classes}, 0 to "
-            f"{made.classes - 1} are the labels that it may have"
-        )
+    fault = get_task(made.task).label_fault(labels, made.classes)
+    if fault is not None:
+        return fault
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
         return "has inputs that are not finite"
-    first = made.train.inputs
+    first = made.train.first(1).inputs
     if inputs.dtype != first.dtype or inputs.shape[1:] != first.shape[1:]:
         return (
             f"has inputs of {inputs.dtype} and shape {list(inputs.shape)}, unlike the training "
@@ -204,7 +262,8 @@ def _split_fault(split: object, made: Problem) -> str | None:
 
 
 def _normalisation_fault(made: Problem) -> str | None:
-    channels = made.train.inputs.shape[1]
+    kind = made.train.first(1).inputs
+    channels = kind.shape[1]
     for name in ("mean", "std"):
         values = getattr(made, name)
         if len(values) not in (1, channels) or not all(isfinite(value) for value in values):
@@ -212,7 +271,7 @@ def _normalisation_fault(made: Problem) -> str | None:
     if min(made.std) <= 0 or not made.scale > 0:
         return f"its std and scale must be above 0, got {made.std!r} and {made.scale!r}"
     plain = (set(made.mean), set(made.std), made.scale) == ({0.0}, {1.0}, 1.0)
-    if made.train.inputs.dtype == torch.int64 and not plain:
+    if kind.dtype == torch.int64 and not plain:
         return "its inputs are int64, which are not normalised: leave mean, std and scale out"
     return None
 
@@ -242,7 +301,8 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
             f"{where}: its model {made.model!r} gets other weights when it is built again with the "
             "same seed: draw them from torch's generator, or from one seeded with seed"
         )
-    raw = made.train.inputs[:TRIED]
+    few = made.train.first(TRIED)
+    raw, labels = few.inputs, few.labels
     inputs = raw if raw.dtype == torch.int64 else raw.float()
     for training in (True, False):
         with (
@@ -250,8 +310,11 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
             seeded_global_generator("problem"),
         ):
             _seek(network)
-            logits = network.train(training)(inputs)
-        _check_logits(logits, (len(raw), made.classes), where, made.model)
+            outputs = network.train(training)(inputs)
+        _check_outputs(
+            outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
+        )
+    _try_metrics(get_task(made.task), outputs, labels, where)
 
 
 def _seek(network: nn.Module) -> None:
@@ -259,13 +322,30 @@ def _seek(network: nn.Module) -> None:
         layer.seek(0, 0)
 
 
-def _check_logits(logits: object, due: tuple[int, int], where: str, model: str) -> None:
-    found = type(logits).__name__
-    if isinstance(logits, Tensor):
-        if tuple(logits.shape) == due and logits.is_floating_point():
+def _check_outputs(
+    outputs: object, allowed: tuple[tuple[int, ...], ...], where: str, made: Problem
+) -> None:
+    found = type(outputs).__name__
+    if isinstance(outputs, Tensor):
+        if tuple(outputs.shape) in allowed and outputs.is_floating_point():
             return
-        found = f"{logits.dtype} of shape {list(logits.shape)}"
+        found = f"{outputs.dtype} of shape {list(outputs.shape)}"
+    kind = "logits" if made.classes > 1 and get_task(made.task).name != "regression" else "numbers"
+    each = ", one per class" if kind == "logits" else ""
     raise InputError(
-        f"{where}: its model {model!r} must return logits of shape {list(due)}, one per class, got "
-        f"{found}"
+        f"{where}: its model {made.model!r} must return {kind} of shape {list(allowed[0])}{each}, "
+        f"got {found}"
     )
+
+
+def _try_metrics(task: Task, outputs: Tensor, labels: Tensor, where: str) -> None:
+    """Measure a few examples, as the trainer does after every epoch.
+
+    Raises:
+        InputError: a metric of one's own raises, or returns no numbers.
+    """
+    try:
+        with torch.inference_mode():
+            task.totals(outputs, labels)
+    except MetricError as error:
+        raise InputError(f"{where}: {error}") from error

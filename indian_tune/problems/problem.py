@@ -1,8 +1,9 @@
 """A problem: what the trainer needs to know of what it trains.
 
-A problem is a classification: every example has one of ``classes`` labels, networks return a logit
-per class, they are trained on the mean cross-entropy, and measured by it and by the share of
-examples classified correctly. What knows nothing scores 1 - 1/classes and log(classes).
+What is learned is its task: classification by default, where every example has one of ``classes``
+labels, networks return a logit per class, they are trained on the mean cross-entropy, and measured
+by it and by the share of examples classified correctly. What knows nothing scores 1 - 1/classes and
+log(classes). Other tasks are in :mod:`indian_tune.problems.tasks`.
 
 The catalog's problems come from ``load_problem``; problems of one's own are made by a function that
 a study file names (``problem.factory``) and returns a :class:`Problem`.
@@ -14,11 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
     import torch
     from torch import Tensor
+
+    from indian_tune.problems.task import Task
 
 ENTRY_POINTS = "indian_tune.problems"
 """Group by which an installed package names the functions that make its problems."""
@@ -32,44 +36,80 @@ class Split:
         inputs: shape [N, channels, …]: images [N, channels, height, width], rows of a table
             [N, features], or whatever else the network takes. uint8 or floating numbers, which are
             normalised when used, or int64 such as tokens, which stay as they are.
-        labels: int64, shape [N], values in 0 … classes - 1.
+        labels: of classification int64, shape [N], values in 0 … classes - 1; of another task as
+            that says.
     """
 
     inputs: Tensor
     labels: Tensor
 
+    streamed = False
+    """Whether the examples are read as they are used; see :class:`indian_tune.problems.Stream`."""
+
     def __len__(self) -> int:
         return int(self.labels.shape[0])
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the examples and their labels."""
+        return self.inputs.nbytes + self.labels.nbytes
+
+    def sample(self) -> Split:
+        """Return what tells of which kind the examples are: all of them."""
+        return self
+
+    def first(self, count: int) -> Split:
+        """Return the first examples."""
+        return Split(self.inputs[:count], self.labels[:count])
+
+    def at(self, positions: Tensor) -> Split:
+        """Return some of the examples, by their positions, int64."""
+        return Split(self.inputs[positions], self.labels[positions])
+
+    def joined(self, other: Split) -> Split:
+        """Return these examples and others after them."""
+        import torch
+
+        return Split(torch.cat([self.inputs, other.inputs]), torch.cat([self.labels, other.labels]))
+
     @classmethod
-    def from_dataset(cls, dataset: Any) -> Split:
+    def from_dataset(cls, dataset: Any, task: Task | str = "classification") -> Split:
         """Read a data set of torch's into memory, example by example in its order.
 
         Args:
             dataset: has a length, and its items are pairs: an input (a tensor, or what numpy makes
-                an array of) and a label (a whole number).
+                an array of) and a label (of classification a whole number, of a regression a number
+                or several, of tokens whole numbers).
+            task: what the labels are of.
 
         Raises:
             InputError: it has no length, or an item is something else or of another shape.
         """
         from indian_tune.problems.conversion import split_of_dataset
 
-        return cls(*split_of_dataset(dataset))
+        return cls(*split_of_dataset(dataset, task))
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame | str | Path, label: str) -> Split:
-        """Read a table: float32 inputs [N, features], one for each column but that of the labels.
+    def from_frame(
+        cls,
+        frame: pd.DataFrame | str | Path,
+        label: str | Sequence[str],
+        task: Task | str = "classification",
+    ) -> Split:
+        """Read a table: float32 inputs [N, features], one for each column but those of the labels.
 
         Args:
             frame: a data frame, or the path of a CSV file.
-            label: column of the labels, whole numbers from 0.
+            label: column of the labels, whole numbers from 0; of a regression any numbers, or
+                several columns, of which the labels are [N, columns].
+            task: what the labels are of.
 
         Raises:
             InputError: the file cannot be read, there is no such column, or a column is no number.
         """
         from indian_tune.problems.conversion import split_of_frame
 
-        return cls(*split_of_frame(frame, label))
+        return cls(*split_of_frame(frame, label, task))
 
 
 class ModelBuilder(Protocol):
@@ -84,7 +124,7 @@ class ModelBuilder(Protocol):
     def __call__(self, *, seed: int, dropout: float) -> torch.nn.Module:
         """Return the network on the CPU in float32, in training mode.
 
-        It maps inputs [B, channels, …] to logits [B, classes].
+        It maps inputs [B, channels, …] to logits [B, classes], or to what the task says.
 
         Args:
             seed: of the run.
@@ -102,8 +142,9 @@ class Problem:
     Attributes:
         dataset: its name, in the catalog or of one's own.
         model: name of the network, in the catalog or of one's own.
-        classes: number of classes.
-        train: what the optimizer sees.
+        classes: number of classes; of a regression, of numbers that are predicted.
+        train: what the optimizer sees. In memory, or a :class:`indian_tune.problems.Stream` (a
+            factory may return a ``DataLoader``, which becomes one) of what does not fit there.
         test: the sealed test examples.
         build_model: network for a seed and a dropout rate.
         validation: held out of the training examples (honest mode); ``None`` in paper mode, and in
@@ -111,6 +152,7 @@ class Problem:
         mean: per channel, of the training inputs divided by ``scale``; or one number for all.
         std: likewise.
         scale: what a raw input is divided by, such as 255 for the pixels of most images.
+        task: what is learned: its name, or a :class:`indian_tune.problems.Task`.
     """
 
     dataset: str
@@ -123,9 +165,10 @@ class Problem:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     scale: float = 1.0
+    task: Task | str = "classification"
 
     @property
     def nbytes(self) -> int:
         """Memory of all examples and their labels."""
         splits = (self.train, self.validation, self.test)
-        return sum(s.inputs.nbytes + s.labels.nbytes for s in splits if s is not None)
+        return sum(split.nbytes for split in splits if split is not None)

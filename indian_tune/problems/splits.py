@@ -18,6 +18,7 @@ from indian_tune.problems.packaged import TEST_SEED
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.problems.randomness import key_hash
 from indian_tune.problems.stratify import draw, random_words, stratify
+from indian_tune.problems.task import get_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from indian_tune.problems.dataset import DatasetInfo
     from indian_tune.problems.sizes import SplitSizes
+    from indian_tune.problems.task import Task
 
 
 def load_problem(
@@ -130,25 +132,32 @@ def load_problem(
     )
 
 
-def split_validation(split: Split, part: float, seed: int) -> tuple[Split, Split]:
-    """Divide a split by class into what is left and the part taken out.
+def split_validation(
+    split: Split, part: float, seed: int, task: Task | str = "classification"
+) -> tuple[Split, Split]:
+    """Divide a split, by class where there are classes, into what is left and the part taken out.
 
     Args:
         split: what is divided.
-        part: a fraction of the images (float) or their number (int).
-        seed: decides which images; nothing else does.
+        part: a fraction of the examples (float) or their number (int).
+        seed: decides which examples; nothing else does.
+        task: says what the parts are stratified by.
 
     Raises:
         InputError: the part is empty or everything, or the seed is negative.
     """
-    left, taken = (
-        _at(split, positions) for positions in stratify(split.labels.numpy(), part, seed)
-    )
+    parts = stratify(_strata(split, task), part, seed)
+    left, taken = (_at(split, positions) for positions in parts)
     return left, taken
 
 
 def draw_splits(
-    train: Split, test: Split, sizes: SplitSizes, seed: int, parts_seed: int | None = None
+    train: Split,
+    test: Split,
+    sizes: SplitSizes,
+    seed: int,
+    parts_seed: int | None = None,
+    task: Task | str = "classification",
 ) -> tuple[Split, Split | None, Split]:
     """Draw splits of given sizes, by class.
 
@@ -162,6 +171,7 @@ def draw_splits(
         sizes: at most what there is.
         seed: decides which examples; nothing else does.
         parts_seed: in its place for the training and the validation part.
+        task: says what the parts are stratified by.
 
     Returns:
         Training, validation and test part.
@@ -171,21 +181,21 @@ def draw_splits(
     """
     missing = (sizes.test or 0) - len(test)
     if missing > 0:
-        more, rest = draw(train.labels.numpy(), [missing], TEST_SEED)
+        more, rest = draw(_strata(train, task), [missing], TEST_SEED)
         train, test = _at(train, rest), joined(test, _at(train, more))
     elif sizes.test is not None:
-        tested, _ = draw(test.labels.numpy(), [sizes.test], seed)
+        tested, _ = draw(_strata(test, task), [sizes.test], seed)
         test = _at(test, tested)
     counts = [sizes.validation or 0, sizes.train]
     drawn_by = seed if parts_seed is None else parts_seed
-    held_out, used, _ = draw(train.labels.numpy(), counts, drawn_by)
+    held_out, used, _ = draw(_strata(train, task), counts, drawn_by)
     validation = None if sizes.validation is None else _at(train, held_out)
     return _at(train, used), validation, test
 
 
 def joined(first: Split, second: Split) -> Split:
     """Return the examples of two splits, one after the other."""
-    return Split(torch.cat([first.inputs, second.inputs]), torch.cat([first.labels, second.labels]))
+    return first.joined(second)
 
 
 def with_noise(split: Split, part: float, classes: int, seed: int) -> Split:
@@ -216,9 +226,16 @@ def with_noise(split: Split, part: float, classes: int, seed: int) -> Split:
     return Split(split.inputs, labels)
 
 
+def _strata(split: Split, task: Task | str) -> NDArray[np.int64]:
+    # The labels of a stream are known once it has been read, which takes an epoch.
+    if split.streamed:
+        return np.zeros(len(split), dtype=np.int64)
+    strata: NDArray[np.int64] = get_task(task).strata(split.labels).numpy()
+    return strata
+
+
 def _at(split: Split, positions: NDArray[np.int64]) -> Split:
-    chosen = torch.from_numpy(positions)
-    return Split(split.inputs[chosen], split.labels[chosen])
+    return split.at(torch.from_numpy(positions))
 
 
 def channel_statistics(split: Split, scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -87,12 +87,12 @@ def part_size(part: float, total: int) -> int:
     if not counted and not 0 < part < 1:
         raise InputError(
             f"validation_fraction = {part} is not allowed: a fraction lies between 0 and 1, a "
-            "number of images is a whole number"
+            "number of examples is a whole number"
         )
     count = int(part) if counted else round(part * total)
     if not 0 < count < total:
         raise InputError(
-            f"validation_fraction = {part} asks for {count} of {total} images: allowed are 1 to "
+            f"validation_fraction = {part} asks for {count} of {total} examples: allowed are 1 to "
             f"{total - 1}"
         )
     return count

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.outcome import Outcome
     from indian_tune.study import RegisteredStudy, StudySpec
     from indian_tune.study.file.space import Parameter
 
@@ -83,9 +84,16 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
         ("Budget", budget_sentence(spec)),
         ("Tuning seeds", _listed(_tuning_seeds(spec))),
         ("Fresh seeds", _listed(spec.fresh_seeds)),
-        ("Smallest effect of interest", f"{100 * claims.delta:g} percentage points"),
+        (
+            "Smallest effect of interest",
+            f"{problem.outcome.scale * claims.delta:g} {_unit(problem.outcome)}",
+        ),
         ("Level of lower bounds", f"{claims.alpha:g}, one-sided"),
     ]
+
+
+def _unit(outcome: Outcome) -> str:
+    return "percentage points" if outcome.share else outcome.unit
 
 
 def _tuning_seeds(spec: StudySpec) -> list[int]:

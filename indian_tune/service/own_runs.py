@@ -68,6 +68,7 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
     from indian_tune.study.file.claims_file import load_claims
 
     file = load_claims(claims)
+    judged = None if file.scope.outcome is None else file.scope.outcome.outcome
     frame = read_runs(source)
     beside = source.with_name(f"examples{source.suffix}")
     examples = read_examples(beside) if source.stem == "epochs" and beside.exists() else None
@@ -75,7 +76,9 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
         frame,
         file.claims,
         registration=_registration(file, frame, source, storage),
-        scope=analysis.Scope(**file.scope.model_dump(exclude={"spaces"})),
+        scope=analysis.Scope(
+            **file.scope.model_dump(exclude={"spaces", "outcome"}), outcome=judged
+        ),
         spaces=file.scope.parsed_spaces,
         examples=examples,
     )

@@ -53,6 +53,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         looks = ledger.looks(record.data_name)
         about = background(opened)
         ranges = step_size_ranges(opened)
+    task = None if spec.problem.facts is None else spec.problem.facts.task
     verdict = analysis.analyze(
         frame,
         spec.claims,
@@ -64,7 +65,8 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         scope=analysis.Scope(
             network=spec.problem.network_name,
             dataset=spec.problem.data_name,
-            classes=spec.problem.classes,
+            classes=spec.problem.classes if task is None else None,
+            outcome=None if task is None else task.outcome.outcome,
             epochs=spec.protocol.epochs,
             trials=spec.search.trials,
             tune_epochs=spec.protocol.tuning_epochs,

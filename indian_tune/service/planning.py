@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ class PlanRequest:
         devices: ``auto``, ``cpu``, or a list.
         threads_per_worker: CPU threads of a worker.
         timing: whether steps are timed.
-        sd: assumed standard deviation of paired differences, as a share of accuracy.
+        sd: assumed standard deviation of paired differences, as a share of accuracy, or in
+            the unit of another task's metric.
         pilot: finished study to take the deviations from.
         source: the same, a file of runs.
         storage: the database.
@@ -69,9 +71,12 @@ def make(
         InputError: something cannot be used.
     """
     sd = request.sd
-    if sd is not None and not 0 < sd < 1:
+    own = found.spec.problem.factory is not None
+    if sd is not None and not 0 < sd < (math.inf if own else 1):
         raise InputError(
             f"--sd = {sd} must be above 0 and below 1: 0.01 is one percentage point of accuracy"
+            if not own
+            else f"--sd = {sd} must be a number above 0"
         )
     beside = () if found.file is None else (found.file.parent,)
     imports = folders(*beside) if request.allow_import else None
@@ -87,7 +92,7 @@ def make(
             return make_plan(
                 spec,
                 assigned,
-                sd=sd or DEFAULT_SD,
+                sd=sd or (DEFAULT_SD if spec.problem.outcome.share else None),
                 pilot=request.pilot if request.source is None else str(request.source),
                 storage=request.storage,
                 runs=runs,

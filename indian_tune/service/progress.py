@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.engines.heartbeat import lost_workers
 from indian_tune.ledger import Phase
-from indian_tune.service.output import duration, live_display, percent, table
+from indian_tune.service.output import duration, live_display, table
 from indian_tune.service.ranking import done, outcomes
 from indian_tune.study.completion import held_trials
 from indian_tune.study.levels import LEVELS
@@ -115,7 +115,7 @@ class SearchProgress:
         finals = ["finalists"] if self._spec.protocol.finalists else []
         columns = ("tune", "best", *finals, *levels, *halves, "fresh seeds", "epochs")
         made = table("arm", *columns, "", right=columns)
-        percentage = self._spec.protocol.score == "validation_error"
+        judged, named = self._spec.problem.outcome, self._spec.protocol.score == "validation_error"
         arms = {part.arm.id: part.arm for part in parts}
         for arm in sorted(arms.values(), key=lambda arm: arm.position):
             mine = {part.phase: part for part in parts if part.arm.id == arm.id}
@@ -125,7 +125,9 @@ class SearchProgress:
             made.add_row(
                 arm.name,
                 done(tune),
-                f"{percent(value)} %" if percentage and value is not None else best,
+                judged.error_text(value) + " %" * judged.share
+                if named and value is not None
+                else best,
                 *([done(mine.get(Phase.FINAL))] if finals else []),
                 *([done(mine.get(Phase.MATCH))] if levels else []),
                 *([done(mine.get(Phase.HALF))] if halves else []),

@@ -87,7 +87,10 @@ class Results:
 
     @property
     def ranking(self) -> pd.DataFrame:
-        """The arms, best first: errors are shares, hyperparameters columns ``config.alpha``."""
+        """The arms, best first: errors are shares, hyperparameters columns ``config.alpha``.
+
+        Of a task that is no classification the errors are the metric that it is judged by.
+        """
         import pandas as pd
 
         rows = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import State
-from indian_tune.service.output import config_text, number, percent, table
+from indian_tune.outcome import ACCURACY
+from indian_tune.service.output import config_text, number, table
+from indian_tune.study.description import score_words
 from indian_tune.text import SYMBOLS
 
 if TYPE_CHECKING:
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from indian_tune.ledger import ArmProgress
+    from indian_tune.outcome import Outcome
     from indian_tune.study.ranking import ArmResult, Metrics
 
 
-def ranking_table(results: Sequence[ArmResult]) -> Table:
-    """Return the ranking for people; errors in percent."""
-    numbers = ("", "tune\nerror %", "fresh\nerror %", "train\nloss", "γ0/α")
+def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> Table:
+    """Return the ranking for people; of classification errors in percent."""
+    judged = "error %" if outcome.share else outcome.title
+    numbers = ("", f"tune\n{judged}", f"fresh\n{judged}", "train\nloss", "γ0/α")
     searches = max((len(result.searches) for result in results), default=0)
     made = table(
         *("", "arm", *numbers[1:], "best configuration"),
@@ -36,8 +40,8 @@ def ranking_table(results: Sequence[ArmResult]) -> Table:
         made.add_row(
             str(place),
             result.name,
-            percent(None if result.tuned is None else result.tuned.validation_error),
-            percent(
+            outcome.error_text(None if result.tuned is None else result.tuned.validation_error),
+            outcome.error_text(
                 None if fresh is None else fresh.validation_error,
                 None if fresh is None else fresh.validation_error_std,
             ),
@@ -48,14 +52,19 @@ def ranking_table(results: Sequence[ArmResult]) -> Table:
     return made
 
 
-def front_table(results: Sequence[ArmResult], objectives: Sequence[str]) -> Table | None:
+def front_table(
+    results: Sequence[ArmResult], objectives: Sequence[str], outcome: Outcome = ACCURACY
+) -> Table | None:
     """Return the Pareto fronts of a study with several objectives, ``None`` for one with one."""
     if not any(result.front for result in results):
         return None
+    names = [name.replace("_", " ") for name in objectives]
+    if not outcome.share:
+        names = [score_words(name, outcome) for name in objectives]
     made = table(
-        *("arm", "trial", *(name.replace("_", " ") for name in objectives), "configuration"),
+        *("arm", "trial", *names, "configuration"),
         title="Trials that no other of their arm beats under every objective",
-        right=("trial", *(name.replace("_", " ") for name in objectives)),
+        right=("trial", *names),
     )
     for result in results:
         for trial in result.front:

@@ -80,6 +80,7 @@ class StudyStatus:
         """Return it for people."""
         from rich.console import Group
 
+        from indian_tune.outcome import outcome_of
         from indian_tune.service.output import headed, table
         from indian_tune.service.ranking import (
             done,
@@ -136,7 +137,10 @@ class StudyStatus:
                 made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)
         if any(result.value is not None for result in self.ranked):
-            parts += [ranking_table(self.ranked), *level_notes(self.ranked)]
+            parts += [
+                ranking_table(self.ranked, outcome_of(self.study.spec)),
+                *level_notes(self.ranked),
+            ]
             parts += edge_notes(self.ranked)
         if self.completion.failed:
             frozen = f", so {self.completion.withheld}" if self.completion.withheld else ""

@@ -47,6 +47,10 @@ class Thresholds(Section):
         return self
 
 
+# Of a metric without a unit; a share has a bound of its own.
+MAX_DELTA = 1e12
+
+
 class ClaimsSection(Section):
     """``[claims]``.
 
@@ -55,7 +59,7 @@ class ClaimsSection(Section):
 
     Attributes:
         delta: smallest difference in accuracy of interest, a share (0.005 is half a percentage
-            point).
+            point); of another task than classification, in the unit of its metric.
         alpha: one-sided level of lower bounds; upper ones have alpha / k for k contrasts.
         default: the default (α, β) of INDIAN, against which tuning is judged.
         thresholds: training losses at which earlier versions compared; read, and not used.
@@ -66,7 +70,7 @@ class ClaimsSection(Section):
             seeds too, which shows what the second half has gained.
     """
 
-    delta: float = Field(default=0.005, gt=0, lt=1)
+    delta: float = Field(default=0.005, gt=0, le=MAX_DELTA)
     alpha: Level = 0.05
     default: dict[str, float] = Field(default_factory=lambda: {"alpha": 0.5, "beta": 0.1})
     thresholds: Annotated[list[Loss], Field(min_length=1)] | Thresholds = Field(

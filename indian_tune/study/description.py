@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.optim.hyperparameters import is_number, value_text
+from indian_tune.outcome import ACCURACY
 from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 from indian_tune.study.levels import LEVELS
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from indian_tune.optim.hyperparameters import Value
+    from indian_tune.outcome import Outcome
     from indian_tune.study.file.space import Space
     from indian_tune.study.file.spec import StudySpec
 
 SCORES = {
-    "validation_error": "validation error",
     "validation_loss": "validation loss",
     "train_loss": "training loss",
     "seconds": "seconds of training",
@@ -65,7 +66,19 @@ def budget_sentence(spec: StudySpec) -> str:
 
 def score_name(spec: StudySpec) -> str:
     """Return what a trial is judged by, in words; lower is better."""
-    return " and ".join(SCORES[name] for name in spec.protocol.scores)
+    return " and ".join(score_words(name, spec.problem.outcome) for name in spec.protocol.scores)
+
+
+def score_words(objective: str, outcome: Outcome = ACCURACY) -> str:
+    """Return what a score is of, in words.
+
+    Args:
+        objective: as a study file names it.
+        outcome: what runs are judged by.
+    """
+    if objective == "validation_error":
+        return f"validation {outcome.error_title}"
+    return SCORES.get(objective, objective.replace("_", " "))
 
 
 def ranges(space: Space) -> dict[str, str]:

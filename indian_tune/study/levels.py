@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indian_tune.ledger import ArmRecord, Ledger, LedgerReader, RunRecord, TrialRecord
+    from indian_tune.outcome import Outcome
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.study.registered_study import RegisteredStudy
 
@@ -38,16 +39,27 @@ class Tried:
     Attributes:
         trial: index of the match trial.
         level: m.
-        validation_accuracy: mean over runs at their last epoch; ``None`` if a run has none.
+        score: mean over runs on the validation examples at their last epoch, greater is better;
+            ``None`` if a run has none.
         runs: how many there were.
         failed: how many of them diverged, or ended without having learnt.
     """
 
     trial: int
     level: float
-    validation_accuracy: float | None
+    score: float | None
     runs: int
     failed: int
+
+    def recorded(self, outcome: Outcome) -> dict[str, Any]:
+        """Return it as it is recorded, with the metric in place of the score."""
+        value = self.score
+        if value is not None and not outcome.share:
+            value = outcome.value(1 - value)
+        values = {
+            f"validation_{outcome.name}" if n == "score" else n: v for n, v in asdict(self).items()
+        }
+        return {**values, f"validation_{outcome.name}": value}
 
 
 def candidates(
@@ -129,15 +141,15 @@ def freeze_levels(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bo
 
 
 def best_level(tried: Sequence[Tried]) -> Tried | None:
-    """Return the level of the best mean validation accuracy, at which no run has failed.
+    """Return the level of the best mean validation score, at which no run has failed.
 
     Of equal ones that nearest to 1, by its ratio to 1, and of two as near the lower one. ``None``
     when runs have failed at every level.
     """
     return min(
-        (each for each in tried if not each.failed and each.validation_accuracy is not None),
+        (each for each in tried if not each.failed and each.score is not None),
         key=lambda each: (
-            -round(each.validation_accuracy or 0.0, DIGITS),
+            -round(each.score or 0.0, DIGITS),
             abs(math.log(each.level)),
             each.level,
         ),
@@ -186,7 +198,7 @@ def _choose(
         "level": level,
         "config": config,
         "reason": reason,
-        "tried": [asdict(each) for each in tried],
+        "tried": [each.recorded(spec.problem.outcome) for each in tried],
     }
     return record, config
 
@@ -196,21 +208,22 @@ def _tried(ledger: LedgerReader, spec: StudySpec, trial: TrialRecord) -> Tried:
     assert trial.config is not None
     runs = ledger.runs(trial.id)
     ends = [_end(ledger, spec, run) for run in runs]
-    accuracies = [accuracy for accuracy, _ in ends if math.isfinite(accuracy)]
+    scores = [score for score, _ in ends if math.isfinite(score)]
     return Tried(
         trial=trial.index,
         level=trial.config["level"],
-        validation_accuracy=statistics.fmean(accuracies) if len(accuracies) == len(runs) else None,
+        score=statistics.fmean(scores) if len(scores) == len(runs) else None,
         runs=len(runs),
         failed=sum(failed for _, failed in ends),
     )
 
 
 def _end(ledger: LedgerReader, spec: StudySpec, run: RunRecord) -> tuple[float, bool]:
-    """Return a run's validation accuracy at its end, and whether it failed."""
+    """Return a run's validation score at its end, and whether it failed."""
     rows = ledger.epochs(run.id)
     if run.state is not State.COMPLETE or not rows:
         return math.nan, True
-    error = 1 - rows[-1].value("train_accuracy")
+    outcome = spec.problem.outcome
+    error = outcome.error(rows[-1].value(f"train_{outcome.name}"))
     trained = error <= FAILED_SHARE * spec.chance_of("validation_error")
-    return rows[-1].value("validation_accuracy"), not trained
+    return outcome.score(rows[-1].value(f"validation_{outcome.name}")), not trained

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
+from indian_tune.outcome import outcome_of
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.finalists import leading
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         TrialRecord,
     )
     from indian_tune.optim.family import Dynamics
+    from indian_tune.outcome import Outcome
     from indian_tune.study.edges import Edge
     from indian_tune.study.file.space import Space
     from indian_tune.training.run import EpochRecord
@@ -38,10 +40,11 @@ class Metrics:
 
     Attributes:
         runs: number of runs behind the means.
-        validation_error: share of validation examples classified wrongly.
+        validation_error: of the outcome on the validation examples: of classification the share
+            that is classified wrongly.
         validation_error_std: sample standard deviation over runs, or over searches where there are
             several; ``None`` for fewer than two.
-        train_loss: mean cross-entropy in evaluation mode.
+        train_loss: mean loss in evaluation mode.
     """
 
     runs: int
@@ -159,6 +162,7 @@ class _Known:
         levels: what is recorded of the levels of controls.
         spaces: that are searched last, by the name of the arm.
         last: last epochs of leaders and confirms, by trial.
+        outcome: what runs are judged by.
     """
 
     study: StudyRecord
@@ -167,6 +171,7 @@ class _Known:
     levels: Mapping[str, Mapping[str, Any]]
     spaces: Mapping[str, Space]
     last: Mapping[int, Sequence[EpochRecord]]
+    outcome: Outcome
 
     @classmethod
     def read(cls, ledger: LedgerReader, study: StudyRecord) -> Self:
@@ -182,6 +187,7 @@ class _Known:
             ledger.levels(study.id),
             latest_spaces(ledger, study),
             ledger.last_epochs([trial.id for trial in shown]),
+            outcome_of(study.spec),
         )
 
 
@@ -273,8 +279,8 @@ def _result(
         if several
         else [],
         edges=_common_edges(edges, len(replicates)),
-        tuned=_metrics(tuned) if tuned else None,
-        confirmed=_metrics(confirmed) if confirm is not None and confirmed else None,
+        tuned=_metrics(tuned, known.outcome) if tuned else None,
+        confirmed=_metrics(confirmed, known.outcome) if confirm is not None and confirmed else None,
     )
 
 
@@ -313,10 +319,10 @@ def _confirm_score(known: _Known, confirm: ArmProgress) -> float | None:
     return statistics.fmean(means) if means else None
 
 
-def _metrics(searches: Sequence[Sequence[EpochRecord]]) -> Metrics:
+def _metrics(searches: Sequence[Sequence[EpochRecord]], outcome: Outcome) -> Metrics:
     """Return the metrics of one search, or the means over several."""
     errors = [
-        [1 - a for e in epochs if isfinite(a := e.value("validation_accuracy"))]
+        [outcome.error(a) for e in epochs if isfinite(a := e.value(f"validation_{outcome.name}"))]
         for epochs in searches
     ]
     losses = [

@@ -109,7 +109,8 @@ def _error_share(spec: StudySpec, run: RunRecord, rows: Sequence[EpochRecord]) -
     """Return a run's last training error as a share of that at chance, which divergence is."""
     if run.state is State.DIVERGED or not rows:
         return 1.0
-    error = 1 - rows[-1].value("train_accuracy")
+    outcome = spec.problem.outcome
+    error = outcome.error(rows[-1].value(f"train_{outcome.name}"))
     return error / spec.chance_of("validation_error") if math.isfinite(error) else 1.0
 
 
@@ -122,7 +123,8 @@ def _seconds(run: RunRecord, rows: Sequence[EpochRecord]) -> float:
 
 def _score(spec: StudySpec, objective: Objective, record: EpochRecord) -> float:
     if objective == "validation_error":
-        value = 1 - record.value("validation_accuracy")
+        outcome = spec.problem.outcome
+        value = outcome.error(record.value(f"validation_{outcome.name}"))
     else:
         value = record.value(objective)
     return value if math.isfinite(value) else spec.chance_of(objective)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from indian_tune.problems.problem import Split
 from indian_tune.problems.randomness import generator
 from indian_tune.training.augmentation import augmentation_bits, crop_and_flip
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from indian_tune.problems.problem import Problem
+    from indian_tune.problems.problem import Problem, Split
 
 CHUNK_VALUES = 1_000_000
 """Values normalised at once: few enough to stay in a CPU's cache, enough to make calls rare."""
@@ -50,10 +49,7 @@ class Feed:
         # The channels innermost, so that a gathered batch of images is channels-last.
         self._inputs = split.inputs.movedim(1, -1).contiguous().to(device)
         self._labels = split.labels.to(device)
-        std = torch.tensor(problem.std, dtype=torch.float64)
-        mean = torch.tensor(problem.mean, dtype=torch.float64)
-        self._gain = (1 / (problem.scale * std)).to(device, dtype)
-        self._offset = (-mean / std).to(device, dtype)
+        self._gain, self._offset = normalisation(problem, device, dtype)
 
     def __len__(self) -> int:
         return int(self._labels.shape[0])
@@ -62,6 +58,11 @@ class Feed:
     def labels(self) -> Tensor:
         """All labels, int64 [N], in order."""
         return self._labels
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are yielded."""
+        return self._labels.device
 
     @property
     def rank(self) -> int:
@@ -125,6 +126,16 @@ class Feed:
         return values.mul_(self._gain).add_(self._offset), self._labels[pick]
 
 
+def normalisation(
+    problem: Problem, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return what an input is multiplied by, and what is then added, per channel or for all."""
+    std = torch.tensor(problem.std, dtype=torch.float64)
+    mean = torch.tensor(problem.mean, dtype=torch.float64)
+    gain = (1 / (problem.scale * std)).to(device, dtype)
+    return gain, (-mean / std).to(device, dtype)
+
+
 def epoch_order(count: int, *, seed: int, epoch: int) -> Tensor:
     """Return the order in which an epoch visits the training set, a function of its arguments.
 
@@ -148,7 +159,7 @@ def fixed_subset(split: Split, size: int | None) -> Split:
         return split
     source = generator("training metrics", len(split))
     pick = torch.randperm(len(split), generator=source)[:size].sort().values
-    return Split(inputs=split.inputs[pick], labels=split.labels[pick])
+    return split.at(pick)
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> str:

@@ -1,7 +1,8 @@
 """How flat the training loss is around the weights that a run ended at.
 
-All measures are of the mean cross-entropy on a fixed set of examples in evaluation mode (dropout
-off), and are functions of weights, examples and a seed: nothing is drawn from a global generator.
+All measures are of the mean loss of the task (cross-entropy in classification) on a fixed set of
+examples in evaluation mode (dropout off), and are functions of weights, examples and a seed:
+nothing is drawn from a global generator.
 They are descriptive. The Hessian depends on how a network is parametrised: multiplying the weights
 into a rectifier by a constant and dividing those out of it by the same leaves the network as it is
 and changes its eigenvalues (Dinh et al., "Sharp Minima Can Generalize For Deep Nets", 2017). The
@@ -18,16 +19,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-from torch.nn import functional
 
 from indian_tune.errors import InputError
 from indian_tune.problems.randomness import generator
+from indian_tune.problems.task import get_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor, nn
 
+    from indian_tune.problems.task import Task
     from indian_tune.training.feed import Batch, Feed
 
 log = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ class Flatness:
     """How flat the loss is at some weights.
 
     Attributes:
-        loss: mean cross-entropy in nats.
+        loss: mean loss of the task; of classification the cross-entropy in nats.
         top_eigenvalue: largest eigenvalue of the Hessian, by the Lanczos method on products of
             Hessian and vector; NaN if that did not converge.
         trace: of the Hessian, by Hutchinson's estimator (mean of z·Hz over random signs z).
@@ -102,7 +104,10 @@ class Flatness:
 
 
 def measure_flatness(
-    model: nn.Module, feed: Feed, settings: FlatnessSettings = DEFAULTS
+    model: nn.Module,
+    feed: Feed,
+    settings: FlatnessSettings = DEFAULTS,
+    task: Task | str = "classification",
 ) -> Flatness:
     """Measure how flat a network's loss is around its weights, which stay as they are.
 
@@ -111,6 +116,7 @@ def measure_flatness(
             derivatives and small differences of losses are computed.
         feed: the examples.
         settings: what is drawn and how far the weights are moved.
+        task: whose loss is measured.
 
     Raises:
         InputError: the network has fewer than 3 parameters, or its loss is not finite.
@@ -118,7 +124,7 @@ def measure_flatness(
     training = model.training
     model.eval()
     try:
-        surface = _Surface(model, feed)
+        surface = _Surface(model, feed, get_task(task))
         loss = surface.loss_at(surface.weights)
         if not np.isfinite(loss):
             raise InputError(f"the loss at these weights is {loss}: flatness has no meaning there")
@@ -140,8 +146,10 @@ def measure_flatness(
 class _Surface:
     """The loss as a function of all weights, one vector of shape [P]."""
 
-    def __init__(self, model: nn.Module, feed: Feed) -> None:
+    def __init__(self, model: nn.Module, feed: Feed, task: Task) -> None:
         self._model = model
+        self._task = task
+        self._count = task.count(feed.labels)
         self._names = [name for name, _ in model.named_parameters()]
         parameters = [parameter.detach() for parameter in model.parameters()]
         self._shapes = [parameter.shape for parameter in parameters]
@@ -191,8 +199,8 @@ class _Surface:
             for name, part, shape in zip(self._names, parts, self._shapes, strict=True)
         }
         inputs, labels = batch
-        logits = torch.func.functional_call(self._model, named, (inputs,))
-        return functional.cross_entropy(logits, labels, reduction="sum") / len(self._feed)
+        outputs = torch.func.functional_call(self._model, named, (inputs,))
+        return self._task.summed_loss(outputs, labels) / self._count
 
 
 def _top_eigenvalue(surface: _Surface, settings: FlatnessSettings) -> float:

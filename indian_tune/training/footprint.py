@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from indian_tune.optim.families import get_family
 from indian_tune.optim.own_family import set_mode
 from indian_tune.problems.models import dropout_layers
+from indian_tune.problems.task import get_task
 from indian_tune.training.feed import IMAGE_RANK
 from indian_tune.training.precision import Precision
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from indian_tune.problems.problem import ModelBuilder
+    from indian_tune.problems.task import Task
 
 CPU = torch.device("cpu")
 
@@ -57,6 +58,8 @@ def footprint(
     dropout: float,
     averages: bool = False,
     precision: str = "float32",
+    task: Task | str = "classification",
+    labels: Tensor | None = None,
 ) -> Footprint:
     """Take one training step on blank inputs on the CPU, and count what it keeps.
 
@@ -70,6 +73,8 @@ def footprint(
         dropout: rate.
         averages: whether it keeps an average of the weights.
         precision: of the arithmetic, as the trainer names it.
+        task: what is learned.
+        labels: of one example, [1, …]; a class by default.
     """
     arithmetic = Precision(precision)
     model = build_model(seed=0, dropout=dropout).to(CPU, arithmetic.dtype)
@@ -90,12 +95,13 @@ def footprint(
     inputs = torch.zeros(batch_size, *shape, dtype=torch.int64 if whole else arithmetic.dtype)
     if inputs.dim() == IMAGE_RANK:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-    labels = torch.zeros(batch_size, dtype=torch.int64)
+    one = torch.zeros(1, dtype=torch.int64) if labels is None else labels
+    targets = one[:1].repeat(batch_size, *[1] * (one.dim() - 1))
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         arithmetic.forward(CPU),
     ):
-        loss = functional.cross_entropy(model(inputs), labels)
+        loss = get_task(task).loss(model(inputs), targets)
     loss.backward()  # type: ignore[no-untyped-call]
     set_mode(optimizer, training=True)
     optimizer.step()

@@ -12,9 +12,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from indian_tune.optim.families import get_family
 from indian_tune.optim.own_family import set_mode
 from indian_tune.problems.randomness import seeded_global_generator
+from indian_tune.problems.task import get_task
 from indian_tune.training.evaluation import bit_string, correctness, evaluate
 from indian_tune.training.feed import IMAGE_RANK
-from indian_tune.training.metrics import METRICS
 from indian_tune.training.precision import FLOAT32
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from indian_tune.training.feed import Feed
     from indian_tune.training.precision import Precision
     from indian_tune.training.run import Run
+    from indian_tune.training.stream_feed import StreamFeed
 
 MODEL = "model"
 """Key of the weights in the state of a run."""
@@ -51,10 +52,10 @@ class Setup:
     problem: Problem
     device: torch.device
     precision: Precision
-    train: Feed
-    train_metrics: Feed
-    validation: Feed | None
-    test: Feed
+    train: Feed | StreamFeed
+    train_metrics: Feed | StreamFeed
+    validation: Feed | StreamFeed | None
+    test: Feed | StreamFeed
     augmented: bool = False
 
 
@@ -100,7 +101,7 @@ class LiveRun:
         with seeded_global_generator("initial weights", run.seed):
             model = problem.build_model(seed=run.seed, dropout=run.dropout)
         model = model.to(device, precision.dtype)
-        if problem.train.inputs.dim() == IMAGE_RANK:
+        if problem.train.first(1).inputs.dim() == IMAGE_RANK:
             model = model.to(memory_format=torch.channels_last)
         self.model = model.train()
         self.optimizer, self.scheduler = family.build(self.model.parameters(), self.config)
@@ -114,6 +115,7 @@ class LiveRun:
         self.step = 0
         self.diverged = False
         self._precision = precision
+        self._task = get_task(problem.task)
 
     @property
     def active(self) -> bool:
@@ -140,7 +142,9 @@ class LiveRun:
         metrics = {**train, **self._measure("validation", setup.validation)}
         sealed = self._measure("test", setup.test)
         self.epoch += 1
-        at_end = self.epoch == self.run.epochs and not self.diverged
+        correct = None
+        if self.epoch == self.run.epochs and not self.diverged:
+            correct = correctness(self.measured, setup.test, self._precision, self._task)
         return EpochRecord(
             key=self.run.key,
             epoch=self.epoch,
@@ -148,9 +152,7 @@ class LiveRun:
             metrics=metrics,
             seconds=0.0,
             sealed=sealed,
-            test_correct=bit_string(correctness(self.measured, setup.test, self._precision))
-            if at_end
-            else None,
+            test_correct=None if correct is None else bit_string(correct),
         )
 
     def state(self) -> dict[str, Any]:
@@ -174,14 +176,14 @@ class LiveRun:
         self.step = state["step"]
         self.epoch = epoch
 
-    def _measure(self, split: str, feed: Feed | None) -> dict[str, float]:
+    def _measure(self, split: str, feed: Feed | StreamFeed | None) -> dict[str, float]:
         """Measure on a split: nothing if there is none, and NaN once the run has diverged."""
         if feed is None:
             return {}
         values = (
-            dict.fromkeys(METRICS, nan)
+            dict.fromkeys(self._task.metrics, nan)
             if self.diverged
-            else evaluate(self.measured, feed, self._precision)
+            else evaluate(self.measured, feed, self._precision, self._task)
         )
         return {f"{split}_{name}": value for name, value in values.items()}
 

@@ -7,11 +7,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from indian_tune.optim.own_family import set_mode
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.randomness import seeded_global_generator
+from indian_tune.problems.task import get_task
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import epoch_order
 
@@ -57,6 +57,7 @@ class Loop:
         parameters = tuple(model.parameters())
         dropouts = dropout_layers(model)
         order = epoch_order(len(feed), seed=run.seed, epoch=live.epoch + 1).to(self._setup.device)
+        task = get_task(self._setup.problem.task)
         unchecked: list[Tensor] = []
         set_mode(live.optimizer, training=True)
         augmented = (run.seed, live.step) if self._setup.augmented else None
@@ -66,7 +67,7 @@ class Loop:
             for parameter in parameters:
                 parameter.grad = None
             with self._setup.precision.forward(self._setup.device):
-                loss = functional.cross_entropy(model(inputs), labels)
+                loss = task.loss(model(inputs), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             if run.clip_norm:
                 torch.nn.utils.clip_grad_norm_(parameters, run.clip_norm)

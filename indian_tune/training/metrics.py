@@ -1,17 +1,19 @@
-"""What is measured of a run after every epoch; the one place where a metric is declared.
+"""What is measured of a run after every epoch: the metrics of its task, on every split.
 
-Evaluation, ledger, frames, exports and `show` take every metric from here.
+A task declares its metrics; evaluation, ledger, frames, exports and `show` take them from there.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from indian_tune.problems.task import Metric
+from indian_tune.problems.tasks.classification import METRICS
 
-    from torch import Tensor
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["METRICS", "OPEN", "SEALED", "Metric", "metric_names"]
 
 OPEN = ("train", "validation")
 """Splits on which choices may rest."""
@@ -20,39 +22,12 @@ SEALED = ("test",)
 """Splits whose metrics are read only after a study was unsealed."""
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A mean over the examples of a split.
+def metric_names(splits: tuple[str, ...], metrics: Iterable[str] | None = None) -> list[str]:
+    """Return the names under which metrics of some splits are recorded: ``train_loss``.
 
-    Attributes:
-        title: what it is in words, as it heads a column for people.
-        total: outputs [N, classes] and targets [N] of a batch → sum over its examples, a scalar.
-        share: it is a share of right examples in [0, 1]; people are shown the wrong ones in %.
+    Args:
+        splits: their names.
+        metrics: of the task; those of classification by default.
     """
-
-    title: str
-    total: Callable[[Tensor, Tensor], Tensor]
-    share: bool = False
-
-
-def metric_names(splits: tuple[str, ...]) -> list[str]:
-    """Return the names under which the metrics of some splits are recorded: ``train_loss``."""
-    return [f"{split}_{name}" for split in splits for name in METRICS]
-
-
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """In nats, computed in float64."""
-    from torch.nn import functional
-
-    return functional.cross_entropy(outputs.double(), targets, reduction="sum")
-
-
-def _correct(outputs: Tensor, targets: Tensor) -> Tensor:
-    return (outputs.argmax(1) == targets).sum()
-
-
-METRICS = {
-    "loss": Metric("loss", _cross_entropy),
-    "accuracy": Metric("error", _correct, share=True),
-}
-"""Name → metric, in the order in which they are recorded and shown."""
+    names = list(METRICS if metrics is None else metrics)
+    return [f"{split}_{name}" for split in splits for name in names]

@@ -25,6 +25,7 @@ import torch
 from indian_tune.errors import CheckpointError, IndianTuneError, InputError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.problems.randomness import key_hash, seeded_global_generator
+from indian_tune.problems.task import get_task
 from indian_tune.training.checkpoint import Checkpoint, check_plain
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.run import EpochRecord
@@ -46,13 +47,14 @@ log = logging.getLogger(__name__)
 
 EXECUTION = "own loop, whose bits are up to it"
 
+# What a loop may report → the split that it is of, and whether it is an error.
 _REPORTED = {
-    "train_loss": ("train_loss", False),
-    "train_error": ("train_accuracy", True),
-    "loss": ("validation_loss", False),
-    "error": ("validation_accuracy", True),
+    "train_loss": ("train", False),
+    "train_error": ("train", True),
+    "loss": ("validation", False),
+    "error": ("validation", True),
 }
-_SEALED = {"test_loss": ("test_loss", False), "test_error": ("test_accuracy", True)}
+_SEALED = {"test_loss": ("test", False), "test_error": ("test", True)}
 _NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_loss": "train_loss"}
 
 
@@ -125,6 +127,7 @@ class LoopRun:
         self.total_epochs = run.epochs
         self._run = run
         self._loop = loop
+        self._outcome = get_task(loop.task).judged()
         self._required = required
         self._saved = saved
         self._discard = discard
@@ -203,7 +206,8 @@ class LoopRun:
         Args:
             **metrics: numbers: ``train_loss``, ``train_error``, ``loss`` and ``error`` (on the
                 validation data), and ``test_loss`` and ``test_error`` from :meth:`sealed`. Errors
-                are shares in [0, 1]. One that is not finite ends the run as diverged.
+                are shares in [0, 1]; of a task that is no classification, the metric that it is
+                judged by, such as the MSE. One that is not finite ends the run as diverged.
 
         Raises:
             LoopError: outside of an epoch, for the second time, with other keys than before, or
@@ -238,12 +242,12 @@ class LoopRun:
             epoch=self._epoch,
             step=self._step,
             metrics={
-                name: nan if diverged else _as_recorded(values.get(key), is_error)
-                for key, (name, is_error) in _REPORTED.items()
+                self._recorded(key): nan if diverged else self._value(key, values.get(key))
+                for key in _REPORTED
             },
             sealed={
-                name: nan if diverged else _as_recorded(values[key], is_error)
-                for key, (name, is_error) in _SEALED.items()
+                self._recorded(key): nan if diverged else self._value(key, values[key])
+                for key in _SEALED
                 if values.get(key) is not None
             },
             seconds=0.0,
@@ -346,14 +350,29 @@ class LoopRun:
             number = SealedValue.open(value)
         else:
             number = _float(f"run.report({name}=…)", value)
-        if name.endswith("error") and number is not None and isfinite(number) and number > 1:
+        if number is None or not name.endswith("error") or not self._outcome.share:
+            return number
+        if isfinite(number) and number > 1:
             raise LoopError(
                 f"run.report({name}={number if name in _REPORTED else 'sealed'}) must be a share "
                 "in [0, 1]: divide a percentage by 100"
             )
-        if number is not None and number < 0 and name.endswith("error"):
+        if number < 0:
             raise LoopError(f"run.report({name}=…) must be a share in [0, 1], and is negative")
         return number
+
+    def _recorded(self, key: str) -> str:
+        """Return the name under which a reported number is recorded."""
+        split, is_error = {**_REPORTED, **_SEALED}[key]
+        return f"{split}_{self._outcome.name if is_error else 'loss'}"
+
+    def _value(self, key: str, number: float | None) -> float:
+        """Return a reported number as it is recorded."""
+        if number is None:
+            return nan
+        _, is_error = {**_REPORTED, **_SEALED}[key]
+        shared = is_error and self._outcome.share
+        return float(self._outcome.value(number)) if shared else number
 
     # The thread's side.
 
@@ -596,12 +615,6 @@ class LoopTrainer:
         except KeyError:
             keys = ", ".join(map(repr, self._runs)) or "none"
             raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
-
-
-def _as_recorded(value: float | None, is_error: bool) -> float:
-    if value is None:
-        return nan
-    return 1 - value if is_error else value
 
 
 def _float(where: str, value: Any) -> float:

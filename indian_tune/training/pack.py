@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
+from indian_tune.problems.task import get_task
 from indian_tune.training.augmentation import augmentation_bits
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
-from indian_tune.training.feed import epoch_order
+from indian_tune.training.feed import Feed, epoch_order
 from indian_tune.training.parameter_layout import ParameterLayout
 from indian_tune.training.stacked_forward import make_forward
 
@@ -73,7 +73,9 @@ class Pack:
         device, precision = setup.device, setup.precision
         network = setup.problem.build_model(seed=0, dropout=signature.dropout)
         network = network.to(device, precision.dtype)
+        assert isinstance(setup.train, Feed), "streams are trained one run after another"
         self._feed = feed = setup.train
+        self._task = get_task(setup.problem.task)
         self._augmented = setup.augmented
         self._device = device
         self._precision = precision
@@ -170,13 +172,10 @@ class Pack:
             bits = augmentation_bits(size, seed=self._seeds, steps=self._steps)
         inputs, labels = self._feed.gather(pick, bits)
         with self._precision.forward(self._device):
-            logits = self._forward(
+            outputs = self._forward(
                 self._param_views, self._constants, inputs, self._seeds, self._steps
             )
-            losses = functional.cross_entropy(
-                logits.flatten(0, 1), labels.flatten(), reduction="none"
-            )
-            losses = losses.view(labels.shape).mean(1)
+            losses = self._task.lane_losses(outputs, labels)
         # A loss depends on its own row alone, so the gradient of their sum holds those of each.
         grads = torch.autograd.grad(
             losses, list(self._param_views.values()), torch.ones_like(losses)

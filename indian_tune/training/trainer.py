@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.errors import CheckpointError, InputError, unknown_name
+from indian_tune.problems.stream import Stream
+from indian_tune.problems.task import get_task
 from indian_tune.text import counted
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
@@ -21,6 +23,7 @@ from indian_tune.training.probe import probe
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.stacked import Stacked
 from indian_tune.training.stacked_forward import CONVOLUTIONS
+from indian_tune.training.stream_feed import StreamFeed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,10 +110,16 @@ class Trainer:
         self._precision = precision
         if augmentation not in AUGMENTATIONS:
             raise InputError(unknown_name("augmentation", augmentation, AUGMENTATIONS))
-        if augmentation != "none" and problem.train.inputs.dim() != IMAGE_RANK:
+        kind = problem.train.first(1).inputs
+        if problem.train.streamed and augmentation != "none":
+            raise InputError(
+                f"augmentation = {augmentation!r} is not for data that are read batch by batch: "
+                "augment in the transform of the data set, and use 'none'"
+            )
+        if augmentation != "none" and kind.dim() != IMAGE_RANK:
             raise InputError(
                 f"augmentation = {augmentation!r} needs images [N, channels, height, width], got "
-                f"inputs of shape {list(problem.train.inputs.shape)}: use 'none'"
+                f"inputs of shape {list(kind.shape)}: use 'none'"
             )
         self._augmentation = augmentation
         self._checkpoints = checkpoints
@@ -129,9 +138,8 @@ class Trainer:
             augmented=augmentation == "crop-flip",
         )
         self._execution = self._make_execution(packing)
-        self._data = (
-            "" if checkpoints is None else fingerprint((problem.train.inputs, problem.train.labels))
-        )
+        known = problem.train.sample()
+        self._data = "" if checkpoints is None else fingerprint((known.inputs, known.labels))
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -243,12 +251,17 @@ class Trainer:
         self._entry(key)
         del self._runs[key]
 
-    def _feed(self, split: Split) -> Feed:
+    def _feed(self, split: Split) -> Feed | StreamFeed:
+        if isinstance(split, Stream):
+            return StreamFeed(split, self._problem, self._device, self._precision.dtype)
         return Feed(split, self._problem, self._device, self._precision.dtype)
 
     def _make_execution(self, packing: Packing) -> Execution:
         default = "stacked" if self._device.type == "cuda" else "loop"
-        if (packing.execution or default) == "loop":
+        if self._problem.train.streamed and packing.execution == "stacked":
+            log.warning("Data that are read in batches are trained one run after another.")
+        # A pack takes its examples from the device.
+        if (packing.execution or default) == "loop" or not isinstance(self._setup.train, Feed):
             return Loop(self._setup)
         shape = replace(self._choose_shape(packing), shrink=packing.shrink)
         self._pack_shape = shape
@@ -280,7 +293,7 @@ class Trainer:
 
     def _identity(self, live: LiveRun) -> dict[str, object]:
         """What a checkpoint must agree in for a new run to go on from it."""
-        run = live.run
+        run, task = live.run, get_task(self._problem.task)
         return {
             "dataset": self._problem.dataset,
             "model": self._problem.model,
@@ -295,6 +308,7 @@ class Trainer:
             "ema_decay": run.ema_decay,
             "precision": self._precision.name,
             "augmentation": self._augmentation,
+            **({} if task == get_task("classification") else {"task": task.name}),
         }
 
     def _resume(self, held: _Entry, saved: Checkpoint) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from indian_tune.analysis import Label
 from indian_tune.analysis.simulation import UNBOUNDED
-from indian_tune.analysis.typography import signed_points
+from indian_tune.outcome import ACCURACY
 from indian_tune.study.file.space import Range
 
 if TYPE_CHECKING:
@@ -234,8 +234,8 @@ def test_the_budget_is_asked_of_the_side_that_the_verdict_speaks_against(
     level = 0.05 / 4 if label is Label.REFUTED else 0.05
     reach = stats.t.isf(level, 9) * moved.std(ddof=1) / np.sqrt(10)
     bound = moved.mean() + (reach if label is Label.REFUTED else -reach)
-    assert signed_points(bound) in gates[0].figure
-    assert signed_points(g.mean()) in gates[0].figure
+    assert ACCURACY.signed(bound) in gates[0].figure
+    assert ACCURACY.signed(g.mean()) in gates[0].figure
 
 
 def test_the_budget_counts_what_the_test_examples_add(gain: Study) -> None:

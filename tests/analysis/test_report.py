@@ -13,8 +13,8 @@ import pytest
 
 from indian_tune.analysis.figures import Material, exhibits
 from indian_tune.analysis.report import Background, render, write_report
-from indian_tune.analysis.typography import signed_points
 from indian_tune.errors import InputError
+from indian_tune.outcome import ACCURACY
 from tests.analysis import test_figures as study
 
 if TYPE_CHECKING:
@@ -140,5 +140,5 @@ def test_what_cannot_be_written_is_refused(
 
 
 def test_points_have_a_sign_and_bounds_may_be_infinite() -> None:
-    said = [signed_points(value) for value in (0.0123, -0.5, float("inf"), float("-inf"), None)]
+    said = [ACCURACY.signed(value) for value in (0.0123, -0.5, float("inf"), float("-inf"), None)]
     assert said == ["+1.23", "−50.00", "∞", "−∞", "–"]

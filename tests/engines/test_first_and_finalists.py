@@ -60,8 +60,7 @@ def winners(storage: str) -> dict[str, Any]:
         finals = [trial for trial in trials if trial.phase is Phase.FINAL]
         assert len(finals) == FINALISTS * len(arms)
         assert {trial.state for trial in trials} <= {State.COMPLETE, State.DIVERGED}
-        found: dict[str, Any] = ledger.events(study.id, FROZEN)[-1].data
-        return found
+        return dict(ledger.events(study.id, FROZEN)[-1].data)
 
 
 @pytest.fixture(scope="module")

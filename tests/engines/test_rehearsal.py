@@ -78,12 +78,12 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a catalog's data set without training images": (
         {"problem": {"validation_fraction": 0.9999999}},
         {"problem": {"validation_fraction": 0.25}},
-        "asks for 1438 of 1438 images",
+        "asks for 1438 of 1438 examples",
     ),
     "a catalog's data set without validation images": (
         {"problem": {"validation_fraction": 1e-9}},
         {"problem": {"validation_fraction": 0.25}},
-        "asks for 0 of 1438 images",
+        "asks for 0 of 1438 examples",
     ),
     "an own data set without training examples": (
         {"own": {"network": "plain"}, "problem": {"validation_fraction": 0.9999}},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from math import nan
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from indian_tune.errors import InputError
 from indian_tune.imports import imports_allowed
@@ -143,6 +145,18 @@ def network(module: object) -> Problem:
     return sound(build_model=lambda **_: module)
 
 
+def numbers(labels: torch.Tensor) -> Problem:
+    """A regression whose network does not fit it."""
+    part = Split(rows(40, 2), labels.float())
+    return sound(task="regression", classes=1, train=part, test=part)
+
+
+def tokens(label: int) -> Problem:
+    """Labels for two tokens each, and a network that has an output for all."""
+    part = Split(rows(40, 2), torch.full((40, 2), label))
+    return sound(task="tokens", train=part, test=part)
+
+
 WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: {"train": 1}, "must return an indian_tune.Problem or an indian_tune.Loop, got dict"),
     (lambda: 1 / 0, "calling it with {} failed with ZeroDivisionError"),
@@ -160,9 +174,25 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: sound(test=Split(rows(3, 2), LABELS[:3].float())), "must be int64 of shape [N]"),
     (
         lambda: sound(train=Split(rows(40, 2), LABELS[:, None])),
-        "tokens and anything else train by a",
+        "flatten them with labels.squeeze(1)",
     ),
     (lambda: Loop(3, "a", "b", 2), "its train must be a function"),  # type: ignore[arg-type]
+    (lambda: sound(task="regresion"), "its task = 'regresion' is not known. Did you mean 'regre"),
+    (lambda: sound(task=3), "its task must be a name (classification, regression, tokens) or an"),
+    (lambda: sound(task="regression"), "of task 'regression' they must be floating numbers of sh"),
+    (lambda: numbers(LABELS / 0), "its train part has labels that are not finite"),
+    (
+        lambda: numbers(torch.ones(40)),
+        "its training labels are all equal: there is nothing to learn",
+    ),
+    (lambda: numbers(torch.rand(40, 2)), "labels of 2 numbers an example: give classes = 2, not 1"),
+    (lambda: numbers(torch.rand(40)), "must return numbers of shape [4, 1], got torch.float32 of"),
+    (lambda: sound(task="tokens"), "of task 'tokens' they must be int64 of shape [N, T]; for one"),
+    (lambda: tokens(3), "has labels from 3 to 3: with classes = 3, 0 to 2 and -100 (ignored) are"),
+    (lambda: tokens(-100), "its train part has only labels that are ignored (-100)"),
+    (lambda: tokens(1), "must return logits of shape [4, 2, 3], one per class, got torch.float32"),
+    (lambda: Loop(print, "a", "b", 1, task="regression"), "of a loop of your own needs chance = …"),
+    (lambda: Loop(print, "a", "b", 2, chance=nan), "its chance must be a finite number, got nan"),
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),
     (lambda: sound(test=Split(rows(3, 2) / 0, LABELS[:3])), "inputs that are not finite"),
@@ -262,3 +292,60 @@ def test_a_table_becomes_a_split(tmp_path: Path) -> None:
         Split.from_frame(frame.astype({"b": str}), "kind")
     with pytest.raises(InputError, match=r"nothing\.csv cannot be read"):
         Split.from_frame(tmp_path / "nothing.csv", "kind")
+
+
+def test_a_loader_is_read_in_batches_and_its_parts_are_drawn_unread(
+    made: Callable[..., Problem],
+) -> None:
+    plain = sound()
+    data = TensorDataset(plain.train.inputs, plain.train.labels)
+    loader: Any = DataLoader(data, 8)
+
+    def factory() -> Problem:
+        return replace(plain, train=loader, test=loader)
+
+    problem = made(factory, validation_fraction=0.3, split_seed=1)
+    assert problem.train.streamed
+    assert problem.validation is not None
+    assert (len(problem.train), len(problem.validation), problem.nbytes) == (28, 12, 0)
+    rows = torch.cat([problem.train.inputs, problem.validation.inputs])[:, 0].tolist()
+    assert sorted(rows) == list(range(0, 80, 2))
+    with pytest.raises(InputError, match=r"label_noise = 0.1 draws labels .* data read in batches"):
+        made(factory, label_noise=0.1)
+    held = replace(plain, train=loader, validation=loader)
+    assert len(made(lambda: held, validation_fraction=None).train) == 80
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (TensorDataset(torch.zeros(9, 2), torch.full((9,), 5)), "has labels from 5 to 5"),
+        ([("a", 1)] * 9, "cannot be read: StreamError: list gives inputs of type tuple"),
+        ([{}] * 9, "cannot be read: StreamError: list gives batches of type dict"),
+    ],
+)
+def test_a_loader_that_cannot_be_trained_on_is_refused(
+    made: Callable[..., Problem], data: Any, message: str
+) -> None:
+    loader: Any = DataLoader(data, 3)
+    with pytest.raises(InputError, match=f"its train part {message}"):
+        made(lambda: replace(sound(), train=loader))
+
+
+def test_tables_and_data_sets_hold_the_labels_of_their_task(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 0.25, 0.125], "c": [3, 2, 1]})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    one = Split.from_frame(tmp_path / "table.csv", "c", "regression")
+    assert (one.labels.dtype, one.labels.tolist()) == (torch.float32, [3.0, 2.0, 1.0])
+    two = Split.from_frame(frame, ["b", "c"], "regression")
+    assert (two.inputs.tolist(), list(two.labels.shape)) == ([[1.0], [2.0], [3.0]], [3, 2])
+    with pytest.raises(InputError, match=r"must hold whole numbers .*give task = 'regression'"):
+        Split.from_frame(frame, "b")
+    with pytest.raises(InputError, match="no column beside the labels a, b, c"):
+        Split.from_frame(frame, ["a", "b", "c"], "regression")
+    numbers = Split.from_dataset([(torch.zeros(2), 1), (torch.ones(2), 2.5)], "regression")
+    assert (numbers.labels.dtype, numbers.labels.tolist()) == (torch.float32, [1.0, 2.5])
+    words = Split.from_dataset([(torch.tensor([0, 1]), torch.tensor([1, 2]))], "tokens")
+    assert (words.labels.dtype, words.labels.tolist()) == (torch.int64, [[1, 2]])
+    with pytest.raises(InputError, match=r"\[1\]\[1\] has the shape \[1\], and the first label"):
+        Split.from_dataset([(torch.zeros(2), [1, 2]), (torch.zeros(2), [1])], "tokens")

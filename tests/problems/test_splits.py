@@ -340,7 +340,7 @@ def test_the_builder_can_be_sent_to_another_process() -> None:
         ({"model": "nin"}, "does not take the 8×8 images"),
         ({"width": 0.0}, "width"),
         ({"init": "xavier"}, "init"),
-        ({"validation_fraction": 1438}, "1438 of 1438 images"),
+        ({"validation_fraction": 1438}, "1438 of 1438 examples"),
         ({"split_seed": -1}, "split_seed"),
         ({"sizes": SplitSizes(0, 5)}, r"problem.sizes.train = 0 must be at least 1"),
         ({"sizes": SplitSizes(5, 5, -1)}, r"problem.sizes.test = -1 must be at least 1"),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import phase_rows, score_axis, score_words, styles_of
+from indian_tune.analysis.figures.rows import phase_rows, score_axis, styles_of
+from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import canvas, legend, plain_log_ticks, tidy
 from indian_tune.analysis.trials import trial_scores
+from indian_tune.study.description import score_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +54,7 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     """
     table = best_so_far_table(frame)
     styles = styles_of(frame)
-    name, scale = score_axis(table["objective"].iloc[0])
+    name, scale = score_axis(table["objective"].iloc[0], judged_by(frame))
     figure = canvas(3.4)
     axes = figure.subplots()
     # Of several searches of an arm, each is a thin line.
@@ -97,7 +99,7 @@ def _exhibit(material: Material) -> Exhibit:
         caption="The best score so far against the epochs that a search has trained, a line per "
         "search. All had the same budget; one that still falls at its end may not have found its "
         "best.",
-        alt=f"Best {score_words(table['objective'].iloc[0])}: {said}.",
+        alt=f"Best {score_words(table['objective'].iloc[0], judged_by(material.frame))}: {said}.",
         figure=best_so_far(material.frame),
         table=table,
     )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from indian_tune.analysis.budget import budget_curves
+from indian_tune.analysis.budget import as_measured, budget_curves
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, styles_of
-from indian_tune.analysis.style import canvas, legend, percent_label, tidy
+from indian_tune.analysis.frame import judged_by
+from indian_tune.analysis.style import canvas, legend, tidy
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ def budget_table(frame: pd.DataFrame) -> pd.DataFrame:
         frame: one row per run and epoch; the tune phase is used.
 
     Returns:
-        Columns arm, metric, trials, mean, low, high (shares; the ends of the 95 % interval are NaN
-        where all searches are equal) and searches.
+        Columns arm, metric, trials, mean, low, high (shares, or the metric of another
+        task; the ends of the 95 % interval are NaN where all searches are equal) and searches.
 
     Raises:
         NoDataError: no arm was searched twice, or its trials have no accuracy.
     """
-    curves = budget_curves(phase_rows(frame, "tune"))
+    curves = as_measured(budget_curves(phase_rows(frame, "tune")), judged_by(frame))
     if not curves:
         raise NoDataError("a budget curve needs at least two searches of an arm, with accuracies")
     columns = ["arm", "metric", "trials", "mean", "low", "high", "searches"]
@@ -53,11 +54,13 @@ def budget_curve(frame: pd.DataFrame) -> Figure:
     styles = styles_of(frame)
     figure = canvas(3.2)
     axes = figure.subplots()
+    outcome = judged_by(frame)
+    scale = outcome.scale
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
         axes.plot(
             line["trials"],
-            100 * line["mean"],
+            scale * line["mean"],
             color=style.color,
             linestyle=style.dashes,
             linewidth=1.5,
@@ -65,8 +68,8 @@ def budget_curve(frame: pd.DataFrame) -> Figure:
         )
         axes.fill_between(
             line["trials"],
-            100 * line["low"],
-            100 * line["high"],
+            scale * line["low"],
+            scale * line["high"],
             color=style.color,
             alpha=0.12,
             linewidth=0,
@@ -77,34 +80,44 @@ def budget_curve(frame: pd.DataFrame) -> Figure:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_xlim(1, most)
     axes.set_xlabel("trials of a search")
-    axes.set_ylabel(percent_label(table["metric"].iloc[0]))
+    axes.set_ylabel(_label(frame, table))
     tidy(axes)
     # Most of the way is the first trials; what matters lies near its end.
     late = table[table["trials"] >= most / 8]
-    bottom, top = 100 * float(late["mean"].min()), 100 * float(late["high"].fillna(0).max())
-    top = max(top, 100 * float(late["mean"].max()))
-    axes.set_ylim(bottom - 0.3 * (top - bottom), top + 0.05 * (top - bottom))
+    bottom, top = scale * float(late["mean"].min()), scale * float(late["high"].fillna(0).max())
+    top = max(top, scale * float(late["mean"].max()))
+    # It is read where it is best: above for a share, below for an error.
+    lower, upper = (0.3, 0.05) if outcome.greater_is_better else (0.05, 0.3)
+    axes.set_ylim(bottom - lower * (top - bottom), top + upper * (top - bottom))
     legend(figure)
     return figure
 
 
+def _label(frame: pd.DataFrame, table: pd.DataFrame) -> str:
+    split = str(table["metric"].iloc[0]).partition("_")[0]
+    return judged_by(frame).label(f"{split}_accuracy")
+
+
 def _exhibit(material: Material) -> Exhibit:
     table = budget_table(material.frame)
-    sealed = table["metric"].iloc[0] != "test_accuracy"
-    name = percent_label(table["metric"].iloc[0]).removesuffix(", %")
+    outcome = judged_by(material.frame)
+    sealed = not str(table["metric"].iloc[0]).startswith("test_")
+    name = _label(material.frame, table).removesuffix(", %")
+    title = f"{name[0].upper()}{name[1:]}"
+    moves = "rises" if outcome.greater_is_better else "falls"
     said = "; ".join(
-        f"{row['arm']} reaches {100 * row['mean']:.2f} % with {row['trials']} trials"
+        f"{row['arm']} reaches {outcome.text(row['mean'])} with {row['trials']} trials"
         for row in table.groupby("arm", sort=False).tail(1).to_dict("records")
     )
     return Exhibit(
         name="budget-curve",
         title="What more trials bring",
-        caption=f"{name.capitalize()} of the trial that is best on validation among the first of "
-        "its own search, at the last epoch of its runs on the tuning seeds; means over searches, "
-        "bands are 95 % t intervals. Where a curve still rises, its arm is not tuned to its end."
+        caption=f"{title} of the trial that is best on validation among the first of its own "
+        "search, at the last epoch of its runs on the tuning seeds; means over searches, "
+        f"bands are 95 % t intervals. Where a curve still {moves}, its arm is not tuned to its end."
         + " The examples chose the trial, so that its height is flattered."
         * sealed,
-        alt=f"{name.capitalize()} over trials of a search, a line per arm. {said}.",
+        alt=f"{title} over trials of a search, a line per arm. {said}.",
         figure=budget_curve(material.frame),
         table=table,
     )

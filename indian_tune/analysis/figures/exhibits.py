@@ -7,7 +7,9 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.frame import scored
 from indian_tune.analysis.trials import with_failed
+from indian_tune.analysis.verdict import Scope
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ def exhibits(material: Material) -> Iterator[Exhibit]:
 
     Runs on the fresh seeds that did not train are drawn as those that diverged: in no mean.
     """
-    classes = None if material.verdict is None else material.verdict.scope.classes
-    chance = None if classes is None else 1 / classes
-    material = dataclasses.replace(material, frame=with_failed(material.frame, chance))
+    scope = Scope() if material.verdict is None else material.verdict.scope
+    frame = with_failed(scored(material.frame, scope.judged), scope.chance)
+    material = dataclasses.replace(material, frame=frame)
     for make in makers():
         try:
             yield make(material)

@@ -10,8 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import outcome_of, phase_rows
-from indian_tune.analysis.style import DASHES, MARKERS, canvas, legend, percent_label, shade, tidy
+from indian_tune.analysis.figures.rows import measured_rows, outcome_of, phase_rows
+from indian_tune.analysis.frame import judged_by
+from indian_tune.analysis.style import DASHES, MARKERS, canvas, legend, shade, tidy
 from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
@@ -33,14 +34,15 @@ def factorial_table(
         confidence: of the two-sided t interval of the mean over seeds.
 
     Returns:
-        Columns arm, tuned, dropout, weight_decay, mean, low, high (shares) and runs.
+        Columns arm, tuned, dropout, weight_decay, mean, low, high (shares, or the metric of another
+        task) and runs.
 
     Raises:
         NoDataError: a cell has no run.
     """
     rows = phase_rows(frame, "confirm")
     outcome = outcome_of(rows)
-    last = ends(rows)
+    last = measured_rows(ends(rows), outcome)
     cells = []
     for cell in design.cells:
         part = last[(last["arm"] == cell.arm) & ~last["diverged"]][outcome]
@@ -80,15 +82,16 @@ def interactions(frame: pd.DataFrame, design: Factorial) -> Figure:
     table = factorial_table(frame, design)
     figure = canvas(3.6)
     axes = figure.subplots()
+    scale = judged_by(frame).scale
     for place, (dropout, decay) in enumerate(product((False, True), repeat=2)):
         line = table[(table["dropout"] == dropout) & (table["weight_decay"] == decay)]
         line = line.sort_values("tuned")
         at = np.array([0.0, 1.0]) + 0.03 * (place - 1.5)
-        mean = 100 * line["mean"].to_numpy()
+        mean, low, high = (scale * line[name].to_numpy() for name in ("mean", "low", "high"))
         axes.errorbar(
             at,
             mean,
-            yerr=[mean - 100 * line["low"].to_numpy(), 100 * line["high"].to_numpy() - mean],
+            yerr=[mean - low, high - mean],
             color=shade(0.5 if dropout else 0.8),
             linestyle=DASHES[1 if decay else 0],
             marker=MARKERS[place],
@@ -99,7 +102,7 @@ def interactions(frame: pd.DataFrame, design: Factorial) -> Figure:
         )
     axes.set_xticks([0, 1], ["default (α, β)", "tuned (α, β)"])
     axes.set_xlim(-0.25, 1.25)
-    axes.set_ylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))))
+    axes.set_ylabel(judged_by(frame).label(outcome_of(phase_rows(frame, "confirm"))))
     tidy(axes)
     legend(figure)
     return figure
@@ -108,19 +111,20 @@ def interactions(frame: pd.DataFrame, design: Factorial) -> Figure:
 def _exhibit(material: Material) -> Exhibit:
     if material.claims.h4 is None or not material.claims.h4.cells:
         raise NoDataError("the study has no factorial design")
-    table = factorial_table(material.frame, material.claims.h4)
+    table, outcome = factorial_table(material.frame, material.claims.h4), judged_by(material.frame)
     said = "; ".join(
         f"{'tuned' if row['tuned'] else 'default'}, dropout {_on(row['dropout'])}, weight decay "
-        f"{_on(row['weight_decay'])}: {100 * row['mean']:.2f} %"
+        f"{_on(row['weight_decay'])}: {outcome.text(row['mean'])}"
         for row in table.to_dict("records")
     )
     return Exhibit(
         name="factorial",
         title="Beside dropout and weight decay",
-        caption="Final accuracy with default and tuned (α, β), a line per combination of the two "
-        "usual regularizers, with 95 % intervals. A rising line is a gain from tuning; parallel "
+        caption=f"Final {outcome.title} with default and tuned (α, β), a line per combination of "
+        "the two usual regularizers, with 95 % intervals. "
+        f"A {outcome.better} line is a gain from tuning; parallel "
         "lines mean that it adds to the others, a flatter line that the others had it already.",
-        alt=f"Mean accuracies: {said}.",
+        alt=f"Mean {outcome.title}: {said}.",
         figure=interactions(material.frame, material.claims.h4),
         table=table,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
 from indian_tune.analysis.flatness import MEASURES, summarise_flatness
+from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import canvas, legend, plain_log_ticks, tidy
 from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
@@ -31,9 +32,10 @@ def flatness_table(frame: pd.DataFrame, flatness: pd.DataFrame) -> pd.DataFrame:
         flatness: one row per run, as ``summarise_flatness`` takes it.
 
     Returns:
-        The columns of ``flatness``, with error (share of the test images classified wrongly at the
-        last epoch, of the validation images while the test set is sealed) and gap (that error
-        minus the same on the training images; NaN where it was not measured).
+        The columns of ``flatness``, with error (share of the test examples classified wrongly
+        at the last epoch, or the error of another task; of the validation examples while the test
+        set is sealed) and gap (that error minus the same on the training examples; NaN where it
+        was not measured).
 
     Raises:
         NoDataError: no run has both.
@@ -65,7 +67,12 @@ def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
     table = flatness_table(frame, flatness)
     styles = styles_of(frame)
     part_of = outcome_of(phase_rows(frame, "confirm")).removesuffix("_accuracy")
-    down = {"error": f"{part_of} error, %", "gap": f"{part_of} - training error, points"}
+    outcome = judged_by(frame)
+    error = outcome.error_title
+    down = {
+        "error": f"{part_of} {error}" + ", %" * outcome.share,
+        "gap": f"{part_of} - training {error}" + ", points" * outcome.share,
+    }
     shown = {name: label for name, label in down.items() if table[name].notna().any()}
     figure = canvas(0.9 + 2.1 * len(shown))
     grid = figure.subplots(len(shown), len(ACROSS), squeeze=False, sharex="col", sharey="row")
@@ -78,7 +85,7 @@ def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
                 rate = points["effective_learning_rate"].iloc[0]
                 axes.plot(
                     points[measure],
-                    100 * points[name],
+                    outcome.scale * points[name],
                     linestyle="",
                     marker=style.marker,
                     markersize=5,

@@ -10,7 +10,6 @@ import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, tidy
-from indian_tune.analysis.typography import signed_points
 from indian_tune.errors import NoDataError
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
     from indian_tune.analysis.verdict import Verdict
+    from indian_tune.outcome import Outcome
 
 
 ESTIMANDS = {"test": "Δ", "train": "D", "gap": "G"}
@@ -77,27 +77,30 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
     Raises:
         NoDataError: nothing was compared.
     """
-    table = forest_table(verdict, beside=beside)
+    table, outcome = forest_table(verdict, beside=beside), verdict.scope.judged
     records = table.to_dict("records")
     # A contrast has a line for its name, above those of its quantities.
     named = itertools.accumulate(row["quantity"] == "Δ" for row in records)
     places = [row + above for row, above in enumerate(named)]
     figure = canvas(0.8 + 0.2 * (places[-1] + 1))
     axes = figure.subplots()
-    delta = 100 * verdict.delta
-    limit, wide = _limit(table, delta)
+    scale = outcome.scale
+    delta = scale * verdict.delta
+    limit, wide = _limit(scale * table[["estimate", "low", "high"]], delta)
     for place, row in zip(places, records, strict=True):
-        low, high = (max(-limit, min(limit, 100 * float(end))) for end in (row["low"], row["high"]))
+        low, high = (
+            max(-limit, min(limit, scale * float(end))) for end in (row["low"], row["high"])
+        )
         main = row["quantity"] == "Δ"
         colour = INDIAN if main else INK
         axes.plot([low, high], [place, place], color=colour, linewidth=1.8 if main else 1)
         for end, cut, mark in (
-            (low, 100 * row["low"] < -limit, "<"),
-            (high, 100 * row["high"] > limit, ">"),
+            (low, scale * row["low"] < -limit, "<"),
+            (high, scale * row["high"] > limit, ">"),
         ):
             if cut:
                 axes.plot(end, place, mark, color=colour, markersize=5)
-        axes.plot(100 * row["estimate"], place, "o", color=colour, markersize=6 if main else 4)
+        axes.plot(scale * row["estimate"], place, "o", color=colour, markersize=6 if main else 4)
         span = [place - 0.5, place + 0.5]
         axes.fill_betweenx(span, -delta, delta, color=PALE, alpha=0.35, linewidth=0)
         axes.plot([0, 0], span, color=INK, linewidth=0.8)
@@ -124,38 +127,45 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
         axes.minorticks_off()
         said += f", logarithmic beyond ±{4 * delta:g}"
     axes.set_xlim(-limit, limit)
-    axes.set_xlabel(f"difference, percentage points\n({said})")
+    axes.set_xlabel(f"difference, {_unit(outcome)}\n({said})")
     tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=8)
     return figure
 
 
+def _unit(outcome: Outcome) -> str:
+    if outcome.share:
+        return "percentage points"
+    return f"{outcome.unit}; above 0 the first is better"
+
+
 def _limit(table: pd.DataFrame, delta: float) -> tuple[float, bool]:
     """Return half the width of the axis, and whether it is too wide for the band to be seen."""
-    ends = 100 * table[["estimate", "low", "high"]].abs().to_numpy(float)
+    ends = table.abs().to_numpy(float)
     widest = max(float(ends[np.isfinite(ends)].max()), 2 * delta)
     return 1.1 * widest, widest > 15 * delta
 
 
 def _exhibit(material: Material) -> Exhibit:
     verdict = material.judged
-    table = forest_table(verdict)
+    table, outcome = forest_table(verdict), verdict.scope.judged
     said = "; ".join(
         f"{row['hypothesis']} {row['contrast']} {row['quantity']}: "
-        f"{signed_points(row['estimate'])} (at least {signed_points(row['low'])}, at most "
-        f"{signed_points(row['high'])})"
+        f"{outcome.signed(row['estimate'])} (at least {outcome.signed(row['low'])}, at most "
+        f"{outcome.signed(row['high'])})"
         for row in table.to_dict("records")
     )
     return Exhibit(
         name="contrasts",
         title="The contrasts of the claim",
-        caption="Δ is the difference in test accuracy at the last epoch, D that in training "
-        "accuracy, G = Δ - D what of the gain is not fit. The left end of a bar is a lower bound "
-        f"at level {verdict.alpha:g}, the right end an upper one at {verdict.alpha:g} / "
-        f"{verdict.contrasts}. Every Δ right of zero supports the claim; one that ends left of "
-        f"the band's right edge rules out a gain of δ = {100 * verdict.delta:g} points.",
-        alt=f"Differences in percentage points with bounds. {said}.",
+        caption=f"Δ is the difference in test {outcome.title} at the last epoch, D that in "
+        f"training {outcome.title}, G = Δ - D what of the gain is not fit. The left end of a bar "
+        f"is a lower bound at level {verdict.alpha:g}, the right end an upper one at "
+        f"{verdict.alpha:g} / {verdict.contrasts}. Every Δ right of zero supports "
+        "the claim; one that ends left of "
+        f"the band's right edge rules out a gain of δ = {outcome.amount(verdict.delta)}.",
+        alt=f"Differences in {_unit(outcome)} with bounds. {said}.",
         figure=forest(verdict),
         table=table,
     )

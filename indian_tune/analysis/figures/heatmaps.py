@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import outcome_of, phase_rows
+from indian_tune.analysis.figures.rows import measured_rows, outcome_of, phase_rows
+from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import INK, canvas, tidy, title
 from indian_tune.analysis.trials import ends, trial_scores
 from indian_tune.columns import config_column, hyperparameter
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
+    from indian_tune.outcome import Outcome
 
 # The setting of γ0 at which a cell has its best score.
 TUNED = "tuned γ0"
@@ -64,7 +66,7 @@ def surface_table(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
             f"arm {arm!r} was not tried on a whole grid of alpha, beta and {hyperparameter(rate)}"
         )
     last["gap"] = last["train_accuracy"] - last[outcome] if "train_accuracy" in last else np.nan
-    last = last.rename(columns={outcome: "accuracy"})
+    last = measured_rows(last, outcome).rename(columns={outcome: "accuracy"})
     by_point = last.groupby([ALPHA, BETA, rate])
     made = by_point[list(QUANTITIES)].mean()
     made["score"] = trial_scores(rows).groupby([ALPHA, BETA, rate])["score"].min()
@@ -99,13 +101,13 @@ def surface_maps(frame: pd.DataFrame, arm: str) -> Figure:
     Raises:
         NoDataError: the arm has no grid with at least two values of alpha and of beta.
     """
-    table = surface_table(frame, arm)
+    table, judged = surface_table(frame, arm), judged_by(frame)
     settings = list(dict.fromkeys(table["setting"]))
     shown = [name for name in QUANTITIES if table[name].notna().any()]
     figure = canvas(0.5 + 1.55 * len(shown))
     grid = figure.subplots(len(shown), len(settings), squeeze=False, sharex=True, sharey=True)
     for line, name in zip(grid, shown, strict=True):
-        scale = 1 if name == "train_loss" else 100
+        scale = 1 if name == "train_loss" else judged.scale
         low, high = scale * table[name].min(), scale * table[name].max()
         for axes, setting in zip(line, settings, strict=True):
             cells = table[table["setting"] == setting]
@@ -117,7 +119,7 @@ def surface_maps(frame: pd.DataFrame, arm: str) -> Figure:
         bar.ax.tick_params(labelsize=8, color=INK, labelcolor=INK)
         bar.outline.set_visible(False)
         bar.set_label(
-            QUANTITIES[name].replace("ization ", "ization\n"),
+            _quantity(name, judged).replace("ization ", "ization\n"),
             size=8,
             color=INK,
         )
@@ -182,17 +184,27 @@ def _exhibit(material: Material) -> Exhibit:
     arm = material.claims.h3a.arm
     table = surface_table(material.frame, arm)
     by_accuracy = table.sort_values("accuracy").dropna(subset=["accuracy"])
-    worst, best = by_accuracy.iloc[0], by_accuracy.iloc[-1]
+    low, high = by_accuracy.iloc[0], by_accuracy.iloc[-1]
+    judged = judged_by(material.frame)
     return Exhibit(
         name="surface",
         title="Over the plane of (α, β)",
         caption="A column per effective learning rate η, the last one with the step size tuned in "
         "every cell. If (α, β) did nothing but set the learning rate, the maps at fixed η would "
         "have one colour. Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is SGD.",
-        alt=f"Maps over alpha and beta. The highest accuracy, {100 * best['accuracy']:.2f} %, is "
-        f"at {_cell(best)}; the lowest, {100 * worst['accuracy']:.2f} %, at {_cell(worst)}.",
+        alt=f"Maps over alpha and beta. The highest {judged.title}, "
+        f"{judged.text(high['accuracy'])}, is at {_cell(high)}; the lowest, "
+        f"{judged.text(low['accuracy'])}, at {_cell(low)}.",
         figure=surface_maps(material.frame, arm),
-        table=table,
+        table=table.rename(columns={"accuracy": judged.name}),
+    )
+
+
+def _quantity(name: str, outcome: Outcome) -> str:
+    if outcome.share:
+        return QUANTITIES[name]
+    return {"accuracy": outcome.title, "gap": f"generalization gap, {outcome.unit}"}.get(
+        name, QUANTITIES[name]
     )
 
 

@@ -9,8 +9,15 @@ import pandas as pd
 from scipy import stats
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
-from indian_tune.analysis.style import ArmStyle, accuracy_axis, canvas, legend, percent_label, tidy
+from indian_tune.analysis.figures.rows import (
+    measured_rows,
+    outcome_axis,
+    outcome_of,
+    phase_rows,
+    styles_of,
+)
+from indian_tune.analysis.frame import judged_by
+from indian_tune.analysis.style import ArmStyle, canvas, legend, tidy
 from indian_tune.analysis.trials import diverged
 from indian_tune.errors import NoDataError
 
@@ -45,9 +52,11 @@ def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd
     rows = phase_rows(frame, "confirm")
     gone = diverged(rows)
     lost = rows[gone].drop_duplicates(["arm", "replicate", "seed"])["arm"].value_counts()
-    sound = rows[~gone]
+    outcome = judged_by(frame)
+    shown = outcome_of(rows)
+    sound = measured_rows(rows[~gone], shown)
     parts = []
-    for metric in ("train_loss", outcome_of(rows)):
+    for metric in ("train_loss", shown):
         groups = sound.groupby(["arm", "epoch"], sort=False)[metric]
         part = groups.agg(["mean", "min", "max", "count"]).reset_index()
         unit = "replicate" if rows["replicate"].nunique() > 1 else "seed"
@@ -55,7 +64,10 @@ def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd
         error = units.groupby(["arm", "epoch"], sort=False).agg(["sem", "count"]).reset_index()
         half = error["sem"] * stats.t.ppf((1 + confidence) / 2, np.maximum(error["count"] - 1, 1))
         part = part.assign(
-            metric=metric, low=part["mean"] - half, high=part["mean"] + half, runs=part["count"]
+            metric=outcome.column(metric),
+            low=part["mean"] - half,
+            high=part["mean"] + half,
+            runs=part["count"],
         )
         parts.append(part)
     made = pd.concat(parts, ignore_index=True)
@@ -78,13 +90,13 @@ def learning_curves(
     Raises:
         NoDataError: there is no confirm phase, or no accuracy in it.
     """
-    table = learning_curve_table(frame)
+    table, outcome = learning_curve_table(frame), judged_by(frame)
     styles = styles_of(frame)
     figure = canvas(4.6)
     panels = figure.subplots(2, 1, sharex=True)
     edges = ("min", "max") if band == "range" else ("low", "high")
     for axes, (metric, part) in zip(panels, table.groupby("metric", sort=False), strict=True):
-        scale = 1.0 if metric == "train_loss" else 100.0
+        scale = 1.0 if metric == "train_loss" else outcome.scale
         for arm, line in part.groupby("arm", sort=False):
             style = styles[str(arm)]
             lost = int(line["diverged"].iloc[0])
@@ -114,10 +126,10 @@ def learning_curves(
             axes.set_yscale("log")
             axes.set_ylim(0.8 * low, 1.25 * high)
         else:
-            accuracy_axis(axes, low, high)
+            outcome_axis(axes, low, high, outcome)
     top, bottom = panels
     top.set_ylabel("training loss")
-    bottom.set_ylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))))
+    bottom.set_ylabel(outcome.label(outcome_of(phase_rows(frame, "confirm"))))
     bottom.set_xlabel("epoch")
     bottom.xaxis.get_major_locator().set_params(integer=True)
     beyond = 1.0 if published is None else 1.12
@@ -152,7 +164,7 @@ def _over_epochs(material: Material) -> Exhibit:
     )
     return Exhibit(
         name="learning-curves",
-        title="Training loss and accuracy over epochs",
+        title=f"Training loss and {judged_by(material.frame).title} over epochs",
         caption="Means over runs that trained; bands reach from the worst to the best run. A band "
         "is no interval: it grows with the number of runs." + overlaid,
         alt=_curve_words(material.frame),
@@ -181,12 +193,12 @@ def _curve_words(frame: pd.DataFrame) -> str:
     table = learning_curve_table(frame)
     ends = table[table["epoch"] == table.groupby("arm")["epoch"].transform("max")]
     loss = ends[ends["metric"] == "train_loss"].set_index("arm")["mean"]
-    outcome = outcome_of(phase_rows(frame, "confirm"))
-    accuracy = ends[ends["metric"] == outcome].set_index("arm")["mean"]
+    outcome, column = judged_by(frame), outcome_of(phase_rows(frame, "confirm"))
+    final = ends[ends["metric"] == outcome.column(column)].set_index("arm")["mean"]
     said = "; ".join(
-        f"{arm} ends at loss {loss[arm]:.3g} with {100 * accuracy[arm]:.2f} %" for arm in loss.index
+        f"{arm} ends at loss {loss[arm]:.3g} with {outcome.text(final[arm])}" for arm in loss.index
     )
-    return f"Training loss and {outcome.replace('_', ' ')} over epochs, a line per arm. {said}."
+    return f"Training loss and {outcome.words(column)} over epochs, a line per arm. {said}."
 
 
 EXHIBITS: Exhibits = {40: _over_epochs, 50: _with_intervals}

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import outcome_of, phase_rows, styles_of
-from indian_tune.analysis.style import PALE, accuracy_axis, canvas, percent_label, tidy, title
+from indian_tune.analysis.figures.rows import (
+    measured_rows,
+    outcome_axis,
+    outcome_of,
+    phase_rows,
+    styles_of,
+)
+from indian_tune.analysis.frame import judged_by
+from indian_tune.analysis.style import PALE, canvas, tidy, title
 from indian_tune.analysis.trials import ends
 from indian_tune.errors import NoDataError
 
@@ -31,7 +38,8 @@ def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
 
     Returns:
         Columns arm, baseline, seed (or replicate, with means over the pairs of which both runs
-        trained), arm_accuracy, baseline_accuracy (shares; NaN for a run that diverged). Pairs of
+        trained), arm_accuracy, baseline_accuracy (shares; another task has its own metric, such as
+        arm_mse; NaN for a run that diverged). Pairs of
         which an arm is not in the frame, and seeds that only one of them has, are left out.
 
     Raises:
@@ -39,25 +47,23 @@ def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
     """
     rows = phase_rows(frame, "confirm")
     outcome = outcome_of(rows)
-    last = ends(rows)
+    last = measured_rows(ends(rows), outcome)
     last.loc[last["diverged"], outcome] = float("nan")
     keys = ["replicate", "seed"]
     unit = keys[0] if last["replicate"].nunique() > 1 else keys[1]
     accuracy = {arm: part.set_index(keys)[outcome] for arm, part in last.groupby("arm")}
+    names = _columns(frame)
     parts = []
     for arm, baseline in pairs:
         if arm in accuracy and baseline in accuracy:
-            both = pd.concat(
-                {"arm_accuracy": accuracy[arm], "baseline_accuracy": accuracy[baseline]},
-                axis=1,
-                join="inner",
-            )
+            sides = {names[0]: accuracy[arm], names[1]: accuracy[baseline]}
+            both: pd.DataFrame = pd.concat(sides, axis=1, join="inner")
             if unit == "replicate":
                 both = both.dropna().groupby("replicate").mean()
             parts.append(both.reset_index().assign(arm=arm, baseline=baseline))
     if not parts:
         raise NoDataError("none of the pairs of arms has runs in the confirm phase")
-    columns = ["arm", "baseline", unit, "arm_accuracy", "baseline_accuracy"]
+    columns = ["arm", "baseline", unit, *names]
     return pd.concat(parts, ignore_index=True)[columns]
 
 
@@ -72,7 +78,8 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
         NoDataError: no pair is in the frame.
     """
     table = pair_table(frame, pairs)
-    styles = styles_of(frame)
+    styles, outcome = styles_of(frame), judged_by(frame)
+    scale, (first, second) = outcome.scale, _columns(frame)
     groups = list(table.groupby(["arm", "baseline"], sort=False))
     lines = -(-len(groups) // COLUMNS)
     figure = canvas(0.4 + 1.35 * lines)
@@ -80,15 +87,13 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)
     for axes, ((arm, baseline), part) in zip(grid.flat, groups, strict=False):
-        for values in part[["baseline_accuracy", "arm_accuracy"]].to_numpy():
-            axes.plot([0, 1], 100 * values, color=PALE, linewidth=1, zorder=1)
-        for place, (name, column) in enumerate(
-            ((baseline, "baseline_accuracy"), (arm, "arm_accuracy"))
-        ):
+        for values in part[[second, first]].to_numpy():
+            axes.plot([0, 1], scale * values, color=PALE, linewidth=1, zorder=1)
+        for place, (name, column) in enumerate(((baseline, second), (arm, first))):
             style = styles[str(name)]
             axes.plot(
                 [place] * len(part),
-                100 * part[column],
+                scale * part[column],
                 linestyle="",
                 marker=style.marker,
                 color=style.color,
@@ -98,19 +103,30 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
         # Names of arms are longer than a panel is wide.
         axes.set_xticks([0, 1], [str(name).replace("-", "-\n") for name in (baseline, arm)])
         axes.set_xlim(-0.4, 1.4)
-        ahead = int((part["arm_accuracy"] > part["baseline_accuracy"]).sum())
+        ahead = int(_ahead(part, frame).sum())
         title(axes, f"ahead on {ahead} of {len(part)}")
         tidy(axes)
-    both = 100 * table[["arm_accuracy", "baseline_accuracy"]]
-    accuracy_axis(grid[0, 0], float(both.min().min()), float(both.max().max()))
-    figure.supylabel(percent_label(outcome_of(phase_rows(frame, "confirm"))), fontsize=9)
+    both = scale * table[[first, second]]
+    outcome_axis(grid[0, 0], float(both.min().min()), float(both.max().max()), outcome)
+    figure.supylabel(outcome.label(outcome_of(phase_rows(frame, "confirm"))), fontsize=9)
     return figure
+
+
+def _columns(frame: pd.DataFrame) -> tuple[str, str]:
+    name = judged_by(frame).name
+    return f"arm_{name}", f"baseline_{name}"
+
+
+def _ahead(table: pd.DataFrame, frame: pd.DataFrame) -> pd.Series[bool]:
+    """Return where the arm is better than the baseline."""
+    first, second = (table[name] for name in _columns(frame))
+    return first > second if judged_by(frame).greater_is_better else first < second
 
 
 def _exhibit(material: Material) -> Exhibit:
     pairs = material.claims.pairs()
     table = pair_table(material.frame, pairs)
-    ahead = table.assign(ahead=table["arm_accuracy"] > table["baseline_accuracy"])
+    ahead = table.assign(ahead=_ahead(table, material.frame))
     one, units = ("search", "searches") if "replicate" in table else ("seed", "seeds")
     counts = ahead.groupby(["arm", "baseline"], sort=False)["ahead"].agg(["sum", "size"])
     said = "; ".join(
@@ -120,9 +136,9 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="paired-seeds",
         title=f"{one.capitalize()} by {one}",
-        caption=f"Final accuracy of two arms that share initial weights and data order, a line per "
-        f"{one}. Lines that all rise mean a difference that every {one} shows; lines that cross "
-        f"mean that the {one} decides.",
+        caption=f"Final {judged_by(material.frame).title} of two arms that share initial weights "
+        f"and data order, a line per {one}. Lines that all rise mean a difference that "
+        f"every {one} shows; lines that cross mean that the {one} decides.",
         alt=f"Final accuracies by {one}. {said}.",
         figure=paired_seeds(material.frame, pairs),
         table=table,

@@ -80,7 +80,7 @@ def power_curve(verdict: Verdict) -> Figure:
     axes.minorticks_off()
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("searches of every arm")
-    axes.set_ylabel(f"power to find δ = {100 * verdict.delta:g} points")
+    axes.set_ylabel(f"power to find δ = {verdict.scope.judged.amount(verdict.delta)}")
     tidy(axes)
     axes.legend(fontsize=8, frameon=False)
     return figure

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.analysis.frame import with_config_columns
-from indian_tune.analysis.style import ArmStyle, arm_styles
+from indian_tune.analysis.frame import judged_by, with_config_columns
+from indian_tune.analysis.style import ArmStyle, accuracy_axis, arm_styles
 from indian_tune.errors import NoDataError
-from indian_tune.study.description import SCORES
+from indian_tune.study.description import score_words
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+
+    from indian_tune.outcome import Outcome
 
 # The outcome is the first of these that was measured.
 OUTCOMES = ("test_accuracy", "validation_accuracy", "train_accuracy")
@@ -36,7 +39,7 @@ def phase_rows(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
 
 
 def outcome_of(rows: pd.DataFrame) -> str:
-    """Return the column of accuracies to show: of the test set if it is open.
+    """Return the column of scores to show: of the test set if it is open.
 
     Raises:
         NoDataError: no accuracy was measured.
@@ -47,6 +50,27 @@ def outcome_of(rows: pd.DataFrame) -> str:
     raise NoDataError("the frame has no accuracy: none of test_, validation_ and train_accuracy")
 
 
+def measured_rows(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Return rows with the metric itself in place of the scores of a column."""
+    return rows.assign(**{column: judged_by(rows).measured(rows[column])})
+
+
+def outcome_axis(axes: Axes, low: float, high: float, outcome: Outcome) -> None:
+    """Give the vertical axis the metric that runs are judged by: of a share in percent.
+
+    Args:
+        axes: whose vertical axis it is.
+        low: lowest value drawn, scaled.
+        high: highest.
+        outcome: whose values they are.
+    """
+    if outcome.share:
+        accuracy_axis(axes, low, high)
+        return
+    margin = 0.04 * (high - low or 1)
+    axes.set_ylim(low - margin, high + margin)
+
+
 def styles_of(frame: pd.DataFrame) -> dict[str, ArmStyle]:
     """Return how the arms of a frame are drawn, in the order in which they stand there."""
     names = frame.drop_duplicates("arm")
@@ -54,12 +78,8 @@ def styles_of(frame: pd.DataFrame) -> dict[str, ArmStyle]:
     return arm_styles(dict(zip(names["arm"], optimizers.astype(str), strict=True)))
 
 
-def score_words(objective: str) -> str:
-    """Return what a score is of, in words."""
-    return SCORES.get(objective, objective.replace("_", " "))
-
-
-def score_axis(objective: str) -> tuple[str, float]:
-    """Return what an axis of scores says, and the factor that its numbers take."""
-    words = score_words(objective)
-    return (f"{words}, %", 100) if objective.endswith("_error") else (words, 1)
+def score_axis(objective: str, outcome: Outcome) -> tuple[str, float]:
+    """Return what an axis of what trials are judged by says, and the factor of its numbers."""
+    words = score_words(objective, outcome)
+    percent = outcome.share and objective.endswith("_error")
+    return (f"{words}, %", 100) if percent else (words, 1)

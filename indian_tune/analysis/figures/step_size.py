@@ -9,6 +9,7 @@ import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, score_axis, styles_of
+from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import INK, canvas, plain_log_ticks, tidy, title
 from indian_tune.analysis.trials import trial_scores
 from indian_tune.columns import config_column
@@ -87,7 +88,7 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
     grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)
-    name, scale = score_axis(table["objective"].iloc[0])
+    name, scale = score_axis(table["objective"].iloc[0], judged_by(frame))
     for axes, (arm, part) in zip(grid.flat, groups, strict=False):
         style = styles[str(arm)]
         axes.plot(

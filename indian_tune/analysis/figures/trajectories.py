@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import phase_rows, styles_of
+from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import INK, PALE, canvas, legend, tidy
 from indian_tune.analysis.trials import diverged
 from indian_tune.errors import NoDataError
@@ -27,7 +28,7 @@ def trajectory_table(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> 
         arms: which arms; all by default.
 
     Returns:
-        Columns arm, epoch, train_error, test_error (shares) and runs.
+        Columns arm, epoch, train_error, test_error (shares, or errors of another task) and runs.
 
     Raises:
         NoDataError: there is no confirm phase, or not both accuracies in it.
@@ -66,22 +67,25 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
     styles = styles_of(frame)
     figure = canvas(3.5)
     axes = figure.subplots()
+    outcome = judged_by(frame)
+    scale, unit = outcome.scale, ", %" if outcome.share else ""
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
-        x, y = 100 * line["train_error"], 100 * line["test_error"]
+        x, y = scale * line["train_error"], scale * line["test_error"]
         axes.plot(x, y, color=style.color, linestyle=style.dashes, linewidth=1.6, label=str(arm))
         axes.plot(x.iloc[-1], y.iloc[-1], color=style.color, marker=style.marker, markersize=6)
     # Most of the way is the first epochs; what matters lies near its end.
     early = table["epoch"].min() + 0.1 * table["epoch"].nunique()
     late = table[table["epoch"] > min(early, table["epoch"].max() - 0.5)]
-    right, top = 100 * float(late["train_error"].max()), 100 * float(late["test_error"].max())
-    bottom = 100 * float(late["test_error"].min())
-    axes.plot([0, 100], [0, 100], color=PALE, linewidth=1, zorder=0)
-    axes.set_xlim(1.03 * right + 0.1, -0.03 * right - 0.1)
-    margin = 0.06 * (top - bottom) + 0.05
+    right, top = (scale * float(late[f"{part}_error"].max()) for part in ("train", "test"))
+    bottom = scale * float(late["test_error"].min())
+    far = max(100.0, right, top)
+    axes.plot([0, far], [0, far], color=PALE, linewidth=1, zorder=0)
+    axes.set_xlim(1.03 * right + 0.001 * scale, -0.03 * right - 0.001 * scale)
+    margin = 0.06 * (top - bottom) + 0.0005 * scale
     axes.set_ylim(max(0.0, bottom - margin), top + margin)
-    axes.set_xlabel("training error, % (falls to the right)", color=INK)
-    axes.set_ylabel("test error, %", color=INK)
+    axes.set_xlabel(f"training {outcome.error_title}{unit} (falls to the right)", color=INK)
+    axes.set_ylabel(f"test {outcome.error_title}{unit}", color=INK)
     tidy(axes)
     legend(figure)
     return figure
@@ -100,10 +104,10 @@ def _exhibit(material: Material) -> Exhibit:
         arms = list(dict.fromkeys(decide))
     elif pairs:
         arms = list(dict.fromkeys(arm for pair in pairs for arm in pair))
-    table = trajectory_table(material.frame, arms)
+    table, outcome = trajectory_table(material.frame, arms), judged_by(material.frame)
     said = "; ".join(
-        f"{row['arm']} ends at {100 * row['train_error']:.2f} % training and "
-        f"{100 * row['test_error']:.2f} % test error"
+        f"{row['arm']} ends at {outcome.text(row['train_error'])} training and "
+        f"{outcome.text(row['test_error'])} test {outcome.error_title}"
         for row in table.groupby("arm", sort=False).tail(1).to_dict("records")
     )
     return Exhibit(

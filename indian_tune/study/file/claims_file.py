@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from indian_tune.errors import InputError
 from indian_tune.study.claims import ClaimsSection  # noqa: TC001 (pydantic reads it at run time)
 from indian_tune.study.file.messages import explain
+from indian_tune.study.file.problem_summary import OutcomeSection  # noqa: TC001 (as above)
 from indian_tune.study.file.section import ADDED, Section
 from indian_tune.study.file.space import parse_space
 from indian_tune.text import read_json, read_text, read_toml
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class ScopeSection(Section):
-    """``[scope]``: what the runs are of; ``classes`` tells which runs did not train.
+    """``[scope]``: what the runs are of; ``classes`` tells which runs did not train, and
+    ``outcome`` what they are judged by where that is no accuracy.
 
     ``spaces`` holds what every arm was searched over, as in a study file:
     ``[scope.spaces.sgd]``, then ``gamma0 = { low = 0.01, high = 1.0, log = true }``.
@@ -35,6 +37,7 @@ class ScopeSection(Section):
     classes: Annotated[int, Field(ge=2)] | None = None
     trials: Annotated[int, Field(ge=1)] | None = None
     tune_epochs: Annotated[int, Field(ge=1)] | None = None
+    outcome: Annotated[OutcomeSection | None, ADDED] = None
     spaces: Annotated[dict[str, dict[str, Any]], ADDED] = Field(default_factory=dict)
 
     @field_validator("spaces")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from indian_tune.imports import check_form
+from indian_tune.outcome import ACCURACY
 from indian_tune.problems.catalog import check_fit, get_dataset_info, get_model_info
 from indian_tune.problems.sizes import SplitSizes
 from indian_tune.study.file.problem_summary import ProblemSummary, check_plain
 from indian_tune.study.file.section import ADDED, Count, Section, Seed
 
 if TYPE_CHECKING:
+    from indian_tune.outcome import Outcome
     from indian_tune.problems.catalog import ModelInfo
     from indian_tune.study.file.protocol import Mode
 
@@ -109,6 +113,26 @@ class ProblemSection(Section):
             return get_dataset_info(self.dataset).classes
         assert self.facts is not None
         return self.facts.classes
+
+    @property
+    def outcome(self) -> Outcome:
+        """What runs are judged by; a factory must have been called."""
+        if self.facts is not None and self.facts.task is not None:
+            return self.facts.task.outcome.outcome
+        return replace(ACCURACY, chance=1 - 1 / self.classes)
+
+    @property
+    def loss_chance(self) -> float:
+        """The loss of what knows nothing; a factory must have been called."""
+        if self.facts is not None and self.facts.task is not None:
+            return self.facts.task.loss_chance
+        return math.log(self.classes)
+
+    @property
+    def task_name(self) -> str:
+        """Name of the task."""
+        task = None if self.facts is None else self.facts.task
+        return "classification" if task is None else task.name
 
     @property
     def split_sizes(self) -> SplitSizes | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Self
@@ -94,6 +93,7 @@ class StudySpec(Section):
         self._check_replicates()
         self._check_size()
         self._check_claims()
+        self._check_delta()
         self._check_half_budget()
         return self
 
@@ -147,8 +147,11 @@ class StudySpec(Section):
 
     def chance_of(self, objective: Objective) -> float:
         """Return what a network that knows nothing scores under an objective."""
-        classes = self.problem.classes
-        return 1 - 1 / classes if objective == "validation_error" else math.log(classes)
+        if objective != "validation_error":
+            return self.problem.loss_chance
+        chance = self.problem.outcome.chance
+        assert chance is not None
+        return chance
 
     def canonical(self) -> dict[str, Any]:
         """Return the study as plain data, every default written out."""
@@ -159,6 +162,14 @@ class StudySpec(Section):
         """SHA-256 of the canonical form: two files with one digest are one study."""
         text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _check_delta(self) -> None:
+        known = self.problem.factory is None or self.problem.facts is not None
+        if known and self.problem.outcome.share and self.claims.delta >= 1:
+            raise ValueError(
+                f"claims.delta = {self.claims.delta:g} is no share below 1: 0.005 is half a "
+                "percentage point of accuracy"
+            )
 
     def _check_arm(self, n: int) -> None:
         arm = self.arms[n - 1]

@@ -1,0 +1,162 @@
+"""What arms are judged by: one metric of their task, which way is better, and its unit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ACCURACY", "Outcome", "metrics_of", "outcome_of"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A metric that runs are judged by.
+
+    Its *error* is what is to be small: the metric itself, or ``best`` minus it where greater is
+    better. Its *score* is 1 - error, which the analysis computes with: of a share it is the metric,
+    and a difference of scores is a difference of the metric, above 0 where the first is better.
+
+    Attributes:
+        name: in the record, after the split: ``test_accuracy``.
+        title: in words, such as "accuracy" or "MSE".
+        unit: of a difference, in words.
+        greater_is_better: whether it is to be large.
+        best: value that the error of such a metric is measured from.
+        share: whether it is a share in [0, 1], which people are shown in percent.
+        chance: error of what knows nothing; ``None`` where it is not known.
+    """
+
+    name: str
+    title: str
+    unit: str
+    greater_is_better: bool = False
+    best: float = 0.0
+    share: bool = False
+    chance: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """What a difference is multiplied by to be shown: 100 for percentage points."""
+        return 100.0 if self.share else 1.0
+
+    @property
+    def chance_score(self) -> float | None:
+        """The score of what knows nothing; ``None`` where it is not known."""
+        return None if self.chance is None else 1 - self.chance
+
+    @property
+    def error_title(self) -> str:
+        """What the error is called in words: that of a share is "error", in percent."""
+        if self.share:
+            return "error"
+        return f"{self.best:g} - {self.title}" if self.greater_is_better else self.title
+
+    @property
+    def unit_words(self) -> str:
+        """What differences are in, to begin a sentence."""
+        if self.share:
+            return f"Percentage points of {self.title}"
+        return f"Differences in {self.unit}, above 0 where the first arm is better,"
+
+    @property
+    def better(self) -> str:
+        """Where a line goes that gets better: "rising" or "falling"."""
+        return "rising" if self.greater_is_better else "falling"
+
+    @property
+    def gained(self) -> str:
+        """What a difference of scores is of, in words: above 0 where the first is better."""
+        return f"{self.unit} {'higher' if self.greater_is_better else 'lower'} on test"
+
+    def error(self, value: Any) -> Any:
+        """Return the error of a value, or of an array of them."""
+        return self.best - value if self.greater_is_better else value
+
+    def value(self, error: Any) -> Any:
+        """Return the value that has an error."""
+        return self.best - error if self.greater_is_better else error
+
+    def score(self, value: Any) -> Any:
+        """Return the score of a value, or of an array or column of them."""
+        return value if self.share else 1 - self.error(value)
+
+    def measured(self, score: Any) -> Any:
+        """Return the value that has a score, or those of an array of scores."""
+        return score if self.share else self.value(1 - score)
+
+    def column(self, name: str) -> str:
+        """Return the column of the metric for one of accuracies, ``test_accuracy``; others stay."""
+        return name.replace(ACCURACY.name, self.name)
+
+    def label(self, name: str) -> str:
+        """Return what an axis says that shows a column of scores, ``test_accuracy``."""
+        return self.words(name) + ", %" * self.share
+
+    def words(self, name: str) -> str:
+        """Return a column of scores in words: "test MSE" for ``test_accuracy``."""
+        return name.replace(ACCURACY.name, self.title).replace("_", " ")
+
+    def text(self, value: float) -> str:
+        """Return a value as people are shown it: of a share in percent."""
+        return f"{100 * value:.2f} %" if self.share else f"{value:.4g}"
+
+    def error_text(self, error: float | None, deviation: float | None = None) -> str:
+        """Return an error as a table shows it: of a share in percent, else the metric."""
+        if error is None:
+            return "–"
+        if self.share:
+            return f"{100 * error:.2f}" + ("" if deviation is None else f" ±{100 * deviation:.1f}")
+        value = f"{self.value(error):.4g}"
+        return value if deviation is None else f"{value} ±{deviation:.2g}"
+
+    def signed(self, difference: float | None) -> str:
+        """Return a difference of scores with its sign, without its unit."""
+        if difference is None or math.isnan(difference):
+            return "–"
+        if math.isinf(difference):
+            return "−∞" if difference < 0 else "∞"
+        return self.plain(difference).replace("-", "−")
+
+    def plain(self, difference: float) -> str:
+        """Return a finite difference of scores with its sign, in ASCII, without its unit."""
+        return f"{100 * difference:+.2f}" if self.share else f"{difference:+.3g}"
+
+    def size(self, difference: float) -> str:
+        """Return a difference of scores without its sign rule, and without its unit."""
+        return f"{100 * difference:.2f}" if self.share else f"{difference:.3g}"
+
+    def amount(self, difference: float) -> str:
+        """Return a given difference, such as δ, with its unit."""
+        return f"{self.scale * difference:g} {self.unit}"
+
+
+ACCURACY = Outcome("accuracy", "accuracy", "points", greater_is_better=True, best=1.0, share=True)
+"""What classification is judged by; its chance depends on the number of classes."""
+
+
+def outcome_of(spec: Mapping[str, Any]) -> Outcome:
+    """Return what a study is judged by, of its registered file as plain data.
+
+    Of classification the chance is left open.
+    """
+    task = _task(spec)
+    return ACCURACY if task is None else Outcome(**task["outcome"])
+
+
+def metrics_of(spec: Mapping[str, Any]) -> dict[str, tuple[str, bool]] | None:
+    """Return the metrics of a study: name → title and whether it is a share, in their order.
+
+    ``None`` for classification as the package knows it.
+    """
+    task = _task(spec)
+    return None if task is None else {n: (t, s) for n, t, s in task["metrics"]}
+
+
+def _task(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    facts = spec.get("problem", {}).get("facts") or {}
+    task: Mapping[str, Any] | None = facts.get("task")
+    return task

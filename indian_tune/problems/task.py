@@ -1,0 +1,286 @@
+"""A task: what is learned, how it is measured, and what a label may be.
+
+A task of the package is a module of :mod:`indian_tune.problems.tasks` with a ``TASK``; one of your
+own is an object that a problem names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from indian_tune.errors import InputError, unknown_name
+from indian_tune.outcome import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+PACKAGE = "indian_tune.problems.tasks"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured on a split after every epoch.
+
+    Attributes:
+        title: what it is in words, as it heads a column for people.
+        total: outputs and labels of a batch → sum over what counts (examples, or whatever the
+            task's ``count`` counts), a scalar; the metric is their mean. ``None`` for one that the
+            task's ``summary`` gives.
+        share: it is a share of right examples in [0, 1]; people are shown the wrong ones in %.
+        unit: of a difference, in words; the title by default.
+        greater_is_better: whether it is to be large.
+        best: value that no better one exists than, where greater is better.
+    """
+
+    title: str
+    total: Callable[[Tensor, Tensor], Tensor] | None = None
+    share: bool = False
+    unit: str = ""
+    greater_is_better: bool = False
+    best: float = 0.0
+
+
+class MetricError(RuntimeError):
+    """A metric of a user's own raises, or returns what is no metric."""
+
+
+@dataclass(frozen=True)
+class OwnMetric:
+    """A metric of a user's own.
+
+    Attributes:
+        function: outputs and labels of a batch → a value per example [B], or their mean.
+        metric: its words.
+        chance: what knows nothing scores by it; ``None`` where nothing is judged by it.
+    """
+
+    function: Callable[[Tensor, Tensor], Any]
+    metric: Metric
+    chance: float | None = None
+
+    def total(self, name: str, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the sum over the examples of a batch, float64.
+
+        Raises:
+            MetricError: the function raises, or returns something else than numbers.
+        """
+        import torch
+
+        try:
+            values = torch.as_tensor(self.function(outputs, labels)).detach().double()
+        except Exception as error:
+            raise MetricError(
+                f"metric {name!r} of the task raised {type(error).__name__} on outputs of shape "
+                f"{list(outputs.shape)} and labels of shape {list(labels.shape)}: {error}"
+            ) from error
+        if values.dim() == 0:
+            return values * len(labels)
+        if tuple(values.shape) != (len(labels),):
+            raise MetricError(
+                f"metric {name!r} of the task returned values of shape {list(values.shape)}: it "
+                f"must be a number, or one per example, [{len(labels)}]"
+            )
+        return values.sum()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned. Tasks of the package and of one's own derive from it.
+
+    Attributes:
+        outcome: name of the metric that configurations and arms are judged by.
+        own: metrics of a user's own, by name; see :meth:`with_metric`.
+    """
+
+    outcome: str
+    own: tuple[tuple[str, OwnMetric], ...] = ()
+
+    name: ClassVar[str]
+    loss_unit: ClassVar[str] = ""
+    """What the loss is in words, for axes."""
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """Name → metric, in the order in which they are recorded and shown; ``loss`` is first."""
+        return {**self.declared(), **{name: own.metric for name, own in self.own}}
+
+    def declared(self) -> Mapping[str, Metric]:
+        """Return the task's own metrics, without those that a user has added."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return what is minimised: the mean over what counts in a batch, a scalar."""
+        raise NotImplementedError
+
+    def lane_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of every lane of a pack, [K].
+
+        Args:
+            outputs: [K, B, …].
+            labels: [K, B, …].
+        """
+        import torch
+
+        return torch.stack(
+            [self.loss(own, target) for own, target in zip(outputs, labels, strict=True)]
+        )
+
+    def summed_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the sum of the loss over what counts in a batch, a scalar."""
+        return self.loss(outputs, labels) * self.count(labels)
+
+    def count(self, labels: Tensor) -> int:
+        """Return over how much a mean is taken: examples by default."""
+        return len(labels)
+
+    def totals(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the sums over a batch that :meth:`summary` makes the metrics of."""
+        sums = {
+            name: metric.total(outputs, labels)
+            for name, metric in self.declared().items()
+            if metric.total is not None
+        }
+        return sums | {name: own.total(name, outputs, labels) for name, own in self.own}
+
+    def summary(self, totals: Mapping[str, Tensor], count: int, examples: int) -> dict[str, float]:
+        """Return the metrics of a split.
+
+        Args:
+            totals: of :meth:`totals`, summed over its batches, float64.
+            count: of all labels.
+            examples: their number.
+        """
+        own = dict(self.own)
+        return {
+            name: totals[name].item() / (examples if name in own else count)
+            for name in self.metrics
+            if name in totals
+        }
+
+    def correct(self, outputs: Tensor, labels: Tensor) -> Tensor | None:
+        """Return which examples are right, bool [B]; ``None`` where that has no meaning."""
+        del outputs, labels
+        return None
+
+    def output_shapes(self, labels: Tensor, classes: int) -> tuple[tuple[int, ...], ...]:
+        """Return which shapes the outputs may have for these labels, the usual one first."""
+        raise NotImplementedError
+
+    def label_fault(self, labels: Tensor, classes: int) -> str | None:
+        """Return what is wrong with the labels of a split, ``None`` if nothing is."""
+        raise NotImplementedError
+
+    def class_fault(self, classes: int) -> str | None:
+        """Return what is wrong with a problem's number of classes, ``None`` if nothing is."""
+        if classes < 1:
+            return f"its classes must be a whole number of at least 1, got {classes!r}"
+        return None
+
+    def strata(self, labels: Tensor) -> Tensor:
+        """Return what splits are stratified by, int64 [N]; one stratum by default."""
+        return labels.new_zeros(len(labels)).long()
+
+    def baseline(self, labels: Tensor | None, classes: int) -> dict[str, float]:
+        """Return what knows nothing scores by ``loss`` and by the outcome.
+
+        Args:
+            labels: of the training examples; ``None`` for a loop of one's own, which hides them.
+            classes: of the problem.
+
+        Raises:
+            InputError: it cannot be told without labels.
+        """
+        raise NotImplementedError
+
+    def chances(self, labels: Tensor | None, classes: int) -> dict[str, float]:
+        """Return what knows nothing scores by ``loss`` and by the outcome, whoever's it is."""
+        own = dict(self.own).get(self.outcome)
+        found = self.baseline(labels, classes)
+        if own is not None:
+            assert own.chance is not None
+            found = {**found, self.outcome: own.chance}
+        return found
+
+    def judged(self, chance: float | None = None) -> Outcome:
+        """Return the metric that runs are judged by.
+
+        Args:
+            chance: what knows nothing scores by it.
+        """
+        metric = self.metrics[self.outcome]
+        outcome = Outcome(
+            name=self.outcome,
+            title=metric.title,
+            unit=metric.unit or metric.title,
+            greater_is_better=metric.greater_is_better,
+            best=metric.best,
+            share=metric.share,
+        )
+        return outcome if chance is None else replace(outcome, chance=outcome.error(chance))
+
+    def with_metric(
+        self,
+        name: str,
+        function: Callable[[Tensor, Tensor], Any],
+        *,
+        title: str | None = None,
+        greater_is_better: bool = False,
+        best: float = 0.0,
+        chance: float | None = None,
+    ) -> Self:
+        """Return the task with a metric more, by which runs are judged if ``chance`` is given.
+
+        Args:
+            name: in the record: ``validation_NAME``.
+            function: outputs and labels of a batch → a value per example [B], or their mean.
+            title: in words; the name by default.
+            greater_is_better: whether it is to be large.
+            best: value that no better one exists than, where greater is better.
+            chance: what knows nothing scores by it; runs that diverge are given it.
+
+        Raises:
+            InputError: the name cannot be one, or is taken.
+        """
+        if not name.isidentifier() or name in self.metrics:
+            raise InputError(
+                f"a metric cannot be called {name!r}: give it a name of letters and digits that is "
+                f"not one of {', '.join(self.metrics)}"
+            )
+        if not callable(function):
+            raise InputError(f"metric {name!r} must be a function, got {function!r}")
+        metric = Metric(title or name, None, greater_is_better=greater_is_better, best=best)
+        return replace(
+            self,
+            own=(*self.own, (name, OwnMetric(function, metric, chance))),
+            outcome=self.outcome if chance is None else name,
+        )
+
+
+def task_names() -> list[str]:
+    """Return the names of the tasks of the package."""
+    found = pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__)
+    return sorted(module.name for module in found)
+
+
+def get_task(task: Task | str) -> Task:
+    """Return a task by its name; a task is returned as it is.
+
+    Raises:
+        InputError: it is neither a task nor the name of one.
+    """
+    if isinstance(task, Task):
+        return task
+    if not isinstance(task, str):
+        raise InputError(
+            f"task must be a name ({', '.join(task_names())}) or an indian_tune.problems.Task, got "
+            f"{task!r}"
+        )
+    if task not in task_names():
+        raise InputError(unknown_name("task", task, task_names()))
+    made: Task = importlib.import_module(f"{PACKAGE}.{task}").TASK
+    return made

@@ -1,0 +1,128 @@
+"""Studies that are judged by another metric than accuracy: the same verdict, in its own unit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from indian_tune.analysis import Label
+from indian_tune.analysis.figures import Material, exhibits
+from indian_tune.analysis.frame import ACCURACIES
+from indian_tune.analysis.typography import estimand_rows
+from indian_tune.cli.verdict_text import verdict_lines
+from indian_tune.errors import InputError
+from indian_tune.outcome import ACCURACY, Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from indian_tune.analysis.figures import Exhibit
+    from tests.analysis.conftest import Study
+
+MSE = Outcome("mse", "MSE", "MSE", chance=90.0)
+R2 = Outcome("r2", "R²", "R²", greater_is_better=True, best=1.0, chance=0.9)
+
+
+def other(study: Study, outcome: Outcome, scale: float = 1.0) -> Study:
+    """Return a study of a task whose error is the share of wrong examples, times a scale."""
+    columns = {column: outcome.column(column) for column in ACCURACIES if column in study.frame}
+    frame = study.frame.rename(columns=columns)
+    for column in columns.values():
+        frame[column] = outcome.value(scale * (1 - frame[column]))
+    claims = study.claims.model_copy(update={"delta": scale * study.claims.delta})
+    return replace(
+        study,
+        frame=frame,
+        claims=claims,
+        scope=replace(study.scope, classes=None, outcome=outcome),
+    )
+
+
+@pytest.mark.parametrize(("outcome", "scale"), [(MSE, 100.0), (R2, 1.0)], ids=["mse", "r2"])
+def test_the_verdict_is_that_of_the_mirrored_accuracies(
+    gain: Study, outcome: Outcome, scale: float
+) -> None:
+    usual, verdict = gain.judged(), other(gain, outcome, scale).judged()
+    assert (
+        (verdict.label, verdict.strongly)
+        == (usual.label, usual.strongly)
+        == (
+            Label.SUPPORTED,
+            True,
+        )
+    )
+    for found, known in zip(verdict.findings, usual.findings, strict=True):
+        for made, same in zip(found.contrasts, known.contrasts, strict=True):
+            assert made.test.estimate == pytest.approx(scale * same.test.estimate)
+            assert made.test.low == pytest.approx(scale * same.test.low, rel=1e-3)
+            assert made.left_out == same.left_out
+    assert f"improves test {outcome.title} by more than {scale * 0.005:g} {outcome.title}" in (
+        verdict.sentence
+    )
+    text = "\n".join(verdict_lines(verdict, details=True))
+    assert "points" not in text
+    assert "accuracy" not in text
+    assert f"Differences in {outcome.unit}, above 0 where the first arm is better" in text
+
+
+def test_plain_data_say_what_was_judged_by_and_nothing_of_classification(gain: Study) -> None:
+    assert "outcome" not in json.dumps(gain.judged().as_dict(), default=str)
+    plain = other(gain, MSE, 100.0).judged().as_dict()
+    assert plain["scope"]["outcome"]["title"] == "MSE"
+
+
+def exhibits_of(study: Study) -> dict[str, Exhibit]:
+    verdict = study.judged()
+    return {each.name: each for each in exhibits(Material(study.frame, study.claims, verdict))}
+
+
+def test_figures_and_their_numbers_are_in_the_unit_of_the_metric(gain: Study) -> None:
+    usual, shown = exhibits_of(gain), exhibits_of(other(gain, MSE, 100.0))
+    assert shown.keys() == usual.keys()
+    for name, exhibit in shown.items():
+        words = " ".join((exhibit.title, exhibit.caption, exhibit.alt))
+        assert " % " not in words.replace("95 % t intervals", ""), name
+        labels = [axes.get_ylabel() + axes.get_xlabel() for axes in exhibit.figure.axes]
+        assert not [label for label in labels if "%" in label or "accuracy" in label], name
+    curves: pd.DataFrame = shown["learning-curves"].table
+    known: pd.DataFrame = usual["learning-curves"].table
+    rows, same = curves[curves["metric"] == "test_mse"], known[known["metric"] == "test_accuracy"]
+    assert rows["mean"].tolist() == pytest.approx((100 * (1 - same["mean"])).tolist())
+    assert rows["min"].tolist() == pytest.approx((100 * (1 - same["max"])).tolist())
+    assert {"arm_mse", "baseline_mse"} <= set(shown["paired-seeds"].table)
+
+
+def test_a_frame_without_the_metric_is_refused_by_its_name(gain: Study) -> None:
+    study = other(gain, MSE)
+    with pytest.raises(InputError, match=r"the frame lacks the column test_mse.*--unseal"):
+        study.judged(study.frame.drop(columns="test_mse"))
+    broken = study.frame.astype({"test_mse": object})
+    broken.loc[0, "test_mse"] = "much"
+    with pytest.raises(InputError, match="column test_mse must hold numbers, got 'much'"):
+        study.judged(broken)
+
+
+def test_runs_that_learn_nothing_are_told_by_the_error_of_what_knows_nothing(gain: Study) -> None:
+    study = other(gain, MSE, 100.0)
+    frame = study.frame.copy()
+    arm = frame["arm"].iloc[0]
+    first = (frame["arm"] == arm) & (frame["seed"] == frame["seed"].min())
+    frame.loc[first, "train_mse"] = 89.0
+    verdict = study.judged(frame)
+    assert [len(row.failed) for row in verdict.trained if row.arm == arm] == [1]
+
+
+def test_numbers_are_shown_in_their_unit() -> None:
+    assert ACCURACY.signed(0.0123) == "+1.23"
+    assert (ACCURACY.amount(0.005), MSE.amount(0.005)) == ("0.5 points", "0.005 MSE")
+    assert (MSE.signed(-0.0123), MSE.error_text(12.5, 0.25)) == ("−0.0123", "12.5 ±0.25")
+    assert (ACCURACY.error_text(0.25, 0.01), ACCURACY.error_text(None)) == ("25.00 ±1.0", "–")
+    assert (R2.error(0.75), R2.value(0.25), R2.score(0.75)) == (0.25, 0.75, 0.75)
+    assert (MSE.label("test_accuracy"), ACCURACY.label("test_accuracy")) == (
+        "test MSE",
+        "test accuracy, %",
+    )
+    assert estimand_rows(()) == [("contrast", "", "effect", "at least", "at most", "n")]

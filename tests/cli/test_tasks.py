@@ -1,0 +1,181 @@
+"""Studies of other tasks than classification on the command line, from plan to verdict."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.dashboard.notes import study_notes
+from indian_tune.ledger import LedgerReader, State
+from tests.conftest import to_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ended
+
+OWN = """
+import torch
+from torch import nn
+from indian_tune import Loop, Problem, Split
+
+def linear():
+    rows = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+    return rows, rows.sum(1)
+
+def regression(task="regression"):
+    rows, sums = linear()
+    return Problem(
+        dataset="sums", model="linear", classes=1, train=Split(rows[:40], sums[:40]),
+        test=Split(rows[40:], sums[40:]), build_model=lambda seed, dropout: nn.Linear(4, 1),
+        task=task,
+    )
+
+def constant():
+    rows, sums = linear()
+    part = Split(rows, torch.ones(60))
+    return Problem("sums", "linear", 1, part, part, lambda seed, dropout: nn.Linear(4, 1),
+                   task="regression")
+
+def raising():
+    from indian_tune.problems import get_task
+    return regression(get_task("regression").with_metric("own", lambda outputs, labels: 1 / 0))
+
+def later():
+    def few(outputs, labels):
+        assert len(labels) < 10, "too many examples"
+        return outputs.mean()
+
+    from indian_tune.problems import get_task
+    return regression(get_task("regression").with_metric("few", few))
+
+def loop(chance=4.0):
+    def train(run):
+        rows, sums = run.data
+        model = nn.Linear(4, 1)
+        optimizer = run.optimizer(model.parameters())
+        for _ in run.epochs(model=model, optimizer=optimizer):
+            loss = (model(rows).squeeze(1) - sums).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            run.report(train_loss=loss, train_error=loss, error=loss,
+                       test_error=run.sealed(lambda test: 1.5))
+    return Loop(train, "sums", "linear", 1, data=linear(), test=(), task="regression",
+                chance=chance)
+"""
+STUDY = {
+    "name": "sums",
+    "protocol": {"epochs": 2, "confirm_seeds": 2},
+    "search": {"trials": 2, "sampler": "random"},
+    "claims": {"delta": 2.5},
+    "arms": [{"name": "indian", "optimizer": "indian"}, {"name": "sgd", "optimizer": "sgd"}],
+}
+
+
+@pytest.fixture
+def search(
+    tmp_path: Path, command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ended]:
+    """Search a small study of one's own, in this process."""
+    monkeypatch.delitem(sys.modules, "own_task", raising=False)
+    (tmp_path / "own_task.py").write_text(OWN, encoding="utf-8")
+
+    def run(factory: str = "regression", name: str = "search", *more: str) -> Ended:
+        problem: dict[str, Any] = {"factory": f"own_task:{factory}", "batch_size": 8}
+        if factory != "loop":
+            problem["validation_fraction"] = 0.25
+        text = to_toml({**STUDY, "problem": problem})
+        (tmp_path / "sums.toml").write_text(text, encoding="utf-8")
+        options = more or ("--engine", "inline")
+        return command(name, "sums.toml", "--allow-import", *options)
+
+    return run
+
+
+def test_a_regression_is_planned_searched_judged_exported_and_shown_in_its_unit(
+    tmp_path: Path, search: Callable[..., Ended], command: Callable[..., Ended]
+) -> None:
+    planned = search("regression", "plan", "--no-timing").out
+    assert "30 training, 10 validation and 20 test inputs" in planned.replace("\n", " ")
+    assert "find δ = 2.5 MSE is not known: give --sd" in planned.replace("\n", " ")
+    assert "SD, MSE" in search("regression", "plan", "--no-timing", "--sd", "3").out
+
+    ended = search()
+    assert ended.status == 0, ended.err
+    assert "%" not in ended.out.partition("95 %")[0]
+    assert "Validation MSE on the fresh seeds" in ended.out
+    with LedgerReader.open(str(tmp_path / "indian-tune.db")) as ledger:
+        study = ledger.study("sums")
+        (record, *_) = next(iter(ledger.study_epochs(study.id).values()))
+        objective, note = study_notes(ledger, study)["sums/indian"]
+        (best, *_) = [a.best for a in ledger.progress(study.id) if a.best is not None]
+    assert list(record.metrics) == [
+        f"{split}_{name}"
+        for split in ("train", "validation")
+        for name in ("loss", "mse", "mae", "r2")
+    ]
+    assert objective == "validation MSE"
+    assert "Values are the validation MSE, lower is better" in note
+    assert best > 0
+
+    shown = command("show", "sums", "indian/0").out
+    assert "valid. R²" in shown
+    judged = command("analyze", "sums", "--json")
+    assert judged.status == 0, judged.err
+    outcome = json.loads(judged.out)["scope"]["outcome"]
+    assert (outcome["title"], outcome["chance"] > 0) == ("MSE", True)
+    assert command("export", "sums", "--format", "csv", "--unseal", "--out", "out").status == 0
+    with (tmp_path / "out" / "epochs.csv").open(encoding="utf-8") as file:
+        columns = next(csv.reader(file))
+    assert "test_mse" in columns
+    assert not [column for column in columns if "accuracy" in column]
+    assert not (tmp_path / "out" / "examples.csv").exists()
+    again = command("analyze", "--from", "out/epochs.csv", "--claims", "out/claims.json", "--json")
+    assert json.loads(again.out)["findings"] == json.loads(judged.out)["findings"]
+
+
+def test_a_loop_of_ones_own_reports_the_metric_of_its_task(
+    tmp_path: Path, search: Callable[..., Ended]
+) -> None:
+    ended = search("loop")
+    assert ended.status == 0, ended.err
+    assert "Validation MSE on the fresh seeds" in ended.out
+    with LedgerReader.open(str(tmp_path / "indian-tune.db")) as ledger:
+        study = ledger.study("sums")
+        (record, *_) = next(iter(ledger.study_epochs(study.id).values()))
+    assert record.metrics["validation_mse"] == record.metrics["train_loss"] > 1
+
+
+def test_a_metric_that_raises_in_training_is_in_the_record_and_no_result(
+    tmp_path: Path, search: Callable[..., Ended], command: Callable[..., Ended]
+) -> None:
+    ended = search("later")
+    assert ended.status == 1
+    with LedgerReader.open(str(tmp_path / "indian-tune.db")) as ledger:
+        trials = ledger.trials(ledger.study("sums").id)
+        assert {trial.state for trial in trials} == {State.FAILED}
+        broken = "metric 'few' of the task raised AssertionError on outputs of shape"
+        assert broken in str(trials[0].reason)
+    assert broken in " ".join(command("show", "sums", "indian/0").out.split())
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("constant", "its training labels are all equal: there is nothing to learn"),
+        ("raising", "metric 'own' of the task raised ZeroDivisionError on outputs of shape [4, 1]"),
+    ],
+)
+def test_a_task_that_cannot_be_learned_is_refused_and_nothing_is_written(
+    tmp_path: Path, search: Callable[..., Ended], factory: str, message: str
+) -> None:
+    ended = search(factory)
+    assert ended.status == 2
+    assert message in ended.err
+    assert not (tmp_path / "indian-tune.db").exists()

@@ -1,0 +1,56 @@
+"""The examples of tasks in the guide run as they stand, but for shorter."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from indian_tune.ledger import LedgerReader, State
+
+GUIDE = Path(__file__).parents[2] / "studies" / "README.md"
+
+
+def example(word: str) -> str:
+    """Return the guide's block of Python that holds a word."""
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = (block for block in blocks if word in block)
+    return str(block)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "chance"), [("diabetes", "mse", 0.6), ("letters", "bits", 4.4)]
+)
+def test_an_example_is_searched_and_judged_by_the_metric_of_its_task(
+    name: str,
+    metric: str,
+    chance: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = example(f'Study("{name}"')
+    assert '"trials": 4' in code
+    code = code.replace('"trials": 4', '"trials": 2')
+    exec(compile(code, name, "exec"), {"__name__": name})
+    with LedgerReader.open(str(tmp_path / "indian-tune.db")) as ledger:
+        study = ledger.study(name)
+        assert {trial.state for trial in ledger.trials(study.id)} == {State.COMPLETE}
+        ends = [
+            rows[-1].metrics[f"validation_{metric}"]
+            for rows in ledger.study_epochs(study.id).values()
+        ]
+        outcome = study.spec["problem"]["facts"]["task"]["outcome"]
+    assert outcome["chance"] == pytest.approx(chance, rel=0.1)
+    assert 0 < min(ends) < outcome["chance"]
+
+
+def test_a_regression_takes_25_lines_at_most() -> None:
+    assert len(example('Study("diabetes"').splitlines()) <= 25
+
+
+def test_the_guide_s_metric_of_ones_own_is_one() -> None:
+    names: dict[str, object] = {}
+    exec(compile(example("with_metric("), "guide", "exec"), names)
+    assert getattr(names["task"], "outcome") == "within"  # noqa: B009
