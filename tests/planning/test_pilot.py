@@ -105,7 +105,7 @@ def test_a_pilot_whose_runs_cannot_be_told_apart_or_read_is_refused(
     if (column, values) == ("seed", None):
         frame = frame.drop(columns=column)
     else:
-        frame = frame.assign(**{column: values})
+        frame = frame.drop(columns=column).join(pd.Series(values, frame.index, name=column))
     with pytest.raises(InputError, match=message):
         read_pilot(frame, CLAIMS, "x", option="--from")
 

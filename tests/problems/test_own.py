@@ -262,3 +262,43 @@ def test_a_table_becomes_a_split(tmp_path: Path) -> None:
         Split.from_frame(frame.astype({"b": str}), "kind")
     with pytest.raises(InputError, match=r"nothing\.csv cannot be read"):
         Split.from_frame(tmp_path / "nothing.csv", "kind")
+
+
+def layers(count: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 3), *(nn.Linear(1000, 1000) for _ in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("network", "built", "needed"),
+    [
+        # Refused while it is built: 4 MB a layer, of 20 MB that there are.
+        (lambda: layers(1000), 5, 20),
+        # Its weights fit, but not their gradients and the optimizer's state.
+        (lambda: layers(3), 3, 36),
+    ],
+)
+def test_a_network_that_fits_into_no_memory_is_refused_before_it_fills_it(
+    network: Callable[[], nn.Module],
+    built: int,
+    needed: int,
+    made: Callable[..., Problem],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("indian_tune.problems.own.memory", lambda: (0, 20_000_000))
+    monkeypatch.setattr("indian_tune.problems.machine.memory", lambda: (0, 20_000_000))
+    drawn: list[nn.Module] = []
+    reset = nn.Linear.reset_parameters
+
+    def draw(layer: nn.Linear) -> None:
+        drawn.append(layer)
+        reset(layer)
+
+    monkeypatch.setattr(nn.Linear, "reset_parameters", draw)
+    message = (
+        r"problem\.factory = 'own_problem:make': its data and the weights of its model 'net' need "
+        r"at least 0 GB of memory, and this machine has 0 GB: make them smaller"
+    )
+    with pytest.raises(InputError, match=message):
+        made(lambda: sound(build_model=lambda *, seed, dropout: network()))
+    assert len(drawn) <= 1 + built
+    assert not nn.modules.module._global_parameter_registration_hooks
