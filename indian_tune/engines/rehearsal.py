@@ -17,6 +17,7 @@ from indian_tune.errors import InputError
 from indian_tune.imports import blamed
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
 from indian_tune.problems.loop import Loop
+from indian_tune.problems.machine import COPIES, check_fits
 from indian_tune.problems.stratify import part_size
 from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.file.space import bounds
@@ -98,15 +99,11 @@ def check_memory(spec: StudySpec) -> None:
     pixels = data.shape[0] * model.input_size(data, section.size) ** 2
     layers = (pixels, *(section.widths or ()), section.classes)
     weights = sum(math.prod(pair) for pair in pairwise(layers)) if model.hidden else 0
-    needed = (data.train_images + data.test_images) * pixels + 3 * 4 * weights
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        keys = "problem.size and problem.widths" if model.hidden else "problem.size"
-        raise InputError(
-            f"the images of {data.name} and the weights of {model.name} need at least "
-            f"{needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB: "
-            f"lower {keys}"
-        )
+    needed = (data.train_images + data.test_images) * pixels + COPIES * 4 * weights
+    keys = "problem.size and problem.widths" if model.hidden else "problem.size"
+    check_fits(
+        needed, f"the images of {data.name} and the weights of {model.name}", f"lower {keys}"
+    )
 
 
 def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:

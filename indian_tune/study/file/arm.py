@@ -31,7 +31,7 @@ class ArmSection(Section):
     """
 
     name: Name
-    optimizer: str
+    optimizer: Annotated[str, Field(max_length=200)]
     space: dict[str, Any] = Field(default_factory=dict)
     fixed: bool = False
     matched_rate_of: str | None = None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from indian_tune.optim.hyperparameters import Value
 
 MAX_STEPS = 1_000_000
+# Up to it every integer is a float, too.
+_MOST_EXACT = 2**53
 _RANGE_KEYS = frozenset({"low", "high", "log", "step"})
 LONGEST_TEXT = 200
 _FORMS = (
@@ -306,8 +308,7 @@ def _range(raw: dict[str, Any], where: str) -> Range:
                 f"{where}.step = {step!r} makes more than {MAX_STEPS} values from {low!r} to "
                 f"{high!r}: raise it, or leave it out to allow every value"
             )
-    whole = [raw["low"], raw["high"], *([raw["step"]] if step is not None else [])]
-    integer = step is not None and all(isinstance(value, int) for value in whole)
+    integer = all(isinstance(value, int) for value in (low, high, step))
     return Range(low, high, log=log, step=step, integer=integer)
 
 
@@ -354,7 +355,8 @@ def _number(raw: Any, where: str, allowed: str) -> float:
     # A file may hold integers that are larger than every float.
     if not -sys.float_info.max <= raw <= sys.float_info.max:
         raise StudyFileError(f"{where} = {raw!r} must be finite")
-    return raw
+    # numpy and torch take no integer of any size, as Python does.
+    return raw if abs(raw) <= _MOST_EXACT else float(raw)
 
 
 def sobol_points(space: Space, seed: int, count: int, *, start: int = 0) -> list[dict[str, Value]]:

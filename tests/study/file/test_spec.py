@@ -130,6 +130,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("arms.1.name", "confirm", "arms[2].name = 'confirm' is reserved"),
     ("arms.0.optimizer", "indiana", "arms[1].optimizer: optimizer = 'indiana' is not known"),
     ("arms.0.optimizer", None, "arms[1].optimizer is missing"),
+    ("arms.0.optimizer", f"m:{'C' * 200}", "arms[1].optimizer must have at most 200 characters"),
+    ("name", "n" * 300, "name must have at most 100 characters, not 300"),
     ("arms.0.space", {"alpah": 0.5}, "Did you mean 'alpha'?"),
     ("arms.0.space", {"beta": 0}, "arms[1].space.beta: beta must be a finite number > 0, got 0"),
     ("arms.0.space", {"beta": {"low": -1, "high": 1}}, "beta must be a finite number > 0, got -1"),
