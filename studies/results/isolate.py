@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
+
 from indian_tune.engines.session import open_session
 from indian_tune.ledger import LedgerReader, storage_url
 from indian_tune.study.file.spec import load_study
@@ -102,12 +104,25 @@ def run(database: Path, workers: int, minutes: float | None) -> int:
     return 0
 
 
+def shorten(runs: Path) -> None:
+    """Leave of the runs that searched only their last epochs, and of all no seconds.
+
+    The packed database has the rest. What `analyze` judges is still there.
+    """
+    frame = pd.read_parquet(runs)
+    run = ["arm", "phase", "replicate", "trial", "seed"]
+    last = frame["epoch"] == frame.groupby(run)["epoch"].transform("max")
+    kept = frame[last | frame["phase"].isin(["half", "confirm"])].drop(columns="seconds")
+    kept.to_parquet(runs, index=False, compression="zstd")
+
+
 def answer(database: Path) -> int:
     """Judge each study and both together, and export their runs."""
     storage = ("--storage", str(database))
     for study in STUDIES:
         out = ("--out", str(PACKED / study))
         subprocess.run(program("analyze", study, *storage, *out), check=True)
+        shorten(PACKED / study / "runs.parquet")
     joint = program("analyze", *sorted(STUDIES, reverse=True), "--combined", *storage, "--json")
     found = subprocess.run(joint, check=True, stdout=subprocess.PIPE, text=True).stdout
     (PACKED / "combined.json").write_text(found, encoding="utf-8")
