@@ -32,10 +32,8 @@ TUPLES = frozenset({"tuple", "Tuple", "list", "List", "Sequence"})
 # What an annotation names where the argument is no value that a study file can give.
 OBJECTS = frozenset({"dict", "Dict", "Mapping", "Callable", "Iterable", "Module", "Optimizer"})
 CLOSURE = "it needs a closure in every step, which computes the loss once more"
-MATRICES = (
-    "it takes matrices only, and networks have biases: name it as matrices, and as rest an "
-    "optimizer for all others"
-)
+ONLY_MATRICES = "it takes matrices only, and networks have biases"
+MATRICES = f"{ONLY_MATRICES}: name it as matrices, and as rest an optimizer for all others"
 NETWORK = "it takes the network, and an optimizer is given its parameters"
 WRAPS = "it wraps another optimizer, and a study file cannot give it one"
 UNFIT = {
