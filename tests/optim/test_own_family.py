@@ -163,6 +163,11 @@ def test_a_class_with_a_schedule_of_its_own_keeps_it() -> None:
         ),
         ("own_optimizers:Lacking", {"gamma0": 0.1}, "needs a package that is not installed: You "),
         ("own_optimizers:Matrices", {"gamma0": 0.1}, "it takes matrices only, and networks have b"),
+        (
+            "own_optimizers:FreeOfSchedules",
+            {"gamma0": 0.1, "ema_decay": 0.9},
+            "averages the weights itself: remove ema_decay from its space",
+        ),
         ("own_optimizers:Keeping", {"gamma0": 0.1}, "its state['state'][0]['seen'] is a set: only"),
         ("own_optimizers:MatricesOnly", {"gamma0": 0.1}, "Muon only supports 2D parameters"),
         (
