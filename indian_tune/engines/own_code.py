@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from indian_tune.engines.interrupt import guarded
 from indian_tune.engines.rehearsal import check_loop, rehearse
 from indian_tune.engines.runs import problem_of
+from indian_tune.errors import CheckpointError, InputError
 from indian_tune.imports import imports_allowed, source_of
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.optim.families import FAMILIES
@@ -28,12 +29,13 @@ from indian_tune.study.file.spec import parse_study
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from indian_tune.imports import Source
     from indian_tune.ledger import Ledger
+    from indian_tune.optim.hyperparameters import Value
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.study.optuna.methods import Method
     from indian_tune.study.registered_study import RegisteredStudy
@@ -115,13 +117,29 @@ def check_optimizers(spec: StudySpec) -> None:
             if not is_number(value)
         ]
         for config in (usual, *ends, *listed):
-            own, training = split_training_parameters(config)
-            check_optimizer(
-                arm.optimizer,
-                own,
-                key=f"arms[{n}].optimizer",
-                averaged=training.get("ema_decay", 0.0) > 0,
-            )
+            try_optimizer(arm.optimizer, config, key=f"arms[{n}].optimizer")
+
+
+def try_optimizer(name: str, config: Mapping[str, Value], *, key: str) -> None:
+    """Take two steps with an optimizer, see :func:`check_optimizer`, and look at its state.
+
+    Args:
+        name: of its family.
+        config: of an arm, training parameters included.
+        key: of the study file that names the optimizer, for messages.
+
+    Raises:
+        InputError: it cannot take them, or no checkpoint can hold its state.
+    """
+    from indian_tune.training.checkpoint import check_plain
+
+    own, training = split_training_parameters(config)
+    averaged = training.get("ema_decay", 0.0) > 0
+    optimizer = check_optimizer(name, own, key=key, averaged=averaged)
+    try:
+        check_plain(optimizer.state_dict(), "its state")
+    except CheckpointError as error:
+        raise InputError(f"{key} = {name!r} cannot be tuned: {error}") from error
 
 
 def check_warmups(spec: StudySpec) -> None:

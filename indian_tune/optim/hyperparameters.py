@@ -82,6 +82,7 @@ class Hyperparameter:
             argument are a tuple.
         labels: texts that stand for 0, 1, …, the only values, if there are any.
         optional: whether ``"none"`` is allowed, for Python's ``None``.
+        size: how many numbers a tuple has; 0 if anything may be in it.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Hyperparameter:
     argument: str | None = None
     labels: tuple[str, ...] = ()
     optional: bool = False
+    size: int = 0
 
     @property
     def numeric(self) -> bool:
@@ -109,7 +111,8 @@ class Hyperparameter:
         if self.labels:
             return f"one of {', '.join(map(repr, self.labels))}"
         if not self.numeric:
-            return _BY_KIND[self.kind] + ' or "none"' * self.optional
+            what = f"a list of {self.size} numbers" if self.size else _BY_KIND[self.kind]
+            return what + ' or "none"' * self.optional
         noun = "a whole number" if self.kind == "int" else "a finite number"
         below = "" if math.isinf(self.low) else f"{'>' if self.low_open else '>='} {self.low:g}"
         above = "" if math.isinf(self.high) else f"{'<' if self.high_open else '<='} {self.high:g}"
@@ -127,7 +130,10 @@ class Hyperparameter:
         if self.kind == "text":
             return isinstance(value, str)
         if self.kind == "tuple":
-            return parts_of(value) is not None
+            parts = parts_of(value)
+            if parts is None or not self.size:
+                return parts is not None
+            return len(parts) == self.size and all(map(is_number, parts))
         if self.kind == "any" and isinstance(value, (bool, str)):
             return True
         if self.kind == "bool":

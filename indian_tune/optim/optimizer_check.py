@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["check_optimizer"]
 
 SHAPES = ((4, 3), (4,), (2, 3, 2, 2))
+MATRIX_RANK = 2
 
 
-def check_optimizer(name: str, config: Config, *, key: str, averaged: bool = False) -> None:
+def check_optimizer(name: str, config: Config, *, key: str, averaged: bool = False) -> Optimizer:
     """Import an optimizer, and take two steps with it on parameters of every kind of shape.
 
     Args:
@@ -30,6 +31,9 @@ def check_optimizer(name: str, config: Config, *, key: str, averaged: bool = Fal
         config: a configuration of the arm's space.
         key: of the study file that names the optimizer, for messages.
         averaged: whether the weights are averaged beside it.
+
+    Returns:
+        The optimizer after these steps.
 
     Raises:
         InputError: the class is not found or not allowed to be imported, is no optimizer, does
@@ -57,52 +61,65 @@ def check_optimizer(name: str, config: Config, *, key: str, averaged: bool = Fal
     ]
     with blamed(where, "taking a step"):
         try:
-            optimizer, scheduler = loaded.build(parameters, loaded.with_steps(config, 2))
-        except HyperparameterError:
-            raise
+            return _take_steps(loaded, parameters, config)
         except ImportError as error:
             raise InputError(f"{where} needs a package that is not installed: {error}") from error
+        except InputError:
+            raise
         except Exception as error:
-            refusal = _refused(loaded, parameters, config, error)
-            raise InputError(f"{where} cannot be tuned: {refusal}") from error
-        set_mode(optimizer, training=True)
-        for _ in range(2):
-            optimizer.zero_grad()
-            sum(each.pow(2).sum() for each in parameters).backward()  # type: ignore[union-attr]
-            try:
-                optimizer.step()
-            except Exception as error:
-                reason = _reason(optimizer, error)
-                if reason is None:
-                    raise
-                raise InputError(f"{where} cannot be tuned: {reason}") from error
-            if scheduler is not None:
-                scheduler.step()
-        set_mode(optimizer, training=False)
+            reason = _reason(loaded, parameters, config, error)
+            if reason is None:
+                raise
+            raise InputError(f"{where} cannot be tuned: {reason}") from error
 
 
-def _refused(family: Family, parameters: list[Parameter], config: Config, error: Exception) -> str:
-    """Return why an optimizer cannot be built from the parameters of a network."""
-    from indian_tune.optim.torch_family import MATRICES
+class _NotBuiltError(Exception):
+    """An optimizer's constructor failed."""
 
+
+class _ClosureError(Exception):
+    """An optimizer's step wants a closure."""
+
+
+def _take_steps(family: Family, parameters: list[Parameter], config: Config) -> Optimizer:
     try:
-        family.build([each for each in parameters if each.dim() == 2], config)
-    except Exception:  # noqa: BLE001 - somebody else's code raises anything
-        return (
-            "it is not built from parameters and these arguments alone, but raises "
-            f"{type(error).__name__}: {error}"
-        )
-    return MATRICES
-
-
-def _reason(optimizer: Optimizer, error: Exception) -> str | None:
-    """Return why a step without more is none for this optimizer, ``None`` if that is not known."""
-    from indian_tune.optim.torch_family import CLOSURE
-
+        optimizer, scheduler = family.build(parameters, family.with_steps(config, 2))
+    except (ImportError, InputError):
+        raise
+    except Exception as error:
+        raise _NotBuiltError(f"{type(error).__name__}: {error}") from error
     closure = inspect.signature(optimizer.step).parameters.get("closure")
+    set_mode(optimizer, training=True)
+    for _ in range(2):
+        optimizer.zero_grad()
+        sum(each.pow(2).sum() for each in parameters).backward()  # type: ignore[union-attr]
+        try:
+            optimizer.step()
+        except Exception as error:
+            if closure is not None and closure.default is closure.empty:
+                raise _ClosureError from error
+            raise
+        if scheduler is not None:
+            scheduler.step()
+    set_mode(optimizer, training=False)
+    return optimizer
+
+
+def _reason(
+    family: Family, parameters: list[Parameter], config: Config, error: Exception
+) -> str | None:
+    """Return why an optimizer cannot be tuned, ``None`` if that is not known."""
+    from indian_tune.optim.torch_family import CLOSURE, ONLY_MATRICES
+
     text = str(error)
-    if (closure is not None and closure.default is closure.empty) or "closure" in text:
+    if isinstance(error, _ClosureError) or "closure" in text:
         return CLOSURE
     if "create_graph" in text or "grad_fn" in text:
         return "it needs second derivatives of the loss (create_graph=True)"
-    return None
+    try:
+        _take_steps(family, [each for each in parameters if each.dim() == MATRIX_RANK], config)
+    except Exception:  # noqa: BLE001 - somebody else's code raises anything
+        if not isinstance(error, _NotBuiltError):
+            return None
+        return f"it is not built from parameters and these arguments alone, but raises {text}"
+    return ONLY_MATRICES

@@ -32,10 +32,8 @@ TUPLES = frozenset({"tuple", "Tuple", "list", "List", "Sequence"})
 # What an annotation names where the argument is no value that a study file can give.
 OBJECTS = frozenset({"dict", "Dict", "Mapping", "Callable", "Iterable", "Module", "Optimizer"})
 CLOSURE = "it needs a closure in every step, which computes the loss once more"
-MATRICES = (
-    "it takes matrices only, and networks have biases: name it as matrices, and as rest an "
-    "optimizer for all others"
-)
+ONLY_MATRICES = "it takes matrices only, and networks have biases"
+MATRICES = f"{ONLY_MATRICES}: name it as matrices, and as rest an optimizer for all others"
 NETWORK = "it takes the network, and an optimizer is given its parameters"
 WRAPS = "it wraps another optimizer, and a study file cannot give it one"
 UNFIT = {
@@ -161,16 +159,20 @@ def _read_off(parameter: inspect.Parameter, owner: str) -> Iterator[Hyperparamet
     elif isinstance(default, str):
         yield replace(each, default=default, kind="text")
     elif isinstance(default, (tuple, list)):
-        if default and all(isinstance(part, (int, float)) for part in default):
+        # An annotation may allow None in the tuple.
+        each = replace(each, optional=False)
+        numbers = bool(default) and all(isinstance(part, (int, float)) for part in default)
+        if numbers:
             for place, part in enumerate(default, start=1):
                 yield replace(
                     each,
                     name=f"{name.removesuffix('s')}{place}",
                     default=float(part),
                     argument=name,
-                    optional=False,
                 )
-        yield replace(each, kind="tuple")
+        # Some take tuples of two lengths.
+        sized = numbers and len(re.findall(r"\btuple\b", text, re.IGNORECASE)) <= 1
+        yield replace(each, kind="tuple", size=len(default) if sized else 0)
     elif default is None or default is parameter.empty:
         kind = _kind(words, name)
         if kind is not None:

@@ -29,9 +29,11 @@ class Arm:
     """One optimizer with its search space, as ``[[arms]]`` of a study file.
 
     Attributes:
-        optimizer: name of a family, such as ``indian``, or ``package.module:Class``.
-        space: hyperparameter → number, :class:`Range`, :class:`Grid`, :class:`Choices`, or a table
-            as a study file has it; what is left out keeps the family's default.
+        optimizer: name of a family, such as ``indian``, ``package.module:Class``, or two for
+            matrices and the rest, ``matrices=torch.optim:Muon,rest=indian``.
+        space: hyperparameter → number, truth value, text, tuple, ``None``, :class:`Range`,
+            :class:`Grid`, :class:`Choices`, or a table as a study file has it; what is left out
+            keeps the family's default.
         name: of the arm; that of its optimizer if empty.
         options: other keys of ``[[arms]]``, such as ``fixed`` or ``response_of``.
     """

@@ -149,6 +149,11 @@ def tensorflow() -> Outcome:
     return in_environment(sys.executable, None, packages=("tensorflow-cpu",), tests=tests)
 
 
+def optimizers() -> Outcome:
+    tests = ("tests/night/test_optimizers.py", "-m", "night")
+    return in_environment(sys.executable, None, packages=("pytorch_optimizer",), tests=tests)
+
+
 def faults() -> Outcome:
     return run(sys.executable, "-m", "tests.night.faults", "--minutes", FAULT_MINUTES)
 
@@ -169,6 +174,7 @@ JOBS: dict[str, Callable[[], Outcome]] = {
     "lowest": lowest,
     "python3.12": python_3_12,
     "tensorflow": tensorflow,
+    "optimizers": optimizers,
     "coverage": coverage,
 }
 

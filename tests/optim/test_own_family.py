@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from indian_tune.engines.own_code import try_optimizer
 from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.optim import get_family
@@ -70,6 +71,26 @@ class FreeOfSchedules(torch.optim.SGD):
         self.modes.append("train")
     def eval(self):
         self.modes.append("eval")
+
+class OfNetwork(torch.optim.SGD):
+    def __init__(self, model, lr: float):
+        super().__init__(model.parameters(), lr)
+
+class OwnGroups(torch.optim.SGD):
+    def __init__(self, params, lr: float):
+        super().__init__([each for group in params for each in group["members"]], lr)
+
+class Lacking(torch.optim.SGD):
+    def __init__(self, params, lr: float):
+        raise ImportError("You need to install einops")
+
+class Matrices(torch.optim.SGD):
+    def step(self):
+        assert all(each.dim() == 2 for group in self.param_groups for each in group["params"])
+
+class Keeping(torch.optim.SGD):
+    def step(self):
+        self.state[self.param_groups[0]["params"][0]]["seen"] = {1, 2}
 
 class MatricesOnly(torch.optim.Muon):
     pass
@@ -134,6 +155,20 @@ def test_a_class_with_a_schedule_of_its_own_keeps_it() -> None:
         ("own_optimizers:Ahead", {"k": 5}, "cannot be tuned: it wraps another optimizer"),
         ("own_optimizers:OfModel", {"gamma0": 0.1}, "its argument model has no default and is no"),
         ("own_optimizers:SecondOrder", {"gamma0": 0.1}, "it needs second derivatives of the loss"),
+        ("own_optimizers:OfNetwork", {"gamma0": 0.1}, "it takes the network, and an optimizer is"),
+        (
+            "own_optimizers:OwnGroups",
+            {"gamma0": 0.1},
+            "built from parameters and these arguments a",
+        ),
+        ("own_optimizers:Lacking", {"gamma0": 0.1}, "needs a package that is not installed: You "),
+        ("own_optimizers:Matrices", {"gamma0": 0.1}, "it takes matrices only, and networks have b"),
+        (
+            "own_optimizers:FreeOfSchedules",
+            {"gamma0": 0.1, "ema_decay": 0.9},
+            "averages the weights itself: remove ema_decay from its space",
+        ),
+        ("own_optimizers:Keeping", {"gamma0": 0.1}, "its state['state'][0]['seen'] is a set: only"),
         ("own_optimizers:MatricesOnly", {"gamma0": 0.1}, "Muon only supports 2D parameters"),
         (
             "own_optimizers:Bounded",
@@ -150,7 +185,7 @@ def test_what_cannot_be_tuned_is_named_with_the_key_of_its_arm(
     name: str, config: dict[str, float], message: str
 ) -> None:
     with pytest.raises(InputError) as refused:
-        check_optimizer(name, config, key="arms[2].optimizer")
+        try_optimizer(name, config, key="arms[2].optimizer")
     assert str(refused.value).startswith(f"arms[2].optimizer = '{name}'")
     assert message in str(refused.value)
 

@@ -271,6 +271,9 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
             storage=str(tmp_path / "a.db"),
             engine="inline",
         )
+    clipped = Study("small", [Arm("sgd", {"clip_norm": 1.0})], study.problem, **SMALL)
+    with pytest.raises(InputError, match=r"arms\[1\].space.clip_norm has no meaning"):
+        indian_tune.search(clipped, storage=str(tmp_path / "a.db"), engine="inline")
     assert not (tmp_path / "a.db").exists()
 
 

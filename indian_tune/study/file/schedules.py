@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from indian_tune.errors import StudyFileError
 from indian_tune.optim.hyperparameters import SCHEDULE
 from indian_tune.optim.schedules import DEFAULT_COOLDOWN, PARAMETERS_OF, is_scheduled
-from indian_tune.study.file.space import Choices, Constant, Grid, bounds
+from indian_tune.study.file.space import Choices, Constant, Grid, bounds, values_of
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -32,15 +32,21 @@ def check_schedule(family: Family, space: Space, where: str) -> None:
     if not is_scheduled(space) or SCHEDULE.name not in list(family.hyperparameters):
         return
     kinds = _kinds(space)
-    given = [name for name in space if any(name in names for names in PARAMETERS_OF.values())]
-    for name in given:
+    named = [name for name in space if any(name in names for names in PARAMETERS_OF.values())]
+    for name in named:
         able = [kind for kind, names in PARAMETERS_OF.items() if name in names]
         if not set(kinds) & set(able):
             raise StudyFileError(
                 f"{where}.{name} belongs to schedule = {' or '.join(map(repr, able))}, and this "
                 f"space has {', '.join(map(repr, kinds))}: remove {name} or change schedule"
             )
-    warmup = bounds(space["warmup"])[1] if "warmup" in space else 0.0
+    given = values_of(space["warmup"]) if "warmup" in space else (0.0,)
+    if any(0 < value < 1 for value in given) and max(given) >= 1:
+        raise StudyFileError(
+            f"{where}.warmup goes from {min(given):g} to {max(given):g}: below 1 it is a share of "
+            "the run's steps and from 1 on a number of steps, so give either shares or steps"
+        )
+    warmup = max(given)
     cooldown = bounds(space["cooldown"])[1] if "cooldown" in space else DEFAULT_COOLDOWN
     if "wsd" in kinds and warmup < 1 < warmup + cooldown:
         raise StudyFileError(

@@ -220,6 +220,13 @@ def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path: Path) -> None:
             "warmup = 0.6 and cooldown = 0.5 of the run's steps would overlap",
         ),
         ({"schedule": "wsd", "cooldown_shape": "round"}, "Allowed: cosine, linear, sqrt"),
+        (
+            {"schedule": "cosine", "warmup": {"low": 0.1, "high": 20.0}},
+            "space.warmup goes from 0.1 to 20: below 1 it is a share of the run's steps",
+        ),
+        ({"warmup": {"choices": [0, 0.1, 10]}}, "so give either shares or steps"),
+        ({"schedule": "cosine", "warmup": -0.1}, "warmup must be a finite number >= 0, got -0.1"),
+        ({"schedule": "constant", "floor": 0.1}, "and this space has 'constant': remove floor or"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(
@@ -286,3 +293,4 @@ def test_schedules_are_searched_and_registered_as_texts(tiny: dict[str, Any]) ->
     with pytest.raises(StudyFileError, match="its cooldown begins after 8: lower it, or give a sh"):
         check_warmup({"warmup": Constant(8), "schedule": Constant(4)}, 10, "arms[1].space")
     check_warmup({"warmup": Constant(7), "schedule": Constant(4)}, 10, "arms[1].space")
+    check_warmup({"warmup": Choices((0, 7)), "schedule": Constant(3)}, 10, "arms[1].space")
