@@ -6,7 +6,7 @@ called ``seed`` or ``epoch``. In a frame they have a prefix, so that none can hi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,6 +32,6 @@ def hyperparameter(column: str) -> str:
     return column.removeprefix(CONFIG)
 
 
-def prefixed(config: Mapping[str, float] | None) -> dict[str, float]:
+def prefixed(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a configuration with columns for names; an empty one for ``None``."""
     return {config_column(name): value for name, value in (config or {}).items()}

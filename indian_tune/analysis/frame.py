@@ -41,7 +41,7 @@ wrote is a hyperparameter.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -64,6 +64,13 @@ ACCURACIES = ("test_accuracy", "validation_accuracy", "train_accuracy")
 DIVERGED = "diverged"
 KEYS = ["arm", "replicate", "seed"]
 JUDGED_BY = "outcome"
+# What tells rows apart, and so is empty in none.
+_KEYS = {
+    "arm": "the name of its arm",
+    "replicate": "the number of its search",
+    "seed": "its seed",
+    "epoch": "its epoch",
+}
 NUMBERED = ("replicate", "trial", "seed", "epoch", "step")
 EXPORT = "; a study's test results are exported with `indian-tune export STUDY --unseal`"
 # Columns that have never been hyperparameters, in frames whose hyperparameters have no prefix.
@@ -133,6 +140,11 @@ def check_columns(frame: pd.DataFrame) -> None:
     missing = [column for column in ("arm", "seed", "epoch") if column not in frame]
     if missing:
         raise InputError(_lacks(frame, missing))
+    if frame.empty:
+        raise InputError("the frame has columns, but no rows")
+    for column, needed in _KEYS.items():
+        if column in frame and frame[column].isna().any():
+            raise InputError(f"column {column} has empty places: every row needs {needed}")
     for column in (*NUMBERED, *LOSSES, *ACCURACIES, "seconds", "score"):
         if column not in frame:
             continue
@@ -183,7 +195,7 @@ def confirm_rows(frame: pd.DataFrame, phase: str = "confirm") -> pd.DataFrame:
         )
     if "replicate" not in rows:
         rows = rows.assign(replicate=0)
-    _check_keys(rows)
+    _check_states(rows)
     rows = rows.assign(arm=rows["arm"].map(str)).sort_values([*KEYS, "epoch"], ignore_index=True)
     _check_once(rows, [*KEYS, "epoch"])
     if outcome.share:
@@ -319,17 +331,7 @@ def trial_rows(frame: pd.DataFrame, phase: str) -> pd.DataFrame:
     return rows
 
 
-def _check_keys(rows: pd.DataFrame) -> None:
-    if rows["arm"].isna().any():
-        raise InputError("column arm has empty places: every row needs the name of its arm")
-    for column in ("seed", "epoch", "replicate"):
-        values = rows[column]
-        if (
-            not pd.api.types.is_numeric_dtype(values)
-            or not np.isfinite(values.to_numpy(dtype=np.float64)).all()
-            or not (values == values.round()).all()
-        ):
-            raise InputError(f"column {column} must hold whole numbers, got {_odd(values)}")
+def _check_states(rows: pd.DataFrame) -> None:
     if "run_state" in rows:
         odd = sorted(set(rows["run_state"].dropna()) - {"complete", DIVERGED})
         if odd:
@@ -417,10 +419,18 @@ def _run_name(row: object) -> str:
 
 def _odd(values: pd.Series) -> object:
     if not pd.api.types.is_numeric_dtype(values):
-        odd = values[pd.to_numeric(values, errors="coerce").isna() & values.notna()]
+        odd = values[~values.map(_is_number) & values.notna()]
         return repr(str((odd if len(odd) else values).iloc[0])[:80])
     numbers = values.to_numpy(dtype=np.float64)
     return repr(float(numbers[~np.isfinite(numbers) | (numbers != np.round(numbers))][0]))
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _some(values: Iterable[object], most: int = 5) -> str:

@@ -10,9 +10,11 @@ import numpy as np
 from indian_tune.analysis.trials import trial_scores
 from indian_tune.analysis.verdict import Importance
 from indian_tune.columns import config_columns, hyperparameter
+from indian_tune.optim.hyperparameters import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
+    from optuna.distributions import BaseDistribution
 
 # Fewer trials say nothing about importance.
 FEWEST_TRIALS = 10
@@ -52,11 +54,17 @@ def _evaluate(
     arm: str, table: pd.DataFrame, names: list[str], method: Literal["PED-ANOVA", "fANOVA"]
 ) -> Importance:
     import optuna
-    from optuna.distributions import FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator
 
-    distributions = {}
+    distributions: dict[str, BaseDistribution] = {}
+    values = {name: table[name].tolist() for name in names}
     for name in names:
+        if not all(map(is_number, values[name])):
+            # Truth values and texts have no order, and a table may hold both.
+            values[name] = [str(value) for value in values[name]]
+            distributions[name] = CategoricalDistribution(sorted(set(values[name])))
+            continue
         low, high = float(table[name].min()), float(table[name].max())
         log = low > 0 and high / low > LOG_SPAN
         distributions[name] = FloatDistribution(low, high, log=log)
@@ -67,11 +75,11 @@ def _evaluate(
         study.add_trials(
             [
                 optuna.trial.create_trial(
-                    params={name: float(row[name]) for name in names},
+                    params={name: values[name][place] for name in names},
                     distributions=dict(distributions),
-                    value=float(row["score"]),
+                    value=float(score),
                 )
-                for _, row in table.iterrows()
+                for place, score in enumerate(table["score"])
             ]
         )
         evaluator = (

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-
-import psutil
 
 from indian_tune.checkup.check import CheckResult, Level, gib
 from indian_tune.engines.devices import cores, gpu_count
+from indian_tune.problems.machine import memory
 from indian_tune.text import counted
 
-CGROUP = Path("/sys/fs/cgroup")
 # What the process of one worker takes, with torch loaded and a small data set.
 WORKER_BYTES = 600 * 2**20
 # Of a GPU: less than this is what other programs have left of it.
@@ -45,25 +42,6 @@ def _check_memory() -> CheckResult:
             "end other programs, or use fewer --workers",
         )
     return CheckResult("memory", Level.OK, text)
-
-
-def memory() -> tuple[int, int] | None:
-    """Return the bytes of memory that are free and that there are, limits of a container included.
-
-    ``None`` where the system does not say.
-    """
-    try:
-        machine = psutil.virtual_memory()
-    except (OSError, KeyError):
-        return None
-    free, total = machine.available, machine.total
-    try:
-        limit = int((CGROUP / "memory.max").read_text())
-        used = int((CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free, total
-    # Pages of files that were read count as used there, and are given back when they are wanted.
-    return min(free, max(0, limit - used)), min(total, limit)
 
 
 def _check_gpus() -> list[CheckResult]:

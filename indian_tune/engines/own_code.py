@@ -13,15 +13,17 @@ from indian_tune.engines.runs import problem_of
 from indian_tune.imports import imports_allowed, source_of
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.optim.families import FAMILIES
+from indian_tune.optim.hyperparameters import is_number
+from indian_tune.optim.optimizer_check import check_optimizer
 from indian_tune.optim.own_family import ENTRY_POINTS as OPTIMIZERS
-from indian_tune.optim.own_family import check_optimizer, is_own
+from indian_tune.optim.own_family import is_own
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.problem import ENTRY_POINTS as PROBLEMS
 from indian_tune.study.examples import example_counts
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.problem_summary import ProblemSummary
 from indian_tune.study.file.schedules import check_warmup
-from indian_tune.study.file.space import bounds
+from indian_tune.study.file.space import bounds, values_of
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.typical import typical
 
@@ -103,10 +105,22 @@ def check_optimizers(spec: StudySpec) -> None:
             FAMILIES[arm.optimizer].check_installed()
             continue
         space = spec.space(arm.name)
+        usual = typical(spec, arm.name)
         ends = [{name: bounds(each)[end] for name, each in space.items()} for end in (0, 1)]
-        for config in (typical(spec, arm.name), *ends):
+        # What a text or a truth value stands for is known when each has been tried.
+        listed = [
+            {**usual, name: value}
+            for name, each in space.items()
+            for value in values_of(each)
+            if not is_number(value)
+        ]
+        for config in (usual, *ends, *listed):
+            own, training = split_training_parameters(config)
             check_optimizer(
-                arm.optimizer, split_training_parameters(config)[0], key=f"arms[{n}].optimizer"
+                arm.optimizer,
+                own,
+                key=f"arms[{n}].optimizer",
+                averaged=training.get("ema_decay", 0.0) > 0,
             )
 
 

@@ -17,8 +17,9 @@ from indian_tune.errors import InputError
 from indian_tune.imports import blamed
 from indian_tune.problems.catalog import get_dataset_info, get_model_info
 from indian_tune.problems.loop import Loop
+from indian_tune.problems.machine import COPIES, check_fits
 from indian_tune.problems.stratify import part_size
-from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.file.space import bounds
 from indian_tune.study.typical import typical
 
@@ -72,6 +73,14 @@ def check_loop(spec: StudySpec) -> None:
                     f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
                     "let the loop do that"
                 )
+    for n, arm in enumerate(spec.arms, 1):
+        for name in ("clip_norm", "ema_decay"):
+            if name in arm.space:
+                raise InputError(
+                    f"arms[{n}].space.{name} has no meaning for problem.factory = "
+                    f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
+                    "let the loop do that"
+                )
 
 
 def check_memory(spec: StudySpec) -> None:
@@ -90,15 +99,11 @@ def check_memory(spec: StudySpec) -> None:
     pixels = data.shape[0] * model.input_size(data, section.size) ** 2
     layers = (pixels, *(section.widths or ()), section.classes)
     weights = sum(math.prod(pair) for pair in pairwise(layers)) if model.hidden else 0
-    needed = (data.train_images + data.test_images) * pixels + 3 * 4 * weights
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > there:
-        keys = "problem.size and problem.widths" if model.hidden else "problem.size"
-        raise InputError(
-            f"the images of {data.name} and the weights of {model.name} need at least "
-            f"{needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB: "
-            f"lower {keys}"
-        )
+    needed = (data.train_images + data.test_images) * pixels + COPIES * 4 * weights
+    keys = "problem.size and problem.widths" if model.hidden else "problem.size"
+    check_fits(
+        needed, f"the images of {data.name} and the weights of {model.name}", f"lower {keys}"
+    )
 
 
 def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
@@ -128,7 +133,8 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
                 _rehearse_loop(spec, problem, n, arm, values, own)
                 state.restore(f"Trying arm {arm.name!r}")
                 continue
-            size = int(own.get("batch_size", spec.problem.batch_size))
+            training = training_values(own, spec.problem)
+            size = training["batch_size"]
             step = min(size, TRIED)
             single = size > 1 and len(problem.train) % size == 1
             few = replace(
@@ -143,8 +149,7 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
                 epochs=1,
                 family=arm.trained_with,
                 config=values,
-                batch_size=step,
-                dropout=own.get("dropout", spec.problem.dropout),
+                **{**training, "batch_size": step},
             )
             last = f", the last batch of which has 1 of {len(problem.train):,} examples"
             told = f"training arms[{n}] = {arm.name!r} in batches of {size}{last if single else ''}"
@@ -173,8 +178,7 @@ def _rehearse_loop(
         epochs=spec.protocol.tuning_epochs,
         family=arm.trained_with,
         config=values,
-        batch_size=int(own.get("batch_size", spec.problem.batch_size)),
-        dropout=own.get("dropout", spec.problem.dropout),
+        **training_values(own, spec.problem),
     )
     doing = f"calling its loop for arms[{n}] = {arm.name!r}"
     with blamed(f"problem.factory = {spec.problem.factory!r}", doing):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
 from indian_tune.problems import Loop, verify
-from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.optuna.samplers import derived_seed
 from indian_tune.study.registration import differences
 
@@ -162,8 +162,7 @@ def training_runs(spec: StudySpec, trial: RunningTrial) -> list[Run]:
             epochs=assignment.epochs,
             family=spec.arm(assignment.arm.name).trained_with,
             config=config,
-            batch_size=int(own.get("batch_size", section.batch_size)),
-            dropout=own.get("dropout", section.dropout),
+            **training_values(own, section),
             opens_test=trial.phase in (Phase.HALF, Phase.CONFIRM),
         )
         for key, run in trial.open_runs.items()

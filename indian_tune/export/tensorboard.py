@@ -82,7 +82,11 @@ def _tags(columns: list[str]) -> dict[str, str]:
 def _write_run(folder: Path, rows: pd.DataFrame, names: list[str], tags: Mapping[str, str]) -> None:
     times = rows["seconds"].cumsum().to_numpy()
     first = rows.iloc[0]
-    config = {name: float(first[name]) for name in names if np.isfinite(first[name])}
+    config = {
+        name: first[name] if isinstance(first[name], (bool, str)) else float(first[name])
+        for name in names
+        if first.notna()[name]
+    }
     with SummaryWriter(str(folder)) as writer:
         recorded = [tag for column, tag in tags.items() if rows[column].notna().any()]
         for summary in hparams({"arm": first["arm"], **config}, dict.fromkeys(recorded, 0.0)):

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -92,6 +92,8 @@ def storage_url(option: str | None = None) -> URL:
         raise StorageError(
             "the database address or file name holds bytes that are not UTF-8: give another"
         ) from error
+    if "\0" in (unquote(text) if "://" in text else text):
+        raise StorageError("the database address or file name holds a NUL: give another")
     if "://" not in text and _LIKE_ADDRESS.search(text):
         # Taken for a file name, it would be shown with the password that may be in it.
         raise StorageError(_UNREADABLE)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from indian_tune.columns import prefixed
+from indian_tune.columns import config_columns, prefixed
 from indian_tune.ledger.states import Phase
+from indian_tune.optim.hyperparameters import is_number, value_text
 from indian_tune.outcome import metrics_of
 from indian_tune.training.metrics import OPEN, SEALED, metric_names
 
@@ -82,7 +83,7 @@ def epoch_frame(
     metrics = [*names, "seconds", *tests]
     columns = [*_key_columns(ledger, study_id), "epoch", "step", *metrics, "objective", "score"]
     frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
-    return frame.astype(dict.fromkeys([*metrics, "score"], "float64"))
+    return _of_one_kind(frame).astype(dict.fromkeys([*metrics, "score"], "float64"))
 
 
 def run_frame(
@@ -153,7 +154,7 @@ def trial_frame(
     """
     study = _study(ledger, study_id)
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         [
             {
                 "study": study.name,
@@ -174,6 +175,7 @@ def trial_frame(
             for trial in _trials(ledger, study_id, phase)
         ]
     )
+    return _of_one_kind(frame)
 
 
 def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
@@ -209,6 +211,20 @@ def _columns(
     for metrics in measured:
         columns.update(dict.fromkeys(metrics))
     return columns
+
+
+def _of_one_kind(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame in which hyperparameters with values of several kinds are texts.
+
+    Files of columns hold one kind in each, and an argument may be ``none`` here and 0.5 there.
+    """
+    texts = {}
+    for name in config_columns(frame.columns):
+        known = frame[name].dropna()
+        kinds = {"number" if is_number(value) else type(value) for value in known}
+        if len(kinds) > 1:
+            texts[name] = known.map(value_text)
+    return frame.assign(**texts)
 
 
 def _study(ledger: LedgerReader, study_id: int) -> StudyRecord:

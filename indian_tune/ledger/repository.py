@@ -449,7 +449,7 @@ class Ledger(StudyWriter):
         query = sa.select(t.trial.c.attempts).where(t.trial.c.id == lease.trial.id)
         attempts = connection.execute(query).scalar_one()
         state = State.FAILED if attempts >= self.max_attempts else State.WAITING
-        error = storable(error, t.ForeignText.most)
+        error = storable(error, t.StorableText.most)
         reason = error.strip().splitlines()[-1]
         finished_at = now if state.finished else None
         if not leases.end(lease, connection, state, reason=reason, finished_at=finished_at):

@@ -69,8 +69,8 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class ForeignText(TypeDecorator[str]):
-    """A text that others wrote, such as an exception's message."""
+class StorableText(TypeDecorator[str]):
+    """A text that others may have written, such as an exception's message."""
 
     impl: type[String] = Text
     cache_ok = True
@@ -81,8 +81,8 @@ class ForeignText(TypeDecorator[str]):
         return None if value is None else storable(value, self.most)
 
 
-class ForeignName(ForeignText):
-    """A name that others gave: of a host, a device, a version."""
+class Name(StorableText):
+    """A text of limited length, such as the name of a host; for every column but those of lists."""
 
     impl = String
     cache_ok = True
@@ -101,14 +101,14 @@ study = Table(
     "ledger_study",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", String(200), nullable=False, unique=True),
+    Column("name", Name(200), nullable=False, unique=True),
     # The whole validated study file, canonical; its hash is what registration means.
     Column("spec", JSON, nullable=False),
-    Column("spec_hash", String(64), nullable=False),
-    Column("version", ForeignName(40), nullable=False),
+    Column("spec_hash", Name(64), nullable=False),
+    Column("version", Name(40), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     # Where it was registered; unknown for studies that are older than the column.
-    Column("host", ForeignName(255)),
+    Column("host", Name(255)),
 )
 
 arm = Table(
@@ -117,8 +117,8 @@ arm = Table(
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
     Column("position", Integer, nullable=False),
-    Column("name", String(200), nullable=False),
-    Column("optimizer", String(200), nullable=False),
+    Column("name", Name(200), nullable=False),
+    Column("optimizer", Name(200), nullable=False),
     UniqueConstraint("study_id", "name"),
     UniqueConstraint("study_id", "position"),
 )
@@ -142,7 +142,7 @@ trial = Table(
     # Scores under all objectives of a study that has several, the first one included.
     Column("values", JSON(none_as_null=True)),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("reason", ForeignText),
+    Column("reason", StorableText),
     # Not a foreign key: Optuna's tables are a projection that can be dropped and rebuilt.
     Column("optuna_trial_id", Integer),
     # Whether Optuna has been told the outcome.
@@ -150,7 +150,7 @@ trial = Table(
     # Who works on it, or did last.
     Column("worker_id", ForeignKey("ledger_worker.id", ondelete="SET NULL")),
     # Stays when the lease ends, so that a repeated report can be told from a late one.
-    Column("lease_token", String(32)),
+    Column("lease_token", Name(32)),
     Column("lease_expires_at", UtcDateTime),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
@@ -173,7 +173,7 @@ run = Table(
     # Device, versions, precision and thread count of the last worker that trained it.
     Column("provenance", JSON(none_as_null=True)),
     # The traceback of the last attempt that broke.
-    Column("error", ForeignText),
+    Column("error", StorableText),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     UniqueConstraint("trial_id", "seed"),
@@ -213,13 +213,13 @@ sealed_example = Table(
 worker = Table(
     "ledger_worker",
     metadata,
-    Column("id", String(32), primary_key=True),
+    Column("id", Name(32), primary_key=True),
     Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
-    Column("host", ForeignName(255), nullable=False),
+    Column("host", Name(255), nullable=False),
     Column("pid", Integer, nullable=False),
     # A process id comes round again; with its start time it does not.
-    Column("process_started", ForeignName(64), nullable=False),
-    Column("device", ForeignName(100), nullable=False),
+    Column("process_started", Name(64), nullable=False),
+    Column("device", Name(100), nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("heartbeat_at", UtcDateTime, nullable=False),
     Column("left_at", UtcDateTime),
@@ -231,7 +231,7 @@ event = Table(
     Column("id", Integer, primary_key=True),
     Column("study_id", ForeignKey("ledger_study.id", ondelete="CASCADE"), nullable=False),
     Column("trial_id", ForeignKey("ledger_trial.id", ondelete="CASCADE")),
-    Column("kind", String(40), nullable=False),
+    Column("kind", Name(40), nullable=False),
     Column("data", JSON, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Index("ix_ledger_event_study_id_kind", "study_id", "kind"),
@@ -242,8 +242,8 @@ registration = Table(
     "ledger_registration",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("digest", String(64), nullable=False, unique=True),
+    Column("digest", Name(64), nullable=False, unique=True),
     Column("claims", JSON, nullable=False),
-    Column("version", String(40), nullable=False),
+    Column("version", Name(40), nullable=False),
     Column("registered_at", UtcDateTime, nullable=False),
 )

@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
 
-    from indian_tune.optim.hyperparameters import Hyperparameter
+    from indian_tune.optim.hyperparameters import Hyperparameter, Value
 
-    Config = Mapping[str, float]
+    Config = Mapping[str, Value]
     Tensors = dict[str, Tensor]
 
 __all__ = ["Dynamics", "Family", "Packed", "Role"]
-
-CASTS = {"bool": bool, "float": float, "int": int}
 
 Role = Literal["ours", "baseline", "momentum", "other"]
 """What a family is in the comparisons of the claim: INDIAN itself, a rival of the paper, a momentum
@@ -104,6 +102,7 @@ class Family:
         explain: returns the dynamics of a complete configuration.
         schedules_itself: whether the optimizer applies ``decay_power`` itself.
         unscheduled: why its step size cannot have another schedule; empty where it can.
+        averages: whether it is measured at an average of the weights that it keeps itself.
         role: in the comparisons of the claim.
         shape: of INDIAN in whatever coordinates, the hyperparameters that set (α, β): an arm that
             searches all of them tunes both.
@@ -130,6 +129,7 @@ class Family:
     explain: Callable[[dict[str, float]], Dynamics] = lambda _: Dynamics()
     schedules_itself: bool = False
     unscheduled: str = ""
+    averages: bool = False
     role: Role = "other"
     shape: tuple[str, ...] = ("alpha", "beta")
     decouple: bool = False
@@ -145,7 +145,7 @@ class Family:
         """The exponent a of the step sizes γ0 / (k + 1)^a, unless a configuration gives one."""
         default = self.hyperparameters["decay_power"].default
         assert default is not None
-        return default
+        return float(default)
 
     @property
     def rates(self) -> tuple[str, ...]:
@@ -185,16 +185,25 @@ class Family:
                     f"{hyperparameter.allowed}; given: {', '.join(sorted(given)) or 'nothing'}"
                 )
 
-    def complete(self, config: Config) -> dict[str, float]:
+    def complete(self, config: Config) -> dict[str, Value]:
         """Return ``config`` checked, with every default filled in, in the family's order.
 
         Raises:
             HyperparameterError: a name is unknown or missing, or a value is not allowed.
         """
         self.check_names(config)
+        known = self.hyperparameters
+        wholes = {name for name in config if known[name].kind == "tuple"}
+        parts = {name for name, each in known.items() if each.argument in wholes}
+        for name in parts & config.keys():
+            raise HyperparameterError(
+                f"{self.name} gets {known[name].argument} and {name}, which is a part of it: "
+                "remove one"
+            )
         values = {
             name: config.get(name, hyperparameter.default)
-            for name, hyperparameter in self.hyperparameters.items()
+            for name, hyperparameter in known.items()
+            if name not in parts
         }
         return {
             name: self._checked(name, value)
@@ -202,13 +211,13 @@ class Family:
             if value is not None or name in config
         }
 
-    def _checked(self, name: str, value: object) -> float:
+    def _checked(self, name: str, value: object) -> Value:
         hyperparameter = self.hyperparameters[name]
         # A default is the optimizer's own word, such as an infinite bound.
         default = hyperparameter.default
         if default is not None and value == default and not isinstance(value, bool):
-            return float(default)
-        return hyperparameter.check(value, owner=self.name)
+            return default if isinstance(default, str) else float(default)
+        return hyperparameter.read(value, owner=self.name)
 
     def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
         """Return the optimizer of ``config`` and its schedule.
@@ -258,7 +267,7 @@ class Family:
                 f"installed: pip install {self.requires}"
             )
 
-    def with_steps(self, config: Config, steps: int) -> dict[str, float]:
+    def with_steps(self, config: Config, steps: int) -> dict[str, Value]:
         """Return a configuration with the steps of its run, if it has a schedule.
 
         Args:
@@ -269,7 +278,7 @@ class Family:
             return dict(config)
         return {SCHEDULE_STEPS.name: float(steps), **config}
 
-    def _make(self, params: ParamsT, config: dict[str, float]) -> Optimizer:
+    def _make(self, params: ParamsT, config: dict[str, Value]) -> Optimizer:
         self.check_installed()
         optimizer_class: Any = self.optimizer
         if isinstance(optimizer_class, str):
@@ -278,7 +287,7 @@ class Family:
         values: dict[str, Any] = {}
         for name, value in config.items():
             known = self.hyperparameters[name]
-            values.setdefault(known.argument or name, []).append(CASTS[known.kind](value))
+            values.setdefault(known.argument or name, []).append(known.as_argument(value))
         values = {name: tuple(v) if len(v) > 1 else v[0] for name, v in values.items()}
         try:
             optimizer: Optimizer = optimizer_class(params, **values, **self.fixed)

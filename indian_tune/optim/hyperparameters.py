@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.errors import HyperparameterError
 
@@ -13,16 +14,65 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+Value = Any
+"""A value of a configuration: a number, a truth value or a text.
+
+Two texts stand for what neither TOML nor a table can hold: ``"none"`` for Python's ``None``, and a
+list in JSON, such as ``"[0.9, 0.999]"``, for a tuple. An optimizer gets what they stand for.
+"""
+NONE = "none"
+Kind = Literal["float", "int", "bool", "text", "tuple", "any"]
+_BY_KIND = {
+    "bool": "true or false (1 or 0)",
+    "text": "a text",
+    "tuple": "a list, such as [0.9, 0.999]",
+    "any": "a finite number, true or false, a text or a list of them",
+}
+_CASTS = {"bool": bool, "float": float, "int": int}
+
+
+def as_value(raw: object) -> Value:
+    """Return what is given, a list or tuple and ``None`` as the texts that stand for them."""
+    if raw is None:
+        return NONE
+    if isinstance(raw, (list, tuple)):
+        return json.dumps([None if part == NONE else part for part in raw])
+    return raw
+
+
+def parts_of(value: Value) -> tuple[Any, ...] | None:
+    """Return the tuple that a value stands for; ``None`` if it is no list of plain values."""
+    if not isinstance(value, str) or not value.startswith("["):
+        return None
+    try:
+        parts = json.loads(value)
+    except ValueError:
+        return None
+    plain = all(part is None or isinstance(part, (bool, int, float, str)) for part in parts)
+    return tuple(parts) if plain else None
+
+
+def is_number(value: Value) -> bool:
+    """Say whether a value is a number, which a truth value is not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def value_text(value: Value) -> str:
+    """Return a value that is no number as a study file writes it, texts without quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One number that a configuration gives an optimizer.
+    """One value that a configuration gives an optimizer, most often a number.
 
     Attributes:
         name: key in a configuration and in a study file.
         description: one line for people.
         default: value taken when the configuration is silent; ``None`` where there is none.
         required: whether a configuration without it is refused.
-        kind: ``"float"``, ``"int"`` (whole numbers) or ``"bool"`` (0 and 1, false and true).
+        kind: ``"float"``, ``"int"`` (whole numbers), ``"bool"`` (0 and 1, false and true),
+            ``"text"``, ``"tuple"``, or ``"any"`` of them.
         low: lower end of the allowed interval.
         high: upper end of the allowed interval.
         low_open: whether ``low`` itself is refused.
@@ -31,13 +81,14 @@ class Hyperparameter:
         argument: of the optimizer's class, if that has another name; several hyperparameters of one
             argument are a tuple.
         labels: texts that stand for 0, 1, …, the only values, if there are any.
+        optional: whether ``"none"`` is allowed, for Python's ``None``.
     """
 
     name: str
     description: str
-    default: float | None = None
+    default: Value = None
     required: bool = False
-    kind: Literal["float", "int", "bool"] = "float"
+    kind: Kind = "float"
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
@@ -45,24 +96,40 @@ class Hyperparameter:
     rate: bool = False
     argument: str | None = None
     labels: tuple[str, ...] = ()
+    optional: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether its values are numbers, or the labels of numbers."""
+        return self.kind in ("float", "int")
 
     @property
     def allowed(self) -> str:
         """The allowed values in words, such as ``"a number > 0"``."""
         if self.labels:
             return f"one of {', '.join(map(repr, self.labels))}"
-        if self.kind == "bool":
-            return "true or false (1 or 0)"
+        if not self.numeric:
+            return _BY_KIND[self.kind] + ' or "none"' * self.optional
         noun = "a whole number" if self.kind == "int" else "a finite number"
         below = "" if math.isinf(self.low) else f"{'>' if self.low_open else '>='} {self.low:g}"
         above = "" if math.isinf(self.high) else f"{'<' if self.high_open else '<='} {self.high:g}"
-        return f"{noun} {' and '.join(end for end in (below, above) if end)}".rstrip()
+        number = f"{noun} {' and '.join(end for end in (below, above) if end)}".rstrip()
+        return number + ' or "none"' * self.optional
 
     def allows(self, value: object) -> bool:
-        """Say whether ``value`` is a finite number of the right kind in the allowed interval."""
+        """Say whether ``value`` is of the right kind and, as a number, in the allowed interval."""
         if self.labels:
             places = range(len(self.labels))
             return value in self.labels or (not isinstance(value, bool) and value in places)
+        value = as_value(value)
+        if value == NONE and (self.optional or self.kind == "any"):
+            return True
+        if self.kind == "text":
+            return isinstance(value, str)
+        if self.kind == "tuple":
+            return parts_of(value) is not None
+        if self.kind == "any" and isinstance(value, (bool, str)):
+            return True
         if self.kind == "bool":
             return isinstance(value, (bool, int, float)) and value in (0, 1)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -93,6 +160,26 @@ class Hyperparameter:
             return float(self.labels.index(value))
         assert isinstance(value, (bool, int, float))
         return float(value)
+
+    def read(self, value: object, *, owner: str | None = None) -> Value:
+        """Return ``value`` checked: a number as a float, all else as a configuration holds it.
+
+        Raises:
+            HyperparameterError: as :meth:`check`.
+        """
+        plain = as_value(value)
+        as_it_is = not self.labels and (isinstance(plain, str) or self.kind == "any")
+        if as_it_is and self.allows(plain):
+            return plain
+        return self.check(value, owner=owner)
+
+    def as_argument(self, value: Value) -> Any:
+        """Return what the optimizer's class is given for a value that was read."""
+        if isinstance(value, str):
+            if value == NONE and (self.optional or self.kind == "any"):
+                return None
+            return value if self.kind == "text" else (parts_of(value) or value)
+        return _CASTS[self.kind](value) if self.kind in _CASTS else value
 
 
 def named(*own: Hyperparameter) -> dict[str, Hyperparameter]:

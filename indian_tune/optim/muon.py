@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch.optim import Optimizer
 
-from indian_tune.errors import InputError
+from indian_tune.optim.by_shape import ByShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from torch import Tensor
 
 __all__ = ["MuonAdamW"]
 
-PARTS: dict[str, Callable[[list[dict[str, Any]]], Optimizer]] = {
-    "matrices": torch.optim.Muon,
-    "rest": torch.optim.AdamW,
-}
-MATRIX_RANK = 2
 
-
-class MuonAdamW(Optimizer):
+class MuonAdamW(ByShape):
     """torch's Muon on the parameters with two dimensions, torch's ADAMW on the others.
 
     Muon moves a matrix by an approximately orthogonal matrix, its momentum with all singular values
-    near 1. Kernels of convolutions have four dimensions and belong to the others. There are up to
-    two groups, whose option ``part`` says which they are; schedulers drive both.
+    near 1. Kernels of convolutions have four dimensions and belong to the others.
 
     Args:
         params: parameters, no groups.
@@ -53,46 +45,10 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
     ) -> None:
-        params = list(params)
-        if not all(isinstance(param, torch.Tensor) for param in params):
-            raise InputError("MuonAdamW makes its groups by shape: give it parameters, no groups")
-        own = {"matrices": {"lr": lr, "momentum": momentum}, "rest": {"lr": rest_lr}}
-        members: dict[str, list[Tensor]] = {part: [] for part in own}
-        for param in params:
-            members["matrices" if param.dim() == MATRIX_RANK else "rest"].append(param)
-        groups = [
-            {"params": members[part], "part": part, "weight_decay": weight_decay, **options}
-            for part, options in own.items()
-            if members[part]
-        ]
-        super().__init__(groups, {})
-        self._link()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up a state."""
-        super().__setstate__(state)
-        self._link()
-
-    def _link(self) -> None:
-        """Make an optimizer for each group, which works on the group and the state of this one."""
-        self._parts = [PARTS[group["part"]]([group]) for group in self.param_groups]
-        for part in self._parts:
-            part.state = self.state
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Take one step.
-
-        Args:
-            closure: reevaluates the model and returns the loss.
-
-        Returns:
-            What ``closure`` returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for part in self._parts:
-            part.step()
-        return loss
+        super().__init__(
+            params,
+            matrices=lambda own: torch.optim.Muon(
+                own, lr=lr, momentum=momentum, weight_decay=weight_decay
+            ),
+            rest=lambda own: torch.optim.AdamW(own, lr=rest_lr, weight_decay=weight_decay),
+        )

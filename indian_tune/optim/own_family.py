@@ -6,17 +6,16 @@ ranked anywhere. What the class takes is known only where it is imported.
 
 from __future__ import annotations
 
-import inspect
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import HyperparameterError, InputError, unknown_name
-from indian_tune.imports import blamed, check_form, entry_point_names, is_reference, load_named
+from indian_tune.imports import entry_point_names, is_reference, load_named
 from indian_tune.optim.family import Family
 from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, Hyperparameter
 from indian_tune.optim.schedules import is_scheduled
+from indian_tune.optim.shape_family import is_by_shape
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -24,17 +23,17 @@ if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
     from indian_tune.optim.family import Config
+    from indian_tune.optim.hyperparameters import Value
 
-__all__ = ["ENTRY_POINTS", "check_optimizer", "is_own", "own_family", "set_mode"]
+__all__ = ["ENTRY_POINTS", "is_own", "loaded_family", "own_family", "set_mode"]
 
 ENTRY_POINTS = "indian_tune.optimizers"
 """Group by which an installed package names its optimizers."""
-SHAPES = ((4, 3), (4,), (2, 3, 2, 2))
 
 
 def is_own(name: str, catalog: Mapping[str, object]) -> bool:
     """Whether a name can only be an optimizer of one's own: neither in the catalog nor torch's."""
-    return name not in catalog and name.partition(":")[0] != "torch.optim"
+    return name not in catalog and name.partition(":")[0] != "torch.optim" and not is_by_shape(name)
 
 
 def own_family(name: str, catalog: Mapping[str, object]) -> Family:
@@ -55,55 +54,7 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
             f"{unknown_name('optimizer', name, catalog)}, torch.optim:Class for another optimizer "
             "of torch, such as torch.optim:RMSprop, or package.module:Class for one of your own"
         )
-    return _OwnFamily(name, name.rpartition(":")[2], _AnyNumber(), {}, name)
-
-
-def check_optimizer(name: str, config: Config, *, key: str) -> None:
-    """Import an optimizer, and take two steps with it on parameters of every kind of shape.
-
-    Args:
-        name: of its family, one of the user's own or of torch.
-        config: a configuration of the arm's space.
-        key: of the study file that names the optimizer, for messages.
-
-    Raises:
-        InputError: the class is not found or not allowed to be imported, is no optimizer, does
-            not take the configuration, or cannot take a step without more.
-    """
-    import torch
-
-    from indian_tune.optim.torch_family import torch_family
-
-    where = f"{key} = {name!r}"
-    if name.partition(":")[0] == "torch.optim":
-        loaded = torch_family(name)
-    else:
-        check_form(name, key, "Class")
-        loaded = _loaded(name, key)
-    try:
-        loaded.check_names(config)
-    except HyperparameterError as error:
-        raise InputError(f"{where}: {error}") from error
-    # A dense layer, its biases and a convolution, on a loss with all derivatives.
-    parameters = [
-        torch.nn.Parameter(torch.linspace(-1, 1, math.prod(shape)).view(shape)) for shape in SHAPES
-    ]
-    with blamed(where, "taking a step"):
-        optimizer, scheduler = loaded.build(parameters, loaded.with_steps(config, 2))
-        set_mode(optimizer, training=True)
-        for _ in range(2):
-            optimizer.zero_grad()
-            sum(each.pow(2).sum() for each in parameters).backward()  # type: ignore[union-attr]
-            try:
-                optimizer.step()
-            except Exception as error:
-                reason = _reason(optimizer, error)
-                if reason is None:
-                    raise
-                raise InputError(f"{where} cannot be tuned: {reason}") from error
-            if scheduler is not None:
-                scheduler.step()
-        set_mode(optimizer, training=False)
+    return _OwnFamily(name, name.rpartition(":")[2], _AnyValue(), {}, name)
 
 
 def set_mode(optimizer: Optimizer, *, training: bool) -> None:
@@ -116,19 +67,6 @@ def set_mode(optimizer: Optimizer, *, training: bool) -> None:
         train() if training else evaluate()
 
 
-def _reason(optimizer: Optimizer, error: Exception) -> str | None:
-    """Return why a step without more is none for this optimizer, ``None`` if that is not known."""
-    from indian_tune.optim.torch_family import CLOSURE
-
-    closure = inspect.signature(optimizer.step).parameters.get("closure")
-    text = str(error)
-    if (closure is not None and closure.default is closure.empty) or "closure" in text:
-        return CLOSURE
-    if "create_graph" in text or "grad_fn" in text:
-        return "it needs second derivatives of the loss (create_graph=True)"
-    return None
-
-
 @dataclass(frozen=True)
 class _OwnFamily(Family):
     """Takes any hyperparameter, until its class is imported and says what it takes."""
@@ -136,30 +74,30 @@ class _OwnFamily(Family):
     def check_names(self, names: object) -> None:
         """Accept all names."""
 
-    def complete(self, config: Config) -> dict[str, float]:
-        """Return ``config`` checked to hold finite numbers; the class has its own defaults."""
+    def complete(self, config: Config) -> dict[str, Value]:
+        """Return ``config`` checked, numbers to be finite; the class has its own defaults."""
         return {
-            name: self.hyperparameters[name].check(value, owner=self.name)
+            name: self.hyperparameters[name].read(value, owner=self.name)
             for name, value in config.items()
         }
 
-    def with_steps(self, config: Config, steps: int) -> dict[str, float]:
+    def with_steps(self, config: Config, steps: int) -> dict[str, Value]:
         """See :meth:`Family.with_steps`; imports the class, which may have these names."""
         if not is_scheduled(config):
             return dict(config)
-        return _loaded(self.name, "optimizer").with_steps(config, steps)
+        return loaded_family(self.name, "optimizer").with_steps(config, steps)
 
     def build(self, params: ParamsT, config: Config) -> tuple[Optimizer, LRScheduler | None]:
         """See :meth:`Family.build`; imports the class."""
-        return _loaded(self.name, "optimizer").build(params, config)
+        return loaded_family(self.name, "optimizer").build(params, config)
 
 
-class _AnyNumber(Mapping[str, Hyperparameter]):
+class _AnyValue(Mapping[str, Hyperparameter]):
     """A hyperparameter of every name; the two whose meaning is known are listed."""
 
     def __getitem__(self, name: str) -> Hyperparameter:
         known = {GAMMA0.name: GAMMA0, CONSTANT_STEP.name: CONSTANT_STEP}
-        return known.get(name) or Hyperparameter(name, f"{name} of the optimizer")
+        return known.get(name) or Hyperparameter(name, f"{name} of the optimizer", kind="any")
 
     def __iter__(self) -> Iterator[str]:
         yield from (GAMMA0.name, CONSTANT_STEP.name)
@@ -168,11 +106,15 @@ class _AnyNumber(Mapping[str, Hyperparameter]):
         return 2
 
 
-def _loaded(name: str, key: str) -> Family:
+def loaded_family(name: str, key: str) -> Family:
     """Return the family as the class itself says it.
 
+    Args:
+        name: of the family.
+        key: of the study file that names it, for messages.
+
     Raises:
-        InputError: see :func:`check_optimizer`.
+        InputError: the class is not found or not allowed to be imported, or is no optimizer.
     """
     import torch
 

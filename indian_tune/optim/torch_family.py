@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,25 +18,40 @@ from indian_tune.optim.hyperparameters import (
     Hyperparameter,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indian_tune.optim.hyperparameters import Kind
+
 __all__ = ["CLOSURE", "family_of", "torch_family"]
 
 MODULE = "torch.optim"
 # How a step is computed, not what it computes.
 IMPLEMENTATION = frozenset({"capturable", "differentiable", "foreach", "fused", "maximize"})
-# What an annotation names beside the numbers that it holds.
-CONTAINERS = frozenset({"tuple", "Tuple", "list", "List", "Sequence", "dict", "Dict", "Callable"})
+TUPLES = frozenset({"tuple", "Tuple", "list", "List", "Sequence"})
+# What an annotation names where the argument is no value that a study file can give.
+OBJECTS = frozenset({"dict", "Dict", "Mapping", "Callable", "Iterable", "Module", "Optimizer"})
 CLOSURE = "it needs a closure in every step, which computes the loss once more"
+MATRICES = (
+    "it takes matrices only, and networks have biases: name it as matrices, and as rest an "
+    "optimizer for all others"
+)
+NETWORK = "it takes the network, and an optimizer is given its parameters"
 WRAPS = "it wraps another optimizer, and a study file cannot give it one"
 UNFIT = {
     "LBFGS": CLOSURE,
-    "Muon": "it takes matrices only, and networks have biases",
+    "Muon": MATRICES,
     "Optimizer": "it is the base class",
     "SparseAdam": "it takes sparse gradients only",
 }
 
 
-def torch_family(name: str) -> Family:
+def torch_family(name: str, *, matrices: bool = False) -> Family:
     """Return the family of ``torch.optim:Class``, see :func:`family_of`.
+
+    Args:
+        name: of the family.
+        matrices: whether it gets matrices only.
 
     Raises:
         HyperparameterError: ``name`` is no optimizer of torch, or one that cannot be tuned.
@@ -51,7 +66,7 @@ def torch_family(name: str) -> Family:
         raise HyperparameterError(
             unknown_name(f"optimizer of {MODULE}", class_name, classes.keys() - UNFIT.keys())
         )
-    if class_name in UNFIT:
+    if class_name in UNFIT and not (matrices and UNFIT[class_name] == MATRICES):
         raise HyperparameterError(f"optimizer = {name!r} cannot be tuned: {UNFIT[class_name]}")
     own = family_of(name, classes[class_name])
     return replace(own, default_space={"gamma0": {"low": 1e-4, "high": 1.0, "log": True}})
@@ -62,12 +77,13 @@ def family_of(
 ) -> Family:
     """Return the family of a class of optimizers.
 
-    Every argument after the parameters is a hyperparameter under its own name if its default is a
-    number or a truth value, or ``None`` where its annotation says that a number may be given, or if
-    it has none; except ``lr``, which is ``gamma0``. A pair such as ``betas`` gives ``beta1`` and
-    ``beta2``. What else has a default, such as a text, keeps it. ``weight_decay`` is what the class
-    takes it for. The intervals are unknown here, so a value out of range is refused by the class
-    when it is built. A class with an argument ``decay_power`` sees to its schedule itself.
+    Every argument after the parameters is a hyperparameter under its own name, except ``lr``,
+    which is ``gamma0``: a number, a truth value, a text or a tuple, as its default and its
+    annotation say, and any of them if they say nothing. A pair such as ``betas`` is given whole or
+    as ``beta1`` and ``beta2``. What else has a default, such as a function, keeps it.
+    ``weight_decay`` is what the class takes it for. The intervals are unknown here, so a value out
+    of range is refused by the class when it is built. A class with an argument ``decay_power`` sees
+    to its schedule itself.
 
     Args:
         name: of the family.
@@ -79,40 +95,27 @@ def family_of(
     """
     own: dict[str, Hyperparameter] = {}
     first, *parameters = inspect.signature(optimizer).parameters.values()
+    if first.name == "model":
+        raise HyperparameterError(f"{key} = {name!r} cannot be tuned: {NETWORK}")
     if "optimizer" in first.name:
         raise HyperparameterError(f"{key} = {name!r} cannot be tuned: {WRAPS}")
     for parameter in parameters:
-        argument, default = parameter.name, parameter.default
         various = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if argument in IMPLEMENTATION or various:
+        if parameter.name in IMPLEMENTATION or various:
             continue
-        if argument == "lr":
-            own["gamma0"] = GAMMA0
-        elif isinstance(default, tuple) and all(isinstance(part, (int, float)) for part in default):
-            for place, part in enumerate(default, start=1):
-                each = _hyperparameter(f"{argument.removesuffix('s')}{place}", float(part), name)
-                own[each.name] = replace(each, argument=argument)
-        elif isinstance(default, (bool, int, float)):
-            whole = parameter.annotation in (int, "int") and float(default).is_integer()
-            own[argument] = _hyperparameter(argument, default, name, whole=whole)
-        elif default is parameter.empty:
-            if not _is_number(parameter):
-                reason = (
-                    WRAPS
-                    if "optimizer" in argument
-                    else (f"its argument {argument} has no default and is no number")
-                )
-                raise HyperparameterError(f"{key} = {name!r} cannot be tuned: {reason}")
-            own[argument] = _hyperparameter(argument, None, name)
-        elif (
-            default is None
-            and parameter.annotation is not parameter.empty
-            and _is_number(parameter)
-        ):
-            own[argument] = Hyperparameter(argument, f"{argument} of {name}")
+        found = {each.name: each for each in _read_off(parameter, name)}
+        if not found and parameter.default is parameter.empty:
+            reason = (
+                WRAPS
+                if "optimizer" in parameter.name
+                else f"its argument {parameter.name} has no default and is no number"
+            )
+            raise HyperparameterError(f"{key} = {name!r} cannot be tuned: {reason}")
+        own |= found
     schedule = {each.name: each for each in SCHEDULE_PARAMETERS}
     unscheduled = ""
-    if all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval")):
+    averages = all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
+    if averages:
         unscheduled = "it averages the weights in place of a schedule"
     elif taken := sorted(own.keys() & schedule):
         unscheduled = f"its own argument {taken[0]} has the name of a schedule's"
@@ -128,25 +131,61 @@ def family_of(
         optimizer,
         schedules_itself="decay_power" in own,
         unscheduled=unscheduled,
+        averages=averages,
     )
 
 
-def _is_number(parameter: inspect.Parameter) -> bool:
-    """Whether an argument may be a number: one without an annotation is taken for one."""
-    if parameter.annotation is parameter.empty:
-        return "optimizer" not in parameter.name
-    kind = parameter.annotation
-    words = set(re.findall(r"\w+", kind if isinstance(kind, str) else str(kind)))
-    return bool(words & {"float", "int", "bool"}) and not words & CONTAINERS
-
-
-def _hyperparameter(
-    name: str, default: float | bool | None, owner: str, *, whole: bool = False
-) -> Hyperparameter:
-    kind: Literal["float", "int", "bool"] = "int" if whole else "float"
+def _read_off(parameter: inspect.Parameter, owner: str) -> Iterator[Hyperparameter]:
+    """Yield the hyperparameters of an argument: none if it is no value that a file can give."""
+    name, default = parameter.name, parameter.default
+    if name == "lr":
+        yield GAMMA0
+        return
+    annotation = parameter.annotation
+    text = annotation if isinstance(annotation, str) else str(annotation)
+    words = set() if annotation is parameter.empty else set(re.findall(r"\w+", text))
+    optional = default is None or not words.isdisjoint({"None", "Optional", "NoneType"})
+    each = Hyperparameter(
+        name,
+        f"{name} of {owner.replace(':', '.')}",
+        required=default is parameter.empty,
+        optional=optional,
+    )
     if isinstance(default, bool):
-        kind = "bool"
-    description = f"{name} of {owner.replace(':', '.')}"
-    if default is None:
-        return Hyperparameter(name, description, required=True)
-    return Hyperparameter(name, description, float(default), kind=kind)
+        yield replace(each, default=float(default), kind="bool")
+    elif isinstance(default, (int, float)):
+        whole = annotation in (int, "int") and float(default).is_integer()
+        kind: Kind | None = "any" if words & {"str", "Literal"} else "int" if whole else "float"
+        assert kind is not None
+        yield replace(each, default=float(default), kind=kind)
+    elif isinstance(default, str):
+        yield replace(each, default=default, kind="text")
+    elif isinstance(default, (tuple, list)):
+        if default and all(isinstance(part, (int, float)) for part in default):
+            for place, part in enumerate(default, start=1):
+                yield replace(
+                    each,
+                    name=f"{name.removesuffix('s')}{place}",
+                    default=float(part),
+                    argument=name,
+                    optional=False,
+                )
+        yield replace(each, kind="tuple")
+    elif default is None or default is parameter.empty:
+        kind = _kind(words, name)
+        if kind is not None:
+            yield replace(each, kind=kind)
+
+
+def _kind(words: set[str], name: str) -> Kind | None:
+    """Return the kind of an argument without a default by its annotation, ``None`` for no value."""
+    if words & OBJECTS or "optimizer" in name:
+        return None
+    if not words:
+        return "any"
+    if words & TUPLES:
+        return "tuple"
+    number, text = bool(words & {"float", "int"}), bool(words & {"str", "Literal"})
+    if number or text:
+        return "any" if number and text else "text" if text else "float"
+    return "bool" if "bool" in words else None

@@ -121,7 +121,8 @@ def wall_seconds(costs: Sequence[Cost], phase: Phase, workers: int) -> float:
 def _operations(kind: Kind) -> tuple[Any, ...]:
     """Return what decides which operations a step of a kind consists of."""
     used = tuple(name for name, value in kind.config if value != 0)
-    return kind.family, kind.batch_size, kind.dropout > 0, used
+    more = (kind.dropout > 0, kind.clip_norm > 0, kind.ema_decay > 0)
+    return kind.family, kind.batch_size, *more, used
 
 
 def _epoch_seconds(spec: StudySpec, work: Work, kind: Kind, speeds: Sequence[Speed]) -> float:

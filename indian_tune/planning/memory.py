@@ -89,6 +89,7 @@ def _run_bytes(
             config=dict(kind.config),
             batch_size=kind.batch_size,
             dropout=kind.dropout,
+            averages=kind.ema_decay > 0,
             precision=spec.problem.precision,
             **learned,
         ).total

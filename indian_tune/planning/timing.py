@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.errors import EngineError
 from indian_tune.imports import imports_allowed
 from indian_tune.problems import Loop
-from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from indian_tune.optim.hyperparameters import Value
     from indian_tune.problems import Problem, Split
     from indian_tune.study import StudySpec
     from indian_tune.training import LoopTrainer, Run, Trainer
@@ -51,13 +52,17 @@ class Kind:
         family: of the optimizer.
         batch_size: images of a step.
         dropout: rate.
+        clip_norm: largest norm of gradients; 0 for none.
+        ema_decay: of the average of the weights; 0 for none.
         config: of the optimizer, sorted pairs.
     """
 
     family: str
     batch_size: int
     dropout: float
-    config: tuple[tuple[str, float], ...]
+    clip_norm: float
+    ema_decay: float
+    config: tuple[tuple[str, Value], ...]
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,7 @@ def kind_of(spec: StudySpec, arm: str) -> Kind:
     config, own = split_training_parameters(typical(spec, arm))
     return Kind(
         family=spec.arm(arm).trained_with,
-        batch_size=int(own.get("batch_size", spec.problem.batch_size)),
-        dropout=own.get("dropout", spec.problem.dropout),
+        **training_values(own, spec.problem),
         config=tuple(sorted(config.items())),
     )
 
@@ -257,6 +261,8 @@ def _run(kind: Kind) -> Run:
         config=dict(kind.config),
         batch_size=kind.batch_size,
         dropout=kind.dropout,
+        clip_norm=kind.clip_norm,
+        ema_decay=kind.ema_decay,
     )
 
 

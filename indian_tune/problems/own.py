@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader
 
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
 from indian_tune.problems.loop import Loop
+from indian_tune.problems.machine import COPIES, check_fits, memory
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
@@ -21,7 +26,7 @@ from indian_tune.problems.stream import Stream
 from indian_tune.problems.task import MetricError, get_task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from indian_tune.problems.sizes import SplitSizes
     from indian_tune.problems.task import Task
@@ -286,8 +291,9 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
     with blamed(where, f"building its model {made.model!r}"):
         built = []
         for _ in range(2):
-            with seeded_global_generator("initial weights", 0):
+            with seeded_global_generator("initial weights", 0), _fitting(made, where):
                 built.append(build(seed=0, dropout=dropout))
+            _check_trainable(made, where, built[0])
     network = built[0]
     if not isinstance(network, nn.Module):
         raise InputError(
@@ -315,6 +321,50 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
             outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
         )
     _try_metrics(get_task(made.task), outputs, labels, where)
+
+
+@contextmanager
+def _fitting(made: Problem, where: str) -> Iterator[None]:
+    """Refuse a network as soon as its parameters are more than the memory holds.
+
+    That is before they are all written, when the system would end this process.
+    """
+    alive: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()
+    there, registered = memory(), made.nbytes
+
+    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal registered
+        if parameter is None:
+            return
+        alive[id(parameter)] = parameter
+        registered += _bytes(parameter)
+        # Some may be counted twice, or be gone.
+        if there is not None and registered > there[1]:
+            _check_bytes(made, where, sum(map(_bytes, alive.values())))
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _check_trainable(made: Problem, where: str, network: object) -> None:
+    """Refuse a network whose weights, gradients and optimizer are more than the memory holds."""
+    if isinstance(network, nn.Module):
+        weights = network.parameters()
+        copies = sum(_bytes(each) * (COPIES if each.requires_grad else 1) for each in weights)
+        _check_bytes(made, where, copies)
+
+
+def _bytes(parameter: object) -> int:
+    # A lazy one has no size before its first input.
+    return parameter.nbytes if isinstance(parameter, Tensor) and not is_lazy(parameter) else 0
+
+
+def _check_bytes(made: Problem, where: str, weights: int) -> None:
+    what = f"{where}: its data and the weights of its model {made.model!r}"
+    check_fits(made.nbytes + weights, what, "make them smaller, or use a larger machine")
 
 
 def _seek(network: nn.Module) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from indian_tune.optim.hyperparameters import LABELS
+from indian_tune.optim.hyperparameters import LABELS, is_number, value_text
 from indian_tune.text import SYMBOLS, printable
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.live import Live
 
+    from indian_tune.optim.hyperparameters import Value
     from indian_tune.service.command import Command
 
 # Exit status after Ctrl-C, as shells have it.
@@ -135,7 +136,7 @@ def percent(value: float | None, std: float | None = None) -> str:
     return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ±{100 * std:.1f}"
 
 
-def config_text(config: Mapping[str, float] | None) -> str:
+def config_text(config: Mapping[str, Value] | None) -> str:
     """Return a configuration on one line, Greek letters as such."""
     if config is None:
         return "–"
@@ -144,7 +145,9 @@ def config_text(config: Mapping[str, float] | None) -> str:
     return " ".join(f"{SYMBOLS.get(name, name)}={_value(name, config[name])}" for name in names)
 
 
-def _value(name: str, value: float) -> str:
+def _value(name: str, value: Value) -> str:
+    if not is_number(value):
+        return value_text(value)
     labels = LABELS.get(name)
     return number(value) if labels is None else labels[int(value)]
 

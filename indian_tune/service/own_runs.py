@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -188,6 +189,7 @@ def read_runs(source: Path) -> pd.DataFrame:
         if source.suffix == ".parquet":
             frame = pd.read_parquet(source)
         else:
+            _check_lines(source)
             text = pd.read_csv(
                 source, usecols=lambda name: name in TEXT, dtype=str, keep_default_na=False
             )
@@ -195,11 +197,24 @@ def read_runs(source: Path) -> pd.DataFrame:
             frame = pd.concat([text, frame], axis=1)
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
     for name in set(TEXT) & set(frame):
         frame[name] = frame[name].where(frame[name] != "", None)
     return frame
+
+
+def _check_lines(source: Path) -> None:
+    """Check that no line has more values than the first has names: pandas would leave them out."""
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file)
+        names = next(lines, [])
+        for values in lines:
+            if len(values) > len(names):
+                raise ValueError(
+                    f"line {lines.line_num} has {len(values)} values, and the first line "
+                    f"{len(names)} names"
+                )
 
 
 def read_examples(source: Path) -> pd.DataFrame:

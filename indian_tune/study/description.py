@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.optim.hyperparameters import is_number, value_text
 from indian_tune.outcome import ACCURACY
 from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 from indian_tune.study.levels import LEVELS
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
+    from indian_tune.optim.hyperparameters import Value
     from indian_tune.outcome import Outcome
     from indian_tune.study.file.space import Space
     from indian_tune.study.file.spec import StudySpec
@@ -87,8 +89,12 @@ def ranges(space: Space) -> dict[str, str]:
 def _range(parameter: Parameter) -> str:
     match parameter:
         case Constant(value):
-            return f"{value:g}, fixed"
+            return f"{_short(value)}, fixed"
         case Choices(values) | Grid(values):
-            return f"one of {', '.join(f'{value:g}' for value in values)}"
+            return f"one of {', '.join(map(_short, values))}"
         case Range(low, high, log):
             return f"{low:g} to {high:g}{', on a log scale' if log else ''}"
+
+
+def _short(value: Value) -> str:
+    return f"{value:g}" if is_number(value) else value_text(value)

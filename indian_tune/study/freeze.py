@@ -34,6 +34,10 @@ def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
     """
     if study.ledger.frozen(study.id) or call_finalists(study, anyway=anyway):
         return False
+    # Asked before anything is read: a trial that ends while winners are chosen would be missing
+    # among them, and yet no longer be open when they are recorded.
+    if any(study.ledger.open_trials(study.id, phase) for phase in (Phase.TUNE, Phase.FINAL)):
+        return False
     winners = choose_winners(study)
     configs = {(winner.arm.name, winner.replicate): winner.config for winner in winners}
     return study.ledger.freeze(

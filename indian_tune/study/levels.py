@@ -119,6 +119,9 @@ def freeze_levels(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bo
     ledger, study_id, spec = study.ledger, study.id, study.spec
     if ledger.has_levels(study_id) or not ledger.frozen(study_id):
         return False
+    # Before anything is read, see `freeze`.
+    if ledger.open_trials(study_id, Phase.MATCH):
+        return False
     frozen = ledger.events(study_id, FROZEN)[-1].data
     levels: dict[str, dict[str, Any]] = {}
     winners = []

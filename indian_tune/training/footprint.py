@@ -32,7 +32,7 @@ class Footprint:
     Attributes:
         parameters: of the network.
         gradients: of the parameters.
-        optimizer: its state.
+        optimizer: its state, and the average of the weights.
         activations: what the forward pass keeps for the backward pass, inputs included.
     """
 
@@ -56,6 +56,7 @@ def footprint(
     config: Mapping[str, float],
     batch_size: int,
     dropout: float,
+    averages: bool = False,
     precision: str = "float32",
     task: Task | str = "classification",
     labels: Tensor | None = None,
@@ -70,6 +71,7 @@ def footprint(
         config: of the optimizer.
         batch_size: inputs of the step.
         dropout: rate.
+        averages: whether it keeps an average of the weights.
         precision: of the arithmetic, as the trainer names it.
         task: what is learned.
         labels: of one example, [1, …]; a class by default.
@@ -112,7 +114,7 @@ def footprint(
     return Footprint(
         parameters=_bytes(parameters),
         gradients=_bytes(each.grad for each in parameters if each.grad is not None),
-        optimizer=_bytes(states),
+        optimizer=_bytes(states) + averages * _bytes(parameters),
         activations=sum(kept.values()),
     )
 

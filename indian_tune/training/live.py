@@ -7,6 +7,7 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from indian_tune.optim.families import get_family
 from indian_tune.optim.own_family import set_mode
@@ -20,6 +21,8 @@ from indian_tune.training.startup import import_compiler_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torch import nn
 
     from indian_tune.problems.problem import Problem
     from indian_tune.training.feed import Feed
@@ -67,6 +70,7 @@ class LiveRun:
         run: what is trained.
         config: the optimizer's configuration, complete.
         model: the network, on the device.
+        average: of its weights, with a copy of the network; ``None`` where there is none.
         optimizer: of all its parameters.
         scheduler: of the optimizer, to be stepped after each of its steps; maybe ``None``.
         epoch: epochs done.
@@ -102,6 +106,11 @@ class LiveRun:
         self.model = model.train()
         self.optimizer, self.scheduler = family.build(self.model.parameters(), self.config)
         import_compiler_for(self.optimizer)
+        self.average = (
+            AveragedModel(self.model, multi_avg_fn=_averaging(run.ema_decay))
+            if run.ema_decay
+            else None
+        )
         self.epoch = 0
         self.step = 0
         self.diverged = False
@@ -112,6 +121,11 @@ class LiveRun:
     def active(self) -> bool:
         """Whether there are epochs left to train."""
         return not self.diverged and self.epoch < self.run.epochs
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept: at the average of the weights if there is one."""
+        return self.model if self.average is None else self.average.module
 
     def finish_epoch(self, setup: Setup) -> EpochRecord:
         """Count an epoch that was trained, and measure.
@@ -130,7 +144,7 @@ class LiveRun:
         self.epoch += 1
         correct = None
         if self.epoch == self.run.epochs and not self.diverged:
-            correct = correctness(self.model, setup.test, self._precision, self._task)
+            correct = correctness(self.measured, setup.test, self._precision, self._task)
         return EpochRecord(
             key=self.run.key,
             epoch=self.epoch,
@@ -145,6 +159,7 @@ class LiveRun:
         """Return all that is needed to go on: tensors and plain values."""
         return {
             "step": self.step,
+            **({} if self.average is None else {"average": self.average.state_dict()}),
             MODEL: self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
@@ -153,6 +168,8 @@ class LiveRun:
     def restore(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Go on from a ``state`` of the same run after ``epoch`` epochs."""
         self.model.load_state_dict(state[MODEL])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
@@ -166,6 +183,11 @@ class LiveRun:
         values = (
             dict.fromkeys(self._task.metrics, nan)
             if self.diverged
-            else evaluate(self.model, feed, self._precision, self._task)
+            else evaluate(self.measured, feed, self._precision, self._task)
         )
         return {f"{split}_{name}": value for name, value in values.items()}
+
+
+def _averaging(decay: float) -> Any:
+    """Return torch's update of an exponential average."""
+    return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]

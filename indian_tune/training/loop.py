@@ -69,9 +69,13 @@ class Loop:
             with self._setup.precision.forward(self._setup.device):
                 loss = task.loss(model(inputs), labels)
             loss.backward()  # type: ignore[no-untyped-call]
+            if run.clip_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, run.clip_norm)
             live.optimizer.step()
             if live.scheduler is not None:
                 live.scheduler.step()
+            if live.average is not None:
+                live.average.update_parameters(model)
             live.step += 1
             unchecked.append(loss.detach())
             if len(unchecked) == CHECK_EVERY:

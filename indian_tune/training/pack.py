@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from indian_tune.training.live import LiveRun, Setup
 
+# As in torch's clip_grad_norm_.
+CLIP_EPS = 1e-6
+
 
 @dataclass(frozen=True)
 class PackSignature:
@@ -30,12 +33,20 @@ class PackSignature:
     step: StepSignature
     batch_size: int
     dropout: float
+    clips: bool = False
+    averages: bool = False
 
     @classmethod
     def of(cls, live: LiveRun) -> PackSignature:
         """Return the signature of a run."""
         run = live.run
-        return cls(StepSignature.of(run.family, live.config), run.batch_size, run.dropout)
+        return cls(
+            StepSignature.of(run.family, live.config),
+            run.batch_size,
+            run.dropout,
+            clips=run.clip_norm > 0,
+            averages=run.ema_decay > 0,
+        )
 
 
 class Pack:
@@ -86,6 +97,11 @@ class Pack:
             if name not in self._trained
         }
         self._optimizer = StackedOptimizer(signature.step, self._params)
+        # Of runs that have neither, no memory is taken.
+        column = self._params.new_zeros(lanes, 1)
+        self._largest_norms = column if signature.clips else None
+        self._averages = torch.zeros_like(self._params) if signature.averages else None
+        self._weights = torch.zeros_like(column)
         steps = -(-len(feed) // signature.batch_size)
         self._orders = torch.zeros(lanes, len(feed), dtype=torch.int64, device=device)
         self._finite = torch.zeros(steps, lanes, dtype=torch.bool, device=device)
@@ -165,7 +181,15 @@ class Pack:
             losses, list(self._param_views.values()), torch.ones_like(losses)
         )
         torch._foreach_copy_(self._grad_views, grads)
-        self._optimizer.step(self._grads)
+        scaled = self._grads
+        if self._largest_norms is not None:
+            norms = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+            # Not in place: what lies between the parameters has to stay 0.
+            scaled = scaled * (self._largest_norms / (norms + CLIP_EPS)).clamp(max=1)
+        self._optimizer.step(scaled)
+        if self._averages is not None:
+            first = (self._steps == 0).unsqueeze(1)
+            self._averages.lerp_(self._params, self._weights.masked_fill(first, 1.0))
         self._finite.index_copy_(0, self._cursor, losses.isfinite().unsqueeze(0))
         self._steps += 1
         self._cursor += 1
@@ -192,6 +216,14 @@ class Pack:
                 state = self._optimizer.read(live.optimizer, own[parameter], name)
                 if state is not None:
                     row.copy_(state)
+        if self._largest_norms is not None:
+            self._largest_norms[lane] = run.clip_norm
+        if self._averages is not None:
+            assert live.average is not None
+            averaged = dict(live.average.module.named_parameters())
+            for name, row in self._layout.views(self._averages[lane]).items():
+                row.copy_(averaged[name])
+            self._weights[lane] = 1 - run.ema_decay
         order = epoch_order(len(self._feed), seed=run.seed, epoch=live.epoch + 1)
         self._orders[lane] = order.to(self._device)
         self._seeds[lane] = run.seed
@@ -200,6 +232,8 @@ class Pack:
     def _clear(self, lane: int) -> None:
         self._params[lane] = 0
         self._optimizer.clear_row(lane)
+        if self._averages is not None:
+            self._averages[lane] = 0
         for tensor in (self._orders, self._seeds, self._steps):
             tensor[lane] = 0
 
@@ -210,6 +244,16 @@ class Pack:
             own[name].copy_(row)
         for name, buffer in live.model.named_buffers():
             buffer.copy_(self._constants[name][lane])
+        if self._averages is not None:
+            assert live.average is not None
+            averaged = dict(live.average.module.named_parameters())
+            for name, row in self._layout.views(self._averages[lane]).items():
+                averaged[name].copy_(row)
+            for buffer, present in zip(
+                live.average.module.buffers(), live.model.buffers(), strict=True
+            ):
+                buffer.copy_(present)
+            live.average.n_averaged.fill_(live.step)
         states: dict[Tensor, dict[str, Tensor]] = {own[name]: {} for name in self._trained}
         for name, stacked in self._optimizer.states.items():
             for parameter, row in self._layout.views(stacked[lane]).items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
@@ -24,6 +24,11 @@ class Run:
         config: hyperparameters of the optimizer; those left out take the family's defaults.
         batch_size: inputs per step; the last batch of an epoch may be smaller.
         dropout: rate, in [0, 1).
+        clip_norm: largest norm of the gradient of all parameters, to which longer ones are scaled
+            down; 0 for none.
+        ema_decay: decay d in [0, 1) of the exponential average of the weights, which is what is
+            measured and kept: after a step it is d · average + (1 - d) · weights, after the first
+            step the weights. 0 for none.
         opens_test: whether a loop of one's own may measure on the test data.
 
     Raises:
@@ -37,6 +42,8 @@ class Run:
     config: Mapping[str, float]
     batch_size: int
     dropout: float
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
     opens_test: bool = False
 
     def __post_init__(self) -> None:
@@ -49,6 +56,12 @@ class Run:
                 raise InputError(f"{name} = {value!r} is not allowed: {least} or more is")
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout = {self.dropout!r} is not allowed: a rate in [0, 1) is")
+        if not 0 <= self.clip_norm < inf:
+            raise InputError(
+                f"clip_norm = {self.clip_norm!r} is not allowed: a number >= 0 is, 0 for none"
+            )
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"ema_decay = {self.ema_decay!r} is not allowed: one in [0, 1) is")
         object.__setattr__(self, "config", dict(self.config))
 
 

@@ -229,7 +229,7 @@ class Trainer:
                 held.saved_epoch = live.epoch
 
     def save_weights(self, key: str, folder: CheckpointFolder) -> None:
-        """Write a run's weights as they are now, without what is needed to train on.
+        """Write the weights that a run is measured at, without what is needed to train on.
 
         Args:
             key: of the run, here and in the folder.
@@ -240,7 +240,7 @@ class Trainer:
             InputError: no such run is held.
         """
         live = self._entry(key).live
-        folder.save(key, Checkpoint(live.epoch, {MODEL: live.model.state_dict()}))
+        folder.save(key, Checkpoint(live.epoch, {MODEL: live.measured.state_dict()}))
 
     def remove(self, key: str) -> None:
         """Let go of a run and its memory, finished or not; its checkpoints stay.
@@ -304,6 +304,8 @@ class Trainer:
             "config": live.config,
             "batch_size": run.batch_size,
             "dropout": run.dropout,
+            "clip_norm": run.clip_norm,
+            "ema_decay": run.ema_decay,
             "precision": self._precision.name,
             "augmentation": self._augmentation,
             **({} if task == get_task("classification") else {"task": task.name}),
@@ -316,6 +318,8 @@ class Trainer:
         if not isinstance(other, dict):
             log.warning(_MISFIT, key, "it does not say of which run it is")
             return
+        # Those of earlier versions hold neither.
+        other = {"clip_norm": 0.0, "ema_decay": 0.0, **other}
         differing = [name for name in expected if expected[name] != other.get(name)]
         if differing:
             raise CheckpointError(

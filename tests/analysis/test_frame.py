@@ -68,6 +68,14 @@ def changed(frame: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
             "runs are failed (sgd 4)",
         ),
         (lambda f: f.assign(arm=f["arm"].where(~at(f))), "column arm has empty places"),
+        (lambda f: f.iloc[:0], "has columns, but no rows"),
+        (lambda f: changed(f, "epoch", np.nan), "column epoch has empty places"),
+        (lambda f: f.assign(test_accuracy="good"), "test_accuracy must hold numbers, got 'good'"),
+        # As a table of integers that fit into no number of the processor's is read.
+        (
+            lambda f: f.assign(epoch=pd.Series([10**400] * len(f), dtype=object)),
+            "column epoch must hold whole numbers, got '1000",
+        ),
     ],
 )
 def test_a_bad_frame_is_refused_with_what_is_wrong_and_where(

@@ -140,8 +140,13 @@ def contenders(trials: int, epochs: int) -> dict[str, Contender]:
 
 
 def environment() -> dict[str, str]:
-    """Return this process's environment without what would change how torch uses the cores."""
-    kept = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    """Return this process's environment, as a user has it.
+
+    Without what would change how torch uses the cores, and without the refusal to keep byte code,
+    which some containers set: every process would compile the package for itself.
+    """
+    unusual = ("OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
+    kept = {key: value for key, value in os.environ.items() if key not in unusual}
     return {**kept, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
 
 

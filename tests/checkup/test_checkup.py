@@ -15,6 +15,7 @@ from indian_tune.checkup.cluster import check_ray
 from indian_tune.checkup.database import check_new_database
 from indian_tune.checkup.software import check_software, required_torch
 from indian_tune.ledger import storage_url
+from indian_tune.problems.machine import memory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,14 +99,14 @@ def test_memory_is_what_a_container_leaves_of_the_machine_s(
 ) -> None:
     machine = SimpleNamespace(available=8 * 2**30, total=16 * 2**30)
     monkeypatch.setattr("psutil.virtual_memory", lambda: machine)
-    monkeypatch.setattr(hardware, "CGROUP", tmp_path)
-    assert hardware.memory() == (8 * 2**30, 16 * 2**30)
+    monkeypatch.setattr("indian_tune.problems.machine.CGROUP", tmp_path)
+    assert memory() == (8 * 2**30, 16 * 2**30)
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1\n")
-    assert hardware.memory() == (8 * 2**30, 16 * 2**30)
+    assert memory() == (8 * 2**30, 16 * 2**30)
     (tmp_path / "memory.max").write_text(f"{2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**29 + 2**28}\n")
-    assert hardware.memory() == (2**28, 2**30)
+    assert memory() == (2**28, 2**30)
     found = named(hardware.check_hardware(), "memory")
     assert (found.level, found.text[:25]) == (Level.WARN, "256 MiB free of 1.0 GiB; ")
 
@@ -117,7 +118,7 @@ def test_memory_that_the_system_does_not_tell_is_no_failure(
         raise FileNotFoundError("/proc/meminfo")
 
     monkeypatch.setattr("psutil.virtual_memory", untold)
-    assert hardware.memory() is None
+    assert memory() is None
     found = named(hardware.check_hardware(), "memory")
     assert (found.level, found.text) == (Level.OK, "the system does not say how much there is")
 

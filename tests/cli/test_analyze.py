@@ -267,6 +267,38 @@ def test_bad_options_end_with_2_and_write_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda first, rows: [first.partition(",")[2], *rows],
+            "line 2 has 10 values, and the first line 9 names",
+        ),
+        (
+            lambda first, rows: [first, *(f"{row},1" for row in rows)],
+            "line 2 has 11 values, and the",
+        ),
+        (lambda first, _: [first], "has columns, but no rows"),
+        (lambda *_: [], "No columns to parse from file"),
+        (lambda first, rows: [first, *rows, rows[0] + ",1"], "has 11 values, and the"),
+    ],
+)
+def test_a_table_whose_lines_do_not_go_together_is_refused(
+    change: Callable[[str, list[str]], list[str]],
+    message: str,
+    runs: Path,
+    claims: Path,
+    command: Callable[..., Ended],
+    tmp_path: Path,
+) -> None:
+    first, *rows = pd.read_parquet(runs).to_csv(index=False).splitlines()
+    bad = tmp_path / "bad.csv"
+    bad.write_text("\n".join(change(first, rows)), encoding="utf-8")
+    ended = command("analyze", "--from", bad, "--claims", claims)
+    assert (ended.status, ended.out) == (2, "")
+    assert message in ended.err
+
+
 def test_a_mistake_in_the_claims_names_its_key(
     runs: Path, command: Callable[..., Ended], tmp_path: Path
 ) -> None:
@@ -280,6 +312,28 @@ def test_a_mistake_in_the_claims_names_its_key(
         2,
         True,
     )
+
+
+@pytest.mark.parametrize("digits", [30, 4299, 4400])
+@pytest.mark.parametrize(
+    "place",
+    ["claims.delta", "scope.classes", "scope.trials", "registration.seeds", "registration.trials"],
+)
+def test_a_number_of_any_length_in_the_claims_is_one_short_message(
+    place: str, digits: int, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    section, key = place.split(".")
+    raw = load_claims(write_claims(tmp_path / "claims.toml")).content
+    before, values = raw[section].get(key), {"seeds": ["HUGE"], "trials": "HUGE"}
+    raw[section][key] = {"sgd": "HUGE"} if isinstance(before, dict) else values.get(key, "HUGE")
+    text = json.dumps(raw).replace('"HUGE"', "9" * digits)
+    (tmp_path / "huge.json").write_text(text, encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    ended = command("analyze", "--register", tmp_path / "huge.json")
+    assert (ended.status, ended.out) == (2, "")
+    assert ("too many digits" if digits > 4300 else place) in ended.err
+    assert len(ended.err) < 400
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_ranges_in_the_claims_are_registered_and_claims_without_them_keep_their_digest(

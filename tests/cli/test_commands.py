@@ -451,8 +451,8 @@ def test_lanes_can_be_given_under_their_former_name_which_no_help_shows() -> Non
             assert "Invalid value for '--lanes'" in refused.output
 
 
-def test_every_command_has_help_and_stands_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_command_has_help_and_is_in_the_guide() -> None:
+    guide = (ROOT / "studies/guides/commands.md").read_text(encoding="utf-8")
     shown = CliRunner().invoke(app, ["--help"]).output
     listed = re.findall(r"^  ([a-z]+) ", shown.partition("Commands:")[2], re.MULTILINE)
     assert listed == list(COMMANDS)
@@ -463,7 +463,7 @@ def test_every_command_has_help_and_stands_in_the_readme() -> None:
         # The list of commands is shown without their modules, and so has its own copy.
         first = helped.output.split("\n\n")[1]
         assert " ".join(first.split()) == summary
-        assert f"indian-tune {name}" in readme
+        assert f"indian-tune {name}" in guide
 
 
 @pytest.mark.parametrize("name", ["plan", "search", "worker", "analyze"])

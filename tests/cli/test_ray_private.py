@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -80,3 +81,37 @@ def test_a_ray_that_does_not_start_in_time_is_one_sentence(
     said = " ".join(ended.err.split())
     assert "Error: Ray cannot be reached at this machine: The current node timed out" in said
     assert "Traceback" not in said
+
+
+def test_a_cluster_that_never_answers_is_refused_in_time(
+    command: Callable[..., Ended],
+    tmp_path: Path,
+    tiny_toml: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("indian_tune.engines.ray.engine.PROBE_SECONDS", 4.0)
+    (tmp_path / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
+    # Its kernel takes connections, and nobody reads from them.
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        ended = command("search", "tiny.toml", "--engine", "ray", "--ray-address", address)
+    assert ended.status == 2
+    assert f"Ray cannot be reached at {address}: no answer within 4 s" in " ".join(
+        ended.err.split()
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+@pytest.mark.slow
+def test_the_address_auto_of_a_cluster_that_is_gone_is_refused_at_once(
+    command: Callable[..., Ended],
+    tmp_path: Path,
+    tiny_toml: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    (tmp_path / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
+    ended = command("search", "tiny.toml", "--engine", "ray", "--ray-address", "auto")
+    assert ended.status == 2
+    assert "nobody answers at 127.0.0.1:9" in " ".join(ended.err.split())
+    assert "Start it with `ray start --head`" in " ".join(ended.err.split())

@@ -12,7 +12,8 @@ from torch import nn
 from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.optim import get_family
-from indian_tune.optim.own_family import ENTRY_POINTS, check_optimizer
+from indian_tune.optim.optimizer_check import check_optimizer
+from indian_tune.optim.own_family import ENTRY_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +135,11 @@ def test_a_class_with_a_schedule_of_its_own_keeps_it() -> None:
         ("own_optimizers:OfModel", {"gamma0": 0.1}, "its argument model has no default and is no"),
         ("own_optimizers:SecondOrder", {"gamma0": 0.1}, "it needs second derivatives of the loss"),
         ("own_optimizers:MatricesOnly", {"gamma0": 0.1}, "Muon only supports 2D parameters"),
-        ("own_optimizers:Bounded", {"gamma0": 0.1, "mode": 1}, "'mode' is not known"),
+        (
+            "own_optimizers:Bounded",
+            {"gamma0": 0.1, "mode": 1},
+            "mode of own_optimizers:Bounded must be a t",
+        ),
         ("own_optimizers:Broken", {"gamma0": 0.1}, "taking a step failed with RuntimeError"),
         ("own_optimizers:function", {"gamma0": 0.1}, "must be a subclass of torch.optim.Opt"),
         ("own_optimizers:Sgd", {"gamma0": 0.1}, "has no 'Sgd'"),

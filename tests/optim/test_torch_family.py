@@ -6,7 +6,7 @@ from torch import nn
 
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim import get_family
-from indian_tune.optim.own_family import check_optimizer
+from indian_tune.optim.optimizer_check import check_optimizer
 from indian_tune.optim.torch_family import UNFIT
 
 NAMES = [

@@ -86,6 +86,30 @@ def test_one_search_gives_its_seeds_and_no_allocation() -> None:
         read_pilot(frame[frame["arm"] == "sgd"], CLAIMS, "x", option="--from")
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("seed", None, "lacks the column seed"),
+        ("seed", np.nan, "column seed has empty places"),
+        ("epoch", np.nan, "column epoch has empty places"),
+        ("arm", None, "column arm has empty places"),
+        ("epoch", "last", "column epoch must hold whole numbers, got 'last'"),
+        ("validation_accuracy", "good", "column validation_accuracy must hold numbers, got 'good'"),
+        ("replicate", 0.5, "column replicate must hold whole numbers, got 0.5"),
+    ],
+)
+def test_a_pilot_whose_runs_cannot_be_told_apart_or_read_is_refused(
+    column: str, values: object, message: str
+) -> None:
+    frame = simulated(replicates=1, trials=4, seeds=2)
+    if (column, values) == ("seed", None):
+        frame = frame.drop(columns=column)
+    else:
+        frame = frame.drop(columns=column).join(pd.Series(values, frame.index, name=column))
+    with pytest.raises(InputError, match=message):
+        read_pilot(frame, CLAIMS, "x", option="--from")
+
+
 def spread(rival: str, gain: float, between: float = 0.002) -> Spread:
     side = {8: (2.0, 2 * gain), 16: (1.0, gain)}
     by_budget, level = {8: 2.0, 16: 1.0}, {8: (2.0, 0.0), 16: (1.0, 0.0)}

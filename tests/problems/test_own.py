@@ -349,3 +349,43 @@ def test_tables_and_data_sets_hold_the_labels_of_their_task(tmp_path: Path) -> N
     assert (words.labels.dtype, words.labels.tolist()) == (torch.int64, [[1, 2]])
     with pytest.raises(InputError, match=r"\[1\]\[1\] has the shape \[1\], and the first label"):
         Split.from_dataset([(torch.zeros(2), [1, 2]), (torch.zeros(2), [1])], "tokens")
+
+
+def layers(count: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 3), *(nn.Linear(1000, 1000) for _ in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("network", "built", "needed"),
+    [
+        # Refused while it is built: 4 MB a layer, of 20 MB that there are.
+        (lambda: layers(1000), 5, 20),
+        # Its weights fit, but not their gradients and the optimizer's state.
+        (lambda: layers(3), 3, 36),
+    ],
+)
+def test_a_network_that_fits_into_no_memory_is_refused_before_it_fills_it(
+    network: Callable[[], nn.Module],
+    built: int,
+    needed: int,
+    made: Callable[..., Problem],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("indian_tune.problems.own.memory", lambda: (0, 20_000_000))
+    monkeypatch.setattr("indian_tune.problems.machine.memory", lambda: (0, 20_000_000))
+    drawn: list[nn.Module] = []
+    reset = nn.Linear.reset_parameters
+
+    def draw(layer: nn.Linear) -> None:
+        drawn.append(layer)
+        reset(layer)
+
+    monkeypatch.setattr(nn.Linear, "reset_parameters", draw)
+    message = (
+        r"problem\.factory = 'own_problem:make': its data and the weights of its model 'net' need "
+        r"at least 0 GB of memory, and this machine has 0 GB: make them smaller"
+    )
+    with pytest.raises(InputError, match=message):
+        made(lambda: sound(build_model=lambda *, seed, dropout: network()))
+    assert len(drawn) <= 1 + built
+    assert not nn.modules.module._global_parameter_registration_hooks

@@ -84,7 +84,7 @@ def test_the_example_scripts_are_as_short_as_the_guide_says() -> None:
     }
     assert lines["quickstart.py"] <= 12
     assert lines["own_model.py"] <= 25
-    guide = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[2] / "studies/guides/python.md").read_text(encoding="utf-8")
     for path in SCRIPTS.glob("*.py"):
         assert f"```python\n{path.read_text(encoding='utf-8')}```" in guide
 

@@ -12,6 +12,7 @@ from indian_tune.ledger import FROZEN, Ledger, Phase, State
 from indian_tune.planning.workload import workload
 from indian_tune.study.completion import completion
 from indian_tune.study.file.spec import parse_study
+from indian_tune.study.freeze import freeze
 from indian_tune.study.optuna.parts import FINAL
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import rebuild
@@ -75,6 +76,39 @@ def test_the_best_of_the_finalists_on_all_seeds_wins(study: dict[str, Any], stor
             projection.close()
             assert shown == [(arm, n) for arm in ("indian", "sgd") for n in range(FINALISTS)]
             played.reconcile(rebuild)
+
+
+@pytest.mark.parametrize(
+    ("phase", "records"), [(Phase.TUNE, "insert_finalists"), (Phase.FINAL, "freeze")]
+)
+def test_a_trial_that_ends_while_another_worker_chooses_is_not_missed(
+    study: dict[str, Any], storage: str, monkeypatch: pytest.MonkeyPatch, phase: Phase, records: str
+) -> None:
+    with Ledger.open(storage) as ledger:
+        played = Played(ledger, parse_study(study, source="test"), error_of, until=phase)
+        while (last := played.claim()) is not None:
+            if ledger.open_trials(played.study.id, phase) == 1:
+                break
+            played.train(last)
+        assert last is not None
+        assert last.phase is phase
+
+        record = getattr(Ledger, records)
+
+        # The other worker chooses now; the trial ends before it records what it chose.
+        def late(*args: Any, **named: Any) -> Any:
+            played.train(last)
+            return record(*args, **named)
+
+        monkeypatch.setattr(Ledger, records, late)
+        assert not freeze(played.study)
+        monkeypatch.undo()
+        played.train(last)
+        rest = Played(ledger, played.spec, error_of)
+        rest.work()
+        winners = ledger.events(played.study.id, FROZEN)[-1].data["winners"]
+        assert {arm: winner["trial"] for arm, winner in winners.items()} == {"indian": 2, "sgd": 2}
+        assert len(rest.trials("sgd", Phase.FINAL)) == FINALISTS
 
 
 def test_a_search_that_is_extended_calls_finalists_again(

@@ -10,14 +10,14 @@ import pytest
 
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import FROZEN, LEVELS, Phase, State
+from indian_tune.ledger import FROZEN, LEVELS, Ledger, Phase, State
 from indian_tune.ledger.frames import epoch_frame
 from indian_tune.optim import FAMILIES
 from indian_tune.planning.workload import workload
 from indian_tune.study.completion import completion
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.freeze import freeze
-from indian_tune.study.levels import Tried, best_level, control_of
+from indian_tune.study.levels import Tried, best_level, control_of, freeze_levels
 from indian_tune.study.optuna.parts import CONFIRM
 from indian_tune.study.optuna.reconcile import Repairs, rebuild
 from indian_tune.study.ranking import rank
@@ -104,6 +104,32 @@ def test_levels_are_searched_after_the_winners_are_frozen_and_before_the_control
         assert [trial.config for trial in confirms] == [{**same, "level": 2.0}] * 2
         frame = epoch_frame(study.ledger, study.study.id, Phase.CONFIRM)
         assert set(frame[frame["arm"] == "control"]["config.level"]) == {2.0}
+
+
+def test_a_level_whose_trial_ends_while_another_worker_chooses_is_not_missed(
+    storage: str, controlled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The last level is the best one.
+    with played(storage, controlled, best_at(4.0), until=Phase.MATCH) as study:
+        while (last := study.claim()) is not None:
+            if study.ledger.open_trials(study.study.id, Phase.MATCH) == 1:
+                break
+            study.train(last)
+        assert last is not None
+        assert level_of(last) == 4.0
+        record = Ledger.freeze_levels
+
+        def late(*args: Any, **named: Any) -> bool:
+            study.train(last)
+            return record(*args, **named)
+
+        monkeypatch.setattr(Ledger, "freeze_levels", late)
+        assert not freeze_levels(study.study)
+        monkeypatch.undo()
+        study.train(last)
+        assert freeze_levels(study.study)
+        (levels,) = study.ledger.events(study.study.id, LEVELS)
+        assert levels.data["levels"]["control"]["level"] == 4.0
 
 
 def test_a_match_trial_is_shown_beside_others_of_its_arm_and_not_among_the_winners(

@@ -6,11 +6,14 @@ own record is not used; a study that was interrupted goes on from the ledger.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -37,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 # How often Ray may restart the actor of a trial whose attempt the ledger has ended already.
 RESTARTS = 5
+
+# How long a cluster may take to say what it has.
+PROBE_SECONDS = 60.0
 
 # What a cluster cannot do without; the names of Ray's programs.
 _SERVERS = ("gcs_server", "raylet")
@@ -272,23 +278,34 @@ def _check_cluster(options: RayOptions, threads: int) -> None:
 
 
 def cluster_resources(address: str) -> dict[str, float]:
-    """Return what a Ray cluster has, by name, such as ``CPU``; it is joined and left.
+    """Return what a Ray cluster has, by name, such as ``CPU``.
 
     Raises:
         EngineError: it cannot be reached.
     """
     _knock(address)
-    import ray
-
+    program = Path(__file__).with_name("probe.py")
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).rstrip(".")
-        raise EngineError(f"Ray cannot be reached at {address}: {reason}. {_START}") from error
-    try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    finally:
-        ray.shutdown()
+        # Nothing in the current folder may hide a module of Python's.
+        done = subprocess.run(  # noqa: S603 - a program of ours
+            [sys.executable, "-P", program, address],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            f"Ray cannot be reached at {address}: no answer within {PROBE_SECONDS:.0f} s. {_START}"
+        ) from error
+    lines = done.stdout.splitlines()
+    answer: dict[str, Any] = (
+        json.loads(lines[-1]) if lines else {"error": done.stderr.strip()[-200:]}
+    )
+    if "error" in answer:
+        reason = answer["error"].rstrip(".")
+        raise EngineError(f"Ray cannot be reached at {address}: {reason}. {_START}")
+    resources: dict[str, float] = answer["resources"]
     return resources
 
 

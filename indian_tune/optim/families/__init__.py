@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.errors import HyperparameterError, unknown_name
 from indian_tune.optim.families.adagrad import ADAGRAD
 from indian_tune.optim.families.adam import ADAM, ADAMW
 from indian_tune.optim.families.indian import INDIAN, INDIAN_ETA
@@ -59,7 +60,8 @@ def get_family(name: str) -> Family:
 
     Args:
         name: a key of :data:`FAMILIES`, ``torch.optim:Class`` for any other optimizer of torch
-            (only this looks torch up), or one of the user's own, see
+            (only this looks torch up), two of them by shape, see
+            :func:`indian_tune.optim.shape_family.shape_family`, or one of the user's own, see
             :func:`indian_tune.optim.own_family.own_family`.
 
     Raises:
@@ -69,12 +71,31 @@ def get_family(name: str) -> Family:
         return FAMILIES[name]
     # Few studies need what follows, and torch's families load torch.
     from indian_tune.optim.own_family import is_own, own_family
+    from indian_tune.optim.shape_family import is_by_shape, shape_family
+
+    if is_by_shape(name):
+        return shape_family(name, _part)
 
     if is_own(name, FAMILIES):
         return own_family(name, FAMILIES)
     from indian_tune.optim.torch_family import torch_family
 
     return torch_family(name)
+
+
+def _part(name: str, part: str) -> Family:
+    """Return the family of a name that is ``matrices`` or ``rest`` of an arm."""
+    if name in FAMILIES:
+        return FAMILIES[name]
+    from indian_tune.optim.own_family import is_own
+    from indian_tune.optim.torch_family import torch_family
+
+    if is_own(name, FAMILIES):
+        raise HyperparameterError(
+            f"{unknown_name(part, name, FAMILIES)}, torch.optim:Class for another optimizer of "
+            "torch; for two of your own write a class that holds both"
+        )
+    return torch_family(name, matrices=part == "matrices")
 
 
 def role_of(name: str) -> Role:

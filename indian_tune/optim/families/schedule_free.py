@@ -39,5 +39,6 @@ SCHEDULE_FREE = Family(
     "schedulefree:AdamWScheduleFree",
     explain=lambda config: Dynamics(momentum=config["beta1"]),
     unscheduled="it averages the weights in place of a schedule",
+    averages=True,
     requires="schedulefree",
 )

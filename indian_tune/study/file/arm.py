@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Family
 
 
+FirstValue = float | bool | str | list[float | bool | str]
+
+
 class ArmSection(Section):
     """``[[arms]]``: one optimizer with its search space.
 
@@ -28,12 +31,12 @@ class ArmSection(Section):
     """
 
     name: Name
-    optimizer: str
+    optimizer: Annotated[str, Field(max_length=200)]
     space: dict[str, Any] = Field(default_factory=dict)
     fixed: bool = False
     matched_rate_of: str | None = None
     response_of: Annotated[str | None, ADDED] = None
-    first: Annotated[list[str | dict[str, float]] | None, ADDED] = None
+    first: Annotated[list[str | dict[str, FirstValue]] | None, ADDED] = None
 
     @property
     def searched(self) -> bool:

@@ -14,7 +14,7 @@ from indian_tune.errors import InputError
 from indian_tune.study.claims import ClaimsSection  # noqa: TC001 (pydantic reads it at run time)
 from indian_tune.study.file.messages import explain
 from indian_tune.study.file.problem_summary import OutcomeSection  # noqa: TC001 (as above)
-from indian_tune.study.file.section import ADDED, Section
+from indian_tune.study.file.section import ADDED, MAX_COUNT, Count, Section
 from indian_tune.study.file.space import parse_space
 from indian_tune.text import read_json, read_text, read_toml
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.study.file.space import Space
+
+# Such as a column of a table can hold.
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class ScopeSection(Section):
@@ -34,9 +37,9 @@ class ScopeSection(Section):
 
     network: str | None = None
     dataset: str | None = None
-    classes: Annotated[int, Field(ge=2)] | None = None
-    trials: Annotated[int, Field(ge=1)] | None = None
-    tune_epochs: Annotated[int, Field(ge=1)] | None = None
+    classes: Annotated[int, Field(ge=2, le=MAX_COUNT)] | None = None
+    trials: Count | None = None
+    tune_epochs: Count | None = None
     outcome: Annotated[OutcomeSection | None, ADDED] = None
     spaces: Annotated[dict[str, dict[str, Any]], ADDED] = Field(default_factory=dict)
 
@@ -62,8 +65,8 @@ class RegistrationSection(Section):
     """
 
     mode: Literal["honest", "paper"] = "honest"
-    seeds: list[int]
-    trials: dict[str, int] = Field(default_factory=dict)
+    seeds: list[Integer]
+    trials: dict[str, Integer] = Field(default_factory=dict)
     digest: str | None = None
     registered_at: Annotated[str | None, ADDED] = None
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from indian_tune.errors import StudyFileError, alternatives
 from indian_tune.optim.families import FAMILIES, get_family
+from indian_tune.optim.hyperparameters import as_value
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import Constant, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from indian_tune.optim.hyperparameters import Value
     from indian_tune.study.file.arm import ArmSection
     from indian_tune.study.file.search import SearchSection
     from indian_tune.study.file.space import Space
@@ -55,8 +57,8 @@ def check_first(
 
 
 def first_point(
-    arm: ArmSection, space: Space, index: int, winners: Mapping[str, Mapping[str, float]]
-) -> dict[str, float] | None:
+    arm: ArmSection, space: Space, index: int, winners: Mapping[str, Mapping[str, Value]]
+) -> dict[str, Value] | None:
     """Return what an arm tries at an index before its sampler is asked.
 
     A winner of another arm is expressed in this arm's hyperparameters, and each value moved to the
@@ -77,7 +79,7 @@ def first_point(
         return None
     each = given[index]
     if isinstance(each, dict):
-        return {name: each[name] for name in space if name in each}
+        return {name: as_value(each[name]) for name in space if name in each}
     if each not in winners:
         return None
     config = winners[each]
@@ -88,7 +90,7 @@ def first_point(
     }
 
 
-def as_family(optimizer: str, source: str, config: Mapping[str, float]) -> dict[str, float]:
+def as_family(optimizer: str, source: str, config: Mapping[str, Value]) -> dict[str, Value]:
     """Return a winner of one arm in the hyperparameters of an arm of INDIAN.
 
     SGD is INDIAN with αβ = 1, for which α = β = 1 stand.
@@ -139,15 +141,16 @@ def _check_arm(
         )
 
 
-def _check_point(point: Mapping[str, float], space: Space, where: str) -> None:
+def _check_point(point: Mapping[str, Value], space: Space, where: str) -> None:
     searched = [name for name, each in space.items() if not isinstance(each, Constant)]
     for name in [*point, *searched]:
         if name not in point:
             raise StudyFileError(f"{where}.{name} is missing: {name} is searched, so give a value")
         if name not in searched:
             raise StudyFileError(f"{where}.{name} is not searched.{alternatives(name, searched)}")
-        if nearest(space[name], point[name]) != point[name]:
+        value = as_value(point[name])
+        if nearest(space[name], value) != value:
             raise StudyFileError(
                 f"{where}.{name} = {point[name]!r} lies outside of what is searched: give a value "
-                f"of it, such as {nearest(space[name], point[name])!r}"
+                f"of it, such as {nearest(space[name], value)!r}"
             )

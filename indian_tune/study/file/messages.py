@@ -110,6 +110,8 @@ def _sentence(details: ErrorDetails, model: type[BaseModel], key: str | None) ->
                 f"{key} = {value!r} may hold letters, digits, '.', '_' and '-' only, and must "
                 "begin with a letter or digit"
             )
+        case "string_too_long":
+            return f"{key} must have at most {context['max_length']} characters, not {len(value):,}"
         case "too_short":
             return f"{key} is empty: give at least {context['min_length']}"
         case kind if kind in _KINDS:

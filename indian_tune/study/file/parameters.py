@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.optim.hyperparameters import Hyperparameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TRAINING_PARAMETERS = ("batch_size", "dropout")
+    from indian_tune.optim.hyperparameters import Value
+    from indian_tune.study.file.problem import ProblemSection
+
+__all__ = ["TRAINING_PARAMETERS", "split_training_parameters", "training_values"]
+
+TRAINING_PARAMETERS = {
+    each.name: each
+    for each in (
+        Hyperparameter("batch_size", "examples of a step", kind="int", low=1),
+        Hyperparameter("dropout", "rate of dropout", low=0, high=1, high_open=True),
+        Hyperparameter(
+            "clip_norm", "largest norm of the gradient of all parameters; 0 for none", 0.0, low=0
+        ),
+        Hyperparameter(
+            "ema_decay",
+            "decay of the average of the weights that is measured; 0 for the weights themselves",
+            0.0,
+            low=0,
+            high=1,
+            high_open=True,
+        ),
+    )
+}
 
 
 def split_training_parameters(
-    config: Mapping[str, float],
-) -> tuple[dict[str, float], dict[str, float]]:
+    config: Mapping[str, Value],
+) -> tuple[dict[str, Value], dict[str, Value]]:
     """Return the optimizer's part of a configuration and the training's part."""
     optimizer = {n: value for n, value in config.items() if n not in TRAINING_PARAMETERS}
     training = {n: value for n, value in config.items() if n in TRAINING_PARAMETERS}
     return optimizer, training
+
+
+def training_values(own: Mapping[str, Value], problem: ProblemSection) -> dict[str, Any]:
+    """Return all values of the training: a configuration's, the problem's, or the defaults.
+
+    Args:
+        own: the training's part of a configuration.
+        problem: of the study.
+    """
+    return {
+        "batch_size": int(own.get("batch_size", problem.batch_size)),
+        "dropout": own.get("dropout", problem.dropout),
+        "clip_norm": own.get("clip_norm", 0.0),
+        "ema_decay": own.get("ema_decay", 0.0),
+    }

@@ -1,7 +1,8 @@
 """Search spaces: what a study file may write for a hyperparameter, and what it means.
 
 A value is a number (constant), ``{choices = […]}`` (unordered), ``{grid = […]}`` (ordered) or a
-range ``{low = …, high = …, log = …, step = …}``.
+range ``{low = …, high = …, log = …, step = …}``. Constants and choices may also be truth values,
+texts and lists, which stand for tuples.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import StudyFileError, unknown_name
-from indian_tune.optim.hyperparameters import LABELS
+from indian_tune.optim.hyperparameters import LABELS, as_value, is_number, parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from indian_tune.optim.hyperparameters import Value
+
 MAX_STEPS = 1_000_000
+# Up to it every integer is a float, too.
+_MOST_EXACT = 2**53
 _RANGE_KEYS = frozenset({"low", "high", "log", "step"})
+LONGEST_TEXT = 200
 _FORMS = (
     "a number, {choices = [...]}, {grid = [...]} or {low = ..., high = ..., log = true or false}"
 )
@@ -30,14 +36,14 @@ _FORMS = (
 class Constant:
     """One fixed value: part of every configuration, unknown to the sampler."""
 
-    value: float
+    value: Value
 
 
 @dataclass(frozen=True)
 class Choices:
     """Values without an order."""
 
-    values: tuple[float, ...]
+    values: tuple[Value, ...]
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def parse_parameter(raw: Any, where: str) -> Parameter:
         StudyFileError: the message names the key, the value and what is allowed.
     """
     if not isinstance(raw, dict):
-        return Constant(_number(raw, where, _FORMS))
+        return Constant(_value(raw, where, _FORMS))
     if "choices" in raw or "grid" in raw:
         kind = "choices" if "choices" in raw else "grid"
         for extra in raw.keys() - {kind}:
@@ -150,35 +156,72 @@ def parse_parameter(raw: Any, where: str) -> Parameter:
     return _range(raw, where)
 
 
-def nearest(parameter: Parameter, value: float) -> float:
-    """Return the value of a parameter that is nearest to one that it may not hold."""
+def require_numbers(parameter: Parameter, where: str) -> None:
+    """Refuse truth values, texts and lists.
+
+    Raises:
+        StudyFileError: the message names the key and the value.
+    """
+    match parameter:
+        case Constant(value):
+            if not is_number(value):
+                raise StudyFileError(f"{where} = {_shown(value)} must be {_FORMS}")
+        case Choices(values):
+            for n, value in enumerate(values, 1):
+                if not is_number(value):
+                    raise StudyFileError(f"{where}.choices[{n}] = {_shown(value)} must be a number")
+
+
+def nearest(parameter: Parameter, value: Value) -> Value:
+    """Return the value of a parameter that is nearest to one that it may not hold.
+
+    To a value that is no number no other is near: the first one is taken.
+    """
     match parameter:
         case Constant(only):
             return only
         case Choices(values) | Grid(values):
-            return min(values, key=lambda each: abs(each - value))
+            if value in values:
+                return value
+            numbers = [each for each in values if is_number(each)]
+            if not numbers or not is_number(value):
+                return values[0]
+            return min(numbers, key=lambda each: abs(each - value))
         case Range(low, high):
-            inside = min(max(value, low), high)
+            inside = min(max(value, low), high) if is_number(value) else low
             return inside if parameter.step is None else parameter.nearest(inside)
 
 
-def bounds(parameter: Parameter) -> tuple[float, float]:
-    """Return the smallest and the largest value that a parameter can take."""
+def bounds(parameter: Parameter) -> tuple[Value, Value]:
+    """Return the smallest and the largest value that a parameter can take.
+
+    Of values that are not all numbers, the first and the last.
+    """
     match parameter:
         case Constant(value):
             return value, value
         case Range(low, high):
             return low, high
         case Choices(values) | Grid(values):
+            if not all(map(is_number, values)):
+                return values[0], values[-1]
             return min(values), max(values)
 
 
-def constants(space: Space) -> dict[str, float]:
+def values_of(parameter: Parameter) -> tuple[Value, ...]:
+    """Return all values that are listed, or the ends of a range."""
+    match parameter:
+        case Choices(values) | Grid(values):
+            return values
+    return bounds(parameter)
+
+
+def constants(space: Space) -> dict[str, Value]:
     """Return the part of a configuration that the sampler does not choose."""
     return {name: p.value for name, p in space.items() if isinstance(p, Constant)}
 
 
-def grid_points(space: Space, where: str) -> list[dict[str, float]]:
+def grid_points(space: Space, where: str) -> list[dict[str, Value]]:
     """Return every combination of the listed values, constants left out, last name fastest.
 
     Raises:
@@ -197,8 +240,8 @@ def count_grid_points(space: Space, where: str) -> int:
     return math.prod(len(values) for values in _listed_values(space, where).values())
 
 
-def _listed_values(space: Space, where: str) -> dict[str, tuple[float, ...]]:
-    listed: dict[str, tuple[float, ...]] = {}
+def _listed_values(space: Space, where: str) -> dict[str, tuple[Value, ...]]:
+    listed: dict[str, tuple[Value, ...]] = {}
     for name, parameter in space.items():
         match parameter:
             case Range():
@@ -216,7 +259,8 @@ def _listed_values(space: Space, where: str) -> dict[str, tuple[float, ...]]:
 def _listed(raw: Any, kind: str, where: str) -> Choices | Grid:
     if not isinstance(raw, list) or not raw:
         raise StudyFileError(f"{where} = {raw!r} must be a list of at least one number")
-    values = tuple(_number(value, f"{where}[{n}]", "a number") for n, value in enumerate(raw, 1))
+    read = _value if kind == "choices" else _number
+    values = tuple(read(value, f"{where}[{n}]", "a number") for n, value in enumerate(raw, 1))
     if len(set(values)) != len(values):
         raise StudyFileError(f"{where} = {raw!r} holds a value twice: list each one once")
     if kind == "choices":
@@ -264,8 +308,7 @@ def _range(raw: dict[str, Any], where: str) -> Range:
                 f"{where}.step = {step!r} makes more than {MAX_STEPS} values from {low!r} to "
                 f"{high!r}: raise it, or leave it out to allow every value"
             )
-    whole = [raw["low"], raw["high"], *([raw["step"]] if step is not None else [])]
-    integer = step is not None and all(isinstance(value, int) for value in whole)
+    integer = all(isinstance(value, int) for value in (low, high, step))
     return Range(low, high, log=log, step=step, integer=integer)
 
 
@@ -274,16 +317,49 @@ def _decimal(value: float) -> Fraction:
     return Fraction(repr(value))
 
 
+def _value(raw: Any, where: str, allowed: str) -> Value:
+    if isinstance(raw, bool):
+        return raw
+    if raw is not None and not isinstance(raw, str | list | tuple):
+        return _number(raw, where, allowed)
+    try:
+        value = as_value(raw)
+    except (TypeError, ValueError):
+        value = None
+    if value is None or (not isinstance(raw, str | None) and not _plain_parts(value)):
+        raise StudyFileError(
+            f"{where} = {raw!r} must hold finite numbers, truth values or texts, and at least one"
+        )
+    if len(value) > LONGEST_TEXT:
+        raise StudyFileError(
+            f"{where} has {len(value)} characters: at most {LONGEST_TEXT} are allowed"
+        )
+    return value
+
+
+def _plain_parts(value: Value) -> bool:
+    parts = parts_of(value)
+    return bool(parts) and not any(
+        isinstance(part, float) and not math.isfinite(part) for part in parts or ()
+    )
+
+
+def _shown(value: Value) -> str:
+    parts = parts_of(value)
+    return repr(value if parts is None else list(parts))
+
+
 def _number(raw: Any, where: str, allowed: str) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise StudyFileError(f"{where} = {raw!r} must be {allowed}")
     # A file may hold integers that are larger than every float.
     if not -sys.float_info.max <= raw <= sys.float_info.max:
         raise StudyFileError(f"{where} = {raw!r} must be finite")
-    return raw
+    # numpy and torch take no integer of any size, as Python does.
+    return raw if abs(raw) <= _MOST_EXACT else float(raw)
 
 
-def sobol_points(space: Space, seed: int, count: int, *, start: int = 0) -> list[dict[str, float]]:
+def sobol_points(space: Space, seed: int, count: int, *, start: int = 0) -> list[dict[str, Value]]:
     """Return points of the scrambled Sobol sequence of a space, constants left out.
 
     Args:
@@ -308,7 +384,7 @@ def sobol_points(space: Space, seed: int, count: int, *, start: int = 0) -> list
     ]
 
 
-def at_quantile(parameter: Parameter, u: float) -> float:
+def at_quantile(parameter: Parameter, u: float) -> Value:
     """Return the value at quantile ``u`` in [0, 1) of a parameter's uniform distribution."""
     import numpy as np
 

@@ -23,6 +23,7 @@ from indian_tune.optim.families import FAMILIES, get_family
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.file import space as spaces
 from indian_tune.study.file.arm import ArmSection  # noqa: TC001 - pydantic reads it
+from indian_tune.study.file.arm_space import check_parameter, with_whole_space
 from indian_tune.study.file.factors import designed, expand
 from indian_tune.study.file.first import check_first
 from indian_tune.study.file.messages import explain
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.ledger.budget import Budget
-    from indian_tune.optim.family import Family
     from indian_tune.study.file.protocol import Objective
 
 
@@ -67,7 +67,7 @@ class StudySpec(Section):
         arms = raw.get("arms") if isinstance(raw, dict) else None
         if not isinstance(arms, list):
             return raw
-        return {**raw, "arms": [_with_whole_space(arm, n) for n, arm in enumerate(arms, 1)]}
+        return {**raw, "arms": [with_whole_space(arm, n) for n, arm in enumerate(arms, 1)]}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -180,6 +180,8 @@ class StudySpec(Section):
             return
         family = arm.family
         space = spaces.parse_space(arm.space, where)
+        for name, parameter in space.items():
+            check_parameter(family, name, parameter, f"{where}.{name}")
         if arm.fixed:
             self._check_fixed(space, where)
         elif not any(not isinstance(p, spaces.Constant) for p in space.values()):
@@ -188,8 +190,6 @@ class StudySpec(Section):
                 f"{', '.join(family.hyperparameters)} a range or a list, or write fixed = true to "
                 "run it untuned"
             )
-        for name, parameter in space.items():
-            _check_parameter(family, name, parameter, f"{where}.{name}")
         check_schedule(family, space, where)
         try:
             family.check_names(space.keys() - set(TRAINING_PARAMETERS))
@@ -410,40 +410,3 @@ def parse_study(raw: Any, *, source: str) -> StudySpec:
         design=designed(raw),
     )
     return spec.model_copy(update={"claims": claims})
-
-
-def _with_whole_space(arm: Any, n: int) -> Any:
-    if not isinstance(arm, dict) or not isinstance(arm.get("optimizer"), str):
-        return arm
-    given = arm.get("space", {})
-    if not isinstance(given, dict):
-        return arm
-    try:
-        family = get_family(arm["optimizer"])
-    except InputError as error:
-        raise StudyFileError(f"arms[{n}].optimizer: {error}") from error
-    whole = any(arm.get(key) for key in ("fixed", "matched_rate_of", "response_of"))
-    return {**arm, "space": {**({} if whole else family.default_space), **given}}
-
-
-def _check_parameter(family: Family, name: str, parameter: spaces.Parameter, where: str) -> None:
-    """Refuse a hyperparameter that the family does not have, or values that it cannot take."""
-    low, high = spaces.bounds(parameter)
-    if name == "batch_size":
-        whole = all(value == int(value) for value in (low, high))
-        if low < 1 or not whole or (isinstance(parameter, spaces.Range) and not parameter.integer):
-            raise StudyFileError(
-                f"{where} must hold whole numbers of at least 1: use a list, or a range with a "
-                "whole step"
-            )
-        return
-    if name == "dropout":
-        if not 0 <= low <= high < 1:
-            raise StudyFileError(f"{where} must lie in [0, 1), got {low!r} … {high!r}")
-        return
-    try:
-        hyperparameter = family.hyperparameter(name)
-        for value in (low, high):
-            hyperparameter.check(value)
-    except InputError as error:
-        raise StudyFileError(f"{where}: {error}") from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 
 from indian_tune.errors import StudyFileError
+from indian_tune.study.file.space import sobol_points
 from indian_tune.study.file.spec import parse_study
 
 HUGE = 10**30
@@ -75,3 +77,19 @@ def test_seeds_are_not_listed_without_end(tiny: dict[str, Any]) -> None:
     tiny["protocol"]["confirm_seeds"] = list(range(1000, 12_000))
     with pytest.raises(StudyFileError, match="confirm_seeds"):
         parse_study(tiny, source="test")
+
+
+def test_an_integer_that_arrays_do_not_hold_is_a_float(tiny: dict[str, Any]) -> None:
+    for name, value in (
+        ("alpha", {"low": 0.05, "high": 10**30, "log": True}),
+        ("alpha", {"low": 1, "high": 10**30}),
+        ("alpha", {"low": 10**30, "high": 10**30 + 10**20, "step": 10**19}),
+        ("alpha", {"choices": [1, 10**30]}),
+        ("alpha", {"grid": [1, 10**30]}),
+        ("alpha", 10**30),
+    ):
+        tiny["arms"] = [{"name": "indian", "optimizer": "indian", "space": {name: value}}]
+        spec = parse_study(tiny, source="test")
+        for point in sobol_points(spec.space("indian"), 0, 4):
+            np.array(list(point.values())).astype(float, casting="safe")
+        assert parse_study(spec.canonical(), source="test").digest == spec.digest

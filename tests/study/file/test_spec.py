@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.errors import StudyFileError
+from indian_tune.planning.timing import kind_of
+from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.file.schedules import check_warmup
-from indian_tune.study.file.space import Choices, Constant
+from indian_tune.study.file.space import Choices, Constant, Range
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 
 if TYPE_CHECKING:
@@ -128,6 +130,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("arms.1.name", "confirm", "arms[2].name = 'confirm' is reserved"),
     ("arms.0.optimizer", "indiana", "arms[1].optimizer: optimizer = 'indiana' is not known"),
     ("arms.0.optimizer", None, "arms[1].optimizer is missing"),
+    ("arms.0.optimizer", f"m:{'C' * 200}", "arms[1].optimizer must have at most 200 characters"),
+    ("name", "n" * 300, "name must have at most 100 characters, not 300"),
     ("arms.0.space", {"alpah": 0.5}, "Did you mean 'alpha'?"),
     ("arms.0.space", {"beta": 0}, "arms[1].space.beta: beta must be a finite number > 0, got 0"),
     ("arms.0.space", {"beta": {"low": -1, "high": 1}}, "beta must be a finite number > 0, got -1"),
@@ -226,6 +230,49 @@ def test_a_schedule_that_cannot_be_is_refused(
         with pytest.raises(StudyFileError) as refused:
             parse(tiny)
         assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "space", "message"),
+    [
+        ("indian", {"clip_norm": -1}, "clip_norm must be a finite number >= 0, got -1"),
+        ("indian", {"clip_norm": "none"}, "space.clip_norm = 'none' must be a number"),
+        ("indian", {"ema_decay": {"low": 0.9, "high": 1.0}}, "a finite number >= 0 and < 1, got 1"),
+        (
+            "schedule-free",
+            {"ema_decay": {"choices": [0, 0.9]}},
+            "space.ema_decay has no meaning for schedule-free, which averages the weights itself",
+        ),
+    ],
+)
+def test_a_clipping_or_an_average_that_cannot_be_is_refused(
+    tiny: dict[str, Any], optimizer: str, space: dict[str, Any], message: str
+) -> None:
+    tiny["arms"][0] = {"name": "one", "optimizer": optimizer, "space": space}
+    with pytest.raises(StudyFileError) as refused:
+        parse(tiny)
+    assert message in str(refused.value)
+
+
+def test_clipping_and_average_are_constants_lists_and_ranges_of_the_training(
+    tiny: dict[str, Any],
+) -> None:
+    space = {"clip_norm": {"low": 0.1, "high": 10.0, "log": True}}
+    tiny["arms"][0]["space"] = {**space, "ema_decay": {"choices": [0, 0.99]}}
+    tiny["arms"][1]["space"] = {"clip_norm": 1.0}
+    spec = parse(tiny)
+    assert spec.space("indian")["clip_norm"] == Range(0.1, 10.0, log=True)
+    assert kind_of(spec, "indian").ema_decay == 0.99
+    assert kind_of(spec, "indian").clip_norm == pytest.approx(1.0)
+    assert kind_of(spec, "sgd").clip_norm == 1.0
+    own, training = split_training_parameters({"gamma0": 0.1, "clip_norm": 1.0, "ema_decay": 0.9})
+    assert own == {"gamma0": 0.1}
+    assert training_values(training, spec.problem) == {
+        "batch_size": 128,
+        "dropout": spec.problem.dropout,
+        "clip_norm": 1.0,
+        "ema_decay": 0.9,
+    }
 
 
 def test_schedules_are_searched_and_registered_as_texts(tiny: dict[str, Any]) -> None:
