@@ -23,6 +23,7 @@ from indian_tune.analysis.places import winner_places
 from indian_tune.analysis.verdict import Scope, Trained, Verdict
 from indian_tune.columns import config_column
 from indian_tune.errors import InputError
+from indian_tune.outcome import ACCURACY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +69,9 @@ def analyze(
         raise InputError(f"classes = {scope.classes!r} must be at least 2")
     chance, outcome = scope.chance, scope.judged
     frame = scored(frame, outcome)
+    if outcome.name != ACCURACY.name:
+        # Which examples are right tells how an accuracy varies, and no other metric.
+        examples = None
     rows = confirm_rows(frame)
     control = None if claims.h2 is None else claims.h2.matched_rate
     seeds, arms = read_ends(rows, confirm_rows(frame, "half"), examples, chance, control)

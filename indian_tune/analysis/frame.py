@@ -111,7 +111,8 @@ def scored(frame: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
     Raises:
         InputError: the column of the outcome holds no numbers.
     """
-    if outcome.name == ACCURACY.name or JUDGED_BY in frame.attrs:
+    usual = outcome.share and outcome.name == ACCURACY.name
+    if usual or JUDGED_BY in frame.attrs:
         return frame
     made = frame.drop(columns=[column for column in ACCURACIES if column in frame])
     for column in ACCURACIES:

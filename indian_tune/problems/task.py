@@ -7,8 +7,9 @@ own is an object that a problem names.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from indian_tune.errors import InputError, unknown_name
@@ -104,6 +105,16 @@ class Task:
     loss_unit: ClassVar[str] = ""
     """What the loss is in words, for axes."""
 
+    def __post_init__(self) -> None:
+        if self.outcome not in self.metrics:
+            raise InputError(unknown_name("outcome", self.outcome, self.metrics))
+        judging = dict(self.own).get(self.outcome)
+        if judging is not None and judging.chance is None:
+            raise InputError(
+                f"outcome = {self.outcome!r} needs a chance, what knows nothing scores by it, as "
+                "runs that diverge are given that: with_metric(…, chance=…)"
+            )
+
     @property
     def metrics(self) -> dict[str, Metric]:
         """Name → metric, in the order in which they are recorded and shown; ``loss`` is first."""
@@ -157,7 +168,9 @@ class Task:
         """
         own = dict(self.own)
         return {
-            name: totals[name].item() / (examples if name in own else count)
+            name: totals[name].item() / divisor
+            if (divisor := examples if name in own else count)
+            else math.nan
             for name in self.metrics
             if name in totals
         }
@@ -201,8 +214,7 @@ class Task:
         """Return what knows nothing scores by ``loss`` and by the outcome, whoever's it is."""
         own = dict(self.own).get(self.outcome)
         found = self.baseline(labels, classes)
-        if own is not None:
-            assert own.chance is not None
+        if own is not None and own.chance is not None:
             found = {**found, self.outcome: own.chance}
         return found
 
@@ -215,7 +227,8 @@ class Task:
         metric = self.metrics[self.outcome]
         outcome = Outcome(
             name=self.outcome,
-            title=metric.title,
+            # The title of a share is that of its error.
+            title=self.outcome if metric.share else metric.title,
             unit=metric.unit or metric.title,
             greater_is_better=metric.greater_is_better,
             best=metric.best,
@@ -267,12 +280,23 @@ def task_names() -> list[str]:
     return sorted(module.name for module in found)
 
 
-def get_task(task: Task | str) -> Task:
+def get_task(task: Task | str, **options: Any) -> Task:
     """Return a task by its name; a task is returned as it is.
 
+    Args:
+        task: a name, or a task.
+        **options: fields of the task to set, such as ``outcome="mae"`` or ``ignored=0``.
+
     Raises:
-        InputError: it is neither a task nor the name of one.
+        InputError: it is neither a task nor the name of one, or has no such field.
     """
+    if options:
+        known = get_task(task)
+        for name in options:
+            names = [field.name for field in fields(known) if field.name != "own"]
+            if name not in names:
+                raise InputError(unknown_name(f"option of task {known.name!r}", name, names))
+        return replace(known, **options)
     if isinstance(task, Task):
         return task
     if not isinstance(task, str):

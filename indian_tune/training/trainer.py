@@ -119,7 +119,7 @@ class Trainer:
         if augmentation != "none" and kind.dim() != IMAGE_RANK:
             raise InputError(
                 f"augmentation = {augmentation!r} needs images [N, channels, height, width], got "
-                f"inputs of shape {list(kind.shape)}: use 'none'"
+                f"inputs of shape {[len(problem.train), *kind.shape[1:]]}: use 'none'"
             )
         self._augmentation = augmentation
         self._checkpoints = checkpoints

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from indian_tune.analysis import Label
@@ -113,6 +114,17 @@ def test_runs_that_learn_nothing_are_told_by_the_error_of_what_knows_nothing(gai
     frame.loc[first, "train_mse"] = 89.0
     verdict = study.judged(frame)
     assert [len(row.failed) for row in verdict.trained if row.arm == arm] == [1]
+
+
+def test_which_examples_are_right_says_nothing_of_another_metric(gain: Study) -> None:
+    study = other(gain, MSE)
+    examples = study.frame[["arm", "replicate", "seed"]].drop_duplicates()
+    random = np.random.default_rng(0)
+    # What an arm gets right is the same in all of its runs, so that the examples vary.
+    right: dict[str, Any] = {arm: random.random(20) > 0.5 for arm in sorted(set(examples["arm"]))}
+    examples = examples.assign(correct=examples["arm"].map(right))
+    assert study.judged(examples=examples) == study.judged()
+    assert gain.judged(examples=examples) != gain.judged()
 
 
 def test_numbers_are_shown_in_their_unit() -> None:

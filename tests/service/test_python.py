@@ -38,9 +38,10 @@ PUBLIC = {
     "Arm": "(optimizer, space=<factory>, name='', options=<factory>)",
     "Choices": "(values)",
     "Grid": "(values)",
-    "Loop": "(train, dataset, model, classes, data=None, test=None)",
+    "Loop": "(train, dataset, model, classes, data=None, test=None, task='classification', "
+    "chance=None)",
     "Problem": "(dataset, model, classes, train, test, build_model, validation=None, mean=(0.0,), "
-    "std=(1.0,), scale=1.0)",
+    "std=(1.0,), scale=1.0, task='classification')",
     "Range": "(low, high, log=False, step=None, integer=False)",
     "Results": "(study, storage=None)",
     "Split": "(inputs, labels)",

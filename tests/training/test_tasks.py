@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from indian_tune.errors import InputError
+from indian_tune.outcome import ACCURACY
 from indian_tune.problems import Problem, Split, Task, get_task, tasks
 from indian_tune.problems.randomness import generator
 from indian_tune.problems.task import MetricError
@@ -308,6 +309,24 @@ TASK = Counts()
 @dataclass(frozen=True)
 class _NoTask:
     name: str = "tokens"
+
+
+def test_options_of_a_task_are_checked() -> None:
+    assert get_task("regression", outcome="mae") == Regression(outcome="mae")
+    assert get_task("tokens", ignored=0) == Tokens(ignored=0)
+    assert get_task("classification").judged() == ACCURACY
+    with pytest.raises(InputError, match=r"outcome = 'maee' is not known. Did you mean 'mae'"):
+        get_task("regression", outcome="maee")
+    with pytest.raises(InputError, match=r"option of task 'tokens' = 'ignore' is not known"):
+        get_task("tokens", ignore=0)
+    beside = get_task("regression").with_metric("mean", lambda outputs, labels: outputs.mean())
+    with pytest.raises(InputError, match="outcome = 'mean' needs a chance"):
+        get_task(beside, outcome="mean")
+
+
+def test_a_split_without_a_token_that_counts_has_no_metrics() -> None:
+    found = measured(torch.zeros(1, 2, 3), torch.full((1, 2), -100), "tokens", 3)
+    assert all(math.isnan(value) for value in found.values())
 
 
 def test_what_is_no_task_is_refused() -> None:

@@ -61,7 +61,7 @@ class Tokens(Task):
         """Return the cross-entropy in nats, in bits, and its exponential."""
         made = super().summary(totals, count, examples)
         loss = made["loss"]
-        perplexity = math.exp(loss) if loss < math.log(1e300) else math.inf
+        perplexity = math.inf if loss > math.log(1e300) else math.exp(loss)
         made |= {"bits": loss / math.log(2), "perplexity": perplexity}
         return {name: made[name] for name in self.metrics}
 
