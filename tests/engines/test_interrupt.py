@@ -159,6 +159,27 @@ def test_ray_is_ended_whatever_a_model_does(tmp_path: Path) -> None:
         assert seconds_to_end(process) < LIMIT_SECONDS
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "end", [HOLD, pytest.param(IGNORE, marks=pytest.mark.night)], ids=["gil", "ignore"]
+)
+def test_an_actor_of_ray_whose_driver_is_killed_ends_whatever_its_model_does(
+    tmp_path: Path, end: str
+) -> None:
+    with ExitStack() as stack:
+        process = hanging(tmp_path, end, stack, "--engine", "ray", "--workers", "1")
+        actors = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if "Trainable" in " ".join(child.cmdline())
+        ]
+        assert actors
+        process.kill()
+        # 3 s were measured; the agents of Ray's own stay for a minute.
+        assert psutil.wait_procs(actors, timeout=30)[1] == []
+
+
 PROGRAM = """
 import sys
 import indian_tune.engines.interrupt as interrupt
