@@ -224,3 +224,14 @@ def test_one_request_ends_nothing_and_leaves_no_guard() -> None:
         assert process.stdout.read() == "after\n"
         assert process.wait(10) == 0
         assert not guard.is_running()
+
+
+def test_an_end_of_our_own_is_not_taken_for_one_of_own_code() -> None:
+    does = (
+        "import sys\n"
+        "from indian_tune.engines.interrupt import end_at_once\n"
+        "from indian_tune.imports import imports_allowed\n"
+        "with imports_allowed([]): end_at_once(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", does], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
