@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 # How hyperparameters are shown to people.
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η", "kappa": "κ"}
 
+# What is said below a command whose address lacks its password.
+ADDRESS_HINT = (
+    "(the password is left out: put it into ~/.pgpass, or the whole address into "
+    "INDIAN_TUNE_STORAGE in place of --storage)"
+)
+
 # Categories of what a terminal acts on or a page reorders by, and of what cannot be encoded.
 _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 

@@ -84,6 +84,8 @@ def doctor(
                 examined = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
         except StorageError as error:
             unusable, failed = error, True
+            # Nothing was looked at, so nothing is known to be sound.
+            told |= {"damages": None, "studies": None}
             about = CheckResult("database", Level.FAIL, str(error))
         else:
             told |= {

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What is left after the second request for an orderly end; then the guard kills.
 GUARD_SECONDS = 7.0
+# Kept from before own code is imported: while that may run, os._exit reports that it ended us.
+_exit = os._exit
 
 
 class StoppedNow(KeyboardInterrupt):
@@ -131,4 +133,4 @@ def end_at_once(status: int) -> NoReturn:
     """End this process without waiting for anything: threads of a model, a database."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(status)
+    _exit(status)

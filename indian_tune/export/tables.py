@@ -112,7 +112,9 @@ def _inert(value: Any) -> Any:
 
 
 def _parquet(table: pd.DataFrame, file: Path) -> None:
-    table.to_parquet(file, index=False)
+    # By a file that is open: Arrow takes no name that is not UTF-8.
+    with file.open("wb") as stream:
+        table.to_parquet(stream, index=False)
 
 
 def _json(table: pd.DataFrame, file: Path) -> None:

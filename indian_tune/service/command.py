@@ -6,6 +6,8 @@ import re
 import shlex
 from dataclasses import dataclass
 
+from indian_tune.text import ADDRESS_HINT
+
 # What is between the name of a user and the last @: a password may hold an @ by mistake.
 _PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _IN_QUERY = re.compile(r"([?&])(?:ssl)?password=[^&]*(&|$)")
@@ -29,11 +31,7 @@ class Command:
     @property
     def line(self) -> str:
         """The command on a line of its own, with what its user must add below."""
-        hint = (
-            "\n  (the password is left out: put it into ~/.pgpass, or the whole address into "
-            "INDIAN_TUNE_STORAGE in place of --storage)"
-        )
-        return f"  {self}{hint if self.incomplete else ''}"
+        return f"  {self}" + self.incomplete * f"\n  {ADDRESS_HINT}"
 
 
 def other_command(*words: str, storage: str | None) -> Command:

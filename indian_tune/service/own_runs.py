@@ -187,7 +187,8 @@ def read_runs(source: Path) -> pd.DataFrame:
         raise InputError(f"--from {source} must end with .parquet or .csv")
     try:
         if source.suffix == ".parquet":
-            frame = pd.read_parquet(source)
+            with source.open("rb") as stream:
+                frame = pd.read_parquet(stream)
         else:
             _check_lines(source)
             text = pd.read_csv(

@@ -69,7 +69,9 @@ def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     for name, frame in found.frames.items():
-        frame.to_parquet(out / name, index=False)
+        # By a file that is open: Arrow takes no name that is not UTF-8.
+        with (out / name).open("wb") as stream:
+            frame.to_parquet(stream, index=False)
     if found.flatness is not None:
         found.flatness.to_csv(out / FLATNESS, index=False, lineterminator="\n")
     write_report(out, found.verdict, found.figures(), found.background, formats)

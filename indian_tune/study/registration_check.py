@@ -10,7 +10,7 @@ from indian_tune.errors import InputError
 from indian_tune.ledger import FROZEN, LEVELS, Phase
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.study.completion import completion, search_command
-from indian_tune.text import counted
+from indian_tune.text import ADDRESS_HINT, counted
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
@@ -25,15 +25,17 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
     """
     now = completion(ledger, study)
     command = search_command(ledger, study.id) or "indian-tune search STUDY"
+    secret = ledger.url.password or {"password", "sslpassword"} & ledger.url.query.keys()
+    hint = f"\n  {ADDRESS_HINT}" if secret and "--storage" in command else ""
     if now.withheld:
         raise InputError(
             f"{now.failures}, so {now.withheld}: try them again, or choose among the "
-            f"others\n  {command} --retry-failed\n  {command} --freeze-anyway"
+            f"others\n  {command} --retry-failed\n  {command} --freeze-anyway{hint}"
         )
     if not now.finished():
         raise InputError(
             f"study {study.name!r} is not finished (left: {counted(now.left(), 'trial')}): an "
-            f"analysis opens the test results, so run it to its end first\n  {command}"
+            f"analysis opens the test results, so run it to its end first\n  {command}{hint}"
         )
     if not ledger.confirms(study.id):
         raise InputError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
 import signal
+import socket
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -68,17 +71,78 @@ def _set_warning_filters(wanted: list[Any]) -> None:
     filters[:] = wanted
 
 
-_CUDNN = ("enabled", "benchmark", "deterministic")
+# What reads and what sets a choice of torch's between kernels, which may differ in their bits.
+_KERNELS = tuple(
+    (getattr(torch._C, read), getattr(torch._C, write))
+    for read, write in (
+        ("_get_cudnn_enabled", "_set_cudnn_enabled"),
+        ("_get_cudnn_benchmark", "_set_cudnn_benchmark"),
+        ("_get_cudnn_deterministic", "_set_cudnn_deterministic"),
+        ("_get_mkldnn_enabled", "_set_mkldnn_enabled"),
+        ("_get_flash_sdp_enabled", "_set_sdp_use_flash"),
+        ("_get_mem_efficient_sdp_enabled", "_set_sdp_use_mem_efficient"),
+        ("_get_math_sdp_enabled", "_set_sdp_use_math"),
+        ("_get_cudnn_sdp_enabled", "_set_sdp_use_cudnn"),
+    )
+    if hasattr(torch._C, read) and hasattr(torch._C, write)
+)
 
 
-def _cudnn() -> tuple[bool, ...]:
-    return tuple(getattr(torch._C, f"_get_cudnn_{name}")() for name in _CUDNN)
+def _kernels() -> tuple[bool, ...]:
+    return tuple(read() for read, _ in _KERNELS)
 
 
-def _set_cudnn(wanted: tuple[bool, ...]) -> None:
-    for name, value in zip(_CUDNN, wanted, strict=True):
-        # torch.backends.cudnn can be told to refuse, as torch's own tests do.
-        getattr(torch._C, f"_set_cudnn_{name}")(value)
+def _set_kernels(wanted: tuple[bool, ...]) -> None:
+    # torch.backends can be told to refuse, as torch's own tests do.
+    for (_, write), value in zip(_KERNELS, wanted, strict=True):
+        write(value)
+
+
+_AUTOCAST = ("cpu", "cuda")
+
+
+def _autocast() -> tuple[Any, ...]:
+    return tuple((torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in _AUTOCAST)
+
+
+def _set_autocast(wanted: tuple[Any, ...]) -> None:
+    for device, (on, dtype) in zip(_AUTOCAST, wanted, strict=True):
+        torch.set_autocast_enabled(device, on)
+        torch.set_autocast_dtype(device, dtype)
+
+
+_SMALLEST, _ONE = 5e-324, 1.0
+
+
+def _flushes_denormals() -> bool:
+    # torch does not say so; it holds for every product of this thread.
+    return _SMALLEST * _ONE == 0.0
+
+
+_HOOKS = tuple(
+    hooks
+    for name, hooks in vars(torch.nn.modules.module).items()
+    if name.startswith("_global_") and isinstance(hooks, dict)
+)
+
+
+def _module_hooks() -> dict[int, dict[int, Any]]:
+    return {n: dict(hooks) for n, hooks in enumerate(_HOOKS)}
+
+
+def _set_module_hooks(wanted: dict[int, dict[int, Any]]) -> None:
+    for n, hooks in enumerate(_HOOKS):
+        hooks.clear()
+        hooks.update(wanted[n])
+
+
+def _streams() -> dict[str, Any]:
+    return {name: getattr(sys, name) for name in ("stdin", "stdout", "stderr")}
+
+
+def _set_streams(wanted: dict[str, Any]) -> None:
+    for name, stream in wanted.items():
+        setattr(sys, name, stream)
 
 
 # What is it called, how is it read, how is it set.
@@ -93,18 +157,20 @@ _SWITCHES: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
         torch.set_deterministic_debug_mode,
     ),
     ("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    (
-        "autocast on the CPU",
-        lambda: torch.is_autocast_enabled("cpu"),
-        lambda on: torch.set_autocast_enabled("cpu", on),
-    ),
+    ("autocast", _autocast, _set_autocast),
+    ("the flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal),
     ("the precision of float32 products", read_float32, write_float32),
-    ("the switches of cuDNN", _cudnn, _set_cudnn),
+    ("the choice of kernels", _kernels, _set_kernels),
+    ("the hooks of all modules", _module_hooks, _set_module_hooks),
     ("the warning filters", lambda: list(warnings.filters), _set_warning_filters),
     ("the signal handlers", _signal_handlers, _set_signal_handlers),
     ("numpy's handling of errors", np.geterr, lambda each: np.seterr(**each)),
     ("the current folder", _folder, lambda path: None if path is None else os.chdir(path)),
     ("the environment", _environment, _set_environment),
+    ("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    ("the level up to which logging is off", lambda: logging.root.manager.disable, logging.disable),
+    ("the time limit of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
+    ("the standard streams", _streams, _set_streams),
 )
 
 

@@ -316,7 +316,13 @@ def test_a_damaged_file_is_reported_and_left_as_it_is(
     status, out, err = doctor("--storage", storage)
     assert status == 1, err
     assert "is damaged; nothing was changed" in out
+    status, out, _ = doctor("--storage", storage, "--json")
+    assert (status, bool(json.loads(out)["damages"])) == (1, True)
     assert file.read_bytes() == bytes(content)
+    # Of a file that cannot be opened, nothing is known to be sound.
+    file.write_bytes(bytes(reversed(content)))
+    status, out, err = doctor("--storage", storage, "--json")
+    assert (status, json.loads(out)["damages"], json.loads(out)["studies"]) == (2, None, None), err
 
 
 def test_a_dead_worker_is_told_and_so_is_the_trial_that_it_left(

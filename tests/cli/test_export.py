@@ -175,6 +175,16 @@ def test_every_format_gives_back_the_frame_to_the_last_digit(
     assert set(runs["device"]) == {"cpu"}
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_a_folder_whose_name_is_no_text_holds_every_format(
+    own: Path, tmp_path: Path, export: Callable[..., tuple[int, str]], form: str
+) -> None:
+    folder = tmp_path / "out\udcff"
+    status, _ = export("tiny", "--format", form, "--out", folder, "--storage", own)
+    assert status == 0
+    assert (folder / f"epochs.{form}").stat().st_size
+
+
 def test_a_spreadsheet_finds_no_formula_in_a_table(tmp_path: Path) -> None:
     texts = ["=HYPERLINK(0)", "+1", "-1", "@a", "\tx", "plain", None]
     table = pd.DataFrame({"reason": texts, "value": np.linspace(-3, 3, 7), "arm": "sgd"})

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import io
 import logging
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import warnings
@@ -15,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from indian_tune.training.float32 import read_float32
 from indian_tune.training.global_state import GlobalState
@@ -53,6 +57,16 @@ SWITCHES: dict[str, Callable[[Path], object]] = {
     "signal ignored": lambda _: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "anomaly": lambda _: torch.autograd.set_detect_anomaly(True),
     "autocast": lambda _: torch.set_autocast_enabled("cpu", True),
+    "autocast of GPUs": lambda _: torch.set_autocast_enabled("cuda", True),
+    "dtype of autocast": lambda _: torch.set_autocast_dtype("cpu", torch.float16),
+    "denormal numbers": lambda _: torch.set_flush_denormal(True),
+    "oneDNN": lambda _: setattr(torch.backends.mkldnn, "enabled", False),
+    "attention": lambda _: torch.backends.cuda.enable_flash_sdp(False),
+    "hooks": lambda _: nn.modules.module.register_module_forward_hook(lambda *_: None),
+    "garbage": lambda _: gc.disable(),
+    "logging": lambda _: logging.disable(),
+    "sockets": lambda _: socket.setdefaulttimeout(1.0),
+    "output": lambda _: setattr(sys, "stdout", io.StringIO()),
     "errors": lambda _: np.seterr(all="raise"),
     "folder": lambda path: os.chdir(path),
     "environment": lambda _: os.environ.update(A_SWITCH="on"),

@@ -126,4 +126,14 @@ def test_a_search_that_is_interrupted_shows_no_password(
         out = search.communicate(timeout=60)[0]
     assert search.returncode == 130, out
     assert "indian-tune search longer.toml" in out
-    assert_silent("\n".join([out, *lines]))
+    again = subprocess.run(
+        [*program, "-vv", "analyze", "longer", "--storage", address],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 2
+    # The whole address was in the environment, and the command that goes on names the database.
+    assert "indian-tune search " in again.stderr
+    assert "(the password is left out: put it into ~/.pgpass" in again.stderr
+    assert_silent("\n".join([out, *lines, again.stdout, again.stderr]))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,8 +23,8 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
-from indian_tune.errors import StorageError
-from indian_tune.ledger import ArmPlan, Ledger, State, storage_url
+from indian_tune.errors import InputError, StorageError
+from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, State, storage_url
 from indian_tune.ledger.connections import engine_options
 from indian_tune.ledger.haste import hurried_when
 from indian_tune.study.file.spec import parse_study
@@ -110,6 +112,44 @@ def test_whoever_has_asked_to_stop_waits_for_a_mute_server_once_and_briefly(
             assert time.monotonic() - start < 3
         relay.mute.clear()
         assert [study.name for study in ledger.studies()] == ["study"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_search_that_is_asked_once_to_stop_does_not_wait_for_a_mute_server(
+    postgres: PostgresServer, relay: Relay, tmp_path: Path, tiny_toml: str
+) -> None:
+    longer = tiny_toml.replace("epochs = 2", "epochs = 500")
+    (tmp_path / "tiny.toml").write_text(longer, encoding="utf-8")
+    url = relay.through(postgres.new_database())
+    address = url.render_as_string(hide_password=False)
+    program = [sys.executable, "-m", "indian_tune", "search", "tiny.toml", "--workers", "2"]
+    with subprocess.Popen(
+        [*program, "--storage", address],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as search:
+        try:
+            while True:
+                assert search.poll() is None
+                with suppress(InputError), LedgerReader.open(address) as ledger:
+                    study = ledger.study("tiny")
+                    if sum(part.epochs_done for part in ledger.progress(study.id)):
+                        break
+                time.sleep(0.5)
+            relay.mute.set()
+            os.killpg(search.pid, signal.SIGINT)
+            began = time.monotonic()
+            # Epochs of this study take parts of a second, and one answer is waited for for 5 s.
+            _, told = search.communicate(timeout=60)
+            print(f"ended {time.monotonic() - began:.1f} s after Ctrl-C")
+        finally:
+            search.kill()
+    assert search.returncode == 130, told
+    assert "Traceback" not in told
+    assert "indian-tune search tiny.toml" in told
 
 
 @pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])

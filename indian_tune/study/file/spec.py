@@ -32,7 +32,7 @@ from indian_tune.study.file.problem import ProblemSection  # noqa: TC001 - pydan
 from indian_tune.study.file.protocol import ProtocolSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.schedules import check_schedule
 from indian_tune.study.file.search import SearchSection  # noqa: TC001 - pydantic reads it
-from indian_tune.study.file.section import MAX_ARMS, Name, Section
+from indian_tune.study.file.section import MAX_ARMS, MAX_COUNT, Name, Section
 from indian_tune.text import counted, read_text, read_toml
 
 if TYPE_CHECKING:
@@ -199,9 +199,10 @@ class StudySpec(Section):
         if self.search.sampler.enumerates and arm.searched:
             points = spaces.count_grid_points(space, where)
             if points > self.search.trials:
+                more = f"raise search.trials to {points} or " if points <= MAX_COUNT else ""
                 raise StudyFileError(
                     f"{where} is a grid of {counted(points, 'point')}, more than search.trials = "
-                    f"{self.search.trials}: raise search.trials to {points} or thin the grid"
+                    f"{self.search.trials}: {more}thin the grid"
                 )
 
     def _check_replicates(self) -> None:
