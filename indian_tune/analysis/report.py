@@ -106,7 +106,7 @@ def write_report(
 
 def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -> str:
     """Return the page."""
-    return _page(
+    return render_page(
         "report",
         verdict=verdict,
         estimands=estimand_rows,
@@ -133,7 +133,7 @@ def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
         combined: what they say together.
         rows: the heading of the contrasts, then a row each.
     """
-    return _page(
+    return render_page(
         "combined",
         combined=combined,
         claims=[
@@ -144,7 +144,8 @@ def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _page(name: str, **content: object) -> str:
+def render_page(name: str, **content: object) -> str:
+    """Return a page from its template."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
