@@ -26,6 +26,7 @@ class BestOf:
 
     Attributes:
         arm: the arm.
+        metric: what trials were scored by.
         trials: that were made, of all searches together.
         budget: of one search.
         n: numbers of trials, from 1 to the budget.
@@ -35,6 +36,7 @@ class BestOf:
     """
 
     arm: str
+    metric: str
     trials: int
     budget: int
     n: tuple[int, ...]
@@ -47,11 +49,14 @@ class BestOf:
         return self.median[min(n, len(self.n)) - 1]
 
 
-def best_of(trials: pd.DataFrame, better: Better, alpha: float = 0.05) -> tuple[BestOf, ...]:
+def best_of(
+    trials: pd.DataFrame, metric: str, better: Better, alpha: float = 0.05
+) -> tuple[BestOf, ...]:
     """Return the curve of every arm.
 
     Args:
         trials: columns arm, replicate, trial and value (NaN for one that failed).
+        metric: what the value is of.
         better: whether a lower or a higher value is better.
         alpha: level of the band as a whole.
     """
@@ -67,6 +72,7 @@ def best_of(trials: pd.DataFrame, better: Better, alpha: float = 0.05) -> tuple[
         found.append(
             BestOf(
                 arm=str(arm),
+                metric=metric,
                 trials=len(values),
                 budget=budget,
                 n=tuple(n.tolist()),

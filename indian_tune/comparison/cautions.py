@@ -128,7 +128,8 @@ def _budgets(runs: Runs, made: Contrast, tuned: Sequence[BestOf]) -> Iterator[Ca
     curves = {curve.arm: curve for curve in tuned}
     if made.a in curves and made.b in curves:
         at = [f"{curves[arm].at(least):.4g} for {arm}" for arm in (made.a, made.b)]
-        said += f"; the median of the best of {least} trials is {' and '.join(at)}"
+        metric = curves[made.a].metric
+        said += f"; the median {metric} of the best of {least} trials is {' and '.join(at)}"
     yield Caution("budgets", said)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indian_tune.comparison.best_of import best_of
+from indian_tune.comparison.best_of import BestOf, best_of
 from indian_tune.comparison.cautions import cautions_of
 from indian_tune.comparison.contrast import Cells, Contrast, contrast, pairs_by_seed
 from indian_tune.comparison.findings import Findings, PairingGain, Scope
@@ -123,11 +123,10 @@ def compare_runs(
             raise InputError("sequential: no pair is left, as in each of them a run failed")
         looks = sequence([pair[0] for pair in kept], made.differences(runs.sign), least, alpha)
         made = _sequential(made, looks)
-    tuned = (
-        ()
-        if runs.trials is None
-        else best_of(runs.trials[runs.trials["arm"].isin([a, b])], runs.better, alpha)
-    )
+    tuned: tuple[BestOf, ...] = ()
+    if runs.trials is not None and runs.trials_of is not None:
+        both = runs.trials[runs.trials["arm"].isin([a, b])]
+        tuned = best_of(both, *runs.trials_of, alpha)
     settled = made.label != "INCONCLUSIVE" or made.held_back or tasks or sequential
     scope: Scope = "these tunings" if made.unit == "searches" else "these configurations"
     found = Comparison(

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from indian_tune.comparison.findings import Findings
-    from indian_tune.comparison.several import Many
+    from indian_tune.comparison.findings import Findings, ManyFindings
 
 _SECOND = RIVALS[0]
 
@@ -37,7 +36,7 @@ def exhibits(found: Findings) -> Iterator[Exhibit]:
         yield _best_of(found)
 
 
-def many_exhibit(found: Many) -> Exhibit:
+def many_exhibit(found: ManyFindings) -> Exhibit:
     """Return the intervals of many contrasts."""
     rows = [
         (f"{row.contrast.a} − {row.contrast.b}", row.contrast.difference, str(row.contrast.label))
@@ -193,16 +192,14 @@ def _best_of(found: Findings) -> Exhibit:
     colors = {found.a: INDIAN, found.b: _SECOND}
     rows = []
     for curve in found.best_of:
-        low, high = curve.worse, curve.better
-        if found.better == "lower":
-            low, high = high, low
+        low, high = np.minimum(curve.worse, curve.better), np.maximum(curve.worse, curve.better)
         _band(axes, curve.n, curve.median, low, high, colors[curve.arm], curve.arm)
         rows += [
             (curve.arm, *values)
             for values in zip(curve.n, curve.median, curve.worse, curve.better, strict=True)
         ]
     axes.set_xlabel("trials of the search")
-    axes.set_ylabel("median of the best")
+    axes.set_ylabel(f"{found.best_of[0].metric}, median of the best")
     axes.legend(fontsize=8, frameon=False)
     tidy(axes)
     return Exhibit(

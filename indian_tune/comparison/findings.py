@@ -84,3 +84,47 @@ class Findings:
     cautions: tuple[Caution, ...]
     exploratory: tuple[str, ...]
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of many contrasts.
+
+    Attributes:
+        contrast: with its label after the correction; its interval has no correction.
+        p_above: corrected one-sided p of a difference that is not above 0.
+        p_below: that of a difference that is not below δ.
+        tasks: the contrast on every task, without a correction; none where there is one task.
+    """
+
+    contrast: Contrast
+    p_above: float
+    p_below: float
+    tasks: tuple[Contrast, ...]
+
+
+@dataclass(frozen=True)
+class ManyFindings:
+    """Many contrasts.
+
+    Attributes:
+        metric: that is compared.
+        better: whether a lower or a higher value is better.
+        delta: smallest effect of interest; ``None`` for none.
+        alpha: level of all of them together.
+        baseline: the arm that all others are compared with; ``None`` for all pairs.
+        tasks: that are averaged; none where there is one.
+        rows: the contrasts.
+        exploratory: why this is exploratory.
+        cautions: what must not be believed.
+    """
+
+    metric: str
+    better: str
+    delta: float | None
+    alpha: float
+    baseline: str | None
+    tasks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    exploratory: tuple[str, ...]
+    cautions: tuple[str, ...] = ()

@@ -9,8 +9,7 @@ from indian_tune.comparison.drawing import exhibits, many_exhibit
 from indian_tune.comparison.words import headings, many_rows, remarks, rows
 
 if TYPE_CHECKING:
-    from indian_tune.comparison.findings import Findings
-    from indian_tune.comparison.several import Many
+    from indian_tune.comparison.findings import Findings, ManyFindings
 
 
 def page(found: Findings) -> str:
@@ -29,7 +28,7 @@ def page(found: Findings) -> str:
     )
 
 
-def many_page(found: Many) -> str:
+def many_page(found: ManyFindings) -> str:
     """Return the page of many arms."""
     of = f"against {found.baseline}" if found.baseline else "in pairs"
     shown = many_exhibit(found)

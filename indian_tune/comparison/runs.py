@@ -71,6 +71,7 @@ class Runs:
         seeded: whether seeds are known; else they are numbers of repetitions.
         curves: columns of ``KEYS``, step and value, a row per run and step; ``None`` without steps.
         trials: of the search, columns arm, replicate, trial and value; ``None`` if unknown.
+        trials_of: what the value of a trial is of, and whether lower or higher is better.
         configurations: arm → number of different configurations among its runs; empty if unknown.
         budgets: arm → trials of the search of every replicate, where known.
         notes: what to know of the source, a sentence each.
@@ -84,6 +85,7 @@ class Runs:
     seeded: bool
     curves: pd.DataFrame | None = None
     trials: pd.DataFrame | None = None
+    trials_of: tuple[str, Better] | None = None
     configurations: Mapping[str, int] = field(default_factory=dict)
     budgets: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -119,6 +121,7 @@ def runs_of(
     where: Mapping[str, str] | None = None,
     missing: Missing = "refuse",
     trials: pd.DataFrame | None = None,
+    trials_of: tuple[str, Better] | None = None,
     notes: Sequence[str] = (),
 ) -> Runs:
     """Return the runs of a frame, checked.
@@ -132,6 +135,7 @@ def runs_of(
         missing: what a missing value means: "refuse" it, or the run has "failed".
         trials: of the search, columns arm, replicate, trial, value; by default from the phase
             "tune" of the frame.
+        trials_of: what the value of a trial is of, and its direction; by default the metric.
         notes: of the source.
 
     Raises:
@@ -148,7 +152,7 @@ def runs_of(
         raise InputError("column arm has empty places: every row needs the name of its arm")
     frame = frame.assign(arm=frame["arm"].map(str)).reset_index(drop=True)
     metric = _metric(frame, metric)
-    better = _direction(metric, better)
+    better = direction_of(metric, better)
     rows, tuning = _phases(frame)
     if trials is None and tuning is not None:
         trials = _tuning_trials(tuning, metric, missing)
@@ -186,6 +190,7 @@ def runs_of(
         if stepped and (ends.groupby(KEYS).size() > 1).any()
         else None,
         trials=trials,
+        trials_of=trials_of or (metric, better),
         configurations=_configurations(rows),
         budgets=_budgets(trials),
         notes=tuple(notes),
@@ -209,8 +214,11 @@ def _renamed(frame: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     if not len(frame):
         raise InputError("the source holds no runs: give one with a row per run")
     given = {role: frame[column] for role, column in names.items()}
-    # What bears the name of a role that another column was mapped to is not that role.
-    return frame.drop(columns=[role for role in given if role in frame]).assign(**given)
+    # What bears the name of a role that another column was mapped to is not that role; and what
+    # names a seed or an arm is no hyperparameter.
+    gone = {role for role in given if role in frame}
+    gone |= {column for column in names.values() if column.startswith(CONFIG)}
+    return frame.drop(columns=list(gone)).assign(**given)
 
 
 def _filtered(frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
@@ -241,20 +249,31 @@ def _metric(frame: pd.DataFrame, metric: str | None) -> str:
                 f"metric = {metric!r} is no column.{alternatives(metric, set(columns) - taken)}"
             )
         return metric
-    able = [
-        name
-        for name in columns
-        if name not in taken
-        and not name.startswith((CONFIG, "params"))
-        and (_LOWER.search(name) or _HIGHER.search(name) or name in ("value", "score"))
-    ]
+    return guessed_metric(
+        [name for name in columns if name not in taken and not name.startswith((CONFIG, "params"))]
+    )
+
+
+def guessed_metric(names: Sequence[str]) -> str:
+    """Return the only one of some names that can be a metric.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    plain = ("value", "score")
+    able = [n for n in names if n in plain or _LOWER.search(n) or _HIGHER.search(n)]
     if len(able) == 1:
         return able[0]
-    said = f"{_listed(able)} could be it" if able else f"there are {_listed(columns)}"
+    said = f"{_listed(able)} could be it" if able else f"there are {_listed(names)}"
     raise InputError(f"name the metric with --metric: {said}")
 
 
-def _direction(metric: str, better: Better | None) -> Better:
+def direction_of(metric: str, better: Better | None) -> Better:
+    """Return whether a lower or a higher value of a metric is better, by its name if not said.
+
+    Raises:
+        InputError: the name does not tell.
+    """
     if better is not None:
         if better not in ("lower", "higher"):
             raise InputError(f"better = {better!r} must be 'lower' or 'higher'")

@@ -6,68 +6,52 @@ Labels follow from the corrected p values; the intervals beside them are not cor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from indian_tune.analysis.label import Label, label_of
-from indian_tune.comparison.contrast import Cells, Contrast, contrast, held_back, pairs_by_seed
+from indian_tune.comparison.contrast import Cells, contrast, held_back, pairs_by_seed
+from indian_tune.comparison.findings import ManyFindings, Row
 from indian_tune.comparison.intervals import tail
+from indian_tune.comparison.words import many_markdown
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from indian_tune.comparison.contrast import Pairing
     from indian_tune.comparison.runs import Runs
 
 
-@dataclass(frozen=True)
-class Row:
-    """One of many contrasts.
-
-    Attributes:
-        contrast: with its label after the correction; its interval has no correction.
-        p_above: corrected one-sided p of a difference that is not above 0.
-        p_below: that of a difference that is not below δ.
-        tasks: the contrast on every task, without a correction; none where there is one task.
-    """
-
-    contrast: Contrast
-    p_above: float
-    p_below: float
-    tasks: tuple[Contrast, ...]
-
-
-@dataclass(frozen=True)
-class Many:
-    """Many contrasts.
-
-    Attributes:
-        metric: that is compared.
-        better: whether a lower or a higher value is better.
-        delta: smallest effect of interest; ``None`` for none.
-        alpha: level of all of them together.
-        baseline: the arm that all others are compared with; ``None`` for all pairs.
-        tasks: that are averaged; none where there is one.
-        rows: the contrasts.
-        exploratory: why this is exploratory.
-        cautions: what must not be believed.
-    """
-
-    metric: str
-    better: str
-    delta: float | None
-    alpha: float
-    baseline: str | None
-    tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
-    exploratory: tuple[str, ...]
-    cautions: tuple[str, ...] = ()
+class Many(ManyFindings):
+    """Many contrasts, and how they are shown."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return all as plain data; infinite bounds stay infinite."""
-        import dataclasses
+        return asdict(self)
 
-        return dataclasses.asdict(self)
+    def markdown(self) -> str:
+        """Return all as Markdown, for a pull request."""
+        return many_markdown(self)
+
+    def page(self) -> str:
+        """Return all as one page of HTML, which fetches nothing."""
+        from indian_tune.comparison.page import many_page
+
+        return many_page(self)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p values that are corrected for their number, step by step down (Holm, 1979)."""
+    # As statsmodels has it, whose import takes longer than all comparisons do.
+    order = np.argsort(values, kind="stable")
+    steps = np.asarray(values, dtype=np.float64)[order] * np.arange(len(values), 0, -1)
+    found = np.empty(len(values))
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return found.tolist()
 
 
 def compare_many(
@@ -94,8 +78,6 @@ def compare_many(
     Raises:
         InputError: there is one arm only, or two share no task.
     """
-    from statsmodels.stats.multitest import multipletests
-
     arms = runs.arms
     if baseline is not None:
         runs.require("baseline", baseline)
@@ -110,9 +92,7 @@ def compare_many(
         for a, b in pairs
     ]
     above, below = (
-        multipletests(
-            [tail(one.difference, at, above=up) for one, _ in made], alpha / 2, method="holm"
-        )[1].tolist()
+        holm([tail(one.difference, at, above=up) for one, _ in made])
         for at, up in ((0.0, True), (least, False))
     )
     rows = []

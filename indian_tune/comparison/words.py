@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from indian_tune.comparison.contrast import Contrast
-    from indian_tune.comparison.findings import Findings
+    from indian_tune.comparison.findings import Findings, ManyFindings
     from indian_tune.comparison.intervals import Difference
-    from indian_tune.comparison.several import Many
 
 _ONE = {"seeds": "seed", "runs": "run", "searches": "search"}
 
@@ -205,7 +204,7 @@ def rows(found: Findings) -> list[tuple[str, ...]]:
     return table
 
 
-def many_rows(found: Many) -> list[tuple[str, ...]]:
+def many_rows(found: ManyFindings) -> list[tuple[str, ...]]:
     """Return a heading and a row for each of many contrasts."""
     table: list[tuple[str, ...]] = [
         ("a", "b", "difference", "interval", "n", "failed", "p (Holm)", "label")
@@ -262,7 +261,7 @@ def markdown(found: Findings) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def many_markdown(found: Many) -> str:
+def many_markdown(found: ManyFindings) -> str:
     """Return many contrasts as Markdown."""
     of = f"all arms against {found.baseline}" if found.baseline else "all pairs of arms"
     lines = [
