@@ -131,6 +131,7 @@ def compare(
     from indian_tune.errors import InputError
     from indian_tune.service.comparing import CompareRequest, register_comparison, run_compare
     from indian_tune.service.output import notices, print_json
+    from indian_tune.text import printable
 
     if markdown and as_json:
         raise InputError("--markdown and --json are two forms of the same: give one")
@@ -173,7 +174,7 @@ def compare(
     if as_json:
         print_json(found.as_dict())
     elif markdown:
-        print(found.markdown(), end="")
+        print(printable(found.markdown()), end="")
     else:
         _print(found)
 
@@ -194,8 +195,9 @@ def _equations(option: str, given: Sequence[str]) -> dict[str, str]:
 
 def _write_page(found: Comparison | Many, out: Path) -> None:
     from indian_tune.errors import InputError
+    from indian_tune.text import printable
 
-    page = found.page()
+    page = printable(found.page())
     try:
         with out.open("x", encoding="utf-8") as written:
             written.write(page)

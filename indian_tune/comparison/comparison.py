@@ -59,12 +59,16 @@ def check_settings(a: str | None, b: str | None, delta: float | None, alpha: flo
     Raises:
         InputError: one is.
     """
-    if delta is not None and not (math.isfinite(delta) and delta > 0):
+    if delta is not None and not (_is_number(delta) and delta > 0):
         raise InputError(f"delta = {delta!r} must be a number above 0, in the unit of the metric")
-    if not 0 < alpha < 0.5:
+    if not (_is_number(alpha) and 0 < alpha < 0.5):
         raise InputError(f"alpha = {alpha!r} must be above 0 and below 0.5")
     if a is not None and a == b:
         raise InputError(f"a and b are both {a!r}: name two different arms")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def compare_runs(
@@ -127,7 +131,8 @@ def compare_runs(
     if runs.trials is not None and runs.trials_of is not None:
         both = runs.trials[runs.trials["arm"].isin([a, b])]
         tuned = best_of(both, *runs.trials_of, alpha)
-    settled = made.label != "INCONCLUSIVE" or made.held_back or tasks or sequential
+    unknown = made.label != "INCONCLUSIVE" or not made.difference.settled
+    settled = unknown or made.held_back or tasks or sequential
     scope: Scope = "these tunings" if made.unit == "searches" else "these configurations"
     found = Comparison(
         a=a,
@@ -150,7 +155,7 @@ def compare_runs(
         best_of=tuned,
         cautions=cautions_of(runs, made, delta, tuned),
         exploratory=tuple(exploratory),
-        notes=runs.notes,
+        notes=(*runs.notes, *_unshared(cells, a, b)),
     )
     return dataclasses.replace(found, sentence=sentence_of(found))
 
@@ -165,6 +170,12 @@ def _sequential(made: Contrast, looks: ConfidenceSequence) -> Contrast:
     held = held_back(bare, looks.label)
     label = type(looks.label).INCONCLUSIVE if held else looks.label
     return dataclasses.replace(bare, label=label, held_back=held)
+
+
+def _unshared(cells: Cells, a: str, b: str) -> list[str]:
+    """Return what to say of tasks that only one of the arms has."""
+    alone = [task for task in cells.tasks if bool(cells.of(a, task)) != bool(cells.of(b, task))]
+    return [f"Left out, as only one arm has them: tasks {', '.join(alone)}."] if alone else []
 
 
 def _groups(cells: Cells, made: Contrast) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
@@ -201,7 +212,9 @@ def _gain(cells: Cells, made: Contrast, sign: float, alpha: float) -> PairingGai
     ).reshape(-1, 2)
     table = table[np.isfinite(table).all(axis=1)]
     if made.paired and len(table) > 2 and (np.ptp(table, axis=0) > 0).all():
-        correlation = float(np.corrcoef(table.T)[0, 1])
+        with np.errstate(invalid="ignore"):
+            # Undefined for values so small that their squares vanish.
+            correlation = float(np.nan_to_num(np.corrcoef(table.T)[0, 1]))
         columns = sign * table
         narrow = paired_difference(columns[:, 0] - columns[:, 1], alpha)
         wide = unpaired_difference(columns[:, 0], columns[:, 1], alpha)

@@ -75,7 +75,7 @@ def _forest(rows: list[tuple[str, float, float, float]], delta: float | None) ->
                 )
         if math.isfinite(estimate):
             axes.plot(estimate, place, "o", color=INDIAN, markersize=4.5)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.set_yticks(range(len(rows)), [_plain(name) for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-1.4 * reach, 1.4 * reach)
     axes.set_xlabel("difference (above 0: the first is better)")
@@ -117,9 +117,9 @@ def _pairs(found: Findings) -> Exhibit:
         axes.plot([0, 1], [b, a], color=PALE, linewidth=1, zorder=1)
     for place, arm, color in ((0, found.b, _SECOND), (1, found.a, INDIAN)):
         axes.plot([place] * len(table), table[arm], "o", color=color, markersize=4, zorder=2)
-    axes.set_xticks([0, 1], [found.b, found.a])
+    axes.set_xticks([0, 1], [_plain(found.b), _plain(found.a)])
     axes.set_xlim(-0.4, 1.4)
-    axes.set_ylabel(found.metric)
+    axes.set_ylabel(_plain(found.metric))
     tidy(axes)
     ahead = round(found.contrast.superiority.estimate * len(table))
     return Exhibit(
@@ -166,7 +166,7 @@ def _target(found: Findings) -> Exhibit:
     for arm, color in zip(found.target.arms, (INDIAN, _SECOND), strict=True):
         steps = [step for step in arm.steps if math.isfinite(step)]
         shares = np.arange(1, len(steps) + 1) / arm.runs
-        axes.step([0, *steps], [0, *shares], where="post", color=color, label=arm.arm)
+        axes.step([0, *steps], [0, *shares], where="post", color=color, label=_plain(arm.arm))
         rows += [(arm.arm, step, share) for step, share in zip(steps, shares, strict=True)]
         if math.isfinite(arm.low):
             right = arm.high if math.isfinite(arm.high) else max(steps)
@@ -193,7 +193,7 @@ def _best_of(found: Findings) -> Exhibit:
     rows = []
     for curve in found.best_of:
         low, high = np.minimum(curve.worse, curve.better), np.maximum(curve.worse, curve.better)
-        _band(axes, curve.n, curve.median, low, high, colors[curve.arm], curve.arm)
+        _band(axes, curve.n, curve.median, low, high, colors[curve.arm], _plain(curve.arm))
         rows += [
             (curve.arm, *values)
             for values in zip(curve.n, curve.median, curve.worse, curve.better, strict=True)
@@ -211,6 +211,12 @@ def _best_of(found: Findings) -> Exhibit:
         figure=figure,
         table=pd.DataFrame(rows, columns=["arm", "n", "median", "worse", "better"]),
     )
+
+
+def _plain(name: str) -> str:
+    """Return a name that matplotlib shows as it is: no mathematics, no label that it hides."""
+    text = name.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def _band(

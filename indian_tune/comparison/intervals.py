@@ -96,8 +96,10 @@ def unpaired_difference(
     size = max(1.0, abs(float(first.mean())), abs(float(second.mean())))
     if sum(variances) <= (1e-12 * size) ** 2:
         return nothing
-    freedom = sum(variances) ** 2 / sum(
-        variance**2 / (n - 1) for variance, n in zip(variances, counts, strict=True)
+    # From shares, whose squares neither overflow nor vanish.
+    freedom = 1 / sum(
+        (variance / sum(variances)) ** 2 / (n - 1)
+        for variance, n in zip(variances, counts, strict=True)
     )
     error = math.sqrt(sum(variances))
     half = float(special.stdtrit(freedom, 1 - alpha / 2)) * error

@@ -60,8 +60,8 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     unsealed = bool(ledger.events(record.id, UNSEALED))
     if metric is not None and metric.startswith("test_") and not unsealed:
         raise SealedError(
-            f"{metric} of study {record.name!r} is sealed: open the test results with indian-tune "
-            "analyze, or compare a validation metric"
+            f"{metric} of study {record.name!r} is sealed: compare a validation metric, or open "
+            f"the test results with `indian-tune analyze {record.name}`"
         )
     frame = epoch_frame(ledger, record.id, Phase.CONFIRM, sealed=unsealed)
     if frame.empty:

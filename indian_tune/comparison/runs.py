@@ -16,8 +16,8 @@ state      also ``run_state`` or ``status``: a run that ``diverged``, ``failed``
 phase      "confirm" for the runs that are compared, "tune" for the search before them
 ========== ========================================================================================
 
-Columns ``config.…`` are hyperparameters. A run whose value is not finite has failed as well. A
-value that is missing is refused: what it means must be said.
+Columns ``config.…`` are hyperparameters. A run whose value is not finite, or beyond 1e100, has
+failed as well. A value that is missing is refused: what it means must be said.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ _ALIASES = {"step": ("epoch", "step"), "state": ("run_state", "state", "status")
 KEYS = ["arm", "task", "replicate", "seed"]
 _FAILED = frozenset({"diverged", "failed", "fail", "crashed", "error", "killed", "nan", "oom"})
 _OPEN = frozenset({"running", "waiting", "pending", "queued", "pruned", "paused", "preempted"})
+# Beyond it, squares have no place in a float: a loss that large has diverged.
+_MOST = 1e100
 _LOWER = re.compile(
     r"(?:^|[._/ -])(?:loss|nll|bpb|bpc|err|error|errors|perplexity|ppl|mse|rmse|mae|regret|wer|cer"
     r"|fid|seconds|time)(?:$|[._/ -])",
@@ -141,6 +143,10 @@ def runs_of(
     Raises:
         InputError: the frame is not what the module says; the message names column, arm and seed.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"frame is a {type(frame).__name__}: give a pandas DataFrame")
+    if missing not in ("refuse", "failed"):
+        raise InputError(f"missing = {missing!r} must be 'refuse' or 'failed'")
     frame = _renamed(frame, dict(names or {}))
     for column, value in (where or {}).items():
         frame = _filtered(frame, column, value)
@@ -161,7 +167,7 @@ def runs_of(
     failed = _failed(rows)
     if missing == "failed":
         failed |= absent
-    rows = rows.assign(value=values, failed=failed | ~(np.isfinite(values) | absent))
+    rows = rows.assign(value=values, failed=failed | ~((np.abs(values) <= _MOST) | absent))
     stepped = "step" in rows
     if stepped:
         steps, gone = numbers(rows, "step")
@@ -248,6 +254,8 @@ def _metric(frame: pd.DataFrame, metric: str | None) -> str:
             raise InputError(
                 f"metric = {metric!r} is no column.{alternatives(metric, set(columns) - taken)}"
             )
+        if metric in ROLES:
+            raise InputError(f"metric = {metric!r} is the {metric} of a run: name another column")
         return metric
     return guessed_metric(
         [name for name in columns if name not in taken and not name.startswith((CONFIG, "params"))]

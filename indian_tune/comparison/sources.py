@@ -170,7 +170,11 @@ def _is_ours(url: str) -> bool:
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"the database cannot be read: {first}") from error
-    return any(name.startswith("ledger_") for name in names)
+    if any(name.startswith("ledger_") for name in names):
+        return True
+    if "trials" not in names or "studies" not in names:
+        raise InputError("the database holds neither studies of ours nor of Optuna's: name another")
+    return False
 
 
 def _study(request: Request, name: str | None, storage: str | None) -> Source:

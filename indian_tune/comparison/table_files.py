@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -55,19 +57,35 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    from io import StringIO
-
     text = read_text(path)
     head = text.lstrip().partition("\n")[0]
     if head.lstrip().startswith(("{", "[")):
         raise InputError(f"{path} holds JSON, whatever its name says: call it .json or .jsonl")
     separator = max(_SEPARATORS, key=head.count)
-    frame = pd.read_csv(StringIO(text), sep=separator, dtype=str, keep_default_na=False)
-    if any(_is_number(name) for name in frame.columns):
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+    names = rows[0][1] if rows else []
+    if not any(names):
+        raise InputError(f"{path} is empty: give a line of headings and a line per run")
+    if any(map(_is_number, names)):
         raise InputError(
             f"{path} has no line of headings: name its columns, or call a list of numbers .txt"
         )
-    return frame
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path} has the column {twice!r} twice: rename or remove one")
+    odd = next(((n, row) for n, row in rows if len(row) != len(names)), None)
+    if odd is not None:
+        raise InputError(
+            f"{path}, line {odd[0]} has {len(odd[1])} fields, its headings are {len(names)}: "
+            "correct it"
+        )
+    columns = zip(*(row for _, row in rows[1:]), strict=True) if rows[1:] else [()] * len(names)
+    # As texts, so that empty is not "nan", and an arm may be called null or 1.
+    return pd.DataFrame({n: pd.Series(c, dtype=str) for n, c in zip(names, columns, strict=True)})
 
 
 def _listed(path: Path) -> pd.DataFrame:

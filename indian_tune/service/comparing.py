@@ -67,6 +67,7 @@ def compare(
     from indian_tune.comparison import compare_runs, runs_of
     from indian_tune.comparison.comparison import check_settings
 
+    a, b = str(a), str(b)
     check_settings(a, b, delta, alpha)
     runs = runs_of(frame, metric=metric, better=better, names=columns, where=where, missing=missing)
     return compare_runs(

@@ -118,7 +118,7 @@ def test_a_study_is_compared_on_what_is_open_and_nothing_is_written(
     assert [curve["trials"] for curve in answers[0]["best_of"]] == [2, 2]
     assert answers[0]["notes"] == ["The test results are sealed: validation data are compared."]
     sealed = command("compare", *ways[0], *arms, "--metric", "test_accuracy")
-    assert (sealed.status, "is sealed: open the test results" in sealed.err) == (2, True)
+    assert (sealed.status, "is sealed: compare a validation metric" in sealed.err) == (2, True)
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM ledger_event").fetchone() == events
     connection.close()

@@ -150,6 +150,21 @@ def test_several_tasks_are_averaged_and_shown_each() -> None:
     assert found.label == "SUPPORTED"
 
 
+def test_tasks_that_one_arm_lacks_are_left_out_and_said() -> None:
+    alone = frame_of(A=[0.1, 0.2]).assign(task="other")
+    found = indian_tune.compare(pd.concat([GOOD.assign(task="x"), alone]), "A", "B")
+    assert found.notes == ("Left out, as only one arm has them: tasks other.",)
+    assert (found.label, found.tasks) == ("SUPPORTED", ())
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-9, 1e9, 1e99])
+def test_values_of_any_size_are_compared(scale: float) -> None:
+    frame = frame_of(A=scale * np.array(A), B=scale * np.array(B))
+    assert indian_tune.compare(frame, "A", "B").contrast.superiority.estimate == 1.0
+    beyond = indian_tune.compare(frame_of(A=[*A, 1e101], B=[*B, 0.7]), "A", "B")
+    assert beyond.contrast.of_a.failed == 1
+
+
 def test_the_last_step_of_a_run_counts_and_other_lengths_are_said() -> None:
     steps = pd.concat([frame_of(A=A, B=B).assign(epoch=n) for n in (1, 2)])
     steps.loc[steps["epoch"] == 1, "accuracy"] = 0.1
@@ -198,7 +213,7 @@ def test_columns_are_mapped_and_rows_chosen() -> None:
 
 
 GOOD = frame_of(A=A, B=B)
-REFUSED: list[tuple[pd.DataFrame, dict[str, Any], str]] = [
+REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (pd.concat([GOOD, GOOD.iloc[:1]]), {}, "arm 'A' has seed 0 2 times: give one run per arm"),
     (GOOD.assign(seed=range(10)), {"pairing": "seed"}, "arms 'A' and 'B' share no seed: run"),
     (
@@ -228,6 +243,11 @@ REFUSED: list[tuple[pd.DataFrame, dict[str, Any], str]] = [
     (GOOD, {"target": 0.7}, "target = 0.7 needs the values of every step"),
     (GOOD.assign(phase=["tune", "final"] * 5), {}, "column phase holds tune, final and no confirm"),
     (GOOD.iloc[:0], {}, "the source holds no runs"),
+    (GOOD, {"delta": "0.1"}, "delta = '0.1' must be a number above 0"),
+    (GOOD, {"missing": "drop"}, "missing = 'drop' must be 'refuse' or 'failed'"),
+    (GOOD, {"metric": "seed"}, "metric = 'seed' is the seed of a run: name another column"),
+    (GOOD, {"pairing": "all"}, "pairing = 'all' must be 'auto', 'seed' or 'none'"),
+    (GOOD["seed"], {}, "frame is a Series: give a pandas DataFrame"),
     (
         GOOD.assign(task=["x"] * 5 + ["y"] * 5),
         {},
@@ -240,7 +260,7 @@ REFUSED: list[tuple[pd.DataFrame, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("frame", "options", "said"), REFUSED)
 def test_what_cannot_be_compared_is_refused_in_one_sentence(
-    frame: pd.DataFrame, options: dict[str, Any], said: str
+    frame: Any, options: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError, match=said) as refused:
         indian_tune.compare(frame, "A", **{"b": "B", **options})
