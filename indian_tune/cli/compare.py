@@ -146,6 +146,7 @@ def compare(
             names=_equations("--map", [part for each in mapped or [] for part in each.split(",")]),
             where=_equations("--where", where or []),
             missing=missing.value,
+            only=() if a is None or b is None else (a, b),
         ),
         a=a,
         b=b,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from indian_tune.comparison.runs import Better
+    from indian_tune.comparison.metric_names import Better
 
 
 @dataclass(frozen=True)

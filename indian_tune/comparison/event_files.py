@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from indian_tune.columns import CONFIG
-from indian_tune.comparison.runs import guessed_metric
+from indian_tune.comparison.metric_names import guessed_metric
 from indian_tune.errors import InputError, alternatives
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ EVENTS = "*tfevents*"
 # What ours, and others, call the phase of a study.
 _PHASE = re.compile(r"^(tune|match|half|final|confirm)-(\d+)$")
 _SEED = re.compile(r"^(?P<arm>.*?)[-_. ]?(?:seed|rep|run|s)?[-_=]?(?P<seed>\d+)$", re.IGNORECASE)
+_STAMP = re.compile(r"^\d{9,11}\.\d+$")
 # Of the protocol buffers of TensorFlow: DT_FLOAT and DT_DOUBLE.
 _FORMATS = {1: "f", 2: "d"}
 
@@ -51,6 +52,9 @@ def read_events(folder: Path, metric: str | None) -> tuple[pd.DataFrame, str]:
     settings: dict[Path, dict[str, Any]] = {}
     for file in sorted(folder.rglob(EVENTS)):
         run = file.parent
+        if run != folder and _STAMP.match(run.name):
+            # Where PyTorch writes the hyperparameters of a run.
+            run = run.parent
         for event in _events(file):
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "hparams":

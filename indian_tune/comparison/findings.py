@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from indian_tune.comparison.cautions import Caution
     from indian_tune.comparison.contrast import Contrast
     from indian_tune.comparison.further import Further
-    from indian_tune.comparison.runs import Better
+    from indian_tune.comparison.metric_names import Better
     from indian_tune.comparison.sequential import ConfidenceSequence
     from indian_tune.comparison.target import ToTarget
 

@@ -10,7 +10,7 @@ from indian_tune.errors import InputError, SealedError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from indian_tune.comparison.runs import Better
+    from indian_tune.comparison.metric_names import Better
     from indian_tune.ledger import LedgerReader, StudyRecord
 
 TEST, VALIDATION = "test_accuracy", "validation_accuracy"

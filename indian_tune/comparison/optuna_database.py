@@ -12,7 +12,7 @@ from indian_tune.errors import InputError, alternatives
 if TYPE_CHECKING:
     import optuna
 
-    from indian_tune.comparison.runs import Better
+    from indian_tune.comparison.metric_names import Better
 
 SEED = "seed"
 # The metric that takes the reported values of every step.
@@ -20,7 +20,7 @@ INTERMEDIATE = "intermediate"
 _STATES = {"COMPLETE": "complete", "FAIL": "failed"}
 
 
-def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better]:
+def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better, list[str]]:
     """Return the trials of all studies of a database.
 
     Args:
@@ -31,7 +31,7 @@ def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better
     Returns:
         A row per trial, or per trial and step: columns arm (the study), trial, state, the metric,
         seed where a parameter or user attribute has that name, ``config.`` for parameters, and user
-        attributes; then the metric and its direction.
+        attributes; then the metric and its direction, and why its values are selected, if so.
 
     Raises:
         InputError: it cannot be read, or its studies have different directions.
@@ -63,10 +63,16 @@ def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better
         raise InputError(
             f"the directions of the studies are mixed ({told} is better): compare studies of one"
         )
+    selected = [
+        f"the value of most trials of study {name!r} is the best of those that they reported: a "
+        "best step is chosen on the data that it reports"
+        for name, trials in rows.items()
+        if metric is None and _chosen(trials, directions[name])
+    ]
     frame = pd.DataFrame(found).astype({"value": object} if found else {})
     if metric == INTERMEDIATE and frame.empty:
         raise InputError("no trial has reported a value: name another metric")
-    return frame.rename(columns={"value": name}), name, next(iter(directions.values()))
+    return frame.rename(columns={"value": name}), name, next(iter(directions.values())), selected
 
 
 def _storage(url: str) -> optuna.storages.BaseStorage:
@@ -130,6 +136,18 @@ def _rows(
     if index is None:
         return [{**row, "value": trial.user_attrs.get(metric)}]
     return [{**row, "value": None if trial.values is None else trial.values[index]}]
+
+
+def _chosen(trials: list[optuna.trial.FrozenTrial], better: Better) -> bool:
+    """Return whether values are the best that was reported, not the last."""
+    best = min if better == "lower" else max
+    odd = whole = 0
+    for trial in trials:
+        reported = trial.intermediate_values
+        if len(reported) > 1 and trial.value is not None:
+            whole += 1
+            odd += trial.value == best(reported.values()) != reported[max(reported)]
+    return 2 * odd > whole
 
 
 def _plain(value: Any) -> bool:

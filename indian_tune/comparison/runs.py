@@ -24,12 +24,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 
 from indian_tune.columns import CONFIG
+from indian_tune.comparison.metric_names import direction_of, guessed_metric, listed
 from indian_tune.comparison.numbers import numbers
 from indian_tune.errors import InputError, alternatives
 from indian_tune.text import counted
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Better = Literal["lower", "higher"]
+    from indian_tune.comparison.metric_names import Better
+
 Missing = Literal["refuse", "failed"]
 
 ROLES = ("arm", "seed", "step", "task", "replicate", "trial", "state", "phase")
@@ -50,16 +52,6 @@ _FAILED = frozenset({"diverged", "failed", "fail", "crashed", "error", "killed",
 _OPEN = frozenset({"running", "waiting", "pending", "queued", "pruned", "paused", "preempted"})
 # Beyond it, squares have no place in a float: a loss that large has diverged.
 _MOST = 1e100
-_LOWER = re.compile(
-    r"(?:^|[._/ -])(?:loss|nll|bpb|bpc|err|error|errors|perplexity|ppl|mse|rmse|mae|regret|wer|cer"
-    r"|fid|seconds|time)(?:$|[._/ -])",
-    re.IGNORECASE,
-)
-_HIGHER = re.compile(
-    r"(?:^|[._/ -])(?:acc|accuracy|f1|auc|auroc|r2|bleu|rouge|reward|return|map|miou|iou|psnr|ssim"
-    r"|precision|recall|top1|top5)(?:$|[._/@ -])",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -122,6 +114,7 @@ def runs_of(
     names: Mapping[str, str] | None = None,
     where: Mapping[str, str] | None = None,
     missing: Missing = "refuse",
+    only: Sequence[str] = (),
     trials: pd.DataFrame | None = None,
     trials_of: tuple[str, Better] | None = None,
     notes: Sequence[str] = (),
@@ -135,6 +128,7 @@ def runs_of(
         names: role → column, such as ``{"seed": "run_seed"}``.
         where: column → value: only such rows are read.
         missing: what a missing value means: "refuse" it, or the run has "failed".
+        only: arms that are read, if all of them are there; all by default.
         trials: of the search, columns arm, replicate, trial, value; by default from the phase
             "tune" of the frame.
         trials_of: what the value of a trial is of, and its direction; by default the metric.
@@ -152,11 +146,15 @@ def runs_of(
         frame = _filtered(frame, column, value)
     if "arm" not in frame:
         raise InputError(
-            f"no column is called arm: name one with arm=COLUMN; there are {_listed(frame.columns)}"
+            f"no column is called arm: name one with arm=COLUMN; there are {listed(frame.columns)}"
         )
     if frame["arm"].isna().any() or (frame["arm"].map(str) == "").any():
         raise InputError("column arm has empty places: every row needs the name of its arm")
-    frame = frame.assign(arm=frame["arm"].map(str)).reset_index(drop=True)
+    frame = frame.assign(arm=frame["arm"].map(str))
+    if only and set(only) <= set(frame["arm"]):
+        # What others lack is no matter of theirs.
+        frame = frame[frame["arm"].isin(only)]
+    frame = frame.reset_index(drop=True)
     metric = _metric(frame, metric)
     better = direction_of(metric, better)
     rows, tuning = _phases(frame)
@@ -201,7 +199,7 @@ def runs_of(
         budgets=_budgets(trials),
         notes=tuple(notes),
         began=_began(frame),
-        selected=_selected(metric),
+        selected=_selected(metric, rows),
     )
 
 
@@ -242,7 +240,7 @@ def _filtered(frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
             kept = kept & False
     if not kept.any():
         there = list(dict.fromkeys(frame[column].map(str)))
-        raise InputError(f"where {column}={value}: no such row; {column} holds {_listed(there)}")
+        raise InputError(f"where {column}={value}: no such row; {column} holds {listed(there)}")
     return frame[kept]
 
 
@@ -262,39 +260,6 @@ def _metric(frame: pd.DataFrame, metric: str | None) -> str:
     )
 
 
-def guessed_metric(names: Sequence[str]) -> str:
-    """Return the only one of some names that can be a metric.
-
-    Raises:
-        InputError: there is none, or several.
-    """
-    plain = ("value", "score")
-    able = [n for n in names if n in plain or _LOWER.search(n) or _HIGHER.search(n)]
-    if len(able) == 1:
-        return able[0]
-    said = f"{_listed(able)} could be it" if able else f"there are {_listed(names)}"
-    raise InputError(f"name the metric with --metric: {said}")
-
-
-def direction_of(metric: str, better: Better | None) -> Better:
-    """Return whether a lower or a higher value of a metric is better, by its name if not said.
-
-    Raises:
-        InputError: the name does not tell.
-    """
-    if better is not None:
-        if better not in ("lower", "higher"):
-            raise InputError(f"better = {better!r} must be 'lower' or 'higher'")
-        return better
-    low, high = bool(_LOWER.search(metric)), bool(_HIGHER.search(metric))
-    if low == high:
-        raise InputError(
-            f"whether a lower or a higher {metric} is better is not known: say --better lower or "
-            "--better higher"
-        )
-    return "lower" if low else "higher"
-
-
 def _phases(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     if "phase" not in frame:
         return frame, None
@@ -304,7 +269,7 @@ def _phases(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         return frame[frame["phase"] == "confirm"], None if tune.empty else tune
     if len(phases) > 1:
         raise InputError(
-            f"column phase holds {_listed(phases)} and no confirm: choose one, such as --where "
+            f"column phase holds {listed(phases)} and no confirm: choose one, such as --where "
             f"phase={phases[0]}"
         )
     return frame, None
@@ -383,7 +348,7 @@ def _refuse_missing(last: pd.DataFrame, metric: str) -> None:
     seeds = gone[gone["arm"] == first]["seed"].tolist()
     raise InputError(
         f"{metric} is missing in {counted(len(gone), 'run')} (arm {first!r}, seeds "
-        f"{_listed(seeds)}): say --missing failed if they failed, else complete or remove them"
+        f"{listed(seeds)}): say --missing failed if they failed, else complete or remove them"
     )
 
 
@@ -429,7 +394,11 @@ def _began(frame: pd.DataFrame) -> pd.Timestamp | None:
     return None if times.isna().all() else times.min()
 
 
-def _selected(metric: str) -> tuple[str, ...]:
+def _selected(metric: str, rows: pd.DataFrame) -> tuple[str, ...]:
+    if "phase" in rows and (rows["phase"] == "tune").all():
+        return (
+            "the runs are those of the search: a winner looks better on what chose it than it is",
+        )
     word = re.search(r"(?:^|[._/ -])(best|max|min|top)(?:$|[._/ -])", metric, re.IGNORECASE)
     if word is None:
         return ()
@@ -437,9 +406,3 @@ def _selected(metric: str) -> tuple[str, ...]:
         f"the metric {metric} is the best of several values by its name: a best epoch is chosen on "
         "the data that it reports, and gains more where runs are noisier",
     )
-
-
-def _listed(names: Any, most: int = 8) -> str:
-    texts = list(map(str, names))
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more or "none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from indian_tune.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indian_tune.comparison.runs import Better, Missing, Runs
+    from indian_tune.comparison.metric_names import Better
+    from indian_tune.comparison.runs import Missing, Runs
 
 _DATABASES = (".db", ".sqlite", ".sqlite3")
 _JOURNALS = (".log", ".journal")
@@ -34,6 +35,7 @@ class Request:
         names: role → column.
         where: column → value.
         missing: what a missing value means.
+        only: arms that are read; all by default.
     """
 
     sources: Sequence[str]
@@ -43,6 +45,7 @@ class Request:
     names: Mapping[str, str] | None = None
     where: Mapping[str, str] | None = None
     missing: Missing = "refuse"
+    only: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def _runs(request: Request, frame: pd.DataFrame, metric: str | None, better: Bet
         names=request.names,
         where=request.where,
         missing=request.missing,
+        only=request.only,
     )
 
 
@@ -154,8 +158,9 @@ def _database(request: Request, source: str) -> Source:
         return _study(request, None, source)
     from indian_tune.comparison.optuna_database import read_optuna
 
-    frame, metric, better = read_optuna(source, request.metric)
-    return Source(_runs(request, frame, metric, better))
+    frame, metric, better, selected = read_optuna(source, request.metric)
+    runs = _runs(request, frame, metric, better)
+    return Source(replace(runs, selected=(*runs.selected, *selected)))
 
 
 def _is_ours(url: str) -> bool:
@@ -201,6 +206,7 @@ def _study(request: Request, name: str | None, storage: str | None) -> Source:
         names=request.names,
         where=request.where,
         missing=request.missing,
+        only=request.only,
         trials=found.trials,
         trials_of=found.trials_of,
         notes=found.notes,

@@ -134,6 +134,13 @@ def remarks(found: Findings) -> Iterator[str]:
             if looks.settled_at is not None
             else f"Not settled after {last.n} differences: look again after the next."
         )
+    for curve in found.best_of:
+        most = len(curve.n) - 1
+        yield (
+            f"Tuning of {curve.arm}: the median {curve.metric} of one trial is "
+            f"{curve.median[0]:.4g}, of the best of {curve.budget} {curve.median[most]:.4g} "
+            f"(from {_end(curve.worse[most])} to {_end(curve.better[most])} with 95 %)."
+        )
     if found.target is not None:
         for arm in found.target.arms:
             yield (
@@ -148,6 +155,10 @@ def remarks(found: Findings) -> Iterator[str]:
             else f"Steps of {found.a} over those of {found.b}: {ratio.estimate:.2f} "
             f"({shown(ratio.low, 2)} to {shown(ratio.high, 2)})."
         )
+
+
+def _end(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.4g}"
 
 
 def _pairing(found: Findings) -> Iterator[str]:

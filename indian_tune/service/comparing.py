@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from indian_tune.comparison import Comparison, Many
     from indian_tune.comparison.contrast import Pairing
+    from indian_tune.comparison.metric_names import Better
     from indian_tune.comparison.registration import Plan
-    from indian_tune.comparison.runs import Better, Missing
+    from indian_tune.comparison.runs import Missing
     from indian_tune.comparison.sources import Request, Source
 
 
@@ -69,7 +70,15 @@ def compare(
 
     a, b = str(a), str(b)
     check_settings(a, b, delta, alpha)
-    runs = runs_of(frame, metric=metric, better=better, names=columns, where=where, missing=missing)
+    runs = runs_of(
+        frame,
+        metric=metric,
+        better=better,
+        names=columns,
+        where=where,
+        missing=missing,
+        only=(a, b),
+    )
     return compare_runs(
         runs,
         a,
@@ -123,8 +132,8 @@ def register_comparison(request: CompareRequest, out: Path) -> str:
     Raises:
         InputError: something is missing, or the file exists.
     """
+    from indian_tune.comparison.metric_names import direction_of
     from indian_tune.comparison.registration import write_plan
-    from indian_tune.comparison.runs import direction_of
     from indian_tune.ledger import Ledger
     from indian_tune.service.own_runs import has_database, utc_time
 

@@ -150,6 +150,13 @@ def test_several_tasks_are_averaged_and_shown_each() -> None:
     assert found.label == "SUPPORTED"
 
 
+def test_what_an_arm_lacks_that_is_not_compared_does_not_matter() -> None:
+    frame = frame_of(A=A, B=B, C=[math.nan, 0.5])
+    assert indian_tune.compare(frame, "A", "B").label == "SUPPORTED"
+    with pytest.raises(InputError, match="accuracy is missing in 1 run"):
+        indian_tune.compare(frame, "A", "C")
+
+
 def test_tasks_that_one_arm_lacks_are_left_out_and_said() -> None:
     alone = frame_of(A=[0.1, 0.2]).assign(task="other")
     found = indian_tune.compare(pd.concat([GOOD.assign(task="x"), alone]), "A", "B")

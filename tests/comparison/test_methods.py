@@ -176,6 +176,7 @@ def test_shares_of_few_examples_are_recognised() -> None:
     ("frame", "key"),
     [
         (frame_of("best_accuracy", A=A, B=B), "selection"),
+        (frame_of(A=A, B=B).assign(phase="tune"), "selection"),
         (frame_of(A=[1.0, 1.0, 0.99], B=[1.0, 0.98, 0.97]), "saturation"),
         (frame_of(A=[0.9, 0.91, 0.93], B=[0.9, 0.92, 0.94]), "lattice"),
         (
@@ -200,4 +201,5 @@ def test_unequal_tuning_is_said_with_what_equal_tuning_gives() -> None:
     found = indian_tune.compare(pd.concat([pd.DataFrame(tuning), confirm]), "A", "B")
     (said,) = [caution.sentence for caution in found.cautions if caution.key == "budgets"]
     assert "A was chosen from 32 trials, B from 8; the median accuracy of the best of 8" in said
+    assert "of the best of 32 0.6" in found.markdown()
     assert [(curve.arm, curve.budget) for curve in found.best_of] == [("A", 32), ("B", 8)]

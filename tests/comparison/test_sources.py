@@ -124,7 +124,7 @@ def test_a_database_of_optuna_s_is_read(seed_as: str, optuna_files: dict[str, Pa
     assert (runs.seeded, runs.better, runs.metric) == (seed_as != "nothing", "higher", "value")
     assert runs.table["value"].tolist() == [*A[:FEW], *B[:FEW]]
     assert runs.configurations == {"A": 1, "B": 1}
-    assert runs.began is not None
+    assert (runs.began is not None, runs.selected) == (True, ())
     assert file.read_bytes() == before
 
 
@@ -139,6 +139,16 @@ def test_values_that_were_reported_to_optuna_are_steps(optuna_files: dict[str, P
         read(Request([url], better="lower"))
     with pytest.raises(InputError, match="only files of tables are read together"):
         read(Request([url, url]))
+
+
+def test_a_value_that_is_the_best_reported_one_is_recognised(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    study = optuna.create_study(storage=url, study_name="A")
+    for n in range(2):
+        steps = {1: 0.3 + n / 100, 2: 0.5}
+        study.add_trial(optuna.create_trial(value=steps[1], intermediate_values=steps))
+    (said,) = read(Request([url])).runs.selected
+    assert said.startswith("the value of most trials of study 'A' is the best of those")
 
 
 def test_studies_of_optuna_s_with_mixed_directions_are_refused(
@@ -200,6 +210,19 @@ def test_event_files_with_tensors_and_hyperparameters_are_read(tmp_path: Path) -
     assert runs.table["seed"].tolist() == [40, 41, 42, 43, 44]
     assert (runs.arms, runs.better) == (["A"], "lower")
     assert runs.table["value"].tolist() == pytest.approx(A)
+
+
+def test_hyperparameters_in_a_folder_of_their_own_belong_to_the_run_above(tmp_path: Path) -> None:
+    for n, value in enumerate(A[:2]):
+        run = tmp_path / f"job{'xy'[n]}"
+        with tensorboardX.SummaryWriter(str(run)) as writer:
+            writer.add_scalar("loss", value, 1)
+        # As PyTorch's add_hparams writes them.
+        with tensorboardX.SummaryWriter(str(run / "1795739811.2539356")) as writer:
+            for summary in tensorboardX.summary.hparams({"arm": "A", "seed": n}, {"loss": 0.0}):
+                writer.file_writer.add_summary(summary)
+    runs = read(Request([str(tmp_path)])).runs
+    assert (runs.arms, runs.table["seed"].tolist()) == (["A"], [0, 1])
 
 
 def test_an_event_file_that_was_cut_off_ends_with_its_last_whole_event(tmp_path: Path) -> None:
