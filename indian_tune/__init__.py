@@ -1,8 +1,8 @@
 """Tunes the INDIAN optimizer and its rivals, and tests whether tuning (α, β) regularizes.
 
-The main jobs are functions: :func:`search`, :func:`plan`, :func:`status`, :func:`analyze` and
-:func:`open_study`. Names are looked up on first use so that ``import indian_tune`` stays light (the
-command line must not pay for torch).
+The main jobs are functions: :func:`search`, :func:`plan`, :func:`status`, :func:`analyze`,
+:func:`compare` and :func:`open_study`. Names are looked up on first use so that
+``import indian_tune`` stays light (the command line must not pay for torch).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Results,
         Study,
         analyze,
+        compare,
         open_study,
         plan,
         search,
@@ -40,6 +41,7 @@ __all__ = [
     "Study",
     "__version__",
     "analyze",
+    "compare",
     "open_study",
     "plan",
     "search",
@@ -51,7 +53,7 @@ _MODULES = {
     "problems": ("Loop", "Problem", "Split"),
     "service": (
         *("Arm", "Results", "Study"),
-        *("analyze", "open_study", "plan", "search", "status"),
+        *("analyze", "compare", "open_study", "plan", "search", "status"),
     ),
     "study.file.space": ("Choices", "Grid", "Range"),
 }

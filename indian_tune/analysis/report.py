@@ -107,7 +107,7 @@ def write_report(
 
 def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -> str:
     """Return the page."""
-    return _page(
+    return render_page(
         "report",
         verdict=verdict,
         estimands=functools.partial(estimand_rows, outcome=verdict.scope.judged),
@@ -135,7 +135,7 @@ def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
         combined: what they say together.
         rows: the heading of the contrasts, then a row each.
     """
-    return _page(
+    return render_page(
         "combined",
         combined=combined,
         outcome=combined.studies[0].scope.judged,
@@ -147,7 +147,8 @@ def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _page(name: str, **content: object) -> str:
+def render_page(name: str, **content: object) -> str:
+    """Return a page from its template."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -65,6 +65,21 @@ def end_points(frame: pd.DataFrame) -> pd.DataFrame:
     return last[columns].reset_index(drop=True)
 
 
+def run_ends(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return how every run of the confirm phase ended, as ``indian-tune compare`` reads it.
+
+    Args:
+        frame: one row per run and epoch, test metrics included.
+
+    Returns:
+        Columns arm, seed, epoch, run_state, train_loss and test_accuracy, a row per run.
+    """
+    rows = frame[frame["phase"] == "confirm"] if "phase" in frame else frame
+    ends = rows.sort_values("epoch", kind="stable").groupby(["arm", "seed"], sort=False).tail(1)
+    columns = ["arm", "seed", "epoch", "run_state", *METRICS]
+    return ends.sort_index()[columns].reset_index(drop=True)
+
+
 def draw_figure2(frame: pd.DataFrame, *, comparable: bool) -> Figure:
     """Draw training loss (log scale) and test accuracy: mean line, band from worst to best run.
 
@@ -77,7 +92,7 @@ def draw_figure2(frame: pd.DataFrame, *, comparable: bool) -> Figure:
 
 
 def write_figure2(frame: pd.DataFrame, folder: Path, *, comparable: bool) -> list[Path]:
-    """Write the figure as SVG and PNG, its curves and the end points as CSV.
+    """Write the figure as SVG and PNG; its curves, the end points and every run's end as CSV.
 
     Returns:
         The files, in ``folder``, which is created if need be.
@@ -87,6 +102,7 @@ def write_figure2(frame: pd.DataFrame, folder: Path, *, comparable: bool) -> lis
     for name, table in (
         ("figure2.csv", learning_curve_table(frame)),
         ("figure2-end-points.csv", end_points(frame)),
+        ("figure2-runs.csv", run_ends(frame)),
     ):
         table.to_csv(folder / name, index=False)
         files.append(folder / name)

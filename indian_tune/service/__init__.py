@@ -9,16 +9,27 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from indian_tune.service.comparing import compare
     from indian_tune.service.python import Results, analyze, open_study, plan, search, status
     from indian_tune.service.studies import Arm, Study
 
-__all__ = ["Arm", "Results", "Study", "analyze", "open_study", "plan", "search", "status"]
+__all__ = [
+    "Arm",
+    "Results",
+    "Study",
+    "analyze",
+    "compare",
+    "open_study",
+    "plan",
+    "search",
+    "status",
+]
 
-_STUDIES = ("Arm", "Study")
+_MODULES = {"Arm": "studies", "Study": "studies", "compare": "comparing"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "studies" if name in _STUDIES else "python"
+    module = _MODULES.get(name, "python")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -45,10 +45,10 @@ def register_claims(path: Path, storage: str | None) -> tuple[Path, str]:
     file, out = unregistered(path), registered_file(path)
     at = datetime.now(UTC)
     said = "The registration is self-declared: keep it where its date can be shown."
-    if _has_database(storage):
+    if has_database(storage):
         with Ledger.open(storage) as ledger:
             at = ledger.register_claims(file.digest, file.content)
-            said = f"Registered in {ledger.address} at {_time(at)}."
+            said = f"Registered in {ledger.address} at {utc_time(at)}."
     write_registered(file, out, at)
     return out, f"{said} Give {out}, not {path.name}, to --claims."
 
@@ -107,10 +107,10 @@ def _registration(
     if section is None:
         return None
     breaks = list(file.departures)
-    at, note = _in_database(file.digest, storage)
+    at, note = in_database(file.digest, storage)
     if at is None and section.digest is not None:
         at = section.at
-        dated = "gives no date" if at is None else f"says {_time(at)}"
+        dated = "gives no date" if at is None else f"says {utc_time(at)}"
         note = f"The registration is self-declared: a file alone holds it, which {dated}."
     if at is not None:
         began, what = _began(frame, source)
@@ -118,7 +118,7 @@ def _registration(
             note += " Whether the runs began later cannot be checked: they have no started_at."
         if began + MARGIN < at:
             breaks.append(
-                f"the claims were registered at {_time(at)}, after {what} at {_time(began)}"
+                f"the claims were registered at {utc_time(at)}, after {what} at {utc_time(began)}"
             )
     return Registration(
         mode=section.mode,
@@ -129,17 +129,17 @@ def _registration(
     )
 
 
-def _in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]:
+def in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]:
     """Return when claims were registered in the database, and that in words."""
     from indian_tune.ledger import LedgerReader
     from indian_tune.service.output import notices
 
-    if not _has_database(storage):
+    if not has_database(storage):
         return None, ""
     try:
         with LedgerReader.open(storage) as ledger:
             at = ledger.claims_registered_at(digest)
-            return at, "" if at is None else f"Registered in {ledger.address} at {_time(at)}."
+            return at, "" if at is None else f"Registered in {ledger.address} at {utc_time(at)}."
     except StorageError as error:
         if storage is not None:
             raise
@@ -148,7 +148,7 @@ def _in_database(digest: str, storage: str | None) -> tuple[datetime | None, str
         return None, ""
 
 
-def _has_database(storage: str | None) -> bool:
+def has_database(storage: str | None) -> bool:
     """Whether a database was named, or the default one is there."""
     from indian_tune.ledger import sqlite_file, storage_url
 
@@ -171,7 +171,8 @@ def _began(frame: pd.DataFrame, source: Path) -> tuple[datetime, str]:
     return datetime.fromtimestamp(source.stat().st_mtime, UTC), f"{source.name} was written"
 
 
-def _time(at: datetime) -> str:
+def utc_time(at: datetime) -> str:
+    """Return a time in words."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

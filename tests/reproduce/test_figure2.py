@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import indian_tune
 from indian_tune.reproduce.figure2 import (
     draw_figure2,
     end_points,
@@ -82,7 +83,15 @@ def test_the_figure_and_its_numbers_are_written(frame: pd.DataFrame, tmp_path: P
     files = write_figure2(frame, tmp_path / "new", comparable=True)
     assert [file.name for file in files] == [
         *("figure2.svg", "figure2.png", "figure2.csv", "figure2-end-points.csv"),
+        "figure2-runs.csv",
     ]
     assert all(file.stat().st_size for file in files)
-    written = pd.read_csv(files[-1])
+    written = pd.read_csv(files[-2])
     pd.testing.assert_frame_equal(written, end_points(frame), check_dtype=False)
+    arm, other = frame["arm"].unique()[:2]
+    found = indian_tune.compare(pd.read_csv(files[-1]), arm, other, metric="test_accuracy")
+    last = frame[frame["epoch"] == frame["epoch"].max()].set_index(["arm", "seed"])
+    assert found.contrast.out_of == frame.groupby("arm")["seed"].nunique()[arm]
+    for seed, value, _ in found.contrast.pairs:
+        ended = last.loc[(arm, int(seed))]
+        assert value == ended["test_accuracy"] or ended["run_state"] == "diverged"

@@ -48,6 +48,8 @@ PUBLIC = {
     "Study": "(name, arms, problem, protocol=<factory>, search=<factory>, claims=<factory>, "
     "description='')",
     "analyze": "(study=None, *, storage=None, out=None, figures=())",
+    "compare": "(frame, a, b, *, metric=None, better=None, delta=None, alpha=0.05, columns=None, "
+    "where=None, pairing='auto', missing='refuse', sequential=False, target=None)",
     "open_study": "(study=None, *, storage=None)",
     "plan": "(study, problem=None, *, workers=None, devices='auto', threads_per_worker=1, "
     "timing=True, sd=None, pilot=None, storage=None, data_dir=None, allow_import=False)",

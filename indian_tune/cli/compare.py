@@ -1,0 +1,235 @@
+"""`indian-tune compare`: is the difference real?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from indian_tune.cli.options import Json, Storage, complete_study
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indian_tune.comparison import Comparison, Many
+
+
+class Direction(StrEnum):
+    """Which values are better."""
+
+    LOWER = "lower"
+    HIGHER = "higher"
+
+
+class PairingChoice(StrEnum):
+    """How runs are paired."""
+
+    AUTO = "auto"
+    SEED = "seed"
+    NONE = "none"
+
+
+class MissingValue(StrEnum):
+    """What a missing value means."""
+
+    REFUSE = "refuse"
+    FAILED = "failed"
+
+
+def compare(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...",
+            help="A study; files of runs (.csv, .tsv, .jsonl, .json, .parquet, .txt); a database "
+            "of ours or of Optuna's; or a folder of TensorBoard's event files.",
+            autocompletion=complete_study,
+        ),
+    ] = None,
+    a: Annotated[str | None, typer.Option("--a", help="The arm that may be better.")] = None,
+    b: Annotated[str | None, typer.Option("--b", help="The arm it is compared with.")] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Compare all other arms with this one (Holm).")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Compare all pairs of arms (Holm).")] = False,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="What is compared.", show_default="the only one there is"),
+    ] = None,
+    better: Annotated[
+        Direction | None,
+        typer.Option(
+            "--better", help="Which values are better.", show_default="by the metric's name"
+        ),
+    ] = None,
+    delta: Annotated[
+        float | None,
+        typer.Option(
+            "--delta",
+            help="Smallest effect of interest, in the unit of the metric.",
+            show_default="a study's claims.delta, else none",
+        ),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="One minus the level of the interval.")
+    ] = 0.05,
+    mapped: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="ROLE=COLUMN,...",
+            help="Columns of arm, seed, step, task, replicate, trial, state or phase.",
+        ),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Read such rows alone; repeatable."),
+    ] = None,
+    pairing: Annotated[
+        PairingChoice,
+        typer.Option("--pairing", help="seed: only pairs of runs with one seed; none: no pairs."),
+    ] = PairingChoice.AUTO,
+    missing: Annotated[
+        MissingValue, typer.Option("--missing", help="What a missing value means.")
+    ] = MissingValue.REFUSE,
+    sequential: Annotated[
+        bool,
+        typer.Option("--sequential", help="An interval that holds after every seed."),
+    ] = False,
+    target: Annotated[
+        float | None,
+        typer.Option("--target", help="Value of the metric that steps are counted to."),
+    ] = None,
+    register: Annotated[
+        Path | None,
+        typer.Option(
+            "--register",
+            metavar="FILE",
+            help="Register this comparison before its runs exist, and read nothing.",
+        ),
+    ] = None,
+    registered: Annotated[
+        Path | None,
+        typer.Option("--registered", metavar="FILE", help="What --register wrote before the runs."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New HTML file of one page, with figures.")
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
+    ] = False,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Say whether the difference of two arms is real, from runs of any source.
+
+    The exit status is 0 whatever the answer is; --json has it as label.
+    """
+    from indian_tune.comparison.sources import Request
+    from indian_tune.errors import InputError
+    from indian_tune.service.comparing import CompareRequest, register_comparison, run_compare
+    from indian_tune.service.output import notices, print_json
+    from indian_tune.text import printable
+
+    if markdown and as_json:
+        raise InputError("--markdown and --json are two forms of the same: give one")
+    if out is not None and out.exists():
+        raise InputError(f"--out {out} exists and is not overwritten: name another file")
+    request = CompareRequest(
+        Request(
+            sources or [],
+            storage=storage,
+            metric=metric,
+            better=None if better is None else better.value,
+            names=_equations("--map", [part for each in mapped or [] for part in each.split(",")]),
+            where=_equations("--where", where or []),
+            missing=missing.value,
+            only=() if a is None or b is None else (a, b),
+        ),
+        a=a,
+        b=b,
+        baseline=baseline,
+        every_pair=every,
+        delta=delta,
+        alpha=alpha,
+        pairing=pairing.value,
+        sequential=sequential,
+        target=target,
+        registered=registered,
+    )
+    if register is not None:
+        if sources or registered or out or target is not None:
+            raise InputError(
+                "--register takes no SOURCE, --registered, --target or --out: leave them out"
+            )
+        said = register_comparison(request, register)
+        print(register)
+        notices().print(said, soft_wrap=True)
+        return
+    found = run_compare(request)
+    if out is not None:
+        _write_page(found, out)
+        notices().print(f"Page: {out}", soft_wrap=True)
+    if as_json:
+        print_json(found.as_dict())
+    elif markdown:
+        print(printable(found.markdown()), end="")
+    else:
+        _print(found)
+
+
+def _equations(option: str, given: Sequence[str]) -> dict[str, str]:
+    from indian_tune.errors import InputError
+
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise InputError(f"{option} {text!r} must be NAME=VALUE, such as seed=run_seed")
+        if name in found:
+            raise InputError(f"{option} names {name} twice: once is enough")
+        found[name] = value
+    return found
+
+
+def _write_page(found: Comparison | Many, out: Path) -> None:
+    from indian_tune.errors import InputError
+    from indian_tune.text import printable
+
+    page = printable(found.page())
+    try:
+        with out.open("x", encoding="utf-8") as written:
+            written.write(page)
+    except OSError as error:
+        raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
+
+
+def _print(found: Comparison | Many) -> None:
+    """Print an answer for people."""
+    from indian_tune.comparison import Comparison
+    from indian_tune.comparison.words import headings, many_rows, remarks, rows
+    from indian_tune.service.output import headed, results, table
+
+    console = results()
+    console.print(f"{headings(found.exploratory)}.")
+    if isinstance(found, Comparison):
+        console.print(headed(f"{found.label}: ", found.sentence))
+        lines, title = rows(found), None
+    else:
+        lines, title = many_rows(found), f"{found.metric}, {found.better} is better"
+    shown = table(*lines[0], title=title, right=("difference", "n", "p (Holm)"))
+    for row in lines[1:]:
+        shown.add_row(*row)
+    if not isinstance(found, Comparison) or found.tasks:
+        console.print(shown)
+    said = [*remarks(found), *found.notes] if isinstance(found, Comparison) else []
+    for line in said:
+        console.print(f"- {line}")
+    if isinstance(found, Comparison):
+        for caution in found.cautions:
+            console.print(f"{'?' if caution.asked else '!'} {caution.sentence}")
+    else:
+        for line in found.cautions:
+            console.print(f"! {line}")

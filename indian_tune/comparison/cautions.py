@@ -1,0 +1,207 @@
+"""What must not be believed of a comparison: recognised where the source shows it, else asked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indian_tune.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from indian_tune.comparison.best_of import BestOf
+    from indian_tune.comparison.contrast import Contrast
+    from indian_tune.comparison.runs import Runs
+
+# Up to so many pairs, what is said relies on differences being about normal.
+FEW = 5
+# Test examples up to which a metric is a lattice of few.
+FEW_EXAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Caution:
+    """One thing not to believe.
+
+    Attributes:
+        key: its name, for programs.
+        sentence: in plain words.
+        asked: whether the source does not show it, so that it is a question.
+    """
+
+    key: str
+    sentence: str
+    asked: bool = False
+
+
+def cautions_of(
+    runs: Runs, made: Contrast, delta: float | None, tuned: Sequence[BestOf]
+) -> tuple[Caution, ...]:
+    """Return what to say beside a comparison of two arms."""
+    return (
+        *_few(made),
+        *_selection(runs, made),
+        *_budgets(runs, made, tuned),
+        *_values(runs, made, delta),
+        *_horizons(runs, made),
+    )
+
+
+def _few(made: Contrast) -> Iterator[Caution]:
+    n = (
+        made.difference.n
+        if made.paired
+        else min(arm.runs - arm.failed for arm in (made.of_a, made.of_b))
+    )
+    one = made.unit.removesuffix("es") if made.unit == "searches" else made.unit.removesuffix("s")
+    if n == 1:
+        yield Caution(
+            "one-seed",
+            f"One {one} shows no spread: what looks like a difference may be the {one} alone; "
+            f"{FEW} or more of each arm show how much they differ",
+        )
+    elif 1 < n <= FEW:
+        smallest = 2.0 ** (1 - n) if made.paired else 2 / math.comb(2 * n, n)
+        yield Caution(
+            "few-seeds",
+            f"With {counted(n, one, made.unit)} the interval relies on normal values: a test "
+            f"without this assumption cannot give a p below {smallest:.2g}",
+        )
+
+
+def _selection(runs: Runs, made: Contrast) -> Iterator[Caution]:
+    for sentence in runs.selected:
+        yield Caution("selection", sentence[0].upper() + sentence[1:])
+    for arm in (made.a, made.b):
+        count = runs.configurations.get(arm, 1)
+        if count > 1:
+            yield Caution(
+                "configurations",
+                f"The runs of {arm} have {count} different configurations: compared is what was "
+                "sampled, not one tuned configuration",
+            )
+    if not runs.selected and runs.curves is None:
+        yield Caution(
+            "selection",
+            f"Is {runs.metric} of the last epoch? A best epoch is chosen on the data that it "
+            "reports",
+            asked=True,
+        )
+    if not runs.budgets:
+        yield Caution(
+            "winners",
+            "Were the configurations chosen on other data and seeds than these? Winners look "
+            "better on what chose them",
+            asked=True,
+        )
+    elif "validation" in runs.metric or runs.metric.startswith("val"):
+        yield Caution(
+            "winners",
+            f"The configurations were chosen by validation data, and so may {runs.metric} flatter "
+            "them: test data are cleaner",
+        )
+
+
+def _budgets(runs: Runs, made: Contrast, tuned: Sequence[BestOf]) -> Iterator[Caution]:
+    counts = [runs.budgets.get(arm) for arm in (made.a, made.b)]
+    if None in counts:
+        if runs.budgets or counts == [None, None]:
+            yield Caution(
+                "budgets",
+                "Was as much spent on tuning either arm? More trials win by more",
+                asked=True,
+            )
+        return
+    if counts[0] == counts[1]:
+        return
+    least = min(count for count in counts if count is not None)
+    said = (
+        f"Tuning budgets differ: {made.a} was chosen from {counts[0]} trials, {made.b} from "
+        f"{counts[1]}"
+    )
+    curves = {curve.arm: curve for curve in tuned}
+    if made.a in curves and made.b in curves:
+        at = [f"{curves[arm].at(least):.4g} for {arm}" for arm in (made.a, made.b)]
+        metric = curves[made.a].metric
+        said += f"; the median {metric} of the best of {least} trials is {' and '.join(at)}"
+    yield Caution("budgets", said)
+
+
+def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution]:
+    values = np.array([value for _, *pair in made.pairs for value in pair], dtype=np.float64)
+    if not made.pairs:
+        table = runs.table[runs.table["arm"].isin([made.a, made.b])]
+        values = table["value"].to_numpy(dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return
+    top = _bound(values, runs)
+    if top is not None:
+        share = float((values == top).mean())
+        if share >= 0.25:
+            yield Caution(
+                "saturation",
+                f"{100 * share:.0f} % of the values of {runs.metric} are {top:g}, its best "
+                "possible one: it cannot show by how much the arms differ",
+            )
+    count = examples(values)
+    if count is None:
+        return
+    scale = 100.0 if values.max() > 1 else 1.0
+    shares = values / scale
+    spread = scale * math.sqrt(max(float(np.mean(shares * (1 - shares))), 0.0) / count)
+    said = (
+        f"The values of {runs.metric} are multiples of {scale / count:.3g}, as of {count} test "
+        f"examples{' (or rounded)' if count in (10, 100, 1000) else ''}: other examples would move "
+        f"each by about {spread:.2g}, which the interval leaves out"
+    )
+    if delta is not None and delta < 3 * scale / count:
+        said += f", and δ = {delta:g} is less than three examples"
+    yield Caution("lattice", said)
+
+
+def _bound(values: NDArray[np.float64], runs: Runs) -> float | None:
+    """Return the best possible value of a share or a percentage, ``None`` of other metrics."""
+    if values.min() < 0 or values.max() > 100:
+        return None
+    if runs.better == "lower":
+        return 0.0
+    return 1.0 if values.max() <= 1 else 100.0
+
+
+def examples(values: NDArray[np.float64]) -> int | None:
+    """Return of how few examples shares or percentages can be; ``None`` if of many.
+
+    Args:
+        values: at least two, finite.
+    """
+    if values.min() < 0 or values.max() > 100 or np.ptp(values) == 0:
+        return None
+    shares = values / (100.0 if values.max() > 1 else 1.0)
+    counts = np.arange(2, FEW_EXAMPLES + 1)
+    steps = shares[:, None] * counts
+    # Of float32, and of numbers printed with six digits.
+    near = np.abs(steps - np.round(steps)).max(axis=0) <= np.minimum(5e-6 * counts, 0.01)
+    # Few values lie on some lattice by chance: each must be a share of it far too rarely.
+    chance = (np.minimum(1e-5 * counts, 0.02)) ** min(len(np.unique(shares)), 50)
+    fits = near & (chance * counts < 1e-3)
+    if not fits.any():
+        return None
+    return int(counts[fits][0])
+
+
+def _horizons(runs: Runs, made: Contrast) -> Iterator[Caution]:
+    table = runs.table[~runs.table["failed"] & runs.table["arm"].isin([made.a, made.b])]
+    steps = table["steps"].dropna()
+    if len(steps) and steps.min() != steps.max():
+        yield Caution(
+            "horizons",
+            f"Runs end at different steps, from {steps.min():g} to {steps.max():g}: longer "
+            "training may be the difference",
+        )

@@ -1,0 +1,154 @@
+"""Runs from a database of Optuna's: an arm a study, a run a trial."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from indian_tune.columns import CONFIG
+from indian_tune.errors import InputError, alternatives
+
+if TYPE_CHECKING:
+    import optuna
+
+    from indian_tune.comparison.metric_names import Better
+
+SEED = "seed"
+# The metric that takes the reported values of every step.
+INTERMEDIATE = "intermediate"
+_STATES = {"COMPLETE": "complete", "FAIL": "failed"}
+
+
+def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better, list[str]]:
+    """Return the trials of all studies of a database.
+
+    Args:
+        url: of the database, which is not written to; or the path of a journal file.
+        metric: name of an objective, of a user attribute, or ``intermediate`` for reported values;
+            ``None`` for the only objective.
+
+    Returns:
+        A row per trial, or per trial and step: columns arm (the study), trial, state, the metric,
+        seed where a parameter or user attribute has that name, ``config.`` for parameters, and user
+        attributes; then the metric and its direction, and why its values are selected, if so.
+
+    Raises:
+        InputError: it cannot be read, or its studies have different directions.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = _storage(url)
+        studies = [
+            optuna.load_study(study_name=name, storage=storage)
+            for name in optuna.get_all_study_names(storage)
+        ]
+        rows = {study.study_name: study.get_trials(deepcopy=False) for study in studies}
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the source is no database that Optuna can read: {first}") from error
+    if not studies:
+        raise InputError("the database of Optuna's holds no study")
+    found: list[dict[str, Any]] = []
+    directions: dict[str, Better] = {}
+    for study in studies:
+        name, index, better = _objective(study, metric)
+        directions[study.study_name] = better
+        for trial in rows[study.study_name]:
+            found += _rows(study.study_name, trial, name, index)
+    if len(set(directions.values())) > 1:
+        told = ", ".join(f"{name!r} {better}" for name, better in directions.items())
+        raise InputError(
+            f"the directions of the studies are mixed ({told} is better): compare studies of one"
+        )
+    selected = [
+        f"the value of most trials of study {name!r} is the best of those that they reported: a "
+        "best step is chosen on the data that it reports"
+        for name, trials in rows.items()
+        if metric is None and _chosen(trials, directions[name])
+    ]
+    frame = pd.DataFrame(found).astype({"value": object} if found else {})
+    if metric == INTERMEDIATE and frame.empty:
+        raise InputError("no trial has reported a value: name another metric")
+    return frame.rename(columns={"value": name}), name, next(iter(directions.values())), selected
+
+
+def _storage(url: str) -> optuna.storages.BaseStorage:
+    from optuna.storages import JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    if "://" not in url:
+        return JournalStorage(JournalFileBackend(url))
+    # Neither tables nor a version are written to what is not ours.
+    return RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
+
+
+def _objective(study: optuna.Study, metric: str | None) -> tuple[str, int | None, Better]:
+    """Return the name of what is compared, the objective that it is, and its direction."""
+    names = study.metric_names or (
+        ["value"]
+        if len(study.directions) == 1
+        else [f"values_{n}" for n in range(len(study.directions))]
+    )
+    ways: list[Better] = [
+        "lower" if way.name == "MINIMIZE" else "higher" for way in study.directions
+    ]
+    if metric is None and len(names) > 1:
+        raise InputError(
+            f"study {study.study_name!r} has several objectives: name one with --metric: "
+            f"{', '.join(names)}"
+        )
+    if metric is None or metric in names:
+        index = 0 if metric is None else names.index(metric)
+        return names[index], index, ways[index]
+    if metric == INTERMEDIATE:
+        return metric, None, ways[0]
+    known = {key for trial in study.get_trials(deepcopy=False) for key in trial.user_attrs}
+    if metric not in known:
+        raise InputError(
+            f"metric = {metric!r} is no objective or user attribute of study {study.study_name!r}."
+            f"{alternatives(metric, {*names, *known, INTERMEDIATE})}"
+        )
+    return metric, None, ways[0]
+
+
+def _rows(
+    arm: str, trial: optuna.trial.FrozenTrial, metric: str, index: int | None
+) -> list[dict[str, Any]]:
+    params = dict(trial.params)
+    attributes = {key: value for key, value in trial.user_attrs.items() if _plain(value)}
+    seed = params.pop(SEED, attributes.pop(SEED, None))
+    row: dict[str, Any] = {
+        **attributes,
+        "arm": arm,
+        "trial": trial.number,
+        "state": _STATES.get(trial.state.name, trial.state.name.lower()),
+        **({} if seed is None else {SEED: seed}),
+        **{f"{CONFIG}{name}": value for name, value in params.items()},
+    }
+    if trial.datetime_start is not None:
+        row["started_at"] = trial.datetime_start.astimezone().isoformat()
+    if metric == INTERMEDIATE and index is None:
+        steps = trial.intermediate_values
+        return [{**row, "step": step, "value": value} for step, value in steps.items()]
+    if index is None:
+        return [{**row, "value": trial.user_attrs.get(metric)}]
+    return [{**row, "value": None if trial.values is None else trial.values[index]}]
+
+
+def _chosen(trials: list[optuna.trial.FrozenTrial], better: Better) -> bool:
+    """Return whether values are the best that was reported, not the last."""
+    best = min if better == "lower" else max
+    odd = whole = 0
+    for trial in trials:
+        reported = trial.intermediate_values
+        if len(reported) > 1 and trial.value is not None:
+            whole += 1
+            odd += trial.value == best(reported.values()) != reported[max(reported)]
+    return 2 * odd > whole
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool)

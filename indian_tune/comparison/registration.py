@@ -1,0 +1,125 @@
+"""A comparison that is registered before its runs: what is compared, how, and since when."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from indian_tune.errors import InputError
+from indian_tune.text import read_json, read_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison is, before its runs exist.
+
+    Attributes:
+        a: the arm that may be better; ``None`` where many are compared.
+        b: the other one; likewise.
+        baseline: the arm that all others are compared with; ``None`` for all pairs.
+        metric: that is compared.
+        better: "lower" or "higher".
+        delta: smallest effect of interest; ``None`` for none.
+        alpha: level of the two-sided interval.
+        pairing: "auto", "seed" or "none".
+        sequential: whether the interval holds after every seed.
+    """
+
+    a: str | None
+    b: str | None
+    baseline: str | None
+    metric: str
+    better: str
+    delta: float | None
+    alpha: float
+    pairing: str
+    sequential: bool
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A plan as it was registered.
+
+    Attributes:
+        plan: what was registered, as plain data.
+        digest: of it.
+        at: when; ``None`` where the file does not say.
+    """
+
+    plan: dict[str, Any]
+    digest: str
+    at: datetime | None
+
+    def departures(self, plan: Plan) -> list[str]:
+        """Return where a comparison is not the registered one, a clause each."""
+        wanted = asdict(plan)
+        found = [
+            f"{key} = {value!r} is not what was registered, {self.plan.get(key)!r}"
+            for key, value in wanted.items()
+            if self.plan.get(key) != value
+        ]
+        text = json.dumps(self.plan, sort_keys=True, separators=(",", ":"))
+        if hashlib.sha256(text.encode()).hexdigest() != self.digest:
+            found.append("the registered file was changed since: its digest does not fit")
+        return found
+
+
+def write_plan(plan: Plan, out: Path, at: datetime) -> None:
+    """Write a plan with its digest and the time of its registration.
+
+    Raises:
+        InputError: the file exists or cannot be written.
+    """
+    content = {
+        "compare": asdict(plan),
+        "digest": plan.digest,
+        "registered_at": at.astimezone(UTC).isoformat(),
+    }
+    try:
+        with out.open("x", encoding="utf-8") as written:
+            written.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    except FileExistsError as error:
+        raise InputError(f"{out} exists: a registration is not written over") from error
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from error
+
+
+def read_plan(path: Path) -> Registered:
+    """Read what was registered.
+
+    Raises:
+        InputError: the file cannot be read, or is none of these.
+    """
+    try:
+        raw = read_json(read_text(path))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from error
+    if (
+        not isinstance(raw, dict)
+        or not isinstance(raw.get("compare"), dict)
+        or not isinstance(raw.get("digest"), str)
+    ):
+        raise InputError(
+            f"{path} is no registered comparison: make one with indian-tune compare --register"
+        )
+    try:
+        at = datetime.fromisoformat(str(raw.get("registered_at")))
+    except ValueError:
+        at = None
+    if at is not None and at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return Registered(raw["compare"], raw["digest"], at)

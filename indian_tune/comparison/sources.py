@@ -1,0 +1,214 @@
+"""Where runs come from: which kind of source a text names, and its runs."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from indian_tune.comparison.runs import runs_of
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from indian_tune.comparison.metric_names import Better
+    from indian_tune.comparison.runs import Missing, Runs
+
+_DATABASES = (".db", ".sqlite", ".sqlite3")
+_JOURNALS = (".log", ".journal")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is read of sources.
+
+    Attributes:
+        sources: paths, addresses of databases, or the name of a study of ours.
+        storage: the database that the study is in; ``None`` for the default.
+        metric: that is compared; ``None`` where only one can be it.
+        better: "lower" or "higher"; ``None`` where the source or the metric's name says it.
+        names: role → column.
+        where: column → value.
+        missing: what a missing value means.
+        only: arms that are read; all by default.
+    """
+
+    sources: Sequence[str]
+    storage: str | None = None
+    metric: str | None = None
+    better: Better | None = None
+    names: Mapping[str, str] | None = None
+    where: Mapping[str, str] | None = None
+    missing: Missing = "refuse"
+    only: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Runs, and what their source says beside them.
+
+    Attributes:
+        runs: of all arms.
+        delta: smallest effect of interest that a study registered; ``None`` for none.
+        written: when the newest file was written; ``None`` where there is none.
+    """
+
+    runs: Runs
+    delta: float | None = None
+    written: datetime | None = None
+
+
+def read(request: Request) -> Source:
+    """Return the runs of sources: of files of tables all together, of anything else one.
+
+    Raises:
+        InputError: a source cannot be read, or does not hold comparable runs.
+    """
+    if not request.sources:
+        raise InputError(
+            "name a source: a study, a file (.csv, .jsonl, .parquet), a database of Optuna's, or a "
+            "folder of event files"
+        )
+    for source in request.sources:
+        if "://" in source or Path(source).suffix in (*_DATABASES, *_JOURNALS):
+            return _alone(request, _database(request, source))
+        if Path(source).is_dir():
+            return _alone(request, _events(request, Path(source)))
+        if not Path(source).exists() and not Path(source).suffix and "/" not in source:
+            return _alone(request, _study(request, source, request.storage))
+    return _tables(request)
+
+
+def _alone(request: Request, source: Source) -> Source:
+    if len(request.sources) > 1:
+        raise InputError(
+            f"{len(request.sources)} sources are given: only files of tables are read together, so "
+            "export the others first"
+        )
+    return source
+
+
+def _runs(request: Request, frame: pd.DataFrame, metric: str | None, better: Better | None) -> Runs:
+    if request.better is not None and better is not None and request.better != better:
+        raise InputError(
+            f"better = {request.better!r}, but the source says that a {better} {metric} is better: "
+            "leave --better out"
+        )
+    return runs_of(
+        frame,
+        metric=metric,
+        better=better or request.better,
+        names=request.names,
+        where=request.where,
+        missing=request.missing,
+        only=request.only,
+    )
+
+
+def _tables(request: Request) -> Source:
+    from indian_tune.comparison.table_files import read_table
+
+    frames = []
+    stems = [Path(source).stem for source in request.sources]
+    for source, stem in zip(request.sources, stems, strict=True):
+        if not Path(source).exists():
+            raise InputError(f"{source} does not exist: name a file, a folder or a database")
+        frame = read_table(Path(source))
+        if "arm" not in (request.names or {}) and "arm" not in frame:
+            # A file for every arm.
+            if stems.count(stem) > 1:
+                raise InputError(
+                    f"several files are called {stem}, and none names its arm: rename them, or map "
+                    "a column with --map arm=COLUMN"
+                )
+            frame = frame.assign(arm=stem)
+        frames.append(frame)
+    frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+    written = max(Path(source).stat().st_mtime for source in request.sources)
+    runs = _runs(request, frame, request.metric, None)
+    return Source(runs, written=datetime.fromtimestamp(written, UTC))
+
+
+def _events(request: Request, folder: Path) -> Source:
+    from indian_tune.comparison.event_files import EVENTS, has_events, read_events
+
+    if not has_events(folder):
+        raise InputError(f"{folder} holds no event files of TensorBoard's (tfevents): name another")
+    frame, metric = read_events(folder, request.metric)
+    written = max(file.stat().st_mtime for file in folder.rglob(EVENTS))
+    runs = _runs(request, frame, metric, None)
+    return Source(runs, written=datetime.fromtimestamp(written, UTC))
+
+
+def _database(request: Request, source: str) -> Source:
+    """Return the runs of a database: of ours if it holds a study of ours, else of Optuna's."""
+    path = Path(source.removeprefix("sqlite:///"))
+    if source.startswith("sqlite:///") or "://" not in source:
+        if not path.is_file():
+            raise InputError(f"{path} does not exist: name the file of a database")
+        if path.suffix not in _JOURNALS and not path.read_bytes()[:16].startswith(b"SQLite format"):
+            raise InputError(f"{path} is no SQLite database, whatever its name says")
+        source = str(path) if path.suffix in _JOURNALS else f"sqlite:///{path}"
+    if path.suffix not in _JOURNALS and _is_ours(source):
+        return _study(request, None, source)
+    from indian_tune.comparison.optuna_database import read_optuna
+
+    frame, metric, better, selected = read_optuna(source, request.metric)
+    runs = _runs(request, frame, metric, better)
+    return Source(replace(runs, selected=(*runs.selected, *selected)))
+
+
+def _is_ours(url: str) -> bool:
+    import sqlalchemy as sa
+
+    try:
+        engine = sa.create_engine(url)
+        try:
+            names = sa.inspect(engine).get_table_names()
+        finally:
+            engine.dispose()
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the database cannot be read: {first}") from error
+    if any(name.startswith("ledger_") for name in names):
+        return True
+    if "trials" not in names or "studies" not in names:
+        raise InputError("the database holds neither studies of ours nor of Optuna's: name another")
+    return False
+
+
+def _study(request: Request, name: str | None, storage: str | None) -> Source:
+    from indian_tune.comparison.ledger_study import read_study
+    from indian_tune.ledger import LedgerReader
+
+    with closing(LedgerReader.open(storage)) as ledger:
+        if name is None:
+            studies = ledger.studies()
+            if len(studies) != 1:
+                names = ", ".join(study.name for study in studies) or "none"
+                raise InputError(
+                    f"{ledger.address} holds several studies or none ({names}): name one, with "
+                    "--storage for the database"
+                )
+            record = studies[0]
+        else:
+            record = ledger.study(name)
+        found = read_study(ledger, record, request.metric)
+    runs = runs_of(
+        found.frame,
+        metric=found.metric,
+        better=request.better,
+        names=request.names,
+        where=request.where,
+        missing=request.missing,
+        only=request.only,
+        trials=found.trials,
+        trials_of=found.trials_of,
+        notes=found.notes,
+    )
+    return Source(runs, delta=found.delta)

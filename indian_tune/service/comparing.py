@@ -1,0 +1,257 @@
+"""`compare` for Python and for the command line: sources read, arms compared."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import pandas as pd
+
+    from indian_tune.comparison import Comparison, Many
+    from indian_tune.comparison.contrast import Pairing
+    from indian_tune.comparison.metric_names import Better
+    from indian_tune.comparison.registration import Plan
+    from indian_tune.comparison.runs import Missing
+    from indian_tune.comparison.sources import Request, Source
+
+
+def compare(
+    frame: pd.DataFrame,
+    a: str,
+    b: str,
+    *,
+    metric: str | None = None,
+    better: Better | None = None,
+    delta: float | None = None,
+    alpha: float = 0.05,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    pairing: Pairing = "auto",
+    missing: Missing = "refuse",
+    sequential: bool = False,
+    target: float | None = None,
+) -> Comparison:
+    """Say whether the difference of two arms is real, and how many more seeds it takes.
+
+    Args:
+        frame: a row per run, or per run and step. The column ``arm`` names what is compared,
+            ``seed`` pairs runs; ``step`` or ``epoch`` makes the last row of a run count; ``task``,
+            ``replicate``, ``trial``, ``run_state`` and ``phase`` are read where they are there.
+        a: the arm that may be better.
+        b: the other one.
+        metric: column of the values; may be left out where only one column can be it.
+        better: ``lower`` or ``higher``; guessed from the metric's name.
+        delta: smallest effect of interest in the unit of the metric; without one, nothing is called
+            negligible.
+        alpha: level of the two-sided interval.
+        columns: role → column, such as ``{"seed": "run_seed"}``.
+        where: column → value: only such rows are read.
+        pairing: ``auto`` pairs by seed where the arms share seeds; ``seed`` or ``none``.
+        missing: ``refuse`` missing values, or take such runs as ``failed``.
+        sequential: makes the interval hold after every seed, so that one may look after each.
+        target: value of the metric that runs are timed to.
+
+    Returns:
+        The answer, with ``label`` and ``sentence``; ``as_dict()``, ``markdown()`` and ``page()``
+        show all of it.
+
+    Raises:
+        InputError: the frame cannot be compared so; the message says why.
+    """
+    from indian_tune.comparison import compare_runs, runs_of
+    from indian_tune.comparison.comparison import check_settings
+
+    a, b = str(a), str(b)
+    check_settings(a, b, delta, alpha)
+    runs = runs_of(
+        frame,
+        metric=metric,
+        better=better,
+        names=columns,
+        where=where,
+        missing=missing,
+        only=(a, b),
+    )
+    return compare_runs(
+        runs,
+        a,
+        b,
+        delta=delta,
+        alpha=alpha,
+        pairing=pairing,
+        sequential=sequential,
+        target=target,
+    )
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """What `indian-tune compare` is asked for.
+
+    Attributes:
+        source: what is read.
+        a: the arm that may be better; ``None`` with many.
+        b: the other one.
+        baseline: the arm that all others are compared with.
+        every_pair: whether all pairs are compared.
+        delta: smallest effect of interest; ``None`` for that of a study of ours, or none.
+        alpha: level of the two-sided interval.
+        pairing: "auto", "seed" or "none".
+        sequential: whether the interval holds after every seed.
+        target: value of the metric that runs are timed to.
+        registered: file of what was registered before the runs.
+    """
+
+    source: Request
+    a: str | None = None
+    b: str | None = None
+    baseline: str | None = None
+    every_pair: bool = False
+    delta: float | None = None
+    alpha: float = 0.05
+    pairing: Pairing = "auto"
+    sequential: bool = False
+    target: float | None = None
+    registered: Path | None = None
+
+
+def register_comparison(request: CompareRequest, out: Path) -> str:
+    """Register a comparison before its runs exist; return in words where it is.
+
+    Args:
+        request: names the metric and its direction; its sources are not read.
+        out: the file, which must not exist.
+
+    Raises:
+        InputError: something is missing, or the file exists.
+    """
+    from indian_tune.comparison.metric_names import direction_of
+    from indian_tune.comparison.registration import write_plan
+    from indian_tune.ledger import Ledger
+    from indian_tune.service.own_runs import has_database, utc_time
+
+    wanted = request.source
+    if wanted.metric is None:
+        raise InputError("--register needs --metric: what is compared is fixed before the runs")
+    _check_choice(request)
+    plan = _plan(request, wanted.metric, direction_of(wanted.metric, wanted.better), request.delta)
+    if out.exists():
+        raise InputError(f"{out} exists: a registration is not written over")
+    at = datetime.now(UTC)
+    said = "The registration is self-declared: keep it where its date can be shown."
+    if has_database(wanted.storage):
+        with Ledger.open(wanted.storage, create=False) as ledger:
+            at = ledger.register_claims(plan.digest, {"compare": asdict(plan)})
+            said = f"Registered in {ledger.address} at {utc_time(at)}."
+    write_plan(plan, out, at)
+    return f"{said} Give {out} to --registered when the runs are there."
+
+
+def run_compare(request: CompareRequest) -> Comparison | Many:
+    """Read the sources and compare their arms.
+
+    Raises:
+        InputError: the sources cannot be read or compared so.
+    """
+    from indian_tune.comparison import compare_many, compare_runs
+    from indian_tune.comparison.comparison import check_settings
+    from indian_tune.comparison.sources import read
+
+    _check_choice(request)
+    source = read(request.source)
+    runs, delta = source.runs, request.delta if request.delta is not None else source.delta
+    several = request.baseline is not None or request.every_pair
+    if not several and (request.a is None or request.b is None):
+        raise InputError(
+            f"name two arms with --a and --b, or take --all: there are {', '.join(runs.arms)}"
+        )
+    check_settings(request.a, request.b, delta, request.alpha)
+    why, notes = _exploratory(request, source, delta)
+    if several:
+        return compare_many(
+            runs,
+            baseline=request.baseline,
+            delta=delta,
+            alpha=request.alpha,
+            pairing=request.pairing,
+            exploratory=why,
+            cautions=(*notes, *runs.notes, *runs.selected),
+        )
+    assert request.a is not None
+    assert request.b is not None
+    return compare_runs(
+        replace(runs, notes=(*runs.notes, *notes)),
+        request.a,
+        request.b,
+        delta=delta,
+        alpha=request.alpha,
+        pairing=request.pairing,
+        sequential=request.sequential,
+        target=request.target,
+        exploratory=why,
+    )
+
+
+def _check_choice(request: CompareRequest) -> None:
+    several = request.baseline is not None or request.every_pair
+    if request.baseline is not None and request.every_pair:
+        raise InputError("--all and --baseline both say what is compared: give one")
+    if several and (request.a is not None or request.b is not None):
+        raise InputError("--a and --b name two arms, --all and --baseline many: leave two out")
+    if several and (request.sequential or request.target is not None):
+        option = "--sequential" if request.sequential else "--target"
+        raise InputError(f"{option} takes two arms: name them with --a and --b")
+
+
+def _plan(request: CompareRequest, metric: str, better: str, delta: float | None) -> Plan:
+    from indian_tune.comparison.registration import Plan
+
+    return Plan(
+        a=request.a,
+        b=request.b,
+        baseline=request.baseline,
+        metric=metric,
+        better=better,
+        delta=delta,
+        alpha=request.alpha,
+        pairing=request.pairing,
+        sequential=request.sequential,
+    )
+
+
+def _exploratory(
+    request: CompareRequest, source: Source, delta: float | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return why a comparison is exploratory, and what to say of its registration."""
+    from indian_tune.comparison.comparison import UNREGISTERED
+    from indian_tune.comparison.registration import read_plan
+    from indian_tune.service.own_runs import MARGIN, in_database, utc_time
+
+    if request.registered is None:
+        return (UNREGISTERED,), ()
+    registered = read_plan(request.registered)
+    plan = _plan(request, source.runs.metric, source.runs.better, delta)
+    reasons = registered.departures(plan)
+    at, note = in_database(registered.digest, request.source.storage)
+    if at is None:
+        at = registered.at
+        dated = "gives no date" if at is None else f"says {utc_time(at)}"
+        note = f"The registration is self-declared: a file alone holds it, which {dated}."
+    began: datetime | None = source.runs.began
+    what = "the first run began"
+    if began is None and source.written is not None:
+        began, what = source.written, "the source was written"
+    if at is None:
+        reasons.append("the registration has no date")
+    elif began is None:
+        note += " Whether the runs began later cannot be checked: the source has no started_at."
+    elif began + MARGIN < at:
+        reasons.append(f"it was registered at {utc_time(at)}, after {what} at {utc_time(began)}")
+    return tuple(reasons), (note,)

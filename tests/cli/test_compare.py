@@ -1,0 +1,158 @@
+"""`indian-tune compare`: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.comparison.test_compare import A, B, frame_of
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ended
+
+ARMS = ("--a", "A", "--b", "B")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    frame_of(A=A, B=B).to_csv(tmp_path / "runs.csv", index=False)
+    return tmp_path / "runs.csv"
+
+
+def test_the_answer_is_printed_as_text_markdown_and_json(
+    command: Callable[..., Ended], runs: Path
+) -> None:
+    text = command("compare", runs, *ARMS, "--delta", "0.01")
+    assert (text.status, text.err) == (0, "")
+    assert text.out.startswith("Exploratory, as no comparison was registered before the runs.\n")
+    assert "SUPPORTED: A is better than B, by more than 0.01" in text.out
+    assert "? Were the configurations chosen on other data" in text.out
+    said = command("compare", runs, *ARMS, "--markdown")
+    assert said.out.startswith("**SUPPORTED** (Exploratory, as no comparison was registered")
+    assert "| – | +0.0306 | +0.0280, +0.0332 | 5 | 0, 0 | SUPPORTED |" in said.out
+    answer = json.loads(command("compare", runs, *ARMS, "--json").out)
+    assert (answer["label"], answer["contrast"]["paired"]) == ("SUPPORTED", True)
+    # The exit status does not depend on the label.
+    turned = command("compare", runs, "--a", "B", "--b", "A", "--json")
+    assert (turned.status, json.loads(turned.out)["label"]) == (0, "REFUTED")
+
+
+def test_a_page_is_written_once_and_fetches_nothing(
+    command: Callable[..., Ended], runs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "page.html"
+    done = command("compare", runs, *ARMS, "--sequential", "--out", out)
+    assert (done.status, f"Page: {out}" in done.err) == (0, True)
+    page = out.read_text(encoding="utf-8")
+    assert page.count("<svg") == 3
+    assert "http" not in page.replace("http://www.w3.org/", "").replace("https://www.w3.org/", "")
+    assert "Exploratory, as no comparison was registered before the runs" in page
+    again = command("compare", runs, *ARMS, "--out", out)
+    assert (again.status, "exists and is not overwritten" in again.err) == (2, True)
+
+
+def test_all_arms_are_compared_with_one_or_with_each_other(
+    command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    file = tmp_path / "runs.csv"
+    frame_of(A=A, B=B, C=[value + 0.001 for value in B]).to_csv(file, index=False)
+    every = json.loads(command("compare", file, "--all", "--json").out)
+    assert [(r["contrast"]["a"], r["contrast"]["b"]) for r in every["rows"]] == [
+        ("A", "B"),
+        ("A", "C"),
+        ("B", "C"),
+    ]
+    out = tmp_path / "page.html"
+    said = command("compare", file, "--baseline", "B", "--markdown", "--out", out)
+    assert "<svg" in out.read_text(encoding="utf-8")
+    assert "p (Holm)" in command("compare", file, "--all").out
+    assert "| A | B | +0.0306 | +0.0280, +0.0332 | 5 | 0, 0 |" in said.out
+
+
+def test_a_comparison_that_was_registered_before_its_runs_is_not_exploratory(
+    command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    plan, late = tmp_path / "plan.json", tmp_path / "late.json"
+    asked = (*ARMS, "--metric", "accuracy", "--delta", "0.01")
+    done = command("compare", *asked, "--register", plan)
+    assert (done.status, "self-declared" in done.err) == (0, True)
+    frame = frame_of(A=A, B=B).assign(started_at="2100-01-01T00:00:00+00:00")
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    registered = command("compare", "runs.csv", *asked, "--registered", plan)
+    assert registered.out.startswith("Registered before the runs.\n")
+    other = command("compare", "runs.csv", *ARMS, "--delta", "0.02", "--registered", plan)
+    assert "Exploratory, as delta = 0.02 is not what was registered, 0.01" in other.out
+    again = command("compare", *asked, "--register", plan)
+    assert (again.status, "a registration is not written over" in again.err) == (2, True)
+    frame.assign(started_at="2001-01-01T00:00:00+00:00").to_csv("runs.csv", index=False)
+    command("compare", *asked, "--register", late)
+    said = " ".join(command("compare", "runs.csv", *asked, "--registered", late).out.split())
+    assert "after the first run began at 2001-01-01 00:00:00 UTC" in said
+    changed = json.loads(plan.read_text(encoding="utf-8"))
+    changed["compare"]["delta"] = 0.005
+    plan.write_text(json.dumps(changed), encoding="utf-8")
+    said = command("compare", "runs.csv", *ARMS, "--delta", "0.005", "--registered", plan).out
+    assert "the registered file was changed since" in " ".join(said.split())
+
+
+def test_a_study_is_compared_on_what_is_open_and_nothing_is_written(
+    command: Callable[..., Ended],
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    database, _ = finished
+    with sqlite3.connect(database) as connection:
+        events = connection.execute("SELECT count(*) FROM ledger_event").fetchone()
+    arms = ("--a", "indian", "--b", "sgd", "--json")
+    ways = [("tiny", "--storage", f"sqlite:///{database}"), (str(database),)]
+    answers = [json.loads(command("compare", *way, *arms).out) for way in ways]
+    assert answers[0] == answers[1]
+    assert (answers[0]["metric"], answers[0]["delta"]) == ("validation_accuracy", 0.005)
+    assert answers[0]["contrast"]["out_of"] == 2
+    assert [curve["trials"] for curve in answers[0]["best_of"]] == [2, 2]
+    assert answers[0]["notes"] == ["The test results are sealed: validation data are compared."]
+    sealed = command("compare", *ways[0], *arms, "--metric", "test_accuracy")
+    assert (sealed.status, "is sealed: compare a validation metric" in sealed.err) == (2, True)
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM ledger_event").fetchone() == events
+    connection.close()
+
+
+REFUSED: list[tuple[tuple[Any, ...], str]] = [
+    ((), "name a source: a study, a file"),
+    (("runs.csv",), "name two arms with --a and --b, or take --all: there are A, B"),
+    (("runs.csv", "--a", "A"), "name two arms with --a and --b"),
+    (("runs.csv", *ARMS, "--all"), "--a and --b name two arms, --all and --baseline many"),
+    (("runs.csv", "--all", "--baseline", "B"), "--all and --baseline both say what is compared"),
+    (("runs.csv", "--all", "--sequential"), "--sequential takes two arms"),
+    (("runs.csv", *ARMS, "--json", "--markdown"), "two forms of the same: give one"),
+    (("runs.csv", *ARMS, "--map", "seed"), "--map 'seed' must be NAME=VALUE"),
+    (("runs.csv", *ARMS, "--map", "seed=seed,seed=arm"), "--map names seed twice"),
+    (("runs.csv", *ARMS, "--map", "seed=sead"), "names no column. Did you mean 'seed'?"),
+    (("runs.csv", "--a", "A", "--b", "b"), "b = 'b' has no runs. Allowed: A, B"),
+    (("runs.csv", *ARMS, "--registered", "no.json"), "cannot read no.json"),
+    (("runs.csv", *ARMS, "--registered", "runs.csv"), "runs.csv is not valid JSON"),
+    (("runs.csv", *ARMS, "--register", "x.json"), "--register takes no SOURCE"),
+    ((*ARMS, "--register", "x.json"), "--register needs --metric"),
+    (("nothing", *ARMS), "no database"),
+    (("runs.csv", *ARMS, "--delta", "nan"), "delta = nan must be a number above 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED)
+def test_what_cannot_be_done_is_refused_in_one_sentence(
+    arguments: tuple[Any, ...], said: str, command: Callable[..., Ended], runs: Path
+) -> None:
+    before = sorted(runs.parent.iterdir())
+    ended = command("compare", *arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("Error: ")
+    assert ended.err.count("\n") == 1
+    assert said in ended.err
+    assert sorted(runs.parent.iterdir()) == before
