@@ -131,7 +131,8 @@ class Outcome:
 
     def amount(self, difference: float) -> str:
         """Return a given difference, such as δ, with its unit."""
-        return f"{self.scale * difference:g} {self.unit}"
+        number = f"{self.scale * difference:g}"
+        return f"{number} {self.unit.removesuffix('s') if number == '1' else self.unit}"
 
 
 ACCURACY = Outcome("accuracy", "accuracy", "points", greater_is_better=True, best=1.0, share=True)

@@ -130,6 +130,7 @@ def test_which_examples_are_right_says_nothing_of_another_metric(gain: Study) ->
 def test_numbers_are_shown_in_their_unit() -> None:
     assert ACCURACY.signed(0.0123) == "+1.23"
     assert (ACCURACY.amount(0.005), MSE.amount(0.005)) == ("0.5 points", "0.005 MSE")
+    assert ACCURACY.amount(0.01) == "1 point"
     assert (MSE.signed(-0.0123), MSE.error_text(12.5, 0.25)) == ("−0.0123", "12.5 ±0.25")
     assert (ACCURACY.error_text(0.25, 0.01), ACCURACY.error_text(None)) == ("25.00 ±1.0", "–")
     assert (R2.error(0.75), R2.value(0.25), R2.score(0.75)) == (0.25, 0.75, 0.75)
