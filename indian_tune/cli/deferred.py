@@ -20,7 +20,7 @@ def set_log_level(verbose: int) -> None:
 
 
 def _log_more(value: int) -> None:
-    # Without it counts what stands before the command.
+    # Without it, the option before the command counts.
     if value:
         set_log_level(value)
 

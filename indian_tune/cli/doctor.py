@@ -110,7 +110,7 @@ def _print_checks(console: Console, checks: Sequence[CheckResult]) -> None:
     from rich.text import Text
 
     made = Table.grid(padding=(0, 2, 0, 0))
-    # Of one width, so that what is printed later stands below what came before.
+    # Of one width, so that later lines align with earlier ones.
     made.add_column(width=4)
     made.add_column(width=17)
     made.add_column(overflow="fold")

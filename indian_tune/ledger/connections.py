@@ -41,7 +41,7 @@ _SERVER = {
 
 
 def connect_args(url: URL) -> dict[str, Any]:
-    """Return what the driver is given beside the address; what stands in the address goes first."""
+    """Return what the driver is given beside the address; the address takes precedence."""
     if url.get_backend_name() == "sqlite":
         return {"timeout": BUSY_TIMEOUT_SECONDS}
     return {key: value for key, value in _LIBPQ.items() if key not in url.query}

@@ -237,8 +237,8 @@ class StudyWriter(LedgerReader):
             anyway: whether to freeze although tune trials have failed; the event then names them.
 
         Returns:
-            Whether this call froze the study; ``False`` when its winners stood, when tune trials
-            have been added that are not finished, or when some have failed.
+            Whether this call froze the study; ``False`` when its winners were frozen already,
+            when tune trials have been added that are not finished, or when some have failed.
         """
         with self._writing() as connection:
             # Two workers that see the end of the phase together must freeze one after the other.
@@ -319,8 +319,8 @@ class StudyWriter(LedgerReader):
             anyway: whether to freeze although match trials have failed; the event then names them.
 
         Returns:
-            Whether this call froze them; ``False`` when they stood, when match trials are open or
-            have failed, or when the winners are others by now.
+            Whether this call froze them; ``False`` when they were frozen already, when match
+            trials are open or have failed, or when the winners are others by now.
         """
         with self._writing() as connection:
             lock_study(connection, study_id)

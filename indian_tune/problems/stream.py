@@ -41,7 +41,7 @@ class StreamError(RuntimeError):
 
 
 class Stream(Split):
-    """A part of a data set that is read anew in every epoch.
+    """A part of a data set that is read again in every epoch.
 
     Slower than a plain ``Split``, which is read once and lives on the device: every epoch loads and
     collates every example, one run after another. The order is the same, a function of the run's

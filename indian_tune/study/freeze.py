@@ -29,8 +29,8 @@ def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
         anyway: whether to pass over tune trials that have failed, which the record then tells.
 
     Returns:
-        Whether this call did it; ``False`` when they stood, or when tune trials are open or have
-        failed.
+        Whether this call did it; ``False`` when they were frozen already, or when tune
+        trials are open or have failed.
     """
     if study.ledger.frozen(study.id) or call_finalists(study, anyway=anyway):
         return False

@@ -113,8 +113,8 @@ def freeze_levels(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bo
         anyway: whether to pass over match trials that have failed, which the record then tells.
 
     Returns:
-        Whether this call did it; ``False`` when they stood, or when match trials are open or have
-        failed.
+        Whether this call did it; ``False`` when they were frozen already, or when match
+        trials are open or have failed.
     """
     ledger, study_id, spec = study.ledger, study.id, study.spec
     if ledger.has_levels(study_id) or not ledger.frozen(study_id):

@@ -1,6 +1,6 @@
 """The study file: TOML in, one validated and frozen ``StudySpec`` out.
 
-Unknown keys are refused. Every message names the key as it stands in the file, the value and
+Unknown keys are refused. Every message names the key as in the file, the value and
 what is allowed. Neither torch nor Optuna is imported here: a mistake is reported at once.
 """
 
