@@ -164,7 +164,7 @@ def runs_of(
     values, absent = numbers(rows, metric)
     failed = _failed(rows)
     if missing == "failed":
-        failed |= absent
+        failed = failed | absent
     rows = rows.assign(value=values, failed=failed | ~((np.abs(values) <= _MOST) | absent))
     stepped = "step" in rows
     if stepped:

@@ -58,6 +58,7 @@ COMMANDS = [
     ("show", "tiny", "--best"),
     ("show", "tiny", "indian/0"),
     ("analyze", "tiny", "--out", "report"),
+    ("compare", "tiny", "--a", "indian", "--b", "sgd"),
     ("studies",),
     ("doctor",),
     ("doctor", "--json"),

@@ -112,6 +112,12 @@ def test_a_run_that_failed_is_in_no_mean_and_counts_apart() -> None:
     assert (found.label, found.contrast.of_b.failed) == ("SUPPORTED", 1)
 
 
+def test_a_missing_value_and_a_state_both_make_a_failure() -> None:
+    frame = frame_of(A=[*A[:4], math.nan], B=B).assign(run_state=["diverged", *["complete"] * 9])
+    found = indian_tune.compare(frame, "A", "B", missing="failed")
+    assert found.contrast.of_a.failed == 2
+
+
 def test_an_arm_that_never_trains_is_told_by_its_failures() -> None:
     frame = frame_of(A=A, B=B).assign(run_state="complete")
     frame.loc[frame["arm"] == "A", "run_state"] = "diverged"

@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 import indian_tune
+from indian_tune.comparison import compare_many, runs_of
 
 ROOT = Path(__file__).parents[2]
 GUIDE = " ".join((ROOT / "studies/guides/compare.md").read_text(encoding="utf-8").split())
@@ -29,3 +30,17 @@ def test_the_speed_run_of_the_guide_ends_as_it_says() -> None:
     assert str(losses.tolist())[1:-1].replace("0.126,", "0.1260,") in GUIDE
     p = stats.ttest_1samp(losses, 0.13, alternative="less").pvalue
     assert f"The rule says yes (p = {p:.4f})" in GUIDE
+
+
+def test_the_end_points_of_the_guide_end_as_it_says() -> None:
+    runs = pd.read_csv(ROOT / "studies/examples/figure2-runs.csv")
+    every = compare_many(runs_of(runs, metric="test_accuracy"), baseline="adam", delta=0.01)
+    rows = [line for line in every.markdown().splitlines() if line.startswith("|")]
+    assert len(rows) == 7
+    assert [row for row in rows if row not in GUIDE] == []
+    found = indian_tune.compare(runs, "indian-0.5-0.1", "sgd", metric="test_accuracy", delta=0.01)
+    assert quoted(f"{found.label}: {found.sentence}")
+    assert found.further is not None
+    said = f"{found.further.units} further seeds of each arm would settle it with probability"
+    assert f"{said} {found.further.probability:.2f}" in GUIDE
+    assert any("359 test examples" in caution.sentence for caution in found.cautions)

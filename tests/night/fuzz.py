@@ -178,6 +178,24 @@ def table_case(draw: random.Random) -> Case:
     return Case(words, {name: content, "claims.json": claims})
 
 
+def compare_case(draw: random.Random) -> Case:
+    name = draw.choice(["runs.csv", "epochs.csv"])
+    content = mutate_csv(draw, (EXPORTED / name).read_text(encoding="utf-8")).encode()
+    if draw.random() < 0.3:
+        content = mutate_bytes(draw, content)
+    name = draw.choice([name, name, "runs.jsonl", "runs.json", "runs.parquet", "runs.txt", "a.db"])
+    options = (
+        *(("--delta", draw.choice(NUMBERS)), ("--alpha", draw.choice(NUMBERS)), ("--sequential",)),
+        *(("--target", draw.choice(NUMBERS)), ("--map", "seed=trial"), ("--map", "arm=seed")),
+        *(("--where", "phase=tune"), ("--missing", "failed"), ("--pairing", "none"), ("--json",)),
+        *(("--markdown",), ("--better", "lower")),
+    )
+    arms = draw.choice([("--a", "indian", "--b", "sgd"), ("--all",), ("--baseline", "sgd")])
+    words = ("compare", name, *arms, "--metric", draw.choice(["test_accuracy", "train_loss"]))
+    chosen = (word for option in draw.sample(options, draw.randint(0, 2)) for word in option)
+    return Case((*words, *chosen), {name: content})
+
+
 def address_case(draw: random.Random) -> Case:
     pieces = (
         *("sqlite", "postgresql", "+psycopg", "+nonsense", ":", "/", "//", "///", "////", "@", "?"),
@@ -235,6 +253,7 @@ KINDS: dict[str, Callable[[random.Random], Case]] = {
     "study": study_case,
     "claims": claims_case,
     "table": table_case,
+    "compare": compare_case,
     "address": address_case,
 }
 
@@ -333,6 +352,7 @@ def preload() -> None:
 
     import indian_tune.analysis
     import indian_tune.cli.analyze
+    import indian_tune.cli.compare
     import indian_tune.cli.doctor
     import indian_tune.cli.plan
     import indian_tune.cli.search
