@@ -134,7 +134,18 @@ class Indian(GroupedOptimizer):
         super().__init__(params, {**OPTIONS, **defaults})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take up a state, also one that was saved before an option existed."""
+        """Take up a state, also one that was saved before an option existed.
+
+        Raises:
+            InputError: it is the state of another optimizer; nothing is changed.
+        """
+        for group in state.get("param_groups", ()):
+            missing = [name for name in ("lr", "alpha", "beta") if name not in group]
+            if missing:
+                raise InputError(
+                    f"this state has no {missing[0]!r}, so it is of another optimizer than Indian: "
+                    "load one that state_dict() of an Indian returned, or begin without it"
+                )
         super().__setstate__(state)
         for group in self.param_groups:
             for name, value in OPTIONS.items():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-from indian_tune.errors import HyperparameterError
+from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.optim import Indian
 
 if TYPE_CHECKING:
@@ -178,6 +178,18 @@ def test_a_state_that_is_older_than_an_option_loads_and_steps(name: str) -> None
     # What is missing has the default, and the step has been counted from it.
     expected = {"step": 1, "velocity_scale": other.param_groups[0]["velocity_scale"]}
     assert other.param_groups[0][name] == expected.get(name, other.defaults[name])
+
+
+def test_the_state_of_another_optimizer_is_refused_and_changes_nothing() -> None:
+    model = nn.Linear(2, 1)
+    other = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+    model(torch.ones(1, 2)).sum().backward()
+    other.step()
+    optimizer = Indian(model.parameters(), lr=0.1, alpha=0.5, beta=0.1)
+    with pytest.raises(InputError, match="this state has no 'alpha', so it is of another"):
+        optimizer.load_state_dict(other.state_dict())
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    optimizer.step()
 
 
 @pytest.mark.parametrize("path", PATHS)
