@@ -13,8 +13,9 @@ from indian_tune.training.run import EpochRecord, Run
 if TYPE_CHECKING:
     from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
     from indian_tune.training.global_state import GlobalState
+    from indian_tune.training.loop_trainer import LoopTrainer
     from indian_tune.training.memory import keep_freed_memory
-    from indian_tune.training.own_loop import LoopError, LoopRun, LoopTrainer
+    from indian_tune.training.own_loop import LoopError, LoopRun
     from indian_tune.training.packing import Packing, PackShape
     from indian_tune.training.precision import Precision
     from indian_tune.training.provenance import Provenance
@@ -46,7 +47,7 @@ _LATER = {
     "GlobalState": "global_state",
     "LoopError": "own_loop",
     "LoopRun": "own_loop",
-    "LoopTrainer": "own_loop",
+    "LoopTrainer": "loop_trainer",
     "PackShape": "packing",
     "Packing": "packing",
     "Precision": "precision",

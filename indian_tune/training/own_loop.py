@@ -1,51 +1,40 @@
 """Loops of one's own: each run is a function of the user's, trained an epoch at a time.
 
-The function runs in a thread of its own, which is at work only while :meth:`LoopTrainer.advance`
-waits for it: between two epochs, ``run.epochs()`` hands control back. So runs take turns as the
-package's own do, and records, leases, pruning and checkpoints are the same. What torch's, Python's
-and numpy's global generators give is a function of the run's seed and the epoch; whether a run is
-the same to the bit when it is interrupted is up to the loop.
+The function runs in a thread of its own, which works only while the trainer waits for it: between two
+epochs, ``run.epochs()`` hands control back. So runs take turns as the package's own do, and records,
+leases, pruning and checkpoints are the same. What torch's, Python's and numpy's global generators
+give is a function of the run's seed and the epoch; whether a run is the same to the bit when it is
+interrupted is up to the loop.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
-import random
 import threading
-from dataclasses import asdict, dataclass, replace
 from math import isfinite, nan
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 
-from indian_tune.errors import CheckpointError, IndianTuneError, InputError, unknown_name
+from indian_tune.errors import CheckpointError, IndianTuneError, unknown_name
 from indian_tune.optim.families import get_family
-from indian_tune.problems.randomness import key_hash, seeded_global_generator
 from indian_tune.problems.task import get_task
 from indian_tune.training.checkpoint import Checkpoint, check_plain
-from indian_tune.training.provenance import Provenance
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
 
     from indian_tune.problems.loop import Loop
-    from indian_tune.training.checkpoint import CheckpointFolder
-    from indian_tune.training.packing import PackShape
     from indian_tune.training.run import Run
 
 log = logging.getLogger(__name__)
-
-EXECUTION = "own loop, whose bits are up to it"
 
 # What a loop may report → the split that it is of, and whether it is an error.
 _REPORTED = {
@@ -55,7 +44,7 @@ _REPORTED = {
     "error": ("validation", True),
 }
 _SEALED = {"test_loss": ("test", False), "test_error": ("test", True)}
-_NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_loss": "train_loss"}
+NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_loss": "train_loss"}
 
 
 class LoopError(RuntimeError):
@@ -439,182 +428,6 @@ class LoopRun:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._thread.ident), exception
             )
-
-
-@dataclass
-class _Held:
-    """A run of the trainer."""
-
-    run: Run
-    live: LoopRun
-    epoch: int = 0
-    diverged: bool = False
-    saved_epoch: int = 0
-
-
-class LoopTrainer:
-    """Trains runs by a loop of one's own, an epoch of each at a time; see :class:`Trainer`.
-
-    Args:
-        loop: what trains.
-        device: where to train, ``cpu`` or ``cuda`` with or without an index.
-        checkpoints: where runs are saved and resumed from; ``None`` for neither.
-        objectives: what trials are judged by, which every report must have.
-    """
-
-    def __init__(
-        self,
-        loop: Loop,
-        *,
-        device: torch.device | str = "cpu",
-        checkpoints: CheckpointFolder | None = None,
-        objectives: Sequence[str] = (),
-    ) -> None:
-        self._loop = loop
-        self._device = torch.device(device)
-        self._checkpoints = checkpoints
-        needed = [_NEEDED_FOR[name] for name in objectives if name in _NEEDED_FOR]
-        self._required = tuple(dict.fromkeys(["train_loss", *needed]))
-        self._runs: dict[str, _Held] = {}
-
-    def __del__(self) -> None:
-        self._abandon()
-
-    @property
-    def active(self) -> tuple[str, ...]:
-        """Keys of the runs that have epochs left, in the order in which they were added."""
-        return tuple(
-            key
-            for key, held in self._runs.items()
-            if not held.diverged and held.epoch < held.run.epochs
-        )
-
-    @property
-    def provenance(self) -> Provenance:
-        """What the runs are computed with, as far as is known."""
-        known = Provenance.of(self._device, execution=EXECUTION)
-        return replace(known, precision="own loop", tf32=torch.backends.cuda.matmul.allow_tf32)
-
-    @property
-    def pack_shape(self) -> PackShape | None:
-        """``None``: runs are never packed."""
-        return None
-
-    def add(self, run: Run) -> int:
-        """Take up a run, and let its function come to its first epoch.
-
-        Returns:
-            Number of epochs done already.
-
-        Raises:
-            InputError: the key is held already.
-            LoopError: the loop does what it must not; or whatever it raises.
-        """
-        if run.key in self._runs:
-            raise InputError(f"run {run.key!r} is being trained already: remove it first")
-        saved = None if self._checkpoints is None else self._checkpoints.load(run.key)
-        if saved is not None and saved.epoch > run.epochs:
-            saved = None
-        folder = self._checkpoints
-
-        def discard() -> None:
-            if folder is not None:
-                folder.discard(run.key)
-
-        live = LoopRun(run, self._loop, self._device, self._required, saved, discard)
-        held = self._runs[run.key] = _Held(run, live)
-        self._resume(held, "initial weights", run.seed)
-        held.epoch = held.saved_epoch = live._epoch
-        return held.epoch
-
-    def advance(self, keys: Iterable[str] | None = None) -> list[EpochRecord]:
-        """Train one epoch of every active run, or of some of them.
-
-        Args:
-            keys: which runs; all that are held if ``None``. One that is not active is passed over.
-
-        Returns:
-            A record per run that was trained, in turn.
-
-        Raises:
-            InputError: no such run is held.
-            LoopError: a loop does what it must not; or whatever it raises.
-        """
-        chosen = list(self._runs) if keys is None else list(keys)
-        active = self.active
-        return [self._advance(self._held(key)) for key in chosen if key in active]
-
-    def save(self, keys: Iterable[str] | None = None) -> None:
-        """Write the checkpoints of runs whose records are safe, and that say what these hold.
-
-        Raises:
-            CheckpointError: a file cannot be written.
-        """
-        if self._checkpoints is None:
-            return
-        for key in list(self._runs) if keys is None else keys:
-            held = self._held(key)
-            live = held.live
-            if held.diverged or held.epoch == held.saved_epoch or not live._objects:
-                continue
-            state = {"provenance": asdict(self.provenance), **live._state()}
-            self._checkpoints.save(key, Checkpoint(held.epoch, state))
-            held.saved_epoch = held.epoch
-
-    def save_weights(self, key: str, folder: CheckpointFolder) -> None:
-        """Refuse: what the weights of a loop are is not known."""
-        raise CheckpointError(
-            f"run {key!r} has a loop of its own, whose weights protocol.keep_checkpoints does not "
-            "know"
-        )
-
-    def remove(self, key: str) -> None:
-        """End a run's loop and let go of it; its checkpoints stay.
-
-        Raises:
-            InputError: no such run is held.
-        """
-        held = self._held(key)
-        del self._runs[key]
-        try:
-            held.live.close()
-        except Exception as error:  # noqa: BLE001 - its record is made: only told
-            log.warning("run %s after its end: %s: %s", key, type(error).__name__, error)
-
-    def _advance(self, held: _Held) -> EpochRecord:
-        live, began = held.live, perf_counter()
-        while True:
-            before = live._epoch
-            self._resume(held, "epoch", held.run.seed, before + 1)
-            record = live._record
-            if record is not None and record.epoch == live._epoch:
-                break
-            # The epoch only served to take up the checkpoint.
-        held.epoch, held.diverged = record.epoch, record.diverged
-        return replace(record, seconds=perf_counter() - began)
-
-    def _resume(self, held: _Held, *key: int | str) -> None:
-        word = key_hash(*key) % 2**32
-        random.seed(word)
-        np.random.seed(word)
-        try:
-            with seeded_global_generator(*key, device=self._device):
-                held.live.resume()
-        except BaseException:
-            self._abandon()
-            raise
-
-    def _abandon(self) -> None:
-        for held in self.__dict__.get("_runs", {}).values():
-            with contextlib.suppress(Exception):
-                held.live.abandon()
-
-    def _held(self, key: str) -> _Held:
-        try:
-            return self._runs[key]
-        except KeyError:
-            keys = ", ".join(map(repr, self._runs)) or "none"
-            raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
 
 
 def _float(where: str, value: Any) -> float:
