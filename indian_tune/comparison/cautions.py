@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 FEW = 5
 # Test examples up to which a metric is a lattice of few.
 FEW_EXAMPLES = 1000
+_NO_SHARE = re.compile(r"loss|nll|bpb|bpc|perplexity|ppl|mse|mae|seconds|time", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def cautions_of(
 ) -> tuple[Caution, ...]:
     """Return what to say beside a comparison of two arms."""
     return (
-        *_few(made),
+        *few(made),
         *_selection(runs, made),
         *_budgets(runs, made, tuned),
         *_values(runs, made, delta),
@@ -53,7 +55,8 @@ def cautions_of(
     )
 
 
-def _few(made: Contrast) -> Iterator[Caution]:
+def few(made: Contrast) -> Iterator[Caution]:
+    """Yield what few seeds cannot show."""
     n = (
         made.difference.n
         if made.paired
@@ -139,7 +142,8 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
         table = runs.table[runs.table["arm"].isin([made.a, made.b])]
         values = table["value"].to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
-    if len(values) < 2:
+    # A loss of few digits is rounded; it is no share of examples.
+    if len(values) < 2 or _NO_SHARE.search(runs.metric):
         return
     top = _bound(values, runs)
     if top is not None:

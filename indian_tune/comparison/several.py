@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indian_tune.analysis.label import Label, label_of
+from indian_tune.comparison.cautions import few
 from indian_tune.comparison.contrast import Cells, contrast, held_back, pairs_by_seed
 from indian_tune.comparison.findings import ManyFindings, Row
 from indian_tune.comparison.intervals import tail
@@ -22,7 +23,7 @@ from indian_tune.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from indian_tune.comparison.contrast import Pairing
+    from indian_tune.comparison.contrast import Contrast, Pairing
     from indian_tune.comparison.runs import Runs
 
 
@@ -52,6 +53,11 @@ def holm(values: Sequence[float]) -> list[float]:
     found = np.empty(len(values))
     found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return found.tolist()
+
+
+def least_of(rows: Sequence[Row]) -> Contrast:
+    """Return the contrast of the fewest units."""
+    return min((row.contrast for row in rows), key=lambda made: made.difference.n)
 
 
 def compare_many(
@@ -113,5 +119,5 @@ def compare_many(
         tasks=tuple(cells.tasks) if len(cells.tasks) > 1 else (),
         rows=tuple(rows),
         exploratory=exploratory,
-        cautions=cautions,
+        cautions=(*cautions, *(caution.sentence for caution in few(least_of(rows)))),
     )

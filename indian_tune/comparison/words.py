@@ -166,8 +166,8 @@ def _pairing(found: Findings) -> Iterator[str]:
     if made.paired:
         if gain.width is not None and gain.correlation is not None:
             yield (
-                f"Runs of one seed correlate by {gain.correlation:.2f}: paired, the interval is "
-                f"{gain.width:.2f} times as wide as unpaired."
+                f"Runs of one seed correlate by {shown(gain.correlation, 2)}: paired, the interval "
+                f"is {gain.width:.2f} times as wide as unpaired."
             )
         if gain.alone:
             yield (

@@ -155,6 +155,9 @@ def test_many_arms_are_corrected_as_holm_has_it() -> None:
     ]
     corrected = multipletests(raw, method="holm")[1].tolist()
     assert [row.p_above for row in found.rows] == pytest.approx(corrected)
+    assert found.cautions == ()
+    few = compare_many(runs_of(frame_of("accuracy", **{k: v[:4] for k, v in arms.items()})))
+    assert few.cautions[0].startswith("With 4 seeds the interval relies on normal values")
     against = compare_many(runs_of(frame_of("accuracy", **arms)), baseline="a3", delta=0.005)
     assert [(r.contrast.a, r.contrast.b) for r in against.rows] == [
         (arm, "a3") for arm in arms if arm != "a3"
@@ -188,6 +191,11 @@ def test_shares_of_few_examples_are_recognised() -> None:
 def test_what_must_not_be_believed_is_said(frame: pd.DataFrame, key: str) -> None:
     found = indian_tune.compare(frame, "A", "B")
     assert (key, False) in [(caution.key, caution.asked) for caution in found.cautions]
+
+
+def test_rounded_losses_are_no_shares_of_few_examples() -> None:
+    found = indian_tune.compare(frame_of("val_loss", A=[0.9, 0.91], B=[0.9, 0.92]), "A", "B")
+    assert "lattice" not in [caution.key for caution in found.cautions]
 
 
 def test_unequal_tuning_is_said_with_what_equal_tuning_gives() -> None:
