@@ -1,10 +1,10 @@
 """Loops of one's own: each run is a function of the user's, trained an epoch at a time.
 
-The function runs in a thread of its own, which works only while the trainer waits for it: between two
-epochs, ``run.epochs()`` hands control back. So runs take turns as the package's own do, and records,
-leases, pruning and checkpoints are the same. What torch's, Python's and numpy's global generators
-give is a function of the run's seed and the epoch; whether a run is the same to the bit when it is
-interrupted is up to the loop.
+The function runs in a thread of its own, which works only while the trainer waits for it: between
+two epochs, ``run.epochs()`` hands control back. So runs take turns as the package's own do, and
+records, leases, pruning and checkpoints are the same. What torch's, Python's and numpy's global
+generators give is a function of the run's seed and the epoch; whether a run is the same to the bit
+when it is interrupted is up to the loop.
 """
 
 from __future__ import annotations
