@@ -32,6 +32,7 @@ def grid(slope: float, noise: float = 0.004, seeds: int = 4) -> pd.DataFrame:
                     "study": "simulated",
                     "arm": "indian",
                     "phase": "tune",
+                    "replicate": 0,
                     "trial": trial,
                     "seed": 100 + seed,
                     "epoch": epoch,

@@ -460,7 +460,7 @@ def test_arms_are_text_whatever_they_look_like(
     ("column", "row", "value", "message"),
     [
         ("seed", 0, np.inf, "column seed must hold whole numbers"),
-        ("epoch", 0, np.nan, "column epoch must hold whole numbers"),
+        ("epoch", 0, np.nan, "column epoch has empty places: every row needs its epoch"),
         ("train_loss", 0, -1.0, "is below 0"),
         ("run_state", 0, "diverged", "differs between its epochs"),
         ("epoch", "gap", 0, "has gaps in its epochs (3 of 1 to 4)"),

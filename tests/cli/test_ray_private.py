@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from ray.util import get_node_ip_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,9 +92,10 @@ def test_a_cluster_that_never_answers_is_refused_in_time(
 ) -> None:
     monkeypatch.setattr("indian_tune.engines.ray.engine.PROBE_SECONDS", 4.0)
     (tmp_path / "tiny.toml").write_text(tiny_toml, encoding="utf-8")
-    # Its kernel takes connections, and nobody reads from them.
-    with socket.create_server(("127.0.0.1", 0)) as mute:
-        address = f"127.0.0.1:{mute.getsockname()[1]}"
+    # Its kernel takes connections, and nobody reads from them. Ray turns 127.0.0.1 into this one.
+    node: str = get_node_ip_address()  # type: ignore[no-untyped-call]
+    with socket.create_server((node, 0)) as mute:
+        address = f"{node}:{mute.getsockname()[1]}"
         ended = command("search", "tiny.toml", "--engine", "ray", "--ray-address", address)
     assert ended.status == 2
     assert f"Ray cannot be reached at {address}: no answer within 4 s" in " ".join(

@@ -16,7 +16,8 @@ from indian_tune.errors import StudyFileError
 from indian_tune.service.studies import find_study
 from indian_tune.study.file.space import parse_space
 from indian_tune.study.file.spec import parse_study
-from indian_tune.study.optuna.samplers import SAMPLERS
+from indian_tune.study.optuna.samplers import SAMPLERS, Draw
+from indian_tune.study.optuna.sampling import distributions
 from tests.conftest import TINY, run_command, to_toml
 
 if TYPE_CHECKING:
@@ -107,8 +108,17 @@ def test_tables_show_them_in_words(
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_draws_them(name: str) -> None:
-    space = {key: value for key, value in SPACE.items() if name != "grid" or key != "gamma0"}
-    SAMPLERS[name].try_out(parse_space(space, "space"), 1)
+    raw = {key: value for key, value in SPACE.items() if name != "grid" or key != "gamma0"}
+    space = parse_space(raw, "space")
+    sampler = SAMPLERS[name].make(Draw(space, 0, "various", 1))
+    searched = distributions(space, grid=SAMPLERS[name].enumerates)
+    drawn = optuna.create_study(sampler=sampler).ask(searched).params
+    assert drawn.pop("gamma0", 0.01) >= 0.01
+    assert set(drawn) == {"mode", "on", "pair"}
+    for key, value in drawn.items():
+        parameter = space[key]
+        assert isinstance(parameter, Choices)
+        assert value in parameter.values
 
 
 @pytest.mark.parametrize(
