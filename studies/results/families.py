@@ -55,10 +55,9 @@ def study(name: str) -> Study:
     )
 
 
-def errors(results: indian_tune.Results) -> pd.DataFrame:
+def errors(name: str, storage: str) -> pd.DataFrame:
     """Return the test error of every arm: mean over searches, with a 95 % interval."""
-    results.verdict()
-    runs = results.frame("epochs")
+    runs = indian_tune.analyze(name, storage=storage).frames["runs.parquet"]
     confirm = runs[runs["phase"] == "confirm"]
     ends = confirm[confirm["epoch"] == confirm["epoch"].max()]
     by_search = 100 * (1 - ends.groupby(["arm", "replicate"])["test_accuracy"].mean())
@@ -87,11 +86,9 @@ def main() -> None:
         "perceptron with two layers of 96. Made by [families.py](../families.py).",
     ]
     for name in PROBLEMS:
-        found = errors(
-            indian_tune.search(
-                study(name), storage=given.storage, workers=given.workers, devices="cpu"
-            )
-        )
+        made = study(name)
+        indian_tune.search(made, storage=given.storage, workers=given.workers, devices="cpu")
+        found = errors(made.name, given.storage)
         found.to_csv(OUT / f"{name}.csv", index=False, float_format="%.3f", lineterminator="\n")
         text += ["", f"## {name}", "", "| optimizer | error, % | 95 % interval | diverged runs |"]
         text.append("|---|---:|---:|---:|")
