@@ -106,6 +106,16 @@ def unpaired_difference(
     return Difference(mean, mean - half, mean + half, error, freedom, sum(counts))
 
 
+def half_if_paired(difference: Difference, alpha: float, correlation: float) -> float:
+    """Return half the interval that as many runs would have in pairs, were they to correlate so."""
+    unpaired = (difference.high - difference.low) / 2
+    freedom = max(difference.freedom / 2, 1.0)
+    wider = special.stdtrit(freedom, 1 - alpha / 2) / special.stdtrit(
+        difference.freedom, 1 - alpha / 2
+    )
+    return float(unpaired * np.sqrt(1 - correlation) * wider)
+
+
 def tail(difference: Difference, at: float, *, above: bool) -> float:
     """Return the one-sided p of a difference that is not above, or not below, a value.
 

@@ -31,8 +31,8 @@ def guessed_metric(names: Sequence[str]) -> str:
     """
     plain = ("value", "score")
     able = [n for n in names if n in plain or _LOWER.search(n) or _HIGHER.search(n)]
-    if len(able) == 1:
-        return able[0]
+    if len(able) == 1 or len(names) == 1:
+        return (able or names)[0]
     said = f"{listed(able)} could be it" if able else f"there are {listed(names)}"
     raise InputError(f"name the metric with --metric: {said}")
 

@@ -29,6 +29,8 @@ class Plan:
         alpha: level of the two-sided interval.
         pairing: "auto", "seed" or "none".
         sequential: whether the interval holds after every seed.
+        where: column → value of the rows that are read.
+        missing: what a missing value means, "refuse" or "failed".
     """
 
     a: str | None
@@ -40,6 +42,8 @@ class Plan:
     alpha: float
     pairing: str
     sequential: bool
+    where: dict[str, str]
+    missing: str
 
     @property
     def digest(self) -> str:

@@ -70,6 +70,7 @@ class Runs:
         budgets: arm → trials of the search of every replicate, where known.
         notes: what to know of the source, a sentence each.
         began: when the first run began; ``None`` if unknown.
+        undated: a start of a run that is no time; ``None`` if all are.
         selected: why a value was chosen on what it reports; empty where nothing shows that.
     """
 
@@ -84,6 +85,7 @@ class Runs:
     budgets: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     began: pd.Timestamp | None = None
+    undated: str | None = None
     selected: tuple[str, ...] = ()
 
     @property
@@ -199,6 +201,7 @@ def runs_of(
         budgets=_budgets(trials),
         notes=tuple(notes),
         began=_began(frame),
+        undated=_undated(frame),
         selected=_selected(metric, rows),
     )
 
@@ -329,15 +332,18 @@ def _check_once(rows: pd.DataFrame, keys: list[str], *, seeded: bool) -> None:
         return
     first = twice.iloc[0]
     times = int((rows[keys] == first[keys]).all(axis=1).sum())
-    place = "".join(f" {key} {first[key]}" for key in keys[1:] if rows[key].nunique() > 1)
+    named = [key for key in keys[1:] if key == "seed" or rows[key].nunique() > 1]
+    place = ", ".join(f"{key} {first[key]}" for key in named)
     own = rows[rows["arm"] == first["arm"]]
     hint = "give one run per arm and seed"
     if any(own[name].nunique() > 1 for name in rows if str(name).startswith(CONFIG)):
         hint += "; the arm has several configurations: choose one with --where COLUMN=VALUE"
+    elif "trial" in rows and own["trial"].nunique() > 1:
+        hint += "; trials of a search are no repetitions: give the runs of its winner"
     elif "step" not in rows:
         hint += "; if the rows are steps of one run, name their column with --map step=COLUMN"
-    what = "" if seeded else ", a repetition,"
-    raise InputError(f"arm {first['arm']!r} has{place}{what} {times} times: {hint}")
+    what = "" if seeded else " (a repetition)"
+    raise InputError(f"arm {first['arm']!r} has {times} rows of {place}{what}: {hint}")
 
 
 def _refuse_missing(last: pd.DataFrame, metric: str) -> None:
@@ -392,6 +398,16 @@ def _began(frame: pd.DataFrame) -> pd.Timestamp | None:
         return None
     times = pd.to_datetime(frame["started_at"], utc=True, errors="coerce", format="ISO8601")
     return None if times.isna().all() else times.min()
+
+
+def _undated(frame: pd.DataFrame) -> str | None:
+    """Return the first start that is no time."""
+    if "started_at" not in frame:
+        return None
+    given = frame["started_at"].dropna()
+    times = pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601")
+    unread = given[times.isna()]
+    return None if unread.empty else str(unread.iloc[0])
 
 
 def _selected(metric: str, rows: pd.DataFrame) -> tuple[str, ...]:

@@ -119,5 +119,10 @@ def compare_many(
         tasks=tuple(cells.tasks) if len(cells.tasks) > 1 else (),
         rows=tuple(rows),
         exploratory=exploratory,
-        cautions=(*cautions, *(caution.sentence for caution in few(least_of(rows)))),
+        cautions=(
+            *cautions,
+            f"p (Holm) is one-sided, of a being better: SUPPORTED takes less than {alpha / 2:g}; "
+            "the intervals are not corrected",
+            *(caution.sentence for caution in few(least_of(rows))),
+        ),
     )

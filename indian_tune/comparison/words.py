@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.label import Label
+from indian_tune.comparison.intervals import half_if_paired
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def sentence_of(found: Findings) -> str:
         if difference.settled
         else "no interval without a spread"
     )
-    if found.sequence is not None:
+    if found.sequence is not None and difference.settled:
         interval = f"anytime-valid {interval}"
     basis = f"{interval}, {_basis(made)}"
     match made.label:
@@ -143,9 +144,15 @@ def remarks(found: Findings) -> Iterator[str]:
         )
     if found.target is not None:
         for arm in found.target.arms:
-            yield (
+            reached = (
                 f"{found.metric} {found.target.target:g}: {arm.arm} reaches it in {arm.reached} of "
-                f"{arm.runs} runs, half of them within {shown(arm.median, 0)} steps "
+                f"{arm.runs} runs"
+            )
+            if math.isinf(arm.median):
+                yield f"{reached}, fewer than half of them within the steps that they ran."
+                continue
+            yield (
+                f"{reached}, half of them within {shown(arm.median, 0)} steps "
                 f"({shown(arm.low, 0)} to {shown(arm.high, 0)}, {100 * arm.coverage:.0f} %)."
             )
         ratio = found.target.ratio
@@ -178,6 +185,7 @@ def _pairing(found: Findings) -> Iterator[str]:
     difference = made.difference
     if difference.settled:
         half = (difference.high - difference.low) / 2
+        paired = half_if_paired(difference, found.alpha, 0.5)
         places = decimals(difference)
         why = (
             f"though the arms share {counted(gain.shared, 'seed')}"
@@ -188,7 +196,7 @@ def _pairing(found: Findings) -> Iterator[str]:
         )
         yield (
             f"Not paired, {why}: on the same seeds, were their runs to correlate by 0.5, "
-            f"the interval would be ±{shown(half * math.sqrt(0.5), places)} in place of "
+            f"the interval would be ±{shown(paired, places)} in place of "
             f"±{shown(half, places)}."
         )
 

@@ -223,6 +223,8 @@ def _plan(request: CompareRequest, metric: str, better: str, delta: float | None
         alpha=request.alpha,
         pairing=request.pairing,
         sequential=request.sequential,
+        where=dict(request.source.where or {}),
+        missing=request.source.missing,
     )
 
 
@@ -248,6 +250,8 @@ def _exploratory(
     what = "the first run began"
     if began is None and source.written is not None:
         began, what = source.written, "the source was written"
+    if source.runs.undated is not None:
+        reasons.append(f"started_at = {source.runs.undated!r} is no time in ISO 8601")
     if at is None:
         reasons.append("the registration has no date")
     elif began is None:

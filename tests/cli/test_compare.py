@@ -95,6 +95,12 @@ def test_a_comparison_that_was_registered_before_its_runs_is_not_exploratory(
     command("compare", *asked, "--register", late)
     said = " ".join(command("compare", "runs.csv", *asked, "--registered", late).out.split())
     assert "after the first run began at 2001-01-01 00:00:00 UTC" in said
+    frame.to_csv("runs.csv", index=False)
+    fewer = command("compare", "runs.csv", *asked, "--where", "seed=1", "--registered", plan)
+    assert "Exploratory, as where = {'seed': '1'} is not what was registered, {}" in fewer.out
+    frame.assign(started_at=1700000000).to_csv("runs.csv", index=False)
+    said = " ".join(command("compare", "runs.csv", *asked, "--registered", plan).out.split())
+    assert said.startswith("Exploratory, as started_at = '1700000000' is no time in ISO 8601")
     changed = json.loads(plan.read_text(encoding="utf-8"))
     changed["compare"]["delta"] = 0.005
     plan.write_text(json.dumps(changed), encoding="utf-8")

@@ -227,7 +227,12 @@ def test_columns_are_mapped_and_rows_chosen() -> None:
 
 GOOD = frame_of(A=A, B=B)
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
-    (pd.concat([GOOD, GOOD.iloc[:1]]), {}, "arm 'A' has seed 0 2 times: give one run per arm"),
+    (pd.concat([GOOD, GOOD.iloc[:1]]), {}, "arm 'A' has 2 rows of seed 0: give one run per arm"),
+    (
+        pd.concat([GOOD.assign(seed=0, trial=0), GOOD.assign(seed=0, trial=1)]),
+        {},
+        "rows of seed 0: give one run per arm and seed; trials of a search are no repetitions",
+    ),
     (GOOD.assign(seed=range(10)), {"pairing": "seed"}, "arms 'A' and 'B' share no seed: run"),
     (
         GOOD.assign(accuracy=[math.nan, *A[1:], *B]),
@@ -278,3 +283,26 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence(
     with pytest.raises(InputError, match=said) as refused:
         indian_tune.compare(frame, "A", **{"b": "B", **options})
     assert "\n" not in str(refused.value)
+
+
+def test_what_pairing_would_gain_counts_its_fewer_degrees_of_freedom() -> None:
+    spread = [1.0, 2.0, 3.0]
+    found = indian_tune.compare(frame_of(A=spread, B=spread).drop(columns="seed"), "A", "B")
+    unpaired, paired = (
+        stats.t.ppf(0.975, freedom) * np.sqrt(variance / 3)
+        for freedom, variance in ((4, 2), (2, 1))
+    )
+    said = f"±{paired:.1f} in place of ±{unpaired:.1f}"
+    assert said in found.markdown()
+
+
+def test_the_only_column_of_numbers_is_the_metric_whatever_its_name() -> None:
+    frame = frame_of("figure", A=[0.1, 0.2], B=[0.3, 0.5])
+    assert indian_tune.compare(frame, "A", "B", better="lower").metric == "figure"
+
+
+def test_a_target_that_few_runs_reach_has_no_median_of_steps() -> None:
+    frame = pd.concat([frame_of(A=[0.1, 0.2], B=[0.3, 0.5]).assign(step=step) for step in (1, 2)])
+    said = indian_tune.compare(frame, "A", "B", target=0.9).markdown()
+    assert "A reaches it in 0 of 2 runs, fewer than half of them" in said
+    assert "∞" not in said
