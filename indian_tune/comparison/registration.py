@@ -31,6 +31,7 @@ class Plan:
         sequential: whether the interval holds after every seed.
         where: column → value of the rows that are read.
         missing: what a missing value means, "refuse" or "failed".
+        names: role → column that it is read from, where that is not its own name.
     """
 
     a: str | None
@@ -44,6 +45,7 @@ class Plan:
     sequential: bool
     where: dict[str, str]
     missing: str
+    names: dict[str, str]
 
     @property
     def digest(self) -> str:

@@ -37,9 +37,10 @@ class Look:
         unit: the seed or search that came last.
         n: differences so far.
         estimate: their mean.
-        low: lower end; minus infinity while nothing is known.
-        high: upper end.
-        label: what the interval says.
+        low: lower end of what all intervals so far have in common; minus infinity while nothing is
+            known. Where that does not hold the mean, the end of the interval of this look alone.
+        high: upper end, likewise.
+        label: what the interval says; INCONCLUSIVE where it is of this look alone.
     """
 
     unit: str
@@ -57,12 +58,15 @@ class ConfidenceSequence:
     Attributes:
         looks: one after every unit.
         settled_at: number of differences at which it was settled first; ``None`` if it is not.
-        label: at that look; INCONCLUSIVE if it is not settled.
+        label: at the last look.
+        drifts: whether the mean has left what earlier intervals allowed, so that the differences
+            seem to change in their course and nothing is settled.
     """
 
     looks: tuple[Look, ...]
     settled_at: int | None
     label: Label
+    drifts: bool = False
 
 
 def half_widths(values: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
@@ -102,13 +106,21 @@ def sequence(
     """
     half = half_widths(values, alpha)
     means = np.cumsum(values) / np.arange(1, len(values) + 1)
+    # All intervals hold the effect at once with probability 1 - alpha, and so does their common
+    # part.
+    lows = np.maximum.accumulate(means - half)
+    highs = np.minimum.accumulate(means + half)
+    fits = np.logical_and.accumulate((lows <= means) & (means <= highs))
     looks = []
-    for n, (unit, mean, width) in enumerate(zip(units, means, half, strict=True), start=1):
-        low, high = float(mean - width), float(mean + width)
-        looks.append(Look(unit, n, float(mean), low, high, label_of(low, high, delta)))
+    for n, unit in enumerate(units):
+        low, high = (lows[n], highs[n]) if fits[n] else (means[n] - half[n], means[n] + half[n])
+        label = label_of(float(low), float(high), delta) if fits[n] else Label.INCONCLUSIVE
+        looks.append(Look(unit, n + 1, float(means[n]), float(low), float(high), label))
+    drifts = not fits[-1]
     first = next((look for look in looks if look.label is not Label.INCONCLUSIVE), None)
     return ConfidenceSequence(
         tuple(looks),
-        None if first is None else first.n,
-        Label.INCONCLUSIVE if first is None else first.label,
+        None if first is None or drifts else first.n,
+        looks[-1].label,
+        drifts=drifts,
     )

@@ -130,11 +130,16 @@ def remarks(found: Findings) -> Iterator[str]:
     if found.sequence is not None:
         looks = found.sequence
         last = looks.looks[-1]
-        yield (
-            f"Settled after {looks.settled_at} differences, and for good: {looks.label}."
-            if looks.settled_at is not None
-            else f"Not settled after {last.n} differences: look again after the next."
-        )
+        if looks.drifts:
+            yield (
+                f"Not settled after {last.n} differences: their mean has left the interval that "
+                "earlier ones gave. They seem to change in their course (other code, other "
+                "machines?), and no further look can settle it."
+            )
+        elif looks.settled_at is not None:
+            yield f"Settled after {looks.settled_at} differences, and for good: {looks.label}."
+        else:
+            yield f"Not settled after {last.n} differences: look again after the next."
     for curve in found.best_of:
         most = len(curve.n) - 1
         yield (

@@ -225,6 +225,7 @@ def _plan(request: CompareRequest, metric: str, better: str, delta: float | None
         sequential=request.sequential,
         where=dict(request.source.where or {}),
         missing=request.source.missing,
+        names=dict(request.source.names or {}),
     )
 
 

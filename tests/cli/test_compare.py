@@ -98,6 +98,8 @@ def test_a_comparison_that_was_registered_before_its_runs_is_not_exploratory(
     frame.to_csv("runs.csv", index=False)
     fewer = command("compare", "runs.csv", *asked, "--where", "seed=1", "--registered", plan)
     assert "Exploratory, as where = {'seed': '1'} is not what was registered, {}" in fewer.out
+    moved = command("compare", "runs.csv", *asked, "--map", "seed=seed", "--registered", plan)
+    assert "names = {'seed': 'seed'} is not what was registered, {}" in " ".join(moved.out.split())
     frame.assign(started_at=1700000000).to_csv("runs.csv", index=False)
     said = " ".join(command("compare", "runs.csv", *asked, "--registered", plan).out.split())
     assert said.startswith("Exploratory, as started_at = '1700000000' is no time in ISO 8601")
