@@ -206,6 +206,20 @@ def _write_page(found: Comparison | Many, out: Path) -> None:
         raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
 
 
+def _told(lines: list[tuple[str, ...]], title: str) -> tuple[list[tuple[str, ...]], str]:
+    """Return a table without columns that say the same in every row, and its title."""
+    columns = list(zip(*lines, strict=True))
+    if len(lines) > 2 and len(set(columns[1][1:])) == 1:
+        title = f"{title}; each minus {columns[1][1]}"
+        columns[1] = ()
+    kept = [
+        column
+        for column in columns
+        if column and not (column[0] == "failed" and set(column[1:]) == {"0, 0"})
+    ]
+    return list(zip(*kept, strict=True)), title
+
+
 def _print(found: Comparison | Many) -> None:
     """Print an answer for people."""
     from indian_tune.comparison import Comparison
@@ -218,8 +232,11 @@ def _print(found: Comparison | Many) -> None:
         console.print(headed(f"{found.label}: ", found.sentence))
         lines, title = rows(found), None
     else:
-        lines, title = many_rows(found), f"{found.metric}, {found.better} is better"
+        lines, title = _told(many_rows(found), f"{found.metric}, {found.better} is better")
     shown = table(*lines[0], title=title, right=("difference", "n", "p (Holm)"))
+    for column in shown.columns:
+        # Names are folded where there is no room, not these.
+        column.no_wrap = column.header in ("difference", "interval", "label")
     for row in lines[1:]:
         shown.add_row(*row)
     if not isinstance(found, Comparison) or found.tasks:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.style import INDIAN, INK, PALE, RIVALS, canvas, tidy
-from indian_tune.comparison.words import decimals, shown
+from indian_tune.comparison.words import ONE, decimals, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +79,8 @@ def _forest(rows: list[tuple[str, float, float, float]], delta: float | None) ->
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-1.4 * reach, 1.4 * reach)
     axes.set_xlabel("difference (above 0: the first is better)")
+    # Labels of five and more decimals would touch.
+    axes.locator_params(axis="x", nbins=5)
     tidy(axes)
     return figure
 
@@ -125,7 +127,7 @@ def _pairs(found: Findings) -> Exhibit:
     return Exhibit(
         name="pairs",
         title="Pair by pair",
-        caption=f"A line per {found.contrast.unit.removesuffix('s')}: lines that all rise or all "
+        caption=f"A line per {ONE[found.contrast.unit]}: lines that all rise or all "
         "fall are a difference that every one shows.",
         alt=f"{found.a} is ahead in {ahead} of {len(table)} pairs.",
         figure=figure,
@@ -199,7 +201,7 @@ def _best_of(found: Findings) -> Exhibit:
             for values in zip(curve.n, curve.median, curve.worse, curve.better, strict=True)
         ]
     axes.set_xlabel("trials of the search")
-    axes.set_ylabel(f"{found.best_of[0].metric}, median of the best")
+    axes.set_ylabel(f"{found.best_of[0].metric} of the best")
     axes.legend(fontsize=8, frameon=False)
     tidy(axes)
     return Exhibit(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indian_tune.comparison.findings import Findings, ManyFindings
     from indian_tune.comparison.intervals import Difference
 
-_ONE = {"seeds": "seed", "runs": "run", "searches": "search"}
+ONE = {"seeds": "seed", "runs": "run", "searches": "search"}
 
 
 def decimals(difference: Difference) -> int:
@@ -87,7 +87,7 @@ def sentence_of(found: Findings) -> str:
 
 def _basis(made: Contrast) -> str:
     if made.paired:
-        return f"{counted(made.difference.n, _ONE[made.unit], made.unit)}, paired"
+        return f"{counted(made.difference.n, ONE[made.unit], made.unit)}, paired"
     counts = [arm.runs - arm.failed for arm in (made.of_a, made.of_b)]
     return f"{counts[0]} and {counts[1]} runs, unpaired"
 
@@ -99,7 +99,7 @@ def _failures_p(made: Contrast) -> str:
 def remarks(found: Findings) -> Iterator[str]:
     """Yield what belongs to the sentence, a sentence each."""
     made = found.contrast
-    one = _ONE[made.unit]
+    one = ONE[made.unit]
     share = made.superiority
     if math.isfinite(share.estimate):
         ends = "" if math.isnan(share.low) else f" ({share.low:.2f} to {share.high:.2f})"
@@ -144,8 +144,8 @@ def remarks(found: Findings) -> Iterator[str]:
         most = len(curve.n) - 1
         yield (
             f"Tuning of {curve.arm}: the median {curve.metric} of one trial is "
-            f"{curve.median[0]:.4g}, of the best of {curve.budget} {curve.median[most]:.4g} "
-            f"(from {_end(curve.worse[most])} to {_end(curve.better[most])} with 95 %)."
+            f"{curve.median[0]:.4g}, of the best of {curve.budget} trials {curve.median[most]:.4g} "
+            f"(95 % band: {_end(curve.worse[most])} at worst, {_end(curve.better[most])} at best)."
         )
     if found.target is not None:
         for arm in found.target.arms:

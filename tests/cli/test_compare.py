@@ -6,6 +6,7 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 from tests.comparison.test_compare import A, B, frame_of
@@ -164,3 +165,23 @@ def test_what_cannot_be_done_is_refused_in_one_sentence(
     assert ended.err.count("\n") == 1
     assert said in ended.err
     assert sorted(runs.parent.iterdir()) == before
+
+
+def test_a_table_of_many_arms_fits_a_terminal(
+    command: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ("sgd", "indian-usual", "sgd-matched")
+    rows = [
+        {"arm": arm, "seed": seed, "accuracy": 0.8 + 0.01 * n + 0.003 * (seed * (n + 2) % 5)}
+        for n, arm in enumerate(names)
+        for seed in range(6)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "many.csv", index=False)
+    lines = command("compare", "many.csv", "--baseline", "sgd", "--delta", "0.01").out.splitlines()
+    assert "accuracy, higher is better; each minus sgd" in lines
+    (heading,) = [line.split() for line in lines if "difference" in line and "label" in line]
+    assert heading == ["a", "difference", "interval", "n", "p", "(Holm)", "label"]
+    labels = ("SUPPORTED", "NEGLIGIBLE", "REFUTED", "INCONCLUSIVE")
+    told = [line.split() for line in lines if line.startswith(names[1:])]
+    assert [(row[0], row[-1] in labels) for row in told] == [(name, True) for name in names[1:]]
