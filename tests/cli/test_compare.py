@@ -179,7 +179,7 @@ def test_a_table_of_many_arms_fits_a_terminal(
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "many.csv", index=False)
     lines = command("compare", "many.csv", "--baseline", "sgd", "--delta", "0.01").out.splitlines()
-    assert "accuracy, higher is better; each minus sgd" in lines
+    assert "accuracy, higher is better; each minus sgd" in map(str.strip, lines)
     (heading,) = [line.split() for line in lines if "difference" in line and "label" in line]
     assert heading == ["a", "difference", "interval", "n", "p", "(Holm)", "label"]
     labels = ("SUPPORTED", "NEGLIGIBLE", "REFUTED", "INCONCLUSIVE")
