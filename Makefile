@@ -61,11 +61,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(BASE): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing 6.6 GB, most of it torch with CUDA's libraries: some minutes in which nothing is printed"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@echo "Installing 6.6 GB, most of it torch with CUDA's libraries: a few minutes"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
 	touch $(BASE)
 
 $(DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing 7 GB, most of it torch with CUDA's libraries: some minutes in which nothing is printed"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@echo "Installing 7 GB, most of it torch with CUDA's libraries: a few minutes"
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
 	touch $(BASE) $(DEV)

@@ -37,13 +37,11 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution, and the wheel that was built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    # What an earlier build left in the checkout would end in the wheel.
-    left = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
-    tree = shutil.copytree(ROOT, folder / "tree", ignore=left)
+def build(folder: Path) -> Path:
+    """Build a copy of the checkout, without what earlier builds left there."""
+    left = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "results")
+    # As in a fresh clone, the files are as old as the copy.
+    tree = shutil.copytree(ROOT, folder / "tree", ignore=left, copy_function=shutil.copyfile)
     # The environment stays: it may say where the build requirements come from.
     done = subprocess.run(
         [sys.executable, "-m", "build", "--outdir", folder, tree],
@@ -54,6 +52,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel that was built from it."""
+    return build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,14 @@ def test_the_source_distribution_holds_what_the_wheel_is_built_from(built: Path)
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "indian_tune/py.typed"} <= names
     assert {f"studies/{study}" for study in STUDIES} <= names
+
+
+def test_two_builds_are_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    again = build(tmp_path)
+    for suffix in (".whl", ".tar.gz"):
+        first, second = ([*folder.glob(f"*{suffix}")] for folder in (built, again))
+        assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+        assert len(first) == 1
 
 
 def test_the_installed_package_brings_its_studies(installed: Path, tmp_path: Path) -> None:

@@ -52,7 +52,10 @@ def test_everything_that_is_referred_to_is_there(
         assert set(service.get("secrets", ())) <= set(compose["secrets"])
         for mount in service.get("volumes", ()):
             source = mount.partition(":")[0]
-            if source.startswith("."):
+            if source == "./studies":
+                # up.sh makes it.
+                assert (DOCKER / "up.sh").read_text(encoding="utf-8").count("mkdir studies") == 1
+            elif source.startswith("."):
                 assert (DOCKER / source).is_file()
             else:
                 volumes.add(source)
@@ -68,8 +71,30 @@ def test_everything_that_is_referred_to_is_there(
 
 def test_the_second_file_names_networks_and_volumes_of_the_first(compose: dict[str, Any]) -> None:
     more = yaml.safe_load((DOCKER / "cluster.yaml").read_text(encoding="utf-8"))
-    for kind, parts in more.items():
-        assert set(parts) <= set(compose[kind])
+    for kind in ("services", "networks"):
+        assert set(more[kind]) <= set(compose[kind])
+    # Its own volume takes the place of the folder of this machine, at the same path.
+    assert set(more["volumes"]) == {"artifacts", "data", "studies"}
+    for name, service in more["services"].items():
+        (mount,) = service["volumes"]
+        (replaced,) = [v for v in compose["services"][name]["volumes"] if "/studies" in v]
+        assert mount == replaced.removeprefix("./")
+
+
+def test_the_number_of_nodes_and_the_user_come_from_the_settings(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    assert services["ray-worker"]["deploy"]["replicas"] == "${RAY_WORKERS:-1}"
+    for service in services.values():
+        if "build" in service:
+            assert service["build"]["args"]["UID"] == "${INDIAN_TUNE_UID:-1000}"
+            assert service["build"]["args"]["GID"] == "${INDIAN_TUNE_GID:-1000}"
+
+
+def test_own_modules_are_found_wherever_trials_run(services: dict[str, dict[str, Any]]) -> None:
+    for name in ("ray-worker", "ray-worker-gpu", "search", "cli"):
+        assert any(v.split(":")[1] == "/studies" for v in services[name]["volumes"])
+        assert services[name]["environment"]["PYTHONPATH"] == "/studies"
 
 
 def test_whoever_waits_for_a_service_to_be_healthy_or_to_end_can(
@@ -127,14 +152,14 @@ def test_the_networks_keep_apart_what_need_not_meet(services: dict[str, dict[str
 
 
 def test_only_the_profile_asks_for_gpus(services: dict[str, dict[str, Any]]) -> None:
-    asking = [name for name, service in services.items() if "deploy" in service]
+    asking = [name for name, s in services.items() if "resources" in s.get("deploy", {})]
     assert asking == ["ray-worker-gpu"]
     assert services["ray-worker-gpu"]["profiles"] == ["gpu"]
 
 
 def test_our_containers_run_without_privileges(services: dict[str, dict[str, Any]]) -> None:
     ours = [service for service in services.values() if "build" in service]
-    assert len(ours) == 6
+    assert len(ours) == 7
     for service in ours:
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]

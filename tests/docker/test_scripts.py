@@ -115,28 +115,58 @@ def test_a_user_without_a_home_is_given_one(tmp_path: Path) -> None:
     assert done.stdout.strip() == "*:*:*:*:word"
 
 
-def test_the_first_start_makes_passwords_and_later_ones_keep_them(tmp_path: Path) -> None:
+def test_the_first_start_makes_settings_and_passwords_and_later_ones_keep_them(
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "docker"
     folder.mkdir()
     shutil.copy(DOCKER / "up.sh", folder)
     programs = tmp_path / "bin"
     programs.mkdir()
-    # Stands where Docker would, to tell what it was asked for.
+    # In place of Docker, to tell what it was asked for; and a user that is not root.
     (programs / "docker").write_text('#!/bin/sh\necho "$PWD: $*"\n')
-    (programs / "docker").chmod(0o755)
+    (programs / "id").write_text('#!/bin/sh\n[ "$1" = -u ] && echo 1234 || echo 567\n')
+    for name in ("docker", "id"):
+        (programs / name).chmod(0o755)
     found = []
-    for _ in range(2):
+    for workers in ({"RAY_WORKERS": "3"}, {}, {"RAY_WORKERS": "5"}, {}):
         done = subprocess.run(
-            [folder / "up.sh", "--scale", "ray-worker=3"],
-            env={"PATH": f"{programs}:{os.environ['PATH']}"},
+            [folder / "up.sh", "--wait"],
+            env={"PATH": f"{programs}:{os.environ['PATH']}", **workers},
             capture_output=True,
             text=True,
             check=True,
         )
-        assert done.stdout == (f"{folder}: compose up --build --detach --scale ray-worker=3\n")
-        found.append({path.name: path.read_text() for path in (folder / "secrets").iterdir()})
-    assert found[0] == found[1]
-    assert set(found[0]) == {"database_password", "dashboard_password", "ray_token"}
-    assert len(set(found[0].values())) == 3
-    assert all(re.fullmatch("[0-9a-f]{64}", value) for value in found[0].values())
+        assert done.stdout == f"{folder}: compose up --build --detach --wait\n"
+        settings = sorted((folder / ".env").read_text().splitlines())
+        assert settings[:2] == ["INDIAN_TUNE_GID=567", "INDIAN_TUNE_UID=1234"]
+        secrets = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
+        found.append((settings[2:], secrets))
+    assert [workers for workers, _ in found] == [[f"RAY_WORKERS={n}"] for n in (3, 3, 5, 5)]
+    passwords = found[0][1]
+    assert all(secrets == passwords for _, secrets in found)
+    assert set(passwords) == {"database_password", "dashboard_password", "ray_token"}
+    assert len(set(passwords.values())) == 3
+    assert all(re.fullmatch("[0-9a-f]{64}", value) for value in passwords.values())
     assert stat.S_IMODE((folder / "secrets").stat().st_mode) == 0o700
+    assert (folder / "studies").is_dir()
+
+
+def test_containers_do_not_run_as_root_when_root_starts_them(tmp_path: Path) -> None:
+    folder = tmp_path / "docker"
+    folder.mkdir()
+    shutil.copy(DOCKER / "up.sh", folder)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, says in {"docker": "", "id": "echo 0", "chown": 'echo "chown $*"'}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{says}\n")
+        (programs / name).chmod(0o755)
+    done = subprocess.run(
+        [folder / "up.sh"],
+        env={"PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "INDIAN_TUNE_UID=1000\nINDIAN_TUNE_GID=1000\n" in (folder / ".env").read_text()
+    assert done.stdout == "chown 1000:1000 studies\n"
