@@ -51,17 +51,22 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
     import time
 
     from indian_tune.service.output import live_display
+    from indian_tune.service.progress import LiveTable
     from indian_tune.service.study_status import look
+    from indian_tune.study import RegisteredStudy
 
     live = live_display(console)
+    table = LiveTable(RegisteredStudy.open(ledger, study), elapsed=False)
     before = None
     with live or contextlib.nullcontext(), contextlib.suppress(KeyboardInterrupt):
         while True:
             now = look(ledger, study)
             if live is not None:
-                live.update(now.shown(ledger.address), refresh=True)
+                progress, _ = table.look(now.parts, console.width)
+                live.update(now.shown(ledger.address, progress), refresh=True)
             elif now != before:
-                console.print(now.shown(ledger.address))
+                progress, _ = table.look(now.parts, None)
+                console.print(now.shown(ledger.address, progress))
             if now.finished or now.completion.stuck():
                 return
             before = now

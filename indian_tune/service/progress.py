@@ -16,13 +16,14 @@ from indian_tune.study.levels import LEVELS
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from rich.console import Console
     from rich.table import Table
 
     from indian_tune.ledger import ArmProgress, LedgerReader
-    from indian_tune.study import RegisteredStudy
+    from indian_tune.study import RegisteredStudy, StudySpec
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,180 @@ LIVE_SECONDS = 0.5
 LINE_SECONDS = 10.0
 # The rate is that of the last while: what came before an interruption or a slow start is past.
 WINDOW_SECONDS = 30.0
+# A bar needs room beside the numbers, and says no more for being longer.
+BAR_COLUMNS = 60
+MAX_COLUMNS = 110
+
+
+class Pace:
+    """How fast epochs end, over the last while.
+
+    Args:
+        elapsed: whether the time since this began is of interest.
+    """
+
+    def __init__(self, *, elapsed: bool = True) -> None:
+        self._began = time.monotonic() if elapsed else None
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def summary(self, done: int, left: int) -> str:
+        """Return epochs, rate, and time elapsed and left.
+
+        Args:
+            done: epochs that are recorded.
+            left: epochs that are expected still.
+        """
+        now = time.monotonic()
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_SECONDS:
+            self._marks.popleft()
+        parts = [f"{done} of {counted(done + left, 'epoch')}" if left else counted(done, "epoch")]
+        # Time before the first epoch is start-up and says nothing about the rate.
+        first = next((mark for mark in self._marks if mark[1] > self._marks[0][1]), None)
+        rate = 0.0
+        if first is not None and now > first[0] and left:
+            rate = (done - first[1]) / (now - first[0])
+        if rate:
+            parts.append(f"{rate:.1f} epochs/s")
+        if self._began is not None:
+            parts.append(f"{duration(now - self._began)} elapsed")
+        if rate:
+            parts.append(f"about {duration(left / rate)} left")
+        return ", ".join(parts)
+
+
+TITLES = {
+    **{Phase.TUNE: "tune", Phase.FINAL: "finalists", Phase.MATCH: "levels"},
+    **{Phase.HALF: "half budget", Phase.CONFIRM: "fresh seeds"},
+}
+
+
+def progress_table(
+    parts: Sequence[ArmProgress],
+    spec: StudySpec | None = None,
+    width: int | None = None,
+    left: Mapping[str, int] | None = None,
+) -> Table:
+    """Return how far each arm is.
+
+    Args:
+        parts: each arm's progress in each phase.
+        spec: the study; with it the phases that are still to come are shown too, and best scores.
+        width: columns of the terminal that bars may fill; ``None`` for none.
+        left: arm → epochs that are expected still, which bars need.
+    """
+    from rich.progress_bar import ProgressBar
+
+    begun = {part.phase for part in parts}
+    shown = {
+        Phase.FINAL: spec is not None and spec.protocol.finalists,
+        Phase.MATCH: spec is not None and spec.matched_arms,
+        Phase.HALF: spec is not None and spec.claims.half_budget,
+    }
+    phases = [phase for phase in TITLES if shown.get(phase, True) or phase in begun]
+    titles = [TITLES[phase] for phase in phases]
+    columns = [titles[0], *(["best"] if spec else []), *titles[1:], "epochs"]
+    bars = width is not None and width >= BAR_COLUMNS and left is not None
+    made = table("arm", *([" "] if bars else []), *columns, "", right=tuple(columns))
+    if bars and width is not None:
+        made.width = min(width, MAX_COLUMNS)
+        made.columns[1].ratio = 1
+        for column in made.columns[2:-1]:
+            column.no_wrap = True
+    arms = {part.arm.id: part.arm for part in parts}
+    for arm in sorted(arms.values(), key=lambda arm: arm.position):
+        mine = {part.phase: part for part in parts if part.arm.id == arm.id}
+        epochs = sum(part.epochs_done for part in mine.values())
+        total = None if left is None else epochs + left[arm.name]
+        made.add_row(
+            arm.name,
+            # One of an arm that needs nothing is full.
+            *([ProgressBar(total or 1, epochs if total else 1)] if bars else []),
+            done(mine.get(Phase.TUNE)),
+            *([_best(spec, mine.get(Phase.TUNE))] if spec else []),
+            *(done(mine.get(phase)) for phase in phases[1:]),
+            str(epochs) if total is None else f"{epochs}/{total}",
+            ", ".join(filter(None, map(outcomes, mine.values()))),
+        )
+    return made
+
+
+def _best(spec: StudySpec, tune: ArmProgress | None) -> str:
+    """Return the best score of a search so far; an error of classification in percent."""
+    if tune is None or tune.best is None:
+        return "–"
+    judged = spec.problem.outcome
+    if spec.protocol.score != "validation_error":
+        return f"{tune.best:.4f}"
+    return judged.error_text(tune.best) + " %" * judged.share
+
+
+def epochs_left(
+    spec: StudySpec, parts: Sequence[ArmProgress], *, levels_frozen: bool
+) -> dict[str, int]:
+    """Return how many epochs each arm is expected to need still.
+
+    Args:
+        spec: the study.
+        parts: each arm's progress in each phase.
+        levels_frozen: whether the levels of the response-matched controls are chosen.
+    """
+    protocol = spec.protocol
+    tune = len(protocol.tuning_seeds) * protocol.tuning_epochs
+    searches = spec.replicates
+    match = len(protocol.matching_seeds) * protocol.tuning_epochs
+    final = len(protocol.final_seeds_of(0, searches)) * protocol.tuning_epochs
+    trial = {
+        **{Phase.TUNE: tune, Phase.FINAL: final, Phase.MATCH: match},
+        **{Phase.HALF: protocol.epochs, Phase.CONFIRM: protocol.epochs},
+    }
+    left = {arm.name: 0 for arm in spec.arms}
+    # What running trials have done already is part of what their arm may need.
+    most = {arm.name: 0 for arm in spec.arms}
+    for part in parts:
+        left[part.arm.name] += (part.total - part.finished) * trial[part.phase]
+        most[part.arm.name] += part.total * trial[part.phase] - part.epochs_done
+    left = {name: max(0, min(epochs, most[name])) for name, epochs in left.items()}
+    # What is not frozen yet has no slots: a search is expected to have a winner, and another
+    # one in its first half.
+    fresh = len(protocol.confirming_seeds) * protocol.epochs * searches
+    begun = {(part.arm.name, part.phase) for part in parts}
+    frozen = any(phase is Phase.CONFIRM for _, phase in begun)
+    for arm in spec.arms:
+        control = arm.response_of is not None
+        if levels_frozen if control else frozen:
+            continue
+        left[arm.name] += fresh * (2 if arm.searched and spec.claims.half_budget else 1)
+        if arm.searched and (arm.name, Phase.FINAL) not in begun:
+            left[arm.name] += protocol.finalists * final * searches
+        if control and (arm.name, Phase.MATCH) not in begun:
+            left[arm.name] += len(LEVELS) * match * searches
+    return left
+
+
+class LiveTable:
+    """The table of a study that is under way, with bars and pace.
+
+    Args:
+        study: whose ledger is asked.
+        elapsed: whether to show how long this has been looked at.
+    """
+
+    def __init__(self, study: RegisteredStudy[LedgerReader], *, elapsed: bool = True) -> None:
+        self._study = study
+        self._pace = Pace(elapsed=elapsed)
+
+    def look(self, parts: Sequence[ArmProgress], width: int | None) -> tuple[Table, str]:
+        """Return the table for a terminal of so many columns, and a line about the pace."""
+        spec, ledger = self._study.spec, self._study.ledger
+        frozen = bool(spec.matched_arms) and ledger.has_levels(self._study.id)
+        left = epochs_left(spec, parts, levels_frozen=frozen)
+        epochs = sum(part.epochs_done for part in parts)
+        summary = self._pace.summary(epochs, sum(left.values()))
+        made = progress_table(parts, spec, width, left)
+        made.caption = summary
+        made.caption_justify = "left"
+        return made, summary
 
 
 class SearchProgress:
@@ -44,11 +219,10 @@ class SearchProgress:
         self._console = console
         self._study = study
         self._ledger = study.ledger
-        self._spec = study.spec
         self._live = live_display(console)
         self._shown_at = 0.0
         self._last_line = ""
-        self._marks: deque[tuple[float, int]] = deque()
+        self._table = LiveTable(study)
         self._lost: set[str] = set()
 
     def __enter__(self) -> SearchProgress:
@@ -78,9 +252,9 @@ class SearchProgress:
         """Show the present state."""
         self._warn_of_lost()
         parts = self._ledger.progress(self._study.id)
-        summary = self._summary(parts)
+        shown, summary = self._table.look(parts, self._console.width)
         if self._live is not None:
-            self._live.update(self._table(parts, summary), refresh=True)
+            self._live.update(shown, refresh=True)
             return
         line = "; ".join(
             f"{part.arm.name} {part.phase} {part.finished}/{part.total}"
@@ -108,77 +282,3 @@ class SearchProgress:
                     f"{worker.heartbeat_at:%H:%M:%S}",
                     ", ".join(held[worker.id]),
                 )
-
-    def _table(self, parts: list[ArmProgress], summary: str) -> Table:
-        levels = ["levels"] if self._spec.matched_arms else []
-        halves = ["half budget"] if self._spec.claims.half_budget else []
-        finals = ["finalists"] if self._spec.protocol.finalists else []
-        columns = ("tune", "best", *finals, *levels, *halves, "fresh seeds", "epochs")
-        made = table("arm", *columns, "", right=columns)
-        judged, named = self._spec.problem.outcome, self._spec.protocol.score == "validation_error"
-        arms = {part.arm.id: part.arm for part in parts}
-        for arm in sorted(arms.values(), key=lambda arm: arm.position):
-            mine = {part.phase: part for part in parts if part.arm.id == arm.id}
-            tune = mine.get(Phase.TUNE)
-            value = None if tune is None else tune.best
-            best = "–" if value is None else f"{value:.4f}"
-            made.add_row(
-                arm.name,
-                done(tune),
-                judged.error_text(value) + " %" * judged.share
-                if named and value is not None
-                else best,
-                *([done(mine.get(Phase.FINAL))] if finals else []),
-                *([done(mine.get(Phase.MATCH))] if levels else []),
-                *([done(mine.get(Phase.HALF))] if halves else []),
-                done(mine.get(Phase.CONFIRM)),
-                str(sum(part.epochs_done for part in mine.values())),
-                ", ".join(filter(None, map(outcomes, mine.values()))),
-            )
-        made.caption = summary
-        made.caption_justify = "left"
-        return made
-
-    def _summary(self, parts: list[ArmProgress]) -> str:
-        now = time.monotonic()
-        done = sum(part.epochs_done for part in parts)
-        self._marks.append((now, done))
-        while len(self._marks) > 2 and now - self._marks[0][0] > WINDOW_SECONDS:
-            self._marks.popleft()
-        # Time before the first epoch is start-up and says nothing about the rate.
-        first = next((mark for mark in self._marks if mark[1] > self._marks[0][1]), None)
-        if first is None or now == first[0] or done == first[1]:
-            return counted(done, "epoch")
-        left = self._epochs_left(parts)
-        if left == 0:
-            return counted(done, "epoch")
-        rate = (done - first[1]) / (now - first[0])
-        return f"{counted(done, 'epoch')}, {rate:.1f} epochs/s, {duration(left / rate)} left"
-
-    def _epochs_left(self, parts: list[ArmProgress]) -> int:
-        protocol = self._spec.protocol
-        tune = len(protocol.tuning_seeds) * protocol.tuning_epochs
-        searches = self._spec.replicates
-        match = len(protocol.matching_seeds) * protocol.tuning_epochs
-        final = len(protocol.final_seeds_of(0, searches)) * protocol.tuning_epochs
-        trial = {
-            **{Phase.TUNE: tune, Phase.FINAL: final, Phase.MATCH: match},
-            **{Phase.HALF: protocol.epochs, Phase.CONFIRM: protocol.epochs},
-        }
-        left = sum((part.total - part.finished) * trial[part.phase] for part in parts)
-        # What is not frozen yet has no slots: a search is expected to have a winner, and another
-        # one in its first half.
-        fresh = len(protocol.confirming_seeds) * protocol.epochs * searches
-        begun = {(part.arm.name, part.phase) for part in parts}
-        frozen = any(phase is Phase.CONFIRM for _, phase in begun)
-        levels = self._ledger.levels(self._study.id) if self._spec.matched_arms else {}
-        for arm in self._spec.arms:
-            control = arm.response_of is not None
-            if bool(levels) if control else frozen:
-                continue
-            left += fresh * (2 if arm.searched and self._spec.claims.half_budget else 1)
-            if arm.searched and (arm.name, Phase.FINAL) not in begun:
-                left += protocol.finalists * final * searches
-            if control and (arm.name, Phase.MATCH) not in begun:
-                left += len(LEVELS) * match * searches
-        return left

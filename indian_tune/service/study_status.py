@@ -10,7 +10,7 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from indian_tune.ledger import LedgerReader, StudyRecord, WorkerRecord
+    from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord, WorkerRecord
     from indian_tune.study import ArmResult, Completion
 
 
@@ -31,6 +31,7 @@ class StudyStatus:
         lost: ids of workers that are there by the record, and dead or silent.
         losses: what is known of each worker that was lost before, oldest first.
         completion: how far the study is.
+        parts: each arm's progress in each phase.
     """
 
     study: StudyRecord
@@ -41,6 +42,7 @@ class StudyStatus:
     lost: list[str]
     losses: list[dict[str, Any]]
     completion: Completion
+    parts: list[ArmProgress]
 
     @property
     def abandoned(self) -> str:
@@ -76,42 +78,27 @@ class StudyStatus:
             "arms": ranking_json(self.ranked),
         }
 
-    def shown(self, address: str) -> RenderableType:
-        """Return it for people."""
+    def shown(self, address: str, progress: RenderableType | None = None) -> RenderableType:
+        """Return it for people.
+
+        Args:
+            address: of the database.
+            progress: shown in place of the table of arms.
+        """
         from rich.console import Group
 
         from indian_tune.outcome import outcome_of
         from indian_tune.service.output import headed, table
-        from indian_tune.service.ranking import (
-            done,
-            edge_notes,
-            level_notes,
-            outcomes,
-            ranking_table,
-        )
+        from indian_tune.service.progress import progress_table
+        from indian_tune.service.ranking import edge_notes, level_notes, ranking_table
 
         parts: list[RenderableType] = [
             headed(
                 self.study.name,
                 f", registered {self.study.created_at:%Y-%m-%d %H:%M} UTC, in {address}",
-            )
+            ),
+            progress or progress_table(self.parts),
         ]
-        levels = ["levels"] if any(result.match for result in self.ranked) else []
-        halves = ["half budget"] if any(result.half for result in self.ranked) else []
-        counts = ("tune", *levels, *halves, "fresh seeds")
-        made = table("arm", *counts, "epochs", "", right=counts)
-        for result in sorted(self.ranked, key=lambda result: result.position):
-            phases = (result.tune, result.match, result.half, result.confirm)
-            made.add_row(
-                result.name,
-                done(result.tune),
-                *([done(result.match)] if levels else []),
-                *([done(result.half)] if halves else []),
-                done(result.confirm),
-                str(sum(part.epochs_done for part in phases if part is not None)),
-                ", ".join(filter(None, map(outcomes, phases))),
-            )
-        parts.append(made)
         if self.workers:
             made = table("worker", "host", "device", "trial", "last heartbeat", title="Workers")
             for worker in self.workers:
@@ -168,6 +155,7 @@ def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
             for event in ledger.events(study.id, LOST)
         ],
         completion(ledger, study),
+        ledger.progress(study.id),
     )
 
 

@@ -85,8 +85,13 @@ def test_watching_a_finished_study_shows_it_once_and_ends(
     finished: tuple[Path, subprocess.CompletedProcess[str]], command: Callable[..., Ended]
 ) -> None:
     database, _ = finished
-    once = command("status", "--storage", database)
-    assert command("status", "--watch", "--storage", database).out == once.out
+    watched = command("status", "--watch", "--storage", database).out
+    assert re.findall(r"^(indian|sgd) +2/2 +\S+ % +2/2 +8/8", watched, re.MULTILINE) == [
+        "indian",
+        "sgd",
+    ]
+    assert "\n16 epochs\n" in re.sub(" +\n", "\n", watched)
+    assert watched.count("Arms, best first") == 1
     refused = command("status", "--watch", "--json", "--storage", database)
     assert (refused.status, "--watch is for people" in refused.err) == (2, True)
 

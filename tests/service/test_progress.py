@@ -1,0 +1,111 @@
+"""The live progress of a search: bars, expected epochs, pace."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from rich.console import Console
+
+from indian_tune.ledger import Lease, Ledger, Phase, State
+from indian_tune.service.progress import BAR_COLUMNS, LiveTable, Pace, epochs_left
+from indian_tune.study import RegisteredStudy
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.registration import register
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SPEC = {
+    "name": "bars",
+    "problem": {"dataset": "digits", "model": "nin-small"},
+    "protocol": {"epochs": 4, "tune_epochs": 2, "confirm_seeds": 3},
+    "search": {"trials": 5, "sampler": "random"},
+    "arms": [{"name": "one", "optimizer": "sgd"}, {"name": "two", "optimizer": "adam"}],
+}
+# 5 trials of 2 epochs, then 3 fresh seeds of 4.
+PLANNED = 5 * 2 + 3 * 4
+
+
+@pytest.fixture
+def study(storage: str) -> Iterator[RegisteredStudy[Ledger]]:
+    with Ledger.open(storage) as ledger:
+        yield register(ledger, parse_study(SPEC, source="test"))
+
+
+def begin(study: RegisteredStudy[Ledger]) -> Lease:
+    ledger = study.ledger
+    ledger.join(study.id, "w", host="here", pid=1, started="0", device="cpu")
+    lease = ledger.claim(study.id, Phase.TUNE, "w")
+    assert lease is not None
+    ledger.begin(lease, {}, 0, seeds=(0,), epochs=2, provenance={})
+    return lease
+
+
+def shown(study: RegisteredStudy[Ledger], width: int | None) -> str:
+    table, _ = LiveTable(study).look(study.ledger.progress(study.id), width)
+    # Without colours, what is not done yet of a bar is left blank.
+    console = Console(
+        file=io.StringIO(),
+        width=width or 80,
+        record=True,
+        force_terminal=True,
+        color_system="standard",
+    )
+    console.print(table)
+    return console.export_text()
+
+
+def test_a_bar_per_arm_fills_the_width_of_the_terminal(study: RegisteredStudy[Ledger]) -> None:
+    for width in (80, 100):
+        lines = shown(study, width).splitlines()
+        assert max(map(len, lines)) == width
+        bars = [line.count("━") for line in lines if line.startswith(("one", "two"))]
+        assert len(bars) == 2
+        assert min(bars) > width / 4
+
+
+@pytest.mark.parametrize("width", [None, 30, BAR_COLUMNS - 1])
+def test_no_bars_in_a_log_or_a_narrow_terminal(
+    study: RegisteredStudy[Ledger], width: int | None
+) -> None:
+    assert "━" not in shown(study, width)
+
+
+def test_expected_epochs_count_no_epoch_twice(study: RegisteredStudy[Ledger]) -> None:
+    ledger = study.ledger
+
+    def left() -> dict[str, int]:
+        return epochs_left(study.spec, ledger.progress(study.id), levels_frozen=False)
+
+    assert left() == {"one": PLANNED, "two": PLANNED}
+    lease = begin(study)
+    (arm,) = [p.arm.name for p in ledger.progress(study.id) if p.counts.get(State.RUNNING)]
+    other = {"one": "two", "two": "one"}[arm]
+    # One epoch of a running trial is done: the arm needs one less.
+    parts = [
+        part if part.arm.name == other else replace(part, epochs_done=1)
+        for part in ledger.progress(study.id)
+    ]
+    assert epochs_left(study.spec, parts, levels_frozen=False)[arm] == PLANNED - 1
+    # A pruned trial needs nothing more.
+    ledger.finish(lease, State.PRUNED, 0.5, None)
+    assert left() == {arm: PLANNED - 2, other: PLANNED}
+
+
+def test_the_pace_is_that_of_the_last_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(100.0, 10.0)
+    monkeypatch.setattr("indian_tune.service.progress.time.monotonic", lambda: next(clock))
+    pace = Pace()
+    assert pace.summary(0, 60) == "0 of 60 epochs, 10 s elapsed"
+    # Nothing is said about the rate before two epochs have been seen.
+    assert pace.summary(10, 50) == "10 of 60 epochs, 20 s elapsed"
+    assert pace.summary(30, 30) == ("30 of 60 epochs, 2.0 epochs/s, 30 s elapsed, about 15 s left")
+    assert pace.summary(60, 0) == "60 epochs, 40 s elapsed"
+
+
+def test_who_only_looks_is_not_told_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Pace(elapsed=False).summary(3, 0) == "3 epochs"
