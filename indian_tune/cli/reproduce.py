@@ -62,6 +62,14 @@ def figure1(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
         return
     _print_differences(gaps)
     _print_approach(approach)
+    parted = [gap for gap in gaps if gap.parted_at is not None]
+    orders = sorted(one.order for one in approach.values())
+    results().print(
+        f"\nShown: with the captions as printed, {len(parted)} of {counted(len(gaps), 'curve')} part "
+        f"from the fitted ones, by up to {max(gap.largest for gap in gaps):.1f} powers of ten in J. "
+        "As γ becomes smaller, INDIAN approaches the differential equation, with order "
+        f"{orders[0]:.2f} to {orders[-1]:.2f}."
+    )
     _print_files(files)
 
 
@@ -272,6 +280,20 @@ def _print_rows(rows: list[ConvergenceRow], *, radius: float) -> None:
         "Medians after the last step. Swing: largest minus smallest J over the last tenth.\n"
         f"Distances count the kinks within {radius:g} of θ; ∂J is Clarke's subdifferential, – if "
         "unknown.\n* a constant step size, which the theorem leaves out"
+    )
+    covered = [row for row in rows if row.admissible]
+    rest = [row for row in rows if not row.admissible]
+
+    def most(of: list[ConvergenceRow]) -> str:
+        return (
+            f"J swings by at most {max(row.tail_swing for row in of):.2g} over the last tenth, and "
+            f"0 is at most {max(row.distance for row in of):.2g} from D J"
+        )
+
+    results().print(
+        f"\nShown: with the step sizes of the theorem, {most(covered)}."
+        + (f" With a constant step size, {most(rest)}." if rest else "")
+        + " Runs of finite length illustrate a limit; they do not prove it."
     )
 
 
