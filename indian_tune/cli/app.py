@@ -28,17 +28,17 @@ _UNUSABLE_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 
 # In the order of `indian-tune --help`; the help of each begins with the same sentence.
 COMMANDS = {
-    "search": "Tune every arm of a study, confirm the winners on fresh seeds, and rank them.",
-    "plan": "Say what a study will cost and what it can show; nothing is run, nothing is written.",
-    "worker": "Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.",
-    "status": "Show how far a study is, who works on it, and how its arms rank.",
+    "search": "Tune every arm of a study, train the winners on fresh seeds, and rank them.",
+    "plan": "Estimate what a study costs and what it can show; nothing is run or written.",
+    "worker": "Train trials of a registered study until it is finished or Ctrl-C.",
+    "status": "Show the progress of a study, its workers, and the ranking of its arms.",
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
     "analyze": "Answer with evidence whether tuning (α, β) regularizes.",
-    "compare": "Say whether the difference of two arms is real, from runs of any source.",
+    "compare": "Test whether the difference between two arms is real, with runs from any source.",
     "studies": "List the shipped study files and the studies that a database holds.",
-    "doctor": "Examine this machine and every study of a database, and repair what a crash left.",
-    "dashboard": "Show every arm and the fresh seeds in Optuna Dashboard, now or afterwards.",
-    "export": "Write a study as tables or TensorBoard event files, or copy its database.",
+    "doctor": "Check this machine and a database, and repair damage that a crash has left.",
+    "dashboard": "Show a study in Optuna Dashboard, while it runs or afterwards.",
+    "export": "Export a study as tables or TensorBoard event files, or copy its database.",
     "data": "List, fetch and check the data sets.",
     "reproduce": "Reproduce the figures and the theorem of the paper.",
 }

@@ -123,9 +123,9 @@ def compare(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether the difference of two arms is real, from runs of any source.
+    """Test whether the difference between two arms is real, with runs from any source.
 
-    The exit status is 0 whatever the answer is; --json has it as label.
+    The exit status is 0 whatever the answer is; --json gives the answer as label.
     """
     from indian_tune.comparison.sources import Request
     from indian_tune.errors import InputError

@@ -30,7 +30,7 @@ def dashboard(
     ] = False,
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
 ) -> None:
-    """Show every arm and the fresh seeds in Optuna Dashboard, now or afterwards.
+    """Show a study in Optuna Dashboard, while it runs or afterwards.
 
     Bound to this machine and read-only unless told otherwise; test results are never shown.
     Ctrl-C ends it.

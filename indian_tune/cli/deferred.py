@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-LOG_MORE = "Log more; twice for everything."
+LOG_MORE = "Log more; give it twice to log everything."
 
 
 def set_log_level(verbose: int) -> None:

@@ -25,13 +25,13 @@ def doctor(
     storage: Storage = None,
     create: Annotated[
         bool,
-        typer.Option("--create", help="Make the tables if the database has none, or a new file."),
+        typer.Option("--create", help="Create the tables if the database has none, or a new file."),
     ] = False,
     rebuild_optuna: Annotated[
         bool,
         typer.Option(
             "--rebuild-optuna",
-            help="Write Optuna's tables of our studies again from the ledger; others stay.",
+            help="Rebuild Optuna's tables of our studies from the ledger.",
         ),
     ] = False,
     ray_address: Annotated[
@@ -42,11 +42,11 @@ def doctor(
     artifacts: Artifacts = None,
     as_json: Json = False,
 ) -> None:
-    """Examine this machine and every study of a database, and repair what a crash left.
+    """Check this machine and a database, and repair damage that a crash has left.
 
-    An older schema is brought up to date. Safe while workers are at work, except for
-    --rebuild-optuna, which refuses. Ends with 1 when a check fails or something could not be
-    repaired, with 2 when the database that was named cannot be used; warnings change nothing.
+    It updates an older schema. It is safe while workers run; only --rebuild-optuna is refused then.
+    The exit status is 1 when a check fails or something could not be repaired, and 2 when the
+    database cannot be used. Warnings do not change it.
     """
     from indian_tune.checkup import check_database, check_machine, check_new_database
     from indian_tune.checkup.check import CheckResult, Level

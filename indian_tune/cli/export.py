@@ -59,7 +59,7 @@ def export(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Write a study as tables or TensorBoard event files, or copy its database.
+    """Export a study as tables or TensorBoard event files, or copy its database.
 
     One of --format, --optuna and --db says what. Nothing that is there is overwritten.
     """

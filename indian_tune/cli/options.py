@@ -49,14 +49,14 @@ Artifacts = Annotated[
     typer.Option(
         "--artifacts",
         help="Folder of the checkpoints; all workers of a study share it.",
-        show_default="indian-tune-artifacts by the database",
+        show_default="indian-tune-artifacts beside the database",
     ),
 ]
 AllowImport = Annotated[
     bool,
     typer.Option(
         "--allow-import",
-        help="Run code that the study names: its own problem, optimizers, sampler or pruner.",
+        help="Allow the study to run its own code: a problem, optimizers, a sampler or a pruner.",
     ),
 ]
 Lanes = Annotated[
@@ -64,7 +64,7 @@ Lanes = Annotated[
     typer.Option(
         "--lanes",
         min=1,
-        help="Runs that one worker trains side by side; on a GPU the last bits depend on it.",
+        help="Runs that a worker trains together; on a GPU it changes results in the last bits.",
         show_default="1 on a CPU; on a GPU what a short measurement finds fastest",
     ),
 ]
@@ -72,7 +72,7 @@ ShrinkPacks = Annotated[
     bool,
     typer.Option(
         "--shrink-packs",
-        help="On a GPU, train fewer runs than lanes in a smaller pack: faster at the end of a "
-        "study, but their last bits then depend on how many there were.",
+        help="On a GPU, train the last runs of a study in smaller packs: faster, but their results "
+        "then depend in the last bits on how many there were.",
     ),
 ]

@@ -56,7 +56,7 @@ def plan(
     allow_import: AllowImport = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a study will cost and what it can show; nothing is run, nothing is written."""
+    """Estimate what a study costs and what it can show; nothing is run or written."""
     given = dict(locals())
 
     from indian_tune.cli.plan_report import print_report

@@ -65,8 +65,9 @@ def figure1(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     parted = [gap for gap in gaps if gap.parted_at is not None]
     orders = sorted(one.order for one in approach.values())
     results().print(
-        f"\nShown: with the captions as printed, {len(parted)} of {counted(len(gaps), 'curve')} part "
-        f"from the fitted ones, by up to {max(gap.largest for gap in gaps):.1f} powers of ten in J. "
+        f"\nShown: with the captions as printed, {len(parted)} of {counted(len(gaps), 'curve')} "
+        "part from the fitted ones, by up to "
+        f"{max(gap.largest for gap in gaps):.1f} powers of ten in J. "
         "As γ becomes smaller, INDIAN approaches the differential equation, with order "
         f"{orders[0]:.2f} to {orders[-1]:.2f}."
     )

@@ -46,25 +46,27 @@ def search(
     storage: Storage = None,
     as_name: Annotated[
         str | None,
-        typer.Option("--as", metavar="NEW-NAME", help="Register the file under another name."),
+        typer.Option("--as", metavar="NEW-NAME", help="Register the study under another name."),
     ] = None,
     phase: Annotated[
         PhaseName,
         typer.Option(
-            help="Work on one phase only; match (the levels of response-matched controls) and "
-            "confirm freeze first if need be."
+            help="Run one phase only. match (the levels of response-matched controls) and confirm "
+            "choose the winners first if needed."
         ),
     ] = PhaseName.ALL,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Try failed trials again; cells of a grid always are."),
+        typer.Option(
+            "--retry-failed", help="Run failed trials again (failed cells of a grid always are)."
+        ),
     ] = False,
     freeze_anyway: Annotated[
         bool,
         typer.Option(
             "--freeze-anyway",
-            help="Choose the winners among the others where tune trials have failed, and levels "
-            "where match trials have; the record tells that these were passed over.",
+            help="Choose winners (and levels of controls) although trials have failed, from the "
+            "others; the record says so.",
         ),
     ] = False,
     extend: Annotated[
@@ -73,7 +75,8 @@ def search(
     extend_space: Annotated[
         bool,
         typer.Option(
-            "--extend-space", help="Search on beyond the ends at which winners lie, as new trials."
+            "--extend-space",
+            help="Widen the ranges at whose ends winners lie, and add trials there.",
         ),
     ] = False,
     engine: Annotated[
@@ -101,7 +104,9 @@ def search(
     ] = None,
     threads_per_worker: Annotated[
         int,
-        typer.Option(help="CPU threads of a worker; other than 1 changes the last bits.", min=1),
+        typer.Option(
+            help="CPU threads of a worker; more than 1 changes results in the last bits.", min=1
+        ),
     ] = 1,
     lanes: Lanes = None,
     shrink_packs: ShrinkPacks = False,
@@ -127,10 +132,10 @@ def search(
     allow_import: AllowImport = False,
     as_json: Json = False,
 ) -> None:
-    """Tune every arm of a study, confirm the winners on fresh seeds, and rank them.
+    """Tune every arm of a study, train the winners on fresh seeds, and rank them.
 
-    Ctrl-C stops at the next epoch and keeps everything; the same command goes on. Ends with 1 when
-    a trial is left or has failed.
+    Ctrl-C stops after the epoch and keeps everything; the same command continues. The exit status
+    is 1 when a trial is unfinished or has failed.
     """
     options = dict(locals())
     again = partial(command_line, search, options)

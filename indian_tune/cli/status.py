@@ -19,14 +19,14 @@ def status(
     study: StudyName = None,
     storage: Storage = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it again and again until it is finished.")
+        bool, typer.Option("--watch", "-w", help="Update the display until the study is finished.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How often --watch looks.", min=0.2)
+        float, typer.Option(metavar="SECONDS", help="Time between updates of --watch.", min=0.2)
     ] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Show how far a study is, who works on it, and how its arms rank."""
+    """Show the progress of a study, its workers, and the ranking of its arms."""
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader
     from indian_tune.service.output import print_json, results

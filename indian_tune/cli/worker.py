@@ -31,7 +31,7 @@ def worker(
     storage: Storage = None,
     device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
     threads: Annotated[
-        int, typer.Option(help="CPU threads; other than 1 changes the last bits.", min=1)
+        int, typer.Option(help="CPU threads; more than 1 changes results in the last bits.", min=1)
     ] = 1,
     lanes: Lanes = None,
     shrink_packs: ShrinkPacks = False,
@@ -39,10 +39,10 @@ def worker(
     artifacts: Artifacts = None,
     allow_import: AllowImport = False,
 ) -> None:
-    """Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.
+    """Train trials of a registered study until it is finished or Ctrl-C.
 
-    Start it on any machine that reaches the database and the folder of the checkpoints. Ends with 1
-    when a trial is left or has failed.
+    Start it on any machine that reaches the database and the folder of the checkpoints. The exit
+    status is 1 when a trial is unfinished or has failed.
     """
     again = command_line(worker, dict(locals()))
 

@@ -170,7 +170,7 @@ def search(
     progress: bool = True,
     **engine_options: Any,
 ) -> Results:
-    """Tune every arm of a study, confirm the winners on fresh seeds, and rank them.
+    """Tune every arm of a study, train the winners on fresh seeds, and rank them.
 
     Does and records what `indian-tune search` does; the same call goes on where one stopped.
 
@@ -375,7 +375,7 @@ def plan(
     data_dir: str | Path | None = None,
     allow_import: bool = False,
 ) -> Plan:
-    """Say what a study will cost and what it can show; nothing is run, nothing is written.
+    """Estimate what a study costs and what it can show, without running or writing anything.
 
     Args:
         study: see :func:`search`.

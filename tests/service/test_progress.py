@@ -12,12 +12,13 @@ from rich.console import Console
 
 from indian_tune.ledger import Lease, Ledger, Phase, State
 from indian_tune.service.progress import BAR_COLUMNS, LiveTable, Pace, epochs_left
-from indian_tune.study import RegisteredStudy
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from indian_tune.study import RegisteredStudy
 
 SPEC = {
     "name": "bars",
