@@ -35,7 +35,6 @@ from indian_tune.ledger.trials import TrialReader
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
-    from types import TracebackType
 
     from sqlalchemy.engine import URL
 
@@ -61,12 +60,7 @@ class LedgerReader(TrialReader):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:

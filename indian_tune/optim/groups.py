@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from indian_tune.optim.functional import Tensors
     from indian_tune.optim.hyperparameters import Hyperparameter
 
 __all__ = ["GroupedOptimizer"]
@@ -85,7 +86,7 @@ class GroupedOptimizer(Optimizer):
         params: list[Tensor],
         grads: list[Tensor],
         gamma: float | Tensor,
-    ) -> list[Tensor]:
+    ) -> Tensors:
         """Apply the weight decay of a group to its parameters and gradients."""
         return effective_gradients(
             params,
