@@ -35,6 +35,8 @@ COMMANDS = {
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
     "analyze": "Answer with evidence whether tuning (α, β) regularizes.",
     "compare": "Say whether the difference of two arms is real, from runs of any source.",
+    "replay": "Replay searches in the learning curves of a finished study, and rank samplers and "
+    "pruners.",
     "studies": "List the shipped study files and the studies that a database holds.",
     "doctor": "Examine this machine and every study of a database, and repair what a crash left.",
     "dashboard": "Show every arm and the fresh seeds in Optuna Dashboard, now or afterwards.",

@@ -17,7 +17,7 @@ from indian_tune.errors import InputError
 from indian_tune.ledger import Ledger, LedgerReader, Phase
 from indian_tune.study.controller import Controller
 from indian_tune.study.file.spec import parse_study
-from indian_tune.study.optuna.projection import Projection
+from indian_tune.study.optuna.in_memory import InMemoryProjection
 from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration import register
 
@@ -111,12 +111,17 @@ class Replay:
         """Share of the configurations that the table holds."""
         return sum(distance == 0 for distance in self.distances) / len(self.distances)
 
+    @property
+    def median_distance(self) -> float:
+        """Of all of them."""
+        return statistics.median(self.distances)
+
 
 def replay(
     storage: str | None,
     study: str,
-    samplers: Sequence[str],
-    pruners: Sequence[str],
+    samplers: Sequence[str] | None,
+    pruners: Sequence[str] | None,
     *,
     seeds: int,
     workers: int,
@@ -128,7 +133,7 @@ def replay(
     Args:
         storage: of the study.
         study: its name.
-        samplers: names as in a study file.
+        samplers: names as in a study file; that of the study if ``None`` or none.
         pruners: likewise; each goes with each sampler.
         seeds: searches of each, at least 2.
         workers: that run trials side by side.
@@ -146,9 +151,14 @@ def replay(
                 "a study with protocol.objective"
             )
         table = CurveTable.of(source)
+    search = source.spec.search
+    pairs = itertools.product(
+        dict.fromkeys(samplers or [search.sampler.name]),
+        dict.fromkeys(pruners or [search.pruner.name]),
+    )
     specs = {
         pair: [_spec(source.spec, table, *pair, seed, trials) for seed in range(seeds)]
-        for pair in itertools.product(dict.fromkeys(samplers), dict.fromkeys(pruners))
+        for pair in pairs
     }
     methods = []
     with tempfile.TemporaryDirectory(prefix="indian-tune-replay-") as folder:
@@ -202,17 +212,11 @@ def _search(address: str, spec: StudySpec, table: CurveTable, workers: int) -> S
     clock = VirtualClock()
     with Ledger.open(address, clock=clock) as ledger:
         study = register(ledger, spec)
-        projection = Projection.beside(study)
+        projection = InMemoryProjection.beside(study)
         projection.create()
-        projection.close()
         ledger.join(study.id, _WORKER + spec.name, host="", pid=0, started="", device=_WORKER)
-        controller = Controller(study, _WORKER + spec.name, until=Phase.TUNE)
-        try:
-            SimulatedEngine(controller, table.curves, workers, clock).run(
-                Interrupt(), lambda: None
-            )
-        finally:
-            controller.close()
+        controller = Controller(study, _WORKER + spec.name, until=Phase.TUNE, projection=projection)
+        SimulatedEngine(controller, table.curves, workers, clock).run(Interrupt(), lambda: None)
         names = {arm.id: arm.name for arm in ledger.arms(study.id)}
         chosen = {names[arm]: trial.value for (arm, _), trial in ledger.leaders(study.id).items()}
         epochs = sum(part.epochs_done for part in ledger.progress(study.id))

@@ -53,9 +53,7 @@ class CurveTable:
         spaces: in which configurations are compared, by the name of the arm.
     """
 
-    def __init__(
-        self, rows: Mapping[str, Sequence[TableRow]], spaces: Mapping[str, Space]
-    ) -> None:
+    def __init__(self, rows: Mapping[str, Sequence[TableRow]], spaces: Mapping[str, Space]) -> None:
         self._rows = rows
         self._axes = {
             arm: [(n, p) for n, p in space.items() if not isinstance(p, Constant)]
@@ -114,7 +112,7 @@ class CurveTable:
         return row.curves
 
     def nearest(self, arm: str, config: Mapping[str, Value]) -> tuple[TableRow, float]:
-        """Return the row that answers a configuration, and how far away it is; of several the first.
+        """Return the row that answers a configuration, and its distance; of several the first.
 
         The distance is Euclidean.
         """
