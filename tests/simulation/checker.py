@@ -205,9 +205,9 @@ def _acknowledged(rows: Rows, answers: Sequence[Answer]) -> Iterable[str]:
             run, epoch, told = answer.detail
             if metrics.get((run, epoch)) != told:
                 yield f"epoch {epoch} of run {run} was reported by {answer.worker} and is not there"
-        if answer.what == "finished" and answer.detail != "failed":
-            if states[answer.trial] != answer.detail:
-                yield f"trial {answer.trial} ended as {answer.detail}, is {states[answer.trial]}"
+        over = answer.what == "finished" and answer.detail != "failed"
+        if over and states[answer.trial] != answer.detail:
+            yield f"trial {answer.trial} ended as {answer.detail}, is {states[answer.trial]}"
 
 
 def _fencing(answers: Sequence[Answer]) -> Iterable[str]:
