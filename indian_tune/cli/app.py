@@ -35,6 +35,8 @@ COMMANDS = {
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
     "analyze": "Answer with evidence whether tuning (α, β) regularizes.",
     "compare": "Test whether the difference between two arms is real, with runs from any source.",
+    "replay": "Replay searches in the learning curves of a finished study, and rank samplers and "
+    "pruners.",
     "studies": "List the shipped study files and the studies that a database holds.",
     "doctor": "Check this machine and a database, and repair damage that a crash has left.",
     "dashboard": "Show a study in Optuna Dashboard, while it runs or afterwards.",

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
         open_session,
     )
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.engines.simulated.curves import CurveTable
+    from indian_tune.engines.simulated.engine import SimulatedEngine, VirtualClock
     from indian_tune.engines.table import ENGINES, engine_names, engine_options
     from indian_tune.engines.trials_in_hand import TrialsInHand
     from indian_tune.engines.worker import work
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENGINES",
     "FLATNESS_EXAMPLES",
+    "CurveTable",
     "Engine",
     "EngineOptions",
     "Examination",
@@ -61,8 +64,10 @@ __all__ = [
     "ProcessEngine",
     "RayEngine",
     "Session",
+    "SimulatedEngine",
     "Stalled",
     "TrialsInHand",
+    "VirtualClock",
     "WorkerSettings",
     "artifacts_folder",
     "check_writable",
@@ -131,6 +136,8 @@ _MODULES = {
         "open_session",
     ),
     "settings": ("WorkerSettings",),
+    "simulated.curves": ("CurveTable",),
+    "simulated.engine": ("SimulatedEngine", "VirtualClock"),
     "table": ("ENGINES", "engine_names", "engine_options"),
     "trials_in_hand": ("TrialsInHand",),
     "worker": ("work",),

@@ -17,8 +17,12 @@ import sqlalchemy as sa
 from indian_tune.ledger.clock import steady_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.engine import URL
 
+# Execution option of a connection.
+CLOCK = "clock"
 BUSY_TIMEOUT_SECONDS = 60
 # https://www.postgresql.org/docs/current/libpq-connect.html; seconds, the last one milliseconds,
 # which is also how long an answer may take.
@@ -109,8 +113,12 @@ def _server_settings(connection: Any) -> None:
 def database_time(connection: sa.Connection) -> datetime:
     """The one clock of a database: the server's, since the hosts' clocks may differ.
 
-    That of an SQLite file is its host's, which may be set back.
+    That of an SQLite file is its host's, which may be set back. A connection may have a clock of
+    its own, where time is simulated.
     """
+    clock: Callable[[], datetime] | None = connection.get_execution_options().get(CLOCK)
+    if clock is not None:
+        return clock()
     if connection.dialect.name == "postgresql":
         now = connection.scalar(sa.select(sa.func.clock_timestamp()))
         assert isinstance(now, datetime)

@@ -17,7 +17,7 @@ from indian_tune.errors import InputError, StorageError
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.address import storage_url
-from indian_tune.ledger.connections import database_time
+from indian_tune.ledger.connections import CLOCK, database_time
 from indian_tune.ledger.database import connect, storage_errors
 from indian_tune.ledger.reader import LedgerReader
 from indian_tune.ledger.records import StudyRecord
@@ -25,7 +25,7 @@ from indian_tune.ledger.retry import retry_transient, transaction
 from indian_tune.ledger.states import Phase, State, check_transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.engine import URL
@@ -42,7 +42,12 @@ class StudyWriter(LedgerReader):
 
     @classmethod
     def open(
-        cls, storage: str | URL | None = None, *, create: bool = True, patient: bool = False
+        cls,
+        storage: str | URL | None = None,
+        *,
+        create: bool = True,
+        patient: bool = False,
+        clock: Callable[[], datetime] | None = None,
     ) -> Self:
         """Open a database for writing.
 
@@ -51,6 +56,7 @@ class StudyWriter(LedgerReader):
             create: whether a missing SQLite file is made, and a database without studies taken.
             patient: whether to wait for a server that does not answer: for a worker, whose
                 database answered a moment ago.
+            clock: tells the time in place of the database, where time is simulated.
 
         Raises:
             StorageError: unreachable, unwritable, not ours, or newer than this version.
@@ -60,7 +66,8 @@ class StudyWriter(LedgerReader):
         def attempt() -> sa.Engine:
             return connect(url, write=True, create=create)
 
-        return cls(url, retry_transient(attempt) if patient else attempt())
+        engine = retry_transient(attempt) if patient else attempt()
+        return cls(url, engine if clock is None else engine.execution_options(**{CLOCK: clock}))
 
     def register(
         self,

@@ -55,6 +55,7 @@ class Controller:
         until: the last phase to work on; with the tune phase nothing is frozen either.
         freeze_anyway: whether winners and levels are frozen although trials have failed among
             which they are chosen.
+        projection: of the study; opened beside the ledger if ``None``.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Controller:
         *,
         until: Phase = Phase.CONFIRM,
         freeze_anyway: bool = False,
+        projection: Projection | None = None,
     ) -> None:
         self.spec = study.spec
         self.study = study.record
@@ -76,7 +78,7 @@ class Controller:
         self._waiting_arms = {
             arm.name: set(arm.waits_for) for arm in study.spec.arms if arm.waits_for
         }
-        self._projection = Projection.beside(study)
+        self._projection = projection or Projection.beside(study)
         self._pruner = self.spec.search.pruner.make(epochs=self.spec.protocol.tuning_epochs)
         suggester = Suggester(study, self._projection, self._pruner)
         self._assigner = Assigner(study, self._projection, suggester)

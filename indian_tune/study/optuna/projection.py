@@ -110,18 +110,7 @@ class Projection:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.url = url
-        rdb = self._open()
-        # The connections that made the tables were opened without the settings.
-        rdb.engine.dispose()
-        if pool is None:
-            configure(rdb.engine)
-        else:
-            # Not given to Optuna from the start: an engine asks the server what it is when it
-            # opens its first connection, and a pool may have opened it already.
-            rdb.engine.pool = pool
-        self._own_pool = pool is None
-        self._engine = rdb.engine
-        self._storage = optuna.storages.get_storage(rdb)
+        self._storage: BaseStorage = self._connect(pool)
         self._name = study
         self._arms = tuple(arms)
         self._matched = tuple(matched)
@@ -369,6 +358,20 @@ class Projection:
                     f"`indian-tune doctor --storage {show_url(self.url)}` makes it again"
                 ) from error
         return self._study_ids[part]
+
+    def _connect(self, pool: sa.Pool | None) -> BaseStorage:
+        rdb = self._open()
+        # The connections that made the tables were opened without the settings.
+        rdb.engine.dispose()
+        if pool is None:
+            configure(rdb.engine)
+        else:
+            # Not given to Optuna from the start: an engine asks the server what it is when it
+            # opens its first connection, and a pool may have opened it already.
+            rdb.engine.pool = pool
+        self._own_pool = pool is None
+        self._engine = rdb.engine
+        return optuna.storages.get_storage(rdb)
 
     def _open(self) -> optuna.storages.RDBStorage:
         for attempt in range(1, _OPENING_ATTEMPTS + 1):

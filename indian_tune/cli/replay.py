@@ -1,0 +1,146 @@
+"""`indian-tune replay`: other samplers and pruners in the learning curves of a finished study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from indian_tune.cli.options import Json, Storage, complete_study
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from indian_tune.comparison.intervals import Difference
+    from indian_tune.service.replaying import Method, Replay
+
+
+def replay(
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="Name of a finished study.", autocompletion=complete_study
+        ),
+    ],
+    sampler: Annotated[
+        list[str] | None,
+        typer.Option("--sampler", help="May be given several times.", show_default="that of STUDY"),
+    ] = None,
+    pruner: Annotated[
+        list[str] | None,
+        typer.Option("--pruner", help="May be given several times.", show_default="that of STUDY"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=2, max=10_000, help="Searches with each sampler and pruner.")
+    ] = 20,
+    workers: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Trials that run side by side.")
+    ] = 1,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each arm in a search.", show_default="as many as in STUDY"),
+    ] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> None:
+    """Replay searches in the learning curves of a finished study, and rank samplers and pruners."""
+    from indian_tune.service.output import notices, print_json, results
+    from indian_tune.service.replaying import replay as run
+
+    def tell(method: Method) -> None:
+        epochs = sum(search.epochs for search in method.searches)
+        notices().print(f"{method.sampler}, {method.pruner}: {epochs} epochs replayed")
+
+    found = run(
+        storage,
+        study,
+        sampler,
+        pruner,
+        seeds=seeds,
+        workers=workers,
+        trials=trials,
+        on_method=tell,
+    )
+    if as_json:
+        print_json(_json(found))
+        return
+    console = results()
+    console.print(_table(found))
+    for note in _notes(found):
+        console.print(note)
+
+
+def _table(found: Replay) -> Table:
+    from indian_tune.service.output import duration, table
+
+    made = table(
+        *("sampler", "pruner", "regret", "worse than first", "epochs", "time"),
+        title=f"{found.study}: samplers and pruners, least regret first",
+        right=("regret", "worse than first", "epochs", "time"),
+    )
+    first = found.methods[0]
+    for method in found.methods:
+        made.add_row(
+            method.sampler,
+            method.pruner,
+            _with_interval(method.regret),
+            "–" if method is first else _with_interval(method.worse_than(first)),
+            f"{method.epochs:.0f}",
+            duration(method.seconds),
+        )
+    return made
+
+
+def _with_interval(difference: Difference) -> str:
+    return f"{difference.estimate:.4f} ({difference.low:.4f}, {difference.high:.4f})"
+
+
+def _notes(found: Replay) -> list[str]:
+    from indian_tune.service.output import number
+    from indian_tune.text import counted
+
+    arms = ", ".join(f"{arm} {count}" for arm, count in found.table.items())
+    seeds = len(found.methods[0].searches)
+    return [
+        f"Regret: {found.objective.replace('_', ' ')} of the configuration that a search chose, "
+        f"above the lowest in the table; mean over {counted(len(found.table), 'arm')} and "
+        f"{counted(seeds, 'seed')}. In brackets: 95 % interval over seeds, each for its row "
+        "alone.",
+        f"Each search: {counted(found.trials, 'trial')} per arm, "
+        f"{counted(found.workers, 'worker')}. Epochs and time: mean of a search, the time by the "
+        "recorded seconds of its epochs.",
+        f"Configurations in the table: {arms}. One that it does not hold was answered with its "
+        f"nearest neighbour: it holds {100 * found.held:.0f} % of those asked for, and the median "
+        f"distance is {number(found.median_distance)} where each range has length 1.",
+    ]
+
+
+def _json(found: Replay) -> dict[str, Any]:
+    first = found.methods[0]
+    return {
+        "study": found.study,
+        "objective": found.objective,
+        "trials": found.trials,
+        "workers": found.workers,
+        "table": found.table,
+        "held": found.held,
+        "median_distance": found.median_distance,
+        "methods": [
+            {
+                "sampler": method.sampler,
+                "pruner": method.pruner,
+                "regret": _interval(method.regret),
+                "worse_than_first": None
+                if method is first
+                else _interval(method.worse_than(first)),
+                "epochs": method.epochs,
+                "seconds": method.seconds,
+                "searches": [vars(search) for search in method.searches],
+            }
+            for method in found.methods
+        ],
+    }
+
+
+def _interval(difference: Difference) -> dict[str, float]:
+    return {"estimate": difference.estimate, "low": difference.low, "high": difference.high}

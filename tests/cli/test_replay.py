@@ -1,0 +1,191 @@
+"""Searches on a virtual clock, whose learning curves are known."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.engines import CurveTable, Interrupt, SimulatedEngine, VirtualClock
+from indian_tune.ledger import Ledger, LedgerReader, Phase, State
+from indian_tune.study.controller import Controller
+from indian_tune.study.file.spec import parse_study
+from indian_tune.study.optuna.in_memory import InMemoryProjection
+from indian_tune.study.registered_study import RegisteredStudy
+from indian_tune.study.registration import register
+from tests.conftest import TINY, measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from indian_tune.study.assignment import Assignment
+    from indian_tune.training import EpochRecord
+    from tests.cli.conftest import Ended
+
+EPOCHS = 4
+
+
+def error_at(config: dict[str, Any], epoch: int) -> float:
+    """A curve that falls to a level which is best at γ0 = 0.03."""
+    return 0.2 + 3 * abs(config["gamma0" if "gamma0" in config else "lr"] - 0.03) + 0.3 / epoch
+
+
+def curves(assignment: Assignment) -> Sequence[Sequence[EpochRecord]]:
+    config = dict(assignment.config)
+    return [
+        [
+            measured(epoch, e, 1 - e, e, 1 - e, 0.5, 0.5, seconds=10.0)
+            for epoch in range(1, assignment.epochs + 1)
+            for e in (error_at(config, epoch),)
+        ]
+        for _ in assignment.runs
+    ]
+
+
+def study(**search: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(TINY)
+    space = {"gamma0": {"low": 0.001, "high": 0.1, "log": True}}
+    raw["arms"] = [{"name": "indian", "optimizer": "indian", "space": space}]
+    raw["protocol"] |= {"epochs": EPOCHS, "tune_epochs": EPOCHS, "tune_seeds": 2}
+    raw["search"] = {"trials": 12, "sampler": "random", "seed": 7, **search}
+    return raw
+
+
+def search(storage: str, raw: dict[str, Any], *, workers: int = 1, stop_after: int = 0) -> float:
+    """Search on a virtual clock; return the seconds that it took on it."""
+    clock = VirtualClock()
+    interrupt = Interrupt()
+    epochs = 0
+
+    def tick() -> None:
+        nonlocal epochs
+        epochs += 1
+        interrupt.requests = int(epochs == stop_after)
+
+    with Ledger.open(storage, clock=clock) as ledger:
+        registered = register(ledger, parse_study(raw, source="study.toml"))
+        projection = InMemoryProjection.beside(registered)
+        projection.create()
+        ledger.join(registered.id, "w", host="here", pid=1, started="0", device="simulated")
+        controller = Controller(registered, "w", until=Phase.TUNE, projection=projection)
+        SimulatedEngine(controller, curves, workers, clock).run(interrupt, tick)
+    return clock.seconds
+
+
+def test_workers_share_the_virtual_time(tmp_path: Path) -> None:
+    # 12 trials of 4 epochs of two runs of 10 s.
+    assert search(f"sqlite:///{tmp_path / 'one.db'}", study()) == 960
+    assert search(f"sqlite:///{tmp_path / 'four.db'}", study(), workers=4) == 240
+    assert search(f"sqlite:///{tmp_path / 'five.db'}", study(), workers=5) == 240
+    assert search(f"sqlite:///{tmp_path / 'many.db'}", study(), workers=64) == 80
+
+
+def test_the_record_is_that_of_a_search_and_times_are_virtual(storage: str) -> None:
+    search(storage, study(), workers=4)
+    with LedgerReader.open(storage) as ledger:
+        record = ledger.study("tiny")
+        trials = ledger.trials(record.id)
+        assert {trial.state for trial in trials} == {State.COMPLETE}
+        for trial in trials:
+            assert trial.value == pytest.approx(error_at(dict(trial.config or {}), EPOCHS))
+            assert trial.started_at is not None
+            assert trial.finished_at is not None
+            assert (trial.finished_at - trial.started_at).total_seconds() == 80
+        assert {run.epochs_done for run in ledger.study_runs(record.id)} == {EPOCHS}
+
+
+def test_an_interrupted_search_gives_its_trials_back(storage: str) -> None:
+    search(storage, study(), workers=4, stop_after=6)
+    with LedgerReader.open(storage) as ledger:
+        states = {trial.state for trial in ledger.trials(ledger.study("tiny").id)}
+    assert states == {State.WAITING}
+
+
+def test_a_generation_is_waited_for_in_virtual_time(storage: str) -> None:
+    # Three generations of four, each as long as a trial, whatever more workers there are.
+    assert search(storage, study(sampler="tpe", generation=4), workers=64) == 240
+
+
+def table_of(storage: str) -> CurveTable:
+    with LedgerReader.open(storage) as ledger:
+        return CurveTable.of(RegisteredStudy.open(ledger, "tiny"))
+
+
+def test_a_configuration_is_answered_by_its_nearest_neighbour(storage: str) -> None:
+    search(storage, study())
+    table = table_of(storage)
+    with LedgerReader.open(storage) as ledger:
+        configs = [dict(t.config or {}) for t in ledger.trials(ledger.study("tiny").id)]
+    for config in configs:
+        row, distance = table.nearest("indian", config)
+        assert (row.config, distance) == (config, 0.0)
+        # A quarter per cent away on a logarithmic range of two decades.
+        row, distance = table.nearest("indian", {**config, "gamma0": config["gamma0"] * 1.0025})
+        assert row.config == config
+        assert distance == pytest.approx(0.000542, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (State.WAITING, r"1 tune trial of 12 not finished; run .* until it ends"),
+        (State.FAILED, r"1 tune trial of 12 failed; run .* with --retry-failed"),
+        (State.PRUNED, r"1 tune trial of 12 stopped early .*search.pruner = 'none'"),
+    ],
+)
+def test_an_incomplete_table_is_refused_with_the_fix(
+    state: State, message: str, storage: str, command: Callable[..., Ended]
+) -> None:
+    search(storage, study())
+    with Ledger.open(storage) as ledger, ledger._writing() as connection:
+        connection.exec_driver_sql(f"UPDATE ledger_trial SET state = '{state}' WHERE id = 3")
+    ended = command("replay", "tiny", "--storage", storage)
+    assert ended.status == 2
+    assert "the table of study 'tiny' is incomplete: " in ended.err
+    assert re.search(message, " ".join(ended.err.split()))
+
+
+def test_methods_are_ranked_with_intervals(storage: str, command: Callable[..., Ended]) -> None:
+    search(storage, study(trials=60))
+    words = ("replay", "tiny", "--storage", storage, "--trials", "12", "--seeds", "4", "--json")
+    ended = command(
+        *words, "--sampler", "tpe", "--sampler", "random", "--pruner", "none", "--pruner", "median"
+    )
+    assert ended.status == 0, ended.err
+    found = json.loads(ended.out)
+    methods = found["methods"]
+    assert found["table"] == {"indian": 60}
+    assert {(m["sampler"], m["pruner"]) for m in methods} == {
+        (s, p) for s in ("tpe", "random") for p in ("none", "median")
+    }
+    means = [m["regret"]["estimate"] for m in methods]
+    assert means == sorted(means)
+    for method in methods:
+        regrets = [each["regret"] for each in method["searches"]]
+        assert len(regrets) == 4
+        assert min(regrets) >= 0
+        assert method["regret"]["estimate"] == pytest.approx(sum(regrets) / 4)
+        assert method["regret"]["low"] <= method["regret"]["estimate"] <= method["regret"]["high"]
+        # 12 trials of two runs of four epochs; a pruner saves some.
+        whole = method["pruner"] == "none"
+        assert (method["epochs"] == 96) == whole
+        assert method["epochs"] <= 96
+    # The same again, to the last bit: the clock is virtual, and every search has its seed.
+    again = command(*words, "--sampler", "tpe", "--pruner", "median")
+    (alone,) = json.loads(again.out)["methods"]
+    assert alone["searches"] in [method["searches"] for method in methods]
+
+
+def test_the_table_for_people_says_what_answered(
+    storage: str, command: Callable[..., Ended]
+) -> None:
+    search(storage, study())
+    ended = command("replay", "tiny", "--storage", storage, "--seeds", "2", "--trials", "4")
+    assert ended.status == 0, ended.err
+    text = " ".join(ended.out.split())
+    assert "random none" in text
+    assert "One that it does not hold was answered with its nearest neighbour" in text

@@ -1,0 +1,1 @@
+"""Deterministic simulation: many workers on one ledger, with faults that a seed draws."""
