@@ -31,6 +31,7 @@ COMMANDS = {
     "search": "Tune every arm of a study, confirm the winners on fresh seeds, and rank them.",
     "plan": "Say what a study will cost and what it can show; nothing is run, nothing is written.",
     "worker": "Work on a registered study until it is done; leaves on Ctrl-C or SIGTERM.",
+    "slurm": "Submit workers of a study to a Slurm cluster, and register the study if it is new.",
     "status": "Show how far a study is, who works on it, and how its arms rank.",
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
     "analyze": "Answer with evidence whether tuning (α, β) regularizes.",

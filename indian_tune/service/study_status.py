@@ -10,6 +10,7 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from indian_tune.engines import ArrayStatus
     from indian_tune.ledger import LedgerReader, StudyRecord, WorkerRecord
     from indian_tune.study import ArmResult, Completion
 
@@ -31,6 +32,7 @@ class StudyStatus:
         lost: ids of workers that are there by the record, and dead or silent.
         losses: what is known of each worker that was lost before, oldest first.
         completion: how far the study is.
+        arrays: of workers that were submitted to Slurm.
     """
 
     study: StudyRecord
@@ -41,6 +43,7 @@ class StudyStatus:
     lost: list[str]
     losses: list[dict[str, Any]]
     completion: Completion
+    arrays: list[ArrayStatus]
 
     @property
     def abandoned(self) -> str:
@@ -73,6 +76,7 @@ class StudyStatus:
                 for worker in self.workers
             ],
             "lost_workers": self.losses,
+            "slurm": [array.as_json() for array in self.arrays],
             "arms": ranking_json(self.ranked),
         }
 
@@ -136,6 +140,15 @@ class StudyStatus:
                 trial = ", ".join(loss["trials"]) or "–"
                 made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)
+        if self.arrays:
+            made = table("array", "workers", "submitted", "jobs", "logs", title="Slurm")
+            for status in self.arrays:
+                array = status.array
+                submitted = f"{array.at:%Y-%m-%d %H:%M} UTC"
+                made.add_row(
+                    array.job or "–", str(array.workers), submitted, str(status), array.logs
+                )
+            parts.append(made)
         if any(result.value is not None for result in self.ranked):
             parts += [
                 ranking_table(self.ranked, outcome_of(self.study.spec)),
@@ -150,7 +163,7 @@ class StudyStatus:
 
 def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
     """Return the status of a study."""
-    from indian_tune.engines.heartbeat import lost_workers
+    from indian_tune.engines import array_status, lost_workers
     from indian_tune.ledger import LOST
     from indian_tune.study import rank
     from indian_tune.study.completion import completion, held_trials
@@ -168,6 +181,7 @@ def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
             for event in ledger.events(study.id, LOST)
         ],
         completion(ledger, study),
+        array_status(ledger, study.id),
     )
 
 
