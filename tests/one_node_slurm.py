@@ -50,6 +50,8 @@ MpiDefault=none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=2000
 PartitionName=main Nodes={host} Default=YES MaxTime=1-00:00:00
 PartitionName=short Nodes={host} MaxTime=10
+NodeName=far NodeHostname=far NodeAddr=127.0.0.1 Port=9 CPUs=1 State=DOWN
+PartitionName=wide Nodes={host},far
 """
 
 

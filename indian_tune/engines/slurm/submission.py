@@ -32,6 +32,7 @@ from indian_tune.engines.slurm.script import (
     worker_script,
 )
 from indian_tune.errors import EngineError, InputError
+from indian_tune.study.faults import AFTER_INTENT, AFTER_SUBMIT, fault_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -183,6 +184,7 @@ def _submit(
         **{"time": fleet.request.time, "host": process_info.host()},
     }
     ledger.record_event(study.id, SLURM, intended)
+    fault_point(AFTER_INTENT)
     options = array_options(fleet.request, name, fleet.workers, fleet.notice, fleet.logs)
     try:
         job: str | None = cluster.submit(script, options, fleet.secret, held=(lock,))
@@ -192,6 +194,7 @@ def _submit(
         if job is None:
             _record_outcome(ledger, study, name, None)
             raise InputError(_refused(str(error))) from error
+    fault_point(AFTER_SUBMIT)
     _record_outcome(ledger, study, name, job)
     return next(array for array in worker_arrays(ledger, study.id) if array.name == name)
 
