@@ -22,6 +22,10 @@ LAYERS = (
 )
 
 
+# Of a module; a longer one is cut where a reader would look for a part by its name.
+MOST_LINES = 450
+
+
 def modules() -> dict[str, Path]:
     """Return every module of the package by its dotted name."""
     found = {}
@@ -55,6 +59,11 @@ def layer(name: str) -> str:
 def test_every_module_belongs_to_a_layer() -> None:
     inside = {layer(name) for name in modules() if "." in name}
     assert inside == set(LAYERS)
+
+
+def test_every_module_can_be_read_at_once() -> None:
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules().items()}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
 def test_imports_go_down_only() -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from indian_tune.checkup.check import CheckResult, Level
 from indian_tune.errors import StorageError
-from indian_tune.ledger import file_system, sqlite_file
-from indian_tune.ledger.database import check_file, show_url
+from indian_tune.ledger import file_system, show_url, sqlite_file
+from indian_tune.ledger.database import check_file
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

@@ -12,7 +12,7 @@ from indian_tune.optim.families import get_family
 from indian_tune.study import RegisteredStudy
 from indian_tune.study.description import budget_sentence, question, ranges, score_name
 from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
-from indian_tune.study.optuna.projection import OUTCOME
+from indian_tune.study.optuna.shown_trial import OUTCOME
 from indian_tune.study.space_history import latest_spaces
 from indian_tune.text import counted
 

@@ -17,7 +17,6 @@ from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from types import TracebackType
 
     from indian_tune.ledger import LedgerReader
 
@@ -97,12 +96,7 @@ class DashboardServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._server.server_close()
         self._storage.close()
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from indian_tune.ledger.connections import sqlite_settings
-from indian_tune.ledger.database import (
+from indian_tune.ledger.address import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
     show_url,
     sqlite_file,
     storage_url,
 )
+from indian_tune.ledger.connections import sqlite_settings
 from indian_tune.ledger.mounts import file_system
 from indian_tune.ledger.reader import LedgerReader
 from indian_tune.ledger.records import (
@@ -36,7 +36,8 @@ from indian_tune.ledger.slots import EPOCH_TIMEOUT, EXTENDED, FROZEN, LEVELS, LO
 from indian_tune.ledger.states import FINISHED, Phase, State
 
 if TYPE_CHECKING:
-    from indian_tune.ledger.repository import LEASE_SECONDS, MAX_ATTEMPTS, Ledger
+    from indian_tune.ledger.repository import MAX_ATTEMPTS, Ledger
+    from indian_tune.ledger.workers import LEASE_SECONDS
 
 __all__ = [
     "DEFAULT_STORAGE",
@@ -74,10 +75,10 @@ __all__ = [
     "transaction",
 ]
 
-_WRITING = ("LEASE_SECONDS", "MAX_ATTEMPTS", "Ledger")
+_WRITING = {"LEASE_SECONDS": "workers", "MAX_ATTEMPTS": "repository", "Ledger": "repository"}
 
 
 def __getattr__(name: str) -> object:
     if name in _WRITING:
-        return getattr(importlib.import_module(f"{__name__}.repository"), name)
+        return getattr(importlib.import_module(f"{__name__}.{_WRITING[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

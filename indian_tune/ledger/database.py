@@ -1,4 +1,4 @@
-"""Opening the database: addresses, SQLite's settings, whose database it is, its schema.
+"""Opening the database: SQLite's settings, whose database it is, its schema.
 
 Raises only StorageError and UnwritableError, and never shows a password.
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, make_url
 
 from indian_tune.errors import IndianTuneError, StorageError, UnwritableError
+from indian_tune.ledger.address import STORAGE_VARIABLE, show_url, sqlite_file
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.mounts import network_file_system
 from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
@@ -26,10 +25,10 @@ from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy.engine import URL
+
 logger = logging.getLogger(__name__)
 
-DEFAULT_STORAGE = "sqlite:///indian-tune.db"
-STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
 # How SQLite and PostgreSQL say that a disk is full, a file or a transaction read-only, or the
 # disk itself in trouble.
 _UNWRITABLE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})
@@ -42,13 +41,6 @@ _MOST_CONNECTIONS = 15
 _UPGRADE_LOCK = 0x1ED6E5
 # How long a server may work at one statement of an upgrade.
 _UPGRADE_SECONDS = 3600.0
-
-_UNREADABLE = (
-    "the database address cannot be read: write sqlite:///FILE or "
-    "postgresql+psycopg://USER@HOST/DATABASE"
-)
-# An address with a slash too few, or the words of a PostgreSQL connection string.
-_LIKE_ADDRESS = re.compile(r"^(?:postgres(?:ql)?|mysql|sqlite)(?:\+\w+)?:|(?:^|\s)password\s*=")
 
 # A database that holds this table has been used by Optuna, and may become ours as well.
 _OPTUNA_TABLE = "version_info"
@@ -74,79 +66,6 @@ _OPTUNA_TABLES = frozenset(
 # Where a connection keeps which file SQLite's log of it is. SQLite removes the file with the last
 # connection only, and writes on into a file that somebody else has removed.
 _LOG = "write-ahead log"
-
-
-def storage_url(option: str | None = None) -> URL:
-    """Return the address of the database: option, then environment, then the default.
-
-    Args:
-        option: SQLAlchemy address or a plain file name, as given by the user.
-
-    Raises:
-        StorageError: the address cannot be read or names a database that is not supported.
-    """
-    text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise StorageError(
-            "the database address or file name holds bytes that are not UTF-8: give another"
-        ) from error
-    if "\0" in (unquote(text) if "://" in text else text):
-        raise StorageError("the database address or file name holds a NUL: give another")
-    if "://" not in text and _LIKE_ADDRESS.search(text):
-        # Taken for a file name, it would be shown with the password that may be in it.
-        raise StorageError(_UNREADABLE)
-    try:
-        # A plain file name may hold any character that has a meaning in an address.
-        url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise StorageError(_UNREADABLE) from error
-    backend = url.get_backend_name()
-    if backend == "postgresql":
-        if "@" in (url.host or ""):
-            raise StorageError(
-                "the database address holds more than one @: write an @ in a user's name or a "
-                "password as %40"
-            )
-        if "@" in (url.database or ""):
-            # Part of it may be a password.
-            raise StorageError(
-                "the database address holds an @ after the host: write it as %40 in a user's name "
-                "or a password, and no / in them but as %2F"
-            )
-        try:
-            (url.host or "").encode("idna")
-        except UnicodeError as error:
-            raise StorageError(
-                f"the host {url.host!r} of the database address is no name of a host"
-            ) from error
-        return url.set(drivername="postgresql+psycopg")
-    if backend != "sqlite":
-        raise StorageError(
-            f"database {backend!r} is not supported: use sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/DATABASE"
-        )
-    if url.database in (None, "", ":memory:"):
-        raise StorageError(
-            f"storage {text!r} names no file, and a study must outlive its process: "
-            "write sqlite:///FILE"
-        )
-    if url.query.get("uri"):
-        return url
-    # Code of the user's that changes the current folder must not lead to a second database.
-    return url.set(database=str(Path(url.database or "").absolute()))
-
-
-def show_url(url: URL) -> str:
-    """Return the address as it may be shown: without its password."""
-    secret = [name for name in url.query if name in ("password", "sslpassword")]
-    return url.difference_update_query(secret).render_as_string(hide_password=True)
-
-
-def sqlite_file(url: URL) -> Path | None:
-    """Return the file of an SQLite database, ``None`` for a server."""
-    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 @contextmanager

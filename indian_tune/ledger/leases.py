@@ -16,9 +16,9 @@ from indian_tune.errors import LeaseLostError
 from indian_tune.ledger import runs, slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.budget import spent_searches
-from indian_tune.ledger.reader import trial_record
 from indian_tune.ledger.records import Lease
 from indian_tune.ledger.states import Phase, State, check_transition
+from indian_tune.ledger.trials import trial_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,25 +1,43 @@
-"""The step that the package's own optimizers share: one group of parameters after the other."""
+"""What the package's own optimizers share: checked groups, and a step of one after the other."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import torch
 from torch.optim import Optimizer
 
 from indian_tune.errors import InputError
+from indian_tune.optim.functional import effective_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from indian_tune.optim.functional import Tensors
+    from indian_tune.optim.hyperparameters import Hyperparameter
+
 __all__ = ["GroupedOptimizer"]
 
 
 class GroupedOptimizer(Optimizer):
     """An optimizer that steps each of its groups by itself, on dense gradients."""
+
+    # The options of a group that are checked when it is added.
+    _checked: ClassVar[tuple[Hyperparameter, ...]] = ()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group of parameters, whose options are checked like the constructor's.
+
+        Raises:
+            HyperparameterError: an option is out of range.
+        """
+        options = {**self.defaults, **param_group}
+        for hyperparameter in self._checked:
+            hyperparameter.check(options[hyperparameter.name], owner=type(self).__name__)
+        super().add_param_group(param_group)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -61,3 +79,28 @@ class GroupedOptimizer(Optimizer):
                     f"parameter of shape {tuple(param.shape)}; build its layer with sparse=False"
                 )
         return params, [param.grad for param in params]
+
+    def _effective_gradients(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        gamma: float | Tensor,
+    ) -> Tensors:
+        """Apply the weight decay of a group to its parameters and gradients."""
+        return effective_gradients(
+            params,
+            grads,
+            gamma=gamma,
+            weight_decay=group["weight_decay"],
+            decoupled_weight_decay=group["decoupled_weight_decay"],
+            maximize=group.get("maximize", False),
+        )
+
+    def _buffers(self, name: str, params: list[Tensor]) -> list[Tensor]:
+        """Return a state of each parameter, of its shape; 0 before the first step."""
+        for param in params:
+            state = self.state[param]
+            if name not in state:
+                state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        return [self.state[param][name] for param in params]

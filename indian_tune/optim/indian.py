@@ -10,7 +10,7 @@ from torch import Tensor
 
 from indian_tune.errors import InputError
 from indian_tune.optim.checks import check_options, check_parameters
-from indian_tune.optim.functional import effective_gradients, indian
+from indian_tune.optim.functional import indian
 from indian_tune.optim.fused import can_fuse, fused_step
 from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.schedules import decay
@@ -257,14 +257,7 @@ class Indian(GroupedOptimizer):
         gamma: float | Tensor,
     ) -> None:
         alpha, beta = group["alpha"], group["beta"]
-        effective = effective_gradients(
-            params,
-            grads,
-            gamma=gamma,
-            weight_decay=group["weight_decay"],
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            maximize=group["maximize"],
-        )
+        effective = self._effective_gradients(group, params, grads, gamma)
         if (
             not isinstance(gamma, Tensor)
             and self._fuses(group, velocities)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from indian_tune.optim.functional import effective_gradients
 from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.hyperparameters import ALPHA, BETA, EPS, GAMMA0, SIGMA, WEIGHT_DECAY
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["Innaprop"]
-
-CHECKED = (replace(GAMMA0, name="lr"), ALPHA, BETA, SIGMA, EPS, WEIGHT_DECAY)
 
 
 class Innaprop(GroupedOptimizer):
@@ -61,6 +58,8 @@ class Innaprop(GroupedOptimizer):
     learning" (Bolte, Boustany, Pauwels and Purica, 2024).
     """
 
+    _checked = (replace(GAMMA0, name="lr"), ALPHA, BETA, SIGMA, EPS, WEIGHT_DECAY)
+
     def __init__(
         self,
         params: ParamsT,
@@ -84,17 +83,6 @@ class Innaprop(GroupedOptimizer):
         }
         super().__init__(params, defaults)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, whose options are checked like the constructor's.
-
-        Raises:
-            HyperparameterError: an option is out of range.
-        """
-        options = {**self.defaults, **param_group}
-        for hyperparameter in CHECKED:
-            hyperparameter.check(options[hyperparameter.name], owner="Innaprop")
-        super().add_param_group(param_group)
-
     def _step_group(self, group: dict[str, Any]) -> None:
         params, grads = self._with_gradients(group)
         # The correction of the mean of squares counts the steps of each parameter.
@@ -103,8 +91,6 @@ class Innaprop(GroupedOptimizer):
             state = self.state[param]
             if not state:
                 state["step"] = torch.tensor(0.0)
-                for name in ("velocity", "square"):
-                    state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
             state["step"] += 1
             members = alike.setdefault(state["step"].item(), ([], []))
             members[0].append(param)
@@ -116,16 +102,9 @@ class Innaprop(GroupedOptimizer):
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], step: float
     ) -> None:
         gamma, alpha, beta, sigma = (group[name] for name in ("lr", "alpha", "beta", "sigma"))
-        seen = effective_gradients(
-            params,
-            grads,
-            gamma=gamma,
-            weight_decay=group["weight_decay"],
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            maximize=False,
-        )
-        velocities = [self.state[param]["velocity"] for param in params]
-        squares = [self.state[param]["square"] for param in params]
+        seen = self._effective_gradients(group, params, grads, gamma)
+        velocities = self._buffers("velocity", params)
+        squares = self._buffers("square", params)
         torch._foreach_mul_(squares, sigma)
         torch._foreach_addcmul_(squares, seen, seen, value=1 - sigma)
         # The correction is taken out of the denominator, which saves a pass over memory.

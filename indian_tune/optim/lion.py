@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from indian_tune.optim.functional import effective_gradients
 from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, WEIGHT_DECAY
 
@@ -15,13 +14,6 @@ if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["Lion"]
-
-CHECKED = (
-    replace(GAMMA0, name="lr"),
-    replace(MOMENTUM, name="beta1"),
-    replace(MOMENTUM, name="beta2"),
-    WEIGHT_DECAY,
-)
 
 
 class Lion(GroupedOptimizer):
@@ -51,6 +43,13 @@ class Lion(GroupedOptimizer):
     Source: algorithm 2 of "Symbolic discovery of optimization algorithms" (Chen et al., 2023).
     """
 
+    _checked = (
+        replace(GAMMA0, name="lr"),
+        replace(MOMENTUM, name="beta1"),
+        replace(MOMENTUM, name="beta2"),
+        WEIGHT_DECAY,
+    )
+
     def __init__(
         self,
         params: ParamsT,
@@ -70,34 +69,12 @@ class Lion(GroupedOptimizer):
         }
         super().__init__(params, defaults)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, whose options are checked like the constructor's.
-
-        Raises:
-            HyperparameterError: an option is out of range.
-        """
-        options = {**self.defaults, **param_group}
-        for hyperparameter in CHECKED:
-            hyperparameter.check(options[hyperparameter.name], owner="Lion")
-        super().add_param_group(param_group)
-
     def _step_group(self, group: dict[str, Any]) -> None:
         params, grads = self._with_gradients(group)
         if not params:
             return
-        for param in params:
-            if not self.state[param]:
-                zeros = torch.zeros_like(param, memory_format=torch.preserve_format)
-                self.state[param]["momentum"] = zeros
-        momenta = [self.state[param]["momentum"] for param in params]
-        seen = effective_gradients(
-            params,
-            grads,
-            gamma=group["lr"],
-            weight_decay=group["weight_decay"],
-            decoupled_weight_decay=group["decoupled_weight_decay"],
-            maximize=False,
-        )
+        momenta = self._buffers("momentum", params)
+        seen = self._effective_gradients(group, params, grads, group["lr"])
         moves = torch._foreach_lerp(momenta, seen, 1 - group["beta1"])
         torch._foreach_sign_(moves)
         torch._foreach_add_(params, moves, alpha=-group["lr"])

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, NU, WEIGHT_DECAY
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["Qhm"]
-
-CHECKED = (replace(GAMMA0, name="lr"), MOMENTUM, NU, WEIGHT_DECAY)
 
 
 class Qhm(GroupedOptimizer):
@@ -49,6 +46,8 @@ class Qhm(GroupedOptimizer):
     2019).
     """
 
+    _checked = (replace(GAMMA0, name="lr"), MOMENTUM, NU, WEIGHT_DECAY)
+
     def __init__(
         self,
         params: ParamsT,
@@ -61,32 +60,14 @@ class Qhm(GroupedOptimizer):
         defaults = {"lr": lr, "momentum": momentum, "nu": nu, "weight_decay": weight_decay}
         super().__init__(params, defaults)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters, whose options are checked like the constructor's.
-
-        Raises:
-            HyperparameterError: an option is out of range.
-        """
-        options = {**self.defaults, **param_group}
-        for hyperparameter in CHECKED:
-            hyperparameter.check(options[hyperparameter.name], owner="Qhm")
-        super().add_param_group(param_group)
-
     def _step_group(self, group: dict[str, Any]) -> None:
         params, grads = self._with_gradients(group)
         if not params:
             return
-        buffers = [self._buffer(param) for param in params]
+        buffers = self._buffers("buffer", params)
         if group["weight_decay"] != 0:
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
         lr, nu = group["lr"], group["nu"]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         torch._foreach_add_(params, grads, alpha=-lr * (1 - nu))
         torch._foreach_add_(params, buffers, alpha=-lr * nu)
-
-    def _buffer(self, param: Tensor) -> Tensor:
-        state = self.state[param]
-        if "buffer" not in state:
-            state["buffer"] = torch.zeros_like(param, memory_format=torch.preserve_format)
-        buffer: Tensor = state["buffer"]
-        return buffer

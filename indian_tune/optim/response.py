@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from indian_tune.optim.functional import effective_gradients
 from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.schedules import decay
 
@@ -101,14 +100,7 @@ class ResponseSgd(GroupedOptimizer):
         gamma = group["lr"] * decay(group["step"], group["decay_power"])
         params, grads = self._with_gradients(group)
         if params:
-            seen = effective_gradients(
-                params,
-                grads,
-                gamma=gamma,
-                weight_decay=group["weight_decay"],
-                decoupled_weight_decay=group["decoupled_weight_decay"],
-                maximize=False,
-            )
+            seen = self._effective_gradients(group, params, grads, gamma)
             rate = group["level"] * (gamma * (beta + memory))
             torch._foreach_add_(params, seen, alpha=-rate)
         group["memory"] = _next_memory(memory, gamma, alpha, beta)

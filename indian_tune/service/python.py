@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.ledger import LedgerReader
+from indian_tune.service.calls import python_again, recorded_command
 from indian_tune.service.phase_name import PhaseName
-from indian_tune.service.searching import (
-    SearchRequest,
-    check_finished,
-    no_progress,
-    python_again,
-    recorded_command,
-    run_search,
-)
+from indian_tune.service.searching import SearchRequest, check_finished, no_progress, run_search
 from indian_tune.service.studies import find_study
 from indian_tune.service.study_status import StudyStatus, choose_study, look
 

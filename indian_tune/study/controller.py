@@ -12,31 +12,27 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import LOST, Phase, State
 from indian_tune.study import faults
-from indian_tune.study.assignment import Assignment, RunningTrial, run_key
+from indian_tune.study.assigner import Assigner
 from indian_tune.study.completion import completion
 from indian_tune.study.faults import fault_point
 from indian_tune.study.finalists import call_finalists
 from indian_tune.study.freeze import freeze
 from indian_tune.study.levels import freeze_levels
-from indian_tune.study.optuna.parts import final_params, fresh_params, match_params, part_of
 from indian_tune.study.optuna.projection import Projection
-from indian_tune.study.optuna.reconcile import constraints_of, restore
-from indian_tune.study.optuna.suggester import Suggester, optuna_numbers
-from indian_tune.study.scoring import compares_seeds, objective_values, score
+from indian_tune.study.optuna.reconcile import constraints_of
+from indian_tune.study.optuna.suggester import Suggester
+from indian_tune.study.scoring import objective_values, score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from optuna.distributions import BaseDistribution
-
     from indian_tune.ledger import (
         Lease,
         Ledger,
         RunRecord,
-        TrialRecord,
     )
-    from indian_tune.study.optuna.projection import ProjectedTrial
+    from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.training.run import EpochRecord
 
@@ -82,7 +78,8 @@ class Controller:
         }
         self._projection = Projection.beside(study)
         self._pruner = self.spec.search.pruner.make(epochs=self.spec.protocol.tuning_epochs)
-        self._suggester = Suggester(study, self._projection, self._pruner)
+        suggester = Suggester(study, self._projection, self._pruner)
+        self._assigner = Assigner(study, self._projection, suggester)
 
     def close(self) -> None:
         """Close the connections to Optuna's tables; the ledger belongs to the caller."""
@@ -103,7 +100,7 @@ class Controller:
         """
         lease = self._claim(Phase.TUNE, beside)
         if lease is not None:
-            return self._assign_tune(lease, provenance)
+            return self._assigner.assign(lease, provenance)
         if self._until is Phase.TUNE or self._ledger.open_trials(self.study.id, Phase.TUNE):
             return None
         if self.spec.protocol.finalists:
@@ -111,14 +108,14 @@ class Controller:
             if lease is None and self._call_finalists():
                 lease = self._claim(Phase.FINAL, beside)
             if lease is not None:
-                return self._assign_final(lease, provenance)
+                return self._assigner.assign(lease, provenance)
         if self._until is Phase.FINAL:
             return None
         self._freeze()
         if self.spec.matched_arms:
             lease = self._claim(Phase.MATCH, beside)
             if lease is not None:
-                return self._assign_match(lease, provenance)
+                return self._assigner.assign(lease, provenance)
             self._freeze_levels()
         if self._until is Phase.MATCH:
             return None
@@ -126,7 +123,7 @@ class Controller:
         for phase in (*halves, Phase.CONFIRM):
             lease = self._claim(phase, beside)
             if lease is not None:
-                return self._assign_confirm(lease, provenance)
+                return self._assigner.assign(lease, provenance)
         return None
 
     @property
@@ -295,153 +292,12 @@ class Controller:
         }
         return [arm.id for arm in self._arms.values() if arm.name not in self._waiting_arms]
 
-    def _assign_tune(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
-        arm = self._arms[lease.trial.arm_id].name
-        if lease.trial.config is None:
-            config, projected = self._suggester.suggest(lease, arm)
-        else:
-            config, projected = lease.trial.config, self._take_up(lease)
-        fault_point(faults.AFTER_ASK)
-        return self._begin(
-            lease,
-            config,
-            projected,
-            provenance,
-            seeds=self.spec.protocol.tuning_seeds_of(lease.trial.replicate),
-            epochs=self.spec.protocol.tuning_epochs,
-            together=not compares_seeds(self.spec),
-        )
-
-    def _assign_final(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
-        config, arm = lease.trial.config, self._arms[lease.trial.arm_id].name
-        assert config is not None
-        return self._begin(
-            lease,
-            config,
-            self._shown(lease, *final_params(self._registered, arm, lease.trial)),
-            provenance,
-            seeds=self.spec.protocol.final_seeds_of(lease.trial.replicate, self.spec.replicates),
-            epochs=self.spec.protocol.tuning_epochs,
-            together=True,
-        )
-
-    def _assign_match(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
-        config = lease.trial.config
-        assert config is not None
-        seeds = self.spec.protocol.matching_seeds_of(lease.trial.replicate, self.spec.replicates)
-        return self._begin(
-            lease,
-            config,
-            self._shown(lease, *match_params(config["level"])),
-            provenance,
-            seeds=seeds,
-            epochs=self.spec.protocol.tuning_epochs,
-            together=True,
-        )
-
-    def _assign_confirm(self, lease: Lease, provenance: Mapping[str, Any]) -> RunningTrial:
-        arm = self._arms[lease.trial.arm_id]
-        assert lease.trial.config is not None
-        seed, params, searched = fresh_params(self._registered, arm.name, lease.trial)
-        return self._begin(
-            lease,
-            lease.trial.config,
-            self._shown(lease, params, searched),
-            provenance,
-            seeds=(seed,),
-            epochs=self.spec.protocol.epochs,
-            together=True,
-        )
-
-    def _shown(
-        self,
-        lease: Lease,
-        params: Mapping[str, Any],
-        searched: Mapping[str, BaseDistribution],
-    ) -> ProjectedTrial:
-        """Return the Optuna trial of a trial whose configuration was not asked for."""
-        if lease.trial.optuna_trial_id is not None or lease.again:
-            projected = self._take_up(lease)
-        else:
-            part = self._part(lease)
-            projected = self._projection.add(part, lease.trial.id, params, searched)
-        fault_point(faults.AFTER_ASK)
-        return projected
-
-    def _part(self, lease: Lease) -> str:
-        return part_of(self.study, self._arms[lease.trial.arm_id].name, lease.trial)
-
-    def _take_up(self, lease: Lease) -> ProjectedTrial:
-        """Return the Optuna trial of a trial that was begun before."""
-        part = self._part(lease)
-        known = lease.trial.optuna_trial_id
-        if known is None:
-            found = self._projection.find(part, lease.trial.id)
-            known = None if found is None else found._trial_id
-        if known is None:
-            return restore(self._registered, self._projection, lease.trial)
-        return self._projection.known(part, known)
-
-    def _begin(
-        self,
-        lease: Lease,
-        config: Mapping[str, float],
-        projected: ProjectedTrial,
-        provenance: Mapping[str, Any],
-        *,
-        seeds: Sequence[int],
-        epochs: int,
-        together: bool,
-    ) -> RunningTrial:
-        runs = self._ledger.begin(
-            lease, config, projected.id, seeds=seeds, epochs=epochs, provenance=provenance
-        )
-        fault_point(faults.AFTER_BEGIN)
-        arm = self._arms[lease.trial.arm_id]
-        assignment = Assignment(
-            lease=lease,
-            arm=arm,
-            search=self.study.search_name(arm.name, lease.trial.replicate),
-            config=config,
-            epochs=epochs,
-            runs=runs,
-            together=together,
-            projected=projected,
-            peers=self._peers(lease.trial, projected.id),
-        )
-        study = self.study
-        open_runs = {run_key(study, run): run for run in runs if not run.state.finished}
-        trial = RunningTrial(assignment, open_runs)
-        for run in runs:
-            # What an earlier attempt has recorded counts as if this one had.
-            if run.state is State.DIVERGED:
-                trial.diverged.add(run.id)
-                trial.scores[run.id] = self.spec.chance
-            elif run.epochs_done:
-                last = self._ledger.epochs(run.id)[-1]
-                trial.scores[run.id] = score(self.spec, last)
-        return trial
-
     def _should_prune(self, trial: RunningTrial) -> bool:
         pruner = self.spec.search.pruner
         if pruner.judges is None:
             return False
         with pruner.blamed("judging a trial"):
             return trial.assignment.projected.should_prune(self._pruner, trial.assignment.peers)
-
-    def _peers(self, trial: TrialRecord, optuna_id: int) -> Mapping[int, int] | None:
-        """Return whom the pruner may compare a trial with: earlier generations, if there are any.
-
-        Who of its own generation has got how far is an accident, and no ground for a decision.
-        """
-        size = self.spec.search.generation
-        if size is None or self.spec.search.pruner.judges is None or trial.phase is not Phase.TUNE:
-            return None
-        trials = self._ledger.trials(
-            self.study.id, phase=Phase.TUNE, arm_id=trial.arm_id, replicate=trial.replicate
-        )
-        earlier = trials[: trial.index // size * size]
-        return {**optuna_numbers(earlier), optuna_id: trial.index}
 
     def _call_finalists(self) -> bool:
         if self._ledger.open_trials(self.study.id, Phase.FINAL):

@@ -19,7 +19,8 @@ from indian_tune import Arm, Choices, Loop, Range, Study
 from indian_tune.cli import main
 from indian_tune.errors import InputError, StudyFileError, UnfinishedError
 from indian_tune.ledger import LedgerReader
-from indian_tune.service.searching import SearchRequest, python_again
+from indian_tune.service.calls import python_again
+from indian_tune.service.searching import SearchRequest
 from indian_tune.service.studies import find_study
 from tests.conftest import TINY, to_toml
 

@@ -28,8 +28,9 @@ from indian_tune.ledger import tables as t
 from indian_tune.study.controller import Controller
 from indian_tune.study.faults import FAULTS
 from indian_tune.study.file.spec import parse_study
-from indian_tune.study.optuna.projection import SLOT, Projection
+from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import reconcile
+from indian_tune.study.optuna.shown_trial import SLOT
 from indian_tune.study.registration import extend, register
 from tests.conftest import measured
 from tests.reports import report

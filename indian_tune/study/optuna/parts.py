@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from indian_tune.ledger import LedgerReader, StudyRecord, TrialRecord
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.study.registered_study import RegisteredStudy
 
 CONFIRM = "confirm"
@@ -52,32 +53,32 @@ def part_of(study: StudyRecord, arm: str, trial: TrialRecord) -> str:
     return apart.get(trial.phase) or study.search_name(arm, trial.replicate)
 
 
-def final_params(
-    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
-) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return the parameters and the distributions of a finalist: its arm, search and tune trial."""
-    names = tuple(each.name for each in study.spec.arms)
-    return {"arm": arm, "replicate": trial.replicate, "trial": trial.index}, {
-        "arm": optuna.distributions.CategoricalDistribution(names),
-        "replicate": optuna.distributions.IntDistribution(0, MAX_REPLICATES),
-        "trial": optuna.distributions.IntDistribution(0, MAX_SEED),
-    }
-
-
-def fresh_params(
-    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
-) -> tuple[int, dict[str, Any], dict[str, BaseDistribution]]:
-    """Return the seed, the parameters and the distributions of a trial on a fresh seed."""
-    spec = study.spec
+def fresh_seed(spec: StudySpec, trial: TrialRecord) -> int:
+    """Return the seed of a trial on fresh seeds."""
     seeds = spec.protocol.confirming_seeds_of(trial.replicate)
     # A winner that overtook another has its trials after the other's, for the same seeds.
-    seed = seeds[trial.index % len(seeds)]
+    return seeds[trial.index % len(seeds)]
+
+
+def given_params(
+    study: RegisteredStudy[LedgerReader], arm: str, trial: TrialRecord
+) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """Return parameters and distributions of a trial of any phase but the tune phase.
+
+    They are the level of a match trial; arm, search and tune trial of a finalist; arm, search and
+    seed of a trial on a fresh seed.
+    """
+    spec = study.spec
+    if trial.phase is Phase.MATCH:
+        assert trial.config is not None
+        level = optuna.distributions.FloatDistribution(LEVELS[0], LEVELS[-1], log=True)
+        return {"level": trial.config["level"]}, {"level": level}
+    names = tuple(each.name for each in spec.arms)
+    if trial.phase is Phase.FINAL:
+        return {"arm": arm, "replicate": trial.replicate, "trial": trial.index}, {
+            "arm": optuna.distributions.CategoricalDistribution(names),
+            "replicate": optuna.distributions.IntDistribution(0, MAX_REPLICATES),
+            "trial": optuna.distributions.IntDistribution(0, MAX_SEED),
+        }
     search = (trial.replicate, spec.replicates) if spec.replicates > 1 else None
-    names = [each.name for each in spec.arms]
-    return seed, *confirm_params(names, arm, seed, search)
-
-
-def match_params(level: float) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return parameters and distributions of a match trial: its level."""
-    searched = optuna.distributions.FloatDistribution(LEVELS[0], LEVELS[-1], log=True)
-    return {"level": level}, {"level": searched}
+    return confirm_params(names, arm, fresh_seed(spec, trial), search)

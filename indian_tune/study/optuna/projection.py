@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import optuna
@@ -27,12 +26,19 @@ from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.database import explained
 from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
+from indian_tune.study.optuna.shown_trial import (
+    SLOT,
+    TOLD_AS,
+    Past,
+    constraint_attributes,
+    outcome_attributes,
+    shown_trial,
+)
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
 from indian_tune.study.optuna.view import StorageView, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
@@ -43,41 +49,8 @@ if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader
     from indian_tune.study.registered_study import RegisteredStudy
 
-SLOT = "slot"
-OUTCOME = "outcome"
-
-_TOLD_AS = {
-    State.WAITING: TrialState.RUNNING,
-    State.RUNNING: TrialState.RUNNING,
-    State.COMPLETE: TrialState.COMPLETE,
-    # A result at chance level: told FAIL, the sampler would learn nothing from it.
-    State.DIVERGED: TrialState.COMPLETE,
-    State.PRUNED: TrialState.PRUNED,
-    State.FAILED: TrialState.FAIL,
-}
 # Processes that open a new database together make Optuna's tables against each other.
 _OPENING_ATTEMPTS = 5
-
-
-@dataclass(frozen=True)
-class Past:
-    """What the ledger knows of a trial that Optuna is to show.
-
-    Attributes:
-        state: of the trial; one that is not finished is shown as running.
-        values: its score under every objective.
-        curve: step → score, as it was reported.
-        constraints: name → value, as it was told.
-        started: when it was first claimed.
-        finished: when it ended.
-    """
-
-    state: State
-    values: Sequence[float] | None = None
-    curve: Mapping[int, float] = field(default_factory=dict)
-    constraints: Mapping[str, float] = field(default_factory=dict)
-    started: datetime | None = None
-    finished: datetime | None = None
 
 
 class ProjectedTrial:
@@ -262,24 +235,11 @@ class Projection:
             past: what has happened to it so far.
             system_attrs: what a sampler keeps with the trial.
         """
-        past = past or Past(State.RUNNING)
-        curve = {step: value for step, value in past.curve.items() if math.isfinite(value)}
-        state = _TOLD_AS[past.state]
-        template = optuna.trial.create_trial(
-            state=state,
-            values=None if not state.is_finished() or state is TrialState.FAIL else past.values,
-            params=dict(params),
-            distributions=dict(distributions),
-            user_attrs={SLOT: slot, **_outcome(past.state)},
-            system_attrs={**(system_attrs or {}), **_constraint_attributes(past.constraints)},
-            intermediate_values=curve,
+        template = shown_trial(
+            slot, params, distributions, past or Past(State.RUNNING), system_attrs or {}
         )
-        # Optuna keeps local times without a zone.
-        if past.started is not None:
-            template.datetime_start = past.started.astimezone().replace(tzinfo=None)
-        if past.finished is not None and state.is_finished():
-            template.datetime_complete = past.finished.astimezone().replace(tzinfo=None)
-        return ProjectedTrial(self, part, self._insert(part, template), set(curve))
+        steps = set(template.intermediate_values)
+        return ProjectedTrial(self, part, self._insert(part, template), steps)
 
     def find(self, part: str, slot: int) -> FrozenTrial | None:
         """Return the running Optuna trial of a slot, ``None`` when it has none."""
@@ -385,11 +345,11 @@ class Projection:
         told = None if values is None or outcome is State.FAILED else list(values)
         with self._errors():
             try:
-                for key, name in _outcome(outcome).items():
+                for key, name in outcome_attributes(outcome).items():
                     self._storage.set_trial_user_attr(trial_id, key, name)
-                for key, value in _constraint_attributes(constraints or {}).items():
+                for key, value in constraint_attributes(constraints or {}).items():
                     self._storage.set_trial_system_attr(trial_id, key, value)
-                self._storage.set_trial_state_values(trial_id, _TOLD_AS[outcome], told)
+                self._storage.set_trial_state_values(trial_id, TOLD_AS[outcome], told)
             except optuna.exceptions.UpdateFinishedTrialError:
                 return
 
@@ -444,14 +404,3 @@ def _searches(study: RegisteredStudy[LedgerReader], arms: Sequence[str]) -> list
         for arm in arms
         for replicate in range(study.spec.replicates)
     ]
-
-
-def _constraint_attributes(constraints: Mapping[str, float]) -> dict[str, float]:
-    """Return system attributes as `optuna.trial.Trial.set_constraint` writes them."""
-    trial = optuna.trial.create_trial(state=TrialState.RUNNING, constraints=dict(constraints))
-    return dict(trial.system_attrs) if constraints else {}
-
-
-def _outcome(state: State) -> dict[str, str]:
-    """Return the attribute of a trial whose outcome Optuna has no state for."""
-    return {OUTCOME: str(state)} if state is State.DIVERGED else {}

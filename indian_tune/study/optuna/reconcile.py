@@ -14,9 +14,9 @@ from optuna.trial import TrialState
 from indian_tune.errors import LedgerError
 from indian_tune.ledger import Phase, State
 from indian_tune.study.completion import held_trials
-from indian_tune.study.optuna.parts import final_params, fresh_params, match_params, part_of
-from indian_tune.study.optuna.projection import SLOT, Past
+from indian_tune.study.optuna.parts import given_params, part_of
 from indian_tune.study.optuna.sampling import distributions
+from indian_tune.study.optuna.shown_trial import SLOT, Past
 from indian_tune.study.scoring import constraints, learning_curve
 from indian_tune.study.space_history import SpaceHistory
 from indian_tune.text import counted
@@ -135,12 +135,8 @@ def restore(
         space = SpaceHistory(study).of(arm, trial.index)
         searched = distributions(space, grid=spec.search.sampler.enumerates)
         params = {name: trial.config[name] for name in searched}
-    elif trial.phase is Phase.MATCH:
-        params, searched = match_params(trial.config["level"])
-    elif trial.phase is Phase.FINAL:
-        params, searched = final_params(study, arm, trial)
     else:
-        _, params, searched = fresh_params(study, arm, trial)
+        params, searched = given_params(study, arm, trial)
     part = part_of(study.record, arm, trial)
     return projection.add(part, trial.id, params, searched, past=past)
 

@@ -11,10 +11,10 @@ from indian_tune.study import faults
 from indian_tune.study.faults import fault_point
 from indian_tune.study.file.first import as_family, first_point
 from indian_tune.study.file.space import constants
-from indian_tune.study.optuna.projection import SLOT
 from indian_tune.study.optuna.reconcile import catch_up
 from indian_tune.study.optuna.samplers import Draw
 from indian_tune.study.optuna.sampling import IndexedSampler, distributions
+from indian_tune.study.optuna.shown_trial import SLOT
 from indian_tune.study.optuna.view import numbered, under_way
 from indian_tune.study.space_history import SpaceHistory
 

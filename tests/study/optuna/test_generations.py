@@ -14,7 +14,8 @@ from indian_tune.errors import StudyFileError
 from indian_tune.ledger import LedgerReader, Phase, State, storage_url
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.file.spec import parse_study
-from indian_tune.study.optuna.projection import SLOT, Projection
+from indian_tune.study.optuna.projection import Projection
+from indian_tune.study.optuna.shown_trial import SLOT
 from indian_tune.study.registration import extend
 from tests.conftest import measured
 from tests.reports import report

@@ -1,0 +1,99 @@
+"""Addresses of databases: as users give them, and as they may be shown.
+
+Raises only StorageError, and never shows a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from indian_tune.errors import StorageError
+
+DEFAULT_STORAGE = "sqlite:///indian-tune.db"
+STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
+
+_UNREADABLE = (
+    "the database address cannot be read: write sqlite:///FILE or "
+    "postgresql+psycopg://USER@HOST/DATABASE"
+)
+# An address with a slash too few, or the words of a PostgreSQL connection string.
+_LIKE_ADDRESS = re.compile(r"^(?:postgres(?:ql)?|mysql|sqlite)(?:\+\w+)?:|(?:^|\s)password\s*=")
+
+
+def storage_url(option: str | None = None) -> URL:
+    """Return the address of the database: option, then environment, then the default.
+
+    Args:
+        option: SQLAlchemy address or a plain file name, as given by the user.
+
+    Raises:
+        StorageError: the address cannot be read or names a database that is not supported.
+    """
+    text = option or os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise StorageError(
+            "the database address or file name holds bytes that are not UTF-8: give another"
+        ) from error
+    if "\0" in (unquote(text) if "://" in text else text):
+        raise StorageError("the database address or file name holds a NUL: give another")
+    if "://" not in text and _LIKE_ADDRESS.search(text):
+        # Taken for a file name, it would be shown with the password that may be in it.
+        raise StorageError(_UNREADABLE)
+    try:
+        # A plain file name may hold any character that has a meaning in an address.
+        url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StorageError(_UNREADABLE) from error
+    backend = url.get_backend_name()
+    if backend == "postgresql":
+        if "@" in (url.host or ""):
+            raise StorageError(
+                "the database address holds more than one @: write an @ in a user's name or a "
+                "password as %40"
+            )
+        if "@" in (url.database or ""):
+            # Part of it may be a password.
+            raise StorageError(
+                "the database address holds an @ after the host: write it as %40 in a user's name "
+                "or a password, and no / in them but as %2F"
+            )
+        try:
+            (url.host or "").encode("idna")
+        except UnicodeError as error:
+            raise StorageError(
+                f"the host {url.host!r} of the database address is no name of a host"
+            ) from error
+        return url.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise StorageError(
+            f"database {backend!r} is not supported: use sqlite:///FILE or "
+            "postgresql+psycopg://USER@HOST/DATABASE"
+        )
+    if url.database in (None, "", ":memory:"):
+        raise StorageError(
+            f"storage {text!r} names no file, and a study must outlive its process: "
+            "write sqlite:///FILE"
+        )
+    if url.query.get("uri"):
+        return url
+    # Code of the user's that changes the current folder must not lead to a second database.
+    return url.set(database=str(Path(url.database or "").absolute()))
+
+
+def show_url(url: URL) -> str:
+    """Return the address as it may be shown: without its password."""
+    secret = [name for name in url.query if name in ("password", "sslpassword")]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of an SQLite database, ``None`` for a server."""
+    return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
