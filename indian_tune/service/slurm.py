@@ -24,8 +24,9 @@ from indian_tune.engines import (
 )
 from indian_tune.errors import InputError, StorageError, StudyFileError, alternatives
 from indian_tune.ledger import STORAGE_VARIABLE, Ledger, sqlite_file, storage_url
+from indian_tune.service.calls import recorded_command
 from indian_tune.service.command import without_password
-from indian_tune.service.searching import SearchRequest, recorded_command
+from indian_tune.service.searching import SearchRequest
 from indian_tune.service.studies import find_study
 from indian_tune.study.completion import completion
 
