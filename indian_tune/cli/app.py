@@ -31,6 +31,7 @@ COMMANDS = {
     "search": "Tune every arm of a study, train the winners on fresh seeds, and rank them.",
     "plan": "Estimate what a study costs and what it can show; nothing is run or written.",
     "worker": "Train trials of a registered study until it is finished or Ctrl-C.",
+    "slurm": "Submit workers of a study to a Slurm cluster, and register the study if it is new.",
     "status": "Show the progress of a study, its workers, and the ranking of its arms.",
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
     "analyze": "Answer with evidence whether tuning (α, β) regularizes.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ from indian_tune.cli.options import (
 )
 from indian_tune.service.command import other_command, recorded_command
 from indian_tune.text import counted
+
+if TYPE_CHECKING:
+    from indian_tune.ledger import LedgerReader, StudyRecord
 
 
 def worker(
@@ -43,6 +46,9 @@ def worker(
 
     Start it on any machine that reaches the database and the folder of the checkpoints. The exit
     status is 1 when a trial is unfinished or has failed.
+
+    SIGUSR1 ends it too, with status 75 if it has recorded epochs: for a scheduler that sends it
+    before a time limit, and then starts the worker again.
     """
     again = command_line(worker, dict(locals()))
 
@@ -54,7 +60,8 @@ def worker(
     from indian_tune.engines.own_code import folders
     from indian_tune.engines.session import artifacts_folder, note_start
     from indian_tune.engines.settings import WorkerSettings
-    from indian_tune.errors import EngineError, LedgerError
+    from indian_tune.engines.slurm.script import LEFT_IN_TIME
+    from indian_tune.errors import EngineError, LedgerError, StorageError, UnfinishedError
     from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
     from indian_tune.service.output import INTERRUPTED, notices, print_lines
     from indian_tune.service.searching import check_finished
@@ -69,9 +76,9 @@ def worker(
         now = completion(ledger, record)
         moved = note_start(ledger, record, folder)
         search = search_command(ledger, record.id)
+        before = _epochs(ledger, record)
     if moved is not None:
         remarks.print(f"Warning: {moved}", soft_wrap=True)
-    interrupted = False
     if not now.finished() and not now.stuck():
         settings = WorkerSettings(
             storage=url.render_as_string(hide_password=False),
@@ -87,12 +94,12 @@ def worker(
         # Its log is its only output.
         log = logging.getLogger("indian_tune")
         log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
-        remarks.print(
-            f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left. Ctrl-C "
-            "leaves after this epoch."
-        )
         leaving = partial(remarks.print, "Leaving after this epoch.")
-        with interruptible(leaving, again.line) as interrupt:
+        with interruptible(leaving, again.line, notice=True) as interrupt:
+            remarks.print(
+                f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left. "
+                "Ctrl-C leaves after this epoch."
+            )
             try:
                 # In a process of its own, which can be replaced when a model ends it or hangs.
                 ProcessEngine([settings]).run(interrupt, lambda: None)
@@ -108,9 +115,24 @@ def worker(
                 "Join with:"
             )
             print_lines(remarks, left, again)
+            status = INTERRUPTED
+            if interrupt.by_notice:
+                status = LEFT_IN_TIME
+                try:
+                    with LedgerReader.open(url) as reader:
+                        idle = _epochs(reader, record) == before
+                except StorageError as error:
+                    # The next worker will see whether it is back.
+                    remarks.print(f"Warning: {error}", soft_wrap=True)
+                else:
+                    if idle:
+                        raise UnfinishedError(
+                            f"no epoch of {record.name} was recorded since this worker began, and "
+                            "the next would get no further: give its job a longer time limit"
+                        )
             if interrupt.requests > 1:
-                end_at_once(INTERRUPTED)
-            raise typer.Exit(INTERRUPTED)
+                end_at_once(status)
+            raise typer.Exit(status)
         with LedgerReader.open(url) as reader:
             now = completion(reader, record)
     search = search or str(other_command("search", record.name, storage=storage))
@@ -123,3 +145,8 @@ def worker(
         freeze=recorded_command(search, "--freeze-anyway", storage=storage),
     )
     remarks.print(f"{record.name} is finished: nothing is left to do.")
+
+
+def _epochs(ledger: LedgerReader, study: StudyRecord) -> int:
+    """Return how many epochs of a study are recorded."""
+    return sum(part.epochs_done for part in ledger.progress(study.id))

@@ -48,6 +48,11 @@ if TYPE_CHECKING:
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.engines.simulated.curves import CurveTable
     from indian_tune.engines.simulated.engine import SimulatedEngine, VirtualClock
+    from indian_tune.engines.slurm.arrays import ArrayStatus, array_status
+    from indian_tune.engines.slurm.cluster import Cluster
+    from indian_tune.engines.slurm.limits import limit_seconds, notice_seconds
+    from indian_tune.engines.slurm.script import LEFT_IN_TIME, JobRequest, job_variables
+    from indian_tune.engines.slurm.submission import Fleet, Submitted, submit_workers
     from indian_tune.engines.table import ENGINES, engine_names, engine_options
     from indian_tune.engines.trials_in_hand import TrialsInHand
     from indian_tune.engines.worker import work
@@ -55,20 +60,27 @@ if TYPE_CHECKING:
 __all__ = [
     "ENGINES",
     "FLATNESS_EXAMPLES",
+    "LEFT_IN_TIME",
+    "ArrayStatus",
+    "Cluster",
     "CurveTable",
     "Engine",
     "EngineOptions",
     "Examination",
+    "Fleet",
     "InlineEngine",
     "Interrupt",
+    "JobRequest",
     "ProcessEngine",
     "RayEngine",
     "Session",
     "SimulatedEngine",
     "Stalled",
+    "Submitted",
     "TrialsInHand",
     "VirtualClock",
     "WorkerSettings",
+    "array_status",
     "artifacts_folder",
     "check_writable",
     "cluster_resources",
@@ -87,18 +99,22 @@ __all__ = [
     "gpu_count",
     "guarded_own_code",
     "interruptible",
+    "job_variables",
     "joined_controller",
     "keeps_weights",
     "kept_folder",
+    "limit_seconds",
     "lost_workers",
     "make_optuna_tables",
     "missing_data",
     "note_start",
+    "notice_seconds",
     "open_session",
     "prepared",
     "problem_of",
     "record_epoch_reports",
     "registered_study",
+    "submit_workers",
     "trainer_of",
     "training_runs",
     "work",
@@ -138,6 +154,11 @@ _MODULES = {
     "settings": ("WorkerSettings",),
     "simulated.curves": ("CurveTable",),
     "simulated.engine": ("SimulatedEngine", "VirtualClock"),
+    "slurm.arrays": ("ArrayStatus", "array_status"),
+    "slurm.cluster": ("Cluster",),
+    "slurm.limits": ("limit_seconds", "notice_seconds"),
+    "slurm.script": ("LEFT_IN_TIME", "JobRequest", "job_variables"),
+    "slurm.submission": ("Fleet", "Submitted", "submit_workers"),
     "table": ("ENGINES", "engine_names", "engine_options"),
     "trials_in_hand": ("TrialsInHand",),
     "worker": ("work",),

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM: once to finish the epoch and stop, twice to stop now."""
+"""Ctrl-C and SIGTERM: once to finish the epoch and stop, twice to stop now.
+
+SIGUSR1 does the same where a scheduler sends it before a time limit.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +53,15 @@ class Interrupt:
 
     Args:
         go_on: the command that goes on afterwards, for whoever must end the process.
+
+    Attributes:
+        by_notice: whether it was a scheduler that asked, before a time limit.
     """
 
     def __init__(self, go_on: str = "") -> None:
         self.requests = 0
         self.go_on = go_on
+        self.by_notice = False
 
     @property
     def requested(self) -> bool:
@@ -63,18 +70,22 @@ class Interrupt:
 
 
 @contextmanager
-def interruptible(on_first: Callable[[], None], go_on: str = "") -> Iterator[Interrupt]:
+def interruptible(
+    on_first: Callable[[], None], go_on: str = "", *, notice: bool = False
+) -> Iterator[Interrupt]:
     """Catch SIGINT and SIGTERM within the block.
 
     Args:
         on_first: called at the first request. The second raises StoppedNow. If the block has not
             ended some seconds later, this process is killed with all that it has started.
         go_on: the command that goes on, which is told when that happens.
+        notice: whether SIGUSR1 asks, too.
     """
     interrupt = Interrupt(go_on)
 
-    def handle(_signal: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         interrupt.requests += 1
+        interrupt.by_notice |= number == signal.SIGUSR1
         if interrupt.requests > 1:
             raise StoppedNow
         on_first()
@@ -84,9 +95,8 @@ def interruptible(on_first: Callable[[], None], go_on: str = "") -> Iterator[Int
         yield interrupt
         return
     with guarded(go_on), hurried_when(lambda: interrupt.requested):
-        before = {
-            number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        asking = (signal.SIGINT, signal.SIGTERM, *((signal.SIGUSR1,) if notice else ()))
+        before = {number: signal.signal(number, handle) for number in asking}
         try:
             yield interrupt
         finally:

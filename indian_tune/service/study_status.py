@@ -10,6 +10,7 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from indian_tune.engines import ArrayStatus
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord, WorkerRecord
     from indian_tune.study import ArmResult, Completion
 
@@ -32,6 +33,7 @@ class StudyStatus:
         losses: what is known of each worker that was lost before, oldest first.
         completion: how far the study is.
         parts: each arm's progress in each phase.
+        arrays: of workers that were submitted to Slurm.
     """
 
     study: StudyRecord
@@ -43,6 +45,7 @@ class StudyStatus:
     losses: list[dict[str, Any]]
     completion: Completion
     parts: list[ArmProgress]
+    arrays: list[ArrayStatus]
 
     @property
     def abandoned(self) -> str:
@@ -75,6 +78,7 @@ class StudyStatus:
                 for worker in self.workers
             ],
             "lost_workers": self.losses,
+            "slurm": [array.as_json() for array in self.arrays],
             "arms": ranking_json(self.ranked),
         }
 
@@ -123,6 +127,15 @@ class StudyStatus:
                 trial = ", ".join(loss["trials"]) or "–"
                 made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)
+        if self.arrays:
+            made = table("array", "workers", "submitted", "jobs", "logs", title="Slurm")
+            for status in self.arrays:
+                array = status.array
+                submitted = f"{array.at:%Y-%m-%d %H:%M} UTC"
+                made.add_row(
+                    array.job or "–", str(array.workers), submitted, str(status), array.logs
+                )
+            parts.append(made)
         if any(result.value is not None for result in self.ranked):
             parts += [
                 ranking_table(self.ranked, outcome_of(self.study.spec)),
@@ -137,7 +150,7 @@ class StudyStatus:
 
 def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
     """Return the status of a study."""
-    from indian_tune.engines.heartbeat import lost_workers
+    from indian_tune.engines import array_status, lost_workers
     from indian_tune.ledger import LOST
     from indian_tune.study import rank
     from indian_tune.study.completion import completion, held_trials
@@ -156,6 +169,7 @@ def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
         ],
         completion(ledger, study),
         ledger.progress(study.id),
+        array_status(ledger, study.id),
     )
 
 

@@ -21,6 +21,9 @@ FAULTS = (
     *(AFTER_CLAIM, AFTER_ASK, AFTER_BEGIN, AFTER_EPOCH, AFTER_REPORT, AFTER_FINISH, AFTER_TELL),
     AFTER_FREEZE,
 )
+# While workers are submitted to Slurm.
+AFTER_INTENT = "after-slurm-intent"
+AFTER_SUBMIT = "after-slurm-submit"
 
 
 def fault_point(name: str) -> None:

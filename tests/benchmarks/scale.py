@@ -41,7 +41,7 @@ from tests.benchmarks.report import in_words, load, machine, save
 from tests.benchmarks.service import private_server, study, train_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.conftest import PostgresServer
 
@@ -230,8 +230,19 @@ def _work_in_threads(
     return after - before, start, end
 
 
-def play(server: PostgresServer, part: Part, workers: int) -> tuple[Played, str]:
+def play(
+    server: PostgresServer,
+    part: Part,
+    workers: int,
+    through: Callable[[str], str] = lambda storage: storage,
+) -> tuple[Played, str]:
     """Let workers wait where they would train.
+
+    Args:
+        server: makes a new database for them.
+        part: what each worker does.
+        workers: how many.
+        through: returns the address by which workers reach a database.
 
     Returns:
         What they did, and the address of the database.
@@ -249,7 +260,7 @@ def play(server: PostgresServer, part: Part, workers: int) -> tuple[Played, str]
     with spawn.Manager() as manager, ProcessPoolExecutor(hands, mp_context=spawn) as pool:
         together = manager.Barrier(hands)
         jobs = [
-            pool.submit(_work_in_threads, storage, part, shares[hand::hands], together)
+            pool.submit(_work_in_threads, through(storage), part, shares[hand::hands], together)
             for hand in range(hands)
         ]
         while not all(job.done() for job in jobs):

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
@@ -28,10 +23,12 @@ from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, State, storage_url
 from indian_tune.ledger.connections import engine_options
 from indian_tune.ledger.haste import hurried_when
 from indian_tune.study.file.spec import parse_study
+from tests.pgbouncer import pgbouncer
 from tests.relay import Relay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.conftest import PostgresServer
 
@@ -169,58 +166,6 @@ def test_what_the_server_broke_off_for_time_is_done_again(
         ledger.register("other", {}, "hash", ARMS)
         assert [study.name for study in ledger.studies()] == ["study", "other"]
     assert "trying again" in caplog.text
-
-
-@contextmanager
-def pgbouncer(address: str) -> Iterator[int]:
-    """Run PgBouncer in transaction mode before a server; give its port.
-
-    A pool of two sessions, so that one transaction's session is another's in the next.
-    """
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
-    if program is None:
-        reason = "PgBouncer is missing: install the package pgbouncer"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    url = make_url(address)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    # Not below the test's own folder, which the pooler's user may not enter.
-    with tempfile.TemporaryDirectory(prefix="pgb-", dir="/tmp") as name:
-        folder = Path(name)
-        (folder / "users").write_text('"tester" ""\n')
-        settings = folder / "pgbouncer.ini"
-        settings.write_text(
-            f"[databases]\n* = host={url.query['host']}\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-            f"auth_type = any\nauth_file = {folder / 'users'}\n"
-            "pool_mode = transaction\ndefault_pool_size = 2\nserver_reset_query =\n"
-        )
-        # any: whoever connects is the user that the database's entry names.
-        settings.write_text(settings.read_text().replace("* = ", "* = user=tester "))
-        as_root = os.geteuid() == 0
-        if as_root:
-            for path in (folder, *folder.iterdir()):
-                shutil.chown(path, "postgres")
-        process = subprocess.Popen(
-            [program, "-q", settings],
-            user="postgres" if as_root else None,
-            extra_groups=[] if as_root else None,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            deadline = time.monotonic() + 10
-            while True:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.kill()
-            process.wait()
 
 
 def test_a_study_is_searched_through_pgbouncer_in_transaction_mode(

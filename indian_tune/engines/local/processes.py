@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
+import os
 import signal
 import sys
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
+    from types import FrameType
 
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
@@ -298,18 +300,46 @@ def _main(
 ) -> None:
     # Ctrl-C reaches the whole group: only the parent answers, and tells the workers through stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The parent must be able to end a worker at once, whatever it inherited.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    terminated = _Terminated()
     send_log(log, level)
+
+    def should_stop() -> bool:
+        return terminated.asked or lifeline.poll()
+
     try:
         device = confine(settings.device)
-        with hurried_when(lifeline.poll):
-            job(replace(settings, torch_device=device, driver=driver.fileno()), lifeline.poll)
+        with hurried_when(should_stop):
+            job(replace(settings, torch_device=device, driver=driver.fileno()), should_stop)
     except IndianTuneError as error:
         logger.error("%s", error)
         refused = isinstance(error, InputError) and not isinstance(error, StorageError)
         end = _REFUSED if refused else _EXPLAINED
     else:
+        if terminated.asked and not lifeline.poll():
+            # The parent was not asked to stop: it takes this for a death, and starts another.
+            return
         end = _DONE
     with contextlib.suppress(OSError):
         log.send(end)
+
+
+class _Terminated:
+    """Whether this worker has got SIGTERM, which asks it to leave after its epoch.
+
+    A service manager and a scheduler send it to all processes of a job at once. The second one ends
+    the process.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._note)
+        # Processes that own code forks end by it.
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        self._forget()
+
+    @staticmethod
+    def _forget() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

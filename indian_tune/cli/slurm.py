@@ -1,0 +1,123 @@
+"""`indian-tune slurm`: workers of a study as jobs of a Slurm cluster."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from indian_tune.cli.options import (
+    AllowImport,
+    Artifacts,
+    DataDir,
+    Lanes,
+    ShrinkPacks,
+    Storage,
+    complete_study,
+)
+
+
+def slurm(
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            help="Study file, shipped study, or name of a registered study.",
+            autocompletion=complete_study,
+        ),
+    ],
+    workers: Annotated[int, typer.Option(help="Jobs; each is a worker.", min=1)],
+    time: Annotated[
+        str,
+        typer.Option(
+            metavar="LIMIT",
+            help="Time limit of a job, such as 90 (minutes), 4:00:00 or 2-00:00:00.",
+        ),
+    ],
+    gpus: Annotated[int, typer.Option(help="GPUs of a job.", min=0, max=1)] = 0,
+    partition: Annotated[
+        str | None,
+        typer.Option(help="Partition of the jobs.", show_default="the cluster's default"),
+    ] = None,
+    sbatch_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Any other option of sbatch, such as mem=8G or account=lab; may be repeated.",
+        ),
+    ] = None,
+    more: Annotated[
+        bool, typer.Option("--more", help="Submit workers beside those that are in the queue.")
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option(help="First see by a short job whether compute nodes reach everything."),
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the script of the jobs, and do nothing.")
+    ] = False,
+    storage: Storage = None,
+    threads: Annotated[
+        int,
+        typer.Option(
+            help="CPU threads, and cores of a job; other than 1 changes the last bits.", min=1
+        ),
+    ] = 1,
+    lanes: Lanes = None,
+    shrink_packs: ShrinkPacks = False,
+    data_dir: DataDir = None,
+    artifacts: Artifacts = None,
+    allow_import: AllowImport = False,
+) -> None:
+    """Submit workers of a study to a Slurm cluster, and register the study if it is new.
+
+    While workers of the study are in the queue, nothing is submitted. A worker leaves before its
+    time limit and queues itself again.
+    """
+    from indian_tune.engines import JobRequest
+    from indian_tune.service.command import other_command
+    from indian_tune.service.output import TRYING, notices, print_lines, results
+    from indian_tune.service.slurm import SlurmRequest, dry_script, submit
+    from indian_tune.text import counted
+
+    request = SlurmRequest(
+        study,
+        workers,
+        JobRequest(time, partition, gpus, threads, tuple(sbatch_option or ())),
+        (
+            *([] if threads == 1 else ["--threads", str(threads)]),
+            *([] if lanes is None else ["--lanes", str(lanes)]),
+            *(["--shrink-packs"] if shrink_packs else []),
+        ),
+        storage=storage,
+        data_dir=data_dir,
+        artifacts=artifacts,
+        allow_import=allow_import,
+        more=more,
+        probe=probe,
+    )
+    if dry_run:
+        typer.echo(dry_script(request), nl=False)
+        return
+    remarks = notices()
+
+    def say(text: str) -> None:
+        remarks.print(text, soft_wrap=True)
+
+    record, submitted = submit(request, say, lambda: say(TRYING))
+    status = other_command("status", record.name, storage=storage)
+    if submitted is None:
+        print_lines(results(), f"{record.name} has nothing left to do. See:", status)
+        return
+    array = submitted.array
+    jobs = f"array {array.job} of {counted(array.workers, 'worker')}"
+    if submitted.new:
+        told = (
+            f"Submitted {record.name} as {jobs}. Their logs are in {array.logs}; see how far with:"
+        )
+    else:
+        told = (
+            f"Nothing was submitted: {record.name} has {jobs} in the queue. --more adds workers, "
+            f"scancel {array.job} ends these; see how far with:"
+        )
+    print_lines(results(), told, status)

@@ -1,0 +1,393 @@
+"""Workers as jobs of a real Slurm cluster of one node: submitted once, and queued again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.own_code import folders
+from indian_tune.engines.session import open_session
+from indian_tune.engines.settings import WorkerSettings
+from indian_tune.engines.slurm.arrays import worker_arrays
+from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
+from indian_tune.study.completion import completion
+from indian_tune.study.faults import AFTER_CLAIM, AFTER_INTENT, AFTER_SUBMIT, VARIABLE
+from indian_tune.study.file.spec import load_study
+from tests.conftest import ROOT, to_toml
+from tests.engines.test_same_record import outcomes_of
+from tests.one_node_slurm import OneNodeSlurm, one_node_slurm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import PostgresServer
+    from tests.engines.conftest import Metrics
+
+pytestmark = pytest.mark.slow
+
+# Whose training takes its time, so that there is something to disturb.
+MODEL = """
+import os
+import time
+
+import torch
+from torch import nn
+
+from indian_tune.problems import Problem, Split
+
+SECONDS = float(os.environ.get("PACE_SECONDS", "0"))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(SECONDS)
+        return self.layers(x)
+
+
+def make():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(96, 6, generator=generator)
+    other = torch.randn(32, 6, generator=generator)
+    return Problem(
+        dataset="toy", model="layers", classes=3,
+        train=Split(inputs, inputs[:, :3].argmax(1)), test=Split(other, other[:, :3].argmax(1)),
+        build_model=lambda *, seed, dropout: Net(),
+    )
+"""
+STUDY: dict[str, Any] = {
+    "name": "tiny",
+    "problem": {"factory": "paced:make", "batch_size": 16, "validation_fraction": 0.25},
+    "protocol": {"epochs": 4, "tune_epochs": 4, "confirm_seeds": 2},
+    "search": {"trials": 6, "sampler": "random", "seed": 7},
+    "arms": [
+        {"name": "indian", "optimizer": "indian"},
+        {"name": "sgd", "optimizer": "sgd"},
+    ],
+}
+# Seconds of one of the five steps of an epoch.
+PACE = 0.1
+# How many workers are kept in the queue.
+WORKERS = 3
+COMMON = ("--allow-import", "--artifacts", "artifacts", "--time", "10")
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[OneNodeSlurm]:
+    """A running cluster."""
+    with one_node_slurm() as cluster:
+        yield cluster
+
+
+class Submitter:
+    """Somebody who submits workers in a folder that holds a study and its code."""
+
+    def __init__(self, cluster: OneNodeSlurm, folder: Path, storage: str) -> None:
+        self.folder, self.storage = folder, storage
+        self.environment = {
+            **os.environ,
+            "SLURM_CONF": str(cluster.settings),
+            "PYTHONPATH": str(ROOT),
+            "INDIAN_TUNE_STORAGE": storage,
+            "PACE_SECONDS": str(PACE),
+            "COLUMNS": "200",
+        }
+
+    def write(self, study: dict[str, Any]) -> None:
+        (self.folder / "paced.py").write_text(MODEL, encoding="utf-8")
+        (self.folder / "study.toml").write_text(to_toml(study), encoding="utf-8")
+
+    def __call__(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command; return how it ended."""
+        return subprocess.run(
+            [sys.executable, "-m", "indian_tune", *words],
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def submit(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Submit workers of the study; a later option takes the place of an earlier one."""
+        given = ("slurm", "study.toml", "--workers", str(WORKERS), *COMMON, *words)
+        return self(*given, **variables)
+
+    def status(self) -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(self("status", "tiny", "--json").stdout)
+        return shown
+
+    @staticmethod
+    def until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def submitter(slurm: OneNodeSlurm, tmp_path: Path) -> Iterator[Submitter]:
+    made = Submitter(slurm, tmp_path, f"sqlite:///{tmp_path / 'study.db'}")
+    made.write(STUDY)
+    yield made
+    slurm.run("scancel", "--me", check=False)
+    made.until(lambda: not queued(slurm))
+
+
+def disturb(cluster: OneNodeSlurm, kind: str, job: str) -> None:
+    if kind == "cancel":
+        cluster.run("scancel", job, check=False)
+    elif kind == "requeue":
+        # As preemption does it.
+        cluster.run("scontrol", "requeue", job, check=False)
+    else:
+        # Slurm signals at once, since less is left than the notice.
+        cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=1", check=False)
+
+
+def release(cluster: OneNodeSlurm) -> None:
+    """Let jobs that were queued again begin now, with the time that they had."""
+    listed = cluster.run("squeue", "--array", "--noheader", "--states=PD", "--format=%A %r %l")
+    for line in listed.splitlines():
+        job, reason, limit = line.split()
+        if reason == "BeginTime" or limit != "10:00":
+            settings = ("StartTime=now", "TimeLimit=10")
+            cluster.run("scontrol", "update", f"JobId={job}", *settings, check=False)
+
+
+def at_work(cluster: OneNodeSlurm) -> list[str]:
+    """Return the running jobs whose workers have begun since the jobs last started."""
+    found = []
+    for job in cluster.running():
+        words = cluster.run("scontrol", "show", "job", "--oneliner", job, check=False).split()
+        shown = dict(word.partition("=")[::2] for word in words)
+        log = Path(shown.get("StdOut", "/absent"))
+        begun = log.read_text().count("Working on") if log.exists() else 0
+        if begun > int(shown.get("Restarts", 0)):
+            found.append(job)
+    return found
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("trials", "disturbances"), [(6, 5), pytest.param(40, 50, marks=pytest.mark.night)]
+)
+def test_a_study_whose_jobs_are_disturbed_leaves_the_record_of_one_that_nothing_disturbed(
+    trials: int,
+    disturbances: int,
+    slurm: OneNodeSlurm,
+    postgres: PostgresServer,
+    tmp_path: Path,
+    metrics: Callable[..., Metrics],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = {**STUDY, "search": {**STUDY["search"], "trials": trials}}
+    submitter = Submitter(slurm, tmp_path, postgres.new_database())
+    submitter.write(study)
+    monkeypatch.chdir(tmp_path)
+    alone = f"sqlite:///{tmp_path / 'alone.db'}"
+    spec = load_study(tmp_path / "study.toml")
+    with open_session(spec, storage_url(alone), None, imports=folders()):
+        settings = WorkerSettings(alone, "tiny", tmp_path / "alone", imports=folders())
+        InlineEngine(settings).run(Interrupt(), lambda: None)
+
+    done = submitter.submit()
+    assert done.returncode == 0, done.stderr
+    assert "Submitted tiny as array" in done.stdout
+    choose = random.Random(0)
+    kinds: list[str] = []
+    # One of each kind first, so that none is missing among a few.
+    drawn = ["cancel", "requeue", "timeout"]
+    every = max(1, (trials * 2 * 4) // (disturbances + 1))
+    with Ledger.open(submitter.storage) as ledger:
+        record = ledger.study("tiny")
+        while not completion(ledger, record).finished():
+            release(slurm)
+            if not slurm.run("squeue", "--noheader", "--name", _name(ledger)):
+                again = submitter.submit("--no-probe")
+                assert again.returncode == 0, again.stderr
+            epochs = sum(part.epochs_done for part in ledger.progress(record.id))
+            if len(kinds) < disturbances and epochs >= every * (len(kinds) + 1):
+                jobs = at_work(slurm)
+                if jobs:
+                    kind = drawn[len(kinds)] if len(kinds) < 3 else choose.choice(drawn)
+                    disturb(slurm, kind, choose.choice(jobs))
+                    kinds.append(kind)
+            time.sleep(0.1)
+        trials_done = ledger.trials(record.id)
+    assert len(kinds) == disturbances
+    assert {trial.state for trial in trials_done} == {State.COMPLETE}
+    assert outcomes_of(submitter.storage) == outcomes_of(alone)
+    assert metrics(submitter.storage) == metrics(alone)
+    # Told before its limit, a worker has left in time, and Slurm was asked to queue it again.
+    logs = "".join(file.read_text() for file in (tmp_path / "artifacts/slurm").glob("*.log"))
+    assert logs.count("DUE TO JOB REQUEUE") >= kinds.count("requeue")
+    assert logs.count("Leaving after this epoch") >= kinds.count("timeout")
+
+
+def queued(cluster: OneNodeSlurm) -> set[str]:
+    """Return the arrays that wait or run."""
+    return set(cluster.run("squeue", "--noheader", "--format=%F").split())
+
+
+def test_workers_are_submitted_once_and_shown(slurm: OneNodeSlurm, submitter: Submitter) -> None:
+    first = submitter.submit("--no-probe", PACE_SECONDS="30")
+    assert first.returncode == 0, first.stderr
+    (array,) = queued(slurm)
+    told = f"Submitted tiny as array {array} of 3 workers."
+    assert told in first.stdout
+    again = submitter.submit()
+    assert again.returncode == 0, again.stderr
+    assert (
+        f"Nothing was submitted: tiny has array {array} of 3 workers in the queue" in again.stdout
+    )
+    assert queued(slurm) == {array}
+
+    shown = submitter("status", "tiny")
+    row = next(line for line in shown.stdout.splitlines() if line.startswith(array))
+    assert re.search(r"3 running|pending", row)
+    (told_of,) = submitter.status()["slurm"]
+    assert (told_of["job"], told_of["workers"]) == (array, 3)
+    assert sum(told_of["states"].values()) == 3
+
+    more = submitter.submit("--no-probe", "--more", "--workers", "1", PACE_SECONDS="30")
+    assert "of 1 worker" in more.stdout
+    assert len(queued(slurm)) == 2
+    slurm.run("scancel", "--me")
+    submitter.until(lambda: not queued(slurm))
+    states = [each["states"] for each in submitter.status()["slurm"]]
+    assert states == [{}, {}]
+    assert "no longer queued" in submitter("status", "tiny").stdout
+    # Elsewhere Slurm is not there to be asked.
+    assert "not known on this machine" in submitter("status", "tiny", PATH="/nowhere").stdout
+
+
+@pytest.mark.parametrize("fault", [AFTER_INTENT, AFTER_SUBMIT])
+def test_what_a_crash_left_is_found_again_and_not_submitted_twice(
+    fault: str, slurm: OneNodeSlurm, submitter: Submitter, tmp_path: Path
+) -> None:
+    crash = f"{fault}:{tmp_path / 'crashed'}"
+    ended = submitter.submit("--no-probe", PACE_SECONDS="30", **{VARIABLE: crash})
+    assert ended.returncode == -signal.SIGKILL
+    before = queued(slurm)
+    assert len(before) == (fault == AFTER_SUBMIT)
+    again = submitter.submit("--no-probe", PACE_SECONDS="30")
+    assert again.returncode == 0, again.stderr
+    assert ("Nothing was submitted" in again.stdout) == (fault == AFTER_SUBMIT)
+    (array,) = queued(slurm)
+    assert before <= {array}
+    with LedgerReader.open(submitter.storage) as ledger:
+        arrays = worker_arrays(ledger, ledger.study("tiny").id)
+    assert [each.dropped for each in arrays] == [True, False][fault == AFTER_SUBMIT :]
+    assert arrays[-1].job == array
+
+
+def test_of_two_who_submit_at_the_same_time_one_does(
+    slurm: OneNodeSlurm, submitter: Submitter
+) -> None:
+    with ThreadPoolExecutor(2) as both:
+        ended = list(both.map(lambda _: submitter.submit(PACE_SECONDS="30"), range(2)))
+    (array,) = queued(slurm)
+    submitted = [each for each in ended if f"Submitted tiny as array {array}" in each.stdout]
+    assert len(submitted) == 1
+    (other,) = [each for each in ended if each not in submitted]
+    refused = "another process is submitting workers of study 'tiny'" in other.stderr
+    assert refused or "Nothing was submitted" in other.stdout
+
+
+REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
+    "partition": (
+        ("--partition", "shrot"),
+        "--partition = 'shrot' is not known. Did you mean 'short'",
+    ),
+    "limit": (("--partition", "short", "--time", "1:00:00"), "give at most 10:00"),
+    "epoch": (("--time", "2"), "--time = '2' is too short: a worker is told to leave 120 s before"),
+    "format": (("--time", "4h"), "--time = '4h' is not a time limit: write minutes"),
+    "gpu": (("--gpus", "1"), "Slurm refused the job"),
+    "sqlite": (("--partition", "wide"), "use a PostgreSQL server that all of them reach"),
+    "option": (("--sbatch-option", "array=1-9"), "array is set by this command; leave it out"),
+    "unknown": (("--sbatch-option", "no-such=1"), "Slurm refused the job"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_submitted_is_refused_in_a_sentence(
+    name: str, slurm: OneNodeSlurm, submitter: Submitter
+) -> None:
+    words, told = REFUSED[name]
+    ended = submitter.submit(*words)
+    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+    assert told in ended.stderr
+    assert queued(slurm) == set()
+
+
+def test_a_limit_that_is_shorter_than_the_study_s_longest_epoch_is_refused(
+    submitter: Submitter,
+) -> None:
+    done = submitter("search", "study.toml", "--allow-import", "--workers", "1", PACE_SECONDS="0")
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(submitter.folder / "study.db") as connection:
+        connection.execute("UPDATE ledger_epoch SET seconds = 400")
+    # Something must be left to do.
+    extended = ("--extend", "1", "--phase", "tune", "--allow-import", "--workers", "1")
+    submitter(
+        "search", "study.toml", *extended, **{VARIABLE: f"{AFTER_CLAIM}:{submitter.folder / 'x'}"}
+    )
+    ended = submitter.submit("--no-probe")
+    assert ended.returncode == 2
+    assert "the longest epoch of the study took 400 s" in ended.stderr
+    assert "give at least 0:21:00" in ended.stderr
+
+
+@pytest.mark.postgres
+def test_a_database_that_compute_nodes_do_not_reach_is_found_before_workers_are_submitted(
+    slurm: OneNodeSlurm, submitter: Submitter, postgres: PostgresServer
+) -> None:
+    address = postgres.new_database()
+    folder = Path(str(make_url(address).query["host"]))
+    with slurm.hidden(folder):
+        ended = submitter.submit(INDIAN_TUNE_STORAGE=address)
+    assert ended.returncode == 2, ended.stdout
+    assert f"Error: on compute node {socket.gethostname()}: database" in ended.stderr
+    assert ended.stderr.endswith("name with --storage a database that every compute node reaches\n")
+    with LedgerReader.open(address) as ledger:
+        assert worker_arrays(ledger, ledger.study("tiny").id) == []
+    assert queued(slurm) == set()
+    # Reached now, so that the same command goes on.
+    assert submitter.submit(INDIAN_TUNE_STORAGE=address).returncode == 0
+
+
+def test_a_folder_that_compute_nodes_do_not_share_is_found_before_workers_are_submitted(
+    slurm: OneNodeSlurm, submitter: Submitter
+) -> None:
+    (submitter.folder / "artifacts").mkdir()
+    with slurm.hidden(submitter.folder / "artifacts"):
+        ended = submitter.submit()
+    assert ended.returncode == 2, ended.stdout
+    assert "compute nodes must see this folder" in ended.stderr
+    assert queued(slurm) == set()
+
+
+def _name(ledger: Ledger) -> str:
+    return worker_arrays(ledger, ledger.study("tiny").id)[-1].name
