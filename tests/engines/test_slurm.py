@@ -25,6 +25,7 @@ from indian_tune.engines.own_code import folders
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.engines.slurm.arrays import worker_arrays
+from indian_tune.engines.slurm.script import LEFT_IN_TIME
 from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.study.completion import completion
 from indian_tune.study.faults import AFTER_CLAIM, AFTER_INTENT, AFTER_SUBMIT, VARIABLE
@@ -51,7 +52,7 @@ from torch import nn
 
 from indian_tune.problems import Problem, Split
 
-SECONDS = float(os.environ.get("PACE_SECONDS", "0"))
+SECONDS = float(os.environ["PACE_SECONDS"]) if "SLURM_JOB_ID" in os.environ else 0
 
 
 class Net(nn.Module):
@@ -387,6 +388,108 @@ def test_a_folder_that_compute_nodes_do_not_share_is_found_before_workers_are_su
     assert ended.returncode == 2, ended.stdout
     assert "compute nodes must see this folder" in ended.stderr
     assert queued(slurm) == set()
+
+
+class TestSignalsOfASchedulerToAWorker:
+    """What a job's script relies on; no cluster is needed for it."""
+
+    @pytest.fixture
+    def worker(self, tmp_path: Path) -> Iterator[Callable[[float], subprocess.Popen[str]]]:
+        """Start a worker whose steps take so many seconds, and wait until it is at work."""
+        storage = f"sqlite:///{tmp_path / 'study.db'}"
+        (tmp_path / "paced.py").write_text(MODEL, encoding="utf-8")
+        (tmp_path / "study.toml").write_text(to_toml(STUDY), encoding="utf-8")
+        started: list[subprocess.Popen[str]] = []
+
+        def start(pace: float) -> subprocess.Popen[str]:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(tmp_path)
+                spec = load_study(tmp_path / "study.toml")
+                with open_session(spec, storage_url(storage), None, imports=folders()):
+                    pass
+            words = ("worker", "tiny", "--storage", storage, "--allow-import")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "indian_tune", *words],
+                cwd=tmp_path,
+                env={**os.environ, "SLURM_JOB_ID": "1", "PACE_SECONDS": str(pace)},
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            started.append(process)
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "taken, attempt 1" in line:
+                    break
+            return process
+
+        yield start
+        for process in started:
+            process.kill()
+            process.communicate()
+
+    @staticmethod
+    def epochs(folder: Path) -> int:
+        with LedgerReader.open(str(folder / "study.db")) as ledger:
+            study = ledger.study("tiny")
+            return sum(part.epochs_done for part in ledger.progress(study.id))
+
+    def test_it_leaves_when_it_is_given_notice(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(0.1)
+        Submitter.until(lambda: self.epochs(tmp_path) > 0)
+        process.send_signal(signal.SIGUSR1)
+        _, told = process.communicate()
+        assert process.returncode == LEFT_IN_TIME, told
+        assert "Leaving after this epoch." in told
+        assert self.released(tmp_path)
+
+    def test_it_is_not_to_be_started_again_if_no_epoch_ended(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(30.0)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr is not None
+        assert "Leaving after this epoch." in process.stderr.readline()
+        process.send_signal(signal.SIGUSR1)
+        _, told = process.communicate()
+        assert process.returncode == 1, told
+        assert "no epoch of tiny was recorded since this worker began" in told
+        assert "give its job a longer time limit" in told
+        assert self.epochs(tmp_path) == 0
+
+    def test_it_ends_its_epoch_when_all_its_processes_are_terminated(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(0.1)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, told = process.communicate()
+        assert process.returncode == 130, told
+        assert "is replaced" not in told
+        assert self.epochs(tmp_path) > 0
+        assert self.released(tmp_path)
+
+    def test_its_process_that_trains_is_replaced_when_it_alone_is_terminated(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(0.1)
+        with LedgerReader.open(str(tmp_path / "study.db")) as ledger:
+            (joined,) = ledger.workers(ledger.study("tiny").id)
+        os.kill(joined.pid, signal.SIGTERM)
+        assert process.stderr is not None
+        assert any("died with exit status 0 and is replaced" in line for line in process.stderr)
+        assert self.released(tmp_path)
+
+    @staticmethod
+    def released(folder: Path) -> bool:
+        """Whether the first worker has left, and its trial waits or was taken by the next."""
+        with LedgerReader.open(str(folder / "study.db")) as ledger:
+            study = ledger.study("tiny")
+            first = ledger.workers(study.id)[0]
+            held = [trial for trial in ledger.trials(study.id) if trial.worker_id == first.id]
+            given_back = all(trial.state is not State.RUNNING for trial in held)
+            return first.left_at is not None and given_back
 
 
 def _name(ledger: Ledger) -> str:
