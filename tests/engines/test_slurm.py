@@ -151,8 +151,7 @@ def submitter(slurm: OneNodeSlurm, tmp_path: Path) -> Iterator[Submitter]:
     made = Submitter(slurm, tmp_path, f"sqlite:///{tmp_path / 'study.db'}")
     made.write(STUDY)
     yield made
-    slurm.run("scancel", "--me", check=False)
-    made.until(lambda: not queued(slurm))
+    slurm.end_jobs()
 
 
 def disturb(cluster: OneNodeSlurm, kind: str, job: str) -> None:
@@ -253,7 +252,7 @@ def queued(cluster: OneNodeSlurm) -> set[str]:
 
 
 def test_workers_are_submitted_once_and_shown(slurm: OneNodeSlurm, submitter: Submitter) -> None:
-    first = submitter.submit("--no-probe", PACE_SECONDS="30")
+    first = submitter.submit("--no-probe", PACE_SECONDS="5")
     assert first.returncode == 0, first.stderr
     (array,) = queued(slurm)
     told = f"Submitted tiny as array {array} of 3 workers."
@@ -266,17 +265,15 @@ def test_workers_are_submitted_once_and_shown(slurm: OneNodeSlurm, submitter: Su
     assert queued(slurm) == {array}
 
     shown = submitter("status", "tiny")
-    row = next(line for line in shown.stdout.splitlines() if line.startswith(array))
-    assert re.search(r"3 running|pending", row)
+    assert re.search(rf"^{array} +3 .* (3 running|pending)", shown.stdout, re.MULTILINE)
     (told_of,) = submitter.status()["slurm"]
     assert (told_of["job"], told_of["workers"]) == (array, 3)
     assert sum(told_of["states"].values()) == 3
 
-    more = submitter.submit("--no-probe", "--more", "--workers", "1", PACE_SECONDS="30")
+    more = submitter.submit("--no-probe", "--more", "--workers", "1", PACE_SECONDS="5")
     assert "of 1 worker" in more.stdout
     assert len(queued(slurm)) == 2
-    slurm.run("scancel", "--me")
-    submitter.until(lambda: not queued(slurm))
+    slurm.end_jobs()
     states = [each["states"] for each in submitter.status()["slurm"]]
     assert states == [{}, {}]
     assert "no longer queued" in submitter("status", "tiny").stdout
@@ -289,11 +286,11 @@ def test_what_a_crash_left_is_found_again_and_not_submitted_twice(
     fault: str, slurm: OneNodeSlurm, submitter: Submitter, tmp_path: Path
 ) -> None:
     crash = f"{fault}:{tmp_path / 'crashed'}"
-    ended = submitter.submit("--no-probe", PACE_SECONDS="30", **{VARIABLE: crash})
+    ended = submitter.submit("--no-probe", PACE_SECONDS="5", **{VARIABLE: crash})
     assert ended.returncode == -signal.SIGKILL
     before = queued(slurm)
     assert len(before) == (fault == AFTER_SUBMIT)
-    again = submitter.submit("--no-probe", PACE_SECONDS="30")
+    again = submitter.submit("--no-probe", PACE_SECONDS="5")
     assert again.returncode == 0, again.stderr
     assert ("Nothing was submitted" in again.stdout) == (fault == AFTER_SUBMIT)
     (array,) = queued(slurm)
@@ -308,7 +305,7 @@ def test_of_two_who_submit_at_the_same_time_one_does(
     slurm: OneNodeSlurm, submitter: Submitter
 ) -> None:
     with ThreadPoolExecutor(2) as both:
-        ended = list(both.map(lambda _: submitter.submit(PACE_SECONDS="30"), range(2)))
+        ended = list(both.map(lambda _: submitter.submit(PACE_SECONDS="5"), range(2)))
     (array,) = queued(slurm)
     submitted = [each for each in ended if f"Submitted tiny as array {array}" in each.stdout]
     assert len(submitted) == 1
@@ -426,7 +423,9 @@ class TestSignalsOfASchedulerToAWorker:
         yield start
         for process in started:
             process.kill()
-            process.communicate()
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
 
     @staticmethod
     def epochs(folder: Path) -> int:
@@ -451,7 +450,7 @@ class TestSignalsOfASchedulerToAWorker:
         process = worker(30.0)
         process.send_signal(signal.SIGUSR1)
         assert process.stderr is not None
-        assert "Leaving after this epoch." in process.stderr.readline()
+        assert any("Leaving after this epoch." in line for line in process.stderr)
         process.send_signal(signal.SIGUSR1)
         _, told = process.communicate()
         assert process.returncode == 1, told
