@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from indian_tune.engines.slurm.arrays import worker_arrays
 from indian_tune.engines.slurm.script import LEFT_IN_TIME
 from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.study.completion import completion
-from indian_tune.study.faults import AFTER_CLAIM, AFTER_INTENT, AFTER_SUBMIT, VARIABLE
+from indian_tune.study.faults import AFTER_INTENT, AFTER_SUBMIT, VARIABLE
 from indian_tune.study.file.spec import load_study
 from tests.conftest import ROOT, to_toml
 from tests.engines.test_same_record import outcomes_of
@@ -343,15 +344,12 @@ def test_what_cannot_be_submitted_is_refused_in_a_sentence(
 def test_a_limit_that_is_shorter_than_the_study_s_longest_epoch_is_refused(
     submitter: Submitter,
 ) -> None:
-    done = submitter("search", "study.toml", "--allow-import", "--workers", "1", PACE_SECONDS="0")
+    searched = ("search", "study.toml", "--phase", "tune", "--allow-import", "--workers", "1")
+    done = submitter(*searched)
     assert done.returncode == 0, done.stderr
-    with sqlite3.connect(submitter.folder / "study.db") as connection:
+    with closing(sqlite3.connect(submitter.folder / "study.db")) as connection:
         connection.execute("UPDATE ledger_epoch SET seconds = 400")
-    # Something must be left to do.
-    extended = ("--extend", "1", "--phase", "tune", "--allow-import", "--workers", "1")
-    submitter(
-        "search", "study.toml", *extended, **{VARIABLE: f"{AFTER_CLAIM}:{submitter.folder / 'x'}"}
-    )
+        connection.commit()
     ended = submitter.submit("--no-probe")
     assert ended.returncode == 2
     assert "the longest epoch of the study took 400 s" in ended.stderr
