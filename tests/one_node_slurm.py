@@ -100,12 +100,8 @@ class OneNodeSlurm:
 
     def stop(self) -> None:
         """End all jobs and the daemons."""
-        with contextlib.suppress(Exception):
-            self.run(
-                "scancel", "--signal=KILL", "--full", f"--user={getpass.getuser()}", check=False
-            )
-            self.run("scancel", f"--user={getpass.getuser()}", check=False)
-            self._until("end", lambda: not self.run("squeue", "--noheader", check=False))
+        with contextlib.suppress(AssertionError):
+            self.end_jobs()
         for daemon in reversed(self._daemons):
             daemon.terminate()
             try:
@@ -113,6 +109,13 @@ class OneNodeSlurm:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+
+    def end_jobs(self) -> None:
+        """Cancel and kill all jobs, and wait until none is left."""
+        mine = f"--user={getpass.getuser()}"
+        self.run("scancel", mine, check=False)
+        self.run("scancel", "--signal=KILL", "--full", mine, check=False)
+        self._until("end", lambda: not self.run("squeue", "--noheader", check=False))
 
     def run(self, *words: str, check: bool = True) -> str:
         """Run a command of Slurm's; return what it printed."""

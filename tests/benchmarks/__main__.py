@@ -30,6 +30,10 @@ BENCHMARKS = {
     "scale": [
         *("--workers=4", "--trials=2", "--epochs=2", "--epoch-seconds=1", "--calibration=2"),
     ],
+    "pooler": [
+        *("--workers=4", "--sessions=2", "--trials=2", "--epochs=2", "--epoch-seconds=1"),
+        "--rounds=1",
+    ],
 }
 TINY_STUDY = """
 name = "tiny"

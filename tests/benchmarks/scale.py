@@ -23,7 +23,7 @@ import statistics
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,7 @@ SERVER_CORES, SERVER_CONNECTIONS = 8, 1_000
 PROCESSES = 8
 # Multiples of it, without their whole parts, lie evenly between 0 and 1.
 GOLDEN = 0.618034
+_OPENING = threading.Lock()
 TOLERANCE = 0.10
 # How long all workers may take to be there.
 CONNECTING_SECONDS = 900.0
@@ -170,11 +171,17 @@ class _Transactions:
 @contextmanager
 def _worker(storage: str) -> Iterator[Controller]:
     """Be there as a worker, with a heart that beats."""
-    with Ledger.open(storage) as ledger:
-        study = RegisteredStudy.open(ledger, "service")
-        with joined(ledger, study.record, "cpu") as worker:
+    with ExitStack() as stack:
+        # To read Optuna's migrations keeps the interpreter busy: one thread at a time, or each of
+        # them would be in a transaction while the others run.
+        with _OPENING:
+            ledger = stack.enter_context(Ledger.open(storage))
+            study = RegisteredStudy.open(ledger, "service")
+            worker = stack.enter_context(joined(ledger, study.record, "cpu"))
             controller = Controller(study, worker)
+        try:
             yield controller
+        finally:
             controller.close()
 
 

@@ -142,6 +142,18 @@ def test_the_model_is_checked_against_a_database_that_loses_nothing(tmp_path: Pa
     assert all(row["first_bottleneck"] in row["used"] for row in report["paper"])
 
 
+@pytest.mark.night
+@pytest.mark.postgres
+def test_workers_on_few_connections_lose_nothing(tmp_path: Path) -> None:
+    report = run_quickly("pooler", tmp_path)
+    assert_machine(report)
+    for rows in report["rounds"].values():
+        (row,) = rows
+        assert row["transactions_per_second"] > 0
+        assert set(row["wrong"].values()) == {0}
+    assert report["rounds"]["through PgBouncer"][0]["most_connections"] <= 2
+
+
 @pytest.mark.slow
 @pytest.mark.night
 def test_the_trainer_and_the_step_are_measured(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,10 @@ from indian_tune.engines.own_code import folders
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.engines.slurm.arrays import worker_arrays
+from indian_tune.engines.slurm.script import LEFT_IN_TIME
 from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.study.completion import completion
-from indian_tune.study.faults import AFTER_CLAIM, AFTER_INTENT, AFTER_SUBMIT, VARIABLE
+from indian_tune.study.faults import AFTER_INTENT, AFTER_SUBMIT, VARIABLE
 from indian_tune.study.file.spec import load_study
 from tests.conftest import ROOT, to_toml
 from tests.engines.test_same_record import outcomes_of
@@ -51,7 +53,7 @@ from torch import nn
 
 from indian_tune.problems import Problem, Split
 
-SECONDS = float(os.environ.get("PACE_SECONDS", "0"))
+SECONDS = float(os.environ["PACE_SECONDS"]) if "SLURM_JOB_ID" in os.environ else 0
 
 
 class Net(nn.Module):
@@ -150,8 +152,7 @@ def submitter(slurm: OneNodeSlurm, tmp_path: Path) -> Iterator[Submitter]:
     made = Submitter(slurm, tmp_path, f"sqlite:///{tmp_path / 'study.db'}")
     made.write(STUDY)
     yield made
-    slurm.run("scancel", "--me", check=False)
-    made.until(lambda: not queued(slurm))
+    slurm.end_jobs()
 
 
 def disturb(cluster: OneNodeSlurm, kind: str, job: str) -> None:
@@ -252,7 +253,7 @@ def queued(cluster: OneNodeSlurm) -> set[str]:
 
 
 def test_workers_are_submitted_once_and_shown(slurm: OneNodeSlurm, submitter: Submitter) -> None:
-    first = submitter.submit("--no-probe", PACE_SECONDS="30")
+    first = submitter.submit("--no-probe", PACE_SECONDS="5")
     assert first.returncode == 0, first.stderr
     (array,) = queued(slurm)
     told = f"Submitted tiny as array {array} of 3 workers."
@@ -265,17 +266,15 @@ def test_workers_are_submitted_once_and_shown(slurm: OneNodeSlurm, submitter: Su
     assert queued(slurm) == {array}
 
     shown = submitter("status", "tiny")
-    row = next(line for line in shown.stdout.splitlines() if line.startswith(array))
-    assert re.search(r"3 running|pending", row)
+    assert re.search(rf"^{array} +3 .* (3 running|pending)", shown.stdout, re.MULTILINE)
     (told_of,) = submitter.status()["slurm"]
     assert (told_of["job"], told_of["workers"]) == (array, 3)
     assert sum(told_of["states"].values()) == 3
 
-    more = submitter.submit("--no-probe", "--more", "--workers", "1", PACE_SECONDS="30")
+    more = submitter.submit("--no-probe", "--more", "--workers", "1", PACE_SECONDS="5")
     assert "of 1 worker" in more.stdout
     assert len(queued(slurm)) == 2
-    slurm.run("scancel", "--me")
-    submitter.until(lambda: not queued(slurm))
+    slurm.end_jobs()
     states = [each["states"] for each in submitter.status()["slurm"]]
     assert states == [{}, {}]
     assert "no longer queued" in submitter("status", "tiny").stdout
@@ -288,11 +287,11 @@ def test_what_a_crash_left_is_found_again_and_not_submitted_twice(
     fault: str, slurm: OneNodeSlurm, submitter: Submitter, tmp_path: Path
 ) -> None:
     crash = f"{fault}:{tmp_path / 'crashed'}"
-    ended = submitter.submit("--no-probe", PACE_SECONDS="30", **{VARIABLE: crash})
+    ended = submitter.submit("--no-probe", PACE_SECONDS="5", **{VARIABLE: crash})
     assert ended.returncode == -signal.SIGKILL
     before = queued(slurm)
     assert len(before) == (fault == AFTER_SUBMIT)
-    again = submitter.submit("--no-probe", PACE_SECONDS="30")
+    again = submitter.submit("--no-probe", PACE_SECONDS="5")
     assert again.returncode == 0, again.stderr
     assert ("Nothing was submitted" in again.stdout) == (fault == AFTER_SUBMIT)
     (array,) = queued(slurm)
@@ -307,7 +306,7 @@ def test_of_two_who_submit_at_the_same_time_one_does(
     slurm: OneNodeSlurm, submitter: Submitter
 ) -> None:
     with ThreadPoolExecutor(2) as both:
-        ended = list(both.map(lambda _: submitter.submit(PACE_SECONDS="30"), range(2)))
+        ended = list(both.map(lambda _: submitter.submit(PACE_SECONDS="5"), range(2)))
     (array,) = queued(slurm)
     submitted = [each for each in ended if f"Submitted tiny as array {array}" in each.stdout]
     assert len(submitted) == 1
@@ -345,15 +344,12 @@ def test_what_cannot_be_submitted_is_refused_in_a_sentence(
 def test_a_limit_that_is_shorter_than_the_study_s_longest_epoch_is_refused(
     submitter: Submitter,
 ) -> None:
-    done = submitter("search", "study.toml", "--allow-import", "--workers", "1", PACE_SECONDS="0")
+    searched = ("search", "study.toml", "--phase", "tune", "--allow-import", "--workers", "1")
+    done = submitter(*searched)
     assert done.returncode == 0, done.stderr
-    with sqlite3.connect(submitter.folder / "study.db") as connection:
+    with closing(sqlite3.connect(submitter.folder / "study.db")) as connection:
         connection.execute("UPDATE ledger_epoch SET seconds = 400")
-    # Something must be left to do.
-    extended = ("--extend", "1", "--phase", "tune", "--allow-import", "--workers", "1")
-    submitter(
-        "search", "study.toml", *extended, **{VARIABLE: f"{AFTER_CLAIM}:{submitter.folder / 'x'}"}
-    )
+        connection.commit()
     ended = submitter.submit("--no-probe")
     assert ended.returncode == 2
     assert "the longest epoch of the study took 400 s" in ended.stderr
@@ -387,6 +383,110 @@ def test_a_folder_that_compute_nodes_do_not_share_is_found_before_workers_are_su
     assert ended.returncode == 2, ended.stdout
     assert "compute nodes must see this folder" in ended.stderr
     assert queued(slurm) == set()
+
+
+class TestSignalsOfASchedulerToAWorker:
+    """What a job's script relies on; no cluster is needed for it."""
+
+    @pytest.fixture
+    def worker(self, tmp_path: Path) -> Iterator[Callable[[float], subprocess.Popen[str]]]:
+        """Start a worker whose steps take so many seconds, and wait until it is at work."""
+        storage = f"sqlite:///{tmp_path / 'study.db'}"
+        (tmp_path / "paced.py").write_text(MODEL, encoding="utf-8")
+        (tmp_path / "study.toml").write_text(to_toml(STUDY), encoding="utf-8")
+        started: list[subprocess.Popen[str]] = []
+
+        def start(pace: float) -> subprocess.Popen[str]:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(tmp_path)
+                spec = load_study(tmp_path / "study.toml")
+                with open_session(spec, storage_url(storage), None, imports=folders()):
+                    pass
+            words = ("worker", "tiny", "--storage", storage, "--allow-import")
+            process = subprocess.Popen(
+                [sys.executable, "-m", "indian_tune", *words],
+                cwd=tmp_path,
+                env={**os.environ, "SLURM_JOB_ID": "1", "PACE_SECONDS": str(pace)},
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            started.append(process)
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "taken, attempt 1" in line:
+                    break
+            return process
+
+        yield start
+        for process in started:
+            process.kill()
+            process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
+
+    @staticmethod
+    def epochs(folder: Path) -> int:
+        with LedgerReader.open(str(folder / "study.db")) as ledger:
+            study = ledger.study("tiny")
+            return sum(part.epochs_done for part in ledger.progress(study.id))
+
+    def test_it_leaves_when_it_is_given_notice(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(0.1)
+        Submitter.until(lambda: self.epochs(tmp_path) > 0)
+        process.send_signal(signal.SIGUSR1)
+        _, told = process.communicate()
+        assert process.returncode == LEFT_IN_TIME, told
+        assert "Leaving after this epoch." in told
+        assert self.released(tmp_path)
+
+    def test_it_is_not_to_be_started_again_if_no_epoch_ended(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(30.0)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr is not None
+        assert any("Leaving after this epoch." in line for line in process.stderr)
+        process.send_signal(signal.SIGUSR1)
+        _, told = process.communicate()
+        assert process.returncode == 1, told
+        assert "no epoch of tiny was recorded since this worker began" in told
+        assert "give its job a longer time limit" in told
+        assert self.epochs(tmp_path) == 0
+
+    def test_it_ends_its_epoch_when_all_its_processes_are_terminated(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(0.1)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, told = process.communicate()
+        assert process.returncode == 130, told
+        assert "is replaced" not in told
+        assert self.epochs(tmp_path) > 0
+        assert self.released(tmp_path)
+
+    def test_its_process_that_trains_is_replaced_when_it_alone_is_terminated(
+        self, worker: Callable[[float], subprocess.Popen[str]], tmp_path: Path
+    ) -> None:
+        process = worker(0.1)
+        with LedgerReader.open(str(tmp_path / "study.db")) as ledger:
+            (joined,) = ledger.workers(ledger.study("tiny").id)
+        os.kill(joined.pid, signal.SIGTERM)
+        assert process.stderr is not None
+        assert any("died with exit status 0 and is replaced" in line for line in process.stderr)
+        assert self.released(tmp_path)
+
+    @staticmethod
+    def released(folder: Path) -> bool:
+        """Whether the first worker has left, and its trial waits or was taken by the next."""
+        with LedgerReader.open(str(folder / "study.db")) as ledger:
+            study = ledger.study("tiny")
+            first = ledger.workers(study.id)[0]
+            held = [trial for trial in ledger.trials(study.id) if trial.worker_id == first.id]
+            given_back = all(trial.state is not State.RUNNING for trial in held)
+            return first.left_at is not None and given_back
 
 
 def _name(ledger: Ledger) -> str:

@@ -188,3 +188,22 @@ def test_a_study_is_searched_through_pgbouncer_in_transaction_mode(
             assert connection.scalar(show) == "0"
             assert connection.scalar(sa.text("SELECT count(*) FROM pg_prepared_statements")) == 0
         engine.dispose()
+
+
+def test_a_worker_needs_one_session_at_a_time(
+    postgres: PostgresServer, tmp_path: Path, tiny: dict[str, object]
+) -> None:
+    # With a second one in the middle of a transaction, workers that begin together would wait for
+    # each other until none goes on.
+    address = postgres.new_database()
+    with open_session(
+        parse_study(tiny, source="study.toml"), storage_url(address), None
+    ) as session:
+        with pgbouncer(address, sessions=1, settings={"query_wait_timeout": "5"}) as port:
+            url = storage_url(address).set(host="127.0.0.1", port=port, query={})
+            text = url.render_as_string(hide_password=False)
+            settings = WorkerSettings(storage=text, study="tiny", artifacts=tmp_path)
+            InlineEngine(settings).run(Interrupt(), lambda: None)
+        trials = session.ledger.trials(session.record.id)
+    assert {trial.state for trial in trials} == {State.COMPLETE}
+    assert {trial.attempts for trial in trials} == {1}

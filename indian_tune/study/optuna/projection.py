@@ -377,17 +377,28 @@ class Projection:
         for attempt in range(1, _OPENING_ATTEMPTS + 1):
             try:
                 with self._errors():
-                    return optuna.storages.RDBStorage(
+                    # Its own check asks on a second connection while the first is in a
+                    # transaction: workers that begin together would take all that a pooler has,
+                    # and each would wait for one more.
+                    storage = optuna.storages.RDBStorage(
                         self.url.render_as_string(hide_password=False),
                         engine_kwargs=engine_options(self.url),
+                        skip_compatibility_check=True,
                     )
+                    found, wanted = storage.get_current_version(), storage.get_head_version()
             except StorageError:
                 if attempt == _OPENING_ATTEMPTS:
                     raise
                 time.sleep(0.2 * attempt)
-            except RuntimeError as error:
-                # Optuna's tables are of another version than Optuna itself.
-                raise StorageError(f"database {show_url(self.url)}: {error}") from error
+            else:
+                if found == wanted:
+                    return storage
+                storage.engine.dispose()
+                raise StorageError(
+                    f"database {show_url(self.url)}: Optuna's tables have schema {found}, and "
+                    f"Optuna {optuna.__version__} needs {wanted}: install the version of Optuna "
+                    "that made them, or run `optuna storage upgrade`"
+                )
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
