@@ -1,0 +1,194 @@
+"""Tests of the tests: does a test fail when an operator, a number or a decision is changed?
+
+python -m tests.night.mutants                  # goes on with what is left of the sample
+python -m tests.night.mutants --report         # prints what there is
+
+cosmic-ray (in no extra: `pip install cosmic-ray`) makes the mutants, in a copy of the last commit. A
+seed draws the sample. Each mutant is tried with the fast tests of what it is in, chosen by which
+files run its lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "build/mutants"
+SAMPLE, SEED = 60, 0
+TIMEOUT_SECONDS = 400
+
+
+@dataclass(frozen=True)
+class Part:
+    """Modules that are mutated together, and the tests that are to see it."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+PARTS = {
+    "leases": Part(
+        ("indian_tune/ledger/leases.py",),
+        (
+            "tests/ledger/test_repository.py",
+            "tests/simulation",
+            "tests/study/test_budgets.py",
+            "tests/study/optuna/test_generations.py",
+        ),
+    ),
+    "controller": Part(
+        ("indian_tune/study/controller.py", "indian_tune/study/assigner.py"),
+        (
+            "tests/study/test_controller.py",
+            "tests/study/test_levels.py",
+            "tests/study/test_finalists.py",
+            "tests/study/test_first.py",
+            "tests/study/test_budgets.py",
+            "tests/study/test_replicates.py",
+            "tests/simulation",
+        ),
+    ),
+    "verdict": Part(
+        ("indian_tune/analysis/verdict.py",),
+        (
+            "tests/analysis/test_gates.py",
+            "tests/analysis/test_known_answers.py",
+            "tests/analysis/test_combined.py",
+            "tests/analysis/test_label.py",
+            "tests/analysis/test_outcomes.py",
+            "tests/analysis/test_analyze.py",
+        ),
+    ),
+    "gates": Part(
+        ("indian_tune/analysis/gates.py",),
+        (
+            "tests/analysis/test_gates.py",
+            "tests/analysis/test_known_answers.py",
+            "tests/analysis/test_combined.py",
+        ),
+    ),
+}
+
+
+def cosmic_ray(*words: object, folder: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "cosmic_ray.cli", *map(str, words)], cwd=folder, check=True
+    )
+
+
+def prepare(name: str, part: Part) -> Path:
+    """Make a copy of the last commit, and list every mutant; return the list's file."""
+    tree = FOLDER / name
+    session = FOLDER / f"{name}.sqlite"
+    if session.exists():
+        return session
+    tree.mkdir(parents=True, exist_ok=True)
+    packed = subprocess.run(
+        ["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    subprocess.run(["tar", "x"], cwd=tree, input=packed, check=True)
+    tests = " ".join(part.tests)
+    modules = ", ".join(f'"{module}"' for module in part.modules)
+    (tree / "mutants.toml").write_text(
+        f"[cosmic-ray]\nmodule-path = [{modules}]\ntimeout = {TIMEOUT_SECONDS}\n"
+        f'test-command = "env PYTHONPATH=. {sys.executable} -m pytest -x -q -p no:cacheprovider '
+        f"-m 'not slow and not night and not postgres' {tests}\"\n"
+        '[cosmic-ray.distributor]\nname = "local"\n',
+        encoding="utf-8",
+    )
+    new = FOLDER / f"{name}.new"
+    cosmic_ray("init", "mutants.toml", new, folder=tree)
+    new.rename(session)
+    return session
+
+
+def draw(sessions: dict[str, Path], size: int, seed: int) -> None:
+    """Leave a sample of all mutants, and let the others be skipped.
+
+    An operator is replaced by every other one, so that a place would be drawn the more often the
+    more operators there are: a place is drawn first, and then one of its mutants.
+    """
+    from cosmic_ray.work_db import WorkDB
+    from cosmic_ray.work_item import WorkerOutcome, WorkResult
+
+    places: dict[tuple[str, str, Any], list[str]] = {}
+    for name, session in sessions.items():
+        with WorkDB(session, WorkDB.Mode.open) as work:
+            if work.num_results:
+                return
+            for item in work.work_items:
+                (mutation,) = item.mutations
+                kind = mutation.operator_name.split("_")[0]
+                places.setdefault((name, kind, mutation.start_pos), []).append(item.job_id)
+    chooser = random.Random(seed)
+    chosen = {
+        chooser.choice(sorted(places[place])) for place in chooser.sample(sorted(places), size)
+    }
+    skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
+    for session in sessions.values():
+        with WorkDB(session, WorkDB.Mode.open) as work:
+            others = [item.job_id for item in work.work_items if item.job_id not in chosen]
+            work.set_multiple_results(others, skipped)
+
+
+def report(sessions: dict[str, Path]) -> str:
+    """Return what came of the mutants as a page."""
+    from cosmic_ray.work_db import WorkDB
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome
+
+    rows, survivors = [], []
+    for name, session in sessions.items():
+        killed = survived = open_ = 0
+        with WorkDB(session, WorkDB.Mode.open) as work:
+            results = dict(work.results)
+            for item in work.work_items:
+                result = results.get(item.job_id)
+                if result is None:
+                    open_ += 1
+                elif result.worker_outcome is WorkerOutcome.SKIPPED:
+                    continue
+                elif result.test_outcome is TestOutcome.SURVIVED:
+                    survived += 1
+                    (mutation,) = item.mutations
+                    changed = [
+                        line
+                        for line in (result.diff or "").splitlines()
+                        if line[:1] in "+-" and line[:3] not in ("+++", "---")
+                    ]
+                    survivors += [f"- `{mutation.module_path}:{mutation.start_pos[0]}`", ""]
+                    survivors += ["  ```diff", *(f"  {line}" for line in changed), "  ```", ""]
+                else:
+                    killed += 1
+        rows.append((name, killed, survived, open_))
+    lines = ["| part | killed | survived | not tried |", "|---|---|---|---|"]
+    lines += [f"| {name} | {k} | {s} | {o} |" for name, k, s, o in rows]
+    total = [sum(row[n] for row in rows) for n in (1, 2, 3)]
+    lines += [f"| all | {total[0]} | {total[1]} | {total[2]} |", "", *survivors]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Try what is left of the sample, and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, default=SAMPLE)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--parts", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--report", action="store_true", help="try nothing")
+    asked = parser.parse_args()
+    sessions = {name: prepare(name, part) for name, part in PARTS.items()}
+    draw(sessions, asked.sample, asked.seed)
+    if not asked.report:
+        for name in asked.parts:
+            cosmic_ray("exec", "mutants.toml", sessions[name], folder=FOLDER / name)
+    print(report(sessions))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
