@@ -3,8 +3,8 @@
 python -m tests.night.mutants                  # goes on with what is left of the sample
 python -m tests.night.mutants --report         # prints what there is
 
-cosmic-ray (in no extra: `pip install cosmic-ray`) makes the mutants, in a copy of the last commit. A
-seed draws the sample. Each mutant is tried with the fast tests of what it is in, chosen by which
+cosmic-ray (in no extra: `pip install cosmic-ray`) makes the mutants, in a copy of the last commit.
+A seed draws the sample. Each mutant is tried with the fast tests of what it is in, chosen by which
 files run its lines.
 """
 
@@ -114,12 +114,12 @@ def draw(sessions: dict[str, Path], size: int, seed: int) -> None:
     An operator is replaced by every other one, so that a place would be drawn the more often the
     more operators there are: a place is drawn first, and then one of its mutants.
     """
-    from cosmic_ray.work_db import WorkDB
+    from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
     places: dict[tuple[str, str, Any], list[str]] = {}
     for name, session in sessions.items():
-        with WorkDB(session, WorkDB.Mode.open) as work:
+        with use_db(session, WorkDB.Mode.open) as work:
             if work.num_results:
                 return
             for item in work.work_items:
@@ -132,20 +132,20 @@ def draw(sessions: dict[str, Path], size: int, seed: int) -> None:
     }
     skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
     for session in sessions.values():
-        with WorkDB(session, WorkDB.Mode.open) as work:
+        with use_db(session, WorkDB.Mode.open) as work:
             others = [item.job_id for item in work.work_items if item.job_id not in chosen]
             work.set_multiple_results(others, skipped)
 
 
 def report(sessions: dict[str, Path]) -> str:
     """Return what came of the mutants as a page."""
-    from cosmic_ray.work_db import WorkDB
+    from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import TestOutcome, WorkerOutcome
 
     rows, survivors = [], []
     for name, session in sessions.items():
         killed = survived = open_ = 0
-        with WorkDB(session, WorkDB.Mode.open) as work:
+        with use_db(session, WorkDB.Mode.open) as work:
             results = dict(work.results)
             for item in work.work_items:
                 result = results.get(item.job_id)

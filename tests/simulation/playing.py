@@ -31,7 +31,7 @@ def play(seed: int, template: Path, folder: Path) -> Outcome:
 
 
 def play_some(job: tuple[int, int, float]) -> tuple[list[tuple[int, Outcome]], float]:
-    """Play every so many seeds for some seconds; return what came of them, and processor seconds."""
+    """Play every so many seeds for some seconds; return the outcomes, and processor seconds."""
     first, step, seconds = job
     began, played = time.monotonic(), []
     with tempfile.TemporaryDirectory(prefix="simulation-") as name:

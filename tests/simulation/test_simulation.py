@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.ledger import leases, slots
-from tests.simulation.checker import Answer, Rows, read_rows, violations
-from tests.simulation.history import History
 from tests.simulation.playing import make_template, play
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Histories that once found a fault in the ledger.
 FAILED = [
