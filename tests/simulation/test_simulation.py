@@ -1,4 +1,4 @@
-"""Many workers on a virtual clock, with faults that a seed draws: nothing is lost, doubled or open."""
+"""Many workers on a virtual clock, with faults that a seed draws, lose and double nothing."""
 
 from __future__ import annotations
 
