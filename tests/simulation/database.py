@@ -72,12 +72,14 @@ class Process:
         alive: whether it still is.
         cut_off_until: virtual time until which it cannot reach the database.
         halted_until: virtual time until which it does nothing at all.
+        spared: whether no fault meets it.
     """
 
     name: str
     alive: bool = True
     cut_off_until: float = 0.0
     halted_until: float = 0.0
+    spared: bool = False
 
 
 @dataclass
@@ -159,6 +161,8 @@ class FaultyDatabase:
                 world.scheduler.sleep(LOOK_SECONDS)
                 self._check_alive(process)
             world.writer = driver
+        if process.spared:
+            return
         if world.happens("crash", rates.crash):
             self._die(process)
         if world.happens("partition", rates.partition):
@@ -186,7 +190,8 @@ class FaultyDatabase:
         process = self._users[driver]
         self._check_alive(process)
         kind = None
-        if world.writer is driver and world.draw.random() < world.rates.commit:
+        risky = world.writer is driver and not process.spared
+        if risky and world.draw.random() < world.rates.commit:
             kind = world.draw.choice(("lost", "late", "unanswered", "crash before", "crash after"))
             world.count(f"commit {kind}")
         if kind == "crash before":

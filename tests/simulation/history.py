@@ -165,7 +165,7 @@ class History:
 
     def _play(self) -> None:
         rates, self.world.rates = self.world.rates, CALM
-        first = Process("operator")
+        first = Process("observer", spared=True)
         self.ledger = self._ledger(first)
         self.scheduler.spawn(self._register)
         self.scheduler.run(lambda: False)
