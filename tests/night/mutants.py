@@ -41,24 +41,11 @@ class Part:
 PARTS = {
     "leases": Part(
         ("indian_tune/ledger/leases.py",),
-        (
-            "tests/ledger/test_repository.py",
-            "tests/simulation",
-            "tests/study/test_budgets.py",
-            "tests/study/optuna/test_generations.py",
-        ),
+        ("tests/ledger/test_repository.py", "tests/simulation", "tests/study/test_controller.py"),
     ),
     "controller": Part(
         ("indian_tune/study/controller.py", "indian_tune/study/assigner.py"),
-        (
-            "tests/study/test_controller.py",
-            "tests/study/test_levels.py",
-            "tests/study/test_finalists.py",
-            "tests/study/test_first.py",
-            "tests/study/test_budgets.py",
-            "tests/study/test_replicates.py",
-            "tests/simulation",
-        ),
+        ("tests/study/test_controller.py", "tests/simulation", "tests/study/test_levels.py"),
     ),
     "verdict": Part(
         ("indian_tune/analysis/verdict.py",),
@@ -67,8 +54,6 @@ PARTS = {
             "tests/analysis/test_known_answers.py",
             "tests/analysis/test_combined.py",
             "tests/analysis/test_label.py",
-            "tests/analysis/test_outcomes.py",
-            "tests/analysis/test_analyze.py",
         ),
     ),
     "gates": Part(

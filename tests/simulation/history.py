@@ -45,7 +45,7 @@ BEAT_SECONDS = 20.0
 IDLE_SECONDS = 5.0
 # When faults stop, and when everything must have ended after that: on the virtual clock.
 STORM_SECONDS = 600.0
-CALM_SECONDS = 4 * 3600.0
+CALM_SECONDS = 2 * 3600.0
 MOST_EXTENSIONS = 3
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -368,12 +368,12 @@ class History:
         """Do in calm weather what an operator does until the study is done."""
         self._retry()
         self._replace_dead()
-        if not self.present:
-            self._start_worker()
-        judge = Controller(self.study, "operator", projection=self.projection)
+        judge = Controller(self.study, "observer", projection=self.projection)
         failed = self.ledger.trials(self.study.id, states=(State.FAILED,))
         self.done = judge.done and not failed and not self.present.keys() - self.ended
         if not self.done:
+            if not self.present:
+                self._start_worker()
             self.scheduler.spawn(self._operate, 30.0)
 
     # What was answered.
