@@ -110,6 +110,9 @@ def _structure(rows: Rows) -> Iterable[str]:
             yield f"run {run['id']} counts {run['epochs_done']} epochs and has {there}"
         if run["state"] == "complete" and run["epochs_done"] != run["epochs_planned"]:
             yield f"run {run['id']} is complete after {run['epochs_done']} epochs"
+        if run["trial_id"] not in trials:
+            yield f"run {run['id']} has lost its trial"
+            continue
         state = trials[run["trial_id"]]["state"]
         if state in FINISHED and run["state"] in OPEN:
             yield f"run {run['id']} is {run['state']} and its trial {state}"
