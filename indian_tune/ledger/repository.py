@@ -339,8 +339,7 @@ class Ledger(WorkerWriter):
             self._release(connection, lease)
 
     def _release(self, connection: sa.Connection, lease: Lease) -> None:
-        fewer = t.trial.c.attempts - 1
-        if leases.end(lease, connection, State.WAITING, attempts=fewer):
+        if leases.end(lease, connection, State.WAITING, attempts=leases.ONE_FEWER):
             data = {"worker": lease.trial.worker_id}
             self._note(connection, lease, slots.RELEASED, data, database_time(connection))
 

@@ -694,3 +694,15 @@ def test_winners_that_were_chosen_before_trials_were_added_are_not_frozen(
     )
     assert not ledger.frozen(study.id)
     assert ledger.freeze(study.id, winners, [7, 8], changes=ledger.changes(study.id))
+
+
+def test_a_slow_worker_gives_back_a_trial_whose_attempts_were_reset(
+    ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "lease", timedelta(seconds=-1))
+    lease = claim(ledger, study)
+    # Its lease has run out, so that the trial gets a full set of attempts.
+    assert ledger.retry(study.id) == 0
+    ledger.release(lease)
+    trial = ledger.trial(lease.trial.id)
+    assert (trial.state, trial.attempts) == (State.WAITING, 0)

@@ -136,6 +136,8 @@ def _leases(rows: Rows) -> Iterable[str]:
         leased = trial["lease_expires_at"] is not None
         if leased != (trial["state"] == "running"):
             yield f"trial {trial['id']} is {trial['state']} and leased: {leased}"
+        if trial["attempts"] < 0:
+            yield f"trial {trial['id']} has {trial['attempts']} attempts"
         # The last death is no takeover: nobody takes the trial over.
         if trial["state"] == "failed" and deaths[trial["id"]] < ATTEMPTS - 1:
             yield f"trial {trial['id']} failed after {deaths[trial['id']]} attempts"
