@@ -32,6 +32,7 @@ class FreezingWriter(StudyWriter):
         *,
         candidates: Sequence[Winner] = (),
         halves: Sequence[Winner] | None = None,
+        changes: int | None = None,
         anyway: bool = False,
     ) -> bool:
         """Record the winners and make one confirm slot per winner and seed.
@@ -48,11 +49,13 @@ class FreezingWriter(StudyWriter):
                 those arms are not among the winners.
             halves: the winners of the first half of the searches, where they are confirmed too.
                 One that won its whole search gets no slots: its confirm trials are those of both.
+            changes: :meth:`changes` before the winners were chosen, where trials may have been
+                added or put back since.
             anyway: whether to freeze although tune trials have failed; the event then names them.
 
         Returns:
             Whether this call froze the study; ``False`` when its winners were frozen already,
-            when tune trials have been added that are not finished, or when some have failed.
+            when tune trials have been added since or are not finished, or when some have failed.
         """
         with self._writing() as connection:
             # Two workers that see the end of the phase together must freeze one after the other.
@@ -60,6 +63,8 @@ class FreezingWriter(StudyWriter):
             if slots.is_frozen(connection, study_id) or any(
                 slots.is_open(connection, study_id, phase) for phase in (Phase.TUNE, Phase.FINAL)
             ):
+                return False
+            if changes not in (None, slots.count_changes(connection, study_id)):
                 return False
             failed = slots.failed_trials(connection, study_id, Phase.TUNE)
             for name, finals in slots.failed_trials(connection, study_id, Phase.FINAL).items():
@@ -92,22 +97,31 @@ class FreezingWriter(StudyWriter):
 
     @transaction
     def insert_finalists(
-        self, study_id: int, finalists: Sequence[TrialRecord], *, anyway: bool = False
+        self,
+        study_id: int,
+        finalists: Sequence[TrialRecord],
+        *,
+        changes: int | None = None,
+        anyway: bool = False,
     ) -> int:
         """Make the slots in which tune trials are compared on further seeds, under their indices.
 
         Args:
             study_id: of the study.
             finalists: complete tune trials.
+            changes: as for :meth:`freeze`.
             anyway: whether to pass over tune trials that have failed.
 
         Returns:
-            How many were made; none while tune trials are open or have failed.
+            How many were made; none while tune trials are open or have failed, or when some were
+            added since.
         """
         with self._writing() as connection:
             lock_study(connection, study_id)
             failed = slots.failed_trials(connection, study_id, Phase.TUNE)
             if slots.is_open(connection, study_id, Phase.TUNE) or (failed and not anyway):
+                return 0
+            if changes not in (None, slots.count_changes(connection, study_id)):
                 return 0
             return slots.insert_finalists(connection, study_id, finalists)
 

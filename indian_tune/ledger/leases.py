@@ -34,6 +34,10 @@ _UNDER_LEASE = sa.update(t.trial).where(
     t.trial.c.state == State.RUNNING,
 )
 
+# Of attempts, when one does not count. A trial may have none left to take away: whoever asks for
+# failed trials to be tried again gives a full set to those whose lease has run out, too.
+ONE_FEWER = sa.case((t.trial.c.attempts > 0, t.trial.c.attempts - 1), else_=0)
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -311,11 +315,10 @@ def give_back(connection: sa.Connection, worker_id: str) -> list[tuple[int, int]
         t.trial.c.worker_id == worker_id, t.trial.c.state == State.RUNNING
     )
     trials = [(study, trial) for study, trial in connection.execute(held.with_for_update())]
-    fewer = sa.case((t.trial.c.attempts > 0, t.trial.c.attempts - 1), else_=0)
     connection.execute(
         sa.update(t.trial)
         .where(t.trial.c.id.in_([trial for _, trial in trials]))
-        .values(state=State.WAITING, lease_expires_at=None, attempts=fewer)
+        .values(state=State.WAITING, lease_expires_at=None, attempts=ONE_FEWER)
     )
     return trials
 

@@ -19,7 +19,7 @@ from indian_tune.ledger.records import Lease
 from indian_tune.ledger.retry import transaction
 from indian_tune.ledger.states import Phase, State, check_transition
 from indian_tune.ledger.trials import trial_record
-from indian_tune.ledger.workers import WorkerWriter
+from indian_tune.ledger.workers import WorkerWriter, lock_worker
 from indian_tune.ledger.writer import lock_study
 from indian_tune.text import storable
 
@@ -86,6 +86,9 @@ class Ledger(WorkerWriter):
     def _claim(self, demand: leases.Demand, worker_id: str, token: str) -> Lease | None:
         study_id = demand.study_id
         with self._writing() as connection:
+            # An earlier attempt may still be about to commit. Its trial would be skipped as locked,
+            # and the worker would hold two, of which it knows one.
+            lock_worker(connection, worker_id)
             known = leases.granted(connection, demand, token)
             if known is not None:
                 return Lease(trial=known, token=token, again=True)
@@ -336,8 +339,7 @@ class Ledger(WorkerWriter):
             self._release(connection, lease)
 
     def _release(self, connection: sa.Connection, lease: Lease) -> None:
-        fewer = t.trial.c.attempts - 1
-        if leases.end(lease, connection, State.WAITING, attempts=fewer):
+        if leases.end(lease, connection, State.WAITING, attempts=leases.ONE_FEWER):
             data = {"worker": lease.trial.worker_id}
             self._note(connection, lease, slots.RELEASED, data, database_time(connection))
 

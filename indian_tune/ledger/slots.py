@@ -188,6 +188,11 @@ def is_frozen(connection: sa.Connection, study_id: int) -> bool:
     return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == FROZEN
 
 
+def count_changes(connection: sa.Connection, study_id: int) -> int:
+    """Return how often trials were added to a study, or taken up again after they had failed."""
+    return sum(count_events(connection, study_id, kind) for kind in (EXTENDED, RETRIED))
+
+
 def has_levels(connection: sa.Connection, study_id: int) -> bool:
     """Whether the levels of the controls of the present winners are frozen, or there are none."""
     spec = _spec(connection, study_id)

@@ -136,6 +136,12 @@ class TrialReader(ResultReader):
             return slots.is_frozen(connection, study_id)
 
     @transaction
+    def changes(self, study_id: int) -> int:
+        """Return how often trials were added to a study, or put back after they had failed."""
+        with self._reading() as connection:
+            return slots.count_changes(connection, study_id)
+
+    @transaction
     def has_levels(self, study_id: int) -> bool:
         """Whether the levels of the controls of the present winners are frozen.
 

@@ -17,6 +17,7 @@ from indian_tune.ledger.address import sqlite_file
 from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.freezing import FreezingWriter
 from indian_tune.ledger.retry import transaction
+from indian_tune.ledger.writer import insert_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,17 +54,18 @@ class WorkerWriter(FreezingWriter):
             now = database_time(connection)
             if sqlite_file(self.url) is not None:
                 self._refuse_second_host(connection, study_id, host, now)
-            connection.execute(
-                sa.insert(t.worker).values(
-                    id=worker_id,
-                    study_id=study_id,
-                    host=host,
-                    pid=pid,
-                    process_started=started,
-                    device=device,
-                    started_at=now,
-                    heartbeat_at=now,
-                )
+            insert_once(
+                connection,
+                t.worker,
+                "id",
+                id=worker_id,
+                study_id=study_id,
+                host=host,
+                pid=pid,
+                process_started=started,
+                device=device,
+                started_at=now,
+                heartbeat_at=now,
             )
 
     @transaction
@@ -173,3 +175,9 @@ class WorkerWriter(FreezingWriter):
                 "(--storage postgresql+psycopg://USER@HOST/DATABASE), or stop the other worker "
                 f"and wait {2 * self.lease.total_seconds():.0f} s"
             )
+
+
+def lock_worker(connection: sa.Connection, worker_id: str) -> None:
+    """Let what a worker claims happen one after the other."""
+    query = sa.select(t.worker.c.id).where(t.worker.c.id == worker_id)
+    connection.execute(query.with_for_update(key_share=True))

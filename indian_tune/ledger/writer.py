@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from indian_tune._version import __version__
 from indian_tune.errors import InputError, StorageError
@@ -147,12 +148,16 @@ class StudyWriter(LedgerReader):
             )
             at: datetime | None = connection.scalar(known)
             if at is None:
-                at = database_time(connection)
-                connection.execute(
-                    sa.insert(t.registration).values(
-                        digest=digest, claims=dict(claims), version=__version__, registered_at=at
-                    )
+                insert_once(
+                    connection,
+                    t.registration,
+                    "digest",
+                    digest=digest,
+                    claims=dict(claims),
+                    version=__version__,
+                    registered_at=database_time(connection),
                 )
+                at = connection.scalars(known).one()
             return at
 
     def extend(
@@ -348,6 +353,17 @@ class StudyWriter(LedgerReader):
     def _writing(self) -> Iterator[sa.Connection]:
         with storage_errors(self.url), self._writer.begin() as connection:
             yield connection
+
+
+def insert_once(connection: sa.Connection, table: sa.Table, key: str, **values: object) -> None:
+    """Insert a row unless there is one with its key.
+
+    Having looked is not enough: another transaction may commit the row after the look, such as the
+    first attempt at this one, which its worker takes for lost.
+    """
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    insert = dialect.insert(table).values(**values)
+    connection.execute(insert.on_conflict_do_nothing(index_elements=[key]))
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> None:

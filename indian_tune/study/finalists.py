@@ -40,10 +40,12 @@ def call_finalists(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> i
     ledger = study.ledger
     if not finalists_of(study.record) or ledger.frozen(study.id):
         return 0
-    # Before the best are chosen: one that ends meanwhile may be better.
+    # Before the best are chosen: one that is added, or ends, meanwhile may be better.
+    changes = ledger.changes(study.id)
     if ledger.open_trials(study.id, Phase.TUNE):
         return 0
-    return ledger.insert_finalists(study.id, _missing(ledger, study.record), anyway=anyway)
+    missing = _missing(ledger, study.record)
+    return ledger.insert_finalists(study.id, missing, changes=changes, anyway=anyway)
 
 
 def called(ledger: LedgerReader, study: StudyRecord) -> bool:

@@ -34,8 +34,9 @@ def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
     """
     if study.ledger.frozen(study.id) or call_finalists(study, anyway=anyway):
         return False
-    # Asked before anything is read: a trial that ends while winners are chosen would be missing
-    # among them, and yet no longer be open when they are recorded.
+    # Asked before anything is read: a trial that is added, or ends, while winners are chosen would
+    # be missing among them, and yet no longer be open when they are recorded.
+    changes = study.ledger.changes(study.id)
     if any(study.ledger.open_trials(study.id, phase) for phase in (Phase.TUNE, Phase.FINAL)):
         return False
     winners = choose_winners(study)
@@ -46,6 +47,7 @@ def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
         study.spec.fresh_seeds,
         candidates=candidates(study, configs),
         halves=choose_halves(study) if study.spec.claims.half_budget else None,
+        changes=changes,
         anyway=anyway,
     )
 

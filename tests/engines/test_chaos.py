@@ -24,6 +24,7 @@ from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.faults import FAULTS, VARIABLE
 from indian_tune.study.file.spec import parse_study
 from tests.engines.pacing import looking, train_paced
+from tests.simulation.checker import read_rows, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ MOST_TELLING = {"after-optuna-ask", "after-ledger-epoch", "after-ledger-finish",
 
 def assert_sound(storage: str, parts: dict[str, int]) -> None:
     """Check a finished study: every trial once in the ledger and once in Optuna."""
+    assert violations(read_rows(storage)) == []
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
         trials = ledger.trials(study.id)

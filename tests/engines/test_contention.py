@@ -17,6 +17,7 @@ from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.registered_study import RegisteredStudy
 from tests.conftest import measured
 from tests.reports import report
+from tests.simulation.checker import read_rows, violations
 
 if TYPE_CHECKING:
     from tests.conftest import PostgresServer
@@ -92,6 +93,7 @@ def hammer(storage: str, study: dict[str, Any], writers: int) -> None:
     assert len(shown) == len(done)
     assert all(len(trial.intermediate_values) == EPOCHS for trial in shown)
     assert {trial.value for trial in shown} == {0.5}
+    assert violations(read_rows(storage), ended=False) == []
 
 
 @pytest.mark.slow

@@ -677,3 +677,32 @@ def test_a_connection_lost_after_the_commit_repeats_no_claim(
     assert states.count(State.COMPLETE) == 1
     assert states.count(State.WAITING) == 7
     assert ledger.trial(lease.trial.id).attempts == 1
+
+
+def test_winners_that_were_chosen_before_trials_were_added_are_not_frozen(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    winners = complete_all(ledger, study, {"indian/1": 0.1, "sgd/2": 0.2})
+    changes = ledger.changes(study.id)
+    # Meanwhile somebody adds a trial that turns out better, and it ends.
+    ledger.extend(study.id, 1)
+    complete_all(ledger, study, {"indian/3": 0.05, "sgd/3": 0.3})
+    assert ledger.open_trials(study.id, Phase.TUNE) == 0
+    assert not ledger.freeze(study.id, winners, [7, 8], changes=changes)
+    assert not ledger.insert_finalists(
+        study.id, ledger.trials(study.id, phase=Phase.TUNE)[:1], changes=changes
+    )
+    assert not ledger.frozen(study.id)
+    assert ledger.freeze(study.id, winners, [7, 8], changes=ledger.changes(study.id))
+
+
+def test_a_slow_worker_gives_back_a_trial_whose_attempts_were_reset(
+    ledger: Ledger, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "lease", timedelta(seconds=-1))
+    lease = claim(ledger, study)
+    # Its lease has run out, so that the trial gets a full set of attempts.
+    assert ledger.retry(study.id) == 0
+    ledger.release(lease)
+    trial = ledger.trial(lease.trial.id)
+    assert (trial.state, trial.attempts) == (State.WAITING, 0)

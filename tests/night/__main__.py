@@ -33,6 +33,7 @@ UNIT = "not slow and not night and not image"
 COVERAGE_FLOOR = 90
 FAULT_MINUTES = 20
 FUZZ_MINUTES = 20
+SIMULATION_MINUTES = 10
 PASSED = "passed"
 
 Outcome = tuple[str, str]
@@ -162,6 +163,13 @@ def fuzz() -> Outcome:
     return run(sys.executable, "-m", "tests.night.fuzz", "--minutes", FUZZ_MINUTES)
 
 
+def simulation() -> Outcome:
+    # Other seeds every day.
+    first = str(1_000_000 * datetime.datetime.now(datetime.UTC).date().toordinal())
+    limits = ("--minutes", str(SIMULATION_MINUTES), "--first", first)
+    return run(sys.executable, "-m", "tests.simulation", *limits)
+
+
 def coverage() -> Outcome:
     measured = ("--cov=indian_tune", "--cov-report=", f"--cov-fail-under={COVERAGE_FLOOR}")
     return pytest(sys.executable, "-m", UNIT, "-n", "2", "--dist", "worksteal", *measured)
@@ -171,6 +179,7 @@ JOBS: dict[str, Callable[[], Outcome]] = {
     "night": night,
     "faults": faults,
     "fuzz": fuzz,
+    "simulation": simulation,
     "lowest": lowest,
     "python3.12": python_3_12,
     "tensorflow": tensorflow,

@@ -3,49 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import tempfile
 import time
 from collections import Counter
-from pathlib import Path
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-from indian_tune.ledger import Ledger
-from tests.simulation.history import History, Outcome
-
-
-def make_template(folder: Path) -> Path:
-    """Make a database with its tables and no study."""
-    template = folder / "template.db"
-    with Ledger.open(str(template)) as ledger, ledger._writer.connect() as connection:
-        connection.exec_driver_sql("COMMIT")
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.exec_driver_sql("BEGIN")
-    return template
-
-
-def play(seed: int, template: Path, folder: Path) -> Outcome:
-    """Play one history; its database is removed."""
-    history = History(seed, template, folder)
-    try:
-        return history.play()
-    finally:
-        for file in folder.glob(f"history-{seed}.db*"):
-            file.unlink()
-
-
-def _play_some(job: tuple[int, int, float]) -> tuple[list[tuple[int, Outcome]], float]:
-    first, step, seconds = job
-    began, played = time.monotonic(), []
-    with tempfile.TemporaryDirectory(prefix="simulation-") as name:
-        template = make_template(Path(name))
-        seed = first
-        while time.monotonic() - began < seconds:
-            outcome = play(seed, template, Path(name))
-            played.append((seed, outcome))
-            for line in outcome.found:
-                print(f"seed {seed}: {line}", flush=True)
-            seed += step
-    return played, time.process_time()
+from tests.simulation.playing import play_some
 
 
 def main() -> int:
@@ -57,8 +20,8 @@ def main() -> int:
     asked = parser.parse_args()
     jobs = [(asked.first + n, asked.jobs, 60 * asked.minutes) for n in range(asked.jobs)]
     began = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(asked.jobs) as pool:
-        parts = pool.map(_play_some, jobs)
+    with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn")) as pool:
+        parts = list(pool.map(play_some, jobs))
     outcomes = [outcome for played, _ in parts for _, outcome in played]
     faults: Counter[str] = Counter()
     for outcome in outcomes:

@@ -110,6 +110,9 @@ def _structure(rows: Rows) -> Iterable[str]:
             yield f"run {run['id']} counts {run['epochs_done']} epochs and has {there}"
         if run["state"] == "complete" and run["epochs_done"] != run["epochs_planned"]:
             yield f"run {run['id']} is complete after {run['epochs_done']} epochs"
+        if run["trial_id"] not in trials:
+            yield f"run {run['id']} has lost its trial"
+            continue
         state = trials[run["trial_id"]]["state"]
         if state in FINISHED and run["state"] in OPEN:
             yield f"run {run['id']} is {run['state']} and its trial {state}"
@@ -133,6 +136,8 @@ def _leases(rows: Rows) -> Iterable[str]:
         leased = trial["lease_expires_at"] is not None
         if leased != (trial["state"] == "running"):
             yield f"trial {trial['id']} is {trial['state']} and leased: {leased}"
+        if trial["attempts"] < 0:
+            yield f"trial {trial['id']} has {trial['attempts']} attempts"
         # The last death is no takeover: nobody takes the trial over.
         if trial["state"] == "failed" and deaths[trial["id"]] < ATTEMPTS - 1:
             yield f"trial {trial['id']} failed after {deaths[trial['id']]} attempts"

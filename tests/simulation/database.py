@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Virtual seconds that a writer waits between looks at the lock.
 LOOK_SECONDS = 0.01
+IDLE_LIMIT = 30.0
 
 
 class PowerCutError(BaseException):
@@ -44,6 +45,8 @@ class Rates:
             and is carried out later.
         disk: the write fails for good, as on a full disk.
         partition: the worker is cut off for up to two minutes and more.
+        halt: the process stands still for up to minutes; a server ends a transaction that waits for
+            its worker so long.
         commit: crash or broken connection at a commit, of commits.
     """
 
@@ -53,10 +56,11 @@ class Rates:
     broken: float = 0.004
     disk: float = 0.0005
     partition: float = 0.0005
+    halt: float = 0.001
     commit: float = 0.02
 
 
-CALM = Rates(0.05, 0, 0, 0, 0, 0, 0)
+CALM = Rates(0.05, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(eq=False)
@@ -68,12 +72,14 @@ class Process:
         alive: whether it still is.
         cut_off_until: virtual time until which it cannot reach the database.
         halted_until: virtual time until which it does nothing at all.
+        spared: whether no fault meets it.
     """
 
     name: str
     alive: bool = True
     cut_off_until: float = 0.0
     halted_until: float = 0.0
+    spared: bool = False
 
 
 @dataclass
@@ -155,6 +161,8 @@ class FaultyDatabase:
                 world.scheduler.sleep(LOOK_SECONDS)
                 self._check_alive(process)
             world.writer = driver
+        if process.spared:
+            return
         if world.happens("crash", rates.crash):
             self._die(process)
         if world.happens("partition", rates.partition):
@@ -163,6 +171,10 @@ class FaultyDatabase:
             raise _BrokenConnectionError("connection lost")
         if world.happens("disk", rates.disk):
             raise _full()
+        if world.happens("halt", rates.halt):
+            process.halted_until = world.scheduler.now + world.draw.choice((10.0, 100.0, 400.0))
+            self._end_idle(process, driver)
+            self._check_alive(process)
         if world.happens("late", rates.late):
             world.scheduler.sleep(world.draw.uniform(0.1, 20.0))
             self._check_alive(process)
@@ -178,7 +190,8 @@ class FaultyDatabase:
         process = self._users[driver]
         self._check_alive(process)
         kind = None
-        if world.writer is driver and world.draw.random() < world.rates.commit:
+        risky = world.writer is driver and not process.spared
+        if risky and world.draw.random() < world.rates.commit:
             kind = world.draw.choice(("lost", "late", "unanswered", "crash before", "crash after"))
             world.count(f"commit {kind}")
         if kind == "crash before":
@@ -229,6 +242,16 @@ class FaultyDatabase:
             self._world.scheduler.sleep(process.halted_until - self._world.scheduler.now)
         if not process.alive:
             raise PowerCutError
+
+    def _end_idle(self, process: Process, driver: Any) -> None:
+        """End a write transaction whose worker stands still, as a server does after 30 s."""
+        world = self._world
+        if world.writer is not driver or process.halted_until - world.scheduler.now < IDLE_LIMIT:
+            return
+        world.scheduler.sleep(IDLE_LIMIT)
+        self._do_rollback(driver)
+        self._check_alive(process)
+        raise _BrokenConnectionError("terminating connection due to idle-in-transaction timeout")
 
     def _die(self, process: Process) -> None:
         process.alive = False

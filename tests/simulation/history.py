@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.errors import LeaseLostError, LedgerError, StorageError
-from indian_tune.ledger import Ledger, State
+from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.in_memory import InMemoryProjection
@@ -45,7 +45,8 @@ BEAT_SECONDS = 20.0
 IDLE_SECONDS = 5.0
 # When faults stop, and when everything must have ended after that: on the virtual clock.
 STORM_SECONDS = 600.0
-CALM_SECONDS = 4 * 3600.0
+CALM_SECONDS = 2 * 3600.0
+MOST_EXTENSIONS = 3
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -133,6 +134,7 @@ class History:
         self.answers: list[Answer] = []
         self.place = 0
         self.born = 0
+        self.extended = 0
         self.present: dict[str, Process] = {}
         self.ended: set[str] = set()
         self.errors: list[str] = []
@@ -163,7 +165,7 @@ class History:
 
     def _play(self) -> None:
         rates, self.world.rates = self.world.rates, CALM
-        first = Process("operator")
+        first = Process("observer", spared=True)
         self.ledger = self._ledger(first)
         self.scheduler.spawn(self._register)
         self.scheduler.run(lambda: False)
@@ -283,8 +285,6 @@ class History:
     ) -> bool:
         """Train and report an epoch; return whether the trial goes on."""
         self.scheduler.sleep(self.draw.uniform(0.5, 1.5) * self.epoch_seconds)
-        if not self.calm and self.world.happens("halt", 0.01):
-            process.halted_until = self.scheduler.now + self.draw.choice((30.0, 100.0, 400.0))
         asked = self._now()
         if not self.calm and self.world.happens("model", 0.01):
             state = controller.fail_attempt(trial, "Traceback\nValueError: drawn")
@@ -338,12 +338,17 @@ class History:
         return (process is None or not process.alive) and self.draw.random() < 0.7
 
     def _extend(self) -> None:
-        if self.draw.random() < 0.5 and self.spec.search.budget == "trials":
+        if self.calm or self.extended == MOST_EXTENSIONS or self.spec.search.budget != "trials":
+            return
+        # Most tellingly when the last trial has just ended, or winners are being frozen.
+        if self.ledger.open_trials(self.study.id, Phase.TUNE) < 2 or self.draw.random() < 0.02:
+            self.extended += 1
             self._by_operator(
                 lambda ledger: extend(
                     RegisteredStudy(ledger, self.study.record, self.study.spec), 1
                 )
             )
+        self.scheduler.spawn(self._extend, self.draw.uniform(1.0, 60.0))
 
     def _retry(self) -> None:
         self._by_operator(lambda ledger: ledger.retry(self.study.id))
@@ -363,12 +368,12 @@ class History:
         """Do in calm weather what an operator does until the study is done."""
         self._retry()
         self._replace_dead()
-        if not self.present:
-            self._start_worker()
-        judge = Controller(self.study, "operator", projection=self.projection)
+        judge = Controller(self.study, "observer", projection=self.projection)
         failed = self.ledger.trials(self.study.id, states=(State.FAILED,))
         self.done = judge.done and not failed and not self.present.keys() - self.ended
         if not self.done:
+            if not self.present:
+                self._start_worker()
             self.scheduler.spawn(self._operate, 30.0)
 
     # What was answered.
