@@ -1,4 +1,4 @@
-"""INDIAN for JAX, as a gradient transformation of optax.
+"""INDIAN and INNAprop for JAX, as gradient transformations of optax.
 
 Needs the extra ``jax``.
 """
@@ -6,10 +6,12 @@ Needs the extra ``jax``.
 from __future__ import annotations
 
 import functools
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indian_tune.errors import HyperparameterError, InputError, MissingPackageError
-from indian_tune.optim.hyperparameters import check_indian, power_beside
+from indian_tune.optim.hyperparameters import check_indian, check_innaprop, power_beside
 
 try:
     import jax
@@ -22,7 +24,7 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["IndianState", "indian"]
+__all__ = ["IndianState", "InnapropState", "indian", "innaprop"]
 
 
 class IndianState(NamedTuple):
@@ -35,6 +37,20 @@ class IndianState(NamedTuple):
 
     count: Any
     velocity: Any
+
+
+class InnapropState(NamedTuple):
+    """What INNAprop keeps between two steps.
+
+    Attributes:
+        count: k, an int32 scalar.
+        velocity: v, a tree of the parameters' shapes and dtypes.
+        square: m, the means of squared gradients, likewise.
+    """
+
+    count: Any
+    velocity: Any
+    square: Any
 
 
 def indian(
@@ -91,7 +107,6 @@ def indian(
             "schedule: 0.5 is the default elsewhere, 0 leaves the step size to learning_rate"
         )
     numbers = {
-        "learning_rate": learning_rate,
         "alpha": alpha,
         "beta": beta,
         "weight_decay": 0.0 if weight_decay is None else weight_decay,
@@ -99,71 +114,242 @@ def indian(
         "initial_velocity": initial_velocity,
         "decay_power": decay_power,
     }
-    known = {name: _number(value) for name, value in numbers.items() if _is_known(value)}
+    known = _known({"learning_rate": learning_rate, **numbers})
     check_indian(known, rate="learning_rate")
     if decay_power is None or "decay_power" in known:
         power: Any = power_beside(known.get("decay_power"), scheduled=scheduled)
     else:
         power = decay_power
-    decays = weight_decay is not None and known.get("weight_decay") != 0
+
+    def gamma(count: Any) -> Any:
+        rate = _rate(learning_rate, count)
+        if isinstance(power, jax.core.Tracer) or power != 0:
+            rate = rate * jnp.asarray(count + 1, rate.dtype) ** -power
+        return rate
+
+    def first(state: IndianState, velocity: Any, grad: Any) -> Any:
+        """Return the velocity before a step."""
+        if initial_velocity is None:
+            return velocity
+        start = jnp.asarray(beta - initial_velocity, grad.dtype) * grad
+        return jnp.where(state.count == 0, start, velocity)
+
+    dynamics = _Dynamics("Indian", gamma, alpha, beta, weight_decay, decoupled_weight_decay)
 
     def init(params: Any) -> IndianState:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-            if jnp.iscomplexobj(leaf):
-                raise InputError(
-                    "Indian takes real parameters only, parameter "
-                    f"{jax.tree_util.keystr(path) or 'given'} is {leaf.dtype}; train its real and "
-                    "its imaginary part instead"
-                )
+        dynamics.check(params)
         return IndianState(jnp.zeros([], jnp.int32), jax.tree.map(jnp.zeros_like, params))
 
     def update(updates: Any, state: IndianState, params: Any = None) -> tuple[Any, IndianState]:
-        if decays and params is None:
-            raise InputError(
-                "Indian with weight_decay needs the parameters: call update(grads, state, params)"
-            )
-        # Factors are formed in float64 where it is enabled, and rounded to each leaf's dtype.
-        wide = jnp.result_type(float)
-        gamma = jnp.asarray(
-            learning_rate(state.count) if callable(learning_rate) else learning_rate, wide
+        velocities, tree = jax.tree.flatten(state.velocity)
+        stepped = dynamics.stepped(
+            dynamics.seen(updates, velocities, params),
+            velocities,
+            params,
+            state.count,
+            lambda velocity, grad: first(state, velocity, grad),
         )
-        if isinstance(power, jax.core.Tracer) or power != 0:
-            gamma = gamma * jnp.asarray(state.count + 1, wide) ** -power
-
-        # Not 1 - αγ, which float32 would round by up to 6e-8 in each step.
-        factors = (gamma, -gamma * beta, -gamma * alpha, -gamma * (1 - alpha * beta))
-        shrinkage = -gamma * weight_decay if decays else 0.0
-
-        @functools.cache
-        def rounded(dtype: Any) -> Any:
-            # XLA would form them again for every element of every leaf.
-            each = (jnp.asarray(factor, dtype) for factor in (*factors, shrinkage))
-            return jax.lax.optimization_barrier(tuple(each))
-
-        def step(grad: Any, velocity: Any, theta: Any) -> tuple[Any, Any]:
-            inertia, newest, friction, push, shrink = rounded(velocity.dtype)
-            grad = grad.astype(velocity.dtype)
-            if decays and not decoupled_weight_decay:
-                grad = grad + jnp.asarray(weight_decay, grad.dtype) * theta
-            if initial_velocity is not None:
-                start = jnp.asarray(beta - initial_velocity, grad.dtype) * grad
-                velocity = jnp.where(state.count == 0, start, velocity)
-            moved = inertia * velocity + newest * grad
-            if decays and decoupled_weight_decay:
-                moved = moved + shrink * theta
-            return moved, velocity + (friction * velocity + push * grad)
-
-        leaves, tree = jax.tree.flatten(state.velocity)
-        grads = jax.tree.leaves(updates, is_leaf=_is_sparse)
-        # Where nothing decays the parameters are not looked at.
-        thetas = leaves if params is None else jax.tree.leaves(params)
-        dense = (grad.todense() if _is_sparse(grad) else grad for grad in grads)
-        stepped = [step(*each) for each in zip(dense, leaves, thetas, strict=True)]
-        moves, velocities = ([pair[place] for pair in stepped] for place in (0, 1))
+        moves, velocities = stepped
         state = IndianState(optax.safe_increment(state.count), tree.unflatten(velocities))
         return tree.unflatten(moves), state
 
     return optax.GradientTransformation(init, update)
+
+
+def innaprop(
+    learning_rate: float | Callable[[Any], Any],
+    alpha: float = 0.1,
+    beta: float = 0.9,
+    *,
+    sigma: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float | None = None,
+    decoupled_weight_decay: bool = True,
+) -> Any:
+    r"""INNAprop: the inertial Newton algorithm with the adaptive scaling of RMSprop.
+
+    .. math::
+        m_{k+1} = \sigma m_k + (1 - \sigma) g_k^2, \qquad
+        \hat g_k = g_k \big/ \bigl(\sqrt{m_{k+1} / (1 - \sigma^{k+1})} + \epsilon\bigr)
+
+    are the gradients that INDIAN's step is taken with; see :class:`indian_tune.optim.Innaprop`.
+    Numbers may be arrays of one and gradients sparse, as for :func:`indian`.
+
+    Args:
+        learning_rate: γ > 0, or a schedule: a function of k that returns γ_k.
+        alpha: viscous friction α > 0.
+        beta: Newtonian damping β > 0.
+        sigma: σ in [0, 1), decay of the mean of squared gradients.
+        eps: ε > 0, keeps the denominator from 0.
+        weight_decay: strength of weight decay, >= 0; ``None`` is 0 and needs no parameters.
+        decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step,
+            outside the dynamics; if false, ``weight_decay`` · θ is added to the gradient.
+
+    Returns:
+        An ``optax.GradientTransformation`` whose updates are θ_{k+1} - θ_k.
+
+    Raises:
+        HyperparameterError: a hyperparameter is out of range.
+        InputError: a parameter is complex, in ``init``; or weight decay is asked for and
+            ``update`` is not given the parameters.
+
+    Source: algorithm 1 of "A second-order-like optimizer with adaptive gradient scaling for deep
+    learning" (Bolte, Boustany, Pauwels and Purica, 2024).
+    """
+    numbers = {
+        "alpha": alpha,
+        "beta": beta,
+        "sigma": sigma,
+        "eps": eps,
+        "weight_decay": 0.0 if weight_decay is None else weight_decay,
+        "decoupled_weight_decay": decoupled_weight_decay,
+    }
+    known = _known({"learning_rate": learning_rate, **numbers})
+    check_innaprop(known, rate="learning_rate")
+
+    def gamma(count: Any) -> Any:
+        return _rate(learning_rate, count)
+
+    dynamics = _Dynamics("Innaprop", gamma, alpha, beta, weight_decay, decoupled_weight_decay)
+
+    def init(params: Any) -> InnapropState:
+        dynamics.check(params)
+        velocity, square = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return InnapropState(jnp.zeros([], jnp.int32), velocity, square)
+
+    def log_sigma() -> Any:
+        if "sigma" not in known:
+            return jnp.log(sigma)
+        return math.log(known["sigma"]) if known["sigma"] else -math.inf
+
+    def update(updates: Any, state: InnapropState, params: Any = None) -> tuple[Any, InnapropState]:
+        velocities, tree = jax.tree.flatten(state.velocity)
+        grads = dynamics.seen(updates, velocities, params)
+        # 1 - σ^k without the loss of digits that the difference has at the first steps.
+        steps = jnp.asarray(state.count + 1, jnp.result_type(float))
+        correction = jnp.sqrt(-jnp.expm1(steps * log_sigma()))
+        squares = [
+            jnp.asarray(sigma, grad.dtype) * square + jnp.asarray(1 - sigma, grad.dtype) * grad**2
+            for grad, square in zip(grads, jax.tree.leaves(state.square), strict=True)
+        ]
+        scaled = [
+            correction.astype(grad.dtype)
+            * grad
+            / (jnp.sqrt(square) + jnp.asarray(eps * correction, grad.dtype))
+            for grad, square in zip(grads, squares, strict=True)
+        ]
+        moves, velocities = dynamics.stepped(scaled, velocities, params, state.count)
+        count = optax.safe_increment(state.count)
+        state = InnapropState(count, tree.unflatten(velocities), tree.unflatten(squares))
+        return tree.unflatten(moves), state
+
+    return optax.GradientTransformation(init, update)
+
+
+@dataclass(frozen=True)
+class _Dynamics:
+    """The step that INDIAN and INNAprop share.
+
+    Attributes:
+        owner: whose it is, for messages.
+        gamma: returns γ_k for k.
+        alpha: viscous friction.
+        beta: Newtonian damping.
+        weight_decay: strength; ``None`` for none.
+        decoupled: whether the decay is outside the dynamics.
+    """
+
+    owner: str
+    gamma: Callable[[Any], Any]
+    alpha: Any
+    beta: Any
+    weight_decay: Any
+    decoupled: Any
+
+    @property
+    def decays(self) -> bool:
+        return self.weight_decay is not None and not (
+            _is_known(self.weight_decay) and _number(self.weight_decay) == 0
+        )
+
+    def check(self, params: Any) -> None:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            if jnp.iscomplexobj(leaf):
+                raise InputError(
+                    f"{self.owner} takes real parameters only, parameter "
+                    f"{jax.tree_util.keystr(path) or 'given'} is {leaf.dtype}; train its real and "
+                    "its imaginary part instead"
+                )
+
+    def seen(self, updates: Any, velocities: list[Any], params: Any) -> list[Any]:
+        """Return the gradients, dense and with the weight decay that joins them."""
+        if self.decays and params is None:
+            raise InputError(
+                f"{self.owner} with weight_decay needs the parameters: call "
+                "update(grads, state, params)"
+            )
+        grads = [
+            (grad.todense() if _is_sparse(grad) else grad).astype(velocity.dtype)
+            for grad, velocity in zip(
+                jax.tree.leaves(updates, is_leaf=_is_sparse), velocities, strict=True
+            )
+        ]
+        if self.decays and not self.decoupled:
+            grads = [
+                grad + jnp.asarray(self.weight_decay, grad.dtype) * theta
+                for grad, theta in zip(grads, jax.tree.leaves(params), strict=True)
+            ]
+        return grads
+
+    def stepped(
+        self,
+        grads: list[Any],
+        velocities: list[Any],
+        params: Any,
+        count: Any,
+        first: Callable[[Any, Any], Any] = lambda velocity, _: velocity,
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the moves of the parameters and the new velocities.
+
+        Args:
+            grads: that the dynamics sees.
+            velocities: before the step.
+            params: looked at for decoupled weight decay alone.
+            count: k.
+            first: returns the velocity before the step from the one that is kept and the gradient.
+        """
+        # Factors are formed in float64 where it is enabled, and rounded to each leaf's dtype.
+        gamma = self.gamma(count)
+        # Not 1 - αγ, which float32 would round by up to 6e-8 in each step.
+        factors = [gamma, -gamma * self.beta, -gamma * self.alpha]
+        factors.append(-gamma * (1 - self.alpha * self.beta))
+        shrinks = self.decays and self.decoupled
+        if shrinks:
+            factors.append(-gamma * self.weight_decay)
+
+        @functools.cache
+        def rounded(dtype: Any) -> Any:
+            # XLA would form them again for every element of every leaf.
+            return jax.lax.optimization_barrier([jnp.asarray(each, dtype) for each in factors])
+
+        moves, after = [], []
+        thetas = jax.tree.leaves(params) if shrinks else velocities
+        for grad, kept, theta in zip(grads, velocities, thetas, strict=True):
+            inertia, newest, friction, push, *shrink = rounded(kept.dtype)
+            velocity = first(kept, grad)
+            moved = inertia * velocity + newest * grad
+            moves.append(moved + shrink[0] * theta if shrink else moved)
+            after.append(velocity + (friction * velocity + push * grad))
+        return moves, after
+
+
+def _rate(learning_rate: Any, count: Any) -> Any:
+    rate = learning_rate(count) if callable(learning_rate) else learning_rate
+    return jnp.asarray(rate, jnp.result_type(float))
+
+
+def _known(numbers: dict[str, Any]) -> dict[str, Any]:
+    return {name: _number(value) for name, value in numbers.items() if _is_known(value)}
 
 
 def _is_sparse(leaf: Any) -> bool:

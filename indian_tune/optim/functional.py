@@ -16,6 +16,7 @@ All functions work in place, on tensors that do not require grad or under ``torc
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     Tensors = list[Tensor] | tuple[Tensor, ...]
 
-__all__ = ["effective_gradients", "indian", "indian_step", "psi_form_step"]
+__all__ = ["effective_gradients", "indian", "indian_step", "innaprop", "psi_form_step"]
 
 
 def psi_form_step(
@@ -141,6 +142,47 @@ def indian(
             theta.add_(velocity, alpha=gamma).add_(grad, alpha=-gamma * beta)
             velocity.add_(velocity, alpha=-alpha * gamma)
             velocity.add_(grad, alpha=-gamma * (1 - alpha * beta))
+
+
+def innaprop(
+    params: Tensors,
+    grads: Tensors,
+    velocities: Tensors,
+    squares: Tensors,
+    *,
+    step: float,
+    gamma: float,
+    alpha: float,
+    beta: float,
+    sigma: float,
+    eps: float,
+) -> None:
+    """Take one step of INNAprop in place on lists of tensors; see :class:`Innaprop`.
+
+    Args:
+        params: parameters, changed in place.
+        grads: their gradients, left as they are.
+        velocities: their velocities, changed in place.
+        squares: their means of squared gradients, changed in place.
+        step: how many steps this makes, 1 for the first.
+        gamma: step size γ_k.
+        alpha: viscous friction.
+        beta: Newtonian damping.
+        sigma: decay of the mean of squares.
+        eps: keeps the denominator from 0.
+    """
+    torch._foreach_mul_(squares, sigma)
+    torch._foreach_addcmul_(squares, grads, grads, value=1 - sigma)
+    # The correction is taken out of the denominator, which saves a pass over memory.
+    correction = math.sqrt(1 - sigma**step)
+    sizes = torch._foreach_sqrt(squares)
+    torch._foreach_add_(sizes, eps * correction)
+    scale = -gamma * correction
+    torch._foreach_add_(params, velocities, alpha=gamma)
+    torch._foreach_addcdiv_(params, grads, sizes, value=scale * beta)
+    # Not a multiplication by 1 - αγ, which rounds a small αγ: see ``indian_step``.
+    torch._foreach_add_(velocities, velocities, alpha=-alpha * gamma)
+    torch._foreach_addcdiv_(velocities, grads, sizes, value=scale * (1 - alpha * beta))
 
 
 def effective_gradients(

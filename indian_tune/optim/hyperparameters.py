@@ -277,6 +277,7 @@ SIGMA = replace(
     MOMENTUM, name="sigma", description="decay of the mean of squared gradients", default=0.999
 )
 EPS = Hyperparameter("eps", "keeps the denominator from 0", default=1e-8, low=0, low_open=True)
+INNAPROP = (ALPHA, BETA, SIGMA, EPS, WEIGHT_DECAY, DECOUPLED_WEIGHT_DECAY)
 
 
 def check_indian(values: Mapping[str, object], *, rate: str) -> None:
@@ -289,11 +290,26 @@ def check_indian(values: Mapping[str, object], *, rate: str) -> None:
     Raises:
         HyperparameterError: one is not allowed.
     """
-    for each in (replace(GAMMA0, name=rate), *INDIAN):
-        if each.name in values:
-            each.check(values[each.name], owner="Indian")
+    _check(values, INDIAN, rate=rate, owner="Indian")
     if values.get("initial_velocity") is not None:
         INITIAL_VELOCITY.check(values["initial_velocity"], owner="Indian")
+
+
+def check_innaprop(values: Mapping[str, object], *, rate: str) -> None:
+    """Check the hyperparameters of INNAprop; see :func:`check_indian`.
+
+    Raises:
+        HyperparameterError: one is not allowed.
+    """
+    _check(values, INNAPROP, rate=rate, owner="Innaprop")
+
+
+def _check(
+    values: Mapping[str, object], known: tuple[Hyperparameter, ...], *, rate: str, owner: str
+) -> None:
+    for each in (replace(GAMMA0, name=rate), *known):
+        if each.name in values:
+            each.check(values[each.name], owner=owner)
 
 
 def power_beside(decay_power: float | None, *, scheduled: bool) -> float:

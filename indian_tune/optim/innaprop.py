@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from indian_tune.optim.functional import innaprop
 from indian_tune.optim.groups import GroupedOptimizer
-from indian_tune.optim.hyperparameters import ALPHA, BETA, EPS, GAMMA0, SIGMA, WEIGHT_DECAY
+from indian_tune.optim.hyperparameters import GAMMA0, INNAPROP
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ class Innaprop(GroupedOptimizer):
     learning" (Bolte, Boustany, Pauwels and Purica, 2024).
     """
 
-    _checked = (replace(GAMMA0, name="lr"), ALPHA, BETA, SIGMA, EPS, WEIGHT_DECAY)
+    _checked = (replace(GAMMA0, name="lr"), *INNAPROP)
 
     def __init__(
         self,
@@ -101,19 +101,17 @@ class Innaprop(GroupedOptimizer):
     def _move(
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], step: float
     ) -> None:
-        gamma, alpha, beta, sigma = (group[name] for name in ("lr", "alpha", "beta", "sigma"))
+        gamma = group["lr"]
         seen = self._effective_gradients(group, params, grads, gamma)
-        velocities = self._buffers("velocity", params)
-        squares = self._buffers("square", params)
-        torch._foreach_mul_(squares, sigma)
-        torch._foreach_addcmul_(squares, seen, seen, value=1 - sigma)
-        # The correction is taken out of the denominator, which saves a pass over memory.
-        correction = math.sqrt(1 - sigma**step)
-        sizes = torch._foreach_sqrt(squares)
-        torch._foreach_add_(sizes, group["eps"] * correction)
-        scale = -gamma * correction
-        torch._foreach_add_(params, velocities, alpha=gamma)
-        torch._foreach_addcdiv_(params, seen, sizes, value=scale * beta)
-        # Not a multiplication by 1 - αγ, which rounds a small αγ: see ``indian_step``.
-        torch._foreach_add_(velocities, velocities, alpha=-alpha * gamma)
-        torch._foreach_addcdiv_(velocities, seen, sizes, value=scale * (1 - alpha * beta))
+        innaprop(
+            params,
+            seen,
+            self._buffers("velocity", params),
+            self._buffers("square", params),
+            step=step,
+            gamma=gamma,
+            alpha=group["alpha"],
+            beta=group["beta"],
+            sigma=group["sigma"],
+            eps=group["eps"],
+        )

@@ -1,10 +1,10 @@
-"""INDIAN of every framework against the published recursion.
+"""INDIAN and INNAprop of every framework against the published recursion.
 
-Claim: over 1,000 steps the parameters of ``indian_tune.Indian``, of ``indian_tune.keras.Indian`` on
-each back end and of ``indian_tune.optax.indian`` differ from the recursion in (θ, ψ), computed by
-NumPy in extended precision, by at most 1e-12 in float64 and 1e-6 in float32, relative to their
-norm; and at αβ = 1 from plain SGD with step βγ_k by no more. Beside them stands plain SGD written
-in NumPy, at αβ = 1 and in the type of the column: what rounding the parameters alone costs.
+Claim: over 1,000 steps the parameters of INDIAN and INNAprop for PyTorch, for Keras on each back end
+and for optax differ from the recursion in (θ, ψ), computed by NumPy in extended precision, by at
+most 1e-12 in float64 and 1e-6 in float32, relative to their norm; and at αβ = 1 INDIAN's differ
+from plain SGD with step βγ_k by no more. Beside them stands plain SGD written in NumPy, at αβ = 1
+and in the type of the column: what rounding the parameters alone costs.
 
 The objective is a noisy quadratic: g_k = λ (θ - c_k), element by element, with curvatures λ between
 0.5 and 2 and centres c_k that are drawn again for every step.
@@ -64,18 +64,25 @@ class Case:
     initial_velocity: float | None = None
     # A schedule of the framework in place of ``decay_power``; all its values are exact in float32.
     schedule: bool = False
+    # INNAprop in place of INDIAN; its step size is a schedule's or constant.
+    innaprop: bool = False
 
     @property
     def title(self) -> str:
-        parts = [f"α={self.alpha:g}, β={self.beta:g}"]
+        parts = ["INNAprop"] if self.innaprop else []
+        parts.append(f"α={self.alpha:g}, β={self.beta:g}")
         parts.append("schedule" if self.schedule else f"a={self.decay_power:g}")
         if self.weight_decay:
             parts.append("decoupled decay" if self.decoupled_weight_decay else "L2 decay")
         if self.initial_velocity is not None:
             parts.append(f"s={self.initial_velocity:g}")
-        if self.alpha * self.beta == 1:
+        if self.is_sgd:
             parts.append("SGD")
         return ", ".join(parts)
+
+    @property
+    def is_sgd(self) -> bool:
+        return self.alpha * self.beta == 1 and not self.innaprop
 
     def gammas(self) -> Array:
         steps = np.arange(STEPS)
@@ -85,6 +92,11 @@ class Case:
 
     def options(self) -> dict[str, Any]:
         """Return the optimizer's arguments, but for γ0 and the schedule."""
+        if self.innaprop:
+            return {
+                **{"alpha": self.alpha, "beta": self.beta, "weight_decay": self.weight_decay},
+                "decoupled_weight_decay": self.decoupled_weight_decay,
+            }
         power = {} if self.schedule else {"decay_power": self.decay_power}
         return {
             **{"alpha": self.alpha, "beta": self.beta, **power},
@@ -102,6 +114,8 @@ FEW = (
     Case(2.0, 0.3, weight_decay=0.01, initial_velocity=0.7),
     Case(0.1, 0.1, schedule=True, weight_decay=0.01, decoupled_weight_decay=False),
     Case(4.0, 0.25, decay_power=0.0),
+    Case(0.1, 0.9, decay_power=0.0, innaprop=True),
+    Case(2.0, 2.0, schedule=True, weight_decay=0.01, decoupled_weight_decay=False, innaprop=True),
 )
 CASES = (
     *FEW,
@@ -120,6 +134,11 @@ CASES = (
     Case(initial_velocity=0.0),
     Case(0.5, 2.0),
     Case(4.0, 0.25, schedule=True),
+    *(
+        Case(*damping, decay_power=0.0, gamma0=0.02, innaprop=True)
+        for damping in ((0.1, 0.9), (0.5, 0.3), (2.0, 2.0))
+    ),
+    Case(0.5, 0.5, schedule=True, weight_decay=0.01, innaprop=True),
 )
 
 
@@ -138,14 +157,19 @@ def published(case: Case) -> Array:
     """Return θ after the recursion in (θ, ψ), section 2 of the paper.
 
     In extended precision: the recursion divides by β, which costs float64 three digits at 1e-3.
+    INNAprop's is the same on its scaled gradients, and divides by no β - γ as the published does.
     """
     theta, curvatures, centres = (array.astype(np.longdouble) for array in objective())
     alpha, beta, decay = case.alpha, case.beta, case.weight_decay
     psi = (1 - alpha * beta) * theta
+    square, sigma = np.zeros_like(theta), np.longdouble(0.999)
     for step, gamma in enumerate(case.gammas()):
         grad = curvatures * (theta - centres[step])
         if not case.decoupled_weight_decay:
             grad = grad + decay * theta
+        if case.innaprop:
+            square = sigma * square + (1 - sigma) * grad**2
+            grad = grad / (np.sqrt(square / (1 - sigma ** (step + 1))) + 1e-8)
         if step == 0 and case.initial_velocity is not None:
             psi = psi - (beta**2 - beta * case.initial_velocity) * grad
         u = (1 / beta - alpha) * theta - psi / beta
@@ -167,13 +191,19 @@ def with_torch(case: Case, dtype: str) -> Any:
     import torch
 
     from indian_tune import Indian
+    from indian_tune.optim import Innaprop
 
     start, curvatures, centres = (
         torch.from_numpy(array).to(getattr(torch, dtype)) for array in objective()
     )
     theta = torch.nn.Parameter(start.clone())
-    options = case.options() | ({"decay_power": 0.0} if case.schedule else {})
-    optimizer = Indian([theta], lr=case.gamma0, **options)
+    options = case.options()
+    optimizer: torch.optim.Optimizer
+    if case.innaprop:
+        optimizer = Innaprop([theta], lr=case.gamma0, **options)
+    else:
+        power = {"decay_power": 0.0} if case.schedule else {}
+        optimizer = Indian([theta], lr=case.gamma0, **options, **power)
     gammas = case.gammas().tolist()
     for step in range(STEPS):
         theta.grad = curvatures * (theta.detach() - centres[step])
@@ -187,7 +217,7 @@ def with_keras(case: Case, dtype: str) -> Any:
     import keras
     from keras import ops
 
-    from indian_tune.keras import Indian
+    from indian_tune.keras import Indian, Innaprop
 
     # The learning rate is a variable of this type.
     keras.config.set_floatx(dtype)
@@ -198,7 +228,7 @@ def with_keras(case: Case, dtype: str) -> Any:
         rate = keras.optimizers.schedules.PiecewiseConstantDecay(last, RATES)
     start, curvatures, centres = (ops.convert_to_tensor(a, dtype=dtype) for a in objective())
     theta = keras.Variable(start, dtype=dtype)
-    optimizer = Indian(rate, **case.options())
+    optimizer = (Innaprop if case.innaprop else Indian)(rate, **case.options())
     optimizer.build([theta])
     if keras.backend.backend() == "jax":
         import jax
@@ -229,13 +259,13 @@ def with_optax(case: Case, dtype: str) -> Any:
     import jax.numpy as jnp
     import optax
 
-    from indian_tune.optax import indian
+    from indian_tune.optax import indian, innaprop
 
     start, curvatures, centres = (jnp.asarray(array, dtype) for array in objective())
     rate: Any = case.gamma0
     if case.schedule:
         rate = optax.piecewise_constant_schedule(RATES[0], dict.fromkeys(BOUNDARIES, 0.5))
-    transformation = indian(rate, **case.options())
+    transformation = (innaprop if case.innaprop else indian)(rate, **case.options())
 
     def step(carry: Any, centre: Any) -> Any:
         theta, state = carry
@@ -265,7 +295,7 @@ def measure(framework: str, cases: tuple[Case, ...]) -> dict[str, dict[str, floa
         for case in cases:
             theta = run(case, dtype)
             error = relative(theta, published(case))
-            if case.alpha * case.beta == 1:
+            if case.is_sgd:
                 error = max(error, relative(theta, plain_sgd(case)))
             errors[dtype][case.title] = error
     return errors
@@ -273,7 +303,7 @@ def measure(framework: str, cases: tuple[Case, ...]) -> dict[str, dict[str, floa
 
 def rounding(cases: tuple[Case, ...]) -> dict[str, dict[str, float]]:
     """Return the errors of plain SGD in NumPy, for the cases that are SGD."""
-    plain = [case for case in cases if case.alpha * case.beta == 1]
+    plain = [case for case in cases if case.is_sgd]
     return {
         dtype: {case.title: relative(plain_sgd(case, dtype), published(case)) for case in plain}
         for dtype in BOUNDS
@@ -325,7 +355,7 @@ def to_markdown(report: dict[str, Any]) -> str:
     setting = report["setting"]
     ran_on = ", ".join(f"{name} {setting[name]}" for name in setting if name in PACKAGES)
     lines = [
-        "# INDIAN of every framework against the published recursion",
+        "# INDIAN and INNAprop of every framework against the published recursion",
         "",
         f"{setting['processor']}, Python {setting['python']}, {ran_on}; {STEPS:,} steps on a noisy "
         f"quadratic of {SIZE} parameters. Relative distance to the recursion in (θ, ψ) in "

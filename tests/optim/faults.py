@@ -37,6 +37,14 @@ BESIDE_A_SCHEDULE = (
 )
 
 
+# The arguments that INNAprop has not, and what it has beside.
+OF_INDIAN_ALONE = {"decay_power", "initial_velocity"}
+OF_INNAPROP: list[tuple[dict[str, Any], str]] = [
+    ({"sigma": 1.0}, "sigma of Innaprop must be a finite number >= 0 and < 1, got 1.0"),
+    ({"eps": 0.0}, "eps of Innaprop must be a finite number > 0, got 0.0"),
+]
+
+
 def faults(rate: str) -> list[tuple[dict[str, Any], str]]:
     """Return the faults with a framework's name of γ0."""
     return [
@@ -45,3 +53,13 @@ def faults(rate: str) -> list[tuple[dict[str, Any], str]]:
             (options, message.replace("RATE", rate)) for options, message in FAULTS
         )
     ]
+
+
+def innaprop_faults(rate: str) -> list[tuple[dict[str, Any], str]]:
+    """Return those of INNAprop."""
+    shared = [
+        (options, message.replace("Indian", "Innaprop"))
+        for options, message in faults(rate)
+        if not OF_INDIAN_ALONE & options.keys()
+    ]
+    return shared + OF_INNAPROP

@@ -12,9 +12,9 @@ from keras import ops
 from sklearn.datasets import load_digits
 
 from indian_tune.errors import HyperparameterError, InputError
-from indian_tune.keras import Indian
+from indian_tune.keras import Indian, Innaprop
 from tests.benchmarks.parity import BOUNDS, FEW, measure
-from tests.optim.faults import BESIDE_A_SCHEDULE, faults
+from tests.optim.faults import BESIDE_A_SCHEDULE, faults, innaprop_faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,14 +87,23 @@ def test_every_type_takes_the_steps_of_the_published_recursion() -> None:
         assert max(errors.values()) <= BOUNDS[dtype], errors
 
 
-def test_a_saved_model_that_learns_digits_goes_on_to_the_last_bit(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"weight_decay": 1e-3, "initial_velocity": 0.2, "clipnorm": 5.0}
-    model = compiled_model(Indian(0.5, 0.5, 0.5, **options))
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        Indian(0.5, 0.5, 0.5, weight_decay=1e-3, initial_velocity=0.2, clipnorm=5.0),
+        Innaprop(0.01, weight_decay=1e-3, clipnorm=5.0),
+    ],
+    ids=lambda optimizer: optimizer.name,
+)
+def test_a_saved_model_that_learns_digits_goes_on_to_the_last_bit(
+    optimizer: Any, tmp_path: Path
+) -> None:
+    model = compiled_model(optimizer)
     losses = fit(model, 4)
     assert losses[-1] < 0.5 * losses[0]
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded.optimizer) is Indian
+    assert type(loaded.optimizer) is type(optimizer)
     assert loaded.optimizer.get_config() == model.optimizer.get_config()
     assert fit(loaded, 1) == fit(model, 1)
     for one, other in zip(loaded.weights, model.weights, strict=True):
@@ -110,18 +119,26 @@ def test_a_compiled_model_learns_as_one_that_is_not() -> None:
     np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
-def test_the_configuration_restores_every_argument() -> None:
+@pytest.mark.parametrize(
+    ("optimizer", "own"),
+    [
+        (Indian, {"decay_power": 0.75, "initial_velocity": -0.5}),
+        (Innaprop, {"sigma": 0.5, "eps": 1e-3}),
+    ],
+)
+def test_the_configuration_restores_every_argument(optimizer: Any, own: dict[str, Any]) -> None:
     given: dict[str, Any] = {
-        **{"learning_rate": 0.25, "alpha": 2.0, "beta": 0.3, "decay_power": 0.75},
-        **{"weight_decay": 0.01, "decoupled_weight_decay": False, "initial_velocity": -0.5},
+        **own,
+        **{"learning_rate": 0.25, "alpha": 2.0, "beta": 0.3},
+        **{"weight_decay": 0.01, "decoupled_weight_decay": False},
         **{"clipnorm": None, "clipvalue": 0.5, "global_clipnorm": None, "name": "mine"},
         **{"use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 7},
         **{"loss_scale_factor": 128.0, "gradient_accumulation_steps": 3},
     }
-    optimizer = Indian(**given)
-    assert optimizer.get_config() == given
-    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
-    assert type(again) is Indian
+    made = optimizer(**given)
+    assert made.get_config() == given
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
+    assert type(again) is optimizer
     assert again.get_config() == given
 
 
@@ -217,6 +234,31 @@ def test_two_devices_train_as_one() -> None:
 def test_a_fault_is_refused_in_the_same_words(options: dict[str, Any], message: str) -> None:
     with pytest.raises(HyperparameterError, match=f"^{re.escape(message)}$"):
         Indian(**options)
+
+
+@pytest.mark.parametrize(("options", "message"), innaprop_faults("learning_rate"))
+def test_innaprop_refuses_in_the_same_words(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(HyperparameterError, match=f"^{re.escape(message)}$"):
+        Innaprop(**options)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="is about the fused step of PyTorch")
+def test_velocities_are_read_in_units_of_their_own_and_a_variable_may_rest() -> None:
+    one, other = (keras.Variable(np.ones(3, np.float32), name=name) for name in "ab")
+    optimizer = Indian(0.1, decay_power=0)
+    velocity = np.zeros(3)
+    for count, gradient in enumerate(GRADIENTS):
+        tensor = ops.convert_to_tensor(gradient)
+        # A gradient that is missing leaves a velocity as it is.
+        optimizer.apply([tensor, tensor if count % 2 else None], [one, other])
+        velocity = velocity - 0.1 * 0.5 * velocity - 0.1 * 0.95 * gradient
+        if count == 2:
+            (found,) = (v for v in optimizer.variables if v.name.startswith("a_velocity"))
+            np.testing.assert_allclose(found.numpy(), velocity, rtol=1e-5)
+    np.testing.assert_allclose(one.numpy(), by_hand(gamma=lambda _: 0.1), rtol=1e-6)
+    np.testing.assert_allclose(
+        other.numpy(), by_hand(GRADIENTS[1::2], gamma=lambda _: 0.1), rtol=1e-6
+    )
 
 
 def test_other_faults_are_refused() -> None:

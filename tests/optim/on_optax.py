@@ -14,9 +14,9 @@ from jax.experimental.sparse import BCOO
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from indian_tune.errors import HyperparameterError, InputError
-from indian_tune.optax import indian
+from indian_tune.optax import indian, innaprop
 from tests.benchmarks.parity import BOUNDS, FEW, measure
-from tests.optim.faults import BESIDE_A_SCHEDULE, faults
+from tests.optim.faults import BESIDE_A_SCHEDULE, faults, innaprop_faults
 
 STEPS = 20
 SCHEDULE = optax.piecewise_constant_schedule(0.5, {3: 0.5})
@@ -55,6 +55,20 @@ def test_a_pack_is_mapped_over_hyperparameters_and_seeds() -> None:
         single = indian(*numbers, weight_decay=0.1, initial_velocity=0.2)
         alone = train(single, jax.random.normal(keys[lane], (4,)))
         np.testing.assert_allclose(packed[lane], alone, rtol=1e-5)
+
+
+def test_a_pack_of_innaprop_is_mapped_over_hyperparameters() -> None:
+    gammas, sigmas = jnp.array([0.01, 0.02]), jnp.array([0.9, 0.5])
+    start = {"kernel": jnp.arange(3.0), "bias": jnp.ones(2)}
+
+    def run(gamma: Any, sigma: Any) -> Any:
+        return train(innaprop(gamma, sigma=sigma, weight_decay=0.1), start)
+
+    packed = jax.jit(jax.vmap(run))(gammas, sigmas)
+    for lane in range(2):
+        alone = run(float(gammas[lane]), float(sigmas[lane]))
+        for name in start:
+            np.testing.assert_allclose(packed[name][lane], alone[name], rtol=1e-5)
 
 
 def test_hyperparameters_are_injected_and_changed_between_steps() -> None:
@@ -108,6 +122,12 @@ def test_sparse_gradients_are_made_dense_and_types_are_kept() -> None:
 def test_a_fault_is_refused_in_the_same_words(options: dict[str, Any], message: str) -> None:
     with pytest.raises(HyperparameterError, match=f"^{re.escape(message)}$"):
         indian(**({"learning_rate": 0.1} | options))
+
+
+@pytest.mark.parametrize(("options", "message"), innaprop_faults("learning_rate"))
+def test_innaprop_refuses_in_the_same_words(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(HyperparameterError, match=f"^{re.escape(message)}$"):
+        innaprop(**({"learning_rate": 0.1} | options))
 
 
 def test_other_faults_are_refused() -> None:

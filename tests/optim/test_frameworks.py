@@ -17,8 +17,9 @@ from packaging.requirements import Requirement
 
 from indian_tune import Indian
 from indian_tune.errors import HyperparameterError, MissingPackageError
+from indian_tune.optim import Innaprop
 from tests.benchmarks.parity import BOUNDS, FEW, environment, installed, measure
-from tests.optim.faults import faults
+from tests.optim.faults import faults, innaprop_faults
 
 ROOT = Path(__file__).parents[2]
 # TensorFlow is in no extra: the job `tensorflow` of the night tests has an environment for it.
@@ -74,6 +75,9 @@ def test_torch_takes_the_same_steps_and_refuses_in_the_same_words() -> None:
     for options, message in faults("lr"):
         with pytest.raises(HyperparameterError, match=f"^{re.escape(message)}$"):
             Indian([torch.nn.Parameter(torch.ones(1))], **options)
+    for options, message in innaprop_faults("lr"):
+        with pytest.raises(HyperparameterError, match=f"^{re.escape(message)}$"):
+            Innaprop([torch.nn.Parameter(torch.ones(1))], **options)
 
 
 @pytest.mark.parametrize(
