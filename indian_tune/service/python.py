@@ -166,6 +166,7 @@ def search(
     threads_per_worker: int = 1,
     data_dir: str | Path | None = None,
     artifacts: str | Path | None = None,
+    log: str | Path | None = None,
     allow_import: bool = False,
     progress: bool = True,
     **engine_options: Any,
@@ -190,6 +191,7 @@ def search(
         threads_per_worker: CPU threads of a worker.
         data_dir: folder of the data sets.
         artifacts: folder of the checkpoints.
+        log: folder in which a process of its own writes TensorBoard's event files meanwhile.
         allow_import: lets code run that the study names.
         progress: whether to show how far it is, on standard error or in the notebook.
         **engine_options: such as ``workers=2`` or ``devices="cuda:0"``.
@@ -217,6 +219,7 @@ def search(
         threads_per_worker=threads_per_worker,
         data_dir=None if data_dir is None else Path(data_dir),
         artifacts=None if artifacts is None else Path(artifacts),
+        log=None if log is None else Path(log),
         allow_import=allow_import,
     )
 

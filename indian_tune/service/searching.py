@@ -23,6 +23,7 @@ from indian_tune.engines import (
 from indian_tune.errors import EngineError, InputError, LedgerError, StorageError, UnfinishedError
 from indian_tune.ledger import Phase, storage_url
 from indian_tune.service.command import other_command, without_password
+from indian_tune.service.logging_process import logged
 from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.studies import find_study
 from indian_tune.study.completion import completion, trial_path
@@ -58,6 +59,7 @@ class SearchRequest:
         threads_per_worker: CPU threads of a worker.
         data_dir: folder of the data sets; ``None`` for the default.
         artifacts: folder of the checkpoints; ``None`` for one beside the database.
+        log: folder of TensorBoard's event files; ``None`` for none.
         allow_import: lets code run that the study names, and the caller has not in hand.
     """
 
@@ -75,6 +77,7 @@ class SearchRequest:
     threads_per_worker: int = 1
     data_dir: Path | None = None
     artifacts: Path | None = None
+    log: Path | None = None
     allow_import: bool = False
 
 
@@ -180,6 +183,8 @@ def run_search(
     url = storage_url(request.storage)
     folder = request.artifacts or artifacts_folder(url)
     check_writable(folder, "--artifacts")
+    if request.log is not None:
+        check_writable(request.log, "--log")
     tuned = Phase.FINAL if spec.protocol.finalists else Phase.TUNE
     last = {PhaseName.TUNE: tuned, PhaseName.FREEZE: tuned, PhaseName.MATCH: Phase.MATCH}
     until = last.get(phase, Phase.CONFIRM)
@@ -219,15 +224,16 @@ def run_search(
             freeze(session, anyway=request.freeze_anyway)
         display.opened(session, moved)
         now = completion(session.ledger, session.record)
-        if now.finished(until):
-            display.nothing_left(session, until)
-        elif not now.stuck(until) or request.freeze_anyway:
-            try:
-                interrupted = _work(runner, display, session, again, request.storage)
-            except (EngineError, LedgerError):
-                display.ended(session, until, interrupted=False, broken=True)
-                raise
-            now = completion(session.ledger, session.record)
+        with logged(session.ledger, session.record, request.log, display.warn):
+            if now.finished(until):
+                display.nothing_left(session, until)
+            elif not now.stuck(until) or request.freeze_anyway:
+                try:
+                    interrupted = _work(runner, display, session, again, request.storage)
+                except (EngineError, LedgerError):
+                    display.ended(session, until, interrupted=False, broken=True)
+                    raise
+                now = completion(session.ledger, session.record)
         display.ended(session, until, interrupted=interrupted, broken=False)
         return Ended(now, until, session.ledger.address, interrupted)
 
@@ -436,6 +442,7 @@ def recorded_command(request: SearchRequest, found: FoundStudy) -> str | None:
     named += [(name, options.pop(name, None)) for name in ("lanes", "shrink_packs")]
     named.append(("data-dir", request.data_dir and request.data_dir.absolute()))
     named.append(("artifacts", request.artifacts))
+    named.append(("log", request.log and request.log.absolute()))
     named += [(name, options.pop(name, None)) for name in ("ray_address", "gpus_per_trial")]
     named += [("ray-storage", storage), ("allow-import", request.allow_import)]
     named += [("engine-option", f"{name}={value}") for name, value in options.items()]

@@ -55,8 +55,8 @@ PUBLIC = {
     "timing=True, sd=None, pilot=None, storage=None, data_dir=None, allow_import=False)",
     "search": "(study, problem=None, *, storage=None, as_name=None, phase='all', "
     "retry_failed=False, freeze_anyway=False, extend=0, extend_space=False, engine='optuna', "
-    "threads_per_worker=1, data_dir=None, artifacts=None, allow_import=False, progress=True, "
-    "**engine_options)",
+    "threads_per_worker=1, data_dir=None, artifacts=None, log=None, allow_import=False, "
+    "progress=True, **engine_options)",
     "status": "(study=None, *, storage=None)",
 }
 
