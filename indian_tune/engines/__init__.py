@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from indian_tune.engines.asking import LoopMaker, asked_run, check_asked
     from indian_tune.engines.devices import confine, cores, gpu_count, worker_devices
     from indian_tune.engines.engine import Engine, EngineOptions
     from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame
@@ -58,6 +59,7 @@ __all__ = [
     "Examination",
     "InlineEngine",
     "Interrupt",
+    "LoopMaker",
     "ProcessEngine",
     "RayEngine",
     "Session",
@@ -65,6 +67,8 @@ __all__ = [
     "TrialsInHand",
     "WorkerSettings",
     "artifacts_folder",
+    "asked_run",
+    "check_asked",
     "check_writable",
     "cluster_resources",
     "confine",
@@ -101,6 +105,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "asking": ("LoopMaker", "asked_run", "check_asked"),
     "devices": ("confine", "cores", "gpu_count", "worker_devices"),
     "engine": ("Engine", "EngineOptions"),
     "flatness": ("FLATNESS_EXAMPLES", "flatness_frame"),
