@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
     from indian_tune.engines.joining import joined_controller, registered_study
     from indian_tune.engines.local.inline import InlineEngine
-    from indian_tune.engines.local.processes import ProcessEngine
+    from indian_tune.engines.local.processes import ProcessEngine, without_main
     from indian_tune.engines.outcomes import (
         end_run,
         end_trial,
@@ -100,6 +100,7 @@ __all__ = [
     "registered_study",
     "trainer_of",
     "training_runs",
+    "without_main",
     "work",
     "worker_devices",
 ]
@@ -113,7 +114,7 @@ _MODULES = {
     "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
     "joining": ("joined_controller", "registered_study"),
     "local.inline": ("InlineEngine",),
-    "local.processes": ("ProcessEngine",),
+    "local.processes": ("ProcessEngine", "without_main"),
     "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
     "own_code": ("folders", "guarded_own_code", "prepared"),
     "ray.engine": ("RayEngine", "cluster_resources"),

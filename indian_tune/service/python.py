@@ -382,11 +382,12 @@ def plan(
 
     Args:
         study: see :func:`search`.
-        problem: see :func:`search`; steps of a function in hand are not timed.
+        problem: see :func:`search`.
         workers: worker processes; ``None`` for one per GPU, or per CPU core.
         devices: ``auto``, ``cpu``, or a list such as ``cuda:0,cuda:1``.
         threads_per_worker: CPU threads of a worker.
-        timing: whether to time a few training steps on the devices.
+        timing: whether to time a few training steps on the devices, or an epoch of a loop of one's
+            own.
         sd: assumed standard deviation of paired differences, as a share of accuracy.
         pilot: finished study in ``storage`` to take the standard deviations from.
         storage: the database; ``None`` for the default.
@@ -405,7 +406,7 @@ def plan(
         workers=workers,
         devices=devices,
         threads_per_worker=threads_per_worker,
-        timing=timing and not found.functions,
+        timing=timing,
         sd=sd,
         pilot=pilot,
         storage=storage,

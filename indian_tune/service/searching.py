@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -288,22 +287,14 @@ def _packed(found: FoundStudy, engine: str | EngineOptions) -> bytes | None:
     """
     if not found.functions or engine == "inline":
         return None
-    (reference,) = found.functions
-    if engine != "optuna":
+    if engine not in ("optuna", "ray"):
+        (reference,) = found.functions
         raise InputError(
             f"problem = {reference!r} is a function in hand, and engine = {engine!r} sends none to "
-            'its workers: use engine="inline" or "optuna", or name it in problem.factory and give '
-            "allow_import=True"
+            'its workers: use engine="inline", "optuna" or "ray", or name it in problem.factory '
+            "and give allow_import=True"
         )
-    import cloudpickle
-
-    try:
-        return bytes(cloudpickle.dumps(dict(found.functions)))
-    except (TypeError, pickle.PicklingError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"problem = {reference!r} cannot be sent to worker processes ({error}): make what it "
-            'holds inside the function, or use engine="inline"'
-        ) from error
+    return found.packed()
 
 
 def _work(
