@@ -1,7 +1,7 @@
 """Tunes the INDIAN optimizer and its rivals, and tests whether tuning (α, β) regularizes.
 
-The main jobs are functions: :func:`search`, :func:`plan`, :func:`status`, :func:`analyze`,
-:func:`compare` and :func:`open_study`. Names are looked up on first use so that
+The main jobs are functions: :func:`search`, :func:`register`, :func:`plan`, :func:`status`,
+:func:`analyze`, :func:`compare` and :func:`open_study`. Names are looked up on first use so that
 ``import indian_tune`` stays light (the command line must not pay for torch).
 """
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         compare,
         open_study,
         plan,
+        register,
         search,
         status,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "compare",
     "open_study",
     "plan",
+    "register",
     "search",
     "status",
 ]
@@ -53,7 +55,8 @@ _MODULES = {
     "problems": ("Loop", "Problem", "Split"),
     "service": (
         *("Arm", "Results", "Study"),
-        *("analyze", "compare", "open_study", "plan", "search", "status"),
+        *("analyze", "compare", "open_study", "plan", "register", "search"),
+        "status",
     ),
     "study.file.space": ("Choices", "Grid", "Range"),
 }

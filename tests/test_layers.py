@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # From the top down; what is not listed here is no part of the package.
 LAYERS = (
     *("__main__", "cli", "service", "reproduce", "planning", "checkup", "export", "dashboard"),
-    *("comparison", "engines", "analysis", "study", "ledger", "training", "problems"),
+    *("comparison", "engines", "analysis", "study", "ledger", "lightning", "training", "problems"),
     *("keras", "optax", "optim"),
     *("imports", "outcome", "errors", "columns", "commit", "text"),
     "_version",

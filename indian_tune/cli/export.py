@@ -56,17 +56,25 @@ def export(
             "--db", help="New file for a copy of the whole SQLite database, also while it is used."
         ),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log",
+            help="Folder for TensorBoard event files that grow with the study until it is "
+            "finished; goes on where it stopped.",
+        ),
+    ] = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
     """Export a study as tables or TensorBoard event files, or copy its database.
 
-    One of --format, --optuna and --db says what. Nothing that is there is overwritten.
+    One of --format, --log, --optuna and --db says what. Nothing that is there is overwritten.
     """
     from indian_tune.ledger import LedgerReader
     from indian_tune.service.study_status import choose_study
 
-    _check(study, form, out, unseal=unseal, optuna_db=optuna_db, db=db)
+    _check(study, form, out, unseal=unseal, optuna_db=optuna_db, db=db, log=log)
     if unseal:
         _unseal(storage, study)
     with LedgerReader.open(storage) as ledger:
@@ -76,6 +84,9 @@ def export(
         record = choose_study(ledger, study)
         if optuna_db is not None:
             _copy_optuna(ledger, record, optuna_db, as_json=as_json)
+            return
+        if log is not None:
+            _follow(ledger, record, log, as_json=as_json)
             return
         assert form is not None
         folder = out or Path(f"{record.name}-export")
@@ -115,19 +126,23 @@ def _check(
     unseal: bool,
     optuna_db: Path | None,
     db: Path | None,
+    log: Path | None,
 ) -> None:
     """Refuse options that do not go together, before anything is opened."""
     from indian_tune.errors import InputError
 
     given = [
         name
-        for name, value in (("--format", form), ("--optuna", optuna_db), ("--db", db))
+        for name, value in (
+            *(("--format", form), ("--log", log)),
+            *(("--optuna", optuna_db), ("--db", db)),
+        )
         if value is not None
     ]
     if len(given) != 1:
         raise InputError(
             f"{' and '.join(given) or 'nothing'} says what to export: give one of --format "
-            "csv|parquet|json|tensorboard, --optuna FILE and --db FILE"
+            "csv|parquet|json|tensorboard, --log FOLDER, --optuna FILE and --db FILE"
         )
     if form is None and (out is not None or unseal):
         other = "--out" if out is not None else "--unseal"
@@ -152,6 +167,31 @@ def _unseal(storage: str | None, name: str | None) -> None:
         f"The test results of {record.name} are open from now on, and its record says so.",
         soft_wrap=True,
     )
+
+
+def _follow(ledger: LedgerReader, record: StudyRecord, folder: Path, *, as_json: bool) -> None:
+    import time
+
+    from indian_tune.engines import interruptible
+    from indian_tune.export.event_log import follow
+    from indian_tune.service.output import notices
+
+    notices().print(
+        f"Writing the epochs of {record.name} as they are recorded, until it is finished; Ctrl-C "
+        f"ends it. Look at them with\n  tensorboard --logdir {folder}",
+        soft_wrap=True,
+    )
+    with interruptible(lambda: None) as interrupt:
+
+        def pause(seconds: float) -> bool:
+            until = time.monotonic() + seconds
+            while not interrupt.requested and time.monotonic() < until:
+                time.sleep(0.1)
+            return interrupt.requested
+
+        place = follow(ledger, record, folder, pause)
+    files = sorted({file.parent for file in place.rglob("events.*")})
+    _print_files(record, files, f"{counted(len(files), 'run')} in {place}", as_json=as_json)
 
 
 def _copy_database(ledger: LedgerReader, file: Path, *, as_json: bool) -> None:

@@ -86,11 +86,13 @@ def _print_cost(console: Console, plan: Plan) -> None:
     devices = plan.devices
     kinds = sorted(set(devices))
     held = plan.estimate.device_seconds
+    loop = plan.spec.problem.facts is not None and plan.spec.problem.facts.loop
+    timed = "epochs" if loop else "steps and measurements"
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
         f"About {duration(plan.estimate.wall_seconds)} with "
         f"{counted(len(devices), 'worker')} on {', '.join(kinds)}, "
-        f"{number(held / HOUR)} {unit} hours: from steps and measurements timed just now, "
+        f"{number(held / HOUR)} {unit} hours: from {timed} timed just now, "
         f"{'all workers at once' if len(devices) > 1 else 'one worker'}, with this machine as busy "
         "as it is. Time is that of one worker; pruned and diverged runs end sooner."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -112,6 +113,12 @@ def search(
     shrink_packs: ShrinkPacks = False,
     data_dir: DataDir = None,
     artifacts: Artifacts = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="FOLDER", help="Write TensorBoard event files there meanwhile."
+        ),
+    ] = None,
     ray_address: Annotated[
         str | None,
         typer.Option(
@@ -166,6 +173,7 @@ def search(
         threads_per_worker=threads_per_worker,
         data_dir=data_dir,
         artifacts=artifacts,
+        log=log,
         allow_import=allow_import,
     )
     shown = _Shown(again, storage, as_json=as_json)
@@ -268,10 +276,8 @@ class _Shown:
 
 def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those options that must differ for the command to mean the same in any folder."""
-    from pathlib import Path
-
     changes: dict[str, Any] = {"phase": PhaseName.ALL}
-    for name in ("study", "data_dir", "ray_storage"):
+    for name in ("study", "data_dir", "log", "ray_storage"):
         value = options[name]
         # A shipped study is given by its name, and what Ray uses may be an address.
         if value is None or "://" in str(value) or (name == "study" and not Path(value).exists()):

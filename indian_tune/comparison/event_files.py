@@ -86,6 +86,21 @@ def read_events(folder: Path, metric: str | None) -> tuple[pd.DataFrame, str]:
     return frame.drop(columns="run").astype({metric: object}), metric
 
 
+def last_steps(run: Path) -> dict[str, int]:
+    """Return the last step of every scalar in the event files of a run's folder, by tag.
+
+    Raises:
+        InputError: a file is not what its name says.
+    """
+    last: dict[str, int] = {}
+    for file in run.glob(EVENTS):
+        for event in _events(file):
+            for value in event.summary.value:
+                if _scalar(value) is not None:
+                    last[value.tag] = max(last.get(value.tag, 0), event.step)
+    return last
+
+
 def _named(parts: tuple[str, ...], settings: dict[str, Any]) -> dict[str, Any]:
     """Return arm, seed, phase and trial of a run from its path and its hyperparameters."""
     names: dict[str, Any] = {"run": "/".join(parts)}

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from indian_tune.engines.asking import LoopMaker, asked_run, check_asked
     from indian_tune.engines.devices import confine, cores, gpu_count, worker_devices
     from indian_tune.engines.engine import Engine, EngineOptions
     from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
     from indian_tune.engines.joining import joined_controller, registered_study
     from indian_tune.engines.local.inline import InlineEngine
-    from indian_tune.engines.local.processes import ProcessEngine
+    from indian_tune.engines.local.processes import ProcessEngine, without_main
     from indian_tune.engines.outcomes import (
         end_run,
         end_trial,
@@ -71,6 +72,7 @@ __all__ = [
     "InlineEngine",
     "Interrupt",
     "JobRequest",
+    "LoopMaker",
     "ProcessEngine",
     "RayEngine",
     "Session",
@@ -82,6 +84,8 @@ __all__ = [
     "WorkerSettings",
     "array_status",
     "artifacts_folder",
+    "asked_run",
+    "check_asked",
     "check_writable",
     "cluster_resources",
     "confine",
@@ -117,11 +121,13 @@ __all__ = [
     "submit_workers",
     "trainer_of",
     "training_runs",
+    "without_main",
     "work",
     "worker_devices",
 ]
 
 _MODULES = {
+    "asking": ("LoopMaker", "asked_run", "check_asked"),
     "devices": ("confine", "cores", "gpu_count", "worker_devices"),
     "engine": ("Engine", "EngineOptions"),
     "flatness": ("FLATNESS_EXAMPLES", "flatness_frame"),
@@ -129,7 +135,7 @@ _MODULES = {
     "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
     "joining": ("joined_controller", "registered_study"),
     "local.inline": ("InlineEngine",),
-    "local.processes": ("ProcessEngine",),
+    "local.processes": ("ProcessEngine", "without_main"),
     "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
     "own_code": ("folders", "guarded_own_code", "prepared"),
     "ray.engine": ("RayEngine", "cluster_resources"),

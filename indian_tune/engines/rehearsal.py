@@ -111,7 +111,8 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
 
     Each arm is trained with typical values, and its optimizer made with the ends of its ranges too.
     The last batch of an epoch may have a single example, and does here if it does in the study. A
-    loop of one's own is followed up to its first epoch, since an epoch may take hours.
+    loop of one's own is followed up to its first epoch, since an epoch may take hours; one without
+    a function that trains not at all.
 
     Args:
         spec: of the study.
@@ -126,6 +127,8 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
 
     state = GlobalState()
     where = f"problem.factory = {spec.problem.factory!r}"
+    if isinstance(problem, Loop) and problem.train is None:
+        return
     for n, arm in enumerate(spec.arms, 1):
         for place, config in enumerate(_configs(spec, arm.name)):
             values, own = split_training_parameters(config)

@@ -117,8 +117,17 @@ def trainer_of(
         device: ``cpu`` or ``cuda:N``.
         checkpoints: where runs are saved and resumed from; ``None`` for neither.
         packing: how runs share the device; ``None`` for the default.
+
+    Raises:
+        InputError: a loop of one's own has no function to train by.
     """
     if isinstance(problem, Loop):
+        if problem.train is None:
+            raise InputError(
+                f"problem.factory = {spec.problem.factory!r} returns a Loop without a function "
+                "that trains: give it one, or train its runs yourself, with "
+                "`with indian_tune.register(study).trial() as run`"
+            )
         from indian_tune.training import LoopTrainer
 
         return LoopTrainer(

@@ -54,6 +54,7 @@ def open_session(
     retry_failed: bool = False,
     imports: Sequence[str] | None = None,
     on_own_code: Callable[[], None] = lambda: None,
+    check: Callable[[StudySpec], None] = lambda _spec: None,
 ) -> Iterator[Session]:
     """Register a study or take it up again, and repair what a crash left.
 
@@ -67,6 +68,7 @@ def open_session(
             is worth nothing with holes.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
         on_own_code: called before own code is tried, if the study names any.
+        check: called with the study, own code included, before anything is written.
 
     Raises:
         DataError: its data set is missing or damaged; nothing is written.
@@ -81,6 +83,7 @@ def open_session(
     check_split(spec)
     check_memory(spec)
     spec = prepared(spec, imports, on_own_code)
+    check(spec)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())
         repairs = _repair(study)

@@ -35,6 +35,7 @@ class WorkerSettings:
         imports: folders in which own code is looked for; ``None`` if none may be imported.
         in_hand: what the searching program has in hand, pickled by reference, for workers that are
             other processes.
+        one_by_one: whether one run is trained at a time, also of a trial of several seeds.
     """
 
     storage: str
@@ -51,3 +52,4 @@ class WorkerSettings:
     driver: int | None = None
     imports: tuple[str, ...] | None = None
     in_hand: bytes | None = None
+    one_by_one: bool = False

@@ -106,6 +106,7 @@ def work(
                 should_stop,
                 watchdog,
                 on_epoch,
+                one_by_one=settings.one_by_one,
             )
             if shape is not None:
                 # Workers may choose differently, and bits depend on it.
@@ -148,6 +149,8 @@ class _Worker:
         should_stop: Callable[[], bool],
         watchdog: Watchdog,
         on_epoch: Callable[[], None] | None,
+        *,
+        one_by_one: bool,
     ) -> None:
         self._controller = controller
         self._data = data
@@ -158,6 +161,7 @@ class _Worker:
         self._should_stop = should_stop
         self._watchdog = watchdog
         self._on_epoch = on_epoch or (lambda: None)
+        self._one_by_one = one_by_one
         self._trials: dict[int, RunningTrial] = {}
 
     def loop(self, lanes: int) -> None:
@@ -184,7 +188,7 @@ class _Worker:
     def _fill(self) -> None:
         """Claim trials until as many runs are in hand as there are lanes."""
         provenance = asdict(self._in_hand.trainer.provenance)
-        while self._in_hand.running < self._lanes:
+        while self._in_hand.running < self._lanes and not self._should_stop():
             beside = next(iter(self._trials.values()), None)
             trial = self._controller.claim(provenance, beside=beside)
             if trial is None:
@@ -200,7 +204,7 @@ class _Worker:
             self._in_hand.take(
                 trial.id,
                 training_runs(spec, trial),
-                together=trial.assignment.together,
+                together=trial.assignment.together and not self._one_by_one,
                 kept_in=self._kept if keeps_weights(spec, trial) else None,
             )
             logger.info("%s: taken, attempt %d", trial.path, trial.lease.trial.attempts)
@@ -308,7 +312,9 @@ class _Worker:
         for (trial, _), decision in zip(reports, decisions, strict=True):
             self._in_hand.release_ended(trial.id)
             if decision is Decision.CONTINUE:
-                self._begin(trial)
+                # One that is to stop begins no other run.
+                if not (self._in_hand.is_open(trial.id) and self._should_stop()):
+                    self._begin(trial)
             else:
                 self._end(trial, decision)
 

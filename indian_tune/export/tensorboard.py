@@ -74,9 +74,12 @@ def _tags(columns: list[str]) -> dict[str, str]:
     """Return column → tag of every metric, grouped as TensorBoard groups by the first part."""
     first, last = columns.index("step") + 1, columns.index("seconds")
     sealed = [name for name in columns[last:] if name.partition("_")[0] in SEALED]
-    return {
-        name: "/".join(reversed(name.split("_", 1))) for name in (*columns[first:last], *sealed)
-    }
+    return {name: tag_of(name) for name in (*columns[first:last], *sealed)}
+
+
+def tag_of(metric: str) -> str:
+    """Return the tag of a metric: ``loss/train`` of ``train_loss``."""
+    return "/".join(reversed(metric.split("_", 1)))
 
 
 def _write_run(folder: Path, rows: pd.DataFrame, names: list[str], tags: Mapping[str, str]) -> None:

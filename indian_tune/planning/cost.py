@@ -69,6 +69,7 @@ def estimate(
     data_dir: Path | None = None,
     threads: int = 1,
     imports: tuple[str, ...] | None = None,
+    in_hand: bytes | None = None,
 ) -> Estimate:
     """Time a few training steps and measurements of every kind of run, and count on from there.
 
@@ -78,6 +79,7 @@ def estimate(
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
+        in_hand: what the caller has in hand, see ``WorkerSettings``.
 
     Raises:
         DataError: the data set is missing.
@@ -89,7 +91,9 @@ def estimate(
     kinds = {arm.name: kind_of(spec, arm.name) for arm in spec.arms}
     # Runs that differ in numbers alone take the same operations.
     alike = {_operations(kind): kind for kind in kinds.values()}
-    found = measure_together(spec, list(alike.values()), devices, data_dir, threads, imports)
+    found = measure_together(
+        spec, list(alike.values()), devices, data_dir, threads, imports, in_hand
+    )
     rows = {operations: tuple(speeds[n] for speeds in found) for n, operations in enumerate(alike)}
     speeds = {arm: rows[_operations(kind)] for arm, kind in kinds.items()}
     costs = tuple(
@@ -126,6 +130,9 @@ def _operations(kind: Kind) -> tuple[Any, ...]:
 
 
 def _epoch_seconds(spec: StudySpec, work: Work, kind: Kind, speeds: Sequence[Speed]) -> float:
+    epochs = [speed.epoch_seconds for speed in speeds if speed.epoch_seconds is not None]
+    if epochs:
+        return statistics.fmean(epochs)
     train, validation, test = example_counts(spec)
     # What an epoch ends with measuring.
     measured = min(train, spec.protocol.train_eval_size or train) + validation + test

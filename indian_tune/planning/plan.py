@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.planning.cautions import prospects, warnings
+from indian_tune.planning.timing import LOOP_SECONDS
 from indian_tune.planning.workload import CURVATURES, unstable_shares, workload
 from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
@@ -31,7 +33,10 @@ LEAST_SEARCHES = 5
 # Why nothing was timed, when that was the user's wish.
 NOT_ASKED = "--no-timing"
 # Why a loop of one's own is not.
-OWN_LOOP = "an epoch of a loop of one's own takes as long as it takes: none was timed"
+OWN_LOOP = (
+    f"an epoch of the study's own loop takes longer than the {LOOP_SECONDS:.0f} s that are spent "
+    "on it; --pilot and --from take the time of a study that was run"
+)
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ def make_plan(
     data_dir: Path | None = None,
     threads: int = 1,
     imports: tuple[str, ...] | None = None,
+    in_hand: bytes | None = None,
     timing: bool = True,
     on_timing: Callable[[], None] = lambda: None,
 ) -> Plan:
@@ -184,6 +190,7 @@ def make_plan(
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
+        in_hand: what the caller has in hand, see ``WorkerSettings``.
         timing: whether steps are timed, where the data set is there.
         on_timing: called before they are.
 
@@ -196,15 +203,17 @@ def make_plan(
     found_pilot = None if pilot is None else _pilot(spec, pilot, storage, runs)
     powers = _powers(spec, sd, found_pilot)
     own = spec.problem.facts is not None and spec.problem.facts.loop
-    reason = missing_data(spec, data_dir) or (None if timing and not own else NOT_ASKED)
-    if own and timing:
-        reason = OWN_LOOP
+    reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
     found = None
     if reason is None:
         from indian_tune.planning.cost import estimate
 
         on_timing()
-        found = estimate(spec, devices, data_dir=data_dir, threads=threads, imports=imports)
+        found = estimate(
+            spec, devices, data_dir=data_dir, threads=threads, imports=imports, in_hand=in_hand
+        )
+        if math.isinf(found.device_seconds):
+            found, reason = None, OWN_LOOP
     return Plan(
         spec=spec,
         devices=tuple(devices),

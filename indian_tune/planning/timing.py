@@ -7,17 +7,21 @@ that what they take from each other is in the figures.
 from __future__ import annotations
 
 import itertools
+import math
 import multiprocessing
+import pickle
 import signal
 import statistics
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from threading import BrokenBarrierError
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.engines import without_main
 from indian_tune.errors import EngineError
-from indian_tune.imports import imports_allowed
+from indian_tune.imports import imports_allowed, in_hand
 from indian_tune.problems import Loop
 from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.typical import typical
@@ -40,6 +44,8 @@ CPU_VALUES = 1 << 17
 GPU_STEPS = 200
 GPU_IMAGES = 8192
 LEAST_STEPS = 4
+# What the epochs of a loop of one's own may take, which cannot be cut.
+LOOP_SECONDS = 60.0
 # Loading torch on a machine full of workers takes a while; a worker that failed ends the wait.
 START_SECONDS = 300.0
 
@@ -76,12 +82,15 @@ class Speed:
             on a CPU.
         process_bytes: most memory that the worker's process has held so far; ``None`` where the
             system does not say.
+        epoch_seconds: of an epoch of a loop of one's own, of which steps and images are not known;
+            infinite if it took longer than ``LOOP_SECONDS``; ``None`` for any other problem.
     """
 
     step_seconds: float
     image_seconds: float
     device_bytes: int | None
     process_bytes: int | None
+    epoch_seconds: float | None = None
 
 
 def kind_of(spec: StudySpec, arm: str) -> Kind:
@@ -101,6 +110,7 @@ def measure_together(
     data_dir: Path | None,
     threads: int,
     imports: tuple[str, ...] | None,
+    in_hand: bytes | None,
 ) -> list[list[Speed]]:
     """Return what every worker measured of every kind.
 
@@ -111,6 +121,7 @@ def measure_together(
         data_dir: folder of the data sets; ``None`` for the default.
         threads: CPU threads of each worker.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
+        in_hand: what the caller has in hand, see ``WorkerSettings``.
 
     Returns:
         Per worker, a speed per kind.
@@ -123,10 +134,11 @@ def measure_together(
     with ProcessPoolExecutor(
         len(devices), mp_context=context, initializer=_meet_at, initargs=(barrier,)
     ) as pool:
-        futures = [
-            pool.submit(_measure, spec.canonical(), kinds, device, data_dir, threads, imports)
-            for device in devices
-        ]
+        told = (data_dir, threads, imports, in_hand)
+        with without_main():
+            futures = [
+                pool.submit(_measure, spec.canonical(), kinds, device, *told) for device in devices
+            ]
         for future in as_completed(futures):
             # The one that failed tells why; the others only waited for it.
             error = future.exception()
@@ -153,6 +165,7 @@ def _measure(
     data_dir: Path | None,
     threads: int,
     imports: tuple[str, ...] | None,
+    packed: bytes | None,
 ) -> list[Speed]:
     """Measure every kind, in a worker's process."""
     from indian_tune.engines.runs import problem_of
@@ -163,12 +176,14 @@ def _measure(
         start_torch(threads)
         spec = parse_study(canonical, source="study")
         speeds = []
-        with imports_allowed(imports):
+        # Written by the process that has started this one.
+        objects = {} if packed is None else pickle.loads(packed)  # noqa: S301
+        with imports_allowed(imports), in_hand(objects):
             problem = problem_of(spec, data_dir)
-            assert not isinstance(problem, Loop)
             for kind in kinds:
                 _barrier.wait(START_SECONDS)
-                speeds.append(_speed(spec, problem, kind, device))
+                measure = _loop_speed if isinstance(problem, Loop) else _speed
+                speeds.append(measure(spec, problem, kind, device))
         return speeds
     except BaseException:
         _barrier.abort()
@@ -207,6 +222,38 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
         device_bytes=held,
         process_bytes=_process_bytes(),
     )
+
+
+class _TooLong(BaseException):
+    """An epoch of a loop has taken its time; no Exception, which the loop might answer."""
+
+
+def _loop_speed(spec: StudySpec, loop: Loop, kind: Kind, device: str) -> Speed:
+    """Time an epoch of a loop of one's own: the second one, unless the first takes long."""
+    from indian_tune.engines.runs import trainer_of
+
+    def stop(_signal: int, _frame: object) -> None:
+        raise _TooLong
+
+    seconds = math.inf
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, LOOP_SECONDS)
+    began = time.monotonic()
+    try:
+        trainer = trainer_of(spec, loop, device, None)
+        trainer.add(replace(_run(kind), epochs=spec.protocol.tuning_epochs))
+        (record,) = trainer.advance()
+        seconds = record.seconds
+        # The first one warms up.
+        if trainer.active and time.monotonic() - began < LOOP_SECONDS / 4:
+            (record,) = trainer.advance()
+            seconds = record.seconds
+    except _TooLong:
+        pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    return Speed(0.0, 0.0, None, _process_bytes(), epoch_seconds=seconds)
 
 
 class _Timed:

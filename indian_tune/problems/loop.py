@@ -16,7 +16,8 @@ class Loop:
     """What trains by its own loop, and what the record and the analysis need to know of it.
 
     Attributes:
-        train: trains one run, which it is given as an ``indian_tune.training.LoopRun``.
+        train: trains one run, which it is given as an ``indian_tune.training.LoopRun``; ``None``
+            where the program trains them itself, see :func:`indian_tune.register`.
         dataset: name of the data.
         model: name of the network.
         classes: number of classes; of a regression, of numbers that are predicted.
@@ -28,7 +29,7 @@ class Loop:
             ``None`` where the task tells it by the number of classes.
     """
 
-    train: Callable[[Any], None]
+    train: Callable[[Any], None] | None
     dataset: str
     model: str
     classes: int

@@ -83,7 +83,7 @@ def make_problem(
         made: object = function(**arguments)
     if isinstance(made, Loop):
         fault, train = _task_fault(made) or _name_fault(made), vars(made)["train"]
-        if fault is None and not callable(train):
+        if fault is None and train is not None and not callable(train):
             fault = f"its train must be a function that takes a run, got {train!r}"
         fault = fault or _chance_fault(made)
         if fault is not None:

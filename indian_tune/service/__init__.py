@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from indian_tune.service.asking import register
     from indian_tune.service.comparing import compare
     from indian_tune.service.python import Results, analyze, open_study, plan, search, status
     from indian_tune.service.studies import Arm, Study
@@ -21,11 +22,12 @@ __all__ = [
     "compare",
     "open_study",
     "plan",
+    "register",
     "search",
     "status",
 ]
 
-_MODULES = {"Arm": "studies", "Study": "studies", "compare": "comparing"}
+_MODULES = {"Arm": "studies", "Study": "studies", "compare": "comparing", "register": "asking"}
 
 
 def __getattr__(name: str) -> object:

@@ -71,6 +71,7 @@ def recorded_command(request: SearchRequest, found: FoundStudy) -> str | None:
     named += [(name, options.pop(name, None)) for name in ("lanes", "shrink_packs")]
     named.append(("data-dir", request.data_dir and request.data_dir.absolute()))
     named.append(("artifacts", request.artifacts))
+    named.append(("log", request.log and request.log.absolute()))
     named += [(name, options.pop(name, None)) for name in ("ray_address", "gpus_per_trial")]
     named += [("ray-storage", storage), ("allow-import", request.allow_import)]
     named += [("engine-option", f"{name}={value}") for name, value in options.items()]

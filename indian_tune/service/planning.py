@@ -99,6 +99,7 @@ def make(
                 data_dir=request.data_dir,
                 threads=request.threads_per_worker,
                 imports=imports,
+                in_hand=found.packed() if request.timing else None,
                 timing=request.timing,
                 on_timing=lambda: on_timing(assigned),
             )

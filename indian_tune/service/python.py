@@ -160,6 +160,7 @@ def search(
     threads_per_worker: int = 1,
     data_dir: str | Path | None = None,
     artifacts: str | Path | None = None,
+    log: str | Path | None = None,
     allow_import: bool = False,
     progress: bool = True,
     **engine_options: Any,
@@ -184,6 +185,7 @@ def search(
         threads_per_worker: CPU threads of a worker.
         data_dir: folder of the data sets.
         artifacts: folder of the checkpoints.
+        log: folder in which a process of its own writes TensorBoard's event files meanwhile.
         allow_import: lets code run that the study names.
         progress: whether to show how far it is, on standard error or in the notebook.
         **engine_options: such as ``workers=2`` or ``devices="cuda:0"``.
@@ -211,6 +213,7 @@ def search(
         threads_per_worker=threads_per_worker,
         data_dir=None if data_dir is None else Path(data_dir),
         artifacts=None if artifacts is None else Path(artifacts),
+        log=None if log is None else Path(log),
         allow_import=allow_import,
     )
 
@@ -373,11 +376,12 @@ def plan(
 
     Args:
         study: see :func:`search`.
-        problem: see :func:`search`; steps of a function in hand are not timed.
+        problem: see :func:`search`.
         workers: worker processes; ``None`` for one per GPU, or per CPU core.
         devices: ``auto``, ``cpu``, or a list such as ``cuda:0,cuda:1``.
         threads_per_worker: CPU threads of a worker.
-        timing: whether to time a few training steps on the devices.
+        timing: whether to time a few training steps on the devices, or an epoch of a loop of one's
+            own.
         sd: assumed standard deviation of paired differences, as a share of accuracy.
         pilot: finished study in ``storage`` to take the standard deviations from.
         storage: the database; ``None`` for the default.
@@ -396,7 +400,7 @@ def plan(
         workers=workers,
         devices=devices,
         threads_per_worker=threads_per_worker,
-        timing=timing and not found.functions,
+        timing=timing,
         sd=sd,
         pilot=pilot,
         storage=storage,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +20,7 @@ from indian_tune.engines import (
 from indian_tune.errors import EngineError, InputError, LedgerError, StorageError, UnfinishedError
 from indian_tune.ledger import Phase, storage_url
 from indian_tune.service.command import other_command
+from indian_tune.service.logging_process import logged
 from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.studies import find_study
 from indian_tune.study.completion import completion, trial_path
@@ -57,6 +57,7 @@ class SearchRequest:
         threads_per_worker: CPU threads of a worker.
         data_dir: folder of the data sets; ``None`` for the default.
         artifacts: folder of the checkpoints; ``None`` for one beside the database.
+        log: folder of TensorBoard's event files; ``None`` for none.
         allow_import: lets code run that the study names, and the caller has not in hand.
     """
 
@@ -74,6 +75,7 @@ class SearchRequest:
     threads_per_worker: int = 1
     data_dir: Path | None = None
     artifacts: Path | None = None
+    log: Path | None = None
     allow_import: bool = False
 
 
@@ -179,6 +181,8 @@ def run_search(
     url = storage_url(request.storage)
     folder = request.artifacts or artifacts_folder(url)
     check_writable(folder, "--artifacts")
+    if request.log is not None:
+        check_writable(request.log, "--log")
     tuned = Phase.FINAL if spec.protocol.finalists else Phase.TUNE
     last = {PhaseName.TUNE: tuned, PhaseName.FREEZE: tuned, PhaseName.MATCH: Phase.MATCH}
     until = last.get(phase, Phase.CONFIRM)
@@ -218,15 +222,16 @@ def run_search(
             freeze(session, anyway=request.freeze_anyway)
         display.opened(session, moved)
         now = completion(session.ledger, session.record)
-        if now.finished(until):
-            display.nothing_left(session, until)
-        elif not now.stuck(until) or request.freeze_anyway:
-            try:
-                interrupted = _work(runner, display, session, again, request.storage)
-            except (EngineError, LedgerError):
-                display.ended(session, until, interrupted=False, broken=True)
-                raise
-            now = completion(session.ledger, session.record)
+        with logged(session.ledger, session.record, request.log, display.warn):
+            if now.finished(until):
+                display.nothing_left(session, until)
+            elif not now.stuck(until) or request.freeze_anyway:
+                try:
+                    interrupted = _work(runner, display, session, again, request.storage)
+                except (EngineError, LedgerError):
+                    display.ended(session, until, interrupted=False, broken=True)
+                    raise
+                now = completion(session.ledger, session.record)
         display.ended(session, until, interrupted=interrupted, broken=False)
         return Ended(now, until, session.ledger.address, interrupted)
 
@@ -281,22 +286,14 @@ def _packed(found: FoundStudy, engine: str | EngineOptions) -> bytes | None:
     """
     if not found.functions or engine == "inline":
         return None
-    (reference,) = found.functions
-    if engine != "optuna":
+    if engine not in ("optuna", "ray"):
+        (reference,) = found.functions
         raise InputError(
             f"problem = {reference!r} is a function in hand, and engine = {engine!r} sends none to "
-            'its workers: use engine="inline" or "optuna", or name it in problem.factory and give '
-            "allow_import=True"
+            'its workers: use engine="inline", "optuna" or "ray", or name it in problem.factory '
+            "and give allow_import=True"
         )
-    import cloudpickle
-
-    try:
-        return bytes(cloudpickle.dumps(dict(found.functions)))
-    except (TypeError, pickle.PicklingError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"problem = {reference!r} cannot be sent to worker processes ({error}): make what it "
-            'holds inside the function, or use engine="inline"'
-        ) from error
+    return found.packed()
 
 
 def _work(

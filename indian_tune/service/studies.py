@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,25 @@ class FoundStudy:
         """Let the study's references lead to what the caller has in hand within the block."""
         with in_hand(self.functions):
             yield
+
+    def packed(self) -> bytes | None:
+        """Return what the caller has in hand, pickled for other processes; ``None`` for nothing.
+
+        Raises:
+            InputError: it cannot be sent.
+        """
+        if not self.functions:
+            return None
+        import cloudpickle
+
+        try:
+            return bytes(cloudpickle.dumps(dict(self.functions)))
+        except (TypeError, pickle.PicklingError, AttributeError, ValueError) as error:
+            (reference,) = self.functions
+            raise InputError(
+                f"problem = {reference!r} cannot be sent to worker processes ({error}): make what "
+                'it holds inside the function, or use engine="inline"'
+            ) from error
 
 
 def find_study(study: AnyStudy, problem: Factory | None = None) -> FoundStudy:

@@ -190,7 +190,8 @@ class Controller:
         for run_id, record in records.items():
             trial.scores[run_id] = score(self.spec, record)
         tuning = trial.phase is Phase.TUNE
-        if not trial.assignment.together:
+        if not trial.assignment.together or len(records) < len(trial.open_runs):
+            # Of runs that train one after the other, only the last knows what all came to.
             return Decision.CONTINUE
         step = max(record.epoch for record in records.values())
         if tuning and self.spec.protocol.objectives is not None:

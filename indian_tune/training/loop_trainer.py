@@ -116,10 +116,14 @@ class LoopTrainer:
                 folder.discard(run.key)
 
         live = LoopRun(run, self._loop, self._device, self._required, saved, discard)
-        held = self._runs[run.key] = _Held(run, live)
-        self._resume(held, "initial weights", run.seed)
-        held.epoch = held.saved_epoch = live._epoch
-        return held.epoch
+        try:
+            self._resume(live, "initial weights", run.seed)
+        except BaseException:
+            # The others go on.
+            live.abandon()
+            raise
+        self._runs[run.key] = _Held(run, live, epoch=live._epoch, saved_epoch=live._epoch)
+        return live._epoch
 
     def advance(self, keys: Iterable[str] | None = None) -> list[EpochRecord]:
         """Train one epoch of every active run, or of some of them.
@@ -179,7 +183,11 @@ class LoopTrainer:
         live, began = held.live, perf_counter()
         while True:
             before = live._epoch
-            self._resume(held, "epoch", held.run.seed, before + 1)
+            try:
+                self._resume(live, "epoch", held.run.seed, before + 1)
+            except BaseException:
+                self._abandon()
+                raise
             record = live._record
             if record is not None and record.epoch == live._epoch:
                 break
@@ -187,16 +195,12 @@ class LoopTrainer:
         held.epoch, held.diverged = record.epoch, record.diverged
         return replace(record, seconds=perf_counter() - began)
 
-    def _resume(self, held: _Held, *key: int | str) -> None:
+    def _resume(self, live: LoopRun, *key: int | str) -> None:
         word = key_hash(*key) % 2**32
         random.seed(word)
         np.random.seed(word)
-        try:
-            with seeded_global_generator(*key, device=self._device):
-                held.live.resume()
-        except BaseException:
-            self._abandon()
-            raise
+        with seeded_global_generator(*key, device=self._device):
+            live.resume()
 
     def _abandon(self) -> None:
         for held in self.__dict__.get("_runs", {}).values():

@@ -369,6 +369,7 @@ class LoopRun:
         try:
             self._go.acquire()
             if not self._abandoned:
+                assert self._loop.train is not None
                 self._loop.train(self)
                 self._check_end()
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits

@@ -81,7 +81,12 @@ def test_torch_takes_the_same_steps_and_refuses_in_the_same_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "extra", "package"), [("keras", "keras", "keras"), ("optax", "jax", "jax")]
+    ("module", "extra", "package"),
+    [
+        ("keras", "keras", "keras"),
+        ("optax", "jax", "jax"),
+        ("lightning", "lightning", "lightning"),
+    ],
 )
 def test_a_missing_extra_is_said_with_the_command_that_installs_it(
     module: str, extra: str, package: str, monkeypatch: pytest.MonkeyPatch
@@ -98,7 +103,8 @@ def test_a_missing_extra_is_said_with_the_command_that_installs_it(
 def test_the_package_loads_no_other_framework() -> None:
     code = (
         "import sys, indian_tune; indian_tune.Indian; "
-        "print([name for name in ('jax', 'keras', 'optax', 'tensorflow') if name in sys.modules])"
+        "others = {'jax', 'keras', 'lightning', 'optax', 'tensorflow'}; "
+        "print(sorted(others & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

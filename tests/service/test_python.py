@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -54,10 +56,12 @@ PUBLIC = {
     "open_study": "(study=None, *, storage=None)",
     "plan": "(study, problem=None, *, workers=None, devices='auto', threads_per_worker=1, "
     "timing=True, sd=None, pilot=None, storage=None, data_dir=None, allow_import=False)",
+    "register": "(study, problem=None, *, storage=None, as_name=None, data_dir=None, "
+    "artifacts=None, allow_import=False)",
     "search": "(study, problem=None, *, storage=None, as_name=None, phase='all', "
     "retry_failed=False, freeze_anyway=False, extend=0, extend_space=False, engine='optuna', "
-    "threads_per_worker=1, data_dir=None, artifacts=None, allow_import=False, progress=True, "
-    "**engine_options)",
+    "threads_per_worker=1, data_dir=None, artifacts=None, log=None, allow_import=False, "
+    "progress=True, **engine_options)",
     "status": "(study=None, *, storage=None)",
 }
 
@@ -87,10 +91,43 @@ def test_the_example_scripts_are_as_short_as_the_guide_says() -> None:
         for path in SCRIPTS.glob("*.py")
     }
     assert lines["quickstart.py"] <= 12
+    # Three optimizers, fresh seeds and resuming, beside one optimizer and none of that.
     assert lines["own_model.py"] <= 25
+    assert lines["plain_optuna.py"] == 18
     guide = (Path(__file__).parents[2] / "studies/guides/python.md").read_text(encoding="utf-8")
-    for path in SCRIPTS.glob("*.py"):
-        assert f"```python\n{path.read_text(encoding='utf-8')}```" in guide
+    for name in ("quickstart", "own_model", "lightning_module"):
+        text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+        assert f"```python\n{text}```" in guide
+
+
+def test_a_loop_of_one_s_own_changes_twenty_lines_of_a_plain_one() -> None:
+    plain, ours = (
+        (SCRIPTS / name).read_text(encoding="utf-8").splitlines()
+        for name in ("characters_plain.py", "characters.py")
+    )
+    changed = [line[0] for line in difflib.ndiff(plain, ours) if line[0] in "-+" and line[2:]]
+    assert 0 < changed.count("-") < changed.count("+") <= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "shown"),
+    [
+        ("plain_optuna.py", r"{'lr': 0\.\d+}"),
+        ("characters_plain.py", r"(?s)0 \d\.\d+ \d\.\d+.*test \d\.\d+"),
+        ("characters.py", r"(?s)arm .*(indian.*adam|adam.*indian)"),
+    ],
+)
+def test_the_scripts_run_that_are_compared(script: str, shown: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert re.search(shown, done.stdout)
+    if script == "characters.py":
+        results = indian_tune.open_study(storage=str(tmp_path / "indian-tune.db"))
+        assert results.finished
+        assert results.ranking["fresh_error"].between(0.0, 6.0).all()
+        assert results.frame("epochs")["validation_bits"].notna().all()
 
 
 @pytest.mark.slow

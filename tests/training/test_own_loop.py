@@ -128,6 +128,25 @@ def test_a_loop_that_ignores_its_end_is_told_of(caplog: pytest.LogCaptureFixture
     assert "reports after run.epochs() had ended" in caplog.text
 
 
+def test_a_run_that_breaks_before_its_first_epoch_leaves_the_others_alone() -> None:
+    def train(run: LoopRun) -> None:
+        if run.seed == 4:
+            raise ValueError("no data")
+        fit(run)
+
+    trainer = LoopTrainer(loop(train))
+    trainer.add(RUN)
+    for _ in range(2):
+        # As a worker does that tries it again.
+        with pytest.raises(ValueError, match="no data"):
+            trainer.add(replace(RUN, key="s", seed=4))
+    assert trainer.active == ("r",)
+    assert [record for _ in range(4) for record in trainer.advance()] == trained(
+        LoopTrainer(loop(fit))
+    )
+    trainer.remove("r")
+
+
 def test_no_thread_stays_behind_when_a_trainer_is_dropped() -> None:
     trainer = LoopTrainer(loop(fit))
     trainer.add(RUN)

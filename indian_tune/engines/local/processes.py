@@ -187,7 +187,7 @@ class ProcessEngine:
         process = self._context.Process(
             target=_main, args=(self._job, settings, held, above, sender, log_level()), daemon=True
         )
-        with _without_main():
+        with without_main():
             process.start()
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
         for end in (sender, held, above):
@@ -225,7 +225,7 @@ class ProcessEngine:
 
 
 @contextlib.contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """Keep a process that is started in the block from running this program's main module again.
 
     A worker needs nothing of it, and a script that searches at its top level would search again.

@@ -1,0 +1,132 @@
+"""Ask-and-tell: a registered study whose runs its user's own program trains, in blocks."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from indian_tune.engines import (
+    LoopMaker,
+    WorkerSettings,
+    artifacts_folder,
+    asked_run,
+    check_asked,
+    check_writable,
+    engine_options,
+    folders,
+    note_start,
+    open_session,
+)
+from indian_tune.engines.local.options import LocalOptions
+from indian_tune.imports import imports_allowed, load_named
+from indian_tune.ledger import storage_url
+from indian_tune.problems.problem import ENTRY_POINTS
+from indian_tune.service.python import Results
+from indian_tune.service.studies import find_study
+from indian_tune.study.registration import renamed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from indian_tune.service.studies import AnyStudy, Factory
+    from indian_tune.training import LoopRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedStudy(Results):
+    """A registered study whose runs are trained in blocks, ``with study.trial() as run``.
+
+    Attributes:
+        settings: of the workers.
+        factory: reference of its factory.
+        maker: of its loop.
+    """
+
+    settings: WorkerSettings = field(repr=False)
+    factory: str = field(repr=False)
+    maker: LoopMaker = field(repr=False)
+
+    @contextmanager
+    def trial(
+        self, *, devices: str = "auto", threads_per_worker: int = 1
+    ) -> Iterator[LoopRun | None]:
+        """Train the next run of the study in the block: a trial on one of its seeds.
+
+        It goes through all phases, and goes on with runs that were interrupted. A block that ends
+        normally completes its run, an exception fails the attempt, and Ctrl-C gives the run back.
+
+        Args:
+            devices: ``auto`` for the first GPU if there is one, ``cpu``, or one such as ``cuda:1``.
+            threads_per_worker: CPU threads of an operation.
+
+        Yields:
+            What a loop is given, see ``Loop``; ``None`` when nothing is left to train.
+
+        Raises:
+            InputError: the device is not here.
+            LoopError: the block does what a loop must not.
+        """
+        options = engine_options("inline", {"devices": devices})
+        assert isinstance(options, LocalOptions)
+        shared = replace(self.settings, threads=threads_per_worker)
+        (settings, *_) = options.worker_settings(shared, 1)
+        with asked_run(settings, self.factory, self.maker) as run:
+            yield run
+
+
+def register(
+    study: AnyStudy,
+    problem: Factory | None = None,
+    *,
+    storage: str | None = None,
+    as_name: str | None = None,
+    data_dir: str | Path | None = None,
+    artifacts: str | Path | None = None,
+    allow_import: bool = False,
+) -> AskedStudy:
+    """Register a study whose runs you train yourself, or take it up again.
+
+    Args:
+        study: see :func:`search`.
+        problem: see :func:`search`; the ``Loop`` that it returns needs no ``train``.
+        storage: a file, ``sqlite:///FILE`` or ``postgresql+psycopg://…``; ``None`` for the default.
+        as_name: registers the study under another name.
+        data_dir: folder of the data sets.
+        artifacts: folder of the checkpoints.
+        allow_import: lets code run that the study names.
+
+    Returns:
+        The study: ``with study.trial() as run`` trains its next run.
+
+    Raises:
+        InputError: something cannot be used; nothing was written.
+    """
+    found = find_study(study, problem)
+    spec = found.spec if as_name is None else renamed(found.spec, as_name)
+    beside = () if found.file is None else (found.file.parent,)
+    imports = folders(*beside) if allow_import else None
+    url = storage_url(storage)
+    folder = Path(artifacts) if artifacts is not None else artifacts_folder(url)
+    check_writable(folder, "artifacts")
+    data = None if data_dir is None else Path(data_dir)
+    with (
+        found.at_hand(),
+        open_session(spec, url, data, imports=imports, check=check_asked) as session,
+    ):
+        note_start(session.ledger, session.record, folder)
+        factory = str(session.spec.problem.factory)
+        with imports_allowed(imports):
+            function = load_named(factory, key="problem.factory", group=ENTRY_POINTS)
+    assert callable(function)
+    settings = WorkerSettings(
+        storage=url.render_as_string(hide_password=False),
+        study=spec.name,
+        artifacts=folder,
+        data_dir=data,
+        imports=imports,
+    )
+    return AskedStudy(
+        spec.name, storage, settings=settings, factory=factory, maker=LoopMaker(function)
+    )
