@@ -18,9 +18,10 @@ from indian_tune.training.parameter_layout import ParameterLayout
 from indian_tune.training.stacked_forward import make_forward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from indian_tune.training.live import LiveRun, Setup
+    from indian_tune.training.run import Run
 
 # As in torch's clip_grad_norm_.
 CLIP_EPS = 1e-6
@@ -37,11 +38,15 @@ class PackSignature:
     averages: bool = False
 
     @classmethod
-    def of(cls, live: LiveRun) -> PackSignature:
-        """Return the signature of a run."""
-        run = live.run
+    def of(cls, run: Run, config: Mapping[str, float]) -> PackSignature:
+        """Return the signature of a run.
+
+        Args:
+            run: what is trained.
+            config: of its optimizer, complete.
+        """
         return cls(
-            StepSignature.of(run.family, live.config),
+            StepSignature.of(run.family, config),
             run.batch_size,
             run.dropout,
             clips=run.clip_norm > 0,
@@ -63,8 +68,7 @@ class Pack:
         setup: what the runs share.
         convolutions: see :func:`make_forward`.
 
-    Raises:
-        RuntimeError: torch cannot compute this network for several runs at once.
+    :func:`indian_tune.training.packable.packing_fault` tells beforehand whether it can be done.
     """
 
     def __init__(
@@ -157,11 +161,8 @@ class Pack:
                 self._cursor.zero_()
 
     def _captured(self, size: int) -> Callable[[], None]:
-        self._cursor.zero_()
         with self._precision.arithmetic(self._device):
-            self._step(size)
-            self._cursor.zero_()
-            return captured(lambda: self._step(size), self._device)
+            return captured(lambda: self._step(size), self._cursor.zero_, self._device)
 
     def _step(self, size: int) -> None:
         """Take the next step of the epoch in all lanes; nothing here waits for the device."""

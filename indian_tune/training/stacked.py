@@ -7,12 +7,10 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import torch
-
-from indian_tune.optim.families import get_family
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training.loop import Loop
 from indian_tune.training.pack import Pack, PackSignature
+from indian_tune.training.packable import packing_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +54,7 @@ class Stacked:
         """Train an epoch of each run and measure it; see :class:`Execution`."""
         groups: dict[PackSignature, list[LiveRun]] = {}
         for live in lives:
-            groups.setdefault(PackSignature.of(live), []).append(live)
+            groups.setdefault(PackSignature.of(live.run, live.config), []).append(live)
         lanes = self._shape.lanes
         packs = [
             (signature, alike[start : start + lanes])
@@ -93,19 +91,8 @@ class Stacked:
         return self._packs[signature, lanes]
 
     def _new_pack(self, signature: PackSignature, lanes: int) -> Pack | None:
-        family = signature.step.family
-        if get_family(family).packed is None:
-            log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
+        fault = packing_fault(signature, self._setup, self._shape.convolutions)
+        if fault is not None:
+            log.warning("%s", fault)
             return None
-        try:
-            return Pack(signature, lanes, self._setup, self._shape.convolutions)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            log.warning(
-                "Runs of model %r are trained one by one: torch cannot compute it for several at "
-                "once: %s",
-                self._setup.problem.model,
-                str(error).strip().partition("\n")[0],
-            )
-            return None
+        return Pack(signature, lanes, self._setup, self._shape.convolutions)
