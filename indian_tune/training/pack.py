@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
+from indian_tune.problems.randomness import stream_key
 from indian_tune.problems.task import get_task
-from indian_tune.training.augmentation import augmentation_bits
+from indian_tune.training.augmentation import augmentation_bits, crops
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import Feed, epoch_order
 from indian_tune.training.parameter_layout import ParameterLayout
-from indian_tune.training.stacked_forward import make_forward
+from indian_tune.training.stacked_forward import drawing_layers, make_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -102,20 +103,38 @@ class Pack:
         }
         self._optimizer = StackedOptimizer(signature.step, self._params)
         # Of runs that have neither, no memory is taken.
-        column = self._params.new_zeros(lanes, 1)
-        self._largest_norms = column if signature.clips else None
+        self._largest_norms = self._params.new_zeros(lanes, 1) if signature.clips else None
         self._averages = torch.zeros_like(self._params) if signature.averages else None
-        self._weights = torch.zeros_like(column)
-        steps = -(-len(feed) // signature.batch_size)
-        self._orders = torch.zeros(lanes, len(feed), dtype=torch.int64, device=device)
-        self._finite = torch.zeros(steps, lanes, dtype=torch.bool, device=device)
-        self._seeds = torch.zeros(lanes, dtype=torch.int64, device=device)
-        self._steps = torch.zeros_like(self._seeds)
-        # Batches done in this epoch: on the device, so that a captured step finds its place.
-        self._cursor = self._seeds.new_zeros(1)
         full, rest = divmod(len(feed), signature.batch_size)
         self._sizes = [signature.batch_size] * full + [rest] * (rest > 0)
+        self._no_keys = torch.zeros(0, 2, lanes, 1, dtype=torch.int32, device=device)
+        self._dropouts = drawing_layers(network)
+        self._tables = self._make_tables(len(self._sizes), lanes)
+        # Batches done in this epoch: on the device, so that a captured step finds its place.
+        self._cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        self._ones = self._params.new_ones(lanes)
         self._step_of = {size: self._captured(size) for size in dict.fromkeys(self._sizes)}
+
+    def _make_tables(self, steps: int, lanes: int) -> dict[str, Tensor]:
+        """Return what is known of an epoch before its first step: a row for each step.
+
+        It is filled in once an epoch, by :meth:`_plan`, as it would take a step longer to compute
+        than the step itself. A captured step takes its row by the cursor.
+        """
+        whole = {"dtype": torch.int64, "device": self._device}
+        tables = {
+            "pick": torch.zeros(steps, lanes, self._batch_size, **whole),
+            "factors": self._optimizer.plan(steps),
+            "losses": self._params.new_zeros(steps, lanes),
+        }
+        if self._dropouts:
+            shape = (steps, len(self._dropouts), 2, lanes, 1)
+            tables["keys"] = torch.zeros(shape, dtype=torch.int32, device=self._device)
+        if self._augmented:
+            tables["crops"] = torch.zeros(steps, 2, lanes, self._batch_size, **whole)
+        if self._averages is not None:
+            tables["weights"] = self._params.new_zeros(steps, lanes, 1)
+        return tables
 
     @property
     def lanes(self) -> int:
@@ -133,6 +152,7 @@ class Pack:
                 self._load(lane, lives[lane])
             else:
                 self._clear(lane)
+        self._plan(lives)
         self._cursor.zero_()
         taken = [0] * len(lives)
         with self._precision.arithmetic(self._device):
@@ -154,6 +174,7 @@ class Pack:
         """
         for lane in range(self.lanes):
             self._clear(lane)
+        self._plan([])
         self._cursor.zero_()
         with self._precision.arithmetic(self._device):
             for _ in range(steps):
@@ -166,37 +187,34 @@ class Pack:
 
     def _step(self, size: int) -> None:
         """Take the next step of the epoch in all lanes; nothing here waits for the device."""
-        first = self._cursor * self._batch_size
-        pick = self._orders.index_select(1, first + torch.arange(size, device=self._device))
-        bits = None
-        if self._augmented:
-            bits = augmentation_bits(size, seed=self._seeds, steps=self._steps)
-        inputs, labels = self._feed.gather(pick, bits)
+        row = {
+            name: table.index_select(0, self._cursor)[0]
+            for name, table in self._tables.items()
+            if name != "losses"
+        }
+        chosen = row["crops"][..., :size] if self._augmented else None
+        inputs, labels = self._feed.gather(row["pick"][:, :size], chosen)
         with self._precision.forward(self._device):
             outputs = self._forward(
-                self._param_views, self._constants, inputs, self._seeds, self._steps
+                self._param_views, self._constants, inputs, row.get("keys", self._no_keys)
             )
             losses = self._task.lane_losses(outputs, labels)
         # A loss depends on its own row alone, so the gradient of their sum holds those of each.
-        grads = torch.autograd.grad(
-            losses, list(self._param_views.values()), torch.ones_like(losses)
-        )
+        grads = torch.autograd.grad(losses, list(self._param_views.values()), self._ones)
         torch._foreach_copy_(self._grad_views, grads)
         scaled = self._grads
         if self._largest_norms is not None:
             norms = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
             # Not in place: what lies between the parameters has to stay 0.
             scaled = scaled * (self._largest_norms / (norms + CLIP_EPS)).clamp(max=1)
-        self._optimizer.step(scaled)
+        self._optimizer.apply(scaled, row["factors"])
         if self._averages is not None:
-            first = (self._steps == 0).unsqueeze(1)
-            self._averages.lerp_(self._params, self._weights.masked_fill(first, 1.0))
-        self._finite.index_copy_(0, self._cursor, losses.isfinite().unsqueeze(0))
-        self._steps += 1
+            self._averages.lerp_(self._params, row["weights"])
+        self._tables["losses"].index_copy_(0, self._cursor, losses.detach().unsqueeze(0))
         self._cursor += 1
 
     def _check(self, lives: Sequence[LiveRun], taken: list[int], number: int) -> None:
-        finite = self._finite[:number, : len(lives)].all(0).tolist()
+        finite = self._tables["losses"][:number, : len(lives)].isfinite().all(0).tolist()
         for lane, live in enumerate(lives):
             if not live.diverged:
                 taken[lane] = number
@@ -224,19 +242,36 @@ class Pack:
             averaged = dict(live.average.module.named_parameters())
             for name, row in self._layout.views(self._averages[lane]).items():
                 row.copy_(averaged[name])
-            self._weights[lane] = 1 - run.ema_decay
-        order = epoch_order(len(self._feed), seed=run.seed, epoch=live.epoch + 1)
-        self._orders[lane] = order.to(self._device)
-        self._seeds[lane] = run.seed
-        self._steps[lane] = live.step
 
     def _clear(self, lane: int) -> None:
         self._params[lane] = 0
         self._optimizer.clear_row(lane)
         if self._averages is not None:
             self._averages[lane] = 0
-        for tensor in (self._orders, self._seeds, self._steps):
-            tensor[lane] = 0
+
+    @torch.no_grad()
+    def _plan(self, lives: Sequence[LiveRun]) -> None:
+        """Fill in the tables for an epoch of runs that are loaded; idle lanes train on anything."""
+        steps, idle = len(self._sizes), [0] * (self.lanes - len(lives))
+        self._tables["factors"].copy_(self._optimizer.plan(steps))
+        orders = torch.zeros(self.lanes, steps * self._batch_size, dtype=torch.int64)
+        for lane, live in enumerate(lives):
+            order = epoch_order(len(self._feed), seed=live.run.seed, epoch=live.epoch + 1)
+            orders[lane, : len(order)] = order
+        self._tables["pick"].copy_(orders.view(self.lanes, steps, -1).transpose(0, 1))
+        seeds = torch.tensor([*(live.run.seed for live in lives), *idle]).to(self._device)
+        begun = torch.tensor([*(live.step for live in lives), *idle]).to(self._device)
+        counts = begun + torch.arange(steps, device=self._device).unsqueeze(1)
+        for number, layer in enumerate(self._dropouts):
+            for half, key in enumerate(stream_key(seeds, counts, layer.layer)):
+                self._tables["keys"][:, number, half] = key
+        if self._augmented:
+            bits = augmentation_bits(self._batch_size, seed=seeds, steps=counts)
+            self._tables["crops"].copy_(crops(bits, self._feed.width).transpose(0, 1))
+        if self._averages is not None:
+            shares = torch.tensor([*(1 - live.run.ema_decay for live in lives), *idle])
+            weights = shares.to(self._averages).where(counts > 0, 1.0)
+            self._tables["weights"].copy_(weights.unsqueeze(2))
 
     @torch.no_grad()
     def _unload(self, lane: int, live: LiveRun) -> None:

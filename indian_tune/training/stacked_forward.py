@@ -19,7 +19,7 @@ from indian_tune.problems.models import CounterDropout, Pointwise, dropout_layer
 from indian_tune.training.feed import IMAGE_RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CONVOLUTIONS = ("grouped", "matmul")
 """Ways to compute the spatial convolutions of K networks: one convolution in K groups, or one
@@ -27,14 +27,14 @@ batched matrix product over unfolded images."""
 
 
 Named = Mapping[str, Tensor]
-StackedForward = Callable[[Named, Named, Tensor, Tensor, Tensor], Tensor]
+StackedForward = Callable[[Named, Named, Tensor, Tensor], Tensor]
 """Computes the logits [K, B, classes] of K networks in training mode. It takes
 
 - parameters by name, [K, *shape];
 - buffers by name, [K, *shape]; a network may change them in place;
 - inputs [K, B, …, channels], such as images [K, B, height, width, channels];
-- seeds of the runs, int64 [K];
-- optimizer steps that each run has taken, int64 [K].
+- keys of the masks of each of :func:`drawing_layers`, int32 [layers, 2, K, 1]; see
+  :func:`indian_tune.problems.randomness.stream_key`.
 """
 
 
@@ -50,8 +50,13 @@ def make_forward(network: nn.Module, convolutions: str, rank: int = IMAGE_RANK) 
     network = network.train()
     layers = list(_layers(network))
     if _is_plain(network, layers) and _fits_together([layer for _, layer in layers], rank):
-        return LayerwiseForward(layers, convolutions)
+        return LayerwiseForward(layers, convolutions, drawing_layers(network))
     return VmappedForward(network)
+
+
+def drawing_layers(network: nn.Module) -> tuple[CounterDropout, ...]:
+    """Return the layers of a network that draw masks."""
+    return tuple(layer for layer in dropout_layers(network) if layer.rate > 0)
 
 
 class VmappedForward:
@@ -66,15 +71,13 @@ class VmappedForward:
 
     def __init__(self, network: nn.Module) -> None:
         self._network = network
-        self._dropouts = dropout_layers(network)
-        self._vmapped = vmap(self._one, randomness="error")
+        self._dropouts = drawing_layers(network)
+        self._vmapped = vmap(self._one, in_dims=(0, 0, 0, 2), randomness="error")
 
-    def __call__(
-        self, parameters: Named, buffers: Named, inputs: Tensor, seeds: Tensor, steps: Tensor
-    ) -> Tensor:
+    def __call__(self, parameters: Named, buffers: Named, inputs: Tensor, keys: Tensor) -> Tensor:
         """See :data:`StackedForward`."""
         own = dict(parameters), dict(buffers)
-        logits: Tensor = self._vmapped(*own, inputs.movedim(-1, 2), seeds, steps)
+        logits: Tensor = self._vmapped(*own, inputs.movedim(-1, 2), keys)
         return logits
 
     def _one(
@@ -82,12 +85,14 @@ class VmappedForward:
         parameters: dict[str, Tensor],
         buffers: dict[str, Tensor],
         inputs: Tensor,
-        seed: Tensor,
-        step: Tensor,
+        keys: Tensor,
     ) -> Tensor:
-        for layer in self._dropouts:
-            layer.seek(seed, step)
+        for layer, (first, second) in zip(self._dropouts, keys, strict=True):
+            layer.seek_key((first, second))
         logits: Tensor = functional_call(self._network, (parameters, buffers), (inputs,))
+        for layer in self._dropouts:
+            # It means nothing outside of vmap.
+            layer.seek_key(None)
         return logits
 
 
@@ -100,16 +105,21 @@ class LayerwiseForward:
     Args:
         layers: with their names, in the order in which they are applied.
         convolutions: one of :data:`CONVOLUTIONS`.
+        dropouts: those of the layers that have keys, in the order of their keys.
     """
 
-    def __init__(self, layers: list[tuple[str, nn.Module]], convolutions: str) -> None:
+    def __init__(
+        self,
+        layers: list[tuple[str, nn.Module]],
+        convolutions: str,
+        dropouts: Sequence[CounterDropout] = (),
+    ) -> None:
         assert convolutions in CONVOLUTIONS
         self._layers = layers
+        self._key_of = {id(layer): number for number, layer in enumerate(dropouts)}
         self._spatial = _grouped if convolutions == "grouped" else _unfolded
 
-    def __call__(
-        self, parameters: Named, buffers: Named, inputs: Tensor, seeds: Tensor, steps: Tensor
-    ) -> Tensor:
+    def __call__(self, parameters: Named, buffers: Named, inputs: Tensor, keys: Tensor) -> Tensor:
         """See :data:`StackedForward`."""
         del buffers
         values = inputs
@@ -125,7 +135,8 @@ class LayerwiseForward:
             elif isinstance(layer, CounterDropout):
                 if layer.rate > 0:
                     shape = tuple(values.shape[1:])
-                    values = values * layer.multiplier(values, shape, seed=seeds, step=steps)
+                    first, second = keys[self._key_of[id(layer)]]
+                    values = values * layer.multiplier(values, shape, (first, second))
             elif isinstance(layer, nn.Flatten):
                 if values.dim() == 5:
                     values = values.permute(0, 1, 4, 2, 3)
