@@ -72,6 +72,8 @@ class Packed:
         step: takes parameters, gradients, states and factors, and changes the parameters and the
             states in place. The first three are of shape [K, N], states by their names; factors
             are [K, 1], of the parameters' type.
+        rule: of :data:`indian_tune.optim.packed_kernel.RULES`, whose kernel computes the same step;
+            empty for none.
         numbers: names of further numbers of a run.
         resume: takes a complete configuration and the steps taken, and returns these numbers.
         counted: whether the optimizer counts its steps for every parameter, as torch's ADAM does.
@@ -84,6 +86,7 @@ class Packed:
     states: tuple[str, ...]
     factors: Callable[[Tensors], Tensors]
     step: Callable[[Tensor, Tensor, Tensors, Tensors], None]
+    rule: str = ""
     numbers: tuple[str, ...] = ()
     resume: Callable[[Config, int], Mapping[str, float]] = lambda *_: {}
     counted: bool = False

@@ -17,6 +17,7 @@ import torch
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim.families import get_family
 from indian_tune.optim.hyperparameters import COOLDOWN_SHAPE, SCHEDULE
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.optim.schedules import Schedule, decay, is_scheduled
 
 if TYPE_CHECKING:
@@ -151,6 +152,13 @@ class StackedOptimizer:
             factors: [factors, K, 1], one of :meth:`plan`.
         """
         params = self._params
+        if self._packed.rule and uses_kernels(params):
+            from indian_tune.optim.packed_kernel import packed_step
+
+            states, start = list(self.states.values()), "start" in self._names
+            decay = self._signature.decay
+            packed_step(params, grads, states, factors, self._packed.rule, decay, start)
+            return
         named = dict(zip(self._names, factors, strict=True))
         if self._signature.decay == "decoupled":
             params.addcmul_(params, named["shrinkage"], value=-1)

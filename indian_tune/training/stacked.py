@@ -7,6 +7,9 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import torch
+
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training.loop import Loop
 from indian_tune.training.pack import Pack, PackSignature
@@ -48,7 +51,9 @@ class Stacked:
         shape = self._shape
         # Recorded with every run, where lanes have always been called slots.
         lanes = f"{shape.lanes} slots" + " or fewer" * shape.shrink
-        return f"stacked, {lanes}, {shape.convolutions}"
+        sample = torch.empty(0, device=self._setup.device, dtype=self._setup.precision.dtype)
+        kernels = ", Triton" if uses_kernels(sample) else ""
+        return f"stacked, {lanes}, {shape.convolutions}{kernels}"
 
     def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
         """Train an epoch of each run and measure it; see :class:`Execution`."""

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.problems.models import CounterDropout, Pointwise, dropout_layers
+from indian_tune.problems.randomness import keep_threshold
 from indian_tune.training.feed import IMAGE_RANK
 
 if TYPE_CHECKING:
@@ -134,9 +136,7 @@ class LayerwiseForward:
                 values = values.relu()
             elif isinstance(layer, CounterDropout):
                 if layer.rate > 0:
-                    shape = tuple(values.shape[1:])
-                    first, second = keys[self._key_of[id(layer)]]
-                    values = values * layer.multiplier(values, shape, (first, second))
+                    values = _dropped(values, layer, keys[self._key_of[id(layer)]])
             elif isinstance(layer, nn.Flatten):
                 if values.dim() == 5:
                     values = values.permute(0, 1, 4, 2, 3)
@@ -196,6 +196,17 @@ def _is_known(layer: nn.Module) -> bool:
     if type(layer) is nn.Flatten:
         return (layer.start_dim, layer.end_dim) == (1, -1)
     return type(layer) in (nn.ReLU, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, CounterDropout)
+
+
+def _dropped(values: Tensor, layer: CounterDropout, key: Tensor) -> Tensor:
+    """Drop values, [K, …], by the keys of the lanes, int32 [2, K, 1]."""
+    first, second = key
+    if uses_kernels(values):
+        from indian_tune.training.mask_kernel import mask
+
+        kept: Tensor = mask(values, first, second, keep_threshold(layer.rate), 1 / (1 - layer.rate))
+        return kept
+    return values * layer.multiplier(values, tuple(values.shape[1:]), (first, second))
 
 
 def _dense(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

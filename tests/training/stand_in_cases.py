@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from indian_tune.optim import FAMILIES
+from indian_tune.optim import FAMILIES, stacked
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.problems.models import CounterDropout, build_model
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.problems.task import get_task
 from indian_tune.training import pack as packs
+from indian_tune.training import stacked_forward
 from indian_tune.training.evaluation import _evaluation
 from indian_tune.training.feed import Feed
 from indian_tune.training.live import LiveRun, Setup
@@ -70,6 +72,7 @@ class Case:
     ema_decay: float = 0.0
     start: bool = False
     lanes: int = 3
+    kernels: bool = False
     model: str = "nin-small"
 
 
@@ -169,10 +172,14 @@ def pack_of(case: Case) -> Trained:
 def count_of(case: Case) -> dict[str, int]:
     """Return what a step of a case comes to."""
     watch = Watch()
+    for module in (stacked, stacked_forward):
+        module.uses_kernels = lambda _: case.kernels  # type: ignore[attr-defined]
     with no_gpu():
         pack = pack_of(case).pack
         with watch:
             pack._step(BATCH)
+    for module in (stacked, stacked_forward):
+        module.uses_kernels = uses_kernels  # type: ignore[attr-defined]
     return {"launches": watch.launches.total(), "flops": watch.flops, "bytes": watch.bytes}
 
 
@@ -349,6 +356,7 @@ COUNTED = {
         ("nin-small", "nin"), ("grouped", "matmul"), ((0.0, False), (0.5, True))
     )
 }
+COUNTED |= {f"{title}, kernels": replace(case, kernels=True) for title, case in COUNTED.items()}
 COUNTED |= {f"nin-small, {name}": replace(Case(lanes=8), family=name) for name in PACKED}
 
 

@@ -34,5 +34,5 @@ ADAGRAD = Family(
     explain=lambda _: Dynamics(momentum=0.0),
     role="baseline",
     decouple=True,
-    packed=Packed(("sum",), _factors, _step, counted=True),
+    packed=Packed(("sum",), _factors, _step, "adagrad", counted=True),
 )

@@ -67,7 +67,7 @@ ADAM = Family(
     # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
     explain=lambda config: Dynamics(momentum=config["beta1"]),
     role="baseline",
-    packed=Packed(("exp_avg", "exp_avg_sq"), _factors, _step, counted=True),
+    packed=Packed(("exp_avg", "exp_avg_sq"), _factors, _step, "adam", counted=True),
 )
 ADAMW = replace(
     ADAM,

@@ -109,7 +109,7 @@ INDIAN = Family(
     schedules_itself=True,
     match_rate=_match_rate,
     responds=True,
-    packed=Packed(("velocity",), _factors, _step, read=_read, settle=_settle),
+    packed=Packed(("velocity",), _factors, _step, "indian", read=_read, settle=_settle),
     adopt=dict,
 )
 INDIAN_ETA = RecastFamily(

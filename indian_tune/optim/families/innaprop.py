@@ -63,7 +63,7 @@ BASE = Family(
     named(GAMMA0, *OWN),
     {},
     "indian_tune.optim.innaprop:Innaprop",
-    packed=Packed(("velocity", "square"), _factors, _step, counted=True),
+    packed=Packed(("velocity", "square"), _factors, _step, "innaprop", counted=True),
 )
 INNAPROP = RecastFamily(
     BASE.name,

@@ -43,5 +43,5 @@ LION = Family(
     "indian_tune.optim.lion:Lion",
     # Only signs move θ, so a gradient of 1 moves it as far as any other.
     explain=lambda config: Dynamics(momentum=config["beta2"]),
-    packed=Packed(("momentum",), _factors, _step),
+    packed=Packed(("momentum",), _factors, _step, "lion"),
 )

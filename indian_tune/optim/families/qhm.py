@@ -47,5 +47,5 @@ QHM = Family(
     explain=_explain,
     role="momentum",
     decouple=True,
-    packed=Packed(("buffer",), _factors, _step),
+    packed=Packed(("buffer",), _factors, _step, "qhm"),
 )

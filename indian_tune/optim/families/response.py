@@ -77,5 +77,5 @@ RESPONSE = Family(
     "indian_tune.optim.response:ResponseSgd",
     explain=_explain,
     schedules_itself=True,
-    packed=Packed((), _factors, _step, numbers=("memory",), resume=_memory, settle=_settle),
+    packed=Packed((), _factors, _step, "sgd", numbers=("memory",), resume=_memory, settle=_settle),
 )

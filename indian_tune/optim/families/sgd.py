@@ -49,7 +49,7 @@ SGD = Family(
     role="baseline",
     decouple=True,
     plain=True,
-    packed=Packed((), _factors, _step_plain),
+    packed=Packed((), _factors, _step_plain, "sgd"),
 )
 HEAVY_BALL = Family(
     "momentum",
@@ -60,7 +60,7 @@ HEAVY_BALL = Family(
     explain=_explain,
     role="momentum",
     decouple=True,
-    packed=Packed(("momentum_buffer",), _factors, _step),
+    packed=Packed(("momentum_buffer",), _factors, _step, "momentum"),
 )
 NESTEROV = replace(
     HEAVY_BALL,
@@ -69,5 +69,5 @@ NESTEROV = replace(
     hyperparameters=named(GAMMA0, replace(MOMENTUM, low_open=True)),
     fixed={"nesterov": True},
     explain=partial(_explain, nesterov=True),
-    packed=Packed(("momentum_buffer",), _factors, partial(_step, nesterov=True)),
+    packed=Packed(("momentum_buffer",), _factors, partial(_step, nesterov=True), "nesterov"),
 )
