@@ -32,6 +32,7 @@ def step_kernel(  # type: ignore[no-untyped-def]
     first_at,
     second_at,
     factors_at,
+    step_at,
     size,
     rows,
     rule: tl.constexpr,
@@ -47,7 +48,8 @@ def step_kernel(  # type: ignore[no-untyped-def]
         grad_at: gradients, likewise.
         first_at: the first state, likewise; anything for a rule that has none.
         second_at: the second state.
-        factors_at: [factors, rows].
+        factors_at: [steps, factors, rows].
+        step_at: int64 [1], the step whose factors are taken.
         size: of a row.
         rows: K.
         rule: place in ``RULES``.
@@ -62,7 +64,7 @@ def step_kernel(  # type: ignore[no-untyped-def]
     at = row * size + place
     theta = tl.load(theta_at + at, mask=inside)
     grad = tl.load(grad_at + at, mask=inside)
-    factor = factors_at + row
+    factor = factors_at + tl.load(step_at) * (count * rows) + row
     if decay == _DECOUPLED:
         theta -= theta * tl.load(factor + (count - 1) * rows)
     elif decay == _COUPLED:
@@ -124,6 +126,7 @@ def packed_step(
     grads: Tensor,
     states: Sequence[Tensor],
     factors: Tensor,
+    step: Tensor,
     rule: str,
     decay: str,
     start: bool,
@@ -134,7 +137,8 @@ def packed_step(
         params: float32 [K, N], changed in place.
         grads: likewise, left as they are.
         states: of the family, in its order, each likewise, changed in place.
-        factors: float32 [factors, K, 1].
+        factors: float32 [steps, factors, K, 1].
+        step: int64 [1], of those of ``factors``.
         rule: one of ``RULES``.
         decay: one of ``DECAYS``.
         start: whether INDIAN's velocity has a factor before the first step.
@@ -143,10 +147,10 @@ def packed_step(
     # A rule does not touch what it has no use for.
     first, second = ([*states, params, params])[:2]
     step_kernel[triton.cdiv(size, BLOCK), rows](
-        *(params, grads, first, second, factors, size, rows),
+        *(params, grads, first, second, factors, step, size, rows),
         rule=RULES.index(rule),
         decay=DECAYS.index(decay),
-        count=factors.shape[0],
+        count=factors.shape[1],
         start=start,
         block=BLOCK,
     )
@@ -158,8 +162,9 @@ def _(
     grads: Tensor,
     states: Sequence[Tensor],
     factors: Tensor,
+    step: Tensor,
     rule: str,
     decay: str,
     start: bool,
 ) -> None:
-    del params, grads, states, factors, rule, decay, start
+    del params, grads, states, factors, step, rule, decay, start

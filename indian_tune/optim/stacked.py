@@ -113,7 +113,7 @@ class StackedOptimizer:
         Args:
             grads: [K, N], left as they are.
         """
-        self.apply(grads, self.plan(1)[0])
+        self.apply(grads, self.plan(1), torch.zeros(1, dtype=torch.int64, device=grads.device))
 
     @torch.no_grad()
     def plan(self, steps: int) -> Tensor:
@@ -144,12 +144,13 @@ class StackedOptimizer:
         )
 
     @torch.no_grad()
-    def apply(self, grads: Tensor, factors: Tensor) -> None:
-        """Take one step in every row with factors that are known.
+    def apply(self, grads: Tensor, factors: Tensor, step: Tensor) -> None:
+        """Take one of the steps that are planned, in every row.
 
         Args:
             grads: [K, N], left as they are.
-            factors: [factors, K, 1], one of :meth:`plan`.
+            factors: of :meth:`plan`.
+            step: int64 [1], which of its steps.
         """
         params = self._params
         if self._packed.rule and uses_kernels(params):
@@ -157,9 +158,9 @@ class StackedOptimizer:
 
             states, start = list(self.states.values()), "start" in self._names
             decay = self._signature.decay
-            packed_step(params, grads, states, factors, self._packed.rule, decay, start)
+            packed_step(params, grads, states, factors, step, self._packed.rule, decay, start)
             return
-        named = dict(zip(self._names, factors, strict=True))
+        named = dict(zip(self._names, factors.index_select(0, step)[0], strict=True))
         if self._signature.decay == "decoupled":
             params.addcmul_(params, named["shrinkage"], value=-1)
         elif self._signature.decay == "coupled":

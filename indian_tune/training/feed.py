@@ -137,9 +137,12 @@ class Feed:
             return raw, self._labels[pick]
         if chosen is not None:
             raw = cut(raw, chosen, self._patterns)
-        # A copy, since a slice of inputs that are stored in this very type is no copy yet.
-        values = raw.to(self._gain.dtype, copy=True)
-        return values.mul_(self._gain).add_(self._offset), self._labels[pick]
+        if raw.is_floating_point():
+            # A copy, since a slice of inputs that are stored in this very type is no copy yet.
+            values = raw.to(self._gain.dtype, copy=True).mul_(self._gain)
+        else:
+            values = raw * self._gain
+        return values.add_(self._offset), self._labels[pick]
 
 
 def normalisation(

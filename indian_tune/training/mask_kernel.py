@@ -39,7 +39,7 @@ def mask_kernel(  # type: ignore[no-untyped-def]
         between_at: the second.
         size: of a lane.
         threshold: smallest bits that are kept.
-        scale: that kept values are multiplied by.
+        scale: that kept values are multiplied by, a number of their type.
         block: numbers of a program.
     """
     lane = tl.program_id(1).to(tl.int64)
@@ -51,8 +51,9 @@ def mask_kernel(  # type: ignore[no-untyped-def]
     bits = (bits ^ ((bits >> 15) & 0x1FFFF)) * _SECOND
     bits = bits ^ ((bits >> 16) & 0xFFFF)
     values = tl.load(values_at + lane * size + element, mask=inside)
-    factor = tl.where(bits >= threshold, scale, 0.0).to(values.dtype)
-    tl.store(out_at + lane * size + element, values * factor, mask=inside)
+    # In float32, as torch multiplies shorter numbers too.
+    masked = values.to(tl.float32) * tl.where(bits >= threshold, scale, 0.0)
+    tl.store(out_at + lane * size + element, masked.to(values.dtype), mask=inside)
 
 
 @torch.library.custom_op("indian_tune::mask", mutates_args=())
@@ -69,6 +70,7 @@ def mask(values: Tensor, before: Tensor, between: Tensor, threshold: int, scale:
     """
     values = values.contiguous()
     out, size = torch.empty_like(values), values[0].numel()
+    scale = torch.tensor(scale, dtype=values.dtype).item()
     mask_kernel[triton.cdiv(size, BLOCK), values.shape[0]](
         *(values, out, before.contiguous(), between.contiguous(), size, threshold, scale),
         block=BLOCK,

@@ -15,6 +15,7 @@ from indian_tune.training.augmentation import augmentation_bits, crops
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import Feed, epoch_order
+from indian_tune.training.pack_evaluation import LaneMeasures, PackEvaluation
 from indian_tune.training.parameter_layout import ParameterLayout
 from indian_tune.training.stacked_forward import drawing_layers, make_forward
 
@@ -85,7 +86,10 @@ class Pack:
         self._device = device
         self._precision = precision
         self._batch_size = signature.batch_size
+        self._measuring = make_forward(network, convolutions, feed.rank, training=False)
         self._forward = make_forward(network, convolutions, feed.rank)
+        self._setup = setup
+        self._evaluations: dict[str, PackEvaluation] = {}
         named = dict(network.named_parameters())
         self._trained = [name for name, each in named.items() if each.requires_grad]
         self._layout = ParameterLayout({name: named[name] for name in self._trained})
@@ -166,6 +170,45 @@ class Pack:
             live.step += taken[lane]
             self._unload(lane, live)
 
+    def measure(self, lives: Sequence[LiveRun]) -> list[LaneMeasures] | None:
+        """Measure the runs of the last epoch that was trained, all at once.
+
+        Returns:
+            ``None`` if they can only be measured one by one: streams, and tasks with metrics of a
+            user's own, which may do anything.
+        """
+        if not self.dry_measure():
+            return None
+        metrics = {split: each.metrics() for split, each in self._evaluations.items()}
+        return [
+            LaneMeasures(
+                {split: lanes[lane] for split, lanes in metrics.items()},
+                self._evaluations["test"].correct(lane) if live.ends else None,
+            )
+            for lane, live in enumerate(lives)
+        ]
+
+    def dry_measure(self) -> bool:
+        """Measure all lanes and read nothing; return whether they can be measured together."""
+        splits = self._setup.splits.items()
+        feeds = {split: feed for split, feed in splits if isinstance(feed, Feed)}
+        if self._task.own or len(feeds) < len(splits):
+            return False
+        if not self._evaluations:
+            self._evaluations = {split: self._evaluation(feed) for split, feed in feeds.items()}
+        for evaluation in self._evaluations.values():
+            evaluation.run()
+        return True
+
+    def _evaluation(self, feed: Feed) -> PackEvaluation:
+        rows = self._params if self._averages is None else self._averages
+        views, keys = self._layout.views(rows), self._no_keys
+
+        def forward(inputs: Tensor) -> Tensor:
+            return self._measuring(views, self._constants, inputs, keys)
+
+        return PackEvaluation(forward, feed, self._task, self.lanes, self._precision)
+
     def dry_run(self, steps: int) -> None:
         """Take steps with empty lanes, to measure how long they take.
 
@@ -190,7 +233,7 @@ class Pack:
         row = {
             name: table.index_select(0, self._cursor)[0]
             for name, table in self._tables.items()
-            if name != "losses"
+            if name not in ("losses", "factors")
         }
         chosen = row["crops"][..., :size] if self._augmented else None
         inputs, labels = self._feed.gather(row["pick"][:, :size], chosen)
@@ -207,7 +250,7 @@ class Pack:
             norms = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
             # Not in place: what lies between the parameters has to stay 0.
             scaled = scaled * (self._largest_norms / (norms + CLIP_EPS)).clamp(max=1)
-        self._optimizer.apply(scaled, row["factors"])
+        self._optimizer.apply(scaled, self._tables["factors"], self._cursor)
         if self._averages is not None:
             self._averages.lerp_(self._params, row["weights"])
         self._tables["losses"].index_copy_(0, self._cursor, losses.detach().unsqueeze(0))

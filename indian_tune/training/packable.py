@@ -52,8 +52,13 @@ def packing_fault(signature: PackSignature, setup: Setup, convolutions: str) -> 
                 problem=replace(problem, build_model=lambda **_: network),
                 device=CPU,
                 train=feed,
+                train_metrics=feed,
+                validation=None,
+                test=feed,
             )
-            Pack(signature, LANES, alone, convolutions).dry_run(1)
+            pack = Pack(signature, LANES, alone, convolutions)
+            pack.dry_run(1)
+            pack.dry_measure()
     except Exception as error:  # noqa: BLE001 - a network may raise anything, and is then looped
         reason = str(error).strip().partition("\n")[0]
         return (

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.training.live import LiveRun, Setup
+    from indian_tune.training.pack_evaluation import LaneMeasures
     from indian_tune.training.packing import PackShape
     from indian_tune.training.run import EpochRecord
 
@@ -80,13 +81,18 @@ class Stacked:
             return self._loop.advance(lives)
         began = perf_counter()
         pack.train_epoch(lives)
+        measured = pack.measure(lives)
         share = (perf_counter() - began) / len(lives)
-        return [self._finish(live, share) for live in lives]
+        if measured is None:
+            return [self._finish(live, share) for live in lives]
+        return [self._finish(live, share, own) for live, own in zip(lives, measured, strict=True)]
 
-    def _finish(self, live: LiveRun, share: float) -> EpochRecord:
+    def _finish(
+        self, live: LiveRun, share: float, measured: LaneMeasures | None = None
+    ) -> EpochRecord:
         began, device = perf_counter(), self._setup.device
         with seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=device):
-            record = live.finish_epoch(self._setup)
+            record = live.finish_epoch(self._setup, measured)
         return replace(record, seconds=share + perf_counter() - began)
 
     def _pack(self, signature: PackSignature, lanes: int) -> Pack | None:

@@ -30,7 +30,7 @@ batched matrix product over unfolded images."""
 
 Named = Mapping[str, Tensor]
 StackedForward = Callable[[Named, Named, Tensor, Tensor], Tensor]
-"""Computes the logits [K, B, classes] of K networks in training mode. It takes
+"""Computes the logits [K, B, classes] of K networks. It takes
 
 - parameters by name, [K, *shape];
 - buffers by name, [K, *shape]; a network may change them in place;
@@ -40,7 +40,9 @@ StackedForward = Callable[[Named, Named, Tensor, Tensor], Tensor]
 """
 
 
-def make_forward(network: nn.Module, convolutions: str, rank: int = IMAGE_RANK) -> StackedForward:
+def make_forward(
+    network: nn.Module, convolutions: str, rank: int = IMAGE_RANK, *, training: bool = True
+) -> StackedForward:
     """Return the best way for a network.
 
     Args:
@@ -48,17 +50,18 @@ def make_forward(network: nn.Module, convolutions: str, rank: int = IMAGE_RANK) 
         convolutions: one of :data:`CONVOLUTIONS`; without meaning for networks with layers that
             only ``torch.func`` can compute.
         rank: dimensions of a batch of inputs.
+        training: whether values are dropped; without, keys have no meaning.
     """
-    network = network.train()
+    network = network.train(training)
     layers = list(_layers(network))
     if _is_plain(network, layers) and _fits_together([layer for _, layer in layers], rank):
         return LayerwiseForward(layers, convolutions, drawing_layers(network))
-    return VmappedForward(network)
+    return VmappedForward(network, training=training)
 
 
 def drawing_layers(network: nn.Module) -> tuple[CounterDropout, ...]:
-    """Return the layers of a network that draw masks."""
-    return tuple(layer for layer in dropout_layers(network) if layer.rate > 0)
+    """Return the layers of a network that draw masks in its present mode."""
+    return tuple(layer for layer in dropout_layers(network) if layer.training and layer.rate > 0)
 
 
 class VmappedForward:
@@ -68,16 +71,20 @@ class VmappedForward:
     its draws would depend on the other networks.
 
     Args:
-        network: says what to compute; put into training mode.
+        network: says what to compute.
+        training: whether it is computed in training mode.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, network: nn.Module, *, training: bool = True) -> None:
+        self._network = network.train(training)
+        self._training = training
         self._dropouts = drawing_layers(network)
         self._vmapped = vmap(self._one, in_dims=(0, 0, 0, 2), randomness="error")
 
     def __call__(self, parameters: Named, buffers: Named, inputs: Tensor, keys: Tensor) -> Tensor:
         """See :data:`StackedForward`."""
+        # The same network is computed in both modes.
+        self._network.train(self._training)
         own = dict(parameters), dict(buffers)
         logits: Tensor = self._vmapped(*own, inputs.movedim(-1, 2), keys)
         return logits
@@ -135,7 +142,7 @@ class LayerwiseForward:
             elif isinstance(layer, nn.ReLU):
                 values = values.relu()
             elif isinstance(layer, CounterDropout):
-                if layer.rate > 0:
+                if id(layer) in self._key_of:
                     values = _dropped(values, layer, keys[self._key_of[id(layer)]])
             elif isinstance(layer, nn.Flatten):
                 if values.dim() == 5:

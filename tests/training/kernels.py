@@ -80,8 +80,15 @@ def distances() -> dict[str, float]:
     return found
 
 
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether numbers are equal; of bfloat16 nearly, as the interpreter cuts where GPUs round."""
+    if one.dtype == torch.float32:
+        return torch.equal(one, other)
+    return torch.allclose(one, other, rtol=2**-7, atol=0.0)
+
+
 def masks(dtype: torch.dtype) -> dict[str, bool]:
-    """Return whether masked values and their gradients are those of torch, to the bit."""
+    """Return whether masked values and their gradients are those of torch."""
     layer = CounterDropout(0.3, layer=2)
     seeds, steps = torch.tensor([5, 2**40, 7]), torch.tensor([0, 9, 2**31])
     first, second = stream_key(seeds, steps, layer.layer)
@@ -94,8 +101,8 @@ def masks(dtype: torch.dtype) -> dict[str, bool]:
     (one,) = torch.autograd.grad((masked * weights).sum(), values)
     (other,) = torch.autograd.grad((expected * weights).sum(), values)
     return {
-        "values": torch.equal(masked, expected),
-        "gradients": torch.equal(one, other),
+        "values": _same(masked, expected),
+        "gradients": _same(one, other),
         "some are dropped": 0.2 < float((masked == 0).float().mean()) < 0.4,
     }
 
@@ -108,15 +115,16 @@ def compiled() -> dict[str, int]:
 
     target = GPUTarget("cuda", 90, 32)
     names = list(packed_kernel.step_kernel.arg_names)
-    pointers = dict.fromkeys(names[:5], "*fp32") | dict.fromkeys(names[5:7], "i32")
+    pointers = dict.fromkeys(names[:5], "*fp32") | dict.fromkeys(names[6:8], "i32")
     sizes = {}
     for rule in range(len(packed_kernel.RULES)):
         for decay in range(len(packed_kernel.DECAYS)):
             values = (rule, decay, 9, False, packed_kernel.BLOCK)
+            pointers["step_at"] = "*i64"
             source = ASTSource(
                 fn=packed_kernel.step_kernel,
-                signature=pointers | dict.fromkeys(names[7:], "constexpr"),
-                constexprs={(7 + place,): value for place, value in enumerate(values)},
+                signature=pointers | dict.fromkeys(names[8:], "constexpr"),
+                constexprs={(8 + place,): value for place, value in enumerate(values)},
             )
             code = triton.compile(source, target=target).asm["cubin"]
             sizes[f"{packed_kernel.RULES[rule]}, {packed_kernel.DECAYS[decay]}"] = len(code)

@@ -61,6 +61,15 @@ def launches_of(func: Any, args: tuple[Any, ...]) -> int:
     return 1
 
 
+def _flops(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
+    if func.overloadpacket.__name__ == "convolution_backward":
+        # torch's own count takes the groups of a convolution for one.
+        (grad, _, weight), wanted = args[:3], args[-1]
+        return int(2 * grad.numel() * weight[0].numel() * sum(wanted[:2]))
+    count = flop_registry.get(func.overloadpacket)
+    return 0 if count is None else int(count(*args, **kwargs, out_val=out))
+
+
 class Watch(TorchDispatchMode):
     """Sees every operation of a block.
 
@@ -103,9 +112,7 @@ class Watch(TorchDispatchMode):
         if started:
             self.launches[func.overloadpacket.__name__] += started
             self.bytes += sum(each.numel() * each.element_size() for each in tensors)
-            count = flop_registry.get(func.overloadpacket)
-            if count is not None:
-                self.flops += int(count(*args, **kwargs, out_val=out))
+            self.flops += _flops(func, args, kwargs, out)
         return out
 
 

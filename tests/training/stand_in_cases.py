@@ -22,10 +22,8 @@ from indian_tune.optim import FAMILIES, stacked
 from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.problems.models import CounterDropout, build_model
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.problems.task import get_task
 from indian_tune.training import pack as packs
-from indian_tune.training import stacked_forward
-from indian_tune.training.evaluation import _evaluation
+from indian_tune.training import pack_evaluation, stacked_forward
 from indian_tune.training.feed import Feed
 from indian_tune.training.live import LiveRun, Setup
 from indian_tune.training.pack import Pack, PackSignature
@@ -160,7 +158,7 @@ def pack_of(case: Case) -> Trained:
     """Return a pack with one lane in use, an epoch planned."""
     problem = problem_of(case)
     feed = Feed(problem.train, problem, GPU)
-    setup = Setup(problem, GPU, Precision(), feed, feed, feed, feed, case.augmented)
+    setup = Setup(problem, GPU, Precision(), feed, feed, None, feed, case.augmented)
     live = LiveRun(run_of(case), problem, GPU)
     way = "grouped" if case.way == "vmap" else case.way
     pack = Pack(PackSignature.of(live.run, live.config), case.lanes, setup, way)
@@ -192,25 +190,14 @@ def look_at(case: Case) -> set[str]:
         faults |= faults_of_steps(pack, [partial(pack._step, 5)], Watch())
         live.step = 5
         pack._unload(0, live)
-        faults |= faults_of_evaluation(trained)
+        # The first time makes what is captured then.
+        pack.dry_measure()
+        for split, each in pack._evaluations.items():
+            steps = [partial(each._step, len(each._places))]
+            faults |= {f"{split}: {fault}" for fault in faults_of_steps(each, steps, Watch())}
         state = live.state()
         LiveRun(live.run, trained.setup.problem, GPU).restore(1, state)
     return faults
-
-
-def faults_of_evaluation(trained: Trained) -> set[str]:
-    """Measure without what reads numbers at the end; return what waits for the device before."""
-    setup, live = trained.setup, trained.live
-    task = get_task(setup.problem.task)
-    feed = setup.test
-    watch = Watch()
-    try:
-        with watch, _evaluation(live.measured, feed, Precision()):
-            for inputs, labels in feed.batches(len(feed)):
-                task.totals(live.measured(inputs), labels)
-    except Exception as error:  # noqa: BLE001 - whatever it is
-        return {f"evaluation: {error}"}
-    return {f"evaluation: {fault}" for fault in watch.faults}
 
 
 def pairwise() -> Iterator[Case]:
@@ -363,7 +350,8 @@ COUNTED |= {f"nin-small, {name}": replace(Case(lanes=8), family=name) for name i
 def main() -> None:
     """Print everything as JSON."""
     install()
-    packs.captured = lambda step, rewind, device: step  # type: ignore[assignment]
+    for module in (packs, pack_evaluation):
+        module.captured = lambda step, rewind, device: step  # type: ignore[attr-defined]
     # Of parameters that torch itself looks at the pointer of, which is 0 here as it should be.
     warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
     report = {
