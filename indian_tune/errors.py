@@ -15,6 +15,7 @@
     │   ├── UnwritableError                 a database that takes nothing more: full, read-only
     │   └── CheckpointError                 a checkpoint that cannot be used
     ├── EngineError (RuntimeError)          the workers cannot be kept going; exits with 1
+    │   └── DeviceLostError                 a GPU on which this process can compute nothing more
     └── UnfinishedError (RuntimeError)      trials are open or failed at the end; exits with 1
 
 A message names the key, the value and what is allowed, and ends with the way on.
@@ -138,6 +139,10 @@ class CheckpointError(LedgerError):
 
 class EngineError(IndianTuneError, RuntimeError):
     """The workers of an engine cannot be kept going."""
+
+
+class DeviceLostError(EngineError):
+    """A GPU on which this process can compute nothing more."""
 
 
 class UnfinishedError(IndianTuneError, RuntimeError):

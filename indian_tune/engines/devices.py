@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import subprocess
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+logger = logging.getLogger(__name__)
+
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+# What a driver for NVIDIA GPUs puts into the system, the last one under WSL.
+_SIGNS = ("/dev/nvidia0", "/proc/driver/nvidia/gpus", "/dev/dxg")
+# A line of `nvidia-smi --list-gpus`: a GPU, or, indented, a slice of the GPU above (MIG).
+_LINE = re.compile(r"(?P<kind>GPU|\s+MIG)\s.*\(UUID: (?P<uuid>[^)]+)\)")
 
 
 def worker_devices(
@@ -58,26 +71,35 @@ def confine(device: str) -> str:
     Returns:
         What torch calls the device from now on.
     """
-    visible = _visible()
     if device == "cpu":
         os.environ[_VISIBLE] = ""
         return device
+    names = _names_of_gpus()
     number = int(device.removeprefix("cuda:"))
-    os.environ[_VISIBLE] = str(number) if visible is None else visible[number]
+    # What could not be listed is counted by CUDA itself.
+    os.environ[_VISIBLE] = names[number] if number < len(names) else str(number)
     return "cuda:0"
 
 
 def gpu_count() -> int:
-    """Return how many NVIDIA GPUs this process may use; 0 without a driver."""
+    """Return how many NVIDIA GPUs, or slices of them, this process may use; 0 without a driver."""
+    return len(_names_of_gpus())
+
+
+def _names_of_gpus() -> list[str]:
+    """Return what CUDA calls each GPU that this process may use."""
     visible = _visible()
-    present = _listed() if visible is None or visible else 0
+    if visible is not None and not visible:
+        return []
+    lines = _lines()
     if visible is None:
-        return present
+        return _listed(lines)
+    numbers = sum(line.startswith("GPU ") for line in lines)
     for count, name in enumerate(visible):
         # As CUDA does: the first number that is not there ends the list.
-        if name.lstrip("-").isdigit() and not 0 <= int(name) < present:
-            return count
-    return len(visible) if present else 0
+        if name.lstrip("-").isdigit() and not 0 <= int(name) < numbers:
+            return visible[:count]
+    return visible if numbers else []
 
 
 def _visible() -> list[str] | None:
@@ -86,17 +108,57 @@ def _visible() -> list[str] | None:
     return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
 
 
-def _listed() -> int:
+def _listed(lines: Sequence[str]) -> list[str]:
+    """Return what CUDA calls each GPU: its number, or of a GPU in slices the UUID of each.
+
+    A process sees one slice at most, so slices can only be named.
+    """
+    names: list[str] = []
+    number = -1
+    for line in map(_LINE.match, lines):
+        if line is None:
+            continue
+        if line["kind"] == "GPU":
+            number += 1
+            names.append(str(number))
+        else:
+            if names[-1] == str(number):
+                del names[-1]
+            names.append(line["uuid"])
+    return names
+
+
+def _countless() -> bool:
+    """Whether there may be GPUs that cannot be counted."""
+    hidden = _visible() == []
+    return not hidden and any(Path(sign).exists() for sign in _SIGNS)
+
+
+def _lines() -> list[str]:
+    """Return what lists the GPUs; nothing, and a warning if there are signs of any, if it fails."""
     tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return 0
-    try:
-        listed = subprocess.run(  # noqa: S603 - a fixed command
-            [tool, "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
+    fault = "there is no nvidia-smi on the PATH"
+    if tool is not None:
+        try:
+            listed = subprocess.run(  # noqa: S603 - a fixed command
+                [tool, "--list-gpus"], capture_output=True, text=True, timeout=30, check=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            fault = f"nvidia-smi fails ({error})"
+        else:
+            return listed.stdout.splitlines()
+    sign = next((sign for sign in _SIGNS if Path(sign).exists()), None)
+    if sign is not None:
+        _warn_once(
+            f"{fault}, so GPUs cannot be counted, though {sign} is there: without --devices "
+            "cuda:0, cuda:0,cuda:1 or the like, runs are trained on the CPU"
         )
-    except (OSError, subprocess.SubprocessError):
-        return 0
-    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    return []
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logger.warning("%s", text)
 
 
 def _names(devices: str, option: str) -> list[str]:
@@ -112,6 +174,9 @@ def _names(devices: str, option: str) -> list[str]:
                 f"{option} = {devices!r}: {name!r} is not a device; allowed are auto, cpu and "
                 "cuda:0, cuda:1, …"
             )
+        if not present and _countless():
+            # Whether it is there is for torch to say.
+            continue
         if int(name.removeprefix("cuda:")) >= present:
             raise InputError(
                 f"{option} = {devices!r}: {name} is not here; this machine has {present} GPUs"

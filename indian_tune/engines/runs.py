@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase
 from indian_tune.problems import Loop, verify
 from indian_tune.study.file.parameters import split_training_parameters, training_values
+from indian_tune.study.file.space import bounds
 from indian_tune.study.optuna.samplers import derived_seed
 from indian_tune.study.registration import differences
+from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +138,9 @@ def trainer_of(
         )
     from indian_tune.training import Packing, Precision, Trainer
 
+    packing = packing or Packing()
+    if device != "cpu":
+        packing = replace(packing, typical=typical_runs(spec))
     return Trainer(
         problem,
         device=device,
@@ -142,8 +148,24 @@ def trainer_of(
         train_eval_size=spec.protocol.train_eval_size,
         precision=Precision(spec.problem.precision, spec.problem.tf32),
         augmentation=spec.problem.augmentation,
-        packing=packing or Packing(),
+        packing=packing,
     )
+
+
+def typical_runs(spec: StudySpec) -> tuple[Run, ...]:
+    """Return a run of every arm, with the largest batch of its space."""
+    from indian_tune.training import Run
+
+    runs = []
+    for arm in spec.arms:
+        config, own = split_training_parameters(typical(spec, arm.name))
+        # A control trains with batches of the size that its source's winner has.
+        space = spec.space(arm.source or arm.name)
+        if "batch_size" in space:
+            own["batch_size"] = bounds(space["batch_size"])[1]
+        values = training_values(own, spec.problem)
+        runs.append(Run(arm.name, 0, 1, arm.trained_with, config, **values))
+    return tuple(runs)
 
 
 def kept_folder(artifacts: Path) -> CheckpointFolder:

@@ -174,6 +174,8 @@ class TrialsInHand:
 
     def restart(self) -> None:
         """Make a new trainer, as is needed after an exception; every trial is to begin again."""
+        # First, as both together may not fit into a GPU's memory.
+        del self.trainer
         self.trainer = self._make_trainer()
         for runs in self._trials.values():
             runs.done.clear()

@@ -7,37 +7,38 @@ from __future__ import annotations
 
 import logging
 import time
-import traceback
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import outcomes
-from indian_tune.engines.interrupt import is_from_user
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.own_code import check_methods, check_optimizers
 from indian_tune.engines.runs import (
     keeps_weights,
     kept_folder,
     problem_of,
-    trainer_of,
     training_runs,
 )
+from indian_tune.engines.trainers import Failure, Trainers, attempt
 from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.engines.watchdog import watched
-from indian_tune.errors import IndianTuneError, LeaseLostError
+from indian_tune.errors import DeviceLostError, LeaseLostError
 from indian_tune.ledger import PACKED
 from indian_tune.study.assignment import run_key
 from indian_tune.study.controller import Controller, Decision
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.engines.watchdog import Watchdog
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, EpochRecord, LoopTrainer, PackShape, Trainer
+    from indian_tune.training import CheckpointFolder, EpochRecord, PackShape
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def work(
         InputError: the study is not registered, its data are missing, or its own code may not be
             imported or cannot be used.
     """
-    from indian_tune.training import CheckpointFolder, Packing, start_torch
+    from indian_tune.training import CheckpointFolder, start_torch
 
     with (
         watched(driver=settings.driver) as watchdog,
@@ -75,32 +76,21 @@ def work(
         data = _Data(spec, settings.data_dir)
         checkpoints = CheckpointFolder(settings.artifacts / "checkpoints")
 
-        shape: PackShape | None = None
-
-        def make_trainer() -> Trainer | LoopTrainer:
-            nonlocal shape
-            trainer = trainer_of(
-                spec,
-                data.problem,
-                settings.torch_device or settings.device,
-                checkpoints,
-                Packing(
-                    lanes=settings.lanes if shape is None else shape.lanes,
-                    convolutions=None if shape is None else shape.convolutions,
-                    shrink=settings.shrink,
-                ),
-            )
-            # Tried out once: another trial may come out differently, and the bits with it.
-            shape = trainer.pack_shape
-            return trainer
-
-        with joined_controller(settings, study, settings.device, watchdog) as controller:
+        with (
+            _told_if_lost(settings.device),
+            joined_controller(settings, study, settings.device, watchdog) as controller,
+        ):
             worker_id = controller.worker_id
             logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
+
+            def record(shape: PackShape) -> None:
+                chosen = {"worker": worker_id, **shape.recorded()}
+                study.ledger.record_event(study.id, PACKED, chosen)
+
             worker = _Worker(
                 controller,
                 data,
-                make_trainer,
+                Trainers(settings, spec, lambda: data.problem, checkpoints, record),
                 checkpoints,
                 kept_folder(settings.artifacts),
                 should_stop,
@@ -108,11 +98,26 @@ def work(
                 on_epoch,
                 one_by_one=settings.one_by_one,
             )
-            if shape is not None:
-                # Workers may choose differently, and bits depend on it.
-                chosen = {"worker": worker_id, **shape.recorded()}
-                study.ledger.record_event(study.id, PACKED, chosen)
-            worker.loop(settings.lanes or (1 if shape is None else shape.lanes))
+            worker.loop()
+
+
+@contextmanager
+def _told_if_lost(device: str) -> Iterator[None]:
+    """Say of an error of the device that this process can go on no more.
+
+    Raises:
+        DeviceLostError: after such an error.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DeviceLostError(
+            f"{device} is lost to this process ({reason}): what it held is in the checkpoints; the "
+            "same command goes on in a new process"
+        ) from error
 
 
 class _Data:
@@ -143,7 +148,7 @@ class _Worker:
         self,
         controller: Controller,
         data: _Data,
-        make_trainer: Callable[[], Trainer | LoopTrainer],
+        trainers: Trainers,
         checkpoints: CheckpointFolder,
         kept: CheckpointFolder,
         should_stop: Callable[[], bool],
@@ -154,19 +159,18 @@ class _Worker:
     ) -> None:
         self._controller = controller
         self._data = data
-        self._in_hand = TrialsInHand(make_trainer, self._tell_epoch)
+        self._trainers = trainers
+        self._in_hand = TrialsInHand(trainers.make, self._tell_epoch)
         self._checkpoints = checkpoints
         self._kept = kept
-        self._lanes = 1
         self._should_stop = should_stop
         self._watchdog = watchdog
         self._on_epoch = on_epoch or (lambda: None)
         self._one_by_one = one_by_one
         self._trials: dict[int, RunningTrial] = {}
 
-    def loop(self, lanes: int) -> None:
-        """Work until the study is done, on so many runs side by side."""
-        self._lanes = lanes
+    def loop(self) -> None:
+        """Work until the study is done."""
         waiting = False
         while not self._should_stop():
             self._watchdog.at("asking for a trial", epoch=False)
@@ -188,7 +192,7 @@ class _Worker:
     def _fill(self) -> None:
         """Claim trials until as many runs are in hand as there are lanes."""
         provenance = asdict(self._in_hand.trainer.provenance)
-        while self._in_hand.running < self._lanes and not self._should_stop():
+        while self._in_hand.running < self._trainers.lanes and not self._should_stop():
             beside = next(iter(self._trials.values()), None)
             trial = self._controller.claim(provenance, beside=beside)
             if trial is None:
@@ -212,32 +216,40 @@ class _Worker:
 
     def _begin(self, trial: RunningTrial) -> None:
         """Begin the runs of a trial that are next; end the trial after its last."""
-        again = 0
         self._watchdog.at(
             f"building the networks of {trial.path}", {trial.id: trial.path}, epoch=False
         )
         try:
-            for key, done in self._in_hand.begin(trial.id):
-                if not self._in_hand.is_open(trial.id, key):
-                    # Its last checkpoint was written, but its end was not recorded any more.
-                    if outcomes.end_run(self._controller, trial, key) is Decision.PRUNE:
-                        self._end(trial, Decision.PRUNE)
-                        return
-                elif done == 0:
-                    again += trial.open_runs[key].epochs_done
+            again = attempt(partial(self._put_in, trial))
         except LeaseLostError:
             self._end(trial, Decision.DROP)
-        except IndianTuneError:
-            # The record itself is in trouble: another attempt would meet the same.
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
-            self._fail_attempt(trial, error)
+            return
+        if isinstance(again, Failure):
+            self._fail_attempt(trial, again.traceback)
+        elif again is None:
+            self._end(trial, Decision.PRUNE)
         else:
             self._in_hand.release_ended(trial.id)
             if again:
                 outcomes.warn_of_loss(trial, again)
             if not self._in_hand.is_open(trial.id):
                 self._end(trial, Decision.CONTINUE)
+
+    def _put_in(self, trial: RunningTrial) -> int | None:
+        """Put the next runs of a trial into the trainer.
+
+        Returns:
+            How many recorded epochs will be trained again; ``None`` if the trial is pruned.
+        """
+        again = 0
+        for key, done in self._in_hand.begin(trial.id):
+            if not self._in_hand.is_open(trial.id, key):
+                # Its last checkpoint was written, but its end was not recorded any more.
+                if outcomes.end_run(self._controller, trial, key) is Decision.PRUNE:
+                    return None
+            elif done == 0:
+                again += trial.open_runs[key].epochs_done
+        return again
 
     def _advance(self) -> None:
         """Train one epoch of every trial in hand."""
@@ -251,19 +263,24 @@ class _Worker:
             self._save()
 
     def _advance_together(self) -> None:
-        try:
-            records = self._in_hand.advance()
-        except IndianTuneError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a model raises, the study goes on
-            if len(self._trials) == 1 or is_from_user(error):
-                self._fail_attempt(next(iter(self._trials.values())), error)
-            else:
-                logger.warning("a pack broke (%s): its trials go on one by one", error)
+        done = attempt(self._in_hand.advance)
+        if not isinstance(done, Failure):
+            self._report(done)
+            return
+        if done.out_of_memory and self._trainers.halve():
+            logger.warning(
+                "%s has no memory for so many runs: %s from now on",
+                self._in_hand.trainer.provenance.device_name,
+                counted(self._trainers.lanes, "lane"),
+            )
             self._restart()
-            self._advance_one_by_one()
+            return
+        if len(self._trials) == 1:
+            self._fail_attempt(next(iter(self._trials.values())), done.traceback)
         else:
-            self._report(records)
+            logger.warning("a pack broke (%s): its trials go on one by one", done.reason)
+        self._restart()
+        self._advance_one_by_one()
 
     def _save(self) -> None:
         self._watchdog.at("writing checkpoints", epoch=False)
@@ -287,15 +304,12 @@ class _Worker:
     def _advance_one_by_one(self) -> None:
         """Train one epoch of each trial alone, to find the one that breaks a pack."""
         for trial in list(self._trials.values()):
-            try:
-                records = self._in_hand.advance([trial.id])
-            except IndianTuneError:
-                raise
-            except BaseException as error:  # noqa: BLE001 - as above
-                self._fail_attempt(trial, error)
+            done = attempt(partial(self._in_hand.advance, [trial.id]))
+            if isinstance(done, Failure):
+                self._fail_attempt(trial, done.traceback)
                 self._restart()
             else:
-                self._report(records)
+                self._report(done)
 
     def _restart(self) -> None:
         """Go on from the checkpoints in a new trainer; one that broke is in no defined state."""
@@ -325,16 +339,10 @@ class _Worker:
             for run in trial.runs:
                 self._checkpoints.discard(run_key(self._controller.study, run))
 
-    def _fail_attempt(self, trial: RunningTrial, error: BaseException) -> None:
-        """Record that a trial raised an exception.
-
-        A model may raise anything, SystemExit and KeyboardInterrupt too; the user's Ctrl-C is
-        raised on.
-        """
-        if is_from_user(error):
-            raise error
+    def _fail_attempt(self, trial: RunningTrial, traceback: str) -> None:
+        """Record that a trial raised an exception."""
         self._let_go(trial)
-        outcomes.fail_attempt(self._controller, trial, "".join(traceback.format_exception(error)))
+        outcomes.fail_attempt(self._controller, trial, traceback)
 
     def _let_go(self, trial: RunningTrial) -> None:
         del self._trials[trial.id]

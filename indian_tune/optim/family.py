@@ -59,14 +59,22 @@ def _read(optimizer: Optimizer, param: Tensor, name: str) -> Tensor | None:
 class Packed:
     """How a family steps K runs at once, and where its own optimizer keeps what that needs.
 
+    What a step multiplies by is computed ahead, for the steps of a whole epoch: a step itself then
+    consists of few operations, all of them on tensors of θ's shape.
+
     Attributes:
         states: names of the tensors of θ's shape that the optimizer keeps for every parameter.
-        step: takes parameters, gradients, states and numbers, and changes the parameters and the
-            states in place. The first three are of shape [K, N], states by their names. Numbers
-            are float64 of shape [K, 1]: the configuration by its names, the present step size as
-            ``gamma``, the steps taken before as ``count`` and the family's own ``numbers``. No
-            value may leave the device and nothing may cross between rows.
-        numbers: names of further numbers of a run, which the step changes in place.
+        factors: takes numbers, and returns the factors of a step by name. Numbers are float64 that
+            broadcast to [steps, K, 1]: the configuration by its names, the present step size as
+            ``gamma``, the steps taken before as ``count`` and the family's own ``numbers``, which
+            are brought to where they are after these steps. Factors are of that shape. No value
+            may leave the device and nothing may cross between rows.
+        step: takes parameters, gradients, states and factors, and changes the parameters and the
+            states in place. The first three are of shape [K, N], states by their names; factors
+            are [K, 1], of the parameters' type.
+        rule: of :data:`indian_tune.optim.packed_kernel.RULES`, whose kernel computes the same step;
+            empty for none.
+        numbers: names of further numbers of a run.
         resume: takes a complete configuration and the steps taken, and returns these numbers.
         counted: whether the optimizer counts its steps for every parameter, as torch's ADAM does.
         read: returns a state of a parameter that the optimizer has a state for, ``None`` if that
@@ -76,7 +84,9 @@ class Packed:
     """
 
     states: tuple[str, ...]
+    factors: Callable[[Tensors], Tensors]
     step: Callable[[Tensor, Tensor, Tensors, Tensors], None]
+    rule: str = ""
     numbers: tuple[str, ...] = ()
     resume: Callable[[Config, int], Mapping[str, float]] = lambda *_: {}
     counted: bool = False

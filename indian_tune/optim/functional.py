@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     Tensors = list[Tensor] | tuple[Tensor, ...]
 
 __all__ = ["effective_gradients", "indian", "indian_step", "innaprop", "psi_form_step"]
@@ -90,12 +92,36 @@ def indian_step(
         alpha: viscous frictions, broadcastable to θ.
         beta: Newtonian dampings, broadcastable to θ.
     """
-    theta.addcmul_(velocity, gamma)
-    theta.addcmul_(grad, gamma * beta, value=-1)
+    scaled_step(theta, velocity, grad, step_factors(gamma, alpha, beta))
+
+
+def step_factors(gamma: Tensor, alpha: Tensor, beta: Tensor) -> dict[str, Tensor]:
+    """Return what a step multiplies by: γ, γβ, αγ and γ(1 - αβ)."""
+    return {
+        "gamma": gamma,
+        "damping": gamma * beta,
+        "friction": alpha * gamma,
+        "push": gamma * (1 - alpha * beta),
+    }
+
+
+def scaled_step(
+    theta: Tensor, velocity: Tensor, grad: Tensor, factors: Mapping[str, Tensor]
+) -> None:
+    """Take one step in place with products of the hyperparameters, see :func:`indian_step`.
+
+    Args:
+        theta: parameters, changed in place.
+        velocity: velocities v, of θ's shape, changed in place.
+        grad: gradients, of θ's shape.
+        factors: of :func:`step_factors`; others are passed over.
+    """
+    theta.addcmul_(velocity, factors["gamma"])
+    theta.addcmul_(grad, factors["damping"], value=-1)
     # Not a multiplication by 1 - αγ: in float32 that rounds a small αγ by up to 6e-8, in every
     # step and for every element alike.
-    velocity.addcmul_(velocity, alpha * gamma, value=-1)
-    velocity.addcmul_(grad, gamma * (1 - alpha * beta), value=-1)
+    velocity.addcmul_(velocity, factors["friction"], value=-1)
+    velocity.addcmul_(grad, factors["push"], value=-1)
 
 
 def indian(

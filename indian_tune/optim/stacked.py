@@ -17,6 +17,7 @@ import torch
 from indian_tune.errors import HyperparameterError
 from indian_tune.optim.families import get_family
 from indian_tune.optim.hyperparameters import COOLDOWN_SHAPE, SCHEDULE
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.optim.schedules import Schedule, decay, is_scheduled
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class StackedOptimizer:
         self._scheduled = is_scheduled(signature.names)
         names = (*signature.names, *packed.numbers, *(_SCHEDULE if self._scheduled else ()))
         self._numbers = {name: torch.zeros_like(self._count) for name in names}
+        # Of factors, as planned last.
+        self._names: tuple[str, ...] = ()
 
     def set_row(self, row: int, config: Mapping[str, float], count: int) -> None:
         """Give a row its hyperparameters and the number of steps it has taken.
@@ -110,19 +113,59 @@ class StackedOptimizer:
         Args:
             grads: [K, N], left as they are.
         """
-        params, numbers = self._params, self._numbers
+        self.apply(grads, self.plan(1), torch.zeros(1, dtype=torch.int64, device=grads.device))
+
+    @torch.no_grad()
+    def plan(self, steps: int) -> Tensor:
+        """Return the factors of the next steps of every row, and count these as taken.
+
+        Args:
+            steps: how many.
+
+        Returns:
+            [steps, factors, K, 1], of the parameters' type.
+        """
+        numbers = self._numbers
+        count = self._count + torch.arange(steps, device=self._count.device).view(-1, 1, 1)
         if self._scheduled:
-            gamma = numbers["gamma0"] * _factors(numbers, self._count)
+            gamma = numbers["gamma0"] * _factors(numbers, count)
         else:
-            gamma = numbers["gamma0"] * (self._count + 1) ** -numbers["decay_power"]
+            gamma = numbers["gamma0"] * (count + 1) ** -numbers["decay_power"]
+        factors = self._packed.factors({**numbers, "gamma": gamma, "count": count})
         if self._signature.decay == "decoupled":
-            shrinkage = (gamma * numbers["weight_decay"]).to(params.dtype)
-            params.addcmul_(params, shrinkage, value=-1)
+            factors["shrinkage"] = gamma * numbers["weight_decay"]
         elif self._signature.decay == "coupled":
-            grads = grads.addcmul(params, numbers["weight_decay"].to(params.dtype))
-        present = {**numbers, "gamma": gamma, "count": self._count}
-        self._packed.step(params, grads, self.states, present)
-        self._count += 1
+            factors["weight_decay"] = numbers["weight_decay"]
+        self._count += steps
+        self._names = tuple(factors)
+        shape = (steps, *self._count.shape)
+        return torch.stack([each.expand(shape) for each in factors.values()], 1).to(
+            self._params.dtype
+        )
+
+    @torch.no_grad()
+    def apply(self, grads: Tensor, factors: Tensor, step: Tensor) -> None:
+        """Take one of the steps that are planned, in every row.
+
+        Args:
+            grads: [K, N], left as they are.
+            factors: of :meth:`plan`.
+            step: int64 [1], which of its steps.
+        """
+        params = self._params
+        if self._packed.rule and uses_kernels(params):
+            from indian_tune.optim.packed_kernel import packed_step
+
+            states, start = list(self.states.values()), "start" in self._names
+            decay = self._signature.decay
+            packed_step(params, grads, states, factors, step, self._packed.rule, decay, start)
+            return
+        named = dict(zip(self._names, factors.index_select(0, step)[0], strict=True))
+        if self._signature.decay == "decoupled":
+            params.addcmul_(params, named["shrinkage"], value=-1)
+        elif self._signature.decay == "coupled":
+            grads = grads.addcmul(params, named["weight_decay"])
+        self._packed.step(params, grads, self.states, named)
 
     def read(self, optimizer: Optimizer, param: Tensor, name: str) -> Tensor | None:
         """Return a state of the family's own optimizer; ``None`` while it has none.
@@ -196,10 +239,14 @@ def _schedule_numbers(config: Mapping[str, float]) -> dict[str, float]:
 
 
 def _factors(numbers: Mapping[str, Tensor], count: Tensor) -> Tensor:
-    """Return :meth:`Schedule.factor` of every row, [K, 1]; a row may have any schedule.
+    """Return :meth:`Schedule.factor` of every step and row; a row may have any schedule.
 
     All schedules are computed and one of them is taken, so that no value leaves the device. A row
     that is idle has numbers of 0, by which nothing is divided.
+
+    Args:
+        numbers: [K, 1].
+        count: [steps, K, 1].
     """
     kind, drop = numbers["kind"], 1 - numbers["floor"]
     warm, horizon = numbers["warmup_steps"], numbers["horizon"].clamp(min=1)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from indian_tune.optim.hyperparameters import Value
     from indian_tune.problems import Problem, Split
     from indian_tune.study import StudySpec
-    from indian_tune.training import LoopTrainer, Run, Trainer
+    from indian_tune.training import LoopTrainer, PackShape, Run, Trainer
 
 # How long the steps of one kind of run are timed at least, after a warm-up.
 TIMED_SECONDS = 0.4
@@ -76,10 +76,10 @@ class Speed:
     """What one worker measured of one kind of run.
 
     Attributes:
-        step_seconds: of a training step.
+        step_seconds: of a training step of a run: its share where several are packed.
         image_seconds: of measuring an image.
-        device_bytes: most memory that torch held on a GPU for one run and its data set; ``None``
-            on a CPU.
+        device_bytes: most memory that torch held on a GPU for the runs that are trained side by
+            side and their data set; ``None`` on a CPU.
         process_bytes: most memory that the worker's process has held so far; ``None`` where the
             system does not say.
         epoch_seconds: of an epoch of a loop of one's own, of which steps and images are not known;
@@ -197,17 +197,19 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
     comes and goes meets both.
     """
     on_gpu = device != "cpu"
-    if on_gpu:
-        import torch
-
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
     values = problem.train.first(1).inputs.numel()
     steps = max(LEAST_STEPS, GPU_STEPS if on_gpu else CPU_VALUES // (values * kind.batch_size))
     count = max(kind.batch_size, GPU_IMAGES if on_gpu else CPU_VALUES // values)
     stepping = _Timed(spec, _cut(problem, train=steps * kind.batch_size, test=1), kind, device)
+    if on_gpu:
+        # Only now is CUDA in use for certain; what choosing a shape of packs has held is let go.
+        _forget_peak(device)
+    stepping.warm_up()
     held = _device_bytes(device, problem, stepping.problem) if on_gpu else None
-    measuring = _Timed(spec, _cut(problem, train=kind.batch_size, test=count), kind, device)
+    measuring = _Timed(
+        spec, _cut(problem, train=kind.batch_size, test=count), kind, device, stepping.shape
+    )
+    measuring.warm_up()
     for turn in itertools.count(1):
         stepping.advance()
         measuring.advance()
@@ -257,20 +259,39 @@ def _loop_speed(spec: StudySpec, loop: Loop, kind: Kind, device: str) -> Speed:
 
 
 class _Timed:
-    """A run whose epochs are timed, after one to warm up."""
+    """Runs whose epochs are timed: as many as a search trains side by side.
 
-    def __init__(self, spec: StudySpec, problem: Problem, kind: Kind, device: str) -> None:
+    Times are those of one run: a search has packs full of them.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        problem: Problem,
+        kind: Kind,
+        device: str,
+        shape: PackShape | None = None,
+    ) -> None:
         from indian_tune.engines.runs import trainer_of
+        from indian_tune.training import Packing
 
         self.problem = problem
-        self._trainer = trainer_of(spec, problem, device, None)
-        self._trainer.add(_run(kind))
+        # A search, too, finds out which shape of packs is fastest.
+        packing = Packing(None) if shape is None else Packing(shape.lanes, shape.convolutions)
+        self._trainer = trainer_of(spec, problem, device, None, packing)
+        self.shape = self._trainer.pack_shape
+        self._lanes = 1 if self.shape is None else self.shape.lanes
+        for number in range(self._lanes):
+            self._trainer.add(_run(kind, f"timed {number}"))
         self._found: list[float] = []
         train = len(problem.train)
         self.steps = -(-train // kind.batch_size)
         self.images = min(train, spec.protocol.train_eval_size or train) + len(problem.test)
         if problem.validation is not None:
             self.images += len(problem.validation)
+
+    def warm_up(self) -> None:
+        """Train an epoch that is not timed."""
         _advance(self._trainer)
 
     def advance(self) -> None:
@@ -283,24 +304,25 @@ class _Timed:
 
     @property
     def total(self) -> float:
-        """Seconds of all epochs but the first."""
-        return sum(self._found)
+        """Seconds of all epochs but the first, of all runs."""
+        return sum(self._found) * self._lanes
 
 
 def _advance(trainer: Trainer | LoopTrainer) -> float:
-    (record,) = trainer.advance()
-    if record.diverged:
+    """Return the seconds of an epoch of a run."""
+    records = trainer.advance()
+    if any(record.diverged for record in records):
         raise EngineError(
             "a run diverged at the smallest rate of its space while its steps were timed"
         )
-    return record.seconds
+    return statistics.fmean(record.seconds for record in records)
 
 
-def _run(kind: Kind) -> Run:
+def _run(kind: Kind, key: str) -> Run:
     from indian_tune.training import Run
 
     return Run(
-        key="timed",
+        key=key,
         seed=0,
         # Never reached: the last epoch of a run has more to measure.
         epochs=1_000_000,
@@ -329,6 +351,13 @@ def _few(split: Split, count: int) -> Split:
     import torch
 
     return split.at(torch.arange(min(count, len(split))))
+
+
+def _forget_peak(device: str) -> None:
+    import torch
+
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
 
 
 def _device_bytes(device: str, problem: Problem, timed: Problem) -> int:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.problems.catalog import get_model_info
-from indian_tune.problems.randomness import generator, keep_threshold, uniform_bits
+from indian_tune.problems.randomness import bits_of_key, generator, keep_threshold, stream_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +50,7 @@ class CounterDropout(nn.Module):
             raise InputError(f"dropout = {rate!r} is not allowed: a rate in [0, 1) is")
         self.rate = rate
         self.layer = layer
-        self._position: tuple[int | Tensor, int | Tensor] | None = None
+        self._key: tuple[int | Tensor, int | Tensor] | None = None
 
     def seek(self, seed: int | Tensor, step: int | Tensor) -> None:
         """Set the position that the next forward pass draws its mask for.
@@ -59,7 +59,15 @@ class CounterDropout(nn.Module):
             seed: the run's.
             step: number of optimizer steps that the run has taken so far.
         """
-        self._position = (seed, step)
+        self._key = stream_key(seed, step, self.layer)
+
+    def seek_key(self, key: tuple[int | Tensor, int | Tensor] | None) -> None:
+        """Set the position by what :meth:`seek` would make of it.
+
+        Args:
+            key: of :func:`indian_tune.problems.randomness.stream_key`; ``None`` forgets the last.
+        """
+        self._key = key
 
     def forward(self, values: Tensor) -> Tensor:
         """Drop values if in training mode.
@@ -69,16 +77,15 @@ class CounterDropout(nn.Module):
         """
         if not self.training or self.rate == 0:
             return values
-        if self._position is None:
+        if self._key is None:
             raise InputError(
                 "this network's dropout needs to know the step: call seek(seed, step) on each of "
                 "dropout_layers(network) before a training step, or network.eval()"
             )
-        seed, step = self._position
         if values.dim() != 4:
-            return values * self.multiplier(values, tuple(values.shape), seed=seed, step=step)
+            return values * self.multiplier(values, tuple(values.shape), self._key)
         pixels = values.permute(0, 2, 3, 1)
-        multiplier = self.multiplier(values, tuple(pixels.shape), seed=seed, step=step)
+        multiplier = self.multiplier(values, tuple(pixels.shape), self._key)
         return values * multiplier.permute(0, 3, 1, 2)
 
     def extra_repr(self) -> str:
@@ -86,20 +93,20 @@ class CounterDropout(nn.Module):
         return f"{self.rate}, layer={self.layer}"
 
     def multiplier(
-        self, like: Tensor, shape: tuple[int, ...], *, seed: int | Tensor, step: int | Tensor
+        self, like: Tensor, shape: tuple[int, ...], key: tuple[int | Tensor, int | Tensor]
     ) -> Tensor:
         """Return 0 where a value is dropped and 1 / (1 - rate) elsewhere.
 
         Args:
             like: gives type and device.
             shape: of a batch of one run, in the order in which elements are numbered.
-            seed: the run's, or int64 [K] for K runs.
-            step: number of optimizer steps taken, likewise.
+            key: of the step, see :func:`indian_tune.problems.randomness.stream_key`; of shape
+                [K, 1] for K runs.
 
         Returns:
             ``shape``, or [K, *shape].
         """
-        bits = uniform_bits(shape, seed=seed, step=step, layer=self.layer, device=like.device)
+        bits = bits_of_key(shape, key, like.device)
         return (bits >= keep_threshold(self.rate)).to(like.dtype).mul_(1 / (1 - self.rate))
 
 

@@ -86,7 +86,39 @@ def uniform_bits(
     Returns:
         int32, shape ``shape`` or [K, *shape], uniform over all 2³² values.
     """
-    before, between = (_as_int32(word) for word in _stream_key(seed, step, layer))
+    return bits_of_key(shape, stream_key(seed, step, layer), device)
+
+
+def stream_key(
+    seed: int | Tensor, step: int | Tensor, layer: int
+) -> tuple[int | Tensor, int | Tensor]:
+    """Return the two words that the bits of (seed, step, layer) come from; see ``uniform_bits``.
+
+    Args:
+        seed: the run's, or int64 of any shape.
+        step: of the run, likewise; the two are broadcast.
+        layer: tells apart what one step draws.
+
+    Returns:
+        Signed 32-bit numbers, or int32 of the shape of both with a 1 at its end.
+    """
+    first, second = _stream_key(seed, step, layer)
+    return _as_int32(first), _as_int32(second)
+
+
+def bits_of_key(
+    shape: tuple[int, ...],
+    key: tuple[int | Tensor, int | Tensor],
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Return the bits of a key; see ``uniform_bits``, which computes the key as well.
+
+    Args:
+        shape: of the result.
+        key: of ``stream_key``; of shape [K, 1] for K runs.
+        device: of the result.
+    """
+    before, between = key
     elements = torch.arange(prod(shape), dtype=torch.int32, device=device)
     bits = elements + before
     bits.bitwise_xor_(_shifted(bits, 16)).mul_(0x7FEB352D)

@@ -25,11 +25,11 @@ def augmentation_bits(size: int, *, seed: int | Tensor, steps: Tensor) -> Tensor
 
     Args:
         size: images per batch.
-        seed: the run's, or int64 [n].
-        steps: int64 [n], optimizer steps that the run has taken before each batch.
+        seed: the run's, or int64 that broadcasts to ``steps``.
+        steps: int64 [*n], optimizer steps that the run has taken before each batch.
 
     Returns:
-        int32 [n, size].
+        int32 [*n, size].
     """
     return uniform_bits((size,), seed=seed, step=steps, layer=LAYER, device=steps.device)
 
@@ -47,14 +47,43 @@ def crop_and_flip(images: Tensor, bits: Tensor) -> Tensor:
     Returns:
         Of ``images``' shape.
     """
-    height, width, channels = images.shape[-3:]
-    down = ((bits & 0x7FFF) * SHIFTS >> 15).long().view(-1, 1, 1)
-    right = ((bits >> 15 & 0x7FFF) * SHIFTS >> 15).long().view(-1, 1, 1)
-    mirrored = (bits < 0).view(-1, 1, 1)
-    rows = torch.arange(height, device=images.device).view(1, -1, 1) + down
-    columns = torch.arange(width, device=images.device)
-    columns = torch.where(mirrored, columns.flip(0), columns) + right
+    height, width = images.shape[-3:-1]
+    return cut(images, crops(bits, width), crop_patterns(height, width, images.device))
+
+
+def crops(bits: Tensor, width: int) -> Tensor:
+    """Return which crop of each image is taken, as :func:`cut` takes it.
+
+    Args:
+        bits: int32 [*batch], uniform.
+        width: of the images.
+
+    Returns:
+        int64 [2, *batch]: the place of its first pixel among those of the padded image, and whether
+        it is mirrored.
+    """
+    down = ((bits & 0x7FFF) * SHIFTS >> 15).long()
+    right = ((bits >> 15 & 0x7FFF) * SHIFTS >> 15).long()
+    return torch.stack([down * (width + 2 * PADDING) + right, (bits < 0).long()])
+
+
+def crop_patterns(height: int, width: int, device: torch.device) -> Tensor:
+    """Return the places of a crop's pixels after its first one, int64 [2, pixels]; see ``cut``."""
+    rows = torch.arange(height, device=device).unsqueeze(1) * (width + 2 * PADDING)
+    columns = torch.arange(width, device=device)
+    return torch.stack([(rows + columns).flatten(), (rows + columns.flip(0)).flatten()])
+
+
+def cut(images: Tensor, chosen: Tensor, patterns: Tensor) -> Tensor:
+    """Return a crop of each image, with black around it.
+
+    Args:
+        images: [*batch, height, width, channels].
+        chosen: of :func:`crops`, [2, *batch].
+        patterns: of :func:`crop_patterns`: as the pixels lie, and mirrored.
+    """
+    start, mirrored = chosen.flatten(1)
     padded = functional.pad(images.flatten(0, -4), (0, 0, PADDING, PADDING, PADDING, PADDING))
-    place = (rows * padded.shape[2] + columns).flatten(1).unsqueeze(2)
-    pixels = padded.flatten(1, 2).gather(1, place.expand(-1, -1, channels))
+    place = (patterns.index_select(0, mirrored) + start.unsqueeze(1)).unsqueeze(2)
+    pixels = padded.flatten(1, 2).gather(1, place.expand(-1, -1, images.shape[-1]))
     return pixels.view(images.shape)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from functools import cache
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 import torch
 
@@ -11,26 +14,55 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 
+_graphs: defaultdict[int, WeakSet[torch.cuda.CUDAGraph]] = defaultdict(WeakSet)
 
-def captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+
+def captured(
+    step: Callable[[], None], rewind: Callable[[], object], device: torch.device
+) -> Callable[[], None]:
     """Return ``step`` as one captured CUDA graph; on a CPU, as it is.
 
     Capturing takes the step a few times: what it moves must be put where it belongs afterwards.
 
     Args:
         step: reads and writes tensors that stay where they are, and never waits for the device.
+        rewind: brings the place in the epoch back to its beginning.
         device: where the tensors live.
     """
     if device.type != "cuda":
         return step
     with torch.cuda.device(device):
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP):
-                step()
-        torch.cuda.current_stream().wait_stream(aside)
+        index = torch.cuda.current_device()
+        stream = _stream(index)
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            warm_up(step, rewind)
+        torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=_shared_pool(index), stream=stream):
             step()
+        _graphs[index].add(graph)
     return graph.replay
+
+
+def warm_up(step: Callable[[], None], rewind: Callable[[], object]) -> None:
+    """Take a step a few times, each at the beginning of an epoch, however short the epoch is."""
+    for _ in range(WARM_UP):
+        rewind()
+        step()
+    rewind()
+
+
+@cache
+def _stream(index: int) -> torch.cuda.Stream:
+    """Return the stream of all captures on a GPU: for each cuBLAS keeps a workspace of 32 MiB."""
+    return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
+
+
+def _shared_pool(index: int) -> tuple[int, int] | None:
+    """Return the memory of the graphs that there are on a GPU, for another one to use as well.
+
+    They are replayed one after the other and keep their results outside of it, so one may overwrite
+    what another has left there: memory is needed for the largest, not for all.
+    """
+    return next((graph.pool() for graph in _graphs[index]), None)

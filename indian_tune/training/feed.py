@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.problems.randomness import generator
-from indian_tune.training.augmentation import augmentation_bits, crop_and_flip
+from indian_tune.training.augmentation import augmentation_bits, crop_patterns, crops, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,6 +50,10 @@ class Feed:
         self._inputs = split.inputs.movedim(1, -1).contiguous().to(device)
         self._labels = split.labels.to(device)
         self._gain, self._offset = normalisation(problem, device, dtype)
+        self._patterns = torch.empty(0)
+        if self.rank == IMAGE_RANK:
+            # Made once: a step that is captured has no memory of the host at hand.
+            self._patterns = crop_patterns(self.height, self.width, device)
 
     def __len__(self) -> int:
         return int(self._labels.shape[0])
@@ -68,6 +72,16 @@ class Feed:
     def rank(self) -> int:
         """Dimensions of a batch of inputs: 4 for images, 2 for the rows of a table."""
         return self._inputs.dim()
+
+    @property
+    def height(self) -> int:
+        """Of images."""
+        return int(self._inputs.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Of images."""
+        return int(self._inputs.shape[2])
 
     @property
     def values_per_input(self) -> int:
@@ -93,25 +107,27 @@ class Feed:
         for start in range(0, count, chunk):
             stop = min(start + chunk, count)
             pick = slice(start, stop) if order is None else order[start:stop]
-            bits = None
+            chosen = None
             if augmented is not None:
                 seed, step = augmented
                 first, last = start // size, -(-stop // size)
                 steps = torch.arange(step + first, step + last, device=self._labels.device)
                 bits = augmentation_bits(size, seed=seed, steps=steps).flatten()[: stop - start]
-            inputs, labels = self.gather(pick, bits)
+                chosen = crops(bits, self.width)
+            inputs, labels = self.gather(pick, chosen)
             yield from zip(
                 torch.split(inputs.movedim(-1, 1), size),
                 torch.split(labels, size),
                 strict=True,
             )
 
-    def gather(self, pick: Tensor | slice, bits: Tensor | None = None) -> Batch:
+    def gather(self, pick: Tensor | slice, chosen: Tensor | None = None) -> Batch:
         """Take some examples.
 
         Args:
             pick: which, int64 of any shape, or a slice.
-            bits: int32 [*pick.shape], to crop and flip images at random; ``None`` to leave them.
+            chosen: int64 [2, *pick.shape], how images are cropped and flipped, see
+                :func:`indian_tune.training.augmentation.crops`; ``None`` to leave them.
 
         Returns:
             Inputs [*pick.shape, …, channels] and labels [*pick.shape].
@@ -119,11 +135,14 @@ class Feed:
         raw = self._inputs[pick]
         if raw.dtype == torch.int64:
             return raw, self._labels[pick]
-        if bits is not None:
-            raw = crop_and_flip(raw, bits)
-        # A copy, since a slice of inputs that are stored in this very type is no copy yet.
-        values = raw.to(self._gain.dtype, copy=True)
-        return values.mul_(self._gain).add_(self._offset), self._labels[pick]
+        if chosen is not None:
+            raw = cut(raw, chosen, self._patterns)
+        if raw.is_floating_point():
+            # A copy, since a slice of inputs that are stored in this very type is no copy yet.
+            values = raw.to(self._gain.dtype, copy=True).mul_(self._gain)
+        else:
+            values = raw * self._gain
+        return values.add_(self._offset), self._labels[pick]
 
 
 def normalisation(

@@ -39,6 +39,12 @@ def read_float32() -> dict[str, Any]:
     return settings
 
 
+def shortens_products() -> bool:
+    """Return whether a GPU shortens the factors of float32 products now, whoever has said so."""
+    precision: str = torch._C._get_fp32_precision_getter("cuda", "matmul")
+    return precision == "tf32"
+
+
 def _agreeing(settings: dict[str, Any]) -> dict[str, Any]:
     """Return old settings that say the same as the new ones, as far as they can."""
     products = settings["mkldnn.matmul"], settings["cuda.matmul"]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from indian_tune.problems.problem import Problem
     from indian_tune.training.feed import Feed
+    from indian_tune.training.pack_evaluation import LaneMeasures
     from indian_tune.training.precision import Precision
     from indian_tune.training.run import Run
     from indian_tune.training.stream_feed import StreamFeed
@@ -57,6 +58,12 @@ class Setup:
     validation: Feed | StreamFeed | None
     test: Feed | StreamFeed
     augmented: bool = False
+
+    @property
+    def splits(self) -> dict[str, Feed | StreamFeed]:
+        """What is measured on after an epoch, by the name of the split."""
+        splits = {"train": self.train_metrics, "test": self.test}
+        return splits if self.validation is None else {**splits, "validation": self.validation}
 
 
 class LiveRun:
@@ -127,24 +134,37 @@ class LiveRun:
         """The network that is measured and kept: at the average of the weights if there is one."""
         return self.model if self.average is None else self.average.module
 
-    def finish_epoch(self, setup: Setup) -> EpochRecord:
+    @property
+    def ends(self) -> bool:
+        """Whether the epoch that is trained, or was and is not counted yet, is the last one."""
+        return self.epoch + 1 == self.run.epochs
+
+    def finish_epoch(self, setup: Setup, measured: LaneMeasures | None = None) -> EpochRecord:
         """Count an epoch that was trained, and measure.
+
+        Args:
+            setup: what the runs share.
+            measured: what was measured already; ``None`` to measure here.
 
         Returns:
             The record, without ``seconds``, which are the execution's to fill in.
         """
         # Training goes on with the next epoch: a checkpoint is taken at the measured weights too.
         set_mode(self.optimizer, training=False)
-        train = self._measure("train", setup.train_metrics)
+        train = self._measure("train", setup, measured)
         if not isfinite(train["train_loss"]):
             self.diverged = True
             train = dict.fromkeys(train, nan)
-        metrics = {**train, **self._measure("validation", setup.validation)}
-        sealed = self._measure("test", setup.test)
-        self.epoch += 1
+        metrics = {**train, **self._measure("validation", setup, measured)}
+        sealed = self._measure("test", setup, measured)
         correct = None
-        if self.epoch == self.run.epochs and not self.diverged:
-            correct = correctness(self.measured, setup.test, self._precision, self._task)
+        if self.ends and not self.diverged:
+            correct = (
+                correctness(self.measured, setup.test, self._precision, self._task)
+                if measured is None
+                else measured.correct
+            )
+        self.epoch += 1
         return EpochRecord(
             key=self.run.key,
             epoch=self.epoch,
@@ -176,15 +196,17 @@ class LiveRun:
         self.step = state["step"]
         self.epoch = epoch
 
-    def _measure(self, split: str, feed: Feed | StreamFeed | None) -> dict[str, float]:
+    def _measure(self, split: str, setup: Setup, measured: LaneMeasures | None) -> dict[str, float]:
         """Measure on a split: nothing if there is none, and NaN once the run has diverged."""
+        feed = setup.splits.get(split)
         if feed is None:
             return {}
-        values = (
-            dict.fromkeys(self._task.metrics, nan)
-            if self.diverged
-            else evaluate(self.measured, feed, self._precision, self._task)
-        )
+        if self.diverged:
+            values = dict.fromkeys(self._task.metrics, nan)
+        elif measured is not None:
+            values = measured.metrics[split]
+        else:
+            values = evaluate(self.measured, feed, self._precision, self._task)
         return {f"{split}_{name}": value for name, value in values.items()}
 
 

@@ -19,6 +19,7 @@ import torch
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.problems.randomness import key_hash, seeded_global_generator
 from indian_tune.training.checkpoint import Checkpoint
+from indian_tune.training.float32 import shortens_products
 from indian_tune.training.own_loop import NEEDED_FOR, LoopRun
 from indian_tune.training.provenance import Provenance
 
@@ -87,7 +88,7 @@ class LoopTrainer:
     def provenance(self) -> Provenance:
         """What the runs are computed with, as far as is known."""
         known = Provenance.of(self._device, execution=EXECUTION)
-        return replace(known, precision="own loop", tf32=torch.backends.cuda.matmul.allow_tf32)
+        return replace(known, precision="own loop", tf32=shortens_products())
 
     @property
     def pack_shape(self) -> PackShape | None:

@@ -9,18 +9,21 @@ import torch
 from torch import Tensor
 
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
+from indian_tune.problems.randomness import stream_key
 from indian_tune.problems.task import get_task
-from indian_tune.training.augmentation import augmentation_bits
+from indian_tune.training.augmentation import augmentation_bits, crops
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import Feed, epoch_order
+from indian_tune.training.pack_evaluation import LaneMeasures, PackEvaluation
 from indian_tune.training.parameter_layout import ParameterLayout
-from indian_tune.training.stacked_forward import make_forward
+from indian_tune.training.stacked_forward import drawing_layers, make_forward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from indian_tune.training.live import LiveRun, Setup
+    from indian_tune.training.run import Run
 
 # As in torch's clip_grad_norm_.
 CLIP_EPS = 1e-6
@@ -37,11 +40,15 @@ class PackSignature:
     averages: bool = False
 
     @classmethod
-    def of(cls, live: LiveRun) -> PackSignature:
-        """Return the signature of a run."""
-        run = live.run
+    def of(cls, run: Run, config: Mapping[str, float]) -> PackSignature:
+        """Return the signature of a run.
+
+        Args:
+            run: what is trained.
+            config: of its optimizer, complete.
+        """
         return cls(
-            StepSignature.of(run.family, live.config),
+            StepSignature.of(run.family, config),
             run.batch_size,
             run.dropout,
             clips=run.clip_norm > 0,
@@ -63,8 +70,7 @@ class Pack:
         setup: what the runs share.
         convolutions: see :func:`make_forward`.
 
-    Raises:
-        RuntimeError: torch cannot compute this network for several runs at once.
+    :func:`indian_tune.training.packable.packing_fault` tells beforehand whether it can be done.
     """
 
     def __init__(
@@ -80,7 +86,10 @@ class Pack:
         self._device = device
         self._precision = precision
         self._batch_size = signature.batch_size
+        self._measuring = make_forward(network, convolutions, feed.rank, training=False)
         self._forward = make_forward(network, convolutions, feed.rank)
+        self._setup = setup
+        self._evaluations: dict[str, PackEvaluation] = {}
         named = dict(network.named_parameters())
         self._trained = [name for name, each in named.items() if each.requires_grad]
         self._layout = ParameterLayout({name: named[name] for name in self._trained})
@@ -98,20 +107,38 @@ class Pack:
         }
         self._optimizer = StackedOptimizer(signature.step, self._params)
         # Of runs that have neither, no memory is taken.
-        column = self._params.new_zeros(lanes, 1)
-        self._largest_norms = column if signature.clips else None
+        self._largest_norms = self._params.new_zeros(lanes, 1) if signature.clips else None
         self._averages = torch.zeros_like(self._params) if signature.averages else None
-        self._weights = torch.zeros_like(column)
-        steps = -(-len(feed) // signature.batch_size)
-        self._orders = torch.zeros(lanes, len(feed), dtype=torch.int64, device=device)
-        self._finite = torch.zeros(steps, lanes, dtype=torch.bool, device=device)
-        self._seeds = torch.zeros(lanes, dtype=torch.int64, device=device)
-        self._steps = torch.zeros_like(self._seeds)
-        # Batches done in this epoch: on the device, so that a captured step finds its place.
-        self._cursor = self._seeds.new_zeros(1)
         full, rest = divmod(len(feed), signature.batch_size)
         self._sizes = [signature.batch_size] * full + [rest] * (rest > 0)
+        self._no_keys = torch.zeros(0, 2, lanes, 1, dtype=torch.int32, device=device)
+        self._dropouts = drawing_layers(network)
+        self._tables = self._make_tables(len(self._sizes), lanes)
+        # Batches done in this epoch: on the device, so that a captured step finds its place.
+        self._cursor = torch.zeros(1, dtype=torch.int64, device=device)
+        self._ones = self._params.new_ones(lanes)
         self._step_of = {size: self._captured(size) for size in dict.fromkeys(self._sizes)}
+
+    def _make_tables(self, steps: int, lanes: int) -> dict[str, Tensor]:
+        """Return what is known of an epoch before its first step: a row for each step.
+
+        It is filled in once an epoch, by :meth:`_plan`, as it would take a step longer to compute
+        than the step itself. A captured step takes its row by the cursor.
+        """
+        whole = {"dtype": torch.int64, "device": self._device}
+        tables = {
+            "pick": torch.zeros(steps, lanes, self._batch_size, **whole),
+            "factors": self._optimizer.plan(steps),
+            "losses": self._params.new_zeros(steps, lanes),
+        }
+        if self._dropouts:
+            shape = (steps, len(self._dropouts), 2, lanes, 1)
+            tables["keys"] = torch.zeros(shape, dtype=torch.int32, device=self._device)
+        if self._augmented:
+            tables["crops"] = torch.zeros(steps, 2, lanes, self._batch_size, **whole)
+        if self._averages is not None:
+            tables["weights"] = self._params.new_zeros(steps, lanes, 1)
+        return tables
 
     @property
     def lanes(self) -> int:
@@ -129,6 +156,7 @@ class Pack:
                 self._load(lane, lives[lane])
             else:
                 self._clear(lane)
+        self._plan(lives)
         self._cursor.zero_()
         taken = [0] * len(lives)
         with self._precision.arithmetic(self._device):
@@ -142,6 +170,45 @@ class Pack:
             live.step += taken[lane]
             self._unload(lane, live)
 
+    def measure(self, lives: Sequence[LiveRun]) -> list[LaneMeasures] | None:
+        """Measure the runs of the last epoch that was trained, all at once.
+
+        Returns:
+            ``None`` if they can only be measured one by one: streams, and tasks with metrics of a
+            user's own, which may do anything.
+        """
+        if not self.dry_measure():
+            return None
+        metrics = {split: each.metrics() for split, each in self._evaluations.items()}
+        return [
+            LaneMeasures(
+                {split: lanes[lane] for split, lanes in metrics.items()},
+                self._evaluations["test"].correct(lane) if live.ends else None,
+            )
+            for lane, live in enumerate(lives)
+        ]
+
+    def dry_measure(self) -> bool:
+        """Measure all lanes and read nothing; return whether they can be measured together."""
+        splits = self._setup.splits.items()
+        feeds = {split: feed for split, feed in splits if isinstance(feed, Feed)}
+        if self._task.own or len(feeds) < len(splits):
+            return False
+        if not self._evaluations:
+            self._evaluations = {split: self._evaluation(feed) for split, feed in feeds.items()}
+        for evaluation in self._evaluations.values():
+            evaluation.run()
+        return True
+
+    def _evaluation(self, feed: Feed) -> PackEvaluation:
+        rows = self._params if self._averages is None else self._averages
+        views, keys = self._layout.views(rows), self._no_keys
+
+        def forward(inputs: Tensor) -> Tensor:
+            return self._measuring(views, self._constants, inputs, keys)
+
+        return PackEvaluation(forward, feed, self._task, self.lanes, self._precision)
+
     def dry_run(self, steps: int) -> None:
         """Take steps with empty lanes, to measure how long they take.
 
@@ -150,6 +217,7 @@ class Pack:
         """
         for lane in range(self.lanes):
             self._clear(lane)
+        self._plan([])
         self._cursor.zero_()
         with self._precision.arithmetic(self._device):
             for _ in range(steps):
@@ -157,45 +225,39 @@ class Pack:
                 self._cursor.zero_()
 
     def _captured(self, size: int) -> Callable[[], None]:
-        self._cursor.zero_()
         with self._precision.arithmetic(self._device):
-            self._step(size)
-            self._cursor.zero_()
-            return captured(lambda: self._step(size), self._device)
+            return captured(lambda: self._step(size), self._cursor.zero_, self._device)
 
     def _step(self, size: int) -> None:
         """Take the next step of the epoch in all lanes; nothing here waits for the device."""
-        first = self._cursor * self._batch_size
-        pick = self._orders.index_select(1, first + torch.arange(size, device=self._device))
-        bits = None
-        if self._augmented:
-            bits = augmentation_bits(size, seed=self._seeds, steps=self._steps)
-        inputs, labels = self._feed.gather(pick, bits)
+        row = {
+            name: table.index_select(0, self._cursor)[0]
+            for name, table in self._tables.items()
+            if name not in ("losses", "factors")
+        }
+        chosen = row["crops"][..., :size] if self._augmented else None
+        inputs, labels = self._feed.gather(row["pick"][:, :size], chosen)
         with self._precision.forward(self._device):
             outputs = self._forward(
-                self._param_views, self._constants, inputs, self._seeds, self._steps
+                self._param_views, self._constants, inputs, row.get("keys", self._no_keys)
             )
             losses = self._task.lane_losses(outputs, labels)
         # A loss depends on its own row alone, so the gradient of their sum holds those of each.
-        grads = torch.autograd.grad(
-            losses, list(self._param_views.values()), torch.ones_like(losses)
-        )
+        grads = torch.autograd.grad(losses, list(self._param_views.values()), self._ones)
         torch._foreach_copy_(self._grad_views, grads)
         scaled = self._grads
         if self._largest_norms is not None:
             norms = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
             # Not in place: what lies between the parameters has to stay 0.
             scaled = scaled * (self._largest_norms / (norms + CLIP_EPS)).clamp(max=1)
-        self._optimizer.step(scaled)
+        self._optimizer.apply(scaled, self._tables["factors"], self._cursor)
         if self._averages is not None:
-            first = (self._steps == 0).unsqueeze(1)
-            self._averages.lerp_(self._params, self._weights.masked_fill(first, 1.0))
-        self._finite.index_copy_(0, self._cursor, losses.isfinite().unsqueeze(0))
-        self._steps += 1
+            self._averages.lerp_(self._params, row["weights"])
+        self._tables["losses"].index_copy_(0, self._cursor, losses.detach().unsqueeze(0))
         self._cursor += 1
 
     def _check(self, lives: Sequence[LiveRun], taken: list[int], number: int) -> None:
-        finite = self._finite[:number, : len(lives)].all(0).tolist()
+        finite = self._tables["losses"][:number, : len(lives)].isfinite().all(0).tolist()
         for lane, live in enumerate(lives):
             if not live.diverged:
                 taken[lane] = number
@@ -223,19 +285,36 @@ class Pack:
             averaged = dict(live.average.module.named_parameters())
             for name, row in self._layout.views(self._averages[lane]).items():
                 row.copy_(averaged[name])
-            self._weights[lane] = 1 - run.ema_decay
-        order = epoch_order(len(self._feed), seed=run.seed, epoch=live.epoch + 1)
-        self._orders[lane] = order.to(self._device)
-        self._seeds[lane] = run.seed
-        self._steps[lane] = live.step
 
     def _clear(self, lane: int) -> None:
         self._params[lane] = 0
         self._optimizer.clear_row(lane)
         if self._averages is not None:
             self._averages[lane] = 0
-        for tensor in (self._orders, self._seeds, self._steps):
-            tensor[lane] = 0
+
+    @torch.no_grad()
+    def _plan(self, lives: Sequence[LiveRun]) -> None:
+        """Fill in the tables for an epoch of runs that are loaded; idle lanes train on anything."""
+        steps, idle = len(self._sizes), [0] * (self.lanes - len(lives))
+        self._tables["factors"].copy_(self._optimizer.plan(steps))
+        orders = torch.zeros(self.lanes, steps * self._batch_size, dtype=torch.int64)
+        for lane, live in enumerate(lives):
+            order = epoch_order(len(self._feed), seed=live.run.seed, epoch=live.epoch + 1)
+            orders[lane, : len(order)] = order
+        self._tables["pick"].copy_(orders.view(self.lanes, steps, -1).transpose(0, 1))
+        seeds = torch.tensor([*(live.run.seed for live in lives), *idle]).to(self._device)
+        begun = torch.tensor([*(live.step for live in lives), *idle]).to(self._device)
+        counts = begun + torch.arange(steps, device=self._device).unsqueeze(1)
+        for number, layer in enumerate(self._dropouts):
+            for half, key in enumerate(stream_key(seeds, counts, layer.layer)):
+                self._tables["keys"][:, number, half] = key
+        if self._augmented:
+            bits = augmentation_bits(self._batch_size, seed=seeds, steps=counts)
+            self._tables["crops"].copy_(crops(bits, self._feed.width).transpose(0, 1))
+        if self._averages is not None:
+            shares = torch.tensor([*(1 - live.run.ema_decay for live in lives), *idle])
+            weights = shares.to(self._averages).where(counts > 0, 1.0)
+            self._tables["weights"].copy_(weights.unsqueeze(2))
 
     @torch.no_grad()
     def _unload(self, lane: int, live: LiveRun) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.training.stacked_forward import CONVOLUTIONS
+
+if TYPE_CHECKING:
+    from indian_tune.training.run import Run
 
 EXECUTIONS = ("loop", "stacked")
 
@@ -59,6 +63,8 @@ class Packing:
         execution: ``loop`` trains one run after the other; ``stacked`` trains as many together as
             there are lanes, in captured steps on a GPU. By default ``stacked`` on a GPU, ``loop``
             on a CPU, where packs were measured to be slower.
+        typical: runs that stand for those that will be trained, each with the largest batch of its
+            kind: the measurement takes their steps.
 
     Raises:
         InputError: there are fewer than 1 lanes, or a name is not known.
@@ -68,6 +74,7 @@ class Packing:
     convolutions: str | None = None
     shrink: bool = False
     execution: str | None = None
+    typical: tuple[Run, ...] = ()
 
     def __post_init__(self) -> None:
         if self.lanes is not None and self.lanes < 1:

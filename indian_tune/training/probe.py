@@ -8,53 +8,87 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from indian_tune.optim.families import FAMILIES
-from indian_tune.optim.stacked import StepSignature
+from indian_tune.optim.families import FAMILIES, get_family
 from indian_tune.training.pack import Pack, PackSignature
+from indian_tune.training.packable import packing_fault
 from indian_tune.training.packing import PackShape
+from indian_tune.training.run import Run
 from indian_tune.training.stacked_forward import CONVOLUTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from indian_tune.training.live import Setup
 
 log = logging.getLogger(__name__)
 
-BATCH_SIZE = 32
 MOST_LANES = 64
 LEAST_GAIN = 1.1
 """Throughput that twice as many lanes must bring, as a factor."""
 WARM_UP = 2
 STEPS = 10
-# The runs that are timed, of the first family there is; the optimizer is a small part of a step.
+# What is timed where nobody says what will be trained.
 FAMILY = next(iter(FAMILIES.values()))
-CONFIG = FAMILY.complete(dict.fromkeys(FAMILY.rates, 1.0))
-SIGNATURE = PackSignature(StepSignature.of(FAMILY.name, CONFIG), BATCH_SIZE, dropout=0.5)
+DEFAULT = Run("probe", 0, 1, FAMILY.name, dict.fromkeys(FAMILY.rates, 1.0), 32, 0.5)
 
 
-def probe(setup: Setup, *, lanes: int | None = None, convolutions: str | None = None) -> PackShape:
+def signatures_of(runs: Iterable[Run]) -> list[PackSignature]:
+    """Return the signatures of runs, each once."""
+    found: dict[PackSignature, None] = {}
+    for run in runs:
+        family = get_family(run.family)
+        # How many steps a run has is a number of its schedule, and in no signature.
+        config = family.with_steps(family.complete(run.config), 1)
+        found[PackSignature.of(run, config)] = None
+    return list(found)
+
+
+def probe(
+    setup: Setup,
+    runs: Sequence[Run] = (),
+    *,
+    lanes: int | None = None,
+    convolutions: str | None = None,
+) -> PackShape | None:
     """Return the shape that trains most inputs per second here.
 
-    The number of lanes is doubled until that brings less than 10 % or the memory does not suffice.
-    Times vary, so two measurements may differ where two shapes are about equally fast: for bits
-    that are to be repeated elsewhere, give both numbers.
+    The number of lanes is doubled until that brings less than 10 % or the memory does not suffice
+    for a pack of every kind of run at once. Times vary, so two measurements may differ where two
+    shapes are about equally fast: for bits that are to be repeated elsewhere, give both numbers.
 
     Args:
         setup: what the runs will share.
+        runs: typical of what will be trained, with the largest batches.
         lanes: how many, if that is decided.
         convolutions: how they are computed, if that is decided.
 
+    Returns:
+        ``None`` if none of the runs can be packed; the log says why.
+
     Raises:
-        RuntimeError: torch cannot compute this network for several runs at once, or not even one
-            lane fits into the memory.
+        RuntimeError: a step fails on the device whatever the shape is, or not even one lane fits
+            into the memory.
     """
+    ways = CONVOLUTIONS if convolutions is None else (convolutions,)
+    signatures, faults = [], {}
+    for signature in signatures_of(runs or [DEFAULT]):
+        fault = packing_fault(signature, setup, ways[0])
+        if fault is None:
+            signatures.append(signature)
+        else:
+            faults[fault] = None
+    if not signatures:
+        for fault in faults:
+            log.warning("%s", fault)
+        return None
+    if lanes == 1 or (lanes is not None and convolutions is not None):
+        return PackShape(lanes, ways[0])
 
     def seconds(shape: PackShape) -> float:
-        pack = Pack(SIGNATURE, shape.lanes, setup, shape.convolutions)
-        return _seconds_per_step(pack, setup.device)
+        # All of them at once, as they may be while a study is searched.
+        packs = [Pack(each, shape.lanes, setup, shape.convolutions) for each in signatures]
+        return sum(_seconds_per_step(pack, setup.device) for pack in packs) / len(packs)
 
-    ways = CONVOLUTIONS if convolutions is None else (convolutions,)
     best = choose(seconds, ways, lanes)
     log.info(
         "Packs on %s: %s lanes, convolutions by %s", setup.device, best.lanes, best.convolutions
@@ -67,32 +101,56 @@ def choose(
 ) -> PackShape:
     """Return the shape of the largest throughput, doubling the lanes while that pays.
 
+    A shape that fails is passed over, as long as another one was measured. An error of the device
+    itself (``torch.AcceleratorError``) is raised, since nothing can be computed on it any more.
+
     Args:
-        seconds: measures a step of a shape; may raise ``torch.OutOfMemoryError``.
+        seconds: measures a step of a shape; may raise RuntimeError.
         ways: of computing convolutions, to choose from.
         lanes: how many, if that is decided.
+
+    Raises:
+        RuntimeError: no shape could be measured.
     """
-    if lanes is not None:
-        timed = {PackShape(lanes, way): seconds(PackShape(lanes, way)) for way in ways}
-        return min(timed, key=lambda shape: timed[shape])
-    best = PackShape(1, ways[0])
+    best: PackShape | None = None
     throughput = 0.0
-    lanes = 1
-    while lanes <= MOST_LANES:
-        throughputs = {}
-        for way in ways:
-            shape = PackShape(lanes, way)
-            try:
-                throughputs[shape] = lanes / seconds(shape)
-            except torch.OutOfMemoryError:
-                if lanes == 1 and way == ways[-1] and not throughputs:
-                    raise
+    count = lanes or 1
+    while count <= max(MOST_LANES, lanes or 1):
+        throughputs, failures = _throughputs(seconds, [PackShape(count, way) for way in ways])
+        if not throughputs and best is None:
+            raise failures[-1]
         if not throughputs or max(throughputs.values()) < LEAST_GAIN * throughput:
             break
         best = max(throughputs, key=lambda shape: throughputs[shape])
         throughput = throughputs[best]
-        lanes *= 2
+        if lanes is not None:
+            break
+        count *= 2
+    assert best is not None
     return best
+
+
+def _throughputs(
+    seconds: Callable[[PackShape], float], shapes: Sequence[PackShape]
+) -> tuple[dict[PackShape, float], list[RuntimeError]]:
+    """Return inputs per second of the shapes that can be measured, and why others cannot."""
+    throughputs: dict[PackShape, float] = {}
+    failures: list[RuntimeError] = []
+    for shape in shapes:
+        try:
+            throughputs[shape] = shape.lanes / seconds(shape)
+        except torch.AcceleratorError:
+            raise
+        except RuntimeError as error:
+            # Without its frames, which hold the tensors of what has failed.
+            failures.append(error.with_traceback(None))
+            log.info(
+                "Packs of %s lanes, convolutions by %s, cannot be used: %s",
+                shape.lanes,
+                shape.convolutions,
+                str(error).strip().partition("\n")[0] or type(error).__name__,
+            )
+    return throughputs, failures
 
 
 def _seconds_per_step(pack: Pack, device: torch.device) -> float:

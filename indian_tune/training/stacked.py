@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from indian_tune.optim.families import get_family
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.training.loop import Loop
 from indian_tune.training.pack import Pack, PackSignature
+from indian_tune.training.packable import packing_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.training.live import LiveRun, Setup
+    from indian_tune.training.pack_evaluation import LaneMeasures
     from indian_tune.training.packing import PackShape
     from indian_tune.training.run import EpochRecord
 
@@ -50,13 +52,15 @@ class Stacked:
         shape = self._shape
         # Recorded with every run, where lanes have always been called slots.
         lanes = f"{shape.lanes} slots" + " or fewer" * shape.shrink
-        return f"stacked, {lanes}, {shape.convolutions}"
+        sample = torch.empty(0, device=self._setup.device, dtype=self._setup.precision.dtype)
+        kernels = ", Triton" if uses_kernels(sample) else ""
+        return f"stacked, {lanes}, {shape.convolutions}{kernels}"
 
     def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
         """Train an epoch of each run and measure it; see :class:`Execution`."""
         groups: dict[PackSignature, list[LiveRun]] = {}
         for live in lives:
-            groups.setdefault(PackSignature.of(live), []).append(live)
+            groups.setdefault(PackSignature.of(live.run, live.config), []).append(live)
         lanes = self._shape.lanes
         packs = [
             (signature, alike[start : start + lanes])
@@ -77,13 +81,18 @@ class Stacked:
             return self._loop.advance(lives)
         began = perf_counter()
         pack.train_epoch(lives)
+        measured = pack.measure(lives)
         share = (perf_counter() - began) / len(lives)
-        return [self._finish(live, share) for live in lives]
+        if measured is None:
+            return [self._finish(live, share) for live in lives]
+        return [self._finish(live, share, own) for live, own in zip(lives, measured, strict=True)]
 
-    def _finish(self, live: LiveRun, share: float) -> EpochRecord:
+    def _finish(
+        self, live: LiveRun, share: float, measured: LaneMeasures | None = None
+    ) -> EpochRecord:
         began, device = perf_counter(), self._setup.device
         with seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=device):
-            record = live.finish_epoch(self._setup)
+            record = live.finish_epoch(self._setup, measured)
         return replace(record, seconds=share + perf_counter() - began)
 
     def _pack(self, signature: PackSignature, lanes: int) -> Pack | None:
@@ -93,19 +102,8 @@ class Stacked:
         return self._packs[signature, lanes]
 
     def _new_pack(self, signature: PackSignature, lanes: int) -> Pack | None:
-        family = signature.step.family
-        if get_family(family).packed is None:
-            log.warning("Runs of %s are trained one by one: there is no packed step for it", family)
+        fault = packing_fault(signature, self._setup, self._shape.convolutions)
+        if fault is not None:
+            log.warning("%s", fault)
             return None
-        try:
-            return Pack(signature, lanes, self._setup, self._shape.convolutions)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            log.warning(
-                "Runs of model %r are trained one by one: torch cannot compute it for several at "
-                "once: %s",
-                self._setup.problem.model,
-                str(error).strip().partition("\n")[0],
-            )
-            return None
+        return Pack(signature, lanes, self._setup, self._shape.convolutions)

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.problems.models import CounterDropout, Pointwise, dropout_layers
+from indian_tune.problems.randomness import keep_threshold
 from indian_tune.training.feed import IMAGE_RANK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CONVOLUTIONS = ("grouped", "matmul")
 """Ways to compute the spatial convolutions of K networks: one convolution in K groups, or one
@@ -27,18 +29,20 @@ batched matrix product over unfolded images."""
 
 
 Named = Mapping[str, Tensor]
-StackedForward = Callable[[Named, Named, Tensor, Tensor, Tensor], Tensor]
-"""Computes the logits [K, B, classes] of K networks in training mode. It takes
+StackedForward = Callable[[Named, Named, Tensor, Tensor], Tensor]
+"""Computes the logits [K, B, classes] of K networks. It takes
 
 - parameters by name, [K, *shape];
 - buffers by name, [K, *shape]; a network may change them in place;
 - inputs [K, B, …, channels], such as images [K, B, height, width, channels];
-- seeds of the runs, int64 [K];
-- optimizer steps that each run has taken, int64 [K].
+- keys of the masks of each of :func:`drawing_layers`, int32 [layers, 2, K, 1]; see
+  :func:`indian_tune.problems.randomness.stream_key`.
 """
 
 
-def make_forward(network: nn.Module, convolutions: str, rank: int = IMAGE_RANK) -> StackedForward:
+def make_forward(
+    network: nn.Module, convolutions: str, rank: int = IMAGE_RANK, *, training: bool = True
+) -> StackedForward:
     """Return the best way for a network.
 
     Args:
@@ -46,12 +50,18 @@ def make_forward(network: nn.Module, convolutions: str, rank: int = IMAGE_RANK) 
         convolutions: one of :data:`CONVOLUTIONS`; without meaning for networks with layers that
             only ``torch.func`` can compute.
         rank: dimensions of a batch of inputs.
+        training: whether values are dropped; without, keys have no meaning.
     """
-    network = network.train()
+    network = network.train(training)
     layers = list(_layers(network))
     if _is_plain(network, layers) and _fits_together([layer for _, layer in layers], rank):
-        return LayerwiseForward(layers, convolutions)
-    return VmappedForward(network)
+        return LayerwiseForward(layers, convolutions, drawing_layers(network))
+    return VmappedForward(network, training=training)
+
+
+def drawing_layers(network: nn.Module) -> tuple[CounterDropout, ...]:
+    """Return the layers of a network that draw masks in its present mode."""
+    return tuple(layer for layer in dropout_layers(network) if layer.training and layer.rate > 0)
 
 
 class VmappedForward:
@@ -61,20 +71,22 @@ class VmappedForward:
     its draws would depend on the other networks.
 
     Args:
-        network: says what to compute; put into training mode.
+        network: says what to compute.
+        training: whether it is computed in training mode.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
-        self._dropouts = dropout_layers(network)
-        self._vmapped = vmap(self._one, randomness="error")
+    def __init__(self, network: nn.Module, *, training: bool = True) -> None:
+        self._network = network.train(training)
+        self._training = training
+        self._dropouts = drawing_layers(network)
+        self._vmapped = vmap(self._one, in_dims=(0, 0, 0, 2), randomness="error")
 
-    def __call__(
-        self, parameters: Named, buffers: Named, inputs: Tensor, seeds: Tensor, steps: Tensor
-    ) -> Tensor:
+    def __call__(self, parameters: Named, buffers: Named, inputs: Tensor, keys: Tensor) -> Tensor:
         """See :data:`StackedForward`."""
+        # The same network is computed in both modes.
+        self._network.train(self._training)
         own = dict(parameters), dict(buffers)
-        logits: Tensor = self._vmapped(*own, inputs.movedim(-1, 2), seeds, steps)
+        logits: Tensor = self._vmapped(*own, inputs.movedim(-1, 2), keys)
         return logits
 
     def _one(
@@ -82,12 +94,14 @@ class VmappedForward:
         parameters: dict[str, Tensor],
         buffers: dict[str, Tensor],
         inputs: Tensor,
-        seed: Tensor,
-        step: Tensor,
+        keys: Tensor,
     ) -> Tensor:
-        for layer in self._dropouts:
-            layer.seek(seed, step)
+        for layer, (first, second) in zip(self._dropouts, keys, strict=True):
+            layer.seek_key((first, second))
         logits: Tensor = functional_call(self._network, (parameters, buffers), (inputs,))
+        for layer in self._dropouts:
+            # It means nothing outside of vmap.
+            layer.seek_key(None)
         return logits
 
 
@@ -100,16 +114,21 @@ class LayerwiseForward:
     Args:
         layers: with their names, in the order in which they are applied.
         convolutions: one of :data:`CONVOLUTIONS`.
+        dropouts: those of the layers that have keys, in the order of their keys.
     """
 
-    def __init__(self, layers: list[tuple[str, nn.Module]], convolutions: str) -> None:
+    def __init__(
+        self,
+        layers: list[tuple[str, nn.Module]],
+        convolutions: str,
+        dropouts: Sequence[CounterDropout] = (),
+    ) -> None:
         assert convolutions in CONVOLUTIONS
         self._layers = layers
+        self._key_of = {id(layer): number for number, layer in enumerate(dropouts)}
         self._spatial = _grouped if convolutions == "grouped" else _unfolded
 
-    def __call__(
-        self, parameters: Named, buffers: Named, inputs: Tensor, seeds: Tensor, steps: Tensor
-    ) -> Tensor:
+    def __call__(self, parameters: Named, buffers: Named, inputs: Tensor, keys: Tensor) -> Tensor:
         """See :data:`StackedForward`."""
         del buffers
         values = inputs
@@ -123,9 +142,8 @@ class LayerwiseForward:
             elif isinstance(layer, nn.ReLU):
                 values = values.relu()
             elif isinstance(layer, CounterDropout):
-                if layer.rate > 0:
-                    shape = tuple(values.shape[1:])
-                    values = values * layer.multiplier(values, shape, seed=seeds, step=steps)
+                if id(layer) in self._key_of:
+                    values = _dropped(values, layer, keys[self._key_of[id(layer)]])
             elif isinstance(layer, nn.Flatten):
                 if values.dim() == 5:
                     values = values.permute(0, 1, 4, 2, 3)
@@ -185,6 +203,17 @@ def _is_known(layer: nn.Module) -> bool:
     if type(layer) is nn.Flatten:
         return (layer.start_dim, layer.end_dim) == (1, -1)
     return type(layer) in (nn.ReLU, nn.Linear, nn.MaxPool2d, nn.AvgPool2d, CounterDropout)
+
+
+def _dropped(values: Tensor, layer: CounterDropout, key: Tensor) -> Tensor:
+    """Drop values, [K, …], by the keys of the lanes, int32 [2, K, 1]."""
+    first, second = key
+    if uses_kernels(values):
+        from indian_tune.training.mask_kernel import mask
+
+        kept: Tensor = mask(values, first, second, keep_threshold(layer.rate), 1 / (1 - layer.rate))
+        return kept
+    return values * layer.multiplier(values, tuple(values.shape[1:]), (first, second))
 
 
 def _dense(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

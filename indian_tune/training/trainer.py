@@ -22,7 +22,6 @@ from indian_tune.training.precision import FLOAT32
 from indian_tune.training.probe import probe
 from indian_tune.training.provenance import Provenance
 from indian_tune.training.stacked import Stacked
-from indian_tune.training.stacked_forward import CONVOLUTIONS
 from indian_tune.training.stream_feed import StreamFeed
 
 if TYPE_CHECKING:
@@ -263,23 +262,13 @@ class Trainer:
         # A pack takes its examples from the device.
         if (packing.execution or default) == "loop" or not isinstance(self._setup.train, Feed):
             return Loop(self._setup)
-        shape = replace(self._choose_shape(packing), shrink=packing.shrink)
-        self._pack_shape = shape
-        return Stacked(self._setup, shape)
-
-    def _choose_shape(self, packing: Packing) -> PackShape:
-        """Return the shape that was asked for, with what was left open measured."""
-        lanes, convolutions = packing.lanes, packing.convolutions
-        if lanes == 1 or (lanes is not None and convolutions is not None):
-            return PackShape(lanes, convolutions or CONVOLUTIONS[0])
-        try:
-            return probe(self._setup, lanes=lanes, convolutions=convolutions)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            reason = str(error).strip().partition("\n")[0]
-            log.warning("The fastest packing could not be measured: %s", reason)
-            return PackShape(lanes or 1, convolutions or CONVOLUTIONS[0])
+        shape = probe(
+            self._setup, packing.typical, lanes=packing.lanes, convolutions=packing.convolutions
+        )
+        if shape is None:
+            return Loop(self._setup)
+        self._pack_shape = replace(shape, shrink=packing.shrink)
+        return Stacked(self._setup, self._pack_shape)
 
     def _entry(self, key: str) -> _Entry:
         try:

@@ -6,10 +6,15 @@ the best pack at least 8 times as many in all.
 
 Every cell trains K runs of INDIAN by the trainer itself, an epoch to warm up and capture, then
 epochs by the clock; one image is measured after each, so that evaluation does not count. The eager
-loop is timed again beside every cell, and ratios are taken with that time. Memory is the most that
-torch had allocated on the GPU.
+loops in float32 and in the cell's own precision are timed again beside every cell, and ratios are
+taken with those times. Memory is the most that torch had allocated on the GPU. Before, the tests
+marked ``gpu`` are run, and the bits of a run are compared in other lanes and beside others; at the
+end the share of evaluation in an epoch is measured.
 
-    python tests/benchmarks/packs.py --out tests/benchmarks/results
+    python -m tests.benchmarks.packs --out tests/benchmarks/results
+
+takes 8 minutes at most: cells that are left by then are said to be left out. Without a GPU,
+``--estimate`` tells what the counts of kernels, bytes and products come to on one.
 
 ``--device cpu --model nin-small --lanes 1 2 --batches 2`` tries the script out where there is no
 GPU; its figures then say nothing about one.
@@ -21,6 +26,8 @@ import argparse
 import json
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -28,10 +35,19 @@ from typing import Any
 
 import torch
 
+import indian_tune
 from indian_tune.problems.models import build_model
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.training import Packing, Precision, Run, Trainer
 
+ROOT = Path(__file__).parents[2]
+# Of a step, by the tests of the stand-in device.
+COUNTS = ROOT / "tests" / "training" / "launches.json"
+LEFT_OUT = "left out for want of time"
+# The model of time: a kernel in a graph and one that is started by the host, an H100's memory as
+# far as simple kernels reach it, and its products in bfloat16 at the sizes of these networks.
+KERNEL_SECONDS, EAGER_SECONDS = 2e-6, 8e-6
+BYTES_PER_SECOND, PRODUCTS_PER_SECOND = 2.3e12, 150e12
 BATCH_SIZE = 32
 LANES = (1, 2, 4, 8, 16, 32)
 CONVOLUTIONS = ("grouped", "matmul")
@@ -43,8 +59,8 @@ PRECISIONS = {
 SHAPES = {"nin": (3, 32, 100), "nin-small": (1, 8, 10)}
 
 
-def make_problem(model: str, batches: int) -> Problem:
-    """Noise of the shape that the model is made for."""
+def make_problem(model: str, batches: int, tested: int = 1) -> Problem:
+    """Noise of the shape that the model is made for, measured on some images of it."""
     channels, size, classes = SHAPES[model]
     count = batches * BATCH_SIZE
     source = torch.Generator().manual_seed(0)
@@ -57,7 +73,7 @@ def make_problem(model: str, batches: int) -> Problem:
         classes=classes,
         train=train,
         validation=None,
-        test=Split(train.inputs[:1], train.labels[:1]),
+        test=Split(train.inputs[:tested], train.labels[:tested]),
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
         scale=255.0,
@@ -68,18 +84,20 @@ def make_problem(model: str, batches: int) -> Problem:
 def make_trainer(problem: Problem, device: str, runs: int, **arguments: Any) -> Trainer:
     trainer = Trainer(problem, device=device, train_eval_size=1, **arguments)
     for seed in range(runs):
-        trainer.add(
-            Run(
-                key=f"{seed}",
-                seed=seed,
-                epochs=10**9,
-                family="indian",
-                config={"gamma0": 1e-3, "alpha": 0.5, "beta": 0.1},
-                batch_size=BATCH_SIZE,
-                dropout=0.5,
-            )
-        )
+        trainer.add(run_of(seed))
     return trainer
+
+
+def run_of(seed: int, epochs: int = 10**9) -> Run:
+    return Run(
+        key=f"{seed}",
+        seed=seed,
+        epochs=epochs,
+        family="indian",
+        config={"gamma0": 1e-3, "alpha": 0.5, "beta": 0.1},
+        batch_size=BATCH_SIZE,
+        dropout=0.5,
+    )
 
 
 def seconds_of_an_epoch(trainer: Trainer, device: str) -> float:
@@ -99,7 +117,7 @@ def _wait(device: str) -> None:
 def measure_cell(
     problem: Problem,
     device: str,
-    eager: Trainer,
+    eager: dict[str, Trainer],
     packing: Packing,
     precision: Precision,
     rounds: int,
@@ -112,34 +130,118 @@ def measure_cell(
     try:
         pack = make_trainer(problem, device, lanes, packing=packing, precision=precision)
         seconds_of_an_epoch(pack, device)
-        rates, ratios = [], []
+        rates: list[float] = []
+        ratios: dict[str, list[float]] = {name: [] for name in eager}
         for _ in range(rounds):
             rates.append(lanes * images / seconds_of_an_epoch(pack, device))
-            ratios.append(rates[-1] * seconds_of_an_epoch(eager, device) / images)
+            for name, loop in eager.items():
+                ratios[name].append(rates[-1] * seconds_of_an_epoch(loop, device) / images)
     except torch.OutOfMemoryError:
         return None
     return {
         "images_per_second": statistics.median(rates),
-        "over_eager_loop": statistics.median(ratios),
-        "least_over_eager_loop": min(ratios),
+        "over_eager_loop": statistics.median(ratios["float32"]),
+        "least_over_eager_loop": min(ratios["float32"]),
+        "over_its_own_eager_loop": statistics.median(ratios["own"]),
         "memory_mib": 0.0 if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20,
     }
 
 
-def measure(problem: Problem, device: str, lanes: list[int], rounds: int) -> list[dict[str, Any]]:
+def eager_loop(problem: Problem, device: str, precision: Precision) -> Trainer:
+    """One run in the eager loop, warmed up."""
+    loop = make_trainer(problem, device, 1, packing=Packing(execution="loop"), precision=precision)
+    seconds_of_an_epoch(loop, device)
+    return loop
+
+
+def measure(
+    problem: Problem, device: str, lanes: list[int], rounds: int, deadline: float
+) -> list[dict[str, Any]]:
+    """Return the cells, of which those that are left at the deadline are left out."""
     rows = []
-    eager = make_trainer(problem, device, 1, packing=Packing(execution="loop"))
-    seconds_of_an_epoch(eager, device)
+    reference = eager_loop(problem, device, PRECISIONS["float32"])
+    # What the goals are about comes first.
+    for name in ("bfloat16", "tf32", "float32"):
+        precision = PRECISIONS[name]
+        if name == "tf32" and device == "cpu":
+            continue
+        eager = {"float32": reference, "own": eager_loop(problem, device, precision)}
+        for count in lanes:
+            for way in CONVOLUTIONS:
+                key = {"precision": name, "convolutions": way, "runs": count}
+                if time.monotonic() > deadline:
+                    rows.append({**key, "cell": LEFT_OUT})
+                    continue
+                packing = Packing(count, way, execution="stacked")
+                cell = measure_cell(problem, device, eager, packing, precision, rounds)
+                rows.append({**key, "cell": cell})
+    return rows
+
+
+def bits_by_lane(problem: Problem, device: str) -> dict[str, bool]:
+    """Return whether the metrics of runs are equal to the bit in other lanes and alone."""
+
+    def records(order: list[int], packing: Packing, precision: Precision) -> dict[str, Any]:
+        trainer = Trainer(problem, device=device, packing=packing, precision=precision)
+        for seed in order:
+            trainer.add(run_of(seed, epochs=1))
+        return {record.key: record.metrics for record in trainer.advance()}
+
+    found = {}
     for name, precision in PRECISIONS.items():
         if name == "tf32" and device == "cpu":
             continue
         for way in CONVOLUTIONS:
-            for count in lanes:
-                packing = Packing(count, way, execution="stacked")
-                cell = measure_cell(problem, device, eager, packing, precision, rounds)
-                key = {"precision": name, "convolutions": way, "runs": count}
-                rows.append({**key, "cell": cell})
-    return rows
+            packing = Packing(4, way, execution="stacked")
+            together = records([0, 1, 2, 3], packing, precision)
+            turned = records([3, 2, 1, 0], packing, precision)
+            alone = records([0], packing, precision)
+            found[f"{name}, {way}"] = turned == together and alone["0"] == together["0"]
+    return found
+
+
+def evaluation_share(model: str, batches: int, device: str, lanes: int) -> float:
+    """Return which share of an epoch evaluation takes that measures each training image once."""
+    seconds = []
+    for tested in (1, batches * BATCH_SIZE):
+        problem = make_problem(model, batches, tested)
+        packing = Packing(lanes, CONVOLUTIONS[0], execution="stacked")
+        trainer = make_trainer(problem, device, lanes, packing=packing)
+        seconds_of_an_epoch(trainer, device)
+        seconds.append(min(seconds_of_an_epoch(trainer, device) for _ in range(3)))
+    return 1 - seconds[0] / seconds[1]
+
+
+def run_gpu_tests() -> str:
+    """Run the tests marked ``gpu`` and return their last line."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stdout)
+    return done.stdout.strip().rpartition("\n")[2]
+
+
+def estimate() -> str:
+    """Return what the counts of a step come to on an H100, as an estimate and no measurement."""
+    counts = json.loads(COUNTS.read_text(encoding="utf-8"))
+    lines = [
+        "Estimated from counts, not measured: a step of 8 runs, batches of 16, on an H100, with "
+        f"{KERNEL_SECONDS * 1e6:g} µs a kernel in a graph, {BYTES_PER_SECOND / 1e12:g} TB/s and "
+        f"{PRODUCTS_PER_SECOND / 1e12:g} TFLOP/s; an eager run starts its kernels one by one, "
+        f"{EAGER_SECONDS * 1e6:g} µs each.",
+        "",
+        "| step | kernels | MB | GFLOP | µs | times 8 eager runs |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for title, count in counts.items():
+        moved = count["bytes"] / BYTES_PER_SECOND + count["flops"] / PRODUCTS_PER_SECOND
+        packed = count["launches"] * KERNEL_SECONDS + moved
+        eager = max(8 * count["launches"] * EAGER_SECONDS, moved)
+        lines.append(
+            f"| {title} | {count['launches']} | {count['bytes'] / 1e6:.0f} | "
+            f"{count['flops'] / 1e9:.1f} | {packed * 1e6:.0f} | {eager / packed:.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def describe(device: str, model: str, batches: int, rounds: int) -> dict[str, Any]:
@@ -148,6 +250,8 @@ def describe(device: str, model: str, batches: int, rounds: int) -> dict[str, An
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "indian_tune": indian_tune.__version__,
         "model": model,
         "batch_size": BATCH_SIZE,
         "batches": batches,
@@ -162,21 +266,31 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         f"{setting['device']}, torch {setting['torch']}, CUDA {setting['cuda']}, Python "
         f"{setting['python']}; batches of {setting['batch_size']}, {setting['batches']} in an "
-        f"epoch; medians of {setting['rounds']} epochs. The last two columns are against one run "
-        "in the eager float32 loop, timed beside each cell.",
+        f"epoch; medians of {setting['rounds']} epochs. The last three columns are against one run "
+        "in the eager loop, in float32 and in the precision of the cell, timed beside each cell.",
         "",
-        "| precision | convolutions | runs | images/s | MiB | times the eager loop | least |",
-        "|---|---|---:|---:|---:|---:|---:|",
+        f"Tests marked `gpu`: {report['tests']}.",
+        "",
+        "A run has the same bits in every lane, alone and beside others: "
+        + "; ".join(f"{name}: {'yes' if same else 'NO'}" for name, same in report["bits"].items())
+        + ".",
+        "",
+        f"Evaluation on as many images as are trained on takes {100 * report['evaluation']:.0f} % "
+        "of an epoch.",
+        "",
+        "| precision | convolutions | runs | images/s | MiB | × float32 | least | × its own |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in report["rows"]:
         cell = row["cell"]
         start = f"| {row['precision']} | {row['convolutions']} | {row['runs']} |"
-        if cell is None:
-            lines.append(f"{start} | out of memory | | |")
+        if cell is None or cell == LEFT_OUT:
+            lines.append(f"{start} | {cell or 'out of memory'} | | | |")
         else:
             lines.append(
                 f"{start} {cell['images_per_second']:.0f} | {cell['memory_mib']:.0f} | "
-                f"{cell['over_eager_loop']:.2f} | {cell['least_over_eager_loop']:.2f} |"
+                f"{cell['over_eager_loop']:.2f} | {cell['least_over_eager_loop']:.2f} | "
+                f"{cell['over_its_own_eager_loop']:.2f} |"
             )
     return "\n".join(lines) + "\n"
 
@@ -187,16 +301,32 @@ def main() -> None:
     parser.add_argument("--model", choices=list(SHAPES), default="nin")
     parser.add_argument("--lanes", type=int, nargs="+", default=list(LANES))
     parser.add_argument("--batches", type=int, default=100, help="in an epoch")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=480, help="that all may take")
+    parser.add_argument("--estimate", action="store_true", help="measure nothing; print a model")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
     arguments = parser.parse_args()
-
-    if arguments.device == "cpu":
+    if arguments.estimate:
+        print(estimate())
+        return
+    device, model, batches = arguments.device, arguments.model, arguments.batches
+    if device == "cpu":
         torch.set_num_threads(1)
-    problem = make_problem(arguments.model, arguments.batches)
+    elif not torch.cuda.is_available():
+        sys.exit(
+            "torch finds no CUDA device here: nothing is measured. --estimate prints what is "
+            "expected of one, and --device cpu --model nin-small tries this script out"
+        )
+    # What comes after the cells takes some seconds.
+    deadline = time.monotonic() + arguments.seconds - 45
+    problem = make_problem(model, batches)
+    few = make_problem(model, min(batches, 5), BATCH_SIZE)
     report = {
-        "setting": describe(arguments.device, arguments.model, arguments.batches, arguments.rounds),
-        "rows": measure(problem, arguments.device, arguments.lanes, arguments.rounds),
+        "setting": describe(device, model, batches, arguments.rounds),
+        "tests": "none on a CPU" if device == "cpu" else run_gpu_tests(),
+        "bits": bits_by_lane(few, device),
+        "rows": measure(problem, device, arguments.lanes, arguments.rounds, deadline),
+        "evaluation": evaluation_share(model, min(batches, 50), device, max(arguments.lanes[:4])),
     }
     print(to_markdown(report))
     if arguments.out is not None:

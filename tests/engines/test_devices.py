@@ -96,6 +96,55 @@ def test_gpus_that_the_environment_hides_are_not_counted(
     assert gpu_count() == count
 
 
+SLICED = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-a)
+  MIG 3g.40gb     Device  0: (UUID: MIG-b)
+  MIG 1g.10gb     Device  1: (UUID: MIG-c)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-d)"""
+
+
+def test_every_slice_of_a_gpu_is_a_device(
+    tmp_path: Path, machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(0)
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{SLICED}\nEND\n")
+    assert worker_devices("auto", None, 1) == ["cuda:0", "cuda:1", "cuda:2"]
+    seen = []
+    for device in worker_devices("auto", None, 1):
+        monkeypatch.delenv(VISIBLE, raising=False)
+        assert confine(device) == "cuda:0"
+        seen.append(os.environ[VISIBLE])
+    # A whole GPU by its number, as ever; slices have none.
+    assert seen == ["MIG-b", "MIG-c", "1"]
+    monkeypatch.setenv(VISIBLE, "MIG-c")
+    assert worker_devices("auto", None, 1) == ["cuda:0"]
+
+
+@pytest.mark.parametrize("tool", [None, "#!/bin/sh\nexit 9\n"], ids=["absent", "broken"])
+def test_gpus_that_cannot_be_counted_are_not_passed_over_in_silence(
+    tool: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if tool is not None:
+        (tmp_path / "nvidia-smi").write_text(tool)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    driver = tmp_path / "nvidia0"
+    driver.touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv(VISIBLE, raising=False)
+    monkeypatch.setattr("indian_tune.engines.devices._SIGNS", (str(driver),))
+    assert worker_devices("auto", 1, 1) == ["cpu"]
+    assert f"GPUs cannot be counted, though {driver} is there" in caplog.text
+    # What is named is taken: torch says whether it is there.
+    assert worker_devices("cuda:1", None, 1) == ["cuda:1"]
+    assert confine("cuda:1") == "cuda:0"
+    assert os.environ[VISIBLE] == "1"
+    driver.unlink()
+    with pytest.raises(InputError, match="cuda:1 is not here; this machine has 0 GPUs"):
+        worker_devices("cuda:1", None, 1)
+
+
 def test_workers_are_dealt_to_devices_in_turn(
     machine: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

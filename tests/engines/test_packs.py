@@ -5,17 +5,20 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.settings import WorkerSettings
-from indian_tune.ledger import Ledger, LedgerReader, Phase, State
+from indian_tune.errors import DeviceLostError
+from indian_tune.ledger import PACKED, Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
 from indian_tune.service.study_status import look
 from indian_tune.training import Trainer
@@ -211,21 +214,113 @@ def test_a_lost_lease_drops_its_trial_and_no_other(
     assert metrics(storage) == undisturbed
 
 
-def test_the_shape_of_a_workers_packs_is_shown_with_it(
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pack on a CPU too, as on a GPU."""
+    init = Trainer.__init__
+
+    def stacked(self: Trainer, problem: Problem, **options: Any) -> None:
+        packing = replace(options["packing"], execution="stacked", convolutions="matmul")
+        init(self, problem, **options | {"packing": packing})
+
+    monkeypatch.setattr(Trainer, "__init__", stacked)
+
+
+@pytest.mark.usefixtures("packed")
+def test_where_the_memory_does_not_suffice_lanes_are_halved_and_no_attempt_is_lost(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny["search"]["trials"] = 4
+    tiny["protocol"]["confirm_seeds"] = 0
+    tiny["arms"] = tiny["arms"][1:]
+    advance, failed = Trainer.advance, []
+
+    class Network:
+        """Stands for the tensors of a step that fails."""
+
+    def full(self: Trainer, keys: Iterable[str] | None = None) -> list[EpochRecord]:
+        assert self.pack_shape is not None
+        if failed:
+            # When it is tried again, nothing of what failed is in the memory any more.
+            assert [each() for each in failed] == [None] * len(failed)
+        if self.pack_shape.lanes > 1:
+            held = Network()
+            failed.extend([weakref.ref(held), weakref.ref(self)])
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return advance(self, keys)
+
+    monkeypatch.setattr(Trainer, "advance", full)
+    register(storage, tiny)
+    InlineEngine(replace(settings_for(storage), lanes=4)).run(Interrupt(), lambda: None)
+    with LedgerReader.open(storage) as ledger:
+        study = ledger.study("tiny").id
+        trials = ledger.trials(study, phase=Phase.TUNE)
+        shapes = [event.data["slots"] for event in ledger.events(study, PACKED)]
+    assert [(trial.state, trial.attempts) for trial in trials] == [(State.COMPLETE, 1)] * 4
+    assert shapes == [4, 2, 1]
+    assert len(failed) == 4
+    assert "has no memory for so many runs: 2 lanes from now on" in caplog.text
+
+
+@pytest.mark.usefixtures("packed")
+def test_after_an_error_of_the_device_its_process_trains_nothing_more(
     storage: str,
     tiny: dict[str, Any],
     settings_for: Settings,
     register: Register,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    init = Trainer.__init__
+    trained: list[Trainer] = []
 
-    def stacked(self: Trainer, problem: Problem, **options: Any) -> None:
-        """Pack on a CPU too, as on a GPU."""
-        packing = replace(options["packing"], execution="stacked", convolutions="matmul")
-        init(self, problem, **options | {"packing": packing})
+    def assertion(self: Trainer, keys: Iterable[str] | None = None) -> list[EpochRecord]:
+        trained.append(self)
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered\nmore")
 
-    monkeypatch.setattr(Trainer, "__init__", stacked)
+    monkeypatch.setattr(Trainer, "advance", assertion)
+    register(storage, tiny)
+    engine = InlineEngine(replace(settings_for(storage), lanes=LANES))
+    with pytest.raises(DeviceLostError, match=r"cpu is lost to this process \(CUDA error: device-"):
+        engine.run(Interrupt(), lambda: None)
+    assert len(trained) == 1
+    with LedgerReader.open(storage) as ledger:
+        (worker,) = ledger.workers(ledger.study("tiny").id)
+    # As one that has died, whose trials are found to be lost.
+    assert worker.left_at is None
+
+
+def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
+    """Lose the device in the first process, and end well in the next."""
+    del should_stop
+    mark = settings.artifacts / "lost"
+    if not mark.exists():
+        mark.touch()
+        raise DeviceLostError("cuda:0 is lost to this process")
+    (settings.artifacts / "went on").touch()
+
+
+@pytest.mark.slow
+def test_a_process_that_has_lost_its_device_is_replaced(
+    storage: str, tiny: dict[str, Any], settings_for: Settings, register: Register
+) -> None:
+    register(storage, tiny)
+    settings = settings_for(storage)
+    settings.artifacts.mkdir()
+    ProcessEngine([settings], lose_device_once).run(Interrupt(), lambda: None)
+    assert (settings.artifacts / "went on").exists()
+
+
+@pytest.mark.usefixtures("packed")
+def test_the_shape_of_a_workers_packs_is_shown_with_it(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+) -> None:
     register(storage, tiny)
     shown: list[Any] = []
 

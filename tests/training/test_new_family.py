@@ -61,11 +61,15 @@ class Lagged(Optimizer):
                 before.copy_(grad)
 
 
+def factors_packed(numbers: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: numbers[name] for name in ("gamma", "lag")}
+
+
 def step_packed(
-    params: Tensor, grads: Tensor, states: dict[str, Tensor], numbers: dict[str, Tensor]
+    params: Tensor, grads: Tensor, states: dict[str, Tensor], factors: dict[str, Tensor]
 ) -> None:
-    gamma, lag = (numbers[name].to(params.dtype) for name in ("gamma", "lag"))
-    params.addcmul_(grads.addcmul(states["before"], lag), gamma, value=-1)
+    before = states["before"]
+    params.addcmul_(grads.addcmul(before, factors["lag"]), factors["gamma"], value=-1)
     states["before"].copy_(grads)
 
 
@@ -98,7 +102,7 @@ LAGGED = Family(
     explain=lambda config: Dynamics(config["gamma0"] * (1 + config["lag"]), config["gamma0"], 0.0),
     role="momentum",
     decouple=True,
-    packed=Packed(("before",), step_packed),
+    packed=Packed(("before",), factors_packed, step_packed),
 )
 CONFIGS: dict[str, dict[str, float]] = {
     "none": {"gamma0": 0.2, "lag": 0.3},

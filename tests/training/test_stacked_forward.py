@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from indian_tune.problems.models import CounterDropout, build_model, dropout_layers
-from indian_tune.problems.randomness import generator
+from indian_tune.problems.randomness import generator, stream_key
 from indian_tune.training.parameter_layout import ALIGNMENT, ParameterLayout
 from indian_tune.training.stacked_forward import (
     CONVOLUTIONS,
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SEEDS = torch.tensor([3, 4])
 STEPS = torch.tensor([0, 17])
+# Of no layer that drops anything.
+KEYS = torch.zeros(0, 2, 2, 1, dtype=torch.int32)
 SHAPES = {"nin": (3, 32, 0.1), "nin-small": (1, 8, 0.5), "mlp": (2, 6, 1.0)}
 
 
@@ -65,7 +67,9 @@ def test_logits_and_gradients_are_those_of_each_network_alone(name: str, way: st
         .requires_grad_()
         for each in names
     }
-    logits = ways(networks(name)[0])[way](stacked, {}, images, SEEDS, STEPS)
+    keys = [stream_key(SEEDS, STEPS, layer.layer) for layer in dropout_layers(models[0])]
+    drawn = torch.stack([torch.stack([torch.as_tensor(half) for half in key]) for key in keys])
+    logits = ways(networks(name)[0])[way](stacked, {}, images, drawn)
     weights = torch.randn(logits.shape, generator=generator("weights"), dtype=torch.float64)
     grads = torch.autograd.grad((logits * weights).sum(), list(stacked.values()))
     for row, model in enumerate(models):
@@ -115,7 +119,7 @@ def test_a_layer_that_is_applied_twice_is_computed_twice() -> None:
     images = torch.arange(32, dtype=torch.float64).view(2, 1, 4, 4, 1)
     forward = make_forward(network, "matmul")
     assert type(forward) is LayerwiseForward
-    logits = forward({"4.weight": torch.ones(2, 1, 1).double()}, {}, images, SEEDS, STEPS)
+    logits = forward({"4.weight": torch.ones(2, 1, 1).double()}, {}, images, KEYS)
     assert logits.flatten().tolist() == [7.5, 23.5]
 
 
@@ -123,7 +127,7 @@ def test_without_dropout_no_mask_is_drawn() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), CounterDropout(0.0, layer=0))
     parameters = {"1.weight": torch.ones(2, 3, 4), "1.bias": torch.zeros(2, 3)}
     images = torch.ones(2, 5, 2, 2, 1)
-    logits = make_forward(network, "matmul")(parameters, {}, images, SEEDS, STEPS)
+    logits = make_forward(network, "matmul")(parameters, {}, images, KEYS)
     assert torch.equal(logits, torch.full((2, 5, 3), 4.0))
 
 

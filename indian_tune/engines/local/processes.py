@@ -21,7 +21,13 @@ from indian_tune.engines.devices import confine
 from indian_tune.engines.local.log_pipe import log_level, relay_log, send_log
 from indian_tune.engines.local.options import LocalOptions
 from indian_tune.engines.watchdog import LEAST_SECONDS
-from indian_tune.errors import EngineError, IndianTuneError, InputError, StorageError
+from indian_tune.errors import (
+    DeviceLostError,
+    EngineError,
+    IndianTuneError,
+    InputError,
+    StorageError,
+)
 from indian_tune.ledger import LOST, Ledger
 from indian_tune.ledger.haste import hurried_when
 from indian_tune.study.completion import held_trials
@@ -310,6 +316,10 @@ def _main(
         device = confine(settings.device)
         with hurried_when(should_stop):
             job(replace(settings, torch_device=device, driver=driver.fileno()), should_stop)
+    except DeviceLostError as error:
+        # No word of its end: another process is to take its place.
+        logger.error("%s", error)
+        return
     except IndianTuneError as error:
         logger.error("%s", error)
         refused = isinstance(error, InputError) and not isinstance(error, StorageError)

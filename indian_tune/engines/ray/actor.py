@@ -7,6 +7,7 @@ import faulthandler
 import functools
 import json
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -40,6 +41,8 @@ SPEC, RUNS, RECORDED, TOGETHER, THREADS, DATA_DIR, RESUME, IMPORTS, KEEP, TRIAL,
 )
 # Which attempt at the trial it is, and when it was begun, in ms since 1970.
 ATTEMPT, BEGUN = "attempt", "begun"
+# Lanes of its packs on a GPU: the seeds of a trial are trained side by side.
+LANES = "lanes"
 # Seconds that an epoch may take, if the study says so; seconds that anything else may, and an epoch
 # by default; the file for the stacks of an actor that takes longer, ``None`` for its log; and
 # whether the driver has given the trial up meanwhile.
@@ -79,6 +82,11 @@ class TrialTrainable(tune.Trainable):
             if hasattr(error, "ray_terminate_msg"):
                 # Ray itself ends this actor.
                 raise
+            if _lost(error):
+                # This process can compute nothing more: Ray starts another one for the trial.
+                logger.error("the GPU is lost to this actor: %s", error)
+                logging.shutdown()
+                os._exit(1)
             return {BROKE: traceback.format_exc(), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -130,7 +138,7 @@ class TrialTrainable(tune.Trainable):
 
     def _start(self) -> TrialsInHand:
         """Take the trial in hand, once Ray has handed over a checkpoint if it has one."""
-        from indian_tune.training import CheckpointFolder, Run, start_torch
+        from indian_tune.training import CheckpointFolder, Packing, Run, start_torch
 
         config = self._config
         start_torch(config[THREADS])
@@ -140,7 +148,8 @@ class TrialTrainable(tune.Trainable):
         spec, problem = _study(config[SPEC], config[DATA_DIR], config[SPLIT])
         checkpoints = CheckpointFolder(self._folder)
         in_hand = TrialsInHand(
-            lambda: trainer_of(spec, problem, _device(), checkpoints), self._expect_epoch
+            lambda: trainer_of(spec, problem, _device(), checkpoints, Packing(config[LANES])),
+            self._expect_epoch,
         )
         in_hand.take(
             config[TRIAL],
@@ -189,6 +198,13 @@ class TrialTrainable(tune.Trainable):
             return {}
         known = json.loads(path.read_text(encoding="utf-8"))
         return {key: EpochRecord(**record) for key, record in known.items()}
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether an exception says that this process cannot use its GPU any more."""
+    import torch
+
+    return isinstance(error, torch.AcceleratorError)
 
 
 def _device() -> str:

@@ -94,6 +94,8 @@ class RayDriver(_Unsaved):
             keys.RUNS: [asdict(run) for run in training_runs(controller.spec, trial)],
             keys.RECORDED: {key: run.epochs_done for key, run in trial.open_runs.items()},
             keys.TOGETHER: trial.assignment.together,
+            # Those that have ended included: bits depend on it, and an actor may begin midway.
+            keys.LANES: len(trial.runs) if trial.assignment.together else 1,
             keys.THREADS: settings.threads,
             keys.IMPORTS: settings.imports,
             keys.DATA_DIR: None if data_dir is None else str(data_dir.absolute()),

@@ -68,7 +68,10 @@ _RAY_SETTINGS = {
 class RayOptions(EngineOptions):
     """What Ray is asked for; a trial gets as many CPUs as a worker has threads."""
 
-    INSTEAD: ClassVar = {"lanes": "let several trials share a GPU with --gpus-per-trial"}
+    INSTEAD: ClassVar = {
+        "lanes": "the seeds of a trial are packed without it; let several trials share a GPU with "
+        "--gpus-per-trial"
+    }
 
     workers: int | None = Field(
         default=None,

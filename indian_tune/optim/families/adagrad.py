@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Tensors
 
 
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+def _factors(numbers: Tensors) -> Tensors:
+    return {name: numbers[name] for name in ("gamma", "eps")}
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
     total = states["sum"].addcmul_(grads, grads)
-    size = total.sqrt().add_(numbers["eps"].to(params.dtype))
-    params.addcdiv_(grads * numbers["gamma"].to(params.dtype), size, value=-1)
+    size = total.sqrt().add_(factors["eps"])
+    params.addcdiv_(grads * factors["gamma"], size, value=-1)
 
 
 ADAGRAD = Family(
@@ -30,5 +34,5 @@ ADAGRAD = Family(
     explain=lambda _: Dynamics(momentum=0.0),
     role="baseline",
     decouple=True,
-    packed=Packed(("sum",), _step, counted=True),
+    packed=Packed(("sum",), _factors, _step, "adagrad", counted=True),
 )

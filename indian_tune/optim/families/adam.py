@@ -21,15 +21,41 @@ BETA2 = replace(
 )
 
 
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
-    beta1, beta2, count = numbers["beta1"], numbers["beta2"], numbers["count"]
-    mean = states["exp_avg"].lerp_(grads, (1 - beta1).to(params.dtype))
-    square = states["exp_avg_sq"].mul_(beta2.to(params.dtype))
-    square.addcmul_(grads * (1 - beta2).to(params.dtype), grads)
-    correction = (1 - beta2 ** (count + 1)).sqrt().to(params.dtype)
-    size = square.sqrt().div_(correction).add_(numbers["eps"].to(params.dtype))
-    length = (numbers["gamma"] / (1 - beta1 ** (count + 1))).to(params.dtype)
-    params.addcdiv_(mean * length, size, value=-1)
+def square_factors(numbers: Tensors, decay: str) -> Tensors:
+    """Return the factors of :func:`size_after`.
+
+    Args:
+        numbers: of :class:`Packed`, with ``eps``.
+        decay: name of that of the mean of the squares.
+    """
+    kept = numbers[decay]
+    return {
+        "kept": kept,
+        "newest": 1 - kept,
+        "correction": (1 - kept ** (numbers["count"] + 1)).sqrt(),
+        "eps": numbers["eps"],
+    }
+
+
+def size_after(square: Tensor, grads: Tensor, factors: Tensors) -> Tensor:
+    """Take gradients into the mean of their squares; return their size, corrected, plus eps."""
+    square.mul_(factors["kept"]).addcmul_(grads * factors["newest"], grads)
+    return square.sqrt().div_(factors["correction"]).add_(factors["eps"])
+
+
+def _factors(numbers: Tensors) -> Tensors:
+    beta1 = numbers["beta1"]
+    return {
+        "taken": 1 - beta1,
+        "length": numbers["gamma"] / (1 - beta1 ** (numbers["count"] + 1)),
+        **square_factors(numbers, "beta2"),
+    }
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
+    mean = states["exp_avg"].lerp_(grads, factors["taken"])
+    size = size_after(states["exp_avg_sq"], grads, factors)
+    params.addcdiv_(mean * factors["length"], size, value=-1)
 
 
 ADAM = Family(
@@ -41,7 +67,7 @@ ADAM = Family(
     # Gradients are divided by their own size, so a gradient of 1 moves θ by no fixed length.
     explain=lambda config: Dynamics(momentum=config["beta1"]),
     role="baseline",
-    packed=Packed(("exp_avg", "exp_avg_sq"), _step, counted=True),
+    packed=Packed(("exp_avg", "exp_avg_sq"), _factors, _step, "adam", counted=True),
 )
 ADAMW = replace(
     ADAM,

@@ -54,15 +54,24 @@ def _match_rate(config: Config) -> dict[str, float]:
     return match_rate(config, INDIAN_ETA.complete(config))
 
 
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
-    from indian_tune.optim.functional import indian_step
+def _factors(numbers: Tensors) -> Tensors:
+    from indian_tune.optim.functional import step_factors
+
+    factors = step_factors(*(numbers[name] for name in ("gamma", "alpha", "beta")))
+    if "initial_velocity" in numbers:
+        share = numbers["beta"] - numbers["initial_velocity"]
+        factors["start"] = share * (numbers["count"] == 0)
+    return factors
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
+    from indian_tune.optim.functional import scaled_step
 
     velocity = states["velocity"]
-    if "initial_velocity" in numbers:
-        share = (numbers["beta"] - numbers["initial_velocity"]).to(params.dtype)
-        velocity.copy_((share * grads).where(numbers["count"] == 0, velocity))
-    scalars = (numbers[name].to(params.dtype) for name in ("gamma", "alpha", "beta"))
-    indian_step(params, velocity, grads, *scalars)
+    if "start" in factors:
+        # Before the first step it is 0, and after it this adds 0.
+        velocity.addcmul_(grads, factors["start"])
+    scaled_step(params, velocity, grads, factors)
 
 
 def _read(optimizer: Any, param: Tensor, name: str) -> Tensor:
@@ -100,7 +109,7 @@ INDIAN = Family(
     schedules_itself=True,
     match_rate=_match_rate,
     responds=True,
-    packed=Packed(("velocity",), _step, read=_read, settle=_settle),
+    packed=Packed(("velocity",), _factors, _step, "indian", read=_read, settle=_settle),
     adopt=dict,
 )
 INDIAN_ETA = RecastFamily(

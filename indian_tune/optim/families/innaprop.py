@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from indian_tune.optim.families.adam import size_after, square_factors
 from indian_tune.optim.family import Dynamics, Family, Packed
 from indian_tune.optim.hyperparameters import (
     ALPHA,
@@ -28,16 +29,20 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Tensors
 
 
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
-    from indian_tune.optim.functional import indian_step
+def _factors(numbers: Tensors) -> Tensors:
+    from indian_tune.optim.functional import step_factors
 
-    sigma = numbers["sigma"]
-    square = states["square"].mul_(sigma.to(params.dtype))
-    square.addcmul_(grads * (1 - sigma).to(params.dtype), grads)
-    correction = (1 - sigma ** (numbers["count"] + 1)).sqrt().to(params.dtype)
-    size = square.sqrt().div_(correction).add_(numbers["eps"].to(params.dtype))
-    scalars = (numbers[name].to(params.dtype) for name in ("gamma", "alpha", "beta"))
-    indian_step(params, states["velocity"], grads / size, *scalars)
+    return {
+        **step_factors(*(numbers[name] for name in ("gamma", "alpha", "beta"))),
+        **square_factors(numbers, "sigma"),
+    }
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
+    from indian_tune.optim.functional import scaled_step
+
+    size = size_after(states["square"], grads, factors)
+    scaled_step(params, states["velocity"], grads / size, factors)
 
 
 def _from_ratio(config: dict[str, float]) -> dict[str, float]:
@@ -58,7 +63,7 @@ BASE = Family(
     named(GAMMA0, *OWN),
     {},
     "indian_tune.optim.innaprop:Innaprop",
-    packed=Packed(("velocity", "square"), _step, counted=True),
+    packed=Packed(("velocity", "square"), _factors, _step, "innaprop", counted=True),
 )
 INNAPROP = RecastFamily(
     BASE.name,

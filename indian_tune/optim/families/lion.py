@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from indian_tune.optim.family import Tensors
 
 
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+def _factors(numbers: Tensors) -> Tensors:
+    return {
+        "gamma": numbers["gamma"],
+        "looked": 1 - numbers["beta1"],
+        "taken": 1 - numbers["beta2"],
+    }
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
     momentum = states["momentum"]
-    move = momentum.lerp(grads, (1 - numbers["beta1"]).to(params.dtype)).sign_()
-    params.addcmul_(move, numbers["gamma"].to(params.dtype), value=-1)
-    momentum.lerp_(grads, (1 - numbers["beta2"]).to(params.dtype))
+    move = momentum.lerp(grads, factors["looked"]).sign_()
+    params.addcmul_(move, factors["gamma"], value=-1)
+    momentum.lerp_(grads, factors["taken"])
 
 
 LION = Family(
@@ -35,5 +43,5 @@ LION = Family(
     "indian_tune.optim.lion:Lion",
     # Only signs move θ, so a gradient of 1 moves it as far as any other.
     explain=lambda config: Dynamics(momentum=config["beta2"]),
-    packed=Packed(("momentum",), _step),
+    packed=Packed(("momentum",), _factors, _step, "lion"),
 )

@@ -19,11 +19,19 @@ def _explain(config: dict[str, float]) -> Dynamics:
     return Dynamics(gamma0, gamma0 * (1 - config["nu"] * momentum), momentum)
 
 
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+def _factors(numbers: Tensors) -> Tensors:
     gamma, nu = numbers["gamma"], numbers["nu"]
-    buffer = states["buffer"].lerp_(grads, (1 - numbers["momentum"]).to(params.dtype))
-    params.addcmul_(grads, (gamma * (1 - nu)).to(params.dtype), value=-1)
-    params.addcmul_(buffer, (gamma * nu).to(params.dtype), value=-1)
+    return {
+        "taken": 1 - numbers["momentum"],
+        "newest": gamma * (1 - nu),
+        "length": gamma * nu,
+    }
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
+    buffer = states["buffer"].lerp_(grads, factors["taken"])
+    params.addcmul_(grads, factors["newest"], value=-1)
+    params.addcmul_(buffer, factors["length"], value=-1)
 
 
 QHM = Family(
@@ -39,5 +47,5 @@ QHM = Family(
     explain=_explain,
     role="momentum",
     decouple=True,
-    packed=Packed(("buffer",), _step),
+    packed=Packed(("buffer",), _factors, _step, "qhm"),
 )

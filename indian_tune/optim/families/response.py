@@ -43,13 +43,21 @@ def _memory(config: Config, count: int) -> dict[str, float]:
     return {"memory": memory_after(options, count, factor)}
 
 
-def _step(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
-    del states
-    memory, gamma = numbers["memory"], numbers["gamma"]
+def _factors(numbers: Tensors) -> Tensors:
+    import torch
+
+    memory, gammas = numbers["memory"], numbers["gamma"]
     alpha, beta = numbers["alpha"], numbers["beta"]
-    rate = numbers["level"] * (gamma * (beta + memory))
-    params.addcmul_(grads, rate.to(params.dtype), value=-1)
-    memory.mul_(1 - alpha * gamma).add_(gamma * (1 - alpha * beta))
+    rates = []
+    for gamma in gammas:
+        rates.append(numbers["level"] * (gamma * (beta + memory)))
+        memory.mul_(1 - alpha * gamma).add_(gamma * (1 - alpha * beta))
+    return {"rate": torch.stack(rates)}
+
+
+def _step(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
+    del states
+    params.addcmul_(grads, factors["rate"], value=-1)
 
 
 def _settle(optimizer: Optimizer, config: Config, count: int) -> None:
@@ -69,5 +77,5 @@ RESPONSE = Family(
     "indian_tune.optim.response:ResponseSgd",
     explain=_explain,
     schedules_itself=True,
-    packed=Packed((), _step, numbers=("memory",), resume=_memory, settle=_settle),
+    packed=Packed((), _factors, _step, "sgd", numbers=("memory",), resume=_memory, settle=_settle),
 )

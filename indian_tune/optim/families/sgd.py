@@ -22,17 +22,21 @@ def _explain(config: dict[str, float], *, nesterov: bool = False) -> Dynamics:
     return Dynamics(gamma0 / (1 - momentum), response, momentum)
 
 
-def _step_plain(params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors) -> None:
+def _factors(numbers: Tensors) -> Tensors:
+    return {name: numbers[name] for name in ("gamma", "momentum") if name in numbers}
+
+
+def _step_plain(params: Tensor, grads: Tensor, states: Tensors, factors: Tensors) -> None:
     del states
-    params.addcmul_(grads, numbers["gamma"].to(params.dtype), value=-1)
+    params.addcmul_(grads, factors["gamma"], value=-1)
 
 
 def _step(
-    params: Tensor, grads: Tensor, states: Tensors, numbers: Tensors, *, nesterov: bool = False
+    params: Tensor, grads: Tensor, states: Tensors, factors: Tensors, *, nesterov: bool = False
 ) -> None:
-    momentum = numbers["momentum"].to(params.dtype)
+    momentum = factors["momentum"]
     buffer = states["momentum_buffer"].mul_(momentum).add_(grads)
-    _step_plain(params, grads.addcmul(buffer, momentum) if nesterov else buffer, states, numbers)
+    _step_plain(params, grads.addcmul(buffer, momentum) if nesterov else buffer, states, factors)
 
 
 SGD = Family(
@@ -45,7 +49,7 @@ SGD = Family(
     role="baseline",
     decouple=True,
     plain=True,
-    packed=Packed((), _step_plain),
+    packed=Packed((), _factors, _step_plain, "sgd"),
 )
 HEAVY_BALL = Family(
     "momentum",
@@ -56,7 +60,7 @@ HEAVY_BALL = Family(
     explain=_explain,
     role="momentum",
     decouple=True,
-    packed=Packed(("momentum_buffer",), _step),
+    packed=Packed(("momentum_buffer",), _factors, _step, "momentum"),
 )
 NESTEROV = replace(
     HEAVY_BALL,
@@ -65,5 +69,5 @@ NESTEROV = replace(
     hyperparameters=named(GAMMA0, replace(MOMENTUM, low_open=True)),
     fixed={"nesterov": True},
     explain=partial(_explain, nesterov=True),
-    packed=Packed(("momentum_buffer",), partial(_step, nesterov=True)),
+    packed=Packed(("momentum_buffer",), _factors, partial(_step, nesterov=True), "nesterov"),
 )

@@ -1,0 +1,98 @@
+"""Dropout's mask and its product as one kernel, which keeps nothing for the backward pass.
+
+The bits are those of :func:`indian_tune.problems.randomness.bits_of_key`, which is the
+specification; the backward pass computes them once more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 1024
+
+# Triton reads numbers of the module only as constants of its own.
+_FIRST, _SECOND = tl.constexpr(0x7FEB352D), tl.constexpr(0x846CA68B - 2**32)
+
+
+@triton.jit
+def mask_kernel(  # type: ignore[no-untyped-def]
+    values_at,
+    out_at,
+    before_at,
+    between_at,
+    size,
+    threshold,
+    scale,
+    block: tl.constexpr,
+):
+    """Mask a block of a lane.
+
+    Args:
+        values_at: [lanes, size].
+        out_at: likewise.
+        before_at: int32 [lanes], the first word of each key.
+        between_at: the second.
+        size: of a lane.
+        threshold: smallest bits that are kept.
+        scale: that kept values are multiplied by, a number of their type.
+        block: numbers of a program.
+    """
+    lane = tl.program_id(1).to(tl.int64)
+    element = tl.program_id(0) * block + tl.arange(0, block)
+    inside = element < size
+    bits = element + tl.load(before_at + lane)
+    bits = (bits ^ ((bits >> 16) & 0xFFFF)) * _FIRST
+    bits = bits ^ tl.load(between_at + lane)
+    bits = (bits ^ ((bits >> 15) & 0x1FFFF)) * _SECOND
+    bits = bits ^ ((bits >> 16) & 0xFFFF)
+    values = tl.load(values_at + lane * size + element, mask=inside)
+    # In float32, as torch multiplies shorter numbers too.
+    masked = values.to(tl.float32) * tl.where(bits >= threshold, scale, 0.0)
+    tl.store(out_at + lane * size + element, masked.to(values.dtype), mask=inside)
+
+
+@torch.library.custom_op("indian_tune::mask", mutates_args=())
+def mask(values: Tensor, before: Tensor, between: Tensor, threshold: int, scale: float) -> Tensor:
+    """Return values of which some are 0.
+
+    Args:
+        values: [K, …], each lane numbered row by row.
+        before: int32 [K, 1], the first word of each key.
+        between: the second.
+        threshold: smallest bits that are kept, see
+            :func:`indian_tune.problems.randomness.keep_threshold`.
+        scale: that kept values are multiplied by.
+    """
+    values = values.contiguous()
+    out, size = torch.empty_like(values), values[0].numel()
+    scale = torch.tensor(scale, dtype=values.dtype).item()
+    mask_kernel[triton.cdiv(size, BLOCK), values.shape[0]](
+        *(values, out, before.contiguous(), between.contiguous(), size, threshold, scale),
+        block=BLOCK,
+    )
+    return out
+
+
+@mask.register_fake
+def _(values: Tensor, before: Tensor, between: Tensor, threshold: int, scale: float) -> Tensor:
+    del before, between, threshold, scale
+    return torch.empty_like(values, memory_format=torch.contiguous_format)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
+    _, before, between, ctx.threshold, ctx.scale = inputs
+    ctx.save_for_backward(before, between)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    masked: Tensor = mask(grad, *ctx.saved_tensors, ctx.threshold, ctx.scale)
+    return masked, None, None, None, None
+
+
+mask.register_autograd(_backward, setup_context=_keep)

@@ -1,0 +1,177 @@
+"""What a GPU would meet, tested without one: capturing, packability and errors of the device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from indian_tune.problems import Loop
+from indian_tune.training import LoopTrainer, Packing, Precision, Run, Trainer
+from indian_tune.training import pack as packs
+from indian_tune.training import stacked as stacking
+from indian_tune.training.capture import warm_up
+from indian_tune.training.float32 import read_float32, write_float32
+from indian_tune.training.packing import PackShape
+from indian_tune.training.probe import choose, signatures_of
+from indian_tune.training.stacked_forward import CONVOLUTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from indian_tune.problems.problem import Problem
+
+STACKED: dict[str, Any] = {"packing": Packing(2, "grouped", execution="stacked")}
+LOST = torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+
+class Squared(nn.Module):
+    """A network that only torch.func can compute for several runs at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(64, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.dense(images.flatten(1)).square()
+        return logits
+
+
+@pytest.fixture
+def settings() -> Iterator[None]:
+    """Put back how torch multiplies float32 numbers."""
+    before = read_float32()
+    yield
+    write_float32(before)
+
+
+@pytest.mark.parametrize("examples", [5, 16, 20, 32, 40, 48, 70])
+def test_capturing_never_leaves_an_epoch_however_short_it_is(
+    problem: Problem, make_run: Callable[..., Run], examples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[tuple[int, int]] = []
+
+    def as_on_a_gpu(step: Any, rewind: Any, device: torch.device) -> Any:
+        del device
+        warm_up(step, rewind)
+        return step
+
+    def watched(pack: packs.Pack, size: int) -> None:
+        first = int(pack._cursor) * 16
+        places.append((first, first + size))
+        step(pack, size)
+
+    step = packs.Pack._step
+    monkeypatch.setattr(packs, "captured", as_on_a_gpu)
+    monkeypatch.setattr(packs.Pack, "_step", watched)
+    few = replace(problem, train=problem.train.first(examples))
+    trainer = Trainer(few, **STACKED)
+    trainer.add(make_run())
+    (record,) = trainer.advance()
+    full, rest = divmod(examples, 16)
+    sizes = [16] * full + [rest] * (rest > 0)
+    warming = [(0, size) for size in dict.fromkeys(sizes) for _ in range(3)]
+    assert places == warming + [(16 * n, 16 * n + size) for n, size in enumerate(sizes)]
+    assert record.step == len(sizes)
+
+
+class TestWhetherRunsCanBePacked:
+    def test_is_found_out_before_anything_is_computed(
+        self, problem: Problem, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What fails on the device afterwards is no reason to loop, and is raised."""
+        built: list[int] = []
+
+        class Failing(packs.Pack):
+            def __init__(self, *arguments: Any) -> None:
+                built.append(1)
+                raise RuntimeError("CUDNN_STATUS_EXECUTION_FAILED")
+
+        monkeypatch.setattr(stacking, "Pack", Failing)
+        own = replace(problem, model="own", build_model=lambda **_: Squared())
+        trainer = Trainer(own, **STACKED)
+        trainer.add(make_run(dropout=0.0))
+        with pytest.raises(RuntimeError, match="CUDNN_STATUS_EXECUTION_FAILED"):
+            trainer.advance()
+        assert built == [1]
+
+    def test_decides_what_provenance_says(self, problem: Problem) -> None:
+        drawing = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
+        own = replace(problem, model="own", build_model=lambda **_: drawing)
+        assert Trainer(own, **STACKED).provenance.execution == "loop"
+        of_torch = Run("r", 0, 1, "torch.optim:RMSprop", {"gamma0": 0.1}, 16, 0.0)
+        packing = replace(STACKED["packing"], typical=(of_torch,))
+        assert Trainer(problem, packing=packing).provenance.execution == "loop"
+
+
+class TestTheProbe:
+    def test_goes_on_when_a_way_of_packing_fails(self) -> None:
+        def seconds(shape: PackShape) -> float:
+            if shape.convolutions == "grouped" or shape.lanes > 4:
+                raise RuntimeError("no engine was found")
+            return 1.0
+
+        assert choose(seconds, CONVOLUTIONS) == PackShape(4, "matmul")
+        assert choose(seconds, CONVOLUTIONS, 3) == PackShape(3, "matmul")
+        with pytest.raises(RuntimeError, match="no engine was found"):
+            choose(seconds, ["grouped"])
+
+    def test_passes_over_what_the_memory_does_not_suffice_for(self) -> None:
+        def seconds(shape: PackShape) -> float:
+            if shape.convolutions == "matmul":
+                raise torch.OutOfMemoryError
+            return 1.0
+
+        assert choose(seconds, CONVOLUTIONS, 8) == PackShape(8, "grouped")
+        with pytest.raises(torch.OutOfMemoryError):
+            choose(seconds, ["matmul"], 8)
+
+    def test_ends_with_an_error_of_the_device(self) -> None:
+        def seconds(shape: PackShape) -> float:
+            if shape.lanes > 1:
+                raise LOST
+            return 1.0
+
+        with pytest.raises(torch.AcceleratorError):
+            choose(seconds, CONVOLUTIONS)
+
+    def test_takes_the_steps_of_the_runs_to_come(
+        self, problem: Problem, make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        runs = (
+            make_run(batch_size=64),
+            make_run(family="adam", clip_norm=1.0),
+            make_run(family="adam", seed=7, clip_norm=2.0),
+        )
+        alive: list[tuple[int, str]] = []
+        make = packs.Pack.__init__
+
+        def noted(self: packs.Pack, signature: packs.PackSignature, *others: Any) -> None:
+            alive.append((signature.batch_size, signature.step.family))
+            make(self, signature, *others)
+
+        monkeypatch.setattr(packs.Pack, "__init__", noted)
+        packing = Packing(2, execution="stacked", typical=runs)
+        assert Trainer(problem, packing=packing).pack_shape is not None
+        assert len(signatures_of(runs)) == 2
+        assert alive == [(64, "indian"), (16, "adam")] * 2
+
+
+@pytest.mark.usefixtures("settings")
+class TestTheNewFlagsOfTf32:
+    def test_in_own_code_do_not_stop_a_loop_of_ones_own(self) -> None:
+        trainer = LoopTrainer(Loop(lambda _: None, "points", "line", 2))
+        assert not trainer.provenance.tf32
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        assert trainer.provenance.tf32
+
+    def test_in_own_code_do_not_stop_the_packages_loop(self) -> None:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        set_by_user = read_float32()
+        with Precision("float32").arithmetic(torch.device("cuda")):
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert set_by_user.items() <= read_float32().items()

@@ -1,0 +1,67 @@
+"""The package's kernels are what torch computes, and what a GPU could run, without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from indian_tune.optim import FAMILIES, kernel_choice, packed_kernel
+from indian_tune.optim.kernel_choice import SWITCH, uses_kernels
+
+ROOT = Path(__file__).parents[2]
+
+
+def found(tmp_path: Path, **variables: str) -> dict[str, Any]:
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), **variables}
+    command = [sys.executable, "-m", "tests.training.kernels"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_in_tritons_interpreter_they_compute_what_torch_computes(tmp_path: Path) -> None:
+    report = found(tmp_path, TRITON_INTERPRET="1")
+    packed = [name for name, family in FAMILIES.items() if family.packed is not None]
+    for family in packed:
+        assert f"{family}, none" in report["distances"]
+    assert {case: far for case, far in report["distances"].items() if not far < 5e-7} == {}
+    for masks in report["masks"].values():
+        assert masks == {"values": True, "gradients": True, "some are dropped": True}
+
+
+@pytest.mark.slow
+def test_they_are_compiled_for_a_gpu_without_one(tmp_path: Path) -> None:
+    sizes = found(tmp_path)["compiled"]
+    assert len(sizes) == len(packed_kernel.RULES) * len(packed_kernel.DECAYS) + 1
+    assert min(sizes.values()) > 0
+
+
+def test_every_packed_family_has_a_kernel() -> None:
+    for family in FAMILIES.values():
+        assert family.packed is None or family.packed.rule in packed_kernel.RULES
+
+
+def test_they_are_used_on_cuda_alone_and_can_be_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class OnCuda:
+        is_cuda, dtype = True, torch.float32
+
+    on_cuda: Any = OnCuda()
+    assert not uses_kernels(torch.zeros(1))
+    assert uses_kernels(on_cuda)
+    monkeypatch.setenv(SWITCH, "torch")
+    assert not uses_kernels(on_cuda)
+    monkeypatch.delenv(SWITCH)
+    monkeypatch.setattr(kernel_choice, "_has_triton", lambda: False)
+    assert not uses_kernels(on_cuda)
