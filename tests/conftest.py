@@ -317,7 +317,7 @@ def write_study(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 def short_quickstart(write_study: Callable[[dict[str, Any]], Path]) -> Path:
     """The quickstart cut down to two short trials an arm, for what tests where it runs."""
     study = tomllib.loads((ROOT / "studies/quickstart.toml").read_text(encoding="utf-8"))
-    study["protocol"] |= {"epochs": 2, "tune_epochs": 2, "confirm_seeds": 1}
+    study["protocol"] |= {"epochs": 2, "tune_epochs": 2, "confirm_seeds": 1, "finalists": 0}
     study["search"]["trials"] = 2
     return write_study(study)
 

@@ -182,8 +182,11 @@ def _measure(
             problem = problem_of(spec, data_dir)
             for kind in kinds:
                 _barrier.wait(START_SECONDS)
-                measure = _loop_speed if isinstance(problem, Loop) else _speed
-                speeds.append(measure(spec, problem, kind, device))
+                speeds.append(
+                    _loop_speed(spec, problem, kind, device)
+                    if isinstance(problem, Loop)
+                    else _speed(spec, problem, kind, device)
+                )
         return speeds
     except BaseException:
         _barrier.abort()
@@ -243,7 +246,7 @@ def _loop_speed(spec: StudySpec, loop: Loop, kind: Kind, device: str) -> Speed:
     began = time.monotonic()
     try:
         trainer = trainer_of(spec, loop, device, None)
-        trainer.add(replace(_run(kind), epochs=spec.protocol.tuning_epochs))
+        trainer.add(replace(_run(kind, "timed"), epochs=spec.protocol.tuning_epochs))
         (record,) = trainer.advance()
         seconds = record.seconds
         # The first one warms up.

@@ -313,6 +313,34 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def averages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each arm of INDIAN minus SGD and T1, averaged over problems and samplers."""
+    searched = sorted({(row["problem"], row["sampler"]) for row in rows})
+    ends: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for row in rows:
+        if int(row["budget"]) == JUDGED and not row["first"]:
+            place = (row["problem"], row["sampler"], row["arm"], str(row["finalists"]))
+            ends[place].append(100 * float(row["test"]))
+    lines = [
+        f"Averages over {len(searched)} pairs of problem and sampler, at {JUDGED} trials:",
+        "",
+        "| arm | finalists | minus SGD: mean, worst | minus T1: mean, worst |",
+        "|---|---|---|---|",
+    ]
+    for arm in ("T2 today", "T2 memory"):
+        for finalists in ("0", str(FINALISTS)):
+            cells = []
+            for rival in ("SGD", "T1"):
+                gaps = [
+                    statistics.fmean(ends[*pair, arm, finalists])
+                    - statistics.fmean(ends[*pair, rival, finalists])
+                    for pair in searched
+                ]
+                cells.append(f"{statistics.fmean(gaps):+.2f}, {max(gaps):+.2f}")
+            lines.append(f"| {arm} | {finalists} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def mean(rows: Mapping[int, Mapping[str, Any]], key: str) -> float:
     """Return the mean over searches, in percent."""
     return 100 * statistics.fmean(float(row[key]) for row in rows.values())
@@ -391,6 +419,7 @@ def report(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         "Differences are in points of test error: means over searches, with 95 % t intervals. "
         "Below 0 the arm is better. Trials that did not train are a share of all.",
         "",
+        *averages(rows),
         *table(rows),
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,7 +1,7 @@
 """From nothing to a verdict: the quickstart, then its report.
 
 What a newcomer waits for, in an empty folder with an empty database: `indian-tune search` on
-`studies/quickstart.toml` (4 arms, 48 trials and 20 confirmations, 704 epochs), then
+`studies/quickstart.toml` (4 arms, 48 trials, 8 finalists and 20 confirmations, 960 epochs), then
 `indian-tune analyze --out report`. Start-up and every process count.
 
     python -m tests.benchmarks.verdict --out tests/benchmarks/results

@@ -37,10 +37,11 @@ def test_programs_get_counts_shares_power_hypotheses_and_warnings(
     command: Callable[..., Ended],
 ) -> None:
     told = json.loads(command("plan", "quickstart", "--no-timing", "--json").out)
-    assert told["total"] == {"runs": 68, "epochs": 704, "steps": 704 * 34}
-    assert [(part["phase"], part["arm"], part["runs"]) for part in told["work"]][3:5] == [
+    assert told["total"] == {"runs": 100, "epochs": 960, "steps": 960 * 34}
+    assert [(part["phase"], part["arm"], part["runs"]) for part in told["work"]][3::4] == [
         ("tune", "adam", 12),
-        ("confirm", "indian", 5),
+        ("final", "adam", 8),
+        ("confirm", "adam", 5),
     ]
     assert told["cost"] == {"timed": False, "reason": "--no-timing"}
     assert told["memory"] is None
