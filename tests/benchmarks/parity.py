@@ -202,8 +202,9 @@ def with_torch(case: Case, dtype: str) -> Any:
     if case.innaprop:
         optimizer = Innaprop([theta], lr=case.gamma0, **options)
     else:
-        power = {"decay_power": 0.0} if case.schedule else {}
-        optimizer = Indian([theta], lr=case.gamma0, **options, **power)
+        if case.schedule:
+            options["decay_power"] = 0.0
+        optimizer = Indian([theta], lr=case.gamma0, **options)
     gammas = case.gammas().tolist()
     for step in range(STEPS):
         theta.grad = curvatures * (theta.detach() - centres[step])
