@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["IndianState", "InnapropState", "indian", "innaprop"]
 
 
+# As for the fused step of PyTorch: beyond, dividing by 1 - αγ begins to amplify rounding.
+LARGEST_FORGETTING = 0.5
+
+
 class IndianState(NamedTuple):
     """What INDIAN keeps between two steps.
 
@@ -134,7 +138,9 @@ def indian(
         start = jnp.asarray(beta - initial_velocity, grad.dtype) * grad
         return jnp.where(state.count == 0, start, velocity)
 
-    dynamics = _Dynamics("Indian", gamma, alpha, beta, weight_decay, decoupled_weight_decay)
+    dynamics = _Dynamics(
+        "Indian", gamma, alpha, beta, weight_decay, decoupled_weight_decay, _forgets_little(known)
+    )
 
     def init(params: Any) -> IndianState:
         dynamics.check(params)
@@ -210,7 +216,9 @@ def innaprop(
     def gamma(count: Any) -> Any:
         return _rate(learning_rate, count)
 
-    dynamics = _Dynamics("Innaprop", gamma, alpha, beta, weight_decay, decoupled_weight_decay)
+    dynamics = _Dynamics(
+        "Innaprop", gamma, alpha, beta, weight_decay, decoupled_weight_decay, _forgets_little(known)
+    )
 
     def init(params: Any) -> InnapropState:
         dynamics.check(params)
@@ -257,6 +265,9 @@ class _Dynamics:
         beta: Newtonian damping.
         weight_decay: strength; ``None`` for none.
         decoupled: whether the decay is outside the dynamics.
+        forgets_little: whether αγ_k <= 1/2 in every step. The move is then computed from the new
+            velocity, as θ + γ/(1 - αγ) v' - γ (β - γ)/(1 - αγ) g; beyond, the division by 1 - αγ
+            would amplify rounding.
     """
 
     owner: str
@@ -265,6 +276,7 @@ class _Dynamics:
     beta: Any
     weight_decay: Any
     decoupled: Any
+    forgets_little: bool
 
     @property
     def decays(self) -> bool:
@@ -321,8 +333,12 @@ class _Dynamics:
         # Factors are formed in float64 where it is enabled, and rounded to each leaf's dtype.
         gamma = self.gamma(count)
         # Not 1 - αγ, which float32 would round by up to 6e-8 in each step.
-        factors = [gamma, -gamma * self.beta, -gamma * self.alpha]
-        factors.append(-gamma * (1 - self.alpha * self.beta))
+        factors = [-gamma * self.alpha, -gamma * (1 - self.alpha * self.beta)]
+        if self.forgets_little:
+            keep = 1 - gamma * self.alpha
+            factors += [gamma / keep, -gamma * (self.beta - gamma) / keep]
+        else:
+            factors += [gamma, -gamma * self.beta]
         shrinks = self.decays and self.decoupled
         if shrinks:
             factors.append(-gamma * self.weight_decay)
@@ -335,17 +351,25 @@ class _Dynamics:
         moves, after = [], []
         thetas = jax.tree.leaves(params) if shrinks else velocities
         for grad, kept, theta in zip(grads, velocities, thetas, strict=True):
-            inertia, newest, friction, push, *shrink = rounded(kept.dtype)
+            friction, push, inertia, newest, *shrink = rounded(kept.dtype)
             velocity = first(kept, grad)
-            moved = inertia * velocity + newest * grad
-            moves.append(moved + shrink[0] * theta if shrink else moved)
             after.append(velocity + (friction * velocity + push * grad))
+            # The new velocity takes the place of the old one, which XLA would copy to read it.
+            moved = inertia * (after[-1] if self.forgets_little else velocity) + newest * grad
+            moves.append(moved + shrink[0] * theta if shrink else moved)
         return moves, after
 
 
 def _rate(learning_rate: Any, count: Any) -> Any:
     rate = learning_rate(count) if callable(learning_rate) else learning_rate
     return jnp.asarray(rate, jnp.result_type(float))
+
+
+def _forgets_little(known: dict[str, Any]) -> bool:
+    """Whether αγ_k is known to be at most 1/2: a number as learning rate never rises."""
+    return {"alpha", "learning_rate"} <= known.keys() and (
+        known["alpha"] * known["learning_rate"] <= LARGEST_FORGETTING
+    )
 
 
 def _known(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -242,6 +242,7 @@ def test_innaprop_refuses_in_the_same_words(options: dict[str, Any], message: st
         Innaprop(**options)
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
 @pytest.mark.skipif(BACKEND != "torch", reason="is about the fused step of PyTorch")
 def test_velocities_are_read_in_units_of_their_own_and_a_variable_may_rest() -> None:
     one, other = (keras.Variable(np.ones(3, np.float32), name=name) for name in "ab")
