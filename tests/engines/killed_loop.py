@@ -56,7 +56,7 @@ def problem() -> Loop:
 
 def study(trials: int) -> Study:
     sections: dict[str, Any] = {
-        "protocol": {"epochs": 3, "confirm_seeds": 3},
+        "protocol": {"epochs": 3, "confirm_seeds": [1000, 1001, 1002]},
         "search": {"trials": trials, "sampler": "random"},
     }
     return Study("killed", ["sgd", "adam"], problem, **sections)
