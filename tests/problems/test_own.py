@@ -161,6 +161,15 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: {"train": 1}, "must return an indian_tune.Problem or an indian_tune.Loop, got dict"),
     (lambda: 1 / 0, "calling it with {} failed with ZeroDivisionError"),
     (lambda: sound(classes=1), "classes must be a whole number of at least 2, got 1"),
+    (lambda: sound(classes=1), "to predict numbers give the problem task = 'regression'"),
+    (
+        lambda: sound(train=Split(rows(40, 2), torch.rand(40))),
+        "of shape [N]; to predict numbers give the problem task = 'regression'",
+    ),
+    (
+        lambda: sound(train=Split(rows(40, 2), LABELS[:40].view(-1, 1).repeat(1, 16))),
+        "for a label per token give the problem task = 'tokens'",
+    ),
     (lambda: sound(classes="3"), "classes must be a whole number"),
     (lambda: sound(dataset=""), "its dataset must be a name"),
     (lambda: sound(classes=2), "train part has labels from 0 to 2: with classes = 2, 0 to 1"),

@@ -292,6 +292,23 @@ def test_what_a_loop_must_not_do_fails_its_trial_and_is_in_the_record(tmp_path: 
     assert "must be a share in [0, 1]: divide a percentage by 100" in str(trial.reason)
 
 
+@pytest.mark.slow
+# Ray's own code warns of itself.
+@pytest.mark.filterwarnings("ignore")
+def test_a_function_in_hand_is_sent_to_ray(tmp_path: Path) -> None:
+    test = torch.tensor(0.25)
+
+    def problem() -> Loop:
+        return Loop(report, "points", "line", 2, test=test)
+
+    storage = str(tmp_path / "a.db")
+    results = indian_tune.search(
+        small(problem), storage=storage, engine="ray", workers=1, progress=False
+    )
+    assert results.finished
+    assert len(results.frame("epochs")) == 2
+
+
 def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Path) -> None:
     lock = threading.Lock()
 

@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import pickle
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from indian_tune.engines.runs import kept_folder, problem_of, trainer_of
 from indian_tune.engines.trials_in_hand import TrialsInHand
-from indian_tune.imports import imports_allowed
+from indian_tune.imports import imports_allowed, in_hand
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
@@ -61,8 +62,14 @@ class TrialTrainable(tune.Trainable):
     is the ledger's business. Ray's own retries are for nodes and actors that are lost.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Begin the first trial of this actor."""
+    def setup(self, config: dict[str, Any], in_hand: bytes | None = None) -> None:
+        """Begin the first trial of this actor.
+
+        Args:
+            config: of the trial.
+            in_hand: what the searching program has in hand, see ``WorkerSettings``.
+        """
+        self._packed = in_hand
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -76,7 +83,7 @@ class TrialTrainable(tune.Trainable):
         if self._config[GIVEN_UP]:
             return {"done": True}
         try:
-            with self._watched(), imports_allowed(self._config[IMPORTS]):
+            with self._watched(), imports_allowed(self._config[IMPORTS]), in_hand(self._objects):
                 return self._step()
         except BaseException as error:
             if hasattr(error, "ray_terminate_msg"):
@@ -106,6 +113,12 @@ class TrialTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """Remove this actor's copy of the checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @functools.cached_property
+    def _objects(self) -> dict[str, Any]:
+        """What the searching program has in hand, by reference."""
+        # Written by the driver.
+        return {} if self._packed is None else pickle.loads(self._packed)  # noqa: S301
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:

@@ -207,11 +207,15 @@ class RayEngine:
         scheduler = ray_driver.DriverScheduler(driver, interrupt)
         losses = ray_driver.LossWatcher(driver, root)
         demand = {"cpu": self._settings.threads, "gpu": self._options.gpus_per_trial}
+        trainable: Any = TrialTrainable
+        if self._settings.in_hand is not None:
+            # Sent once to each node, not with every trial.
+            trainable = tune.with_parameters(TrialTrainable, in_hand=self._settings.in_hand)
         # It shows the traceback of whatever ended an actor.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         try:
             tuner = tune.Tuner(
-                tune.with_resources(TrialTrainable, {k: v for k, v in demand.items() if v}),
+                tune.with_resources(trainable, {k: v for k, v in demand.items() if v}),
                 tune_config=tune.TuneConfig(
                     search_alg=ray_driver.DriverSearcher(driver),
                     scheduler=scheduler,
