@@ -40,7 +40,7 @@ def of_task(problem: Problem, task: str) -> Problem:
     if task == "own network":
         return of_everyday(problem)
     if task == "regression":
-        parts = {
+        parts: dict[str, Any] = {
             name: Split(part.inputs, part.labels.float())
             for name in ("train", "validation", "test")
             if (part := getattr(problem, name)) is not None
