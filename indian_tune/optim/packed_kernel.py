@@ -25,7 +25,7 @@ _SGD, _MOMENTUM, _NESTEROV, _QHM, _LION, _ADAGRAD, _ADAM, _INDIAN, _INNAPROP = (
 )
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def step_kernel(  # type: ignore[no-untyped-def]
     theta_at,
     grad_at,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
@@ -59,7 +59,7 @@ def _stream(index: int) -> torch.cuda.Stream:
     return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
 
 
-def _shared_pool(index: int) -> tuple[int, int] | None:
+def _shared_pool(index: int) -> Any:
     """Return the memory of the graphs that there are on a GPU, for another one to use as well.
 
     They are replayed one after the other and keep their results outside of it, so one may overwrite

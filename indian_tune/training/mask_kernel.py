@@ -19,7 +19,7 @@ BLOCK = 1024
 _FIRST, _SECOND = tl.constexpr(0x7FEB352D), tl.constexpr(0x846CA68B - 2**32)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def mask_kernel(  # type: ignore[no-untyped-def]
     values_at,
     out_at,

@@ -122,12 +122,17 @@ class PackEvaluation:
         totals: dict[str, Tensor] = vmap(self._task.totals, in_dims=(0, None))(outputs, labels)
         return {name: total.double() for name, total in totals.items()}
 
+    def _right(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        right = self._task.correct(outputs, labels)
+        assert right is not None
+        return right
+
     def _step(self, size: int) -> None:
         outputs, labels = self._outputs(size)
         for name, total in self._totals_of(outputs, labels).items():
             self._totals[name] += total
         if self._correct is not None:
-            correct = vmap(self._task.correct, in_dims=(0, None))(outputs, labels)
+            correct: Tensor = vmap(self._right, in_dims=(0, None))(outputs, labels)
             pick = self._cursor * self._batch_size + self._places[:size]
             self._correct.index_copy_(1, pick, correct)
         self._cursor += 1

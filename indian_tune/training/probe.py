@@ -70,7 +70,8 @@ def probe(
             into the memory.
     """
     ways = CONVOLUTIONS if convolutions is None else (convolutions,)
-    signatures, faults = [], {}
+    signatures: list[PackSignature] = []
+    faults: dict[str, None] = {}
     for signature in signatures_of(runs or [DEFAULT]):
         fault = packing_fault(signature, setup, ways[0])
         if fault is None:

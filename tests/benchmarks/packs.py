@@ -158,7 +158,7 @@ def measure(
     problem: Problem, device: str, lanes: list[int], rounds: int, deadline: float
 ) -> list[dict[str, Any]]:
     """Return the cells, of which those that are left at the deadline are left out."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     reference = eager_loop(problem, device, PRECISIONS["float32"])
     # What the goals are about comes first.
     for name in ("bfloat16", "tf32", "float32"):
@@ -168,7 +168,7 @@ def measure(
         eager = {"float32": reference, "own": eager_loop(problem, device, precision)}
         for count in lanes:
             for way in CONVOLUTIONS:
-                key = {"precision": name, "convolutions": way, "runs": count}
+                key: dict[str, Any] = {"precision": name, "convolutions": way, "runs": count}
                 if time.monotonic() > deadline:
                     rows.append({**key, "cell": LEFT_OUT})
                     continue
@@ -250,7 +250,7 @@ def describe(device: str, model: str, batches: int, rounds: int) -> dict[str, An
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "indian_tune": indian_tune.__version__,
         "model": model,
         "batch_size": BATCH_SIZE,

@@ -238,7 +238,8 @@ def test_where_the_memory_does_not_suffice_lanes_are_halved_and_no_attempt_is_lo
     tiny["search"]["trials"] = 4
     tiny["protocol"]["confirm_seeds"] = 0
     tiny["arms"] = tiny["arms"][1:]
-    advance, failed = Trainer.advance, []
+    advance = Trainer.advance
+    failed: list[weakref.ref[Any]] = []
 
     class Network:
         """Stands for the tensors of a step that fails."""

@@ -9,6 +9,7 @@ import torch
 
 from indian_tune.engines import runs
 from indian_tune.planning import timing
+from indian_tune.problems import Loop
 from indian_tune.study.file.spec import parse_study
 from indian_tune.training import Packing, Trainer
 
@@ -47,7 +48,7 @@ def test_on_a_gpu_packs_are_timed_and_its_statistics_are_left_alone_until_it_is_
     monkeypatch.setattr(timing, "GPU_STEPS", 4)
     spec = parse_study(tiny, source="test")
     problem = runs.problem_of(spec, None)
-    assert not isinstance(problem, runs.Loop)
+    assert not isinstance(problem, Loop)
     speed = timing._speed(spec, problem, timing.kind_of(spec, "indian"), "cuda:0")
     # The shape is looked for once, as a search does, and is that of both measurements.
     assert packings == [Packing(None), Packing(LANES, "matmul")]

@@ -46,7 +46,7 @@ def config_of(family: str, extra: dict[str, float], row: int) -> dict[str, Any]:
 
 def stepped(family: str, extra: dict[str, float], *, kernels: bool) -> list[torch.Tensor]:
     """Return parameters and states after some steps, with one lane broken at last."""
-    stacking.uses_kernels = lambda _: kernels  # type: ignore[assignment]
+    stacking.uses_kernels = lambda _: kernels  # type: ignore[assignment,attr-defined]
     source = torch.Generator().manual_seed(1)
     params = torch.randn(ROWS, SIZE, generator=source)
     configs = [config_of(family, extra, row) for row in range(ROWS)]

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 NAME = "gpu"
 # Its name from the beginning, whether it has got another one yet or not.
@@ -70,7 +70,7 @@ def _flops(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -
     return 0 if count is None else int(count(*args, **kwargs, out_val=out))
 
 
-class Watch(TorchDispatchMode):
+class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation of a block.
 
     Attributes:
@@ -83,7 +83,7 @@ class Watch(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.faults: set[str] = set()
         self.launches: Counter[str] = Counter()
         self.flops = 0
@@ -169,7 +169,9 @@ def tensors_of(thing: object, path: str = "", seen: set[int] | None = None) -> d
     return found
 
 
-def faults_of_steps(holder: object, steps: list[Callable[[], object]], watch: Watch) -> set[str]:
+def faults_of_steps(
+    holder: object, steps: Sequence[Callable[[], object]], watch: Watch
+) -> set[str]:
     """Take steps that must be alike, as the replays of one captured graph are.
 
     Args:

@@ -170,7 +170,7 @@ class TestTheNewFlagsOfTf32:
 
     def test_in_own_code_do_not_stop_the_packages_loop(self) -> None:
         torch.backends.cuda.matmul.fp32_precision = "tf32"
-        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
         set_by_user = read_float32()
         with Precision("float32").arithmetic(torch.device("cuda")):
             assert torch.backends.cuda.matmul.fp32_precision == "ieee"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.task import get_task
+from indian_tune.problems.tasks.classification import Classification
 from indian_tune.training import EpochRecord, Packing, Precision, Run, Trainer, pack_evaluation
 from indian_tune.training import pack as packs
 from tests.training.test_executions import of_everyday
@@ -39,7 +40,7 @@ def of_task(problem: Problem, task: str) -> Problem:
     if task == "own network":
         return of_everyday(problem)
     if task == "regression":
-        parts = {
+        parts: dict[str, Any] = {
             name: Split(part.inputs, part.labels.float())
             for name in ("train", "validation", "test")
             if (part := getattr(problem, name)) is not None
@@ -117,6 +118,22 @@ def test_metrics_and_right_answers_are_those_of_each_run_alone(
         assert one.sealed == pytest.approx(other.sealed, rel=1e-9)
         assert one.test_correct == other.test_correct
     assert (together[-1].test_correct is not None) == (task in TASKS[:2])
+
+
+class Own(Classification):
+    """A task of a user's own, whose metrics read numbers."""
+
+    def totals(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        sums = super().totals(outputs, labels)
+        return {name: torch.tensor(float(total)) for name, total in sums.items()}
+
+
+def test_a_task_of_a_users_own_measures_one_by_one(
+    problem: Problem, make_run: Callable[..., Run]
+) -> None:
+    own = replace(problem, task=Own())
+    (record,) = trained(own, [make_run(epochs=1)], "stacked")
+    assert record.metrics["train_loss"] > 0
 
 
 def test_metrics_of_a_users_own_are_measured_one_by_one(
