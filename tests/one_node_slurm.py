@@ -129,9 +129,16 @@ class OneNodeSlurm:
         assert not check or done.returncode == 0, f"{words}: {done.stderr}"
         return done.stdout.strip()
 
+    def done(self, *words: str) -> bool:
+        """Run a command of Slurm's; return whether it did what it was asked."""
+        environment = {**os.environ, "SLURM_CONF": str(self.settings)}
+        return not subprocess.run(
+            words, env=environment, capture_output=True, check=False
+        ).returncode
+
     def running(self) -> list[str]:
-        """Return the ids of the jobs that run, each task of an array by its own."""
-        listed = self.run("squeue", "--array", "--noheader", "--states=R", "--format=%A %j")
+        """Return the jobs of arrays that run, as ARRAY_TASK: the id of one is that of its array."""
+        listed = self.run("squeue", "--array", "--noheader", "--states=R", "--format=%F_%K %j")
         jobs = [line.split() for line in listed.splitlines()]
         return sorted(job for job, name in jobs if "probe" not in name)
 

@@ -26,6 +26,7 @@ from indian_tune.engines.own_code import folders
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.engines.slurm.arrays import worker_arrays
+from indian_tune.engines.slurm.limits import limit_seconds
 from indian_tune.engines.slurm.script import LEFT_IN_TIME
 from indian_tune.ledger import Ledger, LedgerReader, State, storage_url
 from indian_tune.study.completion import completion
@@ -155,33 +156,39 @@ def submitter(slurm: OneNodeSlurm, tmp_path: Path) -> Iterator[Submitter]:
     slurm.end_jobs()
 
 
-def disturb(cluster: OneNodeSlurm, kind: str, job: str) -> None:
+def disturb(cluster: OneNodeSlurm, kind: str, job: str) -> bool:
+    """Disturb a job; return whether it was still there."""
     if kind == "cancel":
-        cluster.run("scancel", job, check=False)
-    elif kind == "requeue":
+        return cluster.done("scancel", job)
+    if kind == "requeue":
         # As preemption does it.
-        cluster.run("scontrol", "requeue", job, check=False)
-    else:
-        # Slurm signals at once, since less is left than the notice.
-        cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=1", check=False)
+        return cluster.done("scontrol", "requeue", job)
+    # Slurm signals at once, since less is left than the notice.
+    run_time = limit_seconds(described(cluster, job).get("RunTime", "0"))
+    assert run_time is not None
+    return cluster.done("scontrol", "update", f"JobId={job}", f"TimeLimit={run_time // 60 + 2}")
+
+
+def described(cluster: OneNodeSlurm, job: str) -> dict[str, str]:
+    """Return what Slurm knows of a job."""
+    words = cluster.run("scontrol", "show", "job", "--oneliner", job, check=False).split()
+    return dict(word.partition("=")[::2] for word in words)
 
 
 def release(cluster: OneNodeSlurm) -> None:
     """Let jobs that were queued again begin now, with the time that they had."""
-    listed = cluster.run("squeue", "--array", "--noheader", "--states=PD", "--format=%A %r %l")
+    listed = cluster.run("squeue", "--array", "--noheader", "--states=PD", "--format=%F_%K %r %l")
     for line in listed.splitlines():
         job, reason, limit = line.split()
         if reason == "BeginTime" or limit != "10:00":
-            settings = ("StartTime=now", "TimeLimit=10")
-            cluster.run("scontrol", "update", f"JobId={job}", *settings, check=False)
+            cluster.done("scontrol", "update", f"JobId={job}", "StartTime=now", "TimeLimit=10")
 
 
 def at_work(cluster: OneNodeSlurm) -> list[str]:
     """Return the running jobs whose workers have begun since the jobs last started."""
     found = []
     for job in cluster.running():
-        words = cluster.run("scontrol", "show", "job", "--oneliner", job, check=False).split()
-        shown = dict(word.partition("=")[::2] for word in words)
+        shown = described(cluster, job)
         log = Path(shown.get("StdOut", "/absent"))
         begun = log.read_text().count("Working on") if log.exists() else 0
         if begun > int(shown.get("Restarts", 0)):
@@ -233,8 +240,8 @@ def test_a_study_whose_jobs_are_disturbed_leaves_the_record_of_one_that_nothing_
                 jobs = at_work(slurm)
                 if jobs:
                     kind = drawn[len(kinds)] if len(kinds) < 3 else choose.choice(drawn)
-                    disturb(slurm, kind, choose.choice(jobs))
-                    kinds.append(kind)
+                    if disturb(slurm, kind, choose.choice(jobs)):
+                        kinds.append(kind)
             time.sleep(0.1)
         trials_done = ledger.trials(record.id)
     assert len(kinds) == disturbances
@@ -245,6 +252,8 @@ def test_a_study_whose_jobs_are_disturbed_leaves_the_record_of_one_that_nothing_
     logs = "".join(file.read_text() for file in (tmp_path / "artifacts/slurm").glob("*.log"))
     assert logs.count("DUE TO JOB REQUEUE") >= kinds.count("requeue")
     assert logs.count("Leaving after this epoch") >= kinds.count("timeout")
+    # A worker that was told to leave has itself queued again, and no other job of its array.
+    assert logs.count("DUE TO JOB REQUEUE") <= kinds.count("requeue") + kinds.count("timeout")
 
 
 def queued(cluster: OneNodeSlurm) -> set[str]:

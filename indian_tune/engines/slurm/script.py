@@ -132,7 +132,7 @@ def worker_script(
             "status=$?",
             f"# {LEFT_IN_TIME}: it was told to leave, and has got on since it began.",
             f'if [ "$status" -eq {LEFT_IN_TIME} ]; then',
-            '    exec scontrol requeue "$SLURM_JOB_ID"',
+            '    exec scontrol requeue "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"',
             "fi",
             'exit "$status"',
             "",
