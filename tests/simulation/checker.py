@@ -42,8 +42,8 @@ class Answer:
     what: str
     worker: str
     trial: int
-    asked: int
-    told: int
+    asked: float
+    told: float
     detail: Any = None
 
 
