@@ -30,7 +30,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def played(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """The rows and answers of a history in which nothing went wrong."""
-    history = History(1, template, tmp_path_factory.mktemp("played"), CALM)
+    history = History(6, template, tmp_path_factory.mktemp("played"), CALM)
     outcome = history.play()
     assert outcome.found == []
     assert not outcome.faults.keys() - {"model", "release"}
