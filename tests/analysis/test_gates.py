@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from scipy import stats
 
 from indian_tune.analysis import Label
+from indian_tune.analysis.gates import trains
 from indian_tune.analysis.simulation import UNBOUNDED
 from indian_tune.outcome import ACCURACY
 from indian_tune.study.file.space import Range
@@ -18,6 +20,7 @@ from indian_tune.study.file.space import Range
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from indian_tune.analysis.evidence import Evidence
     from indian_tune.study.file.space import Space
     from tests.analysis.conftest import Study
 
@@ -93,6 +96,21 @@ def test_it_stops_support(
     gate = next(gate for gate in verdict.gates if gate.name == name and gate.passed is False)
     assert gate.figure
     assert gate.advice
+
+
+@pytest.mark.parametrize(
+    ("pairs", "left_out", "empty", "passed"),
+    [(1, 0, 0, True), (10, 2, 0, True), (10, 3, 0, False), (10, 0, 1, False), (0, 0, 0, False)],
+)
+def test_at_most_a_fifth_of_the_pairs_may_be_left_out_and_some_must_be_there(
+    gain: Study, pairs: int, left_out: int, empty: int, passed: bool
+) -> None:
+    whole = next(each for each in gain.judged().findings if each.contrasts).contrasts[0]
+    counts = {"pairs": pairs, "left_out": left_out, "empty": empty}
+    made = replace(whole, **counts, arm_failed=0, baseline_failed=0)
+    # Nothing of the evidence is asked where no arm fails more often.
+    (gate,) = trains(cast("Evidence", None), made)
+    assert gate.passed is passed
 
 
 def test_a_loser_at_the_edge_of_its_range_stops_support(gain: Study) -> None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "build/mutants"
-SAMPLE, SEED = 60, 0
+# Of each part.
+SAMPLE, SEED = 15, 0
 TIMEOUT_SECONDS = 400
 # To import what the package needs takes longer than most of its tests.
 FORKS = multiprocessing.get_context("forkserver")
@@ -146,8 +147,8 @@ def in_annotations(module: Path) -> Callable[[tuple[int, int]], bool]:
     return lambda place: any(begin <= place <= end for begin, end in ranges)
 
 
-def draw(sessions: dict[str, Path], size: int, seed: int) -> None:
-    """Leave a sample of all mutants, and let the others be skipped.
+def draw(name: str, session: Path, size: int, seed: int) -> None:
+    """Leave a sample of the mutants of a part, and let the others be skipped.
 
     An operator is replaced by every other one, so that a place would be drawn the more often the
     more operators there are: a place is drawn first, and then one of its mutants.
@@ -157,29 +158,24 @@ def draw(sessions: dict[str, Path], size: int, seed: int) -> None:
 
     places: dict[tuple[str, str, Any], list[str]] = {}
     annotated = {
-        module: in_annotations(module)
-        for name, part in PARTS.items()
-        for module in (FOLDER / name / each for each in part.modules)
+        module: in_annotations(FOLDER / name / module) for module in map(Path, PARTS[name].modules)
     }
-    for name, session in sessions.items():
-        with use_db(session, WorkDB.Mode.open) as work:
-            if work.num_results:
-                return
-            for item in work.work_items:
-                (mutation,) = item.mutations
-                if annotated[FOLDER / name / mutation.module_path](mutation.start_pos):
-                    continue
-                kind = mutation.operator_name.split("_")[0]
-                places.setdefault((name, kind, mutation.start_pos), []).append(item.job_id)
-    chooser = random.Random(seed)
-    chosen = {
-        chooser.choice(sorted(places[place])) for place in chooser.sample(sorted(places), size)
-    }
-    skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
-    for session in sessions.values():
-        with use_db(session, WorkDB.Mode.open) as work:
-            others = [item.job_id for item in work.work_items if item.job_id not in chosen]
-            work.set_multiple_results(others, skipped)
+    with use_db(session, WorkDB.Mode.open) as work:
+        if work.num_results:
+            return
+        for item in work.work_items:
+            (mutation,) = item.mutations
+            if annotated[mutation.module_path](mutation.start_pos):
+                continue
+            kind = mutation.operator_name.split("_")[0]
+            place = (str(mutation.module_path), kind, mutation.start_pos)
+            places.setdefault(place, []).append(item.job_id)
+        chooser = random.Random(seed)
+        chosen = {
+            chooser.choice(sorted(places[place])) for place in chooser.sample(sorted(places), size)
+        }
+        others = [item.job_id for item in work.work_items if item.job_id not in chosen]
+        work.set_multiple_results(others, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
 
 
 def try_mutants(name: str, session: Path, most: int) -> None:
@@ -251,11 +247,11 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=SAMPLE, help="of each part, in this call")
     parser.add_argument("--report", action="store_true", help="try nothing")
     asked = parser.parse_args()
-    sessions = {name: prepare(name, part) for name, part in PARTS.items()}
-    draw(sessions, asked.sample, asked.seed)
-    if not asked.report:
-        for name in asked.parts:
-            try_mutants(name, sessions[name], asked.most)
+    sessions = {name: prepare(name, PARTS[name]) for name in asked.parts}
+    for name, session in sessions.items():
+        draw(name, session, asked.sample, asked.seed)
+        if not asked.report:
+            try_mutants(name, session, asked.most)
     print(report(sessions))
     return 0
 

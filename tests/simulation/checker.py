@@ -42,8 +42,8 @@ class Answer:
     what: str
     worker: str
     trial: int
-    asked: int
-    told: int
+    asked: float
+    told: float
     detail: Any = None
 
 
@@ -211,8 +211,8 @@ def _acknowledged(rows: Rows, answers: Sequence[Answer]) -> Iterable[str]:
             if metrics.get((run, epoch)) != told:
                 yield f"epoch {epoch} of run {run} was reported by {answer.worker} and is not there"
         over = answer.what == "finished" and answer.detail != "failed"
-        if over and states[answer.trial] != answer.detail:
-            yield f"trial {answer.trial} ended as {answer.detail}, is {states[answer.trial]}"
+        if over and states.get(answer.trial) != answer.detail:
+            yield f"trial {answer.trial} ended as {answer.detail}, is {states.get(answer.trial)}"
 
 
 def _fencing(answers: Sequence[Answer]) -> Iterable[str]:

@@ -30,7 +30,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def played(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """The rows and answers of a history in which nothing went wrong."""
-    history = History(1, template, tmp_path_factory.mktemp("played"), CALM)
+    history = History(6, template, tmp_path_factory.mktemp("played"), CALM)
     outcome = history.play()
     assert outcome.found == []
     assert not outcome.faults.keys() - {"model", "release"}
@@ -126,7 +126,7 @@ def test_what_is_falsified_is_seen(falsify: Callable[[Rows], None], played: Play
 def test_whoever_reports_after_another_was_given_the_trial_is_seen(played: Played) -> None:
     rows, answers = played
     late = next(each for each in answers if each.what == "finished")
-    stolen = Answer("claimed", "thief", late.trial, late.asked - 0.4, late.asked - 0.2)  # type: ignore[arg-type]
+    stolen = Answer("claimed", "thief", late.trial, late.asked - 0.4, late.asked - 0.2)
     before = [each for each in answers if each is not late]
     assert violations(rows, [*before, replace(stolen), late]) != []
     # One that was still under way when the other got it may have been first.
