@@ -117,9 +117,9 @@ def ray_engine(settings: WorkerSettings) -> Engine:
     from indian_tune.engines.ray.engine import RayEngine, RayOptions
 
     class Trainable(actor.TrialTrainable):
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config: dict[str, Any], in_hand: bytes | None = None) -> None:
             vars(actor)["problem_of"] = next_to_nothing
-            super().setup(config)
+            super().setup(config, in_hand)
 
     actor.TrialTrainable = Trainable  # type: ignore[misc]
     return RayEngine(settings, RayOptions(workers=SLOTS))
