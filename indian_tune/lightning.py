@@ -27,7 +27,7 @@ __all__ = ["RunCallback"]
 
 
 # Lightning calls callbacks of this class last, when all values of an epoch have been logged.
-class RunCallback(Checkpoint):  # type: ignore[misc, unused-ignore]
+class RunCallback(Checkpoint):  # type: ignore[misc]
     """Reports the epochs of a ``Trainer`` to a run, checkpoints, resumes and prunes it.
 
     Checkpoints hold the module, its optimizers and schedulers and the progress of the trainer, so

@@ -182,11 +182,10 @@ def _measure(
             problem = problem_of(spec, data_dir)
             for kind in kinds:
                 _barrier.wait(START_SECONDS)
-                speeds.append(
-                    _loop_speed(spec, problem, kind, device)
-                    if isinstance(problem, Loop)
-                    else _speed(spec, problem, kind, device)
-                )
+                if isinstance(problem, Loop):
+                    speeds.append(_loop_speed(spec, problem, kind, device))
+                else:
+                    speeds.append(_speed(spec, problem, kind, device))
         return speeds
     except BaseException:
         _barrier.abort()
