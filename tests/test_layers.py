@@ -100,7 +100,7 @@ def test_every_face_is_sorted() -> None:
         if path.name != "__init__.py":
             continue
         # Read, not imported: a face of another framework needs an extra.
-        names = next(
+        names: list[str] = next(
             (
                 ast.literal_eval(node.value)
                 for node in ast.parse(path.read_text(encoding="utf-8")).body
