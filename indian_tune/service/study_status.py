@@ -129,11 +129,11 @@ class StudyStatus:
             parts.append(made)
         if self.arrays:
             made = table("array", "workers", "submitted", "jobs", "logs", title="Slurm")
-            for found in self.arrays:
-                array = found.array
+            for submission in self.arrays:
+                array = submission.array
                 submitted = f"{array.at:%Y-%m-%d %H:%M} UTC"
                 made.add_row(
-                    array.job or "–", str(array.workers), submitted, str(found), array.logs
+                    array.job or "–", str(array.workers), submitted, str(submission), array.logs
                 )
             parts.append(made)
         if any(result.value is not None for result in self.ranked):

@@ -227,7 +227,8 @@ def test_a_study_whose_jobs_are_disturbed_leaves_the_record_of_one_that_nothing_
     kinds: list[str] = []
     # One of each kind first, so that none is missing among a few.
     drawn = ["cancel", "requeue", "timeout"]
-    every = max(1, (trials * 2 * 4) // (disturbances + 1))
+    # In the first half of the study, so that it does not end before the last of them.
+    every = max(1, trials * 2 * 4 // (2 * disturbances + 2))
     with Ledger.open(submitter.storage) as ledger:
         record = ledger.study("tiny")
         while not completion(ledger, record).finished():
