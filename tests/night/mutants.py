@@ -60,6 +60,7 @@ PARTS = {
             "tests/analysis/test_known_answers.py",
             "tests/analysis/test_combined.py",
             "tests/analysis/test_label.py",
+            "tests/analysis/test_outcomes.py",
         ),
     ),
     "gates": Part(
