@@ -42,7 +42,7 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
 
     from indian_tune.lightning import RunCallback
 
-    class Line(lightning.LightningModule):
+    class Line(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(1, 1)
