@@ -42,7 +42,7 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
 
     from indian_tune.lightning import RunCallback
 
-    class Line(lightning.LightningModule):
+    class Line(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(1, 1)
@@ -60,7 +60,7 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
             return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)]
 
         def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
-            loss = (self.layer(batch[0]) - 1).square().mean()
+            loss: torch.Tensor = (self.layer(batch[0]) - 1).square().mean()
             self.log("loss", loss, on_step=False, on_epoch=True)
             return loss
 

@@ -48,7 +48,7 @@ def fit(run: LoopRun) -> None:
 
 
 def study(problem: Callable[[], Loop] = made, **changes: Any) -> Study:
-    sections = {name: {**SMALL[name], **changes.get(name, {})} for name in SMALL}
+    sections: dict[str, Any] = {name: {**SMALL[name], **changes.get(name, {})} for name in SMALL}
     return Study("small", [Arm("sgd"), Arm("adam")], problem, **sections)
 
 
