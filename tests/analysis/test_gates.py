@@ -106,8 +106,9 @@ def test_at_most_a_fifth_of_the_pairs_may_be_left_out_and_some_must_be_there(
     gain: Study, pairs: int, left_out: int, empty: int, passed: bool
 ) -> None:
     whole = next(each for each in gain.judged().findings if each.contrasts).contrasts[0]
-    counts = {"pairs": pairs, "left_out": left_out, "empty": empty}
-    made = replace(whole, **counts, arm_failed=0, baseline_failed=0)
+    made = replace(
+        whole, pairs=pairs, left_out=left_out, empty=empty, arm_failed=0, baseline_failed=0
+    )
     # Nothing of the evidence is asked where no arm fails more often.
     (gate,) = trains(cast("Evidence", None), made)
     assert gate.passed is passed

@@ -31,7 +31,8 @@ EPOCHS = 4
 
 def error_at(config: dict[str, Any], epoch: int) -> float:
     """A curve that falls to a level which is best at γ0 = 0.03."""
-    return 0.2 + 3 * abs(config["gamma0" if "gamma0" in config else "lr"] - 0.03) + 0.3 / epoch
+    rate = float(config["gamma0" if "gamma0" in config else "lr"])
+    return 0.2 + 3 * abs(rate - 0.03) + 0.3 / epoch
 
 
 def curves(assignment: Assignment) -> Sequence[Sequence[EpochRecord]]:

@@ -93,7 +93,7 @@ def prepare(name: str, part: Part) -> Path:
     )
     assert passes(tree, part.tests), "the tests fail without a mutant"
     new = FOLDER / f"{name}.new"
-    make = [sys.executable, "-m", "cosmic_ray.cli", "init", "mutants.toml", new]
+    make = [sys.executable, "-m", "cosmic_ray.cli", "init", "mutants.toml", str(new)]
     subprocess.run(make, cwd=tree, check=True)
     new.rename(session)
     return session
@@ -234,8 +234,8 @@ def report(sessions: dict[str, Path]) -> str:
         rows.append((name, killed, survived, open_))
     lines = ["| part | killed | survived | not tried |", "|---|---|---|---|"]
     lines += [f"| {name} | {k} | {s} | {o} |" for name, k, s, o in rows]
-    total = [sum(row[n] for row in rows) for n in (1, 2, 3)]
-    lines += [f"| all | {total[0]} | {total[1]} | {total[2]} |", "", *survivors]
+    total = " | ".join(str(sum(counts)) for counts in list(zip(*rows, strict=True))[1:])
+    lines += [f"| all | {total} |", "", *survivors]
     return "\n".join(lines) + "\n"
 
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indian_tune.ledger import LedgerReader, TrialRecord
+    from indian_tune.optim.hyperparameters import Value
     from indian_tune.study.assignment import Assignment
-    from indian_tune.study.file.space import Parameter, Space, Value
+    from indian_tune.study.file.space import Parameter, Space
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.training.run import EpochRecord
 
@@ -136,7 +137,7 @@ def _coordinate(parameter: Parameter, value: Value) -> object:
     if not isinstance(parameter, Range | Grid):
         return str(value)
     log = parameter.log if isinstance(parameter, Range) else parameter.values[0] > 0
-    low, high, place = (float(each) for each in (*bounds(parameter), value))  # type: ignore[arg-type]
+    low, high, place = (float(each) for each in (*bounds(parameter), value))
     if log:
         low, high, place = math.log(low), math.log(high), math.log(place)
     return (place - low) / (high - low) if high > low else 0.0
