@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
     from indian_tune.engines.joining import joined_controller, registered_study
     from indian_tune.engines.local.inline import InlineEngine
+    from indian_tune.engines.local.options import LocalOptions
     from indian_tune.engines.local.processes import ProcessEngine, without_main
     from indian_tune.engines.outcomes import (
         end_run,
@@ -72,6 +73,7 @@ __all__ = [
     "InlineEngine",
     "Interrupt",
     "JobRequest",
+    "LocalOptions",
     "LoopMaker",
     "ProcessEngine",
     "RayEngine",
@@ -135,6 +137,7 @@ _MODULES = {
     "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
     "joining": ("joined_controller", "registered_study"),
     "local.inline": ("InlineEngine",),
+    "local.options": ("LocalOptions",),
     "local.processes": ("ProcessEngine", "without_main"),
     "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
     "own_code": ("folders", "guarded_own_code", "prepared"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import (
+    LocalOptions,
     LoopMaker,
     WorkerSettings,
     artifacts_folder,
@@ -19,7 +20,6 @@ from indian_tune.engines import (
     note_start,
     open_session,
 )
-from indian_tune.engines.local.options import LocalOptions
 from indian_tune.imports import imports_allowed, load_named
 from indian_tune.ledger import storage_url
 from indian_tune.problems.problem import ENTRY_POINTS

@@ -313,7 +313,8 @@ class Pack:
             bits = augmentation_bits(self._batch_size, seed=seeds, steps=counts)
             self._tables["crops"].copy_(crops(bits, self._feed.width).transpose(0, 1))
         if self._averages is not None:
-            shares = torch.tensor([*(1 - live.run.ema_decay for live in lives), *idle])
+            own = [*(1 - live.run.ema_decay for live in lives), *idle]
+            shares = torch.tensor(own, dtype=torch.float64)
             weights = shares.to(self._averages).where(counts > 0, 1.0)
             self._tables["weights"].copy_(weights.unsqueeze(2))
 

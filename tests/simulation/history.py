@@ -146,7 +146,9 @@ class History:
     def play(self) -> Outcome:
         """Play it to its end, and judge it."""
         # Every broken connection is told of.
-        logging.getLogger("indian_tune").setLevel(logging.ERROR)
+        ours = logging.getLogger("indian_tune")
+        level = ours.level
+        ours.setLevel(logging.ERROR)
         with pytest.MonkeyPatch.context() as patch:
             tokens = random.Random(self.draw.random())
             secrets = type("Secrets", (), {"token_hex": lambda n: f"{tokens.getrandbits(8 * n):x}"})
@@ -159,6 +161,7 @@ class History:
             finally:
                 self.scheduler.close()
                 self.database.close()
+                ours.setLevel(level)
         rows = read_rows(f"sqlite:///{self.path}")
         found = [*self.errors, *violations(rows, self.answers)]
         return Outcome(found, self.world.transactions, self.world.faults, self._digest(rows))
