@@ -1,4 +1,4 @@
-"""The command that goes on where one stopped, built from that command's own parameters."""
+"""The command that continues where one stopped, built from that command's own parameters."""
 
 from __future__ import annotations
 

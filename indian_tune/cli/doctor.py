@@ -130,7 +130,7 @@ def _print_database(
     console.print()
     if damages:
         console.print(
-            f"The file of {address} is damaged; nothing was changed. Go on from a copy "
+            f"The file of {address} is damaged; nothing was changed. Continue from a copy "
             "(`indian-tune export --db` makes one):",
             *damages[:10],
             sep="\n  ",

@@ -61,7 +61,7 @@ def export(
         typer.Option(
             "--log",
             help="Folder for TensorBoard event files that grow with the study until it is "
-            "finished; goes on where it stopped.",
+            "finished; continues where it stopped.",
         ),
     ] = None,
     storage: Storage = None,

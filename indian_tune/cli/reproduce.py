@@ -128,10 +128,10 @@ def figure2(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run Figure 2 again, or go on with it, and draw it beside the published end points.
+    """Run Figure 2 again, or continue with it, and draw it beside the published end points.
 
     It is a descriptive replication: five seeds, and the images it reports on are the test set. The
-    study is paper-figure2; interrupted, the same command goes on.
+    study is paper-figure2; interrupted, the same command continues.
     """
     import contextlib
     import sys

@@ -1,4 +1,4 @@
-"""`indian-tune search`: run a study, or go on with it."""
+"""`indian-tune search`: run a study, or continue with it."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def search(
     shown = _Shown(again, storage, as_json=as_json)
     ended = run_search(request, shown, again, lambda _: str(again(**_anywhere(options))))
     if ended.interrupted:
-        stopped = f"Stopped; everything is kept in {ended.address}. Go on with:"
+        stopped = f"Stopped; everything is kept in {ended.address}. Continue with:"
         print_lines(notices(), stopped, again())
         raise typer.Exit(INTERRUPTED)
     # Trials that wait again may be of any phase.
@@ -247,7 +247,7 @@ class _Shown:
         from indian_tune.engines import end_at_once
         from indian_tune.service.output import INTERRUPTED, print_lines
 
-        stopped = f"Stopped; everything is kept in {session.ledger.address}. Go on with:"
+        stopped = f"Stopped; everything is kept in {session.ledger.address}. Continue with:"
         print_lines(self._remarks, stopped, self._again())
         end_at_once(INTERRUPTED)
 

@@ -107,7 +107,7 @@ def worker(
                 if not interrupt.requested:
                     raise
             except (EngineError, LedgerError) as error:
-                # The worker's own process has told what failed; this says how to go on.
+                # The worker's own process has told what failed; this says how to continue.
                 raise type(error)(f"{error}\nGo on with:\n{again.line}") from error
         if interrupt.requested:
             left = (

@@ -61,7 +61,7 @@ def read_events(folder: Path, metric: str | None) -> tuple[pd.DataFrame, str]:
                     settings.setdefault(run, {}).update(_hyperparameters(value))
                 number = _scalar(value)
                 if number is not None:
-                    # Of a run that went on, the later file has the last word on a step.
+                    # Of a run that continued, the later file has the last word on a step.
                     scalars.setdefault(run, {}).setdefault(value.tag, {})[event.step] = number
     tags = list(dict.fromkeys(tag for found in scalars.values() for tag in found))
     if metric is None:

@@ -112,7 +112,7 @@ class _Desk:
 
     Attributes:
         arrived: the run, or ``None`` once the worker has ended without one.
-        failure: why the worker could not go on, for a reason that is not the block's.
+        failure: why the worker could not continue, for a reason that is not the block's.
     """
 
     def __init__(self, settings: WorkerSettings, factory: str, maker: LoopMaker) -> None:

@@ -78,7 +78,7 @@ def interruptible(
     Args:
         on_first: called at the first request. The second raises StoppedNow. If the block has not
             ended some seconds later, this process is killed with all that it has started.
-        go_on: the command that goes on, which is told when that happens.
+        go_on: the command that continues, which is told when that happens.
         notice: whether SIGUSR1 asks, too.
     """
     interrupt = Interrupt(go_on)
@@ -117,7 +117,7 @@ def guarded(go_on: str = "") -> Iterator[None]:
         return
     said = "It did not end by itself and was killed; what is recorded is kept."
     if go_on:
-        said = f"{said} Go on with:\n{go_on}"
+        said = f"{said} Continue with:\n{go_on}"
     guard = subprocess.Popen(  # noqa: S603 - a program of ours
         # Alone: nothing in the folder of the program may hide a module of Python's.
         [

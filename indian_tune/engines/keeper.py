@@ -212,7 +212,7 @@ class Keeper:
 
     @contextlib.contextmanager
     def _ledger(self) -> Any:
-        """Open the ledger for one transaction; what fails is told, and the worker goes on."""
+        """Open the ledger for one transaction; what fails is told, and the worker continues."""
         root = str(Path(__file__).parents[2])
         if root not in sys.path:
             # After the standard library: no module of the user's may take its place.

@@ -120,7 +120,7 @@ def give_back(controller: Controller, trials: Iterable[RunningTrial]) -> None:
 
 
 def warn_of_loss(trial: RunningTrial, epochs: int) -> None:
-    """Say that a trial was begun before, and has no checkpoint to go on from.
+    """Say that a trial was begun before, and has no checkpoint to continue from.
 
     Args:
         trial: as claimed.

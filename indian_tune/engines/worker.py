@@ -103,7 +103,7 @@ def work(
 
 @contextmanager
 def _told_if_lost(device: str) -> Iterator[None]:
-    """Say of an error of the device that this process can go on no more.
+    """Say of an error of the device that this process can do nothing more.
 
     Raises:
         DeviceLostError: after such an error.
@@ -116,7 +116,7 @@ def _told_if_lost(device: str) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0]
         raise DeviceLostError(
             f"{device} is lost to this process ({reason}): what it held is in the checkpoints; the "
-            "same command goes on in a new process"
+            "same command continues in a new process"
         ) from error
 
 
@@ -278,7 +278,7 @@ class _Worker:
         if len(self._trials) == 1:
             self._fail_attempt(next(iter(self._trials.values())), done.traceback)
         else:
-            logger.warning("a pack broke (%s): its trials go on one by one", done.reason)
+            logger.warning("a pack broke (%s): its trials continue one by one", done.reason)
         self._restart()
         self._advance_one_by_one()
 
@@ -312,7 +312,7 @@ class _Worker:
                 self._report(done)
 
     def _restart(self) -> None:
-        """Go on from the checkpoints in a new trainer; one that broke is in no defined state."""
+        """Continue from the checkpoints in a new trainer; one that broke is in no defined state."""
         self._in_hand.restart()
         for trial in list(self._trials.values()):
             self._begin(trial)

@@ -119,7 +119,7 @@ class Indian(InertialOptimizer):
 
     @keras.optimizers.Optimizer.learning_rate.setter  # type: ignore[untyped-decorator]
     def learning_rate(self, value: Any) -> None:
-        """Set γ0; the step sizes go on from the present k.
+        """Set γ0; the step sizes continue from the present k.
 
         Raises:
             HyperparameterError: a schedule is set beside a ``decay_power`` above 0.

@@ -226,7 +226,7 @@ class StudyWriter(LedgerReader):
     def retry(self, study_id: int) -> int:
         """Put the failed trials of a study back, to be tried again with a full set of attempts.
 
-        What they recorded before they failed stays, and they go on from there. Winners that were
+        What they recorded before they failed stays, and they continue from there. Winners that were
         frozen without a tune or match trial that is put back are judged again. A trial that nobody
         holds and that has killed workers, but not been given up yet, gets a full set of attempts
         too.

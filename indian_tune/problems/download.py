@@ -118,7 +118,7 @@ def _attempt(
                 if done + len(piece) > most_bytes:
                     file.close()
                     part.unlink()
-                    raise DataError(_too_large(url, "it goes on", most_bytes))
+                    raise DataError(_too_large(url, "it continues", most_bytes))
                 file.write(piece)
                 done += len(piece)
                 if progress is not None:

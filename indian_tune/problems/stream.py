@@ -45,7 +45,7 @@ class Stream(Split):
 
     Slower than a plain ``Split``, which is read once and lives on the device: every epoch loads and
     collates every example, one run after another. The order is the same, a function of the run's
-    seed and the epoch, so that a run that is interrupted goes on to the bit. What a transform draws
+    seed and the epoch, so that an interrupted run continues to the bit. What a transform draws
     from torch's, numpy's and Python's global generators is such a function too.
 
     Args:

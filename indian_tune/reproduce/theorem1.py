@@ -99,7 +99,7 @@ class ConvergenceRow:
         distance: the same at the end.
         distance_at_point: distance of 0 to D J(θ) itself at the end.
         clarke_distance: distance of 0 to Clarke's ∂J within the radius at the end, where known.
-        time: Σ γ_k, how far the run went on the clock of the differential equation.
+        time: Σ γ_k, how far the run has moved the clock of the differential equation.
     """
 
     objective: str

@@ -54,7 +54,7 @@ class AskedStudy(Results):
     ) -> Iterator[LoopRun | None]:
         """Train the next run of the study in the block: a trial on one of its seeds.
 
-        It goes through all phases, and goes on with runs that were interrupted. A block that ends
+        It goes through all phases, and continues with runs that were interrupted. A block that ends
         normally completes its run, an exception fails the attempt, and Ctrl-C gives the run back.
 
         Args:

@@ -49,7 +49,7 @@ def python_again(request: SearchRequest, **changes: Any) -> PythonCall:
 
 
 def recorded_command(request: SearchRequest, found: FoundStudy) -> str | None:
-    """Return the command that goes on with a search from anywhere; ``None`` if there is none.
+    """Return the command that continues with a search from anywhere; ``None`` if there is none.
 
     It is that which the command line would record for the same search.
     """

@@ -167,7 +167,7 @@ def search(
 ) -> Results:
     """Tune every arm of a study, train the winners on fresh seeds, and rank them.
 
-    Does and records what `indian-tune search` does; the same call goes on where one stopped.
+    Does and records what `indian-tune search` does; the same call continues where one stopped.
 
     Args:
         study: path of a study file, name of a shipped one, text of TOML, or a :class:`Study`.
@@ -228,7 +228,7 @@ def search(
     )
     if ended.interrupted:
         raise KeyboardInterrupt(
-            f"stopped; everything is kept in {ended.address}. Go on with:\n{again().line}"
+            f"stopped; everything is kept in {ended.address}. Continue with:\n{again().line}"
         )
     check_finished(
         ended.now,
@@ -285,7 +285,7 @@ class _Shown:
 
     def stopped_now(self, session: Session) -> None:
         raise KeyboardInterrupt(
-            f"stopped; everything is kept in {session.ledger.address}. Go on with:\n"
+            f"stopped; everything is kept in {session.ledger.address}. Continue with:\n"
             f"{self._again().line}"
         )
 

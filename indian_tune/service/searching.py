@@ -156,7 +156,7 @@ def run_search(
         request: what is asked.
         display: what is told meanwhile.
         again: returns how to call this again, with changes by the names of the request.
-        recorded: returns the command by which anybody goes on, for the record.
+        recorded: returns the command by which anybody continues, for the record.
 
     Raises:
         InputError: something cannot be used, and nothing was written; or a phase is not due.
@@ -251,13 +251,13 @@ def check_finished(
         now: how far the study is.
         until: the last phase that was asked for.
         storage: as ``--storage`` was given.
-        go_on: the command that goes on.
+        go_on: the command that continues.
         retry: the one that tries failed trials again.
         freeze: the one that freezes winners and levels although trials have failed among which
             they are chosen; ``None`` where none were to be frozen.
 
     Raises:
-        UnfinishedError: with the commands that go on.
+        UnfinishedError: with the commands that continue.
     """
     if now.failed:
         show = other_command("show", now.study, now.failed[0], storage=storage)

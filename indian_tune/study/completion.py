@@ -1,4 +1,4 @@
-"""What is left to do of a study, what failed, and how its user goes on."""
+"""What is left to do of a study, what failed, and how its user continues."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Completion:
     def stuck(self, until: Phase = Phase.CONFIRM) -> bool:
         """Whether nothing can be worked on up to the end of a phase because of what is withheld.
 
-        Where levels are withheld, arms that do not wait for them go on to their fresh seeds.
+        Where levels are withheld, arms that do not wait for them continue to their fresh seeds.
         """
         return bool(self.withheld) and not (self.frozen and self.left(until))
 
@@ -113,7 +113,7 @@ def search_command(ledger: LedgerReader, study_id: int) -> str | None:
     """Return the command that a study was last searched with; ``None`` before the first search.
 
     It names the database as it is open now, without its password, and the folder to which the
-    checkpoints were last written: given anywhere, it goes on with this very record.
+    checkpoints were last written: given anywhere, it continues with this very record.
     """
     starts = [event.data for event in ledger.events(study_id, STARTED)]
     commands = [start["command"] for start in starts if start.get("command") is not None]

@@ -22,7 +22,7 @@ def freeze(study: RegisteredStudy[Ledger], *, anyway: bool = False) -> bool:
     """Freeze the winners of a tune phase that is over, and make the slots that confirm them.
 
     Where an arm is a response-matched control, the slots in which its level is searched are made
-    too; `freeze_levels` goes on from there.
+    too; `freeze_levels` continues from there.
 
     Args:
         study: open for writing.

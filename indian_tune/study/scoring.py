@@ -164,7 +164,7 @@ def learning_curve(
     for run in runs:
         curve = [score(spec, row) for row in epochs.get(run.id, ())]
         if run.state is State.DIVERGED and curve:
-            # It stops, while the other seeds go on.
+            # It stops, while the other seeds continue.
             curve += [spec.chance] * (run.epochs_planned - len(curve))
         curves.append(curve)
     shortest = min((len(curve) for curve in curves), default=0)

@@ -1,4 +1,4 @@
-"""Files from which an interrupted run goes on.
+"""Files from which an interrupted run continues.
 
 A file is a line that names the format and its version, a line with the SHA-256 of the rest, and a
 dictionary of tensors and plain values as ``torch.save`` writes it.
@@ -94,7 +94,7 @@ class CheckpointFolder:
         except OSError as error:
             raise CheckpointError(
                 f"the checkpoint of run {key!r} cannot be written to {path}: {error.strerror}. "
-                "Make room or choose another folder; the run then goes on from its last checkpoint"
+                "Make room or choose another folder; the run continues from its last checkpoint"
             ) from error
 
     def load(self, key: str) -> Checkpoint | None:
@@ -199,8 +199,8 @@ def _read(path: Path, key: str) -> Checkpoint:
     if int(version) != VERSION:
         raise CheckpointError(
             f"checkpoint {path} has format version {int(version)}; this indian-tune reads version "
-            f"{VERSION}. Go on with the indian-tune that wrote it, or remove the file to start the "
-            "run again"
+            f"{VERSION}. Continue with the indian-tune that wrote it, or remove the file to begin "
+            "the run again"
         )
     checksum, _, payload = rest.partition(b"\n")
     if sha256(payload).hexdigest().encode() != checksum:

@@ -149,7 +149,7 @@ class LiveRun:
         Returns:
             The record, without ``seconds``, which are the execution's to fill in.
         """
-        # Training goes on with the next epoch: a checkpoint is taken at the measured weights too.
+        # Training continues with the next epoch: a checkpoint is taken at the measured weights too.
         set_mode(self.optimizer, training=False)
         train = self._measure("train", setup, measured)
         if not isfinite(train["train_loss"]):
@@ -176,7 +176,7 @@ class LiveRun:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return all that is needed to go on: tensors and plain values."""
+        """Return all that is needed to continue: tensors and plain values."""
         return {
             "step": self.step,
             **({} if self.average is None else {"average": self.average.state_dict()}),
@@ -186,7 +186,7 @@ class LiveRun:
         }
 
     def restore(self, epoch: int, state: Mapping[str, Any]) -> None:
-        """Go on from a ``state`` of the same run after ``epoch`` epochs."""
+        """Continue from a ``state`` of the same run after ``epoch`` epochs."""
         self.model.load_state_dict(state[MODEL])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

@@ -120,7 +120,7 @@ class LoopTrainer:
         try:
             self._resume(live, "initial weights", run.seed)
         except BaseException:
-            # The others go on.
+            # The others continue.
             live.abandon()
             raise
         self._runs[run.key] = _Held(run, live, epoch=live._epoch, saved_epoch=live._epoch)

@@ -165,8 +165,8 @@ class LoopRun:
 
         Args:
             **objects: what a checkpoint holds, such as ``model=model, optimizer=optimizer``. A run
-                that was interrupted goes on from there. Without them it begins again, and goes on
-                from its checkpoint once :meth:`checkpoint` has named them.
+                that was interrupted continues from there. Without them it begins again, and
+                continues from its checkpoint once :meth:`checkpoint` has named them.
 
         Raises:
             LoopError: it was called before, or an epoch ends without a report.

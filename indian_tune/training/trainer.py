@@ -60,7 +60,7 @@ class Trainer:
 
     The caller keeps the books, in this order, so that nothing is lost whenever the process dies:
 
-        trainer.add(run)                # goes on from the run's checkpoint if it has one
+        trainer.add(run)                # continues from the run's checkpoint if it has one
         while trainer.active:
             records = trainer.advance()
             ...                         # 1. record them for good
@@ -70,8 +70,8 @@ class Trainer:
     A process that dies between 1 and 2 leaves records that are ahead of the checkpoint. The run
     then repeats those epochs and returns the same records again: recording must bear that.
 
-    An exception out of ``advance`` leaves the trainer in no defined state: drop it, and go on from
-    the checkpoints in a new one.
+    An exception out of ``advance`` leaves the trainer in no defined state: drop it and continue
+    from the checkpoints in a new one.
 
     Args:
         problem: what to train, and on what.
@@ -281,7 +281,7 @@ class Trainer:
         return list(self._runs.values()) if keys is None else [self._entry(key) for key in keys]
 
     def _identity(self, live: LiveRun) -> dict[str, object]:
-        """What a checkpoint must agree in for a new run to go on from it."""
+        """What a checkpoint must agree in for a new run to continue from it."""
         run, task = live.run, get_task(self._problem.task)
         return {
             "dataset": self._problem.dataset,
@@ -333,7 +333,7 @@ class Trainer:
         before, now = saved.state.get("provenance"), asdict(self.provenance)
         if before != now:
             log.warning(
-                "Run %r goes on with %s after %s: the last bits of its metrics may differ from "
+                "Run %r continues with %s after %s: the last bits of its metrics may differ from "
                 "those of a run that was never moved",
                 key,
                 now,

@@ -12,7 +12,7 @@ ratio is measured side by side. The pooler's settings are those of the guide.
 
     python -m tests.benchmarks.pooler --out tests/benchmarks/results
 
-Each round is kept when it is done: the same command goes on with what is left.
+Each round is kept when it is done: the same command continues with what is left.
 """
 
 from __future__ import annotations

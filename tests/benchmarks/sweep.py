@@ -326,7 +326,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         "Lost: a registered configuration that no finished trial has in the end. Their epochs: "
         "what was recorded of the trials under way, which is lost with the trial, or trained again "
-        "at most (`indian-tune` goes on from checkpoints of every 5 seconds).",
+        "at most (`indian-tune` continues from checkpoints of every 5 seconds).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -341,7 +341,7 @@ def main() -> None:
     parser.add_argument("--cut-trials", type=int, default=12, help="of a sweep that is cut")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from what the folder of --out holds"
+        "--resume", action="store_true", help="continue from what the folder of --out holds"
     )
     given = parser.parse_args()
     setting = {
@@ -358,7 +358,7 @@ def main() -> None:
     before: dict[str, Any] = {}
     if given.resume:
         if given.out is None:
-            parser.error("--resume needs --out, the folder to go on from")
+            parser.error("--resume needs --out, the folder to continue from")
         before = json.loads((given.out / "sweep.json").read_text(encoding="utf-8"))
         same = ("machine", "trials", "epochs", "cut_trials")
         if any(before["setting"][key] != setting[key] for key in same):

@@ -1,7 +1,7 @@
 """The sweep as a user of Optuna would write it today: ``optimize`` over one SQLite file.
 
 Both ways of its tutorial on parallelization: ``n_jobs=2`` (threads), which it shows first, or two
-processes that share the storage. Started again, it goes on with what is left.
+processes that share the storage. Started again, it continues with what is left.
 """
 
 from __future__ import annotations

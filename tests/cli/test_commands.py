@@ -176,7 +176,7 @@ def test_a_search_whose_engine_cannot_go_on_prints_json_too(
     options = ("--engine", "inline", "--artifacts", "files", "--json")
     ended = command("search", "tiny.toml", *options)
     assert ended.status == 1
-    assert "Go on with:\n  indian-tune search tiny.toml --engine inline" in ended.err
+    assert "Continue with:\n  indian-tune search tiny.toml --engine inline" in ended.err
     told = json.loads(ended.out)
     assert (told["study"], told["finished"], told["failed"]) == ("tiny", False, [])
 

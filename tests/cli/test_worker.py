@@ -53,7 +53,7 @@ def test_a_worker_that_cannot_go_on_says_with_what_to_join_again(
     status, told = work("--artifacts", "file/below")
     assert status == 1
     assert "Traceback" not in told
-    assert "Go on with:\n  indian-tune worker tiny --artifacts file/below" in told
+    assert "Continue with:\n  indian-tune worker tiny --artifacts file/below" in told
 
 
 def test_a_worker_tells_what_it_does_and_that_checkpoints_are_missing(

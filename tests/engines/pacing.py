@@ -25,7 +25,7 @@ def looks_file(settings: WorkerSettings) -> Path:
 
 
 def looking(settings: WorkerSettings, look: Callable[[], None]) -> Callable[[], None]:
-    """Return a tick for the engine of paced workers, which looks and then lets them go on."""
+    """Return a tick for the engine of paced workers, which looks and then lets them continue."""
     file = looks_file(settings)
     file.touch()
 

@@ -1,4 +1,4 @@
-"""A disk without room for a checkpoint: one sentence, and the run goes on from the one before."""
+"""A disk without room for a checkpoint: one sentence, and the run continues from the one before."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_search_on_a_real_disk_that_is_full_says_so_and_goes_on_elsewhere(
     done = subprocess.run([*namespace, on_disk], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "No space left on device" in done.stderr
-    assert "Go on with:\n  indian-tune search" in done.stderr
+    assert "Continue with:\n  indian-tune search" in done.stderr
     assert "Traceback" not in done.stderr
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")

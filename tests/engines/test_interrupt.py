@@ -122,7 +122,7 @@ def test_a_search_in_this_process_is_killed_whatever_its_model_does(
         assert process.stderr is not None
         log = process.stderr.read()
         assert "did not end by itself and was killed" in log
-        assert "Go on with:\n  indian-tune search ends.toml --engine inline" in log
+        assert "Continue with:\n  indian-tune search ends.toml --engine inline" in log
 
 
 @pytest.mark.slow

@@ -138,7 +138,7 @@ def test_a_worker_that_cannot_be_replaced_ends_the_search_with_the_command_that_
     assert not any(state.finished for state in states)
     assert "failed with ValueError: the data are gone" in log
     assert "a worker in place of one that died could not begin" in log
-    assert "Go on with:\n  indian-tune search" in log
+    assert "Continue with:\n  indian-tune search" in log
 
 
 @pytest.mark.parametrize("end", RAISES)

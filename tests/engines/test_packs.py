@@ -177,7 +177,7 @@ def test_a_trial_that_breaks_its_pack_fails_alone(
     assert states == [State.COMPLETE, State.FAILED, State.COMPLETE, State.COMPLETE]
     assert [trial.attempts for trial in trials] == [1, 3, 1, 1]
     assert trials[1].reason == "ZeroDivisionError: the model is broken"
-    assert "a pack broke (the model is broken): its trials go on one by one" in caplog.text
+    assert "a pack broke (the model is broken): its trials continue one by one" in caplog.text
 
 
 def test_a_lost_lease_drops_its_trial_and_no_other(
@@ -301,7 +301,7 @@ def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) 
     if not mark.exists():
         mark.touch()
         raise DeviceLostError("cuda:0 is lost to this process")
-    (settings.artifacts / "went on").touch()
+    (settings.artifacts / "continued").touch()
 
 
 @pytest.mark.slow
@@ -312,7 +312,7 @@ def test_a_process_that_has_lost_its_device_is_replaced(
     settings = settings_for(storage)
     settings.artifacts.mkdir()
     ProcessEngine([settings], lose_device_once).run(Interrupt(), lambda: None)
-    assert (settings.artifacts / "went on").exists()
+    assert (settings.artifacts / "continued").exists()
 
 
 @pytest.mark.usefixtures("packed")

@@ -265,7 +265,7 @@ def test_a_signal_stops_a_ray_search_and_keeps_everything(
             driver.send_signal(number)
         _, told = driver.communicate(timeout=300)
     assert driver.returncode == 130
-    assert "Go on with" in told
+    assert "Continue with" in told
     assert "Traceback" not in told
     assert metrics(storage) != undisturbed
     with LedgerReader.open(storage) as ledger:
@@ -277,7 +277,7 @@ def test_a_signal_stops_a_ray_search_and_keeps_everything(
             if run.epochs_done and not run.state.finished
         ]
     if len(signals) == 1:
-        # What was begun goes on from where it stood; stopped at once, from the last checkpoint.
+        # What was begun continues from where it stood; stopped at once, from the last checkpoint.
         assert all(list(settings.artifacts.rglob(f"trial-{n}-*/checkpoint_*")) for n in begun)
     RayEngine(settings, RayOptions(workers=1)).run(Interrupt(), lambda: None)
     assert metrics(storage) == undisturbed
@@ -465,14 +465,14 @@ def test_a_part_of_the_cluster_that_is_killed_costs_nothing_and_is_named(
         _, told = driver.communicate(timeout=120)
     assert "Traceback" not in told
     if part == "ray::Trial":
-        # An actor alone: its trial goes on in another, and the record tells of it.
+        # An actor alone: its trial continues in another, and the record tells of it.
         assert driver.returncode == 0, told
         with LedgerReader.open(storage) as ledger:
             assert ledger.events(ledger.study("tiny").id, LOST)
     else:
         assert driver.returncode == 1, told
         assert "the Ray cluster was lost" in told
-        assert "Go on with:\n  indian-tune search" in told
+        assert "Continue with:\n  indian-tune search" in told
         psutil.wait_procs(started, timeout=30)
         assert not [process for process in started if process.is_running()]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -380,7 +380,7 @@ def test_a_database_that_compute_nodes_do_not_reach_is_found_before_workers_are_
     with LedgerReader.open(address) as ledger:
         assert worker_arrays(ledger, ledger.study("tiny").id) == []
     assert queued(slurm) == set()
-    # Reached now, so that the same command goes on.
+    # Reached now, so that the same command continues.
     assert submitter.submit(INDIAN_TUNE_STORAGE=address).returncode == 0
 
 

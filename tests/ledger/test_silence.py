@@ -194,7 +194,7 @@ def test_a_worker_needs_one_session_at_a_time(
     postgres: PostgresServer, tmp_path: Path, tiny: dict[str, object]
 ) -> None:
     # With a second one in the middle of a transaction, workers that begin together would wait for
-    # each other until none goes on.
+    # each other until none continues.
     address = postgres.new_database()
     with open_session(
         parse_study(tiny, source="study.toml"), storage_url(address), None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results.md"
-# One note per job, so that an interrupted night goes on.
+# One note per job, so that an interrupted night continues.
 NOTES = ROOT / "build/night"
 UNIT = "not slow and not night and not image"
 # Per cent of the package's statements that the unit tests run at least; 93 when it was set.

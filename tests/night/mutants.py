@@ -1,6 +1,6 @@
 """Tests of the tests: does a test fail when an operator, a number or a decision is changed?
 
-python -m tests.night.mutants                  # goes on with what is left of the sample
+python -m tests.night.mutants                  # continues with what is left of the sample
 python -m tests.night.mutants --report         # prints what there is
 
 cosmic-ray (in no extra: `pip install cosmic-ray`) makes the mutants, in a copy of the last commit.

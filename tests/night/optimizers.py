@@ -44,7 +44,7 @@ NEEDED: dict[str, dict[str, float]] = {
     "SaRA": {"threshold": 0.1},
 }
 RATE_NAMES = {"AliG": "max_lr"}
-# How a sentence of this package goes on after the key and the name of the optimizer.
+# How a sentence of this package continues after the key and the name of the optimizer.
 OURS = (" cannot be tuned: ", " needs a package that is not installed: ")
 
 

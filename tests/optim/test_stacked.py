@@ -198,7 +198,7 @@ def test_rows_of_several_schedules_take_the_steps_of_their_own(
     alone = [Solo(family, config, start) for config, start in zip(rows, START, strict=True)]
     for step in range(40):
         if step == 17:
-            # The run goes on in another stack, as after a checkpoint.
+            # The run continues in another stack, as after a checkpoint.
             states = together.states
             together = stacked(family, rows, params)
             for name, state in states.items():

@@ -286,7 +286,7 @@ class History:
         keys: list[str],
         done: dict[str, int],
     ) -> bool:
-        """Train and report an epoch; return whether the trial goes on."""
+        """Train and report an epoch; return whether the trial continues."""
         self.scheduler.sleep(self.draw.uniform(0.5, 1.5) * self.epoch_seconds)
         asked = self._now()
         if not self.calm and self.world.happens("model", 0.01):

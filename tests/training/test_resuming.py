@@ -1,4 +1,4 @@
-"""How runs are saved and go on from their checkpoints."""
+"""How runs are saved and continue from their checkpoints."""
 
 from __future__ import annotations
 
@@ -236,5 +236,5 @@ class TestCheckpoints:
             assert caplog.text == ""
             monkeypatch.setattr(torch, "__version__", "99.0")
             Trainer(problem, checkpoints=CheckpointFolder(tmp_path)).add(run)
-        assert "'a' goes on with" in caplog.text
+        assert "'a' continues with" in caplog.text
         assert "99.0" in caplog.text

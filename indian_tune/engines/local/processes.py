@@ -52,7 +52,7 @@ MINUTE_SECONDS = 60.0
 # How a worker says that it ends; one that ends without a word has died.
 _DONE, _EXPLAINED, _REFUSED = "done", "explained", "refused"
 # How long a worker may take to end its process, in which a model may have left threads, and to end
-# its epoch when another one cannot go on.
+# its epoch when another one cannot continue.
 END_SECONDS = 10.0
 # How many workers in a row may hang before they have taken a trial.
 STALLED_STARTS = 3
@@ -158,10 +158,10 @@ class ProcessEngine:
                     if interrupt.requested:
                         worker.lifeline.close()
                     elif worker.end == _EXPLAINED:
-                        raise EngineError("a worker could not go on; its message is above")
+                        raise EngineError("a worker could not continue; its message is above")
                     elif worker.end == _REFUSED:
                         if self._deaths:
-                            # Others have worked with the same input: the study goes on with it.
+                            # Others have worked with the same input: the study continues with it.
                             raise EngineError(
                                 "a worker in place of one that died could not begin; its message "
                                 "is above"
@@ -245,7 +245,7 @@ def without_main() -> Iterator[None]:
 
 
 def _dismiss(workers: Sequence[_Worker], interrupt: Interrupt) -> None:
-    """Wait until workers have ended their epochs; briefly where one could not go on."""
+    """Wait until workers have ended their epochs; briefly where one could not continue."""
     for worker in workers:
         worker.lifeline.close()
     deadline = time.monotonic() + END_SECONDS

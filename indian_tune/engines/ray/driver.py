@@ -242,7 +242,7 @@ class DriverScheduler(FIFOScheduler):
         self.settled = True
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return the next trial to begin or to go on with."""
+        """Return the next trial to begin or to continue with."""
         self.settled = not any(
             trial.status == trial.RUNNING for trial in tune_controller.get_live_trials()
         )
@@ -289,7 +289,7 @@ class Tidier(_Unsaved, tune.Callback):
 class LossWatcher(_Unsaved, tune.Callback):
     """Has lost actors recorded, and finds what every actor would meet again: a full disk.
 
-    Ray would go on with the trial of a lost actor by itself. The ledger counts that attempt and
+    Ray would continue with the trial of a lost actor by itself. The ledger counts that attempt and
     hands the trial out again, if it may be tried again; so Ray's own has nothing left to do.
 
     Attributes:
@@ -324,7 +324,7 @@ def unwritable(folder: str, error: OSError) -> CheckpointError:
     reason = (error.strerror or str(error)).rstrip(".")
     return CheckpointError(
         f"checkpoints cannot be written to {folder}: {reason}. Make room or choose "
-        "another folder; what was begun then goes on from its last checkpoint"
+        "another folder; what was begun then continues from its last checkpoint"
     )
 
 

@@ -1,7 +1,7 @@
 """The Ray engine: Ray Tune places, moves and checkpoints the trials, on one machine or a cluster.
 
 Which configuration, prune or not, when done: the controller decides it, as in every engine. Ray's
-own record is not used; a study that was interrupted goes on from the ledger.
+own record is not used; a study that was interrupted continues from the ledger.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class ClusterWatch:
 
     Args:
         started: the processes of the cluster, if it is this process's own.
-        go_on: the command that goes on, told where this process has to be ended.
+        go_on: the command that continues, told where this process has to be ended.
     """
 
     def __init__(self, started: list[psutil.Process], go_on: str) -> None:
@@ -91,7 +91,7 @@ class ClusterWatch:
     def _end_stuck(self) -> None:
         print(f"Error: {self._message}", file=sys.stderr)
         if self._go_on:
-            print(f"Go on with:\n{self._go_on}", file=sys.stderr)
+            print(f"Continue with:\n{self._go_on}", file=sys.stderr)
         self._kill_started()
         end_at_once(1)
 

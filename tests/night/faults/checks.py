@@ -250,7 +250,7 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
         and not refused
         and not any(word in log for word in ("indian-tune search", "indian-tune worker"))
     ):
-        wrong.append("status 1 without the command that goes on")
+        wrong.append("status 1 without the command that continues")
     allowed = (0, 1, *((130,) if stopped else ()), *((2,) if away else ()))
     if status > 0 and status not in allowed and not refused:
         wrong.append(f"status {status}")

@@ -340,7 +340,7 @@ class Round:
         return found
 
     def _next(self, status: int, log: str) -> list[str]:
-        """Return the command that goes on: the printed one, if one was printed."""
+        """Return the command that continues: the printed one, if one was printed."""
         lines = [line.strip() for line in log.splitlines()]
         printed = [line for line in lines if line.startswith("indian-tune search")]
         if status > 0 and printed:
