@@ -70,6 +70,7 @@ class TrialTrainable(tune.Trainable):
             in_hand: what the searching program has in hand, see ``WorkerSettings``.
         """
         self._packed = in_hand
+        self._unpacked: dict[str, Any] | None = None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -114,11 +115,13 @@ class TrialTrainable(tune.Trainable):
         """Remove this actor's copy of the checkpoints."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    @functools.cached_property
+    @property
     def _objects(self) -> dict[str, Any]:
         """What the searching program has in hand, by reference."""
-        # Written by the driver.
-        return {} if self._packed is None else pickle.loads(self._packed)  # noqa: S301
+        if self._unpacked is None:
+            # Written by the driver.
+            self._unpacked = {} if self._packed is None else pickle.loads(self._packed)  # noqa: S301
+        return self._unpacked
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
