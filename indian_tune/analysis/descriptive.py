@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """Two arms at their last epoch, seed by seed.
+    """Two arms at their last epoch, seed by seed, or search by search where there are several.
 
     Attributes:
         name: of the comparison.
-        estimate: mean difference over the pairs of which both runs trained; NaN without a pair.
-        low: lower end of the two-sided interval; minus infinity with one pair.
+        unit: ``"seeds"``, or ``"searches"`` of a study that searches every arm several times.
+        estimate: mean difference over the units with a pair of runs that trained; NaN without one.
+        low: lower end of the two-sided interval over units; minus infinity with one unit.
         high: upper end.
         differences: the paired differences.
         searches: their mean in every search that has a pair.
@@ -30,12 +31,18 @@ class Look:
     """
 
     name: str
+    unit: Literal["seeds", "searches"]
     estimate: float
     low: float
     high: float
     differences: tuple[float, ...]
     searches: tuple[float, ...]
     left_out: int
+
+    @property
+    def count(self) -> int:
+        """How many units the interval rests on."""
+        return len(self.searches if self.unit == "searches" else self.differences)
 
 
 def final_contrast(
@@ -47,7 +54,10 @@ def final_contrast(
     confidence: float = 0.95,
     chance: float | None = None,
 ) -> Look:
-    """Compare two arms at their last epoch, seed by seed (a paired t interval).
+    """Compare two arms at their last epoch by a paired t interval.
+
+    Runs are paired by seed. Of several searches of every arm each counts once, by the mean of its
+    pairs: the seeds of one search share its winners, and are not independent.
 
     Args:
         frame: one row per run and epoch, with the columns arm, seed, epoch and ``metric``; one
@@ -74,15 +84,18 @@ def final_contrast(
         if a is not None and b is not None:
             by_search.setdefault(key[0], []).append(a - b)
     kept = [value for values in by_search.values() for value in values]
+    searches = tuple(float(np.mean(values)) for values in by_search.values())
+    several = len({search for search, _ in first}) > 1
     level = (1 - confidence) / 2
-    made = bounds(np.array(kept or [np.nan]), level, level)
+    made = bounds(np.array((searches if several else kept) or [np.nan]), level, level)
     return Look(
         name=f"{arm} - {baseline}",
+        unit="searches" if several else "seeds",
         estimate=float(made.mean),
         low=float(made.low),
         high=float(made.high),
         differences=tuple(kept),
-        searches=tuple(float(np.mean(values)) for values in by_search.values()),
+        searches=searches,
         left_out=len(first) - len(kept),
     )
 

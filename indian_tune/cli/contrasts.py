@@ -45,10 +45,12 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     captions = [] if outcome.share else ["Above 0 the first arm is better."]
     chance = outcome.chance_score
     difference = f"difference, {outcome.unit}"
+    unit = "searches" if spec.replicates > 1 else "seeds"
+    by = "means of every search" if spec.replicates > 1 else "paired by seed"
     shown = table(
-        *("contrast", difference, "95 % interval", "seeds"),
-        title=f"Validation {outcome.title} on the fresh seeds, paired by seed (descriptive)",
-        right=(difference, "95 % interval", "seeds"),
+        *("contrast", difference, "95 % interval", unit),
+        title=f"Validation {outcome.title} on the fresh seeds, {by} (descriptive)",
+        right=(difference, "95 % interval", unit),
     )
     for arm, rival in pairs:
         name = f"{arm} - {rival}"
@@ -62,11 +64,9 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
             shown.add_row(name, "–", "no pair trained", "0")
             continue
         interval = "–"
-        if len(contrast.differences) > 1:
+        if contrast.count > 1:
             interval = f"{outcome.plain(contrast.low)}, {outcome.plain(contrast.high)}"
-        shown.add_row(
-            name, outcome.plain(contrast.estimate), interval, str(len(contrast.differences))
-        )
+        shown.add_row(name, outcome.plain(contrast.estimate), interval, str(contrast.count))
     if left_out:
         captions.append(
             f"Left out of the means: {counted(left_out, 'pair')} with a run that diverged or did "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
@@ -99,3 +100,18 @@ def test_the_differences_of_a_pilot_are_those_between_its_searches() -> None:
 def test_values_out_of_range_are_refused(arguments: tuple[float, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         power(*arguments)
+
+
+def test_of_several_searches_each_counts_once() -> None:
+    rows = [
+        {"arm": arm, "replicate": search, "seed": 10 * search + seed, "epoch": 1, "accuracy": value}
+        for search in range(3)
+        for seed in range(2)
+        for arm, value in (("indian", 0.5 + 0.1 * search + 0.01 * seed), ("sgd", 0.5))
+    ]
+    found = final_contrast(pd.DataFrame(rows), "indian", "sgd", "accuracy")
+    means = np.array([0.005, 0.105, 0.205])
+    half = stats.t.ppf(0.975, 2) * means.std(ddof=1) / np.sqrt(3)
+    assert (found.unit, found.count) == ("searches", 3)
+    assert found.estimate == pytest.approx(means.mean())
+    assert (found.low, found.high) == pytest.approx((means.mean() - half, means.mean() + half))
