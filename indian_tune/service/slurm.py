@@ -23,7 +23,7 @@ from indian_tune.engines import (
     submit_workers,
 )
 from indian_tune.errors import InputError, StorageError, StudyFileError, alternatives
-from indian_tune.ledger import STORAGE_VARIABLE, Ledger, sqlite_file, storage_url
+from indian_tune.ledger import STORAGE_VARIABLE, Ledger, LedgerReader, sqlite_file, storage_url
 from indian_tune.service.calls import recorded_command
 from indian_tune.service.command import without_password
 from indian_tune.service.searching import SearchRequest
@@ -78,6 +78,10 @@ def dry_script(request: SlurmRequest) -> str:
     found = _found(request)
     url = _absolute(storage_url(request.storage))
     name = request.study if found is None else found.spec.name
+    if found is None:
+        # Not a file, so one that is registered.
+        with LedgerReader.open(url) as ledger:
+            ledger.study(name)
     return _fleet(request, url, name, found, longest_epoch=0.0).script(f"indian-tune-{name}")
 
 

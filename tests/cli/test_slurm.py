@@ -150,3 +150,15 @@ def test_what_is_known_of_arrays_is_in_the_record(storage: str) -> None:
         ("second", None, True),
         ("third", None, False),
     ]
+
+
+def test_a_dry_run_of_a_study_that_is_nowhere_is_refused(
+    command: Callable[..., Ended], storage: str
+) -> None:
+    with Ledger.open(storage):
+        pass
+    given = ("slurm", "nope", "--workers", 1, "--time", "60", "--dry-run", "--storage", storage)
+    ended = command(*given)
+    assert ended.status == 2
+    assert "no study 'nope'" in ended.err
+    assert ended.out == ""
