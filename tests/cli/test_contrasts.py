@@ -1,0 +1,29 @@
+"""The closing table of a search: differences with intervals that people can read."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from indian_tune.analysis.descriptive import final_contrast
+from indian_tune.cli.contrasts import interval_text
+from indian_tune.outcome import ACCURACY
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "text"),
+    [
+        ([0.5, 0.6, 0.7], "equal in all seeds"),
+        ([0.75, 0.85, 0.95], "–"),
+        ([0.5], "–"),
+        ([0.6, 0.6, 0.7], "-11.01, +17.68"),
+    ],
+)
+def test_a_difference_without_spread_has_no_interval(accuracies: list[float], text: str) -> None:
+    values = {"a": accuracies, "b": [0.5, 0.6, 0.7][: len(accuracies)]}
+    frame = pd.DataFrame(
+        {"arm": arm, "seed": seed, "epoch": 1, "accuracy": value}
+        for arm, row in values.items()
+        for seed, value in enumerate(row)
+    )
+    assert interval_text(final_contrast(frame, "a", "b", "accuracy"), ACCURACY) == text
