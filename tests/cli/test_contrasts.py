@@ -1,12 +1,15 @@
-"""The closing table of a search: differences with intervals that people can read."""
+"""Tables of differences with intervals that people can read."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from indian_tune.analysis.descriptive import final_contrast
 from indian_tune.cli.contrasts import interval_text
+from indian_tune.cli.replay import with_interval
+from indian_tune.comparison.intervals import paired_difference
 from indian_tune.outcome import ACCURACY
 
 
@@ -27,3 +30,9 @@ def test_a_difference_without_spread_has_no_interval(accuracies: list[float], te
         for seed, value in enumerate(row)
     )
     assert interval_text(final_contrast(frame, "a", "b", "accuracy"), ACCURACY) == text
+
+
+def test_replayed_methods_that_are_equal_in_every_search_have_no_interval() -> None:
+    assert with_interval(paired_difference(np.zeros(3), 0.05)) == "0.0000 (–)"
+    spread = paired_difference(np.array([0.0, 0.1]), 0.05)
+    assert with_interval(spread) == "0.0500 (-0.5853, 0.6853)"
