@@ -85,6 +85,10 @@ def scope_words(scope: Scope) -> str:
     if scope.trials is not None:
         of = f" of {counted(scope.tune_epochs, 'epoch')}" if scope.tune_epochs is not None else ""
         parts.append(f"a budget of {counted(scope.trials, 'trial')}{of} per search")
+    if scope.extended:
+        least, most = scope.extended
+        added = str(most) if least == most else f"{least} to {most}, depending on the arm"
+        parts[-1] += f" (extended by {added})"
     return ", ".join(parts)
 
 

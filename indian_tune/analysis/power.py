@@ -44,6 +44,8 @@ class Power:
         needed: fewest units with which support is found at an effect of ``delta``.
         needed_to_refute: fewest with which an effect of ``delta`` is ruled out where there is none.
         detectable: smallest effect found with that probability at ``n`` units; ``None`` without n.
+            Of units that are planned, with the deviation ``planned``; of a pilot's own, with its
+            own.
         achieved: probability of finding ``delta`` at ``n`` units; likewise.
     """
 
@@ -94,11 +96,14 @@ def power(
     else:
         if len(pilot) < 2:
             raise InputError(f"pilot = {list(pilot)!r} must hold at least 2 paired differences")
-        n = n or len(pilot)
         deviation = float(np.std(pilot, ddof=1))
         planned = deviation * upper_factor(len(pilot) - 1)
     if not deviation >= 0 or not math.isfinite(deviation):
         raise InputError(f"pilot = {pilot!r} has no finite standard deviation")
+    # What the pilot itself could see is told by its own deviation.
+    spread = deviation if n is None else planned
+    if n is None and not isinstance(pilot, int | float):
+        n = len(pilot)
     each = 1 - (1 - power) / contrasts
     needed, refuting = 2, 2
     detectable, achieved = (None, None) if n is None else (0.0, 1.0)
@@ -106,8 +111,8 @@ def power(
         needed = _seeds(delta / planned, alpha, each)
         refuting = _seeds(delta / planned, alpha / contrasts, power)
         if n is not None:
-            detectable = deviation * _effect(n, alpha, power)
-            achieved = _achieved(delta / deviation, n, alpha)
+            detectable = spread * _effect(n, alpha, power)
+            achieved = _achieved(delta / spread, n, alpha)
     return Power(
         deviation=deviation,
         planned=planned,

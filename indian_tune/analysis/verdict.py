@@ -161,8 +161,10 @@ class Scope:
             has failed.
         outcome: what runs are judged by, with its chance; ``None`` for accuracy.
         epochs: length of a run of the confirm phase.
-        trials: trials of the search per arm.
+        trials: trials of a search, with those that an extension added; the most of any arm.
         tune_epochs: length of a run of the search.
+        extended: fewest and most trials that extensions added to a search of an arm; empty where
+            the study was not extended.
         searches: of every arm; filled in from the frame.
         n: number of fresh seeds of a search; likewise.
     """
@@ -173,6 +175,7 @@ class Scope:
     epochs: int | None = None
     trials: int | None = None
     tune_epochs: int | None = None
+    extended: tuple[int, ...] = ()
     searches: int = 0
     n: int = 0
     outcome: Outcome | None = None
@@ -320,5 +323,8 @@ class Verdict:
 
 
 def _without_usual(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return fields as a table; of classification nothing is said of what it is judged by."""
-    return {name: value for name, value in fields if name != "outcome" or value is not None}
+    """Return fields as a table, without those of a scope that are as usual.
+
+    Of classification nothing is said of what it is judged by, and nothing of no extension.
+    """
+    return {name: value for name, value in fields if value or name not in {"outcome", "extended"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
@@ -12,7 +13,9 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from indian_tune.analysis.descriptive import Look
     from indian_tune.ledger import LedgerReader
+    from indian_tune.outcome import Outcome
     from indian_tune.study.registered_study import RegisteredStudy
 
 METRIC = "validation_accuracy"
@@ -63,10 +66,12 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
         if not contrast.differences:
             shown.add_row(name, "–", "no pair trained", "0")
             continue
-        interval = "–"
-        if contrast.count > 1:
-            interval = f"{outcome.plain(contrast.low)}, {outcome.plain(contrast.high)}"
-        shown.add_row(name, outcome.plain(contrast.estimate), interval, str(contrast.count))
+        shown.add_row(
+            name,
+            outcome.plain(contrast.estimate),
+            interval_text(contrast, outcome),
+            str(contrast.count),
+        )
     if left_out:
         captions.append(
             f"Left out of the means: {counted(left_out, 'pair')} with a run that diverged or did "
@@ -75,3 +80,12 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     if captions:
         shown.caption, shown.caption_justify = " ".join(captions), "left"
     return shown
+
+
+def interval_text(look: Look, outcome: Outcome) -> str:
+    """Return the interval of a difference; without a spread there is none."""
+    if len(look.differences) > 1 and not any(look.differences):
+        return f"equal in all {look.unit}"
+    if math.isinf(look.low):
+        return "–"
+    return f"{outcome.plain(look.low)}, {outcome.plain(look.high)}"

@@ -144,7 +144,13 @@ def _print_power(console: Console, plan: Plan) -> None:
         return
     n = next(iter(plan.powers.values())).n
     numbers = (f"SD, {outcome.unit}", "to support", "to refute", "detectable")
-    where = "assumed SD" if plan.pilot is None else f"SD of pilot {plan.pilot.name}"
+    where, bound = "assumed SD", ""
+    if plan.pilot is not None:
+        where = f"SD of pilot {plan.pilot.name}"
+        bound = (
+            f"SD is the upper bound at 80 % of that between the {plan.pilot.searches} searches of "
+            "the pilot; all numbers are for it. "
+        )
     made = table(
         "contrast",
         *numbers,
@@ -153,7 +159,7 @@ def _print_power(console: Console, plan: Plan) -> None:
     for name, power in plan.powers.items():
         made.add_row(
             name,
-            outcome.size(power.deviation),
+            outcome.size(power.planned),
             f"{power.needed:,}",
             f"{power.needed_to_refute:,}",
             "–" if power.detectable is None else outcome.size(power.detectable),
@@ -163,9 +169,9 @@ def _print_power(console: Console, plan: Plan) -> None:
     _print_table(console, title, made)
     widest = max(power.detectable or 0.0 for power in plan.powers.values())
     console.print(
-        f"To support: where the gain is δ, all contrasts together, at level {claims.alpha:g}. To "
-        f"refute: where there is none. With {n} searches the smallest effect found with 80 % "
-        f"probability is {outcome.size(widest)} {outcome.unit}."
+        f"{bound}To support: where the gain is δ, all contrasts together, at level "
+        f"{claims.alpha:g}. To refute: where there is none. With {n} searches the smallest "
+        f"effect found with 80 % probability is {outcome.size(widest)} {outcome.unit}."
     )
 
 

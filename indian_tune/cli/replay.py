@@ -83,15 +83,18 @@ def _table(found: Replay) -> Table:
         made.add_row(
             method.sampler,
             method.pruner,
-            _with_interval(method.regret),
-            "–" if method is first else _with_interval(method.worse_than(first)),
+            with_interval(method.regret),
+            "–" if method is first else with_interval(method.worse_than(first)),
             f"{method.epochs:.0f}",
             duration(method.seconds),
         )
     return made
 
 
-def _with_interval(difference: Difference) -> str:
+def with_interval(difference: Difference) -> str:
+    """Return a difference with its interval; without a spread there is none."""
+    if not difference.settled:
+        return f"{difference.estimate:.4f} (–)"
     return f"{difference.estimate:.4f} ({difference.low:.4f}, {difference.high:.4f})"
 
 

@@ -314,10 +314,11 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
 
     protocol = spec.protocol
     # As registered, with what it was extended by.
-    trials = sum(
-        part.total for part in session.ledger.progress(session.id) if part.phase is Phase.TUNE
-    )
-    finals = f"{protocol.finalists} finalists each, " if protocol.finalists else ""
+    tune = [part for part in session.ledger.progress(session.id) if part.phase is Phase.TUNE]
+    trials = sum(part.total for part in tune)
+    most = max((part.total // spec.replicates for part in tune), default=0)
+    finalists = min(protocol.finalists, most)
+    finals = f"{counted(finalists, 'finalist')} each, " if finalists else ""
     levels = ""
     if spec.matched_arms:
         levels = (

@@ -118,10 +118,12 @@ def _all(spec: StudySpec) -> str:
 
 def _about_finalists(spec: StudySpec, parts: list[ArmProgress]) -> str:
     runs = [part for part in parts if part.phase is Phase.FINAL]
+    tried = (part.total // spec.replicates for part in parts if part.phase is Phase.TUNE)
+    finalists = min(spec.protocol.finalists, max(tried, default=0))
     done, total = sum(part.finished for part in runs), sum(part.total for part in runs)
     return (
         f"# {spec.name}: the finalists\n\n"
-        f"The {spec.protocol.finalists} best configurations of every search on further tune seeds; "
+        f"The {finalists} best configurations of every search on further tune seeds; "
         f"the best on all of them wins. {done} of {total} trials are finished."
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.study import departures
 from indian_tune.study.file.claims_file import ClaimsFile, RegistrationSection, ScopeSection
-from indian_tune.study.space_history import latest_raw_spaces
+from indian_tune.study.space_history import latest_raw_spaces, trials_added
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader
@@ -29,7 +29,7 @@ def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
             dataset=spec.problem.data_name,
             classes=spec.problem.classes if outcome is None else None,
             outcome=outcome,
-            trials=spec.search.trials,
+            trials=spec.search.trials + max(trials_added(study.ledger, study.record), default=0),
             tune_epochs=spec.protocol.tuning_epochs,
             spaces=latest_raw_spaces(study.ledger, study.record),
         ),

@@ -29,7 +29,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
     from indian_tune.study.looks import looks_sentence
     from indian_tune.study.registered_study import RegisteredStudy
     from indian_tune.study.registration_check import check_finished, departures
-    from indian_tune.study.space_history import latest_spaces
+    from indian_tune.study.space_history import latest_spaces, trials_added
 
     file = sqlite_file(storage_url(storage))
     # In an archive what was opened before can be judged again, and nothing has to be written.
@@ -50,6 +50,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
         spaces = latest_spaces(ledger, record)
+        extended = trials_added(ledger, record)
         looks = ledger.looks(record.data_name)
         about = background(opened)
         ranges = step_size_ranges(opened)
@@ -68,8 +69,9 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
             classes=spec.problem.classes if task is None else None,
             outcome=None if task is None else task.outcome.outcome,
             epochs=spec.protocol.epochs,
-            trials=spec.search.trials,
+            trials=spec.search.trials + max(extended, default=0),
             tune_epochs=spec.protocol.tuning_epochs,
+            extended=extended,
         ),
         spaces=spaces,
         examples=examples,

@@ -175,7 +175,9 @@ def epochs_left(
             continue
         left[arm.name] += fresh * (2 if arm.searched and spec.claims.half_budget else 1)
         if arm.searched and (arm.name, Phase.FINAL) not in begun:
-            left[arm.name] += protocol.finalists * final * searches
+            tune_parts = [part for part in parts if part.phase is Phase.TUNE]
+            trials = sum(part.total for part in tune_parts if part.arm.name == arm.name)
+            left[arm.name] += min(protocol.finalists * searches, trials) * final
         if control and (arm.name, Phase.MATCH) not in begun:
             left[arm.name] += len(LEVELS) * match * searches
     return left

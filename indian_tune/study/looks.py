@@ -1,8 +1,10 @@
-"""How often the test set of a data set was opened: each look at it makes the next tell less."""
+"""Which studies opened the test set of a data set: each of them makes the next tell less."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,5 @@ def looks_sentence(data_name: str, looks: Sequence[Look]) -> str:
     listed = ", ".join(names[:NAMES])
     if len(names) > NAMES:
         listed += f" and {len(names) - NAMES} more"
-    times = "once" if len(names) == 1 else f"{len(names)} times"
-    by = f", by {listed}" if names else ""
-    return f"The test set of {data_name} has been opened {times} in this database{by}."
+    studies = f"{counted(len(names), 'study', 'studies')}: {listed}" if names else "no study"
+    return f"The test set of {data_name} has been opened in this database by {studies}."

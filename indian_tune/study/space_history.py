@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import EXTENDED
@@ -33,6 +34,17 @@ def latest_raw_spaces(ledger: LedgerReader, study: StudyRecord) -> dict[str, dic
         for name, extended in extension.data.get("spaces", {}).items():
             spaces[name] = extended["space"]
     return spaces
+
+
+def trials_added(ledger: LedgerReader, study: StudyRecord) -> tuple[int, ...]:
+    """Return the fewest and the most trials that extensions added to a search of an arm.
+
+    Empty where the study was not extended.
+    """
+    added: Counter[str] = Counter()
+    for extension in ledger.events(study.id, EXTENDED):
+        added.update(extension.data["added"])
+    return (min(added.values()), max(added.values())) if added else ()
 
 
 class SpaceHistory:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from indian_tune.analysis import Label, Registration, Scope, analyze
+from indian_tune.analysis.claim import scope_words
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.hypotheses import MatchedLoss, TuningGain
 
@@ -187,3 +188,18 @@ def test_examples_widen_the_bounds(gain: Study) -> None:
 def test_the_scope_counts_searches_seeds_and_epochs_of_the_frame(gain: Study) -> None:
     scope = gain.judged(scope=Scope(classes=10)).scope
     assert (scope.searches, scope.n, scope.epochs) == (10, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("extended", "words"),
+    [
+        ((), "6 trials of 2 epochs per search"),
+        ((2, 2), "6 trials of 2 epochs per search (extended by 2)"),
+        ((0, 3), "6 trials of 2 epochs per search (extended by 0 to 3, depending on the arm)"),
+    ],
+)
+def test_the_scope_tells_by_how_much_the_searches_were_extended(
+    extended: tuple[int, ...], words: str
+) -> None:
+    scope = Scope(trials=6, tune_epochs=2, searches=1, n=2, extended=extended)
+    assert scope_words(scope).endswith(f"a budget of {words}")

@@ -14,9 +14,10 @@ import pytest
 from scipy import stats
 
 from indian_tune.analysis import Registration, Scope, analyze, figures
+from indian_tune.analysis.figures import Material, exhibits
 from indian_tune.analysis.figures.exhibits import makers
 from indian_tune.analysis.power import power
-from indian_tune.analysis.report import Background, write_report
+from indian_tune.analysis.report import Background, inline_svg, write_report
 from indian_tune.analysis.simulation import simulated_claims
 from indian_tune.analysis.style import INDIAN, arm_styles
 from indian_tune.columns import prefixed
@@ -208,6 +209,47 @@ def test_pairs_are_joined_seed_by_seed_and_counted(frame: pd.DataFrame) -> None:
     assert axes.get_title(loc="left") == "ahead on 4 of 4"
     with pytest.raises(NoDataError, match="none of the pairs"):
         figures.paired_seeds(frame, [("indian", "absent")])
+
+
+@pytest.mark.parametrize(
+    ("arms", "phases", "missing"),
+    [
+        (["indian"], ["confirm"], {"paired-seeds"}),
+        (["indian", "sgd"], ["confirm"], {"paired-seeds", "learning-curves"}),
+        (["indian", "sgd"], ["tune"], {"best-so-far", "step-size"}),
+    ],
+)
+@pytest.mark.parametrize("searches", [1, 2])
+def test_a_figure_of_which_every_run_failed_is_left_out(
+    frame: pd.DataFrame, arms: list[str], phases: list[str], missing: set[str], searches: int
+) -> None:
+    frame = frame[frame["arm"].isin(["indian", "sgd"])]
+    frame = pd.concat([frame.assign(replicate=each) for each in range(searches)])
+    frame.loc[frame["arm"].isin(arms) & frame["phase"].isin(phases), "run_state"] = "diverged"
+    claims = ClaimsSection(h1=Replication(arms=["indian"], baselines=["sgd"]))
+    drawn = {each.name: each for each in exhibits(Material(frame, claims))}
+    usual = {"paired-seeds", "learning-curves", "best-so-far", "step-size"}
+    assert usual - drawn.keys() == missing
+    for each in drawn.values():
+        assert "nan" not in each.alt
+        inline_svg(each)
+
+
+def test_a_map_of_which_every_point_diverged_is_left_out(frame: pd.DataFrame) -> None:
+    with pytest.raises(NoDataError, match="every point of the grid of arm 'surface' diverged"):
+        figures.surface_table(frame.assign(run_state="diverged"), "surface")
+
+
+def test_scores_of_zero_and_equal_searches_have_an_axis(frame: pd.DataFrame) -> None:
+    frame = frame[frame["arm"].isin(["indian", "sgd"])].assign(
+        validation_accuracy=1.0, run_state="complete", trial_state="complete"
+    )
+    frame = pd.concat([frame.assign(replicate=each) for each in range(2)])
+    frame["test_accuracy"] = 1.0
+    for figure in (figures.best_so_far(frame), figures.step_sizes(frame)):
+        assert {axes.get_yscale() for axes in panels(figure)} == {"linear"}
+    (axes,) = panels(figures.budget_curve(frame))
+    assert axes.get_ylim()[0] < 100 < axes.get_ylim()[1]
 
 
 def test_step_sizes_show_every_score_ring_the_best_and_flag_an_end(frame: pd.DataFrame) -> None:

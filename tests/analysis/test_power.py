@@ -36,6 +36,14 @@ def test_the_detectable_effect_has_the_power_that_was_asked_for() -> None:
     assert made.achieved == pytest.approx(probability(0.005 / made.deviation, 6))
 
 
+def test_the_detectable_effect_of_a_planned_study_is_for_the_deviation_of_its_counts() -> None:
+    made = power(PILOT, 0.005, n=12)
+    assert made.planned > made.deviation
+    assert made.detectable is not None
+    assert probability(made.detectable / made.planned, 12) == pytest.approx(0.8)
+    assert made.achieved == pytest.approx(probability(0.005 / made.planned, 12))
+
+
 def test_a_pilot_without_spread_needs_two_seeds() -> None:
     assert power([0.01, 0.01], 0.005).needed == 2
 

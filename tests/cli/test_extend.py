@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.service.own_study import from_study
 from indian_tune.study.ranking import rank
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def test_a_finished_study_is_extended_and_its_old_trials_stay(
     changed = sum(frozen[0]["winners"][arm] != frozen[1]["winners"][arm] for arm in winners)
     assert sum(trial.phase is Phase.CONFIRM for trial in after) == 4 + 2 * changed
     assert search(tiny)[0] == 0
+    verdict = from_study(storage, "tiny").verdict
+    assert (verdict.scope.trials, verdict.scope.extended) == (4, (2, 2))
+    assert "a budget of 4 trials of 2 epochs per search (extended by 2)" in verdict.sentence
 
 
 def test_a_grid_cannot_be_extended(

@@ -87,9 +87,9 @@ def test_a_pilot_of_several_searches_gives_the_cheapest_searches_trials_and_seed
     runs = tmp_path / "runs.parquet"
     frame[frame["arm"].isin(["full", "sgd"])].to_parquet(runs)
     options = ("plan", "quickstart", "--no-timing", "--from", runs)
-    told = json.loads(command(*options, "--json").out)["allocations"]
-    assert told["unit"] == "seconds"
-    rows = told["cheapest_first"]
+    told = json.loads(command(*options, "--json").out)
+    assert told["allocations"]["unit"] == "seconds"
+    rows = told["allocations"]["cheapest_first"]
     assert {(row["goal"], row["trials"]) for row in rows} == {
         (goal, trials) for goal in ("SUPPORTED", "REFUTED") for trials in (4, 8)
     }
@@ -98,6 +98,15 @@ def test_a_pilot_of_several_searches_gives_the_cheapest_searches_trials_and_seed
     ended = command(*options)
     assert max(map(len, ended.out.splitlines())) <= 80
     assert "Searches, trials and seeds for δ, the cheapest first" in ended.out
+    (found,) = told["power"]["contrasts"].values()
+    (row,) = [line.split() for line in ended.out.splitlines() if line.strip().startswith("full -")]
+    assert row[3:] == [
+        f"{100 * found['planned']:.2f}",
+        str(found["needed"]),
+        str(found["needed_to_refute"]),
+        f"{100 * found['detectable']:.2f}",
+    ]
+    assert "SD is the upper bound at 80 % of that between the 5 searches" in ended.out
     assert "From 5 searches of 8 trials in pilot" in ended.out
     one = tmp_path / "one.parquet"
     frame[(frame["replicate"] == 0) & frame["arm"].isin(["full", "sgd"])].to_parquet(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from indian_tune.study import RegisteredStudy
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "name": "bars",
     "problem": {"dataset": "digits", "model": "nin-small"},
     "protocol": {"epochs": 4, "tune_epochs": 2, "confirm_seeds": 3},
@@ -110,3 +110,13 @@ def test_the_pace_is_that_of_the_last_while(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_who_only_looks_is_not_told_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Pace(elapsed=False).summary(3, 0) == "3 epochs"
+
+
+def test_no_more_finalists_are_expected_than_a_search_has_trials(storage: str) -> None:
+    raw = {**SPEC, "protocol": {**SPEC["protocol"], "finalists": 99}}
+    with Ledger.open(storage) as ledger:
+        study = register(ledger, parse_study(raw, source="test"))
+        left = epochs_left(study.spec, ledger.progress(study.id), levels_frozen=False)
+    final = len(study.spec.protocol.final_seeds_of(0, 1)) * study.spec.protocol.tuning_epochs
+    assert final > 0
+    assert left == dict.fromkeys(("one", "two"), PLANNED + 5 * final)

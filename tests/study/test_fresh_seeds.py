@@ -126,6 +126,6 @@ def test_the_ledger_counts_who_has_opened_the_test_set_of_a_data_set(
         looks = reader.looks("digits")
     assert [(look.study, look.by) for look in looks] == [("second", "analyze"), ("tiny", "analyze")]
     assert looks_sentence("digits", looks) == (
-        "The test set of digits has been opened 2 times in this database, by second, tiny."
+        "The test set of digits has been opened in this database by 2 studies: second, tiny."
     )
-    assert looks_sentence("digits", looks[:1]).endswith("once in this database, by second.")
+    assert looks_sentence("digits", looks[:1]).endswith("database by 1 study: second.")

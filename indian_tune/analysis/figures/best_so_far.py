@@ -9,6 +9,7 @@ from indian_tune.analysis.figures.rows import phase_rows, score_axis, styles_of
 from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import canvas, legend, plain_log_ticks, tidy
 from indian_tune.analysis.trials import trial_scores
+from indian_tune.errors import NoDataError
 from indian_tune.study.description import score_words
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
         score, best and objective (what the score is of).
 
     Raises:
-        NoDataError: the frame has no tune phase.
+        NoDataError: the frame has no tune phase, or no trial of it has a score.
     """
     trials = trial_scores(phase_rows(frame, "tune"))
+    if trials["score"].isna().all():
+        raise NoDataError("no trial of the tune phase has a score")
     by_search = trials.groupby(["arm", "replicate"], sort=False)
     made = trials.assign(
         epochs=by_search["epochs"].cumsum(),
@@ -50,7 +53,7 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
         frame: one row per run and epoch; the tune phase is drawn.
 
     Raises:
-        NoDataError: the frame has no tune phase.
+        NoDataError: the frame has no tune phase, or no trial of it has a score.
     """
     table = best_so_far_table(frame)
     styles = styles_of(frame)
@@ -75,8 +78,9 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
         named.add(str(arm))
         # The last trial's gain has no line after it.
         axes.plot(line["epochs"].iloc[-1], best.iloc[-1], style.marker, color=style.color, ms=4)
-    axes.set_yscale("log")
-    plain_log_ticks(axes.yaxis)
+    if (table["best"] > 0).any():
+        axes.set_yscale("log")
+        plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
     axes.set_xlabel("epochs trained by a search")
     axes.set_ylabel(f"best {name} so far")
@@ -89,7 +93,7 @@ def _exhibit(material: Material) -> Exhibit:
     table = best_so_far_table(material.frame)
     last = table.groupby(["arm", "replicate"], sort=False).tail(1).groupby("arm", sort=False)
     said = "; ".join(
-        f"{arm} {rows['best'].mean():.4g} after {rows['epochs'].mean():g} epochs"
+        f"{arm} {_best(rows['best'])} after {rows['epochs'].mean():g} epochs"
         + f", the mean of {len(rows)} searches" * (len(rows) > 1)
         for arm, rows in last
     )
@@ -103,6 +107,10 @@ def _exhibit(material: Material) -> Exhibit:
         figure=best_so_far(material.frame),
         table=table,
     )
+
+
+def _best(scores: pd.Series[float]) -> str:
+    return "none" if scores.isna().all() else f"{scores.mean():.4g}"
 
 
 EXHIBITS: Exhibits = {100: _exhibit}

@@ -88,7 +88,8 @@ def budget_curve(frame: pd.DataFrame) -> Figure:
     top = max(top, scale * float(late["mean"].max()))
     # It is read where it is best: above for a share, below for an error.
     lower, upper = (0.3, 0.05) if outcome.greater_is_better else (0.05, 0.3)
-    axes.set_ylim(bottom - lower * (top - bottom), top + upper * (top - bottom))
+    height = (top - bottom) or 0.01 * scale
+    axes.set_ylim(bottom - lower * height, top + upper * height)
     legend(figure)
     return figure
 

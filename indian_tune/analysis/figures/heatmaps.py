@@ -49,7 +49,8 @@ def surface_table(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
         minus outcome accuracy) and diverged.
 
     Raises:
-        NoDataError: the arm has no grid with at least two values of alpha and of beta.
+        NoDataError: the arm has no grid with at least two values of alpha and of beta, or every
+            point of it diverged.
     """
     rows = phase_rows(frame, "tune")
     rows = rows[rows["arm"] == arm]
@@ -71,6 +72,8 @@ def surface_table(frame: pd.DataFrame, arm: str) -> pd.DataFrame:
     made = by_point[list(QUANTITIES)].mean()
     made["score"] = trial_scores(rows).groupby([ALPHA, BETA, rate])["score"].min()
     made["diverged"] = by_point["diverged"].any()
+    if made["diverged"].all():
+        raise NoDataError(f"every point of the grid of arm {arm!r} diverged")
     made.loc[made["diverged"], list(QUANTITIES)] = np.nan
     made = made.reset_index()
     parts = []
@@ -99,7 +102,8 @@ def surface_maps(frame: pd.DataFrame, arm: str) -> Figure:
         arm: searched over a grid of alpha, beta and either eta or gamma0.
 
     Raises:
-        NoDataError: the arm has no grid with at least two values of alpha and of beta.
+        NoDataError: the arm has no grid with at least two values of alpha and of beta, or every
+            point of it diverged.
     """
     table, judged = surface_table(frame, arm), judged_by(frame)
     settings = list(dict.fromkeys(table["setting"]))

@@ -47,7 +47,7 @@ def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd
         runs and diverged.
 
     Raises:
-        NoDataError: there is no confirm phase, or no accuracy in it.
+        NoDataError: there is no confirm phase, no accuracy in it, or no run that trained.
     """
     rows = phase_rows(frame, "confirm")
     gone = diverged(rows)
@@ -55,6 +55,8 @@ def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd
     outcome = judged_by(frame)
     shown = outcome_of(rows)
     sound = measured_rows(rows[~gone], shown)
+    if sound.empty:
+        raise NoDataError("no run of the confirm phase trained")
     parts = []
     for metric in ("train_loss", shown):
         groups = sound.groupby(["arm", "epoch"], sort=False)[metric]
@@ -88,7 +90,7 @@ def learning_curves(
             arms and metrics that are not drawn are left out.
 
     Raises:
-        NoDataError: there is no confirm phase, or no accuracy in it.
+        NoDataError: there is no confirm phase, no accuracy in it, or no run that trained.
     """
     table, outcome = learning_curve_table(frame), judged_by(frame)
     styles = styles_of(frame)
@@ -122,7 +124,7 @@ def learning_curves(
         tidy(axes)
         # An interval may reach beyond every run, and below 0.
         low, high = scale * float(part["min"].min()), scale * float(part["max"].max())
-        if metric == "train_loss":
+        if metric == "train_loss" and low > 0:
             axes.set_yscale("log")
             axes.set_ylim(0.8 * low, 1.25 * high)
         else:

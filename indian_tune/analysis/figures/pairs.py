@@ -40,10 +40,10 @@ def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
         Columns arm, baseline, seed (or replicate, with means over the pairs of which both runs
         trained), arm_accuracy, baseline_accuracy (shares; another task has its own metric, such as
         arm_mse; NaN for a run that diverged). Pairs of
-        which an arm is not in the frame, and seeds that only one of them has, are left out.
+        which no two runs trained, and seeds that only one arm has, are left out.
 
     Raises:
-        NoDataError: no pair is in the frame.
+        NoDataError: no pair has two runs that trained.
     """
     rows = phase_rows(frame, "confirm")
     outcome = outcome_of(rows)
@@ -58,11 +58,16 @@ def pair_table(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Data
         if arm in accuracy and baseline in accuracy:
             sides = {names[0]: accuracy[arm], names[1]: accuracy[baseline]}
             both: pd.DataFrame = pd.concat(sides, axis=1, join="inner")
+            trained = both.dropna()
+            if trained.empty:
+                continue
             if unit == "replicate":
-                both = both.dropna().groupby("replicate").mean()
+                both = trained.groupby("replicate").mean()
             parts.append(both.reset_index().assign(arm=arm, baseline=baseline))
     if not parts:
-        raise NoDataError("none of the pairs of arms has runs in the confirm phase")
+        raise NoDataError(
+            "none of the pairs of arms has two runs of the confirm phase that trained"
+        )
     columns = ["arm", "baseline", unit, *names]
     return pd.concat(parts, ignore_index=True)[columns]
 
@@ -75,7 +80,7 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
         pairs: arm and baseline.
 
     Raises:
-        NoDataError: no pair is in the frame.
+        NoDataError: no pair has two runs that trained.
     """
     table = pair_table(frame, pairs)
     styles, outcome = styles_of(frame), judged_by(frame)

@@ -45,9 +45,11 @@ def step_size_table(
         (whether the best of the arm lies at an end of its range, see ``find_edge``).
 
     Raises:
-        NoDataError: no arm of the tune phase has different γ0.
+        NoDataError: no arm of the tune phase has different γ0, or no trial has a score.
     """
     trials = trial_scores(phase_rows(frame, "tune"))
+    if trials["score"].isna().all():
+        raise NoDataError("no trial of the tune phase has a score")
     if STEP_SIZE not in trials:
         raise NoDataError(f"the frame has no column {STEP_SIZE}")
     parts = []
@@ -78,7 +80,7 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
             of its trials.
 
     Raises:
-        NoDataError: no arm of the tune phase has different γ0.
+        NoDataError: no arm of the tune phase has different γ0, or no trial has a score.
     """
     table = step_size_table(frame, ranges)
     styles = styles_of(frame)
@@ -116,8 +118,10 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
         for end in (part["low"].iloc[0], part["high"].iloc[0]):
             axes.axvline(end, color=INK, linestyle=":", linewidth=0.8)
         axes.set_xscale("log")
-        axes.set_yscale("log")
-        plain_log_ticks(axes.yaxis)
+        # An axis of scores that are all 0 cannot be logarithmic.
+        if (table["score"] > 0).any():
+            axes.set_yscale("log")
+            plain_log_ticks(axes.yaxis)
         title(axes, f"{arm}: best at an end" if part["edge"].iloc[0] else str(arm))
         tidy(axes)
     figure.supxlabel("first step size γ0", fontsize=9)
