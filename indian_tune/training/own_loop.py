@@ -12,21 +12,27 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-
-import torch
 
 from indian_tune.errors import CheckpointError, IndianTuneError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.problems.task import get_task
 from indian_tune.training.checkpoint import Checkpoint, check_plain
+from indian_tune.training.own_report import (
+    REPORTED,
+    SEALED,
+    LoopError,
+    SealedValue,
+    as_number,
+    read_report,
+)
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import torch
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
@@ -35,24 +41,6 @@ if TYPE_CHECKING:
     from indian_tune.training.run import Run
 
 log = logging.getLogger(__name__)
-
-# What a loop may report → the split that it is of, and whether it is an error.
-_REPORTED = {
-    "train_loss": ("train", False),
-    "train_error": ("train", True),
-    "loss": ("validation", False),
-    "error": ("validation", True),
-}
-_SEALED = {"test_loss": ("test", False), "test_error": ("test", True)}
-NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_loss": "train_loss"}
-
-
-class LoopError(RuntimeError):
-    """A loop of one's own does what it must not.
-
-    To a worker it is like any exception of a model, which ends an attempt and no search; so it is
-    no ``IndianTuneError``.
-    """
 
 
 @runtime_checkable
@@ -66,21 +54,6 @@ class Stateful(Protocol):
     def load_state_dict(self, state: Any, /) -> Any:
         """Take up such a state."""
         ...
-
-
-class SealedValue:
-    """A number measured on the test data, which :meth:`LoopRun.report` alone can read."""
-
-    def __init__(self, value: float | None) -> None:
-        self.__value = value
-
-    def __repr__(self) -> str:
-        return "sealed"
-
-    @staticmethod
-    def open(value: SealedValue) -> float | None:
-        """Return the number for the record; ``None`` if the test data were not opened."""
-        return value.__value
 
 
 class LoopRun:
@@ -196,7 +169,8 @@ class LoopRun:
             **metrics: numbers: ``train_loss``, ``train_error``, ``loss`` and ``error`` (on the
                 validation data), and ``test_loss`` and ``test_error`` from :meth:`sealed`. Errors
                 are shares in [0, 1]; of a task that is no classification, the metric that it is
-                judged by, such as the MSE. One that is not finite ends the run as diverged.
+                judged by, such as the MSE. One that is not finite ends the run as diverged; of the
+                sealed ones alone it is refused.
 
         Raises:
             LoopError: outside of an epoch, for the second time, with other keys than before, or
@@ -210,7 +184,7 @@ class LoopRun:
             )
         if self._record is not None:
             raise LoopError(f"the loop reports epoch {self._epoch} twice: call run.report() once")
-        known = {**_REPORTED, **_SEALED}
+        known = {**REPORTED, **SEALED}
         for name in metrics:
             if name not in known:
                 raise LoopError(unknown_name("run.report", name, known))
@@ -221,26 +195,17 @@ class LoopRun:
             before, now = (", ".join(sorted(keys)) for keys in (self._keys or (), metrics))
             raise LoopError(f"the loop reported {before} before, and {now} now: report the same")
         self._keys = frozenset(metrics)
-        values = {name: self._number(name, value) for name, value in metrics.items()}
-        found = [value for name, value in values.items() if name in _REPORTED]
-        diverged = not all(value is not None and isfinite(value) for value in found)
-        if diverged:
-            log.info("run %s: a reported value is not finite: diverged", self._run.key)
+        values, sealed = read_report(metrics, self._outcome)
         self._record = EpochRecord(
             key=self._run.key,
             epoch=self._epoch,
             step=self._step,
-            metrics={
-                self._recorded(key): nan if diverged else self._value(key, values.get(key))
-                for key in _REPORTED
-            },
-            sealed={
-                self._recorded(key): nan if diverged else self._value(key, values[key])
-                for key in _SEALED
-                if values.get(key) is not None
-            },
+            metrics=values,
+            sealed=sealed,
             seconds=0.0,
         )
+        if self._record.diverged:
+            log.info("run %s: a reported value is not finite: diverged", self._run.key)
 
     def sealed(self, evaluate: Callable[[Any], float]) -> SealedValue:
         """Measure on the test data, for :meth:`report` alone.
@@ -257,7 +222,7 @@ class LoopRun:
             raise LoopError("the Loop has no test data for run.sealed(): give it test=…")
         if not self._run.opens_test:
             return SealedValue(None)
-        return SealedValue(_float("run.sealed(evaluate)", evaluate(self._loop.test)))
+        return SealedValue(as_number("run.sealed(evaluate)", evaluate(self._loop.test)))
 
     @property
     def test(self) -> Any:
@@ -328,41 +293,6 @@ class LoopRun:
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
         }
 
-    def _number(self, name: str, value: Any) -> float | None:
-        if name in _SEALED:
-            if not isinstance(value, SealedValue):
-                raise LoopError(
-                    f"run.report({name}={value!r}) is no sealed value: report "
-                    f"{name}=run.sealed(evaluate), so that nobody sees it before the study is "
-                    "unsealed"
-                )
-            number = SealedValue.open(value)
-        else:
-            number = _float(f"run.report({name}=…)", value)
-        if number is None or not name.endswith("error") or not self._outcome.share:
-            return number
-        if isfinite(number) and number > 1:
-            raise LoopError(
-                f"run.report({name}={number if name in _REPORTED else 'sealed'}) must be a share "
-                "in [0, 1]: divide a percentage by 100"
-            )
-        if number < 0:
-            raise LoopError(f"run.report({name}=…) must be a share in [0, 1], and is negative")
-        return number
-
-    def _recorded(self, key: str) -> str:
-        """Return the name under which a reported number is recorded."""
-        split, is_error = {**_REPORTED, **_SEALED}[key]
-        return f"{split}_{self._outcome.name if is_error else 'loss'}"
-
-    def _value(self, key: str, number: float | None) -> float:
-        """Return a reported number as it is recorded."""
-        if number is None:
-            return nan
-        _, is_error = {**_REPORTED, **_SEALED}[key]
-        shared = is_error and self._outcome.share
-        return float(self._outcome.value(number)) if shared else number
-
     # The thread's side.
 
     def _main(self) -> None:
@@ -429,12 +359,3 @@ class LoopRun:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._thread.ident), exception
             )
-
-
-def _float(where: str, value: Any) -> float:
-    try:
-        return float(value.detach() if isinstance(value, torch.Tensor) else value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise LoopError(
-            f"{where} got {type(value).__name__}, which is no number ({error})"
-        ) from error

@@ -166,7 +166,7 @@ def test_the_test_data_open_on_the_fresh_seeds_alone() -> None:
     def train(run: LoopRun) -> None:
         for _ in run.epochs():
             value = run.sealed(evaluate)
-            assert str(value) == "sealed"
+            assert f"{value}" == str(value) == "sealed"
             run.report(**GOOD, test_error=value)
 
     records = trained(LoopTrainer(loop(train, test="loader")))
@@ -184,6 +184,45 @@ def test_a_value_that_is_not_finite_ends_the_run_as_diverged() -> None:
 
     records = trained(LoopTrainer(loop(train)))
     assert [each.diverged for each in records] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["test_loss", "test_error"])
+def test_a_sealed_value_that_is_not_finite_is_refused_unless_the_run_diverged(name: str) -> None:
+    def train(run: LoopRun, loss: float) -> None:
+        for _ in run.epochs():
+            run.report(train_loss=loss, error=0.25, **{name: run.sealed(lambda _: nan)})
+
+    fresh = replace(RUN, opens_test=True)
+    with pytest.raises(LoopError, match=rf"{name}=….*sealed value that is not finite, while"):
+        trained(LoopTrainer(loop(lambda run: train(run, 0.5), test="loader")), fresh)
+    (record,) = trained(LoopTrainer(loop(lambda run: train(run, nan), test="loader")), fresh)
+    assert record.diverged
+    assert len(trained(LoopTrainer(loop(lambda run: train(run, 0.5), test="loader")))) == 4
+
+
+@pytest.mark.parametrize("opens_test", [False, True])
+@pytest.mark.parametrize(
+    "use",
+    [
+        float,
+        round,
+        bool,
+        "{:.3f}".format,
+        lambda value: 1 - value,
+        lambda value: value / 2,
+        lambda value: value < 0.5,
+        lambda value: value == 0.25,
+    ],
+)
+def test_a_sealed_value_cannot_be_used_in_any_phase(
+    use: Callable[[Any], object], opens_test: bool
+) -> None:
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            use(run.sealed(float))
+
+    with pytest.raises(LoopError, match=r"^test results are sealed: give the value of run.sealed"):
+        trained(LoopTrainer(loop(train, test=0.25)), replace(RUN, opens_test=opens_test))
 
 
 def per_epoch(act: Callable[[LoopRun, int], None]) -> Callable[[LoopRun], None]:
