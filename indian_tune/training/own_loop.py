@@ -60,7 +60,6 @@ class LoopRun:
     """One run, as a loop of one's own sees it.
 
     Attributes:
-        config: the trial's hyperparameters of the optimizer, all of them.
         seed: of the run. torch's, Python's and numpy's global generators are seeded from it before
             the function is called, and from it and the epoch before every epoch.
         device: where to train.
@@ -80,7 +79,8 @@ class LoopRun:
         discard: Callable[[], None],
     ) -> None:
         family = get_family(run.family)
-        self.config: Mapping[str, float] = family.complete(run.config)
+        self._config: Mapping[str, float] = family.complete(run.config)
+        self._config_read = False
         self.seed = run.seed
         self.device = device
         self.data = loop.data
@@ -107,6 +107,12 @@ class LoopRun:
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._main, name=f"loop {run.key}", daemon=True)
         self._thread.start()
+
+    @property
+    def config(self) -> Mapping[str, float]:
+        """The trial's hyperparameters of the optimizer, all of them."""
+        self._config_read = True
+        return self._config
 
     def optimizer(self, params: ParamsT) -> Optimizer:
         """Return the arm's optimizer with the trial's configuration.
@@ -142,7 +148,8 @@ class LoopRun:
                 continues from its checkpoint once :meth:`checkpoint` has named them.
 
         Raises:
-            LoopError: it was called before, or an epoch ends without a report.
+            LoopError: it was called before, or an epoch ends without a report, or without a step of
+                the trial's optimizer.
         """
         if self._looping:
             raise LoopError("the loop calls run.epochs() twice: a run has one loop over its epochs")
@@ -160,6 +167,7 @@ class LoopRun:
                     f"epoch {self._epoch} ended without a report: call run.report(train_loss=…, "
                     "error=…) once in every epoch"
                 )
+            self._check_configured()
             self._park()
 
     def report(self, **metrics: Any) -> None:
@@ -283,12 +291,16 @@ class LoopRun:
                 f"({type(error).__name__}: {error}): it was removed, and the run begins again"
             ) from error
         self._step, self._epoch = saved.state["step"], saved.epoch
+        # Checkpoints of earlier versions have none.
+        keys = saved.state.get("keys")
+        self._keys = None if keys is None else frozenset(keys)
         # What this epoch has trained until now was thrown away.
         self._record, self._resumed = None, self._in_epoch
 
     def _state(self) -> dict[str, Any]:
         return {
             "step": self._step,
+            "keys": None if self._keys is None else sorted(self._keys),
             "objects": {name: each.state_dict() for name, each in self._objects.items()},
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
         }
@@ -318,6 +330,25 @@ class LoopRun:
             )
         if self._in_epoch and self._unreported() and not self._closed:
             raise LoopError(f"the loop returned in epoch {self._epoch} without a report")
+        if self._in_epoch and not self._closed:
+            self._check_configured()
+
+    def _check_configured(self) -> None:
+        """Refuse an epoch in which the trial's configuration can have had no effect."""
+        if self._record is None or self._record.diverged:
+            return
+        if self._optimizer is not None and self._step == 0:
+            raise LoopError(
+                f"epoch {self._epoch} ended without a step of the optimizer from run.optimizer(): "
+                "call its step() after every backward pass"
+            )
+        # Loops of other frameworks make their optimizer from the configuration.
+        if self._optimizer is None and not self._config_read:
+            raise LoopError(
+                f"epoch {self._epoch} ended and the loop used neither run.optimizer() nor "
+                "run.config, so all trials would train alike: make the optimizer by "
+                "run.optimizer(params), or from run.config"
+            )
 
     def _unreported(self) -> bool:
         return self._record is None and not self._resumed

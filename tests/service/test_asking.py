@@ -99,6 +99,7 @@ def test_pruning_ends_the_epochs_of_a_block(tmp_path: Path) -> None:
     epochs: list[int] = []
 
     def worse_and_worse(run: LoopRun) -> None:
+        assert run.config
         epochs.append(0)
         for _ in run.epochs():
             epochs[-1] += 1
@@ -127,6 +128,7 @@ def test_ctrl_c_gives_the_run_back_and_the_next_block_goes_on(tmp_path: Path) ->
 
     def interrupted(run: LoopRun) -> None:
         model = nn.Linear(1, 1)
+        assert run.config
         for epoch in run.epochs(model=model):
             kept.append(epoch)
             if len(kept) == 2:

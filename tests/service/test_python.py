@@ -231,6 +231,7 @@ def small(problem: Callable[[], Loop]) -> Study:
 
 
 def report(run: LoopRun) -> None:
+    assert run.config
     for _ in run.epochs():
         run.report(train_loss=0.5, error=run.seed % 2 / 2, test_error=run.sealed(float))
 
@@ -293,6 +294,7 @@ def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path)
     interrupts: list[int] = []
 
     def train(run: LoopRun) -> None:
+        assert run.config
         for _ in run.epochs():
             if not interrupts:
                 interrupts.append(run.seed)
