@@ -204,3 +204,4 @@ def test_what_cannot_be_asked_for_is_refused_and_nothing_written(tmp_path: Path)
 def test_a_loop_without_a_function_is_not_searched(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a Loop without a function .*register\(study\).trial"):
         indian_tune.search(study(), storage=str(tmp_path / "a.db"), engine="inline", progress=False)
+    assert list(tmp_path.iterdir()) == []

@@ -379,6 +379,14 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
         (lambda: indian_tune.search(3), "must be a path"),  # type: ignore[arg-type]
         (lambda: indian_tune.search("quickstart", phase="test"), "phase = 'test' is not known"),
         (lambda: indian_tune.search("quickstart", problem=3), "must be a function"),  # type: ignore[arg-type]
+        (
+            lambda: indian_tune.search(Study("x", ["sgd"], Loop(report, "points", "line", 2))),  # type: ignore[arg-type]
+            "and is a Loop: give the function itself, without calling it",
+        ),
+        (
+            lambda: indian_tune.search(Study("x", "indian", lambda: None)),
+            "arms must be a list of optimizers and Arms, and is of type str: write ['indian']",
+        ),
         (lambda: indian_tune.plan("quickstart", sd=2.0), "must be above 0 and below 1"),
     ],
 )
