@@ -97,9 +97,14 @@ def reference_to(function: Callable[..., object]) -> str:
     given: object = function
     name = getattr(given, "__name__", None)
     if not callable(given) or not isinstance(name, str):
+        if type(given).__name__ in ("Problem", "Loop"):
+            raise InputError(
+                f"problem must be a function that returns a {type(given).__name__}, and is a "
+                f"{type(given).__name__}: give the function itself, without calling it"
+            )
         raise InputError(
-            f"problem = {function!r} must be a function with a name that returns a Problem or a "
-            "Loop: write one with def"
+            f"problem of type {type(given).__name__} must be a function with a name that returns "
+            "a Problem or a Loop: write one with def"
         )
     # A lambda is called <lambda>.
     return f"{function.__module__}:{re.sub(r'[^A-Za-z0-9_]', '', name) or 'function'}"

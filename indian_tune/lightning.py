@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import MissingPackageError
-from indian_tune.training.own_loop import LoopError
+from indian_tune.training.own_report import LoopError
 
 try:
     from lightning.pytorch.callbacks import Checkpoint

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.engines.interrupt import guarded
 from indian_tune.engines.rehearsal import check_loop, rehearse
-from indian_tune.engines.runs import problem_of
+from indian_tune.engines.runs import check_trains, problem_of
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.imports import imports_allowed, source_of
 from indian_tune.ledger.slots import OWN_CODE
@@ -42,7 +42,11 @@ if TYPE_CHECKING:
 
 
 def prepared(
-    spec: StudySpec, imports: Sequence[str] | None, on_own_code: Callable[[], None] = lambda: None
+    spec: StudySpec,
+    imports: Sequence[str] | None,
+    on_own_code: Callable[[], None] = lambda: None,
+    *,
+    trains: bool = False,
 ) -> StudySpec:
     """Try a study's own code, and return the study with what only that code says of itself.
 
@@ -53,6 +57,7 @@ def prepared(
         spec: as its file says it.
         imports: folders in which modules are looked for; ``None`` if none may be imported.
         on_own_code: called before the first of its code is run.
+        trains: whether a loop needs a function that trains.
 
     Raises:
         InputError: the code may not be imported, is not found, or cannot be used; the message
@@ -69,6 +74,8 @@ def prepared(
             plain["search"][method.WORD] = method.completed().plain()
         problem = None if spec.problem.factory is None else problem_of(spec, None)
         if problem is not None:
+            if trains:
+                check_trains(spec, problem)
             if isinstance(problem, Loop):
                 check_loop(spec)
             summary = ProblemSummary.of(problem)

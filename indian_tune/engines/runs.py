@@ -105,6 +105,20 @@ def missing_data(spec: StudySpec, data_dir: Path | None) -> str | None:
     return None if status.usable else status.advice
 
 
+def check_trains(spec: StudySpec, problem: Problem | Loop) -> None:
+    """Check that a loop of one's own has a function to train by.
+
+    Raises:
+        InputError: it has none.
+    """
+    if isinstance(problem, Loop) and problem.train is None:
+        raise InputError(
+            f"problem.factory = {spec.problem.factory!r} returns a Loop without a function "
+            "that trains: give it one, or train its runs yourself, with "
+            "`with indian_tune.register(study).trial() as run`"
+        )
+
+
 def trainer_of(
     spec: StudySpec,
     problem: Problem | Loop,
@@ -125,12 +139,7 @@ def trainer_of(
         InputError: a loop of one's own has no function to train by.
     """
     if isinstance(problem, Loop):
-        if problem.train is None:
-            raise InputError(
-                f"problem.factory = {spec.problem.factory!r} returns a Loop without a function "
-                "that trains: give it one, or train its runs yourself, with "
-                "`with indian_tune.register(study).trial() as run`"
-            )
+        check_trains(spec, problem)
         from indian_tune.training import LoopTrainer
 
         return LoopTrainer(

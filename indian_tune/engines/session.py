@@ -54,6 +54,7 @@ def open_session(
     retry_failed: bool = False,
     imports: Sequence[str] | None = None,
     on_own_code: Callable[[], None] = lambda: None,
+    trains: bool = False,
     check: Callable[[StudySpec], None] = lambda _spec: None,
 ) -> Iterator[Session]:
     """Register a study or take it up again, and repair what a crash left.
@@ -68,6 +69,7 @@ def open_session(
             is worth nothing with holes.
         imports: folders in which own code is looked for; ``None`` if none may be imported.
         on_own_code: called before own code is tried, if the study names any.
+        trains: whether its runs are trained here, for which a loop needs a function.
         check: called with the study, own code included, before anything is written.
 
     Raises:
@@ -82,7 +84,7 @@ def open_session(
         raise DataError(missing)
     check_split(spec)
     check_memory(spec)
-    spec = prepared(spec, imports, on_own_code)
+    spec = prepared(spec, imports, on_own_code, trains=trains)
     check(spec)
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec, host=process_info.host())

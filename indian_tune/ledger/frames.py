@@ -201,6 +201,22 @@ def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = Non
     return pd.DataFrame(rows, columns=[*_key_columns(ledger, study_id), "correct"])
 
 
+def unmeasured_runs(ledger: LedgerReader, study_id: int, metric: str) -> list[str]:
+    """Return arm and seed of the runs on fresh seeds that lack a finite sealed metric in an epoch.
+
+    Diverged runs need none. Nothing sealed is returned.
+
+    Args:
+        ledger: to read from.
+        study_id: of the study.
+        metric: name in the record, such as ``test_accuracy``.
+    """
+    missing = ledger.runs_without(study_id, metric)
+    keys = [key for phase in (Phase.CONFIRM, Phase.HALF) for key in _keys(ledger, study_id, phase)]
+    found = (f"{names['arm']} {names['seed']}" for run_id, (names, _) in keys if run_id in missing)
+    return list(dict.fromkeys(found))
+
+
 def _columns(
     splits: tuple[str, ...],
     known: Iterable[str] | None,

@@ -94,6 +94,35 @@ class ResultReader:
             return slots.count_events(connection, study_id, slots.UNSEALED) > 0
 
     @transaction
+    def runs_without(self, study_id: int, metric: str) -> set[int]:
+        """Return the complete runs that lack a finite sealed metric in an epoch, by id.
+
+        No value is returned, so this may be asked before the test results are unsealed.
+
+        Args:
+            study_id: of the study.
+            metric: name in the record, such as ``test_accuracy``.
+        """
+        query = (
+            sa.select(t.epoch.c.run_id, t.sealed_epoch.c.metrics)
+            .join(t.run, t.run.c.id == t.epoch.c.run_id)
+            .join(t.trial, t.trial.c.id == t.run.c.trial_id)
+            .join(
+                t.sealed_epoch,
+                (t.sealed_epoch.c.run_id == t.epoch.c.run_id)
+                & (t.sealed_epoch.c.epoch == t.epoch.c.epoch),
+                isouter=True,
+            )
+            .where(t.trial.c.study_id == study_id, t.run.c.state == State.COMPLETE)
+        )
+        with self._reading() as connection:
+            return {
+                row.run_id
+                for row in connection.execute(query)
+                if (row.metrics or {}).get(metric) is None
+            }
+
+    @transaction
     def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:
         """Return which test examples each run classifies correctly at its end.
 

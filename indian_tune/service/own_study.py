@@ -9,6 +9,7 @@ from indian_tune.service.verdict_files import EXAMPLES, RUNS, Analysis
 if TYPE_CHECKING:
     from indian_tune.analysis import Verdict
     from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.registered_study import RegisteredStudy
 
 
 def from_study(storage: str | None, name: str | None, *, joins: bool = False) -> Analysis:
@@ -39,6 +40,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         opened = RegisteredStudy.open(ledger, record)
         spec = opened.spec
         check_finished(ledger, record)
+        _check_measured(opened)
         if not isinstance(ledger, Ledger):
             _require_unsealed(ledger, record)
         elif ledger.unseal(record.id, by="analyze"):
@@ -89,6 +91,39 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
         looks=looks_sentence(record.data_name, looks),
         looked=tuple(look.study for look in looks),
     )
+
+
+def _check_measured(study: RegisteredStudy[LedgerReader]) -> None:
+    """Refuse runs that cannot be analysed before their test results are opened.
+
+    Raises:
+        InputError: runs on fresh seeds lack test results, or hold what no analysis takes.
+    """
+    from indian_tune.analysis.frame import confirm_rows, scored
+    from indian_tune.errors import InputError
+    from indian_tune.ledger import Phase
+    from indian_tune.ledger.frames import epoch_frame, unmeasured_runs
+    from indian_tune.text import counted
+
+    problem = study.spec.problem
+    metric = problem.outcome.column("test_accuracy")
+    missing = unmeasured_runs(study.ledger, study.id, metric)
+    if missing:
+        some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
+        own_loop = problem.facts is not None and problem.facts.loop
+        fix = "report test_error=run.sealed(evaluate) in every epoch of the loop"
+        raise InputError(
+            f"study {study.name!r} has {counted(len(missing), 'run')} on fresh seeds without a "
+            f"finite {metric} in every epoch ({some}), and a verdict compares test results: "
+            f"{fix if own_loop else 'correct the metric'}, and search under another name "
+            "(--as NEW-NAME)"
+        )
+    for phase in (Phase.CONFIRM, Phase.HALF):
+        frame = epoch_frame(study.ledger, study.id, phase)
+        if len(frame):
+            # With a test result in every row, what is refused is in the other columns.
+            filled = scored(frame.assign(**{metric: 0.0}), problem.outcome)
+            confirm_rows(filled, str(phase))
 
 
 def _require_unsealed(ledger: LedgerReader, record: StudyRecord) -> None:

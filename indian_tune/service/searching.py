@@ -211,6 +211,7 @@ def run_search(
             retry_failed=request.retry_failed,
             imports=imports,
             on_own_code=display.trying,
+            trains=phase is not PhaseName.FREEZE,
         ) as session,
     ):
         if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):

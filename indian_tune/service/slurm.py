@@ -143,7 +143,12 @@ def _registered(
             yield ledger, ledger.study(request.study)
         return
     with open_session(
-        found.spec, url, request.data_dir, imports=_imports(request, found), on_own_code=trying
+        found.spec,
+        url,
+        request.data_dir,
+        imports=_imports(request, found),
+        on_own_code=trying,
+        trains=True,
     ) as session:
         yield session.ledger, session.record
 

@@ -78,6 +78,11 @@ class Study:
         problem = self.problem
         if not isinstance(problem, Mapping):
             problem = {"factory": reference_to(problem)}
+        if isinstance(self.arms, str) or not isinstance(self.arms, Sequence):
+            raise InputError(
+                f"arms must be a list of optimizers and Arms, and is of type "
+                f"{type(self.arms).__name__}: write {_listed(self.arms)}"
+            )
         arms = [arm if isinstance(arm, Arm) else Arm(arm) for arm in self.arms]
         sections = {
             "problem": problem,
@@ -180,6 +185,11 @@ def _with_problem(raw: dict[str, Any], name: object, functions: Mapping[str, Fac
         kept = {key: each for key, each in problem.items() if key not in ("dataset", "model")}
         raw = {**raw, "problem": {**kept, "factory": next(iter(functions))}}
     return parse_study(raw, source=f"study {name!r}")
+
+
+def _listed(arms: object) -> str:
+    """Return how a list of arms is written, with what was given if it names one."""
+    return f"[{arms!r}]" if isinstance(arms, str) else '["indian", "adam"]'
 
 
 def _plain(value: object) -> object:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from indian_tune.training.global_state import GlobalState
     from indian_tune.training.loop_trainer import LoopTrainer
     from indian_tune.training.memory import keep_freed_memory
-    from indian_tune.training.own_loop import LoopError, LoopRun
+    from indian_tune.training.own_loop import LoopRun
+    from indian_tune.training.own_report import LoopError
     from indian_tune.training.packing import Packing, PackShape
     from indian_tune.training.precision import Precision
     from indian_tune.training.provenance import Provenance
@@ -45,7 +46,7 @@ _LATER = {
     "Checkpoint": "checkpoint",
     "CheckpointFolder": "checkpoint",
     "GlobalState": "global_state",
-    "LoopError": "own_loop",
+    "LoopError": "own_report",
     "LoopRun": "own_loop",
     "LoopTrainer": "loop_trainer",
     "PackShape": "packing",

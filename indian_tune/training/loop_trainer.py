@@ -20,7 +20,8 @@ from indian_tune.errors import CheckpointError, InputError
 from indian_tune.problems.randomness import key_hash, seeded_global_generator
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.float32 import shortens_products
-from indian_tune.training.own_loop import NEEDED_FOR, LoopRun
+from indian_tune.training.own_loop import LoopRun
+from indian_tune.training.own_report import NEEDED_FOR
 from indian_tune.training.provenance import Provenance
 
 if TYPE_CHECKING:

@@ -12,21 +12,27 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-
-import torch
 
 from indian_tune.errors import CheckpointError, IndianTuneError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.problems.task import get_task
 from indian_tune.training.checkpoint import Checkpoint, check_plain
+from indian_tune.training.own_report import (
+    REPORTED,
+    SEALED,
+    LoopError,
+    SealedValue,
+    as_number,
+    read_report,
+)
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import torch
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
     from torch.optim.optimizer import ParamsT
@@ -35,24 +41,6 @@ if TYPE_CHECKING:
     from indian_tune.training.run import Run
 
 log = logging.getLogger(__name__)
-
-# What a loop may report → the split that it is of, and whether it is an error.
-_REPORTED = {
-    "train_loss": ("train", False),
-    "train_error": ("train", True),
-    "loss": ("validation", False),
-    "error": ("validation", True),
-}
-_SEALED = {"test_loss": ("test", False), "test_error": ("test", True)}
-NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_loss": "train_loss"}
-
-
-class LoopError(RuntimeError):
-    """A loop of one's own does what it must not.
-
-    To a worker it is like any exception of a model, which ends an attempt and no search; so it is
-    no ``IndianTuneError``.
-    """
 
 
 @runtime_checkable
@@ -68,26 +56,10 @@ class Stateful(Protocol):
         ...
 
 
-class SealedValue:
-    """A number measured on the test data, which :meth:`LoopRun.report` alone can read."""
-
-    def __init__(self, value: float | None) -> None:
-        self.__value = value
-
-    def __repr__(self) -> str:
-        return "sealed"
-
-    @staticmethod
-    def open(value: SealedValue) -> float | None:
-        """Return the number for the record; ``None`` if the test data were not opened."""
-        return value.__value
-
-
 class LoopRun:
     """One run, as a loop of one's own sees it.
 
     Attributes:
-        config: the trial's hyperparameters of the optimizer, all of them.
         seed: of the run. torch's, Python's and numpy's global generators are seeded from it before
             the function is called, and from it and the epoch before every epoch.
         device: where to train.
@@ -107,7 +79,8 @@ class LoopRun:
         discard: Callable[[], None],
     ) -> None:
         family = get_family(run.family)
-        self.config: Mapping[str, float] = family.complete(run.config)
+        self._config: Mapping[str, float] = family.complete(run.config)
+        self._config_read = False
         self.seed = run.seed
         self.device = device
         self.data = loop.data
@@ -134,6 +107,12 @@ class LoopRun:
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self._thread = threading.Thread(target=self._main, name=f"loop {run.key}", daemon=True)
         self._thread.start()
+
+    @property
+    def config(self) -> Mapping[str, float]:
+        """The trial's hyperparameters of the optimizer, all of them."""
+        self._config_read = True
+        return self._config
 
     def optimizer(self, params: ParamsT) -> Optimizer:
         """Return the arm's optimizer with the trial's configuration.
@@ -169,7 +148,8 @@ class LoopRun:
                 continues from its checkpoint once :meth:`checkpoint` has named them.
 
         Raises:
-            LoopError: it was called before, or an epoch ends without a report.
+            LoopError: it was called before, or an epoch ends without a report, or without a step of
+                the trial's optimizer.
         """
         if self._looping:
             raise LoopError("the loop calls run.epochs() twice: a run has one loop over its epochs")
@@ -187,6 +167,7 @@ class LoopRun:
                     f"epoch {self._epoch} ended without a report: call run.report(train_loss=…, "
                     "error=…) once in every epoch"
                 )
+            self._check_configured()
             self._park()
 
     def report(self, **metrics: Any) -> None:
@@ -196,7 +177,8 @@ class LoopRun:
             **metrics: numbers: ``train_loss``, ``train_error``, ``loss`` and ``error`` (on the
                 validation data), and ``test_loss`` and ``test_error`` from :meth:`sealed`. Errors
                 are shares in [0, 1]; of a task that is no classification, the metric that it is
-                judged by, such as the MSE. One that is not finite ends the run as diverged.
+                judged by, such as the MSE. One that is not finite ends the run as diverged; of the
+                sealed ones alone it is refused.
 
         Raises:
             LoopError: outside of an epoch, for the second time, with other keys than before, or
@@ -210,7 +192,7 @@ class LoopRun:
             )
         if self._record is not None:
             raise LoopError(f"the loop reports epoch {self._epoch} twice: call run.report() once")
-        known = {**_REPORTED, **_SEALED}
+        known = {**REPORTED, **SEALED}
         for name in metrics:
             if name not in known:
                 raise LoopError(unknown_name("run.report", name, known))
@@ -221,26 +203,17 @@ class LoopRun:
             before, now = (", ".join(sorted(keys)) for keys in (self._keys or (), metrics))
             raise LoopError(f"the loop reported {before} before, and {now} now: report the same")
         self._keys = frozenset(metrics)
-        values = {name: self._number(name, value) for name, value in metrics.items()}
-        found = [value for name, value in values.items() if name in _REPORTED]
-        diverged = not all(value is not None and isfinite(value) for value in found)
-        if diverged:
-            log.info("run %s: a reported value is not finite: diverged", self._run.key)
+        values, sealed = read_report(metrics, self._outcome)
         self._record = EpochRecord(
             key=self._run.key,
             epoch=self._epoch,
             step=self._step,
-            metrics={
-                self._recorded(key): nan if diverged else self._value(key, values.get(key))
-                for key in _REPORTED
-            },
-            sealed={
-                self._recorded(key): nan if diverged else self._value(key, values[key])
-                for key in _SEALED
-                if values.get(key) is not None
-            },
+            metrics=values,
+            sealed=sealed,
             seconds=0.0,
         )
+        if self._record.diverged:
+            log.info("run %s: a reported value is not finite: diverged", self._run.key)
 
     def sealed(self, evaluate: Callable[[Any], float]) -> SealedValue:
         """Measure on the test data, for :meth:`report` alone.
@@ -257,7 +230,7 @@ class LoopRun:
             raise LoopError("the Loop has no test data for run.sealed(): give it test=…")
         if not self._run.opens_test:
             return SealedValue(None)
-        return SealedValue(_float("run.sealed(evaluate)", evaluate(self._loop.test)))
+        return SealedValue(as_number("run.sealed(evaluate)", evaluate(self._loop.test)))
 
     @property
     def test(self) -> Any:
@@ -318,50 +291,19 @@ class LoopRun:
                 f"({type(error).__name__}: {error}): it was removed, and the run begins again"
             ) from error
         self._step, self._epoch = saved.state["step"], saved.epoch
+        # Checkpoints of earlier versions have none.
+        keys = saved.state.get("keys")
+        self._keys = None if keys is None else frozenset(keys)
         # What this epoch has trained until now was thrown away.
         self._record, self._resumed = None, self._in_epoch
 
     def _state(self) -> dict[str, Any]:
         return {
             "step": self._step,
+            "keys": None if self._keys is None else sorted(self._keys),
             "objects": {name: each.state_dict() for name, each in self._objects.items()},
             "scheduler": None if self._scheduler is None else self._scheduler.state_dict(),
         }
-
-    def _number(self, name: str, value: Any) -> float | None:
-        if name in _SEALED:
-            if not isinstance(value, SealedValue):
-                raise LoopError(
-                    f"run.report({name}={value!r}) is no sealed value: report "
-                    f"{name}=run.sealed(evaluate), so that nobody sees it before the study is "
-                    "unsealed"
-                )
-            number = SealedValue.open(value)
-        else:
-            number = _float(f"run.report({name}=…)", value)
-        if number is None or not name.endswith("error") or not self._outcome.share:
-            return number
-        if isfinite(number) and number > 1:
-            raise LoopError(
-                f"run.report({name}={number if name in _REPORTED else 'sealed'}) must be a share "
-                "in [0, 1]: divide a percentage by 100"
-            )
-        if number < 0:
-            raise LoopError(f"run.report({name}=…) must be a share in [0, 1], and is negative")
-        return number
-
-    def _recorded(self, key: str) -> str:
-        """Return the name under which a reported number is recorded."""
-        split, is_error = {**_REPORTED, **_SEALED}[key]
-        return f"{split}_{self._outcome.name if is_error else 'loss'}"
-
-    def _value(self, key: str, number: float | None) -> float:
-        """Return a reported number as it is recorded."""
-        if number is None:
-            return nan
-        _, is_error = {**_REPORTED, **_SEALED}[key]
-        shared = is_error and self._outcome.share
-        return float(self._outcome.value(number)) if shared else number
 
     # The thread's side.
 
@@ -388,6 +330,25 @@ class LoopRun:
             )
         if self._in_epoch and self._unreported() and not self._closed:
             raise LoopError(f"the loop returned in epoch {self._epoch} without a report")
+        if self._in_epoch and not self._closed:
+            self._check_configured()
+
+    def _check_configured(self) -> None:
+        """Refuse an epoch in which the trial's configuration can have had no effect."""
+        if self._record is None or self._record.diverged:
+            return
+        if self._optimizer is not None and self._step == 0:
+            raise LoopError(
+                f"epoch {self._epoch} ended without a step of the optimizer from run.optimizer(): "
+                "call its step() after every backward pass"
+            )
+        # Loops of other frameworks make their optimizer from the configuration.
+        if self._optimizer is None and not self._config_read:
+            raise LoopError(
+                f"epoch {self._epoch} ended and the loop used neither run.optimizer() nor "
+                "run.config, so all trials would train alike: make the optimizer by "
+                "run.optimizer(params), or from run.config"
+            )
 
     def _unreported(self) -> bool:
         return self._record is None and not self._resumed
@@ -429,12 +390,3 @@ class LoopRun:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(self._thread.ident), exception
             )
-
-
-def _float(where: str, value: Any) -> float:
-    try:
-        return float(value.detach() if isinstance(value, torch.Tensor) else value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise LoopError(
-            f"{where} got {type(value).__name__}, which is no number ({error})"
-        ) from error

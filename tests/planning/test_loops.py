@@ -22,6 +22,7 @@ LONG = 0.05
 
 
 def train(run: LoopRun) -> None:
+    assert run.config
     for _ in run.epochs():
         time.sleep(LONG)
         run.report(train_loss=0.5, error=0.25)

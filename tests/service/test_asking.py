@@ -99,6 +99,7 @@ def test_pruning_ends_the_epochs_of_a_block(tmp_path: Path) -> None:
     epochs: list[int] = []
 
     def worse_and_worse(run: LoopRun) -> None:
+        assert run.config
         epochs.append(0)
         for _ in run.epochs():
             epochs[-1] += 1
@@ -127,6 +128,7 @@ def test_ctrl_c_gives_the_run_back_and_the_next_block_goes_on(tmp_path: Path) ->
 
     def interrupted(run: LoopRun) -> None:
         model = nn.Linear(1, 1)
+        assert run.config
         for epoch in run.epochs(model=model):
             kept.append(epoch)
             if len(kept) == 2:
@@ -202,3 +204,4 @@ def test_what_cannot_be_asked_for_is_refused_and_nothing_written(tmp_path: Path)
 def test_a_loop_without_a_function_is_not_searched(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a Loop without a function .*register\(study\).trial"):
         indian_tune.search(study(), storage=str(tmp_path / "a.db"), engine="inline", progress=False)
+    assert list(tmp_path.iterdir()) == []

@@ -231,6 +231,7 @@ def small(problem: Callable[[], Loop]) -> Study:
 
 
 def report(run: LoopRun) -> None:
+    assert run.config
     for _ in run.epochs():
         run.report(train_loss=0.5, error=run.seed % 2 / 2, test_error=run.sealed(float))
 
@@ -254,11 +255,46 @@ def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) 
     assert len(source["sha256"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("reported", "message"),
+    [
+        ({}, r"2 runs on fresh seeds without a finite test_accuracy .*\(indian 1000, sgd 1000\)"),
+        ({"loss": -1.0, "test_error": 0.25}, r"validation_loss = -1.0 \(indian 1000\) is below 0"),
+        ({"test_error": 0.25}, ""),
+    ],
+)
+def test_runs_that_cannot_be_judged_are_refused_while_their_results_are_sealed(
+    reported: dict[str, float], message: str, tmp_path: Path
+) -> None:
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            test = run.sealed(float)
+            values = {k: test if k == "test_error" else v for k, v in reported.items()}
+            run.report(train_loss=0.5 + run.config["gamma0"], error=0.25, **values)
+
+    study = Study(
+        "small",
+        ["indian", "sgd"],
+        lambda: Loop(train, "points", "line", 2, test=torch.tensor(0.25)),
+        **{**SMALL, "claims": {"verdict": "none"}},
+    )
+    storage = str(tmp_path / "a.db")
+    results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
+    if message:
+        with pytest.raises(InputError, match=message):
+            results.verdict()
+    else:
+        assert results.verdict().study == "small"
+    with LedgerReader.open(storage) as ledger:
+        assert ledger.unsealed(ledger.study("small").id) == (not message)
+
+
 def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path) -> None:
     storage = str(tmp_path / "a.db")
     interrupts: list[int] = []
 
     def train(run: LoopRun) -> None:
+        assert run.config
         for _ in run.epochs():
             if not interrupts:
                 interrupts.append(run.seed)
@@ -343,6 +379,14 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
         (lambda: indian_tune.search(3), "must be a path"),  # type: ignore[arg-type]
         (lambda: indian_tune.search("quickstart", phase="test"), "phase = 'test' is not known"),
         (lambda: indian_tune.search("quickstart", problem=3), "must be a function"),  # type: ignore[arg-type]
+        (
+            lambda: indian_tune.search(Study("x", ["sgd"], Loop(report, "points", "line", 2))),  # type: ignore[arg-type]
+            "and is a Loop: give the function itself, without calling it",
+        ),
+        (
+            lambda: indian_tune.search(Study("x", "indian", lambda: None)),
+            "arms must be a list of optimizers and Arms, and is of type str: write ['indian']",
+        ),
         (lambda: indian_tune.plan("quickstart", sd=2.0), "must be above 0 and below 1"),
     ],
 )

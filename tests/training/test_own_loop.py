@@ -100,10 +100,37 @@ def test_runs_take_turns_and_do_not_meet() -> None:
     assert [each for each in records if each.key == "s"] == alone
 
 
+def test_a_loop_that_changes_its_keys_breaks_at_every_attempt(tmp_path: Path) -> None:
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        for epoch in run.epochs(model=model, optimizer=optimizer):
+            optimizer.step()
+            run.report(**GOOD, **({"loss": 1.0} if epoch > 1 else {}))
+
+    for attempt in range(3):
+        trainer = LoopTrainer(loop(train), checkpoints=CheckpointFolder(tmp_path))
+        assert trainer.add(RUN) == min(attempt, 1)
+        if attempt == 0:
+            trainer.advance()
+            trainer.save()
+        with pytest.raises(LoopError, match="and error, loss, train_loss now: report the same"):
+            trainer.advance()
+
+
+def test_a_loop_may_make_its_optimizer_from_the_configuration() -> None:
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            run.report(train_loss=run.config["gamma0"], error=0.25)
+
+    assert [each.step for each in trained(LoopTrainer(loop(train)))] == [0, 0, 0, 0]
+
+
 def test_pruning_ends_the_loop_and_what_follows_it_runs() -> None:
     ended = []
 
     def train(run: LoopRun) -> None:
+        assert run.config
         for _ in run.epochs():
             run.report(**GOOD)
         ended.append(run.seed)
@@ -117,6 +144,7 @@ def test_pruning_ends_the_loop_and_what_follows_it_runs() -> None:
 
 def test_a_loop_that_ignores_its_end_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     def train(run: LoopRun) -> None:
+        assert run.config
         for _ in run.epochs():
             run.report(**GOOD)
         run.report(**GOOD)
@@ -164,9 +192,10 @@ def test_the_test_data_open_on_the_fresh_seeds_alone() -> None:
         return 0.25
 
     def train(run: LoopRun) -> None:
+        assert run.config
         for _ in run.epochs():
             value = run.sealed(evaluate)
-            assert str(value) == "sealed"
+            assert f"{value}" == str(value) == "sealed"
             run.report(**GOOD, test_error=value)
 
     records = trained(LoopTrainer(loop(train, test="loader")))
@@ -179,6 +208,7 @@ def test_the_test_data_open_on_the_fresh_seeds_alone() -> None:
 
 def test_a_value_that_is_not_finite_ends_the_run_as_diverged() -> None:
     def train(run: LoopRun) -> None:
+        assert run.config
         for epoch in run.epochs():
             run.report(train_loss=nan if epoch == 2 else 0.5, error=0.25)
 
@@ -186,8 +216,49 @@ def test_a_value_that_is_not_finite_ends_the_run_as_diverged() -> None:
     assert [each.diverged for each in records] == [False, True]
 
 
+@pytest.mark.parametrize("name", ["test_loss", "test_error"])
+def test_a_sealed_value_that_is_not_finite_is_refused_unless_the_run_diverged(name: str) -> None:
+    def train(run: LoopRun, loss: float) -> None:
+        assert run.config
+        for _ in run.epochs():
+            run.report(train_loss=loss, error=0.25, **{name: run.sealed(lambda _: nan)})
+
+    fresh = replace(RUN, opens_test=True)
+    with pytest.raises(LoopError, match=rf"{name}=….*sealed value that is not finite, while"):
+        trained(LoopTrainer(loop(lambda run: train(run, 0.5), test="loader")), fresh)
+    (record,) = trained(LoopTrainer(loop(lambda run: train(run, nan), test="loader")), fresh)
+    assert record.diverged
+    assert len(trained(LoopTrainer(loop(lambda run: train(run, 0.5), test="loader")))) == 4
+
+
+@pytest.mark.parametrize("opens_test", [False, True])
+@pytest.mark.parametrize(
+    "use",
+    [
+        float,
+        round,
+        bool,
+        "{:.3f}".format,
+        lambda value: 1 - value,
+        lambda value: value / 2,
+        lambda value: value < 0.5,
+        lambda value: value == 0.25,
+    ],
+)
+def test_a_sealed_value_cannot_be_used_in_any_phase(
+    use: Callable[[Any], object], opens_test: bool
+) -> None:
+    def train(run: LoopRun) -> None:
+        for _ in run.epochs():
+            use(run.sealed(float))
+
+    with pytest.raises(LoopError, match=r"^test results are sealed: give the value of run.sealed"):
+        trained(LoopTrainer(loop(train, test=0.25)), replace(RUN, opens_test=opens_test))
+
+
 def per_epoch(act: Callable[[LoopRun, int], None]) -> Callable[[LoopRun], None]:
     def train(run: LoopRun) -> None:
+        assert run.config
         for epoch in run.epochs():
             act(run, epoch)
 
@@ -207,6 +278,17 @@ def early(run: LoopRun) -> None:
 
 def after(run: LoopRun) -> None:
     for _ in range(4):
+        run.report(**GOOD)
+
+
+def unconfigured(run: LoopRun) -> None:
+    for _ in run.epochs():
+        run.report(**GOOD)
+
+
+def stepless(run: LoopRun) -> None:
+    run.optimizer(nn.Linear(1, 1).parameters())
+    for _ in run.epochs():
         run.report(**GOOD)
 
 
@@ -233,6 +315,11 @@ FAULTS = {
     ),
     "reads the test data": (per_epoch(lambda run, _: print(run.test)), "run.test, which is sealed"),
     "no test data": (per_epoch(lambda run, _: print(run.sealed(len))), "give it test="),
+    "no optimizer": (
+        unconfigured,
+        "epoch 1 ended and the loop used neither run.optimizer() nor run.config",
+    ),
+    "no step": (stepless, "epoch 1 ended without a step of the optimizer from run.optimizer()"),
     "no state": (lambda run: run.checkpoint(model=3), "must have state_dict and load_state_dict"),
 }
 
