@@ -146,4 +146,4 @@ class DeviceLostError(EngineError):
 
 
 class UnfinishedError(IndianTuneError, RuntimeError):
-    """A command ends while trials are open or after trials failed."""
+    """A command ends while trials are open, after trials failed, or without all of its files."""

@@ -10,12 +10,13 @@ from math import isfinite
 from time import time_ns
 from typing import TYPE_CHECKING, Self
 
+import filelock
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import hparams, scalar
 
-from indian_tune.comparison.event_files import last_steps
-from indian_tune.errors import InputError
+from indian_tune.comparison.event_files import EVENTS, last_steps
+from indian_tune.errors import InputError, UnfinishedError
 from indian_tune.export.tensorboard import tag_of
 from indian_tune.optim.hyperparameters import is_number, value_text
 from indian_tune.study.completion import completion
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 # Between two looks at the ledger.
 PERIOD_SECONDS = 2.0
 _OF_STUDY = "study.json"
+# Held by the one process that writes.
+_LOCK = ".lock"
 
 
 def follow(
@@ -50,6 +53,7 @@ def follow(
 
     Raises:
         InputError: see :class:`EventLog`.
+        UnfinishedError: files were removed meanwhile.
     """
     ended = False
     with EventLog(folder, study) as log:
@@ -57,6 +61,7 @@ def follow(
             finished = completion(ledger, study).finished()
             log.update(ledger)
             if ended or finished:
+                log.check_complete()
                 return log.folder
             # What was recorded while it waited is written before it ends.
             ended = pause(PERIOD_SECONDS)
@@ -73,8 +78,11 @@ class EventLog:
         folder: made if need be.
         study: that is written.
 
+    Only one process at a time writes: a second would add points that the first adds, too.
+
     Raises:
-        InputError: another study of the same name lies there, or nothing can be written.
+        InputError: another study of the same name lies there, the folder is not one of these, or
+            nothing can be written; on entering, another process writes there.
     """
 
     def __init__(self, folder: Path, study: StudyRecord) -> None:
@@ -91,13 +99,28 @@ class EventLog:
             known = json.loads(about.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"--log {folder} cannot be used: {error}") from error
+        if not isinstance(known, dict) or known.keys() != now.keys():
+            raise InputError(
+                f"--log {folder}: {about} is not a file of indian-tune: name another folder"
+            )
         if known != now:
             raise InputError(
                 f"--log {folder}: {self.folder} is of another study {study.name!r}, registered at "
-                f"{known.get('registered')}: name another folder"
+                f"{known['registered']}: name another folder"
             )
+        self._about = about
+        self._lock = filelock.FileLock(self.folder / _LOCK)
 
     def __enter__(self) -> Self:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InputError(
+                f"another process writes the event files in {self.folder}: wait until it ends, or "
+                "name another folder"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            raise InputError(f"{self.folder} cannot be locked: {error}") from error
         return self
 
     def __exit__(
@@ -108,12 +131,14 @@ class EventLog:
     ) -> None:
         for log in self._runs.values():
             log.close()
+        self._lock.release()
 
     def update(self, ledger: LedgerReader) -> None:
         """Write what was recorded since the last time.
 
         Raises:
             InputError: it cannot be written.
+            UnfinishedError: the folder was removed.
         """
         opened = ledger.unsealed(self._study.id)
         runs = [
@@ -138,6 +163,24 @@ class EventLog:
                 self._runs[run.id].add(run, records.get(run.id, []))
             except OSError as error:
                 raise InputError(f"--log {self.folder} cannot be written: {error}") from error
+        if not self._about.exists():
+            raise self._removed(self._about)
+
+    def check_complete(self) -> None:
+        """Check that the files of every run that was written are still there.
+
+        Raises:
+            UnfinishedError: they are not.
+        """
+        for log in self._runs.values():
+            if log.missing:
+                raise self._removed(log.folder)
+
+    def _removed(self, place: Path) -> UnfinishedError:
+        return UnfinishedError(
+            f"{place} was removed while the event files of study {self._study.name!r} were "
+            "written, and they are not complete: the same command writes what is missing"
+        )
 
     def _written(self, run: RunRecord) -> int:
         return self._runs[run.id].epochs if run.id in self._runs else 0
@@ -148,11 +191,12 @@ class _RunLog:
 
     Attributes:
         epochs: how many are written.
+        folder: of the files.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Value]) -> None:
         self.epochs = 0
-        self._folder = folder
+        self.folder = folder
         self._settings = settings
         self._writer: EventsWriter | None = None
         self._last = last_steps(folder)
@@ -176,6 +220,11 @@ class _RunLog:
         if run.state.finished:
             self.close()
 
+    @property
+    def missing(self) -> bool:
+        """Whether points were written and no file is there any more."""
+        return bool(self._last) and not any(self.folder.glob(EVENTS))
+
     def close(self) -> None:
         """Close the file; a later point opens another one."""
         if self._writer is not None:
@@ -184,9 +233,9 @@ class _RunLog:
 
     def _open(self, record: EpochRecord, time: float) -> EventsWriter:
         if self._writer is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             # The name of a file has but the second of its beginning.
-            self._writer = EventsWriter(str(self._folder / "events"), f".{time_ns()}")
+            self._writer = EventsWriter(str(self.folder / "events"), f".{time_ns()}")
             if not self._last:
                 tags = dict.fromkeys(map(tag_of, record.metrics), 0.0)
                 for summary in hparams(self._settings, tags):

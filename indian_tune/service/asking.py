@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.engines import (
     LocalOptions,
@@ -21,10 +21,13 @@ from indian_tune.engines import (
     open_session,
 )
 from indian_tune.imports import imports_allowed, load_named
-from indian_tune.ledger import storage_url
+from indian_tune.ledger import LedgerReader, Phase, storage_url
 from indian_tune.problems.problem import ENTRY_POINTS
-from indian_tune.service.python import Results
+from indian_tune.service.calls import PythonCall, python_again
+from indian_tune.service.python import Results, warn_of_changes
+from indian_tune.service.searching import SearchRequest, check_finished
 from indian_tune.service.studies import find_study
+from indian_tune.study.completion import completion
 from indian_tune.study.registration import renamed
 
 if TYPE_CHECKING:
@@ -42,11 +45,13 @@ class AskedStudy(Results):
         settings: of the workers.
         factory: reference of its factory.
         maker: of its loop.
+        request: what was asked when it was registered.
     """
 
     settings: WorkerSettings = field(repr=False)
     factory: str = field(repr=False)
     maker: LoopMaker = field(repr=False)
+    request: SearchRequest = field(repr=False)
 
     @contextmanager
     def trial(
@@ -67,13 +72,31 @@ class AskedStudy(Results):
         Raises:
             InputError: the device is not here.
             LoopError: the block does what a loop must not.
+            UnfinishedError: nothing is left to train, and trials have failed.
         """
         options = engine_options("inline", {"devices": devices})
         assert isinstance(options, LocalOptions)
         shared = replace(self.settings, threads=threads_per_worker)
         (settings, *_) = options.worker_settings(shared, 1)
         with asked_run(settings, self.factory, self.maker) as run:
+            if run is None:
+                self._check_finished()
             yield run
+
+    def _check_finished(self) -> None:
+        def again(**changes: Any) -> PythonCall:
+            return python_again(self.request, "register", **changes)
+
+        with LedgerReader.open(self.storage) as ledger:
+            now = completion(ledger, ledger.study(self.study))
+        check_finished(
+            now,
+            Phase.CONFIRM,
+            self.storage,
+            go_on=again(),
+            retry=again(retry_failed=True),
+            freeze=again(freeze_anyway=True),
+        )
 
 
 def register(
@@ -82,6 +105,8 @@ def register(
     *,
     storage: str | None = None,
     as_name: str | None = None,
+    retry_failed: bool = False,
+    freeze_anyway: bool = False,
     data_dir: str | Path | None = None,
     artifacts: str | Path | None = None,
     allow_import: bool = False,
@@ -93,6 +118,8 @@ def register(
         problem: see :func:`search`; the ``Loop`` that it returns needs no ``train``.
         storage: a file, ``sqlite:///FILE`` or ``postgresql+psycopg://…``; ``None`` for the default.
         as_name: registers the study under another name.
+        retry_failed: tries failed trials again.
+        freeze_anyway: chooses the winners among the others where trials have failed.
         data_dir: folder of the data sets.
         artifacts: folder of the checkpoints.
         allow_import: lets code run that the study names.
@@ -103,19 +130,37 @@ def register(
     Raises:
         InputError: something cannot be used; nothing was written.
     """
+    request = SearchRequest(
+        study,
+        problem,
+        storage=storage,
+        as_name=as_name,
+        retry_failed=retry_failed,
+        freeze_anyway=freeze_anyway,
+        data_dir=None if data_dir is None else Path(data_dir),
+        artifacts=None if artifacts is None else Path(artifacts),
+        allow_import=allow_import,
+    )
     found = find_study(study, problem)
     spec = found.spec if as_name is None else renamed(found.spec, as_name)
     beside = () if found.file is None else (found.file.parent,)
     imports = folders(*beside) if allow_import else None
     url = storage_url(storage)
-    folder = Path(artifacts) if artifacts is not None else artifacts_folder(url)
+    folder = request.artifacts or artifacts_folder(url)
     check_writable(folder, "artifacts")
-    data = None if data_dir is None else Path(data_dir)
     with (
         found.at_hand(),
-        open_session(spec, url, data, imports=imports, check=check_asked) as session,
+        open_session(
+            spec,
+            url,
+            request.data_dir,
+            retry_failed=retry_failed,
+            imports=imports,
+            check=check_asked,
+        ) as session,
     ):
-        note_start(session.ledger, session.record, folder)
+        moved = note_start(session.ledger, session.record, folder)
+        warn_of_changes(session, moved)
         factory = str(session.spec.problem.factory)
         with imports_allowed(imports):
             function = load_named(factory, key="problem.factory", group=ENTRY_POINTS)
@@ -124,9 +169,15 @@ def register(
         storage=url.render_as_string(hide_password=False),
         study=spec.name,
         artifacts=folder,
-        data_dir=data,
+        data_dir=request.data_dir,
         imports=imports,
+        freeze_anyway=freeze_anyway,
     )
     return AskedStudy(
-        spec.name, storage, settings=settings, factory=factory, maker=LoopMaker(function)
+        spec.name,
+        storage,
+        settings=settings,
+        factory=factory,
+        maker=LoopMaker(function),
+        request=request,
     )

@@ -21,9 +21,11 @@ class PythonCall:
 
     Attributes:
         request: what is asked.
+        function: the one that is called; ``register`` takes what it knows of the same.
     """
 
     request: SearchRequest
+    function: str = "search"
 
     def __str__(self) -> str:
         given = [_shown(self.request.study)]
@@ -34,7 +36,7 @@ class PythonCall:
                 continue
             given.append(f"{name}={_shown(value)}")
         given += [f"{name}={value!r}" for name, value in self.request.options.items()]
-        return f"indian_tune.search({', '.join(given)})"
+        return f"indian_tune.{self.function}({', '.join(given)})"
 
     @property
     def line(self) -> str:
@@ -42,10 +44,10 @@ class PythonCall:
         return f"  {self}"
 
 
-def python_again(request: SearchRequest, **changes: Any) -> PythonCall:
+def python_again(request: SearchRequest, function: str = "search", **changes: Any) -> PythonCall:
     """Return how a search is called again from Python; what concerns one call alone is left out."""
     once = {"extend": 0, "extend_space": False, "retry_failed": False}
-    return PythonCall(replace(request, **{**once, **changes}))
+    return PythonCall(replace(request, **{**once, **changes}), function)
 
 
 def recorded_command(request: SearchRequest, found: FoundStudy) -> str | None:

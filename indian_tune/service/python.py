@@ -247,6 +247,19 @@ def _phase(name: str) -> PhaseName:
     return PhaseName(name)
 
 
+def warn_of_changes(session: Session, warning: str | None) -> None:
+    """Warn of what is not as it was when the study was worked on before.
+
+    Args:
+        session: open.
+        warning: of its checkpoints; ``None`` if they are where they were.
+    """
+    from indian_tune.service.output import notices
+
+    for text in (*session.changes, *([] if warning is None else [warning])):
+        notices().print(f"Warning: {text}", soft_wrap=True)
+
+
 class _Shown:
     """What a search from Python tells, on standard error or in a notebook's cell."""
 
@@ -263,8 +276,7 @@ class _Shown:
         self._say(TRYING)
 
     def opened(self, session: Session, warning: str | None) -> None:
-        for text in (*session.changes, *([] if warning is None else [warning])):
-            self.warn(text)
+        warn_of_changes(session, warning)
 
     def nothing_left(self, session: Session, until: Phase) -> None:
         self._say(f"{session.name} is finished: nothing is left to train.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from indian_tune.comparison.event_files import _events, _scalar, read_events
-from indian_tune.errors import InputError
+from indian_tune.errors import InputError, UnfinishedError
 from indian_tune.export.event_log import EventLog, follow
 from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, Phase, StudyRecord
 from indian_tune.ledger.frames import epoch_frame
@@ -129,6 +130,40 @@ def test_a_folder_of_another_study_is_refused(growing: Growing, tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--log .*file cannot be used"):
         EventLog(tmp_path / "file", growing.study)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '"study"'])
+def test_a_folder_that_is_not_ours_is_refused(text: str, growing: Growing, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/study.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"study\.json is not a file of indian-tune: name another"):
+        EventLog(tmp_path, growing.study)
+
+
+def test_a_second_writer_is_refused_until_the_first_ends(growing: Growing, tmp_path: Path) -> None:
+    growing.record(1)
+    with EventLog(tmp_path, growing.study) as first:
+        with pytest.raises(InputError, match="another process writes the event files in"):
+            follow(growing.ledger, growing.study, tmp_path, lambda _: True)
+        first.update(growing.ledger)
+    follow(growing.ledger, growing.study, tmp_path, lambda _: True)
+    assert set(of_run(tmp_path).values()) == {1}
+
+
+@pytest.mark.parametrize("removed", ["study", "study/sgd/tune-0"])
+def test_files_that_are_removed_meanwhile_are_told_of(
+    removed: str, growing: Growing, tmp_path: Path
+) -> None:
+    growing.record(1)
+
+    def pause(_: float) -> bool:
+        shutil.rmtree(tmp_path / removed)
+        return True
+
+    with pytest.raises(UnfinishedError, match=r"was removed while .*writes what is missing"):
+        follow(growing.ledger, growing.study, tmp_path, pause)
+    follow(growing.ledger, growing.study, tmp_path, lambda _: True)
+    assert {step for _, step in of_run(tmp_path)} == {1}
 
 
 def test_a_finished_study_is_written_and_the_command_ends(

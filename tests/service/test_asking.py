@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import re
 import threading
@@ -13,7 +14,7 @@ from torch import nn
 
 import indian_tune
 from indian_tune import Arm, Loop, Study
-from indian_tune.errors import InputError
+from indian_tune.errors import InputError, UnfinishedError
 from indian_tune.ledger import LedgerReader, State
 from indian_tune.training import LoopError
 
@@ -120,6 +121,44 @@ def test_an_exception_fails_the_attempt_and_passes_on(tmp_path: Path) -> None:
         (broke,) = ledger.events(first.study_id, "broke")
     assert (first.state, "ZeroDivisionError" in broke.data["reason"]) == (State.WAITING, True)
     assert trained(here) == 8
+
+
+def test_failed_trials_end_the_loop_with_an_exception_and_can_be_retried(tmp_path: Path) -> None:
+    here = asked(tmp_path)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            trained(here, lambda run: print(run.seed // 0))
+    with pytest.raises(UnfinishedError) as stuck:
+        trained(here)
+    told = str(stuck.value)
+    assert "1 trial of study 'small' failed (sgd/0)" in told
+    for option in ("retry_failed=True", "freeze_anyway=True"):
+        assert re.search(rf"\n  indian_tune.register\(study, storage='.*', {option}\)", told)
+    passed = indian_tune.register(study(), storage=here.storage, freeze_anyway=True)
+    with pytest.raises(UnfinishedError, match=r"failed \(sgd/0\)"):
+        trained(passed)
+    assert passed.finished
+    assert passed.status().completion.failed == ("sgd/0",)
+    # All trials are equally good: the first becomes the winner, and has two fresh seeds.
+    assert trained(indian_tune.register(study(), storage=here.storage, retry_failed=True)) == 3
+    assert passed.status().completion.failed == ()
+
+
+def test_changed_code_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "asked_for.py"
+    text = "from indian_tune import Loop\n\n\ndef made():\n    "
+    text += 'return Loop(None, "points", "line", 2, data=[1.0], test=0.25)'
+    for line in ("", "  # changed"):
+        file.write_text(f"{text}{line}\n", encoding="utf-8")
+        found = importlib.util.spec_from_file_location("asked_for", file)
+        assert found is not None
+        assert found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+        asked(tmp_path, problem=module.made)
+        told = capsys.readouterr().err
+        assert ("Warning: the code of" in told) == bool(line)
+    assert "is not what it was when study 'small' was registered" in told
 
 
 def test_ctrl_c_gives_the_run_back_and_the_next_block_goes_on(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_example_scripts_are_as_short_as_the_guide_says() -> None:
     assert lines["own_model.py"] <= 25
     assert lines["plain_optuna.py"] == 18
     guide = (Path(__file__).parents[2] / "studies/guides/python.md").read_text(encoding="utf-8")
-    for name in ("quickstart", "own_model", "lightning_module"):
+    for name in ("quickstart", "own_model", "asked_runs", "lightning_module"):
         text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
         assert f"```python\n{text}```" in guide
 
@@ -116,6 +116,7 @@ def test_a_loop_of_one_s_own_changes_twenty_lines_of_a_plain_one() -> None:
         ("plain_optuna.py", r"{'lr': 0\.\d+}"),
         ("characters_plain.py", r"(?s)0 \d\.\d+ \d\.\d+.*test \d\.\d+"),
         ("characters.py", r"(?s)arm .*(indian.*adam|adam.*indian)"),
+        ("asked_runs.py", r"(?s)arm .*(indian.*adam|adam.*indian)"),
     ],
 )
 def test_the_scripts_run_that_are_compared(script: str, shown: str, tmp_path: Path) -> None:
