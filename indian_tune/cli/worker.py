@@ -108,7 +108,7 @@ def worker(
                     raise
             except (EngineError, LedgerError) as error:
                 # The worker's own process has told what failed; this says how to continue.
-                raise type(error)(f"{error}\nGo on with:\n{again.line}") from error
+                raise type(error)(f"{error}\nContinue with:\n{again.line}") from error
         if interrupt.requested:
             left = (
                 f"Left {record.name}; what was begun is kept and can be taken over at once. "

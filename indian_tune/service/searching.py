@@ -323,7 +323,7 @@ def _work(
             failed = bool(completion(session.ledger, session.record).failed)
             shown = _where(session, error.__cause__, storage)
             raise type(error)(
-                f"{error}{shown}\nGo on with:\n{again(retry_failed=failed).line}"
+                f"{error}{shown}\nContinue with:\n{again(retry_failed=failed).line}"
             ) from error
         except StorageError as error:
             if not interrupt.requested:
