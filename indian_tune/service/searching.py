@@ -274,7 +274,7 @@ def check_finished(
         raise UnfinishedError(text)
     if not now.finished(until):
         raise UnfinishedError(
-            f"study {now.study!r} has {counted(now.left(until), 'trial')} left. Go on "
+            f"study {now.study!r} has {counted(now.left(until), 'trial')} left. Continue "
             f"with:\n{go_on.line}"
         )
 
