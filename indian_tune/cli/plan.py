@@ -59,9 +59,9 @@ def plan(
     """Estimate what a study costs and what it can show; nothing is run or written."""
     given = dict(locals())
 
-    from indian_tune.cli.plan_report import print_report
     from indian_tune.errors import InputError
     from indian_tune.service.output import TRYING, notices, print_json, results
+    from indian_tune.service.plan_report import print_report
     from indian_tune.service.planning import PlanRequest, make
     from indian_tune.service.studies import find_study
 

@@ -41,9 +41,9 @@ def status(
             return
         now = look(ledger, record)
         if as_json:
-            print_json(now.as_json(ledger.address))
+            print_json(now.as_json())
         else:
-            results().print(now.shown(ledger.address))
+            results().print(now.shown())
 
 
 def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: float) -> None:
@@ -63,10 +63,10 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
             now = look(ledger, study)
             if live is not None:
                 progress, _ = table.look(now.parts, console.width)
-                live.update(now.shown(ledger.address, progress), refresh=True)
+                live.update(now.shown(progress), refresh=True)
             elif now != before:
                 progress, _ = table.look(now.parts, None)
-                console.print(now.shown(ledger.address, progress))
+                console.print(now.shown(progress))
             if now.finished or now.completion.stuck():
                 return
             before = now

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import html
+import io
 import json
 import math
 import os
@@ -36,7 +38,7 @@ MIN_COLUMNS = 20
 class PlainConsole(Console):
     """A console that shows foreign text as it is: without markup, control characters escaped."""
 
-    def __init__(self, file: TextIO | None = None) -> None:
+    def __init__(self, file: TextIO | None = None, *, colored: bool = True) -> None:
         columns = os.environ.get("COLUMNS", "")
         # A terminal without a size passes on 0, in which nothing can be shown.
         unusable = columns.isdigit() and int(columns) < MIN_COLUMNS
@@ -46,6 +48,9 @@ class PlainConsole(Console):
             highlight=False,
             emoji=False,
             markup=False,
+            color_system="auto" if colored else None,
+            # One without colors writes to its file in a notebook, too.
+            force_jupyter=None if colored else False,
         )
 
     def render_str(self, text: str, **options: Any) -> Text:
@@ -70,6 +75,21 @@ def notices() -> Console:
 @functools.lru_cache(maxsize=1)
 def _notices(stream: TextIO) -> Console:
     return PlainConsole(stream)
+
+
+class Shown:
+    """A result that prints as the command shows it, also in a notebook."""
+
+    def _show(self, console: Console) -> None:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        file = io.StringIO()
+        self._show(PlainConsole(file, colored=False))
+        return file.getvalue().rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def live_display(console: Console) -> Live | None:

@@ -386,6 +386,8 @@ def plan(
 ) -> Plan:
     """Estimate what a study costs and what it can show, without running or writing anything.
 
+    Printed it shows what `indian-tune plan` does.
+
     Args:
         study: see :func:`search`.
         problem: see :func:`search`.
@@ -403,6 +405,7 @@ def plan(
     Raises:
         InputError: something cannot be used.
     """
+    from indian_tune.service.plan_report import ShownPlan
     from indian_tune.service.planning import PlanRequest, make
 
     if sd is not None and pilot is not None:
@@ -419,4 +422,4 @@ def plan(
         data_dir=None if data_dir is None else Path(data_dir),
         allow_import=allow_import,
     )
-    return make(found, request)
+    return ShownPlan(**vars(make(found, request)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.service.output import Shown
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from indian_tune.engines import ArrayStatus
     from indian_tune.ledger import ArmProgress, LedgerReader, StudyRecord, WorkerRecord
@@ -20,10 +21,11 @@ SHOWN_LOSSES = 5
 
 
 @dataclass(frozen=True)
-class StudyStatus:
+class StudyStatus(Shown):
     """The status of a study at one moment.
 
     Attributes:
+        address: of the database, to be shown.
         study: the study.
         ranked: its arms, best first.
         workers: those who are there.
@@ -36,6 +38,7 @@ class StudyStatus:
         arrays: of workers that were submitted to Slurm.
     """
 
+    address: str
     study: StudyRecord
     ranked: list[ArmResult]
     workers: list[WorkerRecord]
@@ -58,13 +61,13 @@ class StudyStatus:
         """Whether nothing is left to do."""
         return self.completion.finished()
 
-    def as_json(self, address: str) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Return it for programs."""
         from indian_tune.service.ranking import ranking_json
 
         return {
             "study": self.study.name,
-            "storage": address,
+            "storage": self.address,
             "created_at": self.study.created_at.isoformat(),
             "finished": self.finished,
             "failed": self.completion.failed,
@@ -82,11 +85,10 @@ class StudyStatus:
             "arms": ranking_json(self.ranked),
         }
 
-    def shown(self, address: str, progress: RenderableType | None = None) -> RenderableType:
+    def shown(self, progress: RenderableType | None = None) -> RenderableType:
         """Return it for people.
 
         Args:
-            address: of the database.
             progress: shown in place of the table of arms.
         """
         from rich.console import Group
@@ -99,7 +101,7 @@ class StudyStatus:
         parts: list[RenderableType] = [
             headed(
                 self.study.name,
-                f", registered {self.study.created_at:%Y-%m-%d %H:%M} UTC, in {address}",
+                f", registered {self.study.created_at:%Y-%m-%d %H:%M} UTC, in {self.address}",
             ),
             progress or progress_table(self.parts),
         ]
@@ -147,6 +149,9 @@ class StudyStatus:
             parts.append(f"\n{self.completion.failures}{frozen}")
         return Group(*parts)
 
+    def _show(self, console: Console) -> None:
+        console.print(self.shown())
+
 
 def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
     """Return the status of a study."""
@@ -157,6 +162,7 @@ def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
 
     held = held_trials(ledger, study)
     return StudyStatus(
+        ledger.address,
         study,
         rank(ledger, study),
         [worker for worker in ledger.workers(study.id) if worker.left_at is None],

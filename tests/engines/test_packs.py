@@ -327,7 +327,7 @@ def test_the_shape_of_a_workers_packs_is_shown_with_it(
 
     def look_at() -> None:
         with LedgerReader.open(storage) as ledger:
-            shown.append(look(ledger, ledger.study("tiny")).as_json(storage)["workers"])
+            shown.append(look(ledger, ledger.study("tiny")).as_json()["workers"])
 
     InlineEngine(replace(settings_for(storage), lanes=LANES)).run(Interrupt(), look_at)
     expected = {"slots": LANES, "convolutions": "matmul", "shrink": False}

@@ -56,8 +56,8 @@ PUBLIC = {
     "open_study": "(study=None, *, storage=None)",
     "plan": "(study, problem=None, *, workers=None, devices='auto', threads_per_worker=1, "
     "timing=True, sd=None, pilot=None, storage=None, data_dir=None, allow_import=False)",
-    "register": "(study, problem=None, *, storage=None, as_name=None, data_dir=None, "
-    "artifacts=None, allow_import=False)",
+    "register": "(study, problem=None, *, storage=None, as_name=None, retry_failed=False, "
+    "freeze_anyway=False, data_dir=None, artifacts=None, allow_import=False)",
     "search": "(study, problem=None, *, storage=None, as_name=None, phase='all', "
     "retry_failed=False, freeze_anyway=False, extend=0, extend_space=False, engine='optuna', "
     "threads_per_worker=1, data_dir=None, artifacts=None, log=None, allow_import=False, "

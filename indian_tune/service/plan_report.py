@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects
-from indian_tune.planning.plan import HOUR, NOT_ASKED, OWN_LOOP, counts
+from indian_tune.planning.plan import HOUR, NOT_ASKED, OWN_LOOP, Plan, counts
 from indian_tune.planning.workload import (
     CURVATURES,
     points,
     unstable_shares,
     workload,
 )
-from indian_tune.service.output import duration, headed, number, table
+from indian_tune.service.output import Shown, duration, headed, number, table
 from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from indian_tune.planning.plan import Memory, Plan
+    from indian_tune.planning.plan import Memory
     from indian_tune.study import StudySpec
+
+
+class ShownPlan(Shown, Plan):
+    """A plan that prints as `indian-tune plan` shows it."""
+
+    def _show(self, console: Console) -> None:
+        print_report(console, self)
 
 
 def print_report(console: Console, plan: Plan) -> None:
