@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003 - torch reads the types of an operation
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor, library
 
 BLOCK = 1024
 RULES = ("sgd", "momentum", "nesterov", "qhm", "lion", "adagrad", "adam", "indian", "innaprop")
@@ -120,7 +119,7 @@ def step_kernel(  # type: ignore[no-untyped-def]
     tl.store(theta_at + at, theta, mask=inside)
 
 
-@torch.library.custom_op("indian_tune::packed_step", mutates_args=("params", "states"))
+@library.custom_op("indian_tune::packed_step", mutates_args=("params", "states"))
 def packed_step(
     params: Tensor,
     grads: Tensor,

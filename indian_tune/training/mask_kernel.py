@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor, library
 
 BLOCK = 1024
 
@@ -56,7 +56,7 @@ def mask_kernel(  # type: ignore[no-untyped-def]
     tl.store(out_at + lane * size + element, masked.to(values.dtype), mask=inside)
 
 
-@torch.library.custom_op("indian_tune::mask", mutates_args=())
+@library.custom_op("indian_tune::mask", mutates_args=())
 def mask(values: Tensor, before: Tensor, between: Tensor, threshold: int, scale: float) -> Tensor:
     """Return values of which some are 0.
 

@@ -26,7 +26,8 @@ def test_the_benchmark_of_packs_fills_its_whole_table(tmp_path: Path) -> None:
     assert all(row["cell"]["images_per_second"] > 0 for row in report["rows"])
     assert all(report["bits"].values())
     assert len(report["bits"]) == 4
-    assert 0 < report["evaluation"] < 1
+    # A difference of times, which noise may make negative here.
+    assert report["evaluation"] < 1
     table = (tmp_path / "packs.md").read_text()
     assert table.count("| float32 | grouped |") == 2
 
