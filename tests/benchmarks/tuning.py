@@ -335,7 +335,11 @@ def averages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                     statistics.fmean(ends[*pair, arm, finalists])
                     - statistics.fmean(ends[*pair, rival, finalists])
                     for pair in searched
+                    # A short run has no search of so many trials.
+                    if ends[*pair, arm, finalists] and ends[*pair, rival, finalists]
                 ]
+                if not gaps:
+                    return []
                 cells.append(f"{statistics.fmean(gaps):+.2f}, {max(gaps):+.2f}")
             lines.append(f"| {arm} | {finalists} | {' | '.join(cells)} |")
     return [*lines, ""]
