@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""The exceptions of this package.
 
     IndianTuneError
     ├── InputError (ValueError)             the user's to correct; the command line exits with 2

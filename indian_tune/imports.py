@@ -1,4 +1,4 @@
-"""Code that a study file names: imported only where its user has allowed it.
+"""Imports code that a study file names, only if the user has allowed it.
 
 A reference is ``package.module:name``, which is imported inside ``imports_allowed`` alone, or the
 name of an entry point that an installed package declares, which whoever installed it has allowed.

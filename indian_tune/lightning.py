@@ -1,4 +1,4 @@
-"""PyTorch Lightning in a loop of one's own: a callback between its ``Trainer`` and a run.
+"""PyTorch Lightning: a callback that connects a ``Trainer`` to a run.
 
 Needs the extra ``lightning``.
 """

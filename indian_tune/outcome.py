@@ -1,4 +1,4 @@
-"""What arms are judged by: one metric of their task, which way is better, and its unit."""
+"""The metric that arms are judged by: its direction and its unit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outcome:
         greater_is_better: whether it is to be large.
         best: value that the error of such a metric is measured from.
         share: whether it is a share in [0, 1], which people are shown in percent.
-        chance: error of what knows nothing; ``None`` where it is not known.
+        chance: error at chance level; ``None`` where it is not known.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Outcome:
 
     @property
     def chance_score(self) -> float | None:
-        """The score of what knows nothing; ``None`` where it is not known."""
+        """The score at chance level; ``None`` where it is not known."""
         return None if self.chance is None else 1 - self.chance
 
     @property

@@ -1,4 +1,4 @@
-"""A data frame and claims in, a verdict out."""
+"""Analyzes a data frame under registered claims and returns a verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the findings to the claim."""
+"""Derives the verdict on the claim from the findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several studies judged together: on all of them, and on average of these.
+"""Judges several studies together: on all of them, and on their average.
 
 "On all" asks every study: the smallest lower bound. "On average of these" is the mean of the
 effects with the error √ΣSE²/P over P studies and Welch and Satterthwaite's degrees of freedom; it

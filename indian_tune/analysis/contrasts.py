@@ -1,4 +1,4 @@
-"""From contrasts to the finding of a hypothesis: gates, label, one sentence in plain words."""
+"""Findings of hypotheses from their contrasts: gates, label, one sentence."""
 
 from __future__ import annotations
 

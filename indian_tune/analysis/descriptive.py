@@ -1,4 +1,4 @@
-"""A look at two arms on whatever metric is open, before anything is unsealed."""
+"""Compares two arms on any metric that is readable before test results are unsealed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def final_contrast(
         baseline: likewise.
         metric: a column.
         confidence: of the two-sided interval, in (0, 1).
-        chance: accuracy of what knows nothing: runs near it on their training examples have failed.
+        chance: accuracy at chance level: runs near it on their training examples have failed.
 
     Raises:
         InputError: an arm is missing, a run is given twice, the seeds of the two arms differ, or a

@@ -1,4 +1,4 @@
-"""What the runs of an arm came to, as arrays over searches and seeds."""
+"""Results of the runs of an arm, as arrays over searches and seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A run with more than this share of the training error of what knows nothing has not trained.
+# A run with more than this share of the training error at chance level has not trained.
 STUCK = 0.8
 
 
@@ -49,11 +49,11 @@ class Ends:
 
 
 def stuck(train: NDArray[np.float64], chance: float | None) -> NDArray[np.bool_]:
-    """Return which runs ended with nearly the training error of what knows nothing.
+    """Return which runs ended with nearly the training error at chance level.
 
     Args:
         train: training accuracies.
-        chance: accuracy of what knows nothing; ``None`` where it is not known.
+        chance: accuracy at chance level; ``None`` where it is not known.
     """
     if chance is None:
         return np.zeros(train.shape, dtype=bool)

@@ -1,4 +1,4 @@
-"""What a hypothesis is judged on: the runs, the claims, and what is known of the searches."""
+"""The input of a hypothesis: runs, claims, and information on the searches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Evidence:
     Attributes:
         claims: the hypotheses and levels.
         arms: the runs of every arm on the fresh seeds; all arms have the same searches and seeds.
-        chance: accuracy of what knows nothing; ``None`` when not known.
+        chance: accuracy at chance level; ``None`` when not known.
         outcome: what runs are judged by; "accuracy" here is its score.
         search: rows of the tune phase; ``None`` without one.
         winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]

@@ -1,4 +1,4 @@
-"""What is often done and does not hold its level: the teeth of the calibration.
+"""Common methods that do not keep their level, as a comparison for the calibration.
 
 None of this is used for a verdict. Each function draws a world in which the claim is false, with n
 searches of ``SEEDS`` fresh seeds, and judges every study twice: by the former rule and by that of

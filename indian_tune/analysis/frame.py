@@ -1,4 +1,4 @@
-"""The tidy data frame that an analysis reads, and what is refused of one.
+"""The tidy data frame that an analysis reads, and its validation.
 
 One row per run and epoch. Columns:
 
@@ -218,7 +218,7 @@ def read_ends(
         half: the same of the phase "half".
         examples: which test examples every run gets right: columns arm, seed, correct and, where
             there are several searches, replicate. Runs that diverged have no row.
-        chance: accuracy of what knows nothing; ``None`` where it is not known.
+        chance: accuracy at chance level; ``None`` where it is not known.
         control: the response-matched arm, which has no runs in a search in which no level trained.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The gates: without them a contrast gives no verdict.
+"""Gates: conditions without which a contrast gives no verdict.
 
 A gate only takes verdicts away, so that none of them raises an error rate. Each is a function of
 the evidence and a contrast.

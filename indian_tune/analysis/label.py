@@ -1,4 +1,4 @@
-"""The label of a result: what its bounds allow to be said."""
+"""The label of a result, from its bounds."""
 
 from __future__ import annotations
 

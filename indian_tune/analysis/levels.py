@@ -1,4 +1,4 @@
-"""The levels m that response-matched controls were tried at, and were given."""
+"""The levels m that were tried and chosen for response-matched controls."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_levels(
         frame: of all phases.
         rows: those of the confirm phase.
         searches: numbers of the searches, in their order.
-        chance: accuracy of what knows nothing; ``None`` where it is not known.
+        chance: accuracy at chance level; ``None`` where it is not known.
 
     Raises:
         InputError: an (arm, replicate, trial, seed, epoch) is given twice.

@@ -1,4 +1,4 @@
-"""Where the winners of searches lie in the ranges that they were searched over."""
+"""Where the winners of searches lie in their search ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many searches an effect needs, and which effect those that there are can find.
+"""Number of searches that an effect needs, and the smallest effect that a number can find.
 
 The claim holds only if all of its contrasts do: with k of them, each is planned at a probability of
 1 - (1 - power) / k. One of them refutes it, at the level alpha / k.

@@ -1,4 +1,4 @@
-"""The trials of a search as a frame of epochs has them: their ends and their scores."""
+"""Trials of a search from a frame of epochs: final results and scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_failed(frame: pd.DataFrame, chance: float | None) -> pd.DataFrame:
 
     Args:
         frame: one row per run and epoch.
-        chance: accuracy of what knows nothing; ``None`` where it is not known.
+        chance: accuracy at chance level; ``None`` where it is not known.
     """
     if chance is None or "train_accuracy" not in frame:
         return frame

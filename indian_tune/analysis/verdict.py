@@ -187,7 +187,7 @@ class Scope:
 
     @property
     def chance(self) -> float | None:
-        """The score of what knows nothing; ``None`` where it is not known."""
+        """The score at chance level; ``None`` where it is not known."""
         if self.outcome is not None:
             return self.outcome.chance_score
         return None if self.classes is None else 1 / self.classes

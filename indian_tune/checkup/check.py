@@ -1,4 +1,4 @@
-"""One check and what it came to."""
+"""One check and its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray: whether it can be imported, and whether a cluster answers."""
+"""Checks Ray: whether it can be imported, and whether a cluster answers."""
 
 from __future__ import annotations
 

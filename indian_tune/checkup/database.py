@@ -1,4 +1,4 @@
-"""The database: what it is, what it lies on, and whether it can be created."""
+"""Checks the database: kind, file system, and whether it can be created."""
 
 from __future__ import annotations
 

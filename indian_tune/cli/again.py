@@ -1,4 +1,4 @@
-"""The command that continues where one stopped, built from that command's own parameters."""
+"""Builds the command that continues an interrupted one, from its own parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application: its commands, and how it ends."""
+"""The application: its commands and exit statuses."""
 
 from __future__ import annotations
 

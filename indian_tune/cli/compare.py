@@ -56,7 +56,7 @@ def compare(
     every: Annotated[bool, typer.Option("--all", help="Compare all pairs of arms (Holm).")] = False,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", help="What is compared.", show_default="the only one there is"),
+        typer.Option("--metric", help="Metric to compare.", show_default="the only one there is"),
     ] = None,
     better: Annotated[
         Direction | None,
@@ -85,7 +85,7 @@ def compare(
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", metavar="COLUMN=VALUE", help="Read such rows alone; repeatable."),
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Read only rows with this value; repeatable."),
     ] = None,
     pairing: Annotated[
         PairingChoice,
@@ -125,7 +125,7 @@ def compare(
 ) -> None:
     """Test whether the difference between two arms is real, with runs from any source.
 
-    The exit status is 0 whatever the answer is; --json gives the answer as label.
+    The exit status does not depend on the answer; --json prints it as `label`.
     """
     from indian_tune.comparison.sources import Request
     from indian_tune.errors import InputError

@@ -1,4 +1,4 @@
-"""How a search ends: what came out, and what can be looked at next."""
+"""The end of a search: results, and commands to look at them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small learning curves in characters: no colour is needed, and any log keeps them."""
+"""Small learning curves in characters, without colours."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ app = typer.Typer(help="List, fetch and check the data sets.", no_args_is_help=T
 
 @app.command("list")
 def list_data_sets(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """List the data sets, the models that take them, and whether they are there.
+    """List the data sets, the models that accept them, and whether they are present.
 
-    Files are looked for and not read: `verify` compares checksums.
+    Files are not read: `verify` compares checksums.
     """
     from indian_tune.problems import DATASETS, MODELS, data_folder, verify
 
@@ -89,9 +89,9 @@ def fetch_data_set(
         ),
     ] = None,
 ) -> None:
-    """Download a data set, check it and unpack it; what is there and intact is kept.
+    """Download a data set, check it and unpack it; intact files are kept.
 
-    A download that broke off is continued by the same command.
+    The same command continues an interrupted download.
     """
     from rich.progress import (
         BarColumn,
@@ -146,7 +146,7 @@ def verify_data_sets(
 ) -> None:
     """Compare the files of a data set, or of all, with their checksums.
 
-    Exits with 1 if one is damaged, or if the one that is named is missing.
+    Exits with 1 if one is damaged, or if the named one is missing.
     """
     from indian_tune.problems import DATASETS, DataState, data_folder, verify
 

@@ -1,4 +1,4 @@
-"""`indian-tune export`: take a study, or a whole database, out."""
+"""`indian-tune export`: write a study, or a whole database, to files."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def export(
 ) -> None:
     """Export a study as tables or TensorBoard event files, or copy its database.
 
-    One of --format, --log, --optuna and --db says what. Nothing that is there is overwritten.
+    Choose one of --format, --log, --optuna and --db. Existing files are not overwritten.
     """
     from indian_tune.ledger import LedgerReader
     from indian_tune.service.study_status import choose_study

@@ -1,4 +1,4 @@
-"""Flatness for people: a table with a line per arm."""
+"""A table of flatness with a line per arm."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def show(
         typer.Option(
             "--limit",
             min=0,
-            help="Show no more than so many trials; 0 for all.",
+            help="Show at most this many trials; 0 for all.",
             show_default=f"{ROWS} in a table, all as JSON",
         ),
     ] = None,

@@ -47,11 +47,11 @@ def slurm(
         ),
     ] = None,
     more: Annotated[
-        bool, typer.Option("--more", help="Submit workers beside those that are in the queue.")
+        bool, typer.Option("--more", help="Submit workers in addition to those in the queue.")
     ] = False,
     probe: Annotated[
         bool,
-        typer.Option(help="First see by a short job whether compute nodes reach everything."),
+        typer.Option(help="First check with a short job that compute nodes reach everything."),
     ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the script of the jobs, and do nothing.")

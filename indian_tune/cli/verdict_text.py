@@ -1,4 +1,4 @@
-"""A verdict for people: the claim, what it hangs on, then the evidence, at 80 columns."""
+"""A verdict as text of 80 columns: the claim, what decided it, then the evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tuning costs: the best of n trials, with bands that hold for random search.
+"""Best of n trials, with bands that are valid for random search.
 
 The median of the best of n independent trials is the quantile 2^(-1/n) of one trial's value. A band
 of the distribution (Dvoretzky, Kiefer and Wolfowitz, with Massart's constant) is a band of all

@@ -1,4 +1,4 @@
-"""What must not be believed of a comparison: recognised where the source shows it, else asked."""
+"""Warnings about a comparison, found in the source or asked of the reader."""
 
 from __future__ import annotations
 

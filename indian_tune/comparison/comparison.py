@@ -1,4 +1,4 @@
-"""Is the difference of two arms real? Runs in, an answer out."""
+"""Compares two arms: runs in, a decision with its interval out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two arms held against each other: their difference, its interval, and what failed.
+"""The difference of two arms, its interval, and failures.
 
 A difference is signed so that above 0 the first arm is better. Paired, the interval is of a t over
 the differences of the units (seeds, or searches where there are several); else it is Welch's. Runs

@@ -1,4 +1,4 @@
-"""All that is found of two arms, as one frozen record."""
+"""All results of a comparison, as one frozen record."""
 
 from __future__ import annotations
 

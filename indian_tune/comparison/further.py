@@ -1,4 +1,4 @@
-"""How many further seeds would settle it, and with what probability.
+"""How many further seeds would settle a comparison, and with what probability.
 
 The answer is predictive: mean and variance are drawn from their posterior given the runs (Jeffreys'
 prior), the further seeds from these, and counted is how often the interval of all seeds together is

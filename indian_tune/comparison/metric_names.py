@@ -1,4 +1,4 @@
-"""What the name of a metric says: whether it is one, and which of its values are better."""
+"""What the name of a metric implies: whether it is one, and which direction is better."""
 
 from __future__ import annotations
 

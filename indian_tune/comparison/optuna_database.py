@@ -1,4 +1,4 @@
-"""Runs from a database of Optuna's: an arm a study, a run a trial."""
+"""Runs from a database of Optuna: a study is an arm, a trial is a run."""
 
 from __future__ import annotations
 

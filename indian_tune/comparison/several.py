@@ -1,4 +1,4 @@
-"""Many arms at once: all against one, or all pairs, corrected for their number (Holm).
+"""Comparisons of many arms: all against one, or all pairs, corrected for their number (Holm).
 
 Two families of tests, each at half the level: that a difference is above 0, and that it is below δ.
 Labels follow from the corrected p values; the intervals beside them are not corrected.

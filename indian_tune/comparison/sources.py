@@ -1,4 +1,4 @@
-"""Where runs come from: which kind of source a text names, and its runs."""
+"""Recognises the kind of a source and reads its runs."""
 
 from __future__ import annotations
 

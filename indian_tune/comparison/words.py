@@ -1,4 +1,4 @@
-"""A comparison in words: one sentence, remarks, rows of a table, Markdown."""
+"""A comparison as text: one sentence, warnings, rows of a table, Markdown."""
 
 from __future__ import annotations
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# Controls of Optuna Dashboard's pages that send requests which are refused.
+WRITING_CONTROLS = ("delete study", "rename study", "delete artifact", "skip trial")
+_STYLE = (
+    "<style>"
+    + ",".join(f'[aria-label="{label}"]' for label in WRITING_CONTROLS)
+    + "{display:none!important}</style>"
+).encode()
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -26,6 +33,41 @@ def read_only(app: WSGIApplication) -> WSGIApplication:
         )
 
     return guarded
+
+
+def without_writing_controls(app: WSGIApplication) -> WSGIApplication:
+    """Return the application with the controls that write hidden on its pages.
+
+    Only what people see changes: :func:`read_only` refuses the requests.
+    """
+
+    def hiding(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # A browser must not keep a page that was served without the style, or the other way round.
+        environ.pop("HTTP_IF_MODIFIED_SINCE", None)
+        environ.pop("HTTP_IF_NONE_MATCH", None)
+        started: list[Any] = []
+
+        def keep(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            started[:] = [status, headers, *error]
+            return lambda _: None
+
+        body = app(environ, keep)
+        status, headers, *error = started
+        kinds = [value for name, value in headers if name.lower() == "content-type"]
+        if environ["REQUEST_METHOD"] != "GET" or not kinds or not kinds[0].startswith("text/html"):
+            start_response(status, headers, *error)
+            return body
+        try:
+            page = b"".join(body).replace(b"</head>", _STYLE + b"</head>", 1)
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+        replaced = {"content-length", "last-modified", "etag"}
+        headers = [header for header in headers if header[0].lower() not in replaced]
+        start_response(status, [*headers, ("Content-Length", str(len(page)))], *error)
+        return [page]
+
+    return hiding
 
 
 def only_for(app: WSGIApplication, hosts: Collection[str]) -> WSGIApplication:

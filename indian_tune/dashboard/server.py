@@ -1,4 +1,4 @@
-"""Serving the dashboard: one thread a request, bound to one address."""
+"""Serves the dashboard: one thread per request, bound to one address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import optuna
 from optuna_dashboard import wsgi
 
-from indian_tune.dashboard.guard import LOOPBACK_HOSTS, only_for, read_only
+from indian_tune.dashboard.guard import (
+    LOOPBACK_HOSTS,
+    only_for,
+    read_only,
+    without_writing_controls,
+)
 from indian_tune.dashboard.storage import DashboardStorage
 from indian_tune.errors import InputError
 
@@ -75,7 +80,7 @@ class DashboardServer:
         # Finished trials never change, so Optuna's cache reads each of them once.
         app = wsgi(optuna.storages.get_storage(self._storage))
         if not allow_writes:
-            app = read_only(app)
+            app = without_writing_controls(read_only(app))
         if allowed_hosts:
             app = only_for(app, {name.lower() for name in allowed_hosts})
         elif is_local(host):

@@ -1,4 +1,4 @@
-"""Optuna's storage as the dashboard sees it: the studies that are meant, with our notes."""
+"""Optuna's storage as the dashboard sees it: the selected studies, with our notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that the calling program trains itself, in a block of its own, one after the other.
+"""Runs that the calling program trains itself, one block at a time.
 
 A worker as in every engine works in a thread beside it, so that leases, reports, pruning, retries
 and checkpoints are the same. Where it would call the loop of a run, it hands the run to the block,

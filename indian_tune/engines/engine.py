@@ -1,4 +1,4 @@
-"""What every engine is: a record of options, and a place where trials execute that it makes."""
+"""The interface of an engine: a record of options that makes a place where trials execute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Being there: how a worker joins a study, keeps its leases, and leaves."""
+"""Heartbeat of a worker: how it joins a study, keeps its leases, and leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an engine joins a registered study: its ledger, its spec, and a controller of its own."""
+"""Joins a registered study: its ledger, its spec, and a controller for the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recording what became of a trial: the side of the trial loop that knows the database."""
+"""Records results of trials in the database, for the trial loop of every engine."""
 
 from __future__ import annotations
 

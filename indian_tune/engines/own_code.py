@@ -1,4 +1,4 @@
-"""What a study names of its user's own code: tried before it is registered, and recorded."""
+"""Checks a user's own code before a study is registered, and records its version."""
 
 from __future__ import annotations
 

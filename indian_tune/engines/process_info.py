@@ -1,4 +1,4 @@
-"""What tells one process from another, on this host and on others."""
+"""Identifies processes, on this host and on others."""
 
 from __future__ import annotations
 

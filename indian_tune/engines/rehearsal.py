@@ -1,4 +1,4 @@
-"""What would fail only when a study trains, found before it is registered.
+"""Finds errors before registration that would otherwise appear during training.
 
 A registered study does not change, so one that cannot train would keep its name from the file that
 was corrected. Problems of the catalog are checked by their numbers, and torch is not loaded;

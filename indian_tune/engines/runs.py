@@ -1,4 +1,4 @@
-"""What a study trains: its problem, its trainer, and its runs as the trainer takes them."""
+"""Builds what a study trains: its problem, its trainer, and its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening a study for work: registered, repaired, and where its files lie."""
+"""Opens a study for work: registration, repair, and its folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker needs to know to join a study; travels to other processes as it is."""
+"""Settings that a worker needs to join a study; sent to other processes."""
 
 from __future__ import annotations
 

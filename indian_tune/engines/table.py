@@ -1,4 +1,4 @@
-"""The engines there are, and how one is made from its name and options."""
+"""The table of engines, and how one is built from its name and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trainers of a worker: one after another with packs of one shape, and what ends them."""
+"""The trainers of a worker, one per shape of packs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials that one trainer has in hand: which runs are next, behind, kept and at their end."""
+"""The trial loop: which runs are next, which are behind, and when a trial ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress keeps a lease, not life: what a worker tells its keeper, and hears from it.
+"""Messages between a worker and its keeper: only progress renews a lease.
 
 See `keeper` for why that is another process, and what it does to a worker that hangs.
 """

@@ -1,4 +1,4 @@
-"""A worker: claims trials, trains them, reports every epoch, until the study is done.
+"""A worker: claims trials, trains them and reports every epoch until the study is finished.
 
 The same loop runs in every engine. It is the first place that loads torch.
 """

@@ -1,1 +1,1 @@
-"""Taking a study out of its database: tables, TensorBoard's event files, Optuna's studies."""
+"""Exports a study from its database: tables, TensorBoard's event files, Optuna's studies."""

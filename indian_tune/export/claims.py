@@ -1,4 +1,4 @@
-"""The claims of a study in a file: its exported runs can be analysed without its database."""
+"""Writes the claims of a study to a file, so that its exported runs can be analysed alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study as tables in files: its trials, its runs and its epochs."""
+"""Writes a study to tables in files: trials, runs and epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study as TensorBoard's event files, one folder a run."""
+"""Writes a study as TensorBoard's event files, one folder per run."""
 
 from __future__ import annotations
 

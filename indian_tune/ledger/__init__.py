@@ -1,4 +1,4 @@
-"""The ledger: the SQL record that is the only truth.
+"""The ledger: the authoritative SQL record.
 
 What writes is looked up on first use: commands that only read start without it.
 """

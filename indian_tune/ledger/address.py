@@ -1,4 +1,4 @@
-"""Addresses of databases: as users give them, and as they may be shown.
+"""Addresses of databases: parsed from users, and displayed without passwords.
 
 Raises only StorageError, and never shows a password.
 """

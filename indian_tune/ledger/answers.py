@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that do not wait for ever for an answer.
+"""Connections to PostgreSQL with time limits on answers.
 
 libpq's own limits are the kernel's: they notice a network that fails, but not a server, or a
 program between, that acknowledges what it is sent and never answers.

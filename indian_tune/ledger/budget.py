@@ -1,4 +1,4 @@
-"""Budgets that are not counted in trials: a search's last slots go unused once it is spent.
+"""Budgets of epochs or seconds: a search's remaining slots go unused once it is spent.
 
 Functions on an open write transaction that holds the study's row, so that two claims cannot both
 take what is left.

@@ -1,4 +1,4 @@
-"""What every connection needs, the ledger's own and Optuna's on our behalf.
+"""Settings of every connection, the ledger's own and Optuna's.
 
 A network that fails in silence leaves both ends waiting: without these settings a worker would hang
 for a quarter of an hour, and what it had locked would stay locked for two.

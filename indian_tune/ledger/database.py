@@ -1,4 +1,4 @@
-"""Opening the database: SQLite's settings, whose database it is, its schema.
+"""Opens the database: SQLite's settings, ownership checks, schema.
 
 Raises only StorageError and UnwritableError, and never shows a password.
 """

@@ -1,4 +1,4 @@
-"""Writing what is chosen when a phase is over: finalists, winners and the levels of controls.
+"""Writes choices at the end of a phase: finalists, winners and the levels of controls.
 
 Each public method is one transaction, as in :mod:`indian_tune.ledger.writer`.
 """

@@ -1,4 +1,4 @@
-"""Less patience with a database once the user has asked to stop.
+"""Shorter time limits for the database after the user has asked to stop.
 
 While a study is searched, a server that fails over is waited for for minutes. Whoever has pressed
 Ctrl-C waits for the end of an epoch, not for that.

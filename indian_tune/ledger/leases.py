@@ -1,4 +1,4 @@
-"""Who may work on which trial: claims, renewals, takeovers, and giving back.
+"""Leases on trials: claim, renew, take over, release.
 
 Functions on an open write transaction; `Ledger` is their only caller. A claim is atomic: under
 SQLite the whole transaction holds the write lock, under PostgreSQL the row is locked and rows

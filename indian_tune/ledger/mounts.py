@@ -1,4 +1,4 @@
-"""What a file lies on, since SQLite's locks do not hold on network file systems."""
+"""File system types: SQLite's locks do not work on network file systems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the ledger: everything that `status`, `show` and the frames need.
+"""Reads the ledger for `status`, `show` and the data frames.
 
 What is sealed can be read only once it was unsealed.
 """

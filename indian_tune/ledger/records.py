@@ -1,4 +1,4 @@
-"""What the ledger hands out: frozen records, never database rows."""
+"""Frozen records that the ledger returns instead of database rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing the ledger: the life of a trial from claim to outcome.
+"""Writes the life of a trial, from its claim to its result.
 
 Each public method is one transaction. A transaction may be repeated after its answer was lost,
 and then changes nothing more.

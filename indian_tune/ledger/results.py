@@ -1,4 +1,4 @@
-"""Reading what was measured: runs and their epochs and, once unsealed, their test results."""
+"""Reads runs and their epochs and, once unsealed, their test results."""
 
 from __future__ import annotations
 

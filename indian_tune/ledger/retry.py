@@ -1,4 +1,4 @@
-"""Doing a transaction again when the database was out of reach, or busy, for a moment.
+"""Repeats a transaction when the database was unreachable or busy for a moment.
 
 A server that restarts, a connection that breaks, a deadlock that was resolved at our cost: the
 whole transaction is repeated, with longer and longer pauses, for a bounded time. An answer may

@@ -1,4 +1,4 @@
-"""The budget: which trials a study has. Functions on an open write transaction.
+"""The budget as slots: rows for the trials of a study. Functions on an open write transaction.
 
 Every slot exists before any worker asks for it, so the budget is exact whoever works on it. Slots
 are only ever added: at registration, when the winners and the levels of their controls are frozen,

@@ -1,4 +1,4 @@
-"""The states of trials and runs, and the only transitions there are."""
+"""The states of trials and runs, and their allowed transitions."""
 
 from __future__ import annotations
 

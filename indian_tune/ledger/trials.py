@@ -1,4 +1,4 @@
-"""Reading the trials of a study, and what was chosen among them: winners and levels."""
+"""Reads the trials of a study, its winners and the chosen levels."""
 
 from __future__ import annotations
 

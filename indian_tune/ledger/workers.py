@@ -1,4 +1,4 @@
-"""Writing who works on a study: workers that join, live, leave or are lost.
+"""Writes the workers of a study: joined, alive, left or lost.
 
 Each public method is one transaction, as in :mod:`indian_tune.ledger.writer`.
 """

@@ -1,4 +1,4 @@
-"""Writing what concerns a study as a whole: registering, extending, retrying, events.
+"""Writes changes to a whole study: registering, extending, retrying, events.
 
 Each public method is one transaction. A transaction may be repeated after its answer was lost,
 and then changes nothing more.

@@ -1,4 +1,4 @@
-"""What a parameter group of INDIAN must satisfy."""
+"""Checks of INDIAN's parameter groups."""
 
 from __future__ import annotations
 

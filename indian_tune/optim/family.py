@@ -1,4 +1,4 @@
-"""A family: an optimizer as the study file, the trainer and the report know it, without torch."""
+"""A family: an optimizer as the study file, the trainer and the report use it, without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the package's own optimizers share: checked groups, and a step of one after the other."""
+"""Base of the package's optimizers: checked parameter groups, and a step over them."""
 
 from __future__ import annotations
 

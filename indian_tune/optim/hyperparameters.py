@@ -1,4 +1,4 @@
-"""What a hyperparameter may be: its interval, its default and its description, without torch."""
+"""A hyperparameter: its interval, its default and its description, without torch."""
 
 from __future__ import annotations
 

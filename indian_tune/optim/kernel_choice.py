@@ -1,4 +1,4 @@
-"""Whether packed runs are computed by kernels of Triton's or by operations of torch."""
+"""Chooses between Triton's kernels and torch's operations for packed runs."""
 
 from __future__ import annotations
 

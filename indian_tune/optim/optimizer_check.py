@@ -1,4 +1,4 @@
-"""Whether an optimizer that is not of the catalog can be tuned: two steps with it tell."""
+"""Checks with two steps whether an optimizer outside the catalog can be tuned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An optimizer of one's own as a family: a class of torch's kind that a study file names.
+"""A user's optimizer as a family: a torch optimizer class that a study file names.
 
 The family itself is built without importing anything: a registered study can be read, shown and
 ranked anywhere. What the class takes is known only where it is imported.

@@ -1,4 +1,4 @@
-"""The packed steps of all families as one kernel, which reads and writes every number once.
+"""The packed steps of all families as one kernel, which reads and writes each number once.
 
 The steps of the families' ``Packed`` are the specification. Triton compiles the kernel for each
 rule by itself: what another rule needs is not in it.

@@ -1,4 +1,4 @@
-"""A family that is searched in other coordinates than those of its optimizer."""
+"""A family whose search uses other coordinates than its optimizer."""
 
 from __future__ import annotations
 

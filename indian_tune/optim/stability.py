@@ -1,4 +1,4 @@
-"""When INDIAN with a constant step size is stable on a quadratic.
+"""Stability of INDIAN with a constant step size on a quadratic.
 
 On J(θ) = λθ²/2 one step is linear in (θ, v) with the matrix
 

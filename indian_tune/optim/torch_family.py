@@ -1,4 +1,4 @@
-"""Any optimizer of torch's kind as a family, read off its signature."""
+"""Any torch optimizer as a family, derived from its signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoupled weight decay for optimizers of torch that have only the other one."""
+"""Decoupled weight decay for torch optimizers that have only coupled weight decay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study will cost and can show, before anything runs."""
+"""What a study will cost and what it can show, before anything runs."""
 
 from __future__ import annotations
 

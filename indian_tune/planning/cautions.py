@@ -1,4 +1,4 @@
-"""What a study cannot show, said before it runs: hypotheses out of reach, and warnings."""
+"""Warnings before a study runs: hypotheses that it cannot test, and other limits."""
 
 from __future__ import annotations
 

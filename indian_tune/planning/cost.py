@@ -1,4 +1,4 @@
-"""What a study will cost on the devices that there are: a few steps timed, and the rest counted."""
+"""Cost of a study on the available devices: a few steps are timed, the rest is counted."""
 
 from __future__ import annotations
 

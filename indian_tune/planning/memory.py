@@ -1,4 +1,4 @@
-"""What a study needs of memory, counted without a run."""
+"""Memory that a study needs, counted without a run."""
 
 from __future__ import annotations
 

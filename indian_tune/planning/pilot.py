@@ -1,4 +1,4 @@
-"""What a pilot tells of a study to come: how far searches and seeds differ, what they cost.
+"""Estimates from a pilot: spread between searches and seeds, and costs.
 
 A pilot is a frame of a study that was run: a row per run and epoch, as ``epoch_frame`` returns it.
 Its test results are not looked at where it has validation accuracies.
@@ -118,7 +118,7 @@ def read_pilot(
         claims: of the study that is planned; where the frame has none of the arms that they
             compare, every arm of INDIAN is compared with every other.
         name: of the pilot.
-        chance: accuracy of what knows nothing; runs near it have failed and are in no mean.
+        chance: accuracy at chance level; runs near it have failed and are in no mean.
         option: with which it was given, for messages.
         outcome: what runs are judged by.
 

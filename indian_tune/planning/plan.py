@@ -1,4 +1,4 @@
-"""All that is said of a study before it runs: counts, cost, memory, power, what it cannot show."""
+"""The plan of a study: counts, cost, memory, power, and what it cannot show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The speed of workers, measured: a few steps of every kind of run, timed on the devices there are.
+"""Measures the speed of workers: a few steps of every kind of run, on the available devices.
 
 Every worker that there would be times the same steps at the same time, in a process of its own, so
 that what they take from each other is in the figures.

@@ -1,4 +1,4 @@
-"""What a study comes to, counted before anything runs: runs, epochs, steps, and its spaces.
+"""Counts the work of a study: runs, epochs, steps, and its spaces.
 
 Neither torch nor pandas is loaded.
 """

@@ -1,4 +1,4 @@
-"""What is trained: data sets, their splits, and networks.
+"""Data sets, their splits, and networks.
 
 Names whose modules load torch, or are needed by few commands, are looked up on first use, so that
 the catalog can be read without loading torch.

@@ -1,4 +1,4 @@
-"""The data sets and models that a study can name, and which go together."""
+"""The data sets and models that a study can name, and which fit together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets of torch's and tables, read into the tensors of a split."""
+"""Converts torch data sets and tables to the tensors of a split."""
 
 from __future__ import annotations
 

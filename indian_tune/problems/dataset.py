@@ -1,4 +1,4 @@
-"""The record of a data set: what is known before it is loaded, where it is from, how it is read."""
+"""The record of a data set: its properties, its source, and how it is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing one file from an address to a path: resumed where it can be, checked, then renamed."""
+"""Downloads one file: resumed where possible, checked, then renamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Getting a data set: download, check, unpack, check again."""
+"""Fetches a data set: download, check, unpack, check again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading a data set of the catalog, refusing one that is missing or damaged."""
+"""Loads a data set of the catalog; one that is missing or damaged is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loop of one's own: a function that trains, in place of a problem that the package trains."""
+"""A user's own training loop, in place of a problem that the package trains."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Loop:
         test: the sealed test loader, which ``run.sealed`` alone hands out.
         task: what is learned, which says what an ``error`` is that the loop reports: its name, or a
             :class:`indian_tune.problems.Task`.
-        chance: what a network that knows nothing scores by the metric that the task is judged by;
+        chance: the score at chance level by the metric that the task is judged by;
             ``None`` where the task tells it by the number of classes.
     """
 

@@ -1,4 +1,4 @@
-"""Problems of one's own: made by a function that a study file names, and checked before use."""
+"""Problems of a user: built by a function that a study file names, and checked before use."""
 
 from __future__ import annotations
 

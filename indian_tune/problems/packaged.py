@@ -1,4 +1,4 @@
-"""Data that installed packages bring: found and read without importing the packages."""
+"""Data inside installed packages: found and read without importing the packages."""
 
 from __future__ import annotations
 

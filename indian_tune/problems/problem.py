@@ -1,8 +1,8 @@
-"""A problem: what the trainer needs to know of what it trains.
+"""A problem: data and network, as the trainer needs them.
 
 What is learned is its task: classification by default, where every example has one of ``classes``
 labels, networks return a logit per class, they are trained on the mean cross-entropy, and measured
-by it and by the share of examples classified correctly. What knows nothing scores 1 - 1/classes and
+by it and by the share of examples classified correctly. Chance scores 1 - 1/classes and
 log(classes). Other tasks are in :mod:`indian_tune.problems.tasks`.
 
 The catalog's problems come from ``load_problem``; problems of one's own are made by a function that

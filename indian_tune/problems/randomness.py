@@ -11,7 +11,7 @@ Two sources, for two needs:
   bits on every device and inside a captured graph, for what is drawn at every step (dropout).
 
 Neither reads nor sets torch's global generator. ``seeded_global_generator`` is for code of others
-that knows nothing else.
+that draws from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How large the splits of a problem are to be."""
+"""Sizes of the splits of a problem."""
 
 from __future__ import annotations
 

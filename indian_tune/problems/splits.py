@@ -1,4 +1,4 @@
-"""Making a problem: the splits of a data set and the network that trains on them."""
+"""Builds a problem: the splits of a data set and the network that trains on them."""
 
 from __future__ import annotations
 

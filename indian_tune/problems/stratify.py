@@ -1,4 +1,4 @@
-"""Dividing labelled examples so that every part has the classes in the same proportions."""
+"""Divides labelled examples so that every part has the same proportions of classes."""
 
 from __future__ import annotations
 

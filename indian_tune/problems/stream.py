@@ -1,4 +1,4 @@
-"""Data that do not fit in memory: read batch by batch, in an order that is ours."""
+"""Data that do not fit in memory: read batch by batch, in a deterministic order."""
 
 from __future__ import annotations
 

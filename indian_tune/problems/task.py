@@ -1,4 +1,4 @@
-"""A task: what is learned, how it is measured, and what a label may be.
+"""A task: its loss, its metrics, and its valid labels.
 
 A task of the package is a module of :mod:`indian_tune.problems.tasks` with a ``TASK``; one of your
 own is an object that a problem names.
@@ -57,7 +57,7 @@ class OwnMetric:
     Attributes:
         function: outputs and labels of a batch → a value per example [B], or their mean.
         metric: its words.
-        chance: what knows nothing scores by it; ``None`` where nothing is judged by it.
+        chance: its value at chance level; ``None`` where nothing is judged by it.
     """
 
     function: Callable[[Tensor, Tensor], Any]
@@ -111,8 +111,8 @@ class Task:
         judging = dict(self.own).get(self.outcome)
         if judging is not None and judging.chance is None:
             raise InputError(
-                f"outcome = {self.outcome!r} needs a chance, what knows nothing scores by it, as "
-                "runs that diverge are given that: with_metric(…, chance=…)"
+                f"outcome = {self.outcome!r} needs `chance`, its value at chance level: "
+                "runs that diverge get that value: with_metric(…, chance=…)"
             )
 
     @property
@@ -199,7 +199,7 @@ class Task:
         return labels.new_zeros(len(labels)).long()
 
     def baseline(self, labels: Tensor | None, classes: int) -> dict[str, float]:
-        """Return what knows nothing scores by ``loss`` and by the outcome.
+        """Return the scores at chance level by ``loss`` and by the outcome.
 
         Args:
             labels: of the training examples; ``None`` for a loop of one's own, which hides them.
@@ -211,7 +211,7 @@ class Task:
         raise NotImplementedError
 
     def chances(self, labels: Tensor | None, classes: int) -> dict[str, float]:
-        """Return what knows nothing scores by ``loss`` and by the outcome, whoever's it is."""
+        """Return the scores at chance level by ``loss`` and by the outcome, whoever's it is."""
         own = dict(self.own).get(self.outcome)
         found = self.baseline(labels, classes)
         if own is not None and own.chance is not None:
@@ -222,7 +222,7 @@ class Task:
         """Return the metric that runs are judged by.
 
         Args:
-            chance: what knows nothing scores by it.
+            chance: its value at chance level.
         """
         metric = self.metrics[self.outcome]
         outcome = Outcome(
@@ -254,7 +254,7 @@ class Task:
             title: in words; the name by default.
             greater_is_better: whether it is to be large.
             best: value that no better one exists than, where greater is better.
-            chance: what knows nothing scores by it; runs that diverge are given it.
+            chance: its value at chance level; runs that diverge are given it.
 
         Raises:
             InputError: the name cannot be one, or is taken.

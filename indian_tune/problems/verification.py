@@ -1,4 +1,4 @@
-"""Whether the files of a data set are there and are what they should be."""
+"""Checks whether the files of a data set are present and correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of a study beside its verdict: protocol, budget and provenance."""
+"""Context of a verdict in a report: protocol, budget and provenance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a search is called again: from Python, and the command that the record keeps."""
+"""How a search is repeated: as a Python call, and as the recorded command."""
 
 from __future__ import annotations
 

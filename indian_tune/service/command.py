@@ -1,4 +1,4 @@
-"""Commands that are shown to be copied: complete, quoted for a shell, and without passwords."""
+"""Commands for copying: complete, quoted for a shell, and without passwords."""
 
 from __future__ import annotations
 

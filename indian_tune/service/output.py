@@ -1,4 +1,4 @@
-"""How results look: tables for people, JSON for programs, numbers with a sensible length."""
+"""Formats results: tables, JSON, and numbers of a sensible length."""
 
 from __future__ import annotations
 

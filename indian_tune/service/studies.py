@@ -1,4 +1,4 @@
-"""A study as whoever calls gives it: a path, a name, a text of TOML, or an object."""
+"""Resolves a study from a path, a name, a TOML text, or an object."""
 
 from __future__ import annotations
 

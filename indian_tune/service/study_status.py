@@ -1,4 +1,4 @@
-"""How far a study is: what `indian-tune status` shows, for programs and for people."""
+"""Progress of a study, as `indian-tune status` shows it."""
 
 from __future__ import annotations
 

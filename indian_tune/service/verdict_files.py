@@ -1,4 +1,4 @@
-"""A verdict with what a report shows beside it, and the files that it is written to."""
+"""A verdict with its context, and the files that it is written to."""
 
 from __future__ import annotations
 

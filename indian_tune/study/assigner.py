@@ -1,4 +1,4 @@
-"""What a claimed trial is given to train: configuration, seeds, length and its Optuna trial."""
+"""Assigns a claimed trial: configuration, seeds, length and its Optuna trial."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A claimed trial: what it is given to train, and how far it has come."""
+"""A claimed trial: its assignment and its progress."""
 
 from __future__ import annotations
 

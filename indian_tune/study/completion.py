@@ -1,4 +1,4 @@
-"""What is left to do of a study, what failed, and how its user continues."""
+"""What is left of a study, what failed, and how to continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The controller: what is decided (which configuration, prune or not, when done).
+"""The controller: chooses configurations, decides on pruning, and ends trials.
 
 Every engine talks to it alone, through ``claim``, ``report_pack`` and ``finish``, so the same study
 gives the same record wherever its runs execute. It trains nothing.

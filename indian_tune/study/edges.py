@@ -1,4 +1,4 @@
-"""Winners at the end of their range: what lies beyond was never tried."""
+"""Winners at the end of their search range."""
 
 from __future__ import annotations
 

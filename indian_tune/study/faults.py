@@ -1,4 +1,4 @@
-"""Places between two writes where a crash hurts most, for the tests that crash there."""
+"""Points between two writes at which tests crash on purpose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which studies opened the test set of a data set: each of them makes the next tell less."""
+"""Which studies opened the test set of a data set; each look makes the next one weaker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study that is registered, as all that works with it takes it."""
+"""A registered study: its ledger, record and spec."""
 
 from __future__ import annotations
 

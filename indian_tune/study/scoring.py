@@ -1,4 +1,4 @@
-"""What a run and a trial are worth under a study's objective; lower is better."""
+"""Scores of runs and trials under a study's objective; lower is better."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training.run import EpochRecord
 
-# A run that ends with this share of the error of what knows nothing has not trained.
+# A run that ends with this share of the error at chance level has not trained.
 FAILED_SHARE = 0.8
 UNSTABLE_AT = 0.5
 """Curvature on which a first step should be stable. On digits and MNIST-5k, of 80 configurations
@@ -77,7 +77,7 @@ def constraints(
     """Return what a finished trial must fulfil to be a solution, for samplers that ask for it.
 
     Values above 0 are violations. ``trains``: the largest training error of its runs, as a share
-    of what a network that knows nothing has, less the share at which a run has not trained.
+    of that at chance level, less the share at which a run has not trained.
     ``stable``, of INDIAN: how far the largest curvature on which the first step is stable lies
     below :data:`UNSTABLE_AT`, as a logarithm.
 

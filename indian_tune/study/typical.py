@@ -1,4 +1,4 @@
-"""A configuration that stands for the space of an arm."""
+"""A typical configuration of the space of an arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How torch multiplies float32 numbers: the settings of this process, read and written whole.
+"""How torch multiplies float32 numbers: reads and sets all flags of this process.
 
 Torch has two sets of functions for them, and raises where one is asked after the other was used.
 Here the new ones are asked for every backend and operation; of the old ones, what they still say.

@@ -1,4 +1,4 @@
-"""How much memory a run takes, counted without measuring a device."""
+"""Memory of a run, counted without measuring a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code of the user's may switch for the whole process, and later trials would inherit."""
+"""Process-wide settings that a user's code may change, restored between trials."""
 
 from __future__ import annotations
 

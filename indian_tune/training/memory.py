@@ -1,4 +1,4 @@
-"""How this process keeps memory."""
+"""Memory allocator settings of this process."""
 
 from __future__ import annotations
 

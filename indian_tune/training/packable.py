@@ -1,4 +1,4 @@
-"""Whether runs can be packed, found out without computing anything."""
+"""Decides whether runs can be packed, without computing anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How runs share a device: what is asked for, and the shape of packs that comes of it."""
+"""How runs share a device: requested packing, and the resulting shape of packs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run was computed with."""
+"""Provenance of a run: versions, device and arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into a run and what comes out of each of its epochs."""
+"""Input of a run and the results of its epochs."""
 
 from __future__ import annotations
 

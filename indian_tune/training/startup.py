@@ -1,4 +1,4 @@
-"""How fast this process gets to its first step."""
+"""Reduces the time to the first step of a process."""
 
 from __future__ import annotations
 

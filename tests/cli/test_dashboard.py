@@ -183,6 +183,21 @@ def test_writes_pass_when_they_are_allowed(own: Path) -> None:
         assert [study["study_name"] for study in listed] == ["tiny/indian", "tiny/confirm"]
 
 
+def test_controls_that_write_are_hidden_unless_writes_are_allowed(
+    dashboard: Client, own: Path
+) -> None:
+    hidden = '[aria-label="delete study"]'
+    status, page = dashboard.ask("/dashboard")
+    assert status == 200
+    assert page.count(hidden) == 1
+    # As a browser asks that has the page of a dashboard with writes in its cache.
+    future = "Fri, 01 Jan 2100 00:00:00 GMT"
+    assert dashboard.ask("/dashboard", **{"If-Modified-Since": future}) == (200, page)
+    assert dashboard.ask("/dashboard", "HEAD") == (200, "")
+    with served(own, allow_writes=True) as client:
+        assert hidden not in client.ask("/dashboard")[1]
+
+
 def test_a_request_for_another_host_is_refused(dashboard: Client) -> None:
     assert dashboard.ask("/api/studies", Host="evil.example:8080")[0] == 403
     assert dashboard.ask("/api/studies", Host="localhost:8080")[0] == 200

@@ -320,7 +320,7 @@ def test_options_of_a_task_are_checked() -> None:
     with pytest.raises(InputError, match=r"option of task 'tokens' = 'ignore' is not known"):
         get_task("tokens", ignore=0)
     beside = get_task("regression").with_metric("mean", lambda outputs, labels: outputs.mean())
-    with pytest.raises(InputError, match="outcome = 'mean' needs a chance"):
+    with pytest.raises(InputError, match="outcome = 'mean' needs `chance`"):
         get_task(beside, outcome="mean")
 
 

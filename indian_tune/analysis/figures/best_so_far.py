@@ -1,4 +1,4 @@
-"""What the budget of the search bought: the best score so far."""
+"""Best score so far over the budget of a search."""
 
 from __future__ import annotations
 

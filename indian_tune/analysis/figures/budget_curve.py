@@ -1,4 +1,4 @@
-"""What a search of every size finds: accuracy of the best trial on validation so far."""
+"""Accuracy found by searches of every size: the best trial on validation so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A figure as a report shows it, and what it is made of.
+"""A figure of a report with its caption, table and alternative text.
 
 A module of figures names its exhibits in ``EXHIBITS``: place in the report → function. Nothing else
 has to know of them.

@@ -1,4 +1,4 @@
-"""All the figures that a study has the data for, each with its words and its numbers."""
+"""All figures for which a study has data, with captions and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps over (α, β) of what a designed grid measured."""
+"""Heat maps over (α, β) from a designed grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every figure needs of a frame of epochs: its phases, its arms, its outcome, its scores."""
+"""Selections of a frame of epochs that figures share: phases, arms, outcome, scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test error against training error along training: what a gain in fit leaves over."""
+"""Test error against training error during training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carries the log of a worker process to its parent, which alone writes to the terminal.
+"""Sends the log of a worker process to its parent, which alone writes to the terminal.
 
 One pipe per worker: a queue that all share has a lock, and a worker killed while it holds the lock
 would silence the others for ever.

@@ -1,4 +1,4 @@
-"""What the engines on this machine are asked for."""
+"""Options of the engines on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs in Ray's actors: the runs of one trial, an epoch a step. It knows no database."""
+"""Ray's actors: they train the runs of one trial and do not use the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Ray of one's own: it listens on the loopback interface only, and a token guards it."""
+"""A private Ray cluster: it listens on the loopback interface and requires a token."""
 
 from __future__ import annotations
 

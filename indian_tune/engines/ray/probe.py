@@ -1,4 +1,4 @@
-"""Tells what a Ray cluster has, as a program of its own, which can be ended.
+"""Reports the resources of a Ray cluster, as a separate program that can be killed.
 
 Where a cluster's server is bound to another interface, hangs or asks for another token, Ray tries
 for minutes, deaf to Ctrl-C. Argument: the address. Prints a line of JSON: ``resources``, or

@@ -1,4 +1,4 @@
-"""Notices that a Ray cluster is gone.
+"""Detects that a Ray cluster is gone.
 
 Ray ends a driver, with a message of its own, when its GCS has been silent for a minute; where all
 nodes are dead, it waits for new ones without end.

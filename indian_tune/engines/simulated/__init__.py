@@ -1,1 +1,1 @@
-"""Trials on a virtual clock: their learning curves are known, so that nothing is trained."""
+"""Trials on a virtual clock, with known learning curves: nothing is trained."""

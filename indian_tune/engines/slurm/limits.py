@@ -1,4 +1,4 @@
-"""Time limits as Slurm writes them, and how long before one a worker is told to leave."""
+"""Time limits of Slurm, and how long before the limit a worker is told to stop."""
 
 from __future__ import annotations
 

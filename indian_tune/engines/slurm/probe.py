@@ -1,4 +1,4 @@
-"""A job that looks at a compute node: whether a worker there would find what it needs.
+"""A job that checks a compute node before workers are submitted.
 
 It writes what it found to a file that the submitting machine made and reads: that the answer comes
 back shows that both share the folder of the checkpoints.

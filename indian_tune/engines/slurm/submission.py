@@ -1,4 +1,4 @@
-"""Submitting an array of workers once: probed, intended, submitted, recorded.
+"""Submits an array of workers exactly once: probe, record the intent, submit, record the job.
 
 What is intended stands in the record before it is submitted, under a name that no other array has.
 Whoever dies in between leaves an intention whose jobs are found again in the queue by that name.

@@ -1,4 +1,4 @@
-"""Alembic's environment: runs on the connection that the ledger hands over.
+"""Alembic's environment, on the connection that the ledger passes.
 
 Foreign keys are off while it runs under SQLite: Alembic's batch mode makes a table again and drops
 the old one, and with it would go, by the foreign keys, every row that refers to it.

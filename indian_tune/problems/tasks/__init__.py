@@ -1,1 +1,1 @@
-"""The tasks of the package: a module each, with a ``TASK``. Nothing else has to know of them."""
+"""The tasks of the package: one module each, with a ``TASK``."""

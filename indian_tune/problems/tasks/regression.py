@@ -105,7 +105,7 @@ class Regression(Task):
         if labels is None:
             raise InputError(
                 "task = 'regression' of a loop of your own needs chance = …, the "
-                f"{METRICS[self.outcome].title} of a network that knows nothing"
+                f"{METRICS[self.outcome].title} of a model that has learned nothing"
             )
         known = labels.double()
         away = known - known.mean(0)

@@ -1,4 +1,4 @@
-"""Tokens: a class at every place of a sequence, such as the next character."""
+"""Tokens: a class at every position of a sequence, such as the next character."""
 
 from __future__ import annotations
 

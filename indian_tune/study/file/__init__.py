@@ -1,1 +1,1 @@
-"""What a study file may hold: sections, spaces, and what is said of a mistake."""
+"""The study file: sections, spaces, and messages about errors."""

@@ -1,4 +1,4 @@
-"""``first`` of an arm: configurations that are tried before the sampler is asked."""
+"""``first`` of an arm: configurations that are tried before the sampler."""
 
 from __future__ import annotations
 

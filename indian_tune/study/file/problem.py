@@ -123,7 +123,7 @@ class ProblemSection(Section):
 
     @property
     def loss_chance(self) -> float:
-        """The loss of what knows nothing; a factory must have been called."""
+        """The loss at chance level; a factory must have been called."""
         if self.facts is not None and self.facts.task is not None:
             return self.facts.task.loss_chance
         return math.log(self.classes)

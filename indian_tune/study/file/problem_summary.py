@@ -1,4 +1,4 @@
-"""What is registered of a problem of one's own, so that a study can be read without its code."""
+"""Recorded facts about a user's problem, so that a study can be read without its code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TaskSection(Section):
     Attributes:
         name: of the task.
         loss: what the loss is, in words.
-        loss_chance: the loss of what knows nothing.
+        loss_chance: the loss at chance level.
         metrics: name, title, and whether it is a share, of everything that is measured.
         outcome: what runs are judged by.
     """

@@ -1,4 +1,4 @@
-"""``[search]``: the budget of every arm and who proposes its configurations."""
+"""``[search]``: the budget of every arm, and its sampler and pruner."""
 
 from __future__ import annotations
 

@@ -142,11 +142,11 @@ class StudySpec(Section):
 
     @property
     def chance(self) -> float:
-        """The score of a network that knows nothing, which a diverged trial gets."""
+        """The score at chance level, which a diverged trial gets."""
         return self.chance_of(self.protocol.score)
 
     def chance_of(self, objective: Objective) -> float:
-        """Return what a network that knows nothing scores under an objective."""
+        """Return the score at chance level under an objective."""
         if objective != "validation_error":
             return self.problem.loss_chance
         chance = self.problem.outcome.chance

@@ -1,4 +1,4 @@
-"""What every hypothesis has: its section of the claims, its arms, what a study can say on it."""
+"""The base class of hypotheses: section of the claims, arms, prospects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which Optuna study shows a trial, and with which parameters where no sampler draws them."""
+"""Which Optuna study shows a trial, and with which parameters if no sampler draws them."""
 
 from __future__ import annotations
 

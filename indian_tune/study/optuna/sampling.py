@@ -1,4 +1,4 @@
-"""What samplers draw from: a space as Optuna's distributions, and a point that is given."""
+"""A space as Optuna's distributions, and given points in it."""
 
 from __future__ import annotations
 

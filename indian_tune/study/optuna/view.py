@@ -1,4 +1,4 @@
-"""Optuna's storage as a sampler or a pruner of one generation may see it.
+"""Optuna's storage restricted to what a sampler or a pruner of one generation may see.
 
 In a study with generations what is decided about a trial may depend on the earlier generations
 alone, not on what happens to have been reported meanwhile. So the samplers and pruners of Optuna,

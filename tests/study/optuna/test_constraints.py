@@ -53,7 +53,7 @@ def test_a_trial_that_does_not_train_breaks_a_constraint(
         configs = [trial.config or {} for trial in played.trials("indian", Phase.TUNE)]
         played.reconcile(rebuild)
         assert (told(played, "sgd"), told(played, "indian")) == (of_sgd, of_indian)
-    # Shares of the error of what knows nothing, 0.9, less .8.
+    # Shares of the error at chance level, 0.9, less .8.
     trains = pytest.approx([0.2, 0.1, *[-0.6] * (TRIALS - 2)])
     assert [each["trains"] for each in of_sgd] == trains
     assert [each["trains"] for each in of_indian] == trains
