@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=16, help="of the server, for all workers")
     parser.add_argument("--trials", type=int, default=2, help="of each worker")
     parser.add_argument("--epochs", type=int, default=10, help="of a trial")
-    parser.add_argument("--epoch-seconds", type=float, default=5.0)
+    parser.add_argument("--epoch-seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
     given = parser.parse_args()

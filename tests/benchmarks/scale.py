@@ -300,7 +300,11 @@ def _size(storage: str) -> int:
 
 
 def _connections(storage: str) -> int:
-    query = "SELECT count(*) - 1 FROM pg_stat_activity WHERE datname = current_database()"
+    # Without this one, and without the server's own workers, such as autovacuum's.
+    query = (
+        "SELECT count(*) - 1 FROM pg_stat_activity "
+        "WHERE datname = current_database() AND backend_type = 'client backend'"
+    )
     return _scalar(storage, query)
 
 
