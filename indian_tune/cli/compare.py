@@ -85,7 +85,9 @@ def compare(
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", metavar="COLUMN=VALUE", help="Read only rows with this value; repeatable."),
+        typer.Option(
+            "--where", metavar="COLUMN=VALUE", help="Read only rows with this value; repeatable."
+        ),
     ] = None,
     pairing: Annotated[
         PairingChoice,

@@ -38,7 +38,9 @@ def replay(
     ] = 1,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials of each arm in a search.", show_default="as many as in STUDY"),
+        typer.Option(
+            min=1, help="Trials of each arm in a search.", show_default="as many as in STUDY"
+        ),
     ] = None,
     storage: Storage = None,
     as_json: Json = False,

@@ -116,7 +116,9 @@ def search(
     log: Annotated[
         Path | None,
         typer.Option(
-            "--log", metavar="FOLDER", help="Folder for TensorBoard event files, written during the search."
+            "--log",
+            metavar="FOLDER",
+            help="Folder for TensorBoard event files, written during the search.",
         ),
     ] = None,
     ray_address: Annotated[

@@ -278,6 +278,24 @@ def test_best_so_far_never_rises_and_counts_what_diverged(frame: pd.DataFrame) -
     assert (np.diff(drawn["indian"][:, 1]) <= 0).all()
 
 
+def test_best_so_far_is_the_mean_of_several_searches(frame: pd.DataFrame) -> None:
+    one = frame[frame["arm"] == "sgd"].assign(replicate=0)
+    # Its trials in the other order: it finds its best later, and diverges first.
+    other = one.assign(replicate=1, trial=3 - one["trial"])
+    both = pd.concat([one, other], ignore_index=True)
+    (axes,) = panels(figures.best_so_far(both))
+    table = figures.best_so_far_table(both)
+    first, second = (table[table["replicate"] == n] for n in (0, 1))
+    assert second["epochs"].tolist() == [2, 10, 18, 26]
+    epochs = np.array([10, 16, 18, 24, 26])
+    expected = [
+        [rows["best"].to_numpy()[rows["epochs"].to_numpy() <= epoch][-1] for epoch in epochs]
+        for rows in (first, second)
+    ]
+    (drawn,) = lines(axes).values()
+    np.testing.assert_allclose(drawn, np.stack([epochs, 100 * np.mean(expected, axis=0)], axis=1))
+
+
 def test_an_end_is_what_it_is_for_the_ranking(frame: pd.DataFrame) -> None:
     def at_an_end(arm: str, parameter: Parameter) -> bool:
         table = figures.step_size_table(frame, {arm: parameter})

@@ -47,7 +47,9 @@ def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_so_far(frame: pd.DataFrame) -> Figure:
-    """Draw the best score of every search against the epochs that it has trained.
+    """Draw the best score of every arm against the epochs that a search has trained.
+
+    Of several searches of an arm the mean is drawn, from where each of them has a score.
 
     Args:
         frame: one row per run and epoch; the tune phase is drawn.
@@ -60,24 +62,22 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     name, scale = score_axis(table["objective"].iloc[0], judged_by(frame))
     figure = canvas(3.4)
     axes = figure.subplots()
-    # Of several searches of an arm, each is a thin line.
-    several = table["replicate"].nunique() > 1
-    named: set[str] = set()
-    for (arm, _), line in table.groupby(["arm", "replicate"], sort=False):
+    for arm, rows in table.groupby("arm", sort=False):
         style = styles[str(arm)]
-        best = scale * line["best"]
+        searches = rows.pivot_table(index="epochs", columns="replicate", values="best")
+        best = scale * searches.ffill().dropna().mean(axis=1)
+        if best.empty:
+            continue
         axes.step(
-            line["epochs"],
+            best.index,
             best,
             where="post",
             color=style.color,
             linestyle=style.dashes,
-            linewidth=0.7 if several else 1.5,
-            label=str(arm) if arm not in named else "_",
+            label=str(arm),
         )
-        named.add(str(arm))
         # The last trial's gain has no line after it.
-        axes.plot(line["epochs"].iloc[-1], best.iloc[-1], style.marker, color=style.color, ms=4)
+        axes.plot(best.index[-1], best.iloc[-1], style.marker, color=style.color, ms=4)
     if (table["best"] > 0).any():
         axes.set_yscale("log")
         plain_log_ticks(axes.yaxis)
@@ -99,10 +99,10 @@ def _exhibit(material: Material) -> Exhibit:
     )
     return Exhibit(
         name="best-so-far",
-        title="What the search bought",
-        caption="The best score so far against the epochs that a search has trained, a line per "
-        "search. All had the same budget; one that still falls at its end may not have found its "
-        "best.",
+        title="Best score so far",
+        caption="The best score so far against the epochs that a search has trained; of several "
+        "searches of an arm the mean. All had the same budget. A line that still falls at its end "
+        "suggests that a larger budget would find better configurations.",
         alt=f"Best {score_words(table['objective'].iloc[0], judged_by(material.frame))}: {said}.",
         figure=best_so_far(material.frame),
         table=table,
