@@ -1,8 +1,8 @@
 """Tunes the INDIAN optimizer and its rivals, and tests whether tuning (α, β) regularizes.
 
 The main jobs are functions: :func:`search`, :func:`register`, :func:`plan`, :func:`status`,
-:func:`analyze`, :func:`compare` and :func:`open_study`. Names are looked up on first use so that
-``import indian_tune`` stays light (the command line must not pay for torch).
+:func:`analyze`, :func:`compare`, :func:`replay` and :func:`open_study`. Names are looked up on
+first use so that ``import indian_tune`` stays light (the command line must not pay for torch).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         open_study,
         plan,
         register,
+        replay,
         search,
         status,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "open_study",
     "plan",
     "register",
+    "replay",
     "search",
     "status",
 ]
@@ -55,8 +57,8 @@ _MODULES = {
     "problems": ("Loop", "Problem", "Split"),
     "service": (
         *("Arm", "Results", "Study"),
-        *("analyze", "compare", "open_study", "plan", "register", "search"),
-        "status",
+        *("analyze", "compare", "open_study", "plan", "register", "replay"),
+        *("search", "status"),
     ),
     "study.file.space": ("Choices", "Grid", "Range"),
 }

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from indian_tune.cli.options import Json, Storage, complete_study
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from indian_tune.comparison.intervals import Difference
-    from indian_tune.service.replaying import Method, Replay
+    from indian_tune.service.replaying import Method
 
 
 def replay(
@@ -54,98 +51,16 @@ def replay(
         notices().print(f"{method.sampler}, {method.pruner}: {epochs} epochs replayed")
 
     found = run(
-        storage,
         study,
-        sampler,
-        pruner,
+        storage=storage,
+        samplers=sampler,
+        pruners=pruner,
         seeds=seeds,
         workers=workers,
         trials=trials,
         on_method=tell,
     )
     if as_json:
-        print_json(_json(found))
-        return
-    console = results()
-    console.print(_table(found))
-    for note in _notes(found):
-        console.print(note)
-
-
-def _table(found: Replay) -> Table:
-    from indian_tune.service.output import duration, table
-
-    made = table(
-        *("sampler", "pruner", "regret", "worse than first", "epochs", "time"),
-        title=f"{found.study}: samplers and pruners, least regret first",
-        right=("regret", "worse than first", "epochs", "time"),
-    )
-    first = found.methods[0]
-    for method in found.methods:
-        made.add_row(
-            method.sampler,
-            method.pruner,
-            with_interval(method.regret),
-            "–" if method is first else with_interval(method.worse_than(first)),
-            f"{method.epochs:.0f}",
-            duration(method.seconds),
-        )
-    return made
-
-
-def with_interval(difference: Difference) -> str:
-    """Return a difference with its interval; without a spread there is none."""
-    if not difference.settled:
-        return f"{difference.estimate:.4f} (–)"
-    return f"{difference.estimate:.4f} ({difference.low:.4f}, {difference.high:.4f})"
-
-
-def _notes(found: Replay) -> list[str]:
-    from indian_tune.service.output import number
-    from indian_tune.text import counted
-
-    arms = ", ".join(f"{arm} {count}" for arm, count in found.table.items())
-    seeds = len(found.methods[0].searches)
-    return [
-        f"Regret: {found.objective.replace('_', ' ')} of the configuration that a search chose, "
-        f"above the lowest in the table; mean over {counted(len(found.table), 'arm')} and "
-        f"{counted(seeds, 'seed')}. In brackets: 95 % interval over seeds, each for its row "
-        "alone.",
-        f"Each search: {counted(found.trials, 'trial')} per arm, "
-        f"{counted(found.workers, 'worker')}. Epochs and time: mean of a search, the time by the "
-        "recorded seconds of its epochs.",
-        f"Configurations in the table: {arms}. One that it does not hold was answered with its "
-        f"nearest neighbour: it holds {100 * found.held:.0f} % of those asked for, and the median "
-        f"distance is {number(found.median_distance)} where each range has length 1.",
-    ]
-
-
-def _json(found: Replay) -> dict[str, Any]:
-    first = found.methods[0]
-    return {
-        "study": found.study,
-        "objective": found.objective,
-        "trials": found.trials,
-        "workers": found.workers,
-        "table": found.table,
-        "held": found.held,
-        "median_distance": found.median_distance,
-        "methods": [
-            {
-                "sampler": method.sampler,
-                "pruner": method.pruner,
-                "regret": _interval(method.regret),
-                "worse_than_first": None
-                if method is first
-                else _interval(method.worse_than(first)),
-                "epochs": method.epochs,
-                "seconds": method.seconds,
-                "searches": [vars(search) for search in method.searches],
-            }
-            for method in found.methods
-        ],
-    }
-
-
-def _interval(difference: Difference) -> dict[str, float]:
-    return {"estimate": difference.estimate, "low": difference.low, "high": difference.high}
+        print_json(found.as_json())
+    else:
+        results().print(found.shown())

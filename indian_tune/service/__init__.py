@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from indian_tune.service.asking import register
     from indian_tune.service.comparing import compare
     from indian_tune.service.python import Results, analyze, open_study, plan, search, status
+    from indian_tune.service.replaying import replay
     from indian_tune.service.studies import Arm, Study
 
 __all__ = [
@@ -23,11 +24,18 @@ __all__ = [
     "open_study",
     "plan",
     "register",
+    "replay",
     "search",
     "status",
 ]
 
-_MODULES = {"Arm": "studies", "Study": "studies", "compare": "comparing", "register": "asking"}
+_MODULES = {
+    "Arm": "studies",
+    "Study": "studies",
+    "compare": "comparing",
+    "register": "asking",
+    "replay": "replaying",
+}
 
 
 def __getattr__(name: str) -> object:

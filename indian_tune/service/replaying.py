@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import tempfile
 from dataclasses import dataclass
@@ -15,14 +16,20 @@ from indian_tune.comparison.intervals import paired_difference, unpaired_differe
 from indian_tune.engines import CurveTable, Interrupt, SimulatedEngine, VirtualClock
 from indian_tune.errors import InputError
 from indian_tune.ledger import Ledger, LedgerReader, Phase
+from indian_tune.service.output import Shown, duration, number, table
+from indian_tune.service.study_status import choose_study
 from indian_tune.study.controller import Controller
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.in_memory import InMemoryProjection
 from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.registration import register
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import pandas as pd
+    from rich.console import Console, RenderableType
 
     from indian_tune.comparison.intervals import Difference
     from indian_tune.study.file.spec import StudySpec
@@ -36,7 +43,7 @@ class Search:
     """One replayed search of all arms.
 
     Attributes:
-        regret: score of the chosen configuration above the lowest of the table, mean over arms.
+        regret: score of the chosen configuration above the lowest of its table, mean over arms.
         epochs: that were replayed.
         seconds: on the virtual clock.
     """
@@ -85,7 +92,7 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(Shown):
     """What replaying found.
 
     Attributes:
@@ -93,7 +100,8 @@ class Replay:
         objective: the score; lower is better.
         trials: of each arm in a search.
         workers: that ran trials side by side.
-        table: how many configurations each arm has in the table.
+        table: how many configurations each arm has in all tables together.
+        tables: how many tables there are; the seeds take them in turn.
         methods: by their mean regret, lowest first.
         distances: of the configurations that were asked for from those that answered.
     """
@@ -103,6 +111,7 @@ class Replay:
     trials: int
     workers: int
     table: dict[str, int]
+    tables: int
     methods: Sequence[Method]
     distances: Sequence[float]
 
@@ -116,23 +125,146 @@ class Replay:
         """Of all of them."""
         return statistics.median(self.distances)
 
+    @property
+    def ranking(self) -> pd.DataFrame:
+        """The methods by their mean regret, lowest first; bounds are those of 95 % intervals."""
+        import pandas as pd
+
+        first = self.methods[0]
+        rows = []
+        for method in self.methods:
+            worse = None if method is first else method.worse_than(first)
+            rows.append(
+                {
+                    "sampler": method.sampler,
+                    "pruner": method.pruner,
+                    **_columns("regret", method.regret),
+                    **_columns("worse_than_first", worse),
+                    "epochs": method.epochs,
+                    "seconds": method.seconds,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def frame(self) -> pd.DataFrame:
+        """Return a row per replayed search; searches of one seed have the same table."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {"sampler": method.sampler, "pruner": method.pruner, "seed": seed, **vars(search)}
+            for method in self.methods
+            for seed, search in enumerate(method.searches)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        first = self.methods[0]
+        return {
+            "study": self.study,
+            "objective": self.objective,
+            "trials": self.trials,
+            "workers": self.workers,
+            "table": self.table,
+            "tables": self.tables,
+            "held": self.held,
+            "median_distance": self.median_distance,
+            "methods": [
+                {
+                    "sampler": method.sampler,
+                    "pruner": method.pruner,
+                    "regret": _bounds(method.regret),
+                    "worse_than_first": None
+                    if method is first
+                    else _bounds(method.worse_than(first)),
+                    "epochs": method.epochs,
+                    "seconds": method.seconds,
+                    "searches": [vars(search) for search in method.searches],
+                }
+                for method in self.methods
+            ],
+        }
+
+    def shown(self) -> RenderableType:
+        """Return it for people."""
+        from rich.console import Group
+
+        rows = table(
+            *("sampler", "pruner", "regret", "worse than first", "epochs", "time"),
+            title=f"{self.study}: samplers and pruners, least regret first",
+            right=("regret", "worse than first", "epochs", "time"),
+        )
+        first = self.methods[0]
+        for method in self.methods:
+            rows.add_row(
+                method.sampler,
+                method.pruner,
+                with_interval(method.regret),
+                "–" if method is first else with_interval(method.worse_than(first)),
+                f"{method.epochs:.0f}",
+                duration(method.seconds),
+            )
+        return Group(rows, *self._notes())
+
+    def _show(self, console: Console) -> None:
+        console.print(self.shown())
+
+    def _notes(self) -> list[str]:
+        arms = ", ".join(f"{arm} {count}" for arm, count in self.table.items())
+        seeds = len(self.methods[0].searches)
+        split = (
+            f" in {self.tables} tables, one per search of the study, as each search drew its own "
+            "validation part; the seeds take them in turn"
+        )
+        return [
+            f"Regret: {self.objective.replace('_', ' ')} of the configuration that a search "
+            f"chose, above the lowest in the table; mean over {counted(len(self.table), 'arm')} "
+            f"and {counted(seeds, 'seed')}. In brackets: 95 % interval over seeds, each for its "
+            "row alone.",
+            f"Each search: {counted(self.trials, 'trial')} per arm, "
+            f"{counted(self.workers, 'worker')}. Epochs and time: mean of a search, the time by "
+            "the recorded seconds of its epochs.",
+            f"Configurations in the table: {arms}{split if self.tables > 1 else ''}. One that it "
+            f"does not hold was answered with its nearest neighbour: it holds "
+            f"{100 * self.held:.0f} % of those asked for, and the median distance is "
+            f"{number(self.median_distance)} where each range has length 1.",
+        ]
+
+
+def with_interval(difference: Difference) -> str:
+    """Return a difference with its interval; without a spread there is none."""
+    if not difference.settled:
+        return f"{difference.estimate:.4f} (–)"
+    return f"{difference.estimate:.4f} ({difference.low:.4f}, {difference.high:.4f})"
+
+
+def _columns(name: str, difference: Difference | None) -> dict[str, float]:
+    bounds = (math.nan,) * 3 if difference is None else _bounds(difference).values()
+    return dict(zip((name, f"{name}_low", f"{name}_high"), bounds, strict=True))
+
+
+def _bounds(difference: Difference) -> dict[str, float]:
+    return {"estimate": difference.estimate, "low": difference.low, "high": difference.high}
+
 
 def replay(
-    storage: str | None,
-    study: str,
-    samplers: Sequence[str] | None,
-    pruners: Sequence[str] | None,
+    study: str | None = None,
     *,
-    seeds: int,
-    workers: int,
+    storage: str | None = None,
+    samplers: Sequence[str] | None = None,
+    pruners: Sequence[str] | None = None,
+    seeds: int = 20,
+    workers: int = 1,
     trials: int | None = None,
-    on_method: Callable[[Method], None] = lambda _method: None,
+    on_method: Callable[[Method], None] | None = None,
 ) -> Replay:
     """Run other searches against the table of a finished study, and rank their methods.
 
+    Trains nothing and writes nothing to the database. Printed it shows what `indian-tune replay`
+    does.
+
     Args:
-        storage: of the study.
-        study: its name.
+        study: its name; may be left out if there is only one.
+        storage: the database; ``None`` for the default.
         samplers: names as in a study file; that of the study if ``None`` or none.
         pruners: likewise; each goes with each sampler.
         seeds: searches of each, at least 2.
@@ -143,21 +275,30 @@ def replay(
     Raises:
         InputError: the table is incomplete or cannot be searched so.
     """
+    counts: tuple[tuple[str, Any, int], ...] = (("seeds", seeds, 2), ("workers", workers, 1))
+    for key, count, least in counts:
+        if not isinstance(count, int) or count < least:
+            raise InputError(f"{key} = {count!r} must be a whole number of at least {least}")
+    for key, names in (("samplers", samplers), ("pruners", pruners)):
+        if isinstance(names, str):
+            raise InputError(f"{key} = {names!r} must be a list of names: write [{names!r}]")
     with LedgerReader.open(storage) as ledger:
-        source = RegisteredStudy.open(ledger, study)
+        source = RegisteredStudy.open(ledger, choose_study(ledger, study))
+        name = source.record.name
         if source.spec.protocol.objectives is not None:
             raise InputError(
-                f"study {study!r} has several objectives, and searches are ranked by one: replay "
+                f"study {name!r} has several objectives, and searches are ranked by one: replay "
                 "a study with protocol.objective"
             )
-        table = CurveTable.of(source)
+        tables = CurveTable.of(source)
     search = source.spec.search
     pairs = itertools.product(
         dict.fromkeys(samplers or [search.sampler.name]),
         dict.fromkeys(pruners or [search.pruner.name]),
     )
+    arms = tables[0].arms
     specs = {
-        pair: [_spec(source.spec, table, *pair, seed, trials) for seed in range(seeds)]
+        pair: [_spec(source.spec, arms, *pair, seed, trials) for seed in range(seeds)]
         for pair in pairs
     }
     methods = []
@@ -165,22 +306,30 @@ def replay(
         for n, (pair, searched) in enumerate(specs.items()):
             # Optuna looks at every study of a database to make one: a database for each method.
             address = f"sqlite:///{Path(folder) / f'{n}.db'}"
-            method = Method(*pair, [_search(address, spec, table, workers) for spec in searched])
+            turns = zip(searched, itertools.cycle(tables), strict=False)
+            method = Method(*pair, [_search(address, *turn, workers) for turn in turns])
             methods.append(method)
-            on_method(method)
+            if on_method is not None:
+                on_method(method)
     return Replay(
-        study=study,
+        study=name,
         objective=source.spec.protocol.score,
         trials=next(iter(specs.values()))[0].search.trials,
         workers=workers,
-        table={arm: table.size(arm) for arm in table.arms},
+        table={arm: sum(table.size(arm) for table in tables) for arm in arms},
+        tables=len(tables),
         methods=sorted(methods, key=lambda method: method.regret.estimate),
-        distances=table.distances,
+        distances=[distance for table in tables for distance in table.distances],
     )
 
 
 def _spec(
-    source: StudySpec, table: CurveTable, sampler: str, pruner: str, seed: int, trials: int | None
+    source: StudySpec,
+    arms: Sequence[str],
+    sampler: str,
+    pruner: str,
+    seed: int,
+    trials: int | None,
 ) -> StudySpec:
     """Return the study of one search: the tune phase of the source under another method."""
     raw = source.canonical()
@@ -202,7 +351,7 @@ def _spec(
                 "finalists": 0,
             },
             "search": search,
-            "arms": [arm for arm in raw["arms"] if arm["name"] in table.arms],
+            "arms": [arm for arm in raw["arms"] if arm["name"] in arms],
         },
         source=f"replay of study {source.name!r}",
     )

@@ -8,9 +8,9 @@ import pytest
 
 from indian_tune.analysis.descriptive import final_contrast
 from indian_tune.cli.contrasts import interval_text
-from indian_tune.cli.replay import with_interval
 from indian_tune.comparison.intervals import paired_difference
 from indian_tune.outcome import ACCURACY
+from indian_tune.service.replaying import with_interval
 
 
 @pytest.mark.parametrize(

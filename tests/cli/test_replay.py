@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import indian_tune
 from indian_tune.engines import CurveTable, Interrupt, SimulatedEngine, VirtualClock
 from indian_tune.ledger import Ledger, LedgerReader, Phase, State
 from indian_tune.study.controller import Controller
@@ -36,12 +37,13 @@ def error_at(config: dict[str, Any], epoch: int) -> float:
 
 
 def curves(assignment: Assignment) -> Sequence[Sequence[EpochRecord]]:
-    config = dict(assignment.config)
+    """Return curves of runs that are worse and slower in every further search."""
+    config, replicate = dict(assignment.config), assignment.lease.trial.replicate
     return [
         [
-            measured(epoch, e, 1 - e, e, 1 - e, 0.5, 0.5, seconds=10.0)
+            measured(epoch, e, 1 - e, e, 1 - e, 0.5, 0.5, seconds=10.0 * (1 + replicate))
             for epoch in range(1, assignment.epochs + 1)
-            for e in (error_at(config, epoch),)
+            for e in (error_at(config, epoch) + 0.25 * replicate,)
         ]
         for _ in assignment.runs
     ]
@@ -113,7 +115,8 @@ def test_a_generation_is_waited_for_in_virtual_time(storage: str) -> None:
 
 def table_of(storage: str) -> CurveTable:
     with LedgerReader.open(storage) as ledger:
-        return CurveTable.of(RegisteredStudy.open(ledger, "tiny"))
+        (table,) = CurveTable.of(RegisteredStudy.open(ledger, "tiny"))
+    return table
 
 
 def test_a_configuration_is_answered_by_its_nearest_neighbour(storage: str) -> None:
@@ -181,12 +184,46 @@ def test_methods_are_ranked_with_intervals(storage: str, command: Callable[..., 
     assert alone["searches"] in [method["searches"] for method in methods]
 
 
-def test_the_table_for_people_says_what_answered(
+def test_python_prints_and_returns_what_the_command_shows(
     storage: str, command: Callable[..., Ended]
 ) -> None:
     search(storage, study())
-    ended = command("replay", "tiny", "--storage", storage, "--seeds", "2", "--trials", "4")
+    words = ("--sampler", "random", "--sampler", "qmc", "--seeds", "2", "--trials", "4")
+    ended = command("replay", "tiny", "--storage", storage, *words)
     assert ended.status == 0, ended.err
     text = " ".join(ended.out.split())
     assert "random none" in text
     assert "One that it does not hold was answered with its nearest neighbour" in text
+    found = indian_tune.replay(storage=storage, samplers=["random", "qmc"], seeds=2, trials=4)
+    assert ended.out == f"{found}\n"
+    ranking, searches = found.ranking, found.frame()
+    assert list(ranking["regret"]) == [method.regret.estimate for method in found.methods]
+    second = found.methods[1].worse_than(found.methods[0])
+    bounds = ranking[["worse_than_first", "worse_than_first_low", "worse_than_first_high"]]
+    assert bounds.iloc[0].isna().all()
+    assert list(bounds.iloc[1]) == [second.estimate, second.low, second.high]
+    means = searches.groupby("sampler")["regret"].mean()
+    assert list(means[ranking["sampler"]]) == pytest.approx(list(ranking["regret"]))
+    assert list(searches["seed"]) == [0, 1, 0, 1]
+
+
+def test_searches_on_different_validation_parts_share_no_table(storage: str) -> None:
+    raw = study(trials=4, replicates=3)
+    raw["problem"]["split"] = "replicate"
+    raw["protocol"]["confirm_seeds"] = 2
+    search(storage, raw)
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id)
+        tables = CurveTable.of(RegisteredStudy.open(ledger, "tiny"))
+    assert [table.size("indian") for table in tables] == [4, 4, 4]
+    for replicate, table in enumerate(tables):
+        own = [trial for trial in trials if trial.replicate == replicate]
+        assert table.best("indian") == min(trial.value or 1.0 for trial in own)
+        assert [table.nearest("indian", dict(t.config or {}))[1] for t in own] == [0.0] * 4
+    found = indian_tune.replay(storage=storage, seeds=6)
+    assert (found.table, found.tables) == ({"indian": 12}, 3)
+    searches = found.frame()
+    # 4 trials of 4 epochs of two runs; tables differ by more than the configurations of one.
+    assert list(searches["seconds"]) == [320, 640, 960] * 2
+    assert searches["regret"].between(0.0, 0.21).all()
+    assert "12 in 3 tables, one per search of the study" in " ".join(str(found).split())

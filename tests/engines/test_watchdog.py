@@ -26,6 +26,7 @@ from tests.engines.test_interrupt import HOLD, IGNORE, hanging
 from tests.engines.test_own_exits import STUDY, searched
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 HANG = "import time\nwhile True: time.sleep(1)"
@@ -131,19 +132,61 @@ def test_a_signal_of_others_interrupts_nothing() -> None:
     assert out == "on\n"
 
 
-def test_progress_and_rest_are_no_hanging_and_a_keeper_that_is_gone_is_replaced() -> None:
+def test_a_keeper_that_is_gone_is_replaced() -> None:
     does = (
         "import psutil, time\n"
-        "for n in range(12): watch.at(f'epoch {n}'); time.sleep(0.15)\n"
-        "watch.idle()\ntime.sleep(2)\n"
         "(keeper,) = psutil.Process().children()\nkeeper.kill()\n"
         "while watch._keeper.poll() is None: time.sleep(0.01)\n"
         "watch.beat()\n"
         "(keeper,) = psutil.Process().children()\nprint('on', flush=True)"
     )
     with ExitStack() as stack:
-        out, told = told_by(program(does, stack, least=1.5))
+        out, told = told_by(program(does, stack, least=600.0))
     assert (out, told) == ("on\n", "")
+
+
+@pytest.fixture
+def hears(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hears]:
+    """Make a keeper in this process, whose seconds the test counts and who kills nobody."""
+    with tempfile.TemporaryFile() as stacks, ExitStack() as stack:
+        monkeypatch.setattr(keeper, "STACK_SECONDS", 0.0)
+        # The keeper listens on its standard input.
+        before, (reading, writing) = os.dup(0), os.pipe()
+        for descriptor in (before, reading, writing):
+            stack.callback(os.close, descriptor)
+        stack.callback(os.dup2, before, 0)
+        os.dup2(reading, 0)
+        made = Hears(stacks.fileno(), writing)
+        monkeypatch.setattr(keeper, "kill_tree", made.killed.append)
+        yield made
+
+
+class Hears:
+    """A keeper of a worker whose process there is not."""
+
+    def __init__(self, stacks: int, writing: int) -> None:
+        self.writing = writing
+        self.killed: list[int] = []
+        self.keeper = keeper.Keeper(
+            2**22 + 1, kill=True, stacks=stacks, driver=None, least=1.5, orphan=60.0
+        )
+
+    def told(self, message: dict[str, Any], *, seconds: float) -> bool:
+        """Tell it something, let time go by, and return whether it has killed the worker."""
+        self.keeper._take(message)
+        self.keeper._pass(seconds)
+        self.keeper._judge()
+        return bool(self.killed)
+
+
+def test_progress_and_rest_are_no_hanging(hears: Hears) -> None:
+    at = {"trials": None, "runs": 1, "limit": None}
+    for epoch in range(12):
+        assert not hears.told({"at": f"epoch {epoch}", **at}, seconds=1.4)
+    assert not hears.told({"at": None}, seconds=3600.0)
+    assert not hears.told({"at": "epoch 12", **at}, seconds=1.4)
+    assert not hears.told({"at": "epoch 13", **at, "limit": 20.0}, seconds=19.0)
+    assert hears.told({"at": "epoch 14", **at}, seconds=1.6)
 
 
 WORKER = """
@@ -218,34 +261,20 @@ def test_what_a_worker_gives_up_is_an_attempt_and_the_third_one_fails(storage: s
 
 
 def test_a_worker_that_goes_on_before_it_is_killed_is_left_alone(
-    storage: str, monkeypatch: pytest.MonkeyPatch
+    storage: str, hears: Hears
 ) -> None:
-    killed: list[int] = []
-    monkeypatch.setattr(keeper, "kill_tree", killed.append)
-    monkeypatch.setattr(keeper, "STACK_SECONDS", 0.0)
-    with Ledger.open(storage) as ledger, tempfile.TemporaryFile() as stacks, ExitStack() as stack:
+    with Ledger.open(storage) as ledger:
         study = ledger.register("study", {}, "hash", [ArmPlan("indian", "indian", 1)])
         ledger.join(study.id, "slow", host="here", pid=1, started="0", device="cpu")
         assert ledger.claim(study.id, Phase.TUNE, "slow") is not None
-        # The keeper listens on its standard input.
-        before, (reading, writing) = os.dup(0), os.pipe()
-        for descriptor in (before, reading, writing):
-            stack.callback(os.close, descriptor)
-        stack.callback(os.dup2, before, 0)
-        os.dup2(reading, 0)
-        watcher = keeper.Keeper(
-            2**22 + 1, kill=True, stacks=stacks.fileno(), driver=None, least=1.0, orphan=60.0
-        )
         told = {"storage": storage, "study": study.id, "worker": "slow", "lease": 60.0}
-        watcher._take({"joined": told})
+        hears.told({"joined": told}, seconds=0.0)
         at = {"trials": [[1, "indian/0"]], "runs": 1, "limit": 1.0}
         for moved in (True, False):
-            watcher._take({"at": "epoch 1 of indian/0", **at})
-            watcher._pass(2.0)
             if moved:
-                os.write(writing, json.dumps({"at": "epoch 2 of indian/0", **at}).encode() + b"\n")
-            watcher._judge()
-            assert bool(killed) is not moved
+                line = json.dumps({"at": "epoch 2 of indian/0", **at}).encode() + b"\n"
+                os.write(hears.writing, line)
+            assert hears.told({"at": "epoch 1 of indian/0", **at}, seconds=2.0) is not moved
             assert ledger.trial(1).state is (State.RUNNING if moved else State.WAITING)
 
 

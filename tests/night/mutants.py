@@ -47,15 +47,28 @@ class Part:
 PARTS = {
     "leases": Part(
         ("indian_tune/ledger/leases.py",),
-        ("tests/ledger/test_repository.py", "tests/simulation", "tests/study/test_controller.py"),
+        (
+            "tests/ledger/test_generations.py",
+            "tests/ledger/test_repository.py",
+            "tests/simulation",
+            "tests/study/test_controller.py",
+        ),
     ),
     "controller": Part(
         ("indian_tune/study/controller.py", "indian_tune/study/assigner.py"),
-        ("tests/study/test_controller.py", "tests/simulation", "tests/study/test_levels.py"),
+        (
+            "tests/study/test_claiming.py",
+            "tests/study/test_controller.py",
+            "tests/study/test_budgets.py",
+            "tests/study/optuna/test_constraints.py",
+            "tests/simulation",
+            "tests/study/test_levels.py",
+        ),
     ),
     "verdict": Part(
         ("indian_tune/analysis/verdict.py",),
         (
+            "tests/analysis/test_verdict.py",
             "tests/analysis/test_gates.py",
             "tests/analysis/test_known_answers.py",
             "tests/analysis/test_combined.py",
@@ -66,6 +79,7 @@ PARTS = {
     "gates": Part(
         ("indian_tune/analysis/gates.py",),
         (
+            "tests/analysis/test_gate_bounds.py",
             "tests/analysis/test_gates.py",
             "tests/analysis/test_known_answers.py",
             "tests/analysis/test_combined.py",

@@ -13,6 +13,7 @@ import pytest
 
 from indian_tune.ledger import Ledger, LedgerReader, State
 from indian_tune.study.file.spec import load_study
+from tests.conftest import run_command
 from tests.pins.conftest import LISTED, PINS, RELEASED, STUDY, bits_of, same_bits
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def test_a_study_is_computed_to_the_pinned_bits(
 
 
 def test_a_released_database_opens_with_the_bits_it_was_written_with(
-    released: Path, command: Callable[..., str]
+    released: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = released / "indian-tune.db"
     # Opening it for writing brings an older schema up to date.
@@ -76,7 +77,8 @@ def test_a_released_database_opens_with_the_bits_it_was_written_with(
         pass
     assert bits_of(database, "pinned") == pinned_bits("pinned")
     assert {trial.state for trial in trials_of(database, "pinned")} == {State.COMPLETE}
-    assert "pinned, registered 2026-11-2" in command(released, "status", "pinned")
+    run_command(released, "status", "pinned")
+    assert "pinned, registered 2026-11-2" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -98,10 +100,8 @@ def test_an_interrupted_study_of_a_released_database_goes_on_to_the_same_bits(
 
 # Another run of the same study has other times, which are exported as well.
 @pytest.mark.parametrize("released", RELEASED[:1], indirect=True)
-def test_a_finished_study_is_exported_to_the_pinned_tables(
-    released: Path, command: Callable[..., str]
-) -> None:
-    command(released, "export", "pinned", "--format", "csv", "--unseal", "--out", "exported")
+def test_a_finished_study_is_exported_to_the_pinned_tables(released: Path) -> None:
+    run_command(released, "export", "pinned", "--format", "csv", "--unseal", "--out", "exported")
     for pinned in sorted((PINS / "exported").iterdir()):
         exported = (released / "exported" / pinned.name).read_text(encoding="utf-8")
         assert exported == pinned.read_text(encoding="utf-8"), pinned.name

@@ -58,6 +58,8 @@ PUBLIC = {
     "timing=True, sd=None, pilot=None, storage=None, data_dir=None, allow_import=False)",
     "register": "(study, problem=None, *, storage=None, as_name=None, retry_failed=False, "
     "freeze_anyway=False, data_dir=None, artifacts=None, allow_import=False)",
+    "replay": "(study=None, *, storage=None, samplers=None, pruners=None, seeds=20, workers=1, "
+    "trials=None, on_method=None)",
     "search": "(study, problem=None, *, storage=None, as_name=None, phase='all', "
     "retry_failed=False, freeze_anyway=False, extend=0, extend_space=False, engine='optuna', "
     "threads_per_worker=1, data_dir=None, artifacts=None, log=None, allow_import=False, "
@@ -389,6 +391,8 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
             "arms must be a list of optimizers and Arms, and is of type str: write ['indian']",
         ),
         (lambda: indian_tune.plan("quickstart", sd=2.0), "must be above 0 and below 1"),
+        (lambda: indian_tune.replay(seeds=1), "seeds = 1 must be a whole number of at least 2"),
+        (lambda: indian_tune.replay(samplers="tpe"), "must be a list of names: write ['tpe']"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(call: Callable[[], Any], message: str) -> None:

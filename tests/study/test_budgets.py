@@ -96,6 +96,18 @@ def test_seconds_are_spent_until_they_are_gone(storage: str, tiny: dict[str, Any
         }
 
 
+def test_fresh_seeds_cost_nothing_of_the_budget(storage: str, tiny: dict[str, Any]) -> None:
+    file = study(tiny, budget="epochs", epochs=4)
+    file["protocol"]["confirm_seeds"] = 2
+    with opened(storage, file) as controller:
+        phases = []
+        while (assignment := controller.claim(PROVENANCE)) is not None:
+            phases.append(assignment.phase)
+            spend(controller, assignment, 4, 1.0)
+        assert controller.done
+    assert phases == [Phase.TUNE] * 2 + [Phase.CONFIRM] * 4
+
+
 def test_a_budget_of_epochs_is_not_extended_by_trials(storage: str, tiny: dict[str, Any]) -> None:
     file = study(tiny, budget="epochs", epochs=12)
     with (

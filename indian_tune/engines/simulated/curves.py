@@ -43,7 +43,7 @@ class TableRow:
 
 
 class CurveTable:
-    """The tune trials of a finished study, by arm.
+    """Tune trials of a finished study, by arm.
 
     A configuration that the table does not hold is answered with its nearest neighbour in the space
     of the arm, in which every range has length 1 (a logarithmic one on its scale) and two different
@@ -68,8 +68,10 @@ class CurveTable:
         """Of the configurations that were asked for so far from those that answered."""
 
     @classmethod
-    def of(cls, study: RegisteredStudy[LedgerReader]) -> CurveTable:
-        """Read the table of a study.
+    def of(cls, study: RegisteredStudy[LedgerReader]) -> list[CurveTable]:
+        """Read the tables of a study: one, or one per search if each drew its own split.
+
+        Scores on different validation parts cannot be compared, so they share no table.
 
         Raises:
             InputError: the study is not finished, or does not hold every curve to its end.
@@ -82,16 +84,21 @@ class CurveTable:
             runs.setdefault(run.trial_id, []).append(run.id)
         epochs = ledger.study_epochs(study.id, Phase.TUNE)
         names = {arm.id: arm.name for arm in ledger.arms(study.id)}
-        rows: dict[str, list[TableRow]] = {}
+        own_split = spec.problem.split == "replicate"
+        tables: dict[int, dict[str, list[TableRow]]] = {}
         for trial in trials:
             assert trial.config is not None
             assert trial.value is not None
             curves = [epochs[run] for run in runs[trial.id]]
+            rows = tables.setdefault(trial.replicate if own_split else 0, {})
             rows.setdefault(names[trial.arm_id], []).append(
                 TableRow(trial.config, curves, trial.value)
             )
         latest = latest_spaces(ledger, study.record)
-        return cls(rows, {arm: latest.get(arm) or spec.space(arm) for arm in rows})
+        return [
+            cls(rows, {arm: latest.get(arm) or spec.space(arm) for arm in rows})
+            for _, rows in sorted(tables.items())
+        ]
 
     @property
     def arms(self) -> list[str]:

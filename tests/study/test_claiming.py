@@ -1,0 +1,153 @@
+"""Which trial the controller hands out, and what it takes up again; the training is played."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from indian_tune.ledger import LOST
+from indian_tune.study import assigner as assigner_module
+from indian_tune.study import controller as controller_module
+from indian_tune.study.faults import (
+    AFTER_ASK,
+    AFTER_BEGIN,
+    AFTER_CLAIM,
+    AFTER_EPOCH,
+    AFTER_FINISH,
+    AFTER_FREEZE,
+    AFTER_REPORT,
+    AFTER_TELL,
+)
+from tests.reports import report
+from tests.study.playing import played
+from tests.study.test_controller import (
+    PROVENANCE,
+    claim,
+    opened,
+    optuna_trials,
+    records,
+    train,
+)
+
+
+@pytest.fixture
+def storage(usual_database: str) -> str:
+    """Every test here runs on both databases."""
+    return usual_database
+
+
+@pytest.mark.parametrize("crash", ["before its runs are recorded", "after that"])
+def test_a_trial_on_a_fresh_seed_that_is_begun_twice_has_one_optuna_trial(
+    crash: str, storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(storage, tiny) as first:
+        for error in (0.1, 0.2, 0.3, 0.4):
+            train(first, claim(first), error)
+        with monkeypatch.context() as patch:
+            if crash == "before its runs are recorded":
+
+                def die(*_: object, **__: object) -> None:
+                    raise KeyboardInterrupt
+
+                patch.setattr(first._ledger, "begin", die)
+                with pytest.raises(KeyboardInterrupt):
+                    first.claim(PROVENANCE)
+            else:
+                begun = claim(first)
+                report(first, begun, records(begun, 1, 0.4))
+        first._ledger.leave("worker")
+    (asked,) = optuna_trials(storage, "tiny/confirm")
+    with opened(storage, tiny, worker="second") as second:
+        while (assignment := second.claim(PROVENANCE)) is not None:
+            train(second, assignment, 0.4)
+    told = optuna_trials(storage, "tiny/confirm")
+    assert told[0].number == asked.number
+    assert [(trial.params["arm"], trial.params["seed"]) for trial in told] == [
+        ("indian", 1000),
+        ("sgd", 1000),
+        ("indian", 1001),
+        ("sgd", 1001),
+    ]
+    assert all(trial.intermediate_values == {1: 0.4, 2: 0.4} for trial in told)
+
+
+@pytest.mark.parametrize("split", ["study", "replicate"])
+def test_trials_side_by_side_share_their_optimizer_and_their_data(
+    split: str, storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["problem"]["split"] = split
+    tiny["protocol"]["confirm_seeds"] = 2
+    tiny["search"] |= {"trials": 1, "replicates": 2}
+    tiny["arms"].append({**tiny["arms"][0], "name": "again"})
+    with played(storage, tiny, lambda _: 0.5) as study:
+        firsts = [study.claim(), study.claim()]
+        beside = []
+        for first in firsts:
+            names = []
+            while (trial := study.controller.claim(PROVENANCE, beside=first)) is not None:
+                names.append(trial.assignment.search)
+            beside.append(names)
+        assert [each.assignment.search for each in firsts if each] == ["indian/r0", "sgd/r0"]
+    if split == "replicate":
+        assert beside == [["again/r0"], []]
+    else:
+        assert beside == [["again/r0", "indian/r1", "again/r1"], ["sgd/r1"]]
+
+
+def test_an_arm_that_waits_for_another_is_not_trained_beside_it(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["search"] |= {"trials": 1}
+    tiny["arms"].append({**tiny["arms"][0], "name": "again", "first": ["indian"]})
+    with opened(storage, tiny) as controller:
+        first = claim(controller)
+        assert controller.claim(PROVENANCE, beside=first) is None
+        assert claim(controller).assignment.arm.name == "sgd"
+        train(controller, first, 0.1)
+        beside = controller.claim(PROVENANCE, beside=first)
+        assert beside is not None
+        assert beside.assignment.arm.name == "again"
+
+
+def test_winners_are_not_frozen_unasked_while_a_trial_has_failed(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["search"] |= {"trials": 1}
+    with opened(storage, tiny) as controller:
+        train(controller, claim(controller), 0.1)
+        while (trial := controller.claim(PROVENANCE)) is not None:
+            controller.fail_attempt(trial, "ValueError: played")
+        assert controller.done
+        assert not controller._ledger.frozen(controller.study.id)
+
+
+def test_a_lost_process_is_recorded_with_the_reason_why_it_was_ended(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    with opened(storage, tiny) as controller:
+        trial = claim(controller)
+        controller.record_lost_process(trial, "actor 1", host="here")
+        controller.record_lost_process(trial, "actor 2", host="here", reason="no progress")
+        events = controller._ledger.events(controller.study.id, LOST)
+    same = {"host": "here", "device": "ray", "trials": ["indian/0"], "status": None}
+    assert [event.data for event in events] == [
+        {"worker": "actor 1", **same},
+        {"worker": "actor 2", **same, "reason": "no progress"},
+    ]
+
+
+def test_each_place_where_a_crash_is_tried_is_passed_once_it_is_reached(
+    storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[str] = []
+    for module in (controller_module, assigner_module):
+        monkeypatch.setattr(module, "fault_point", passed.append)
+    tiny["search"] |= {"trials": 1}
+    with played(storage, tiny, lambda _: 0.5) as study:
+        whole = [AFTER_CLAIM, AFTER_ASK, AFTER_BEGIN, *[AFTER_EPOCH, AFTER_REPORT] * 2]
+        whole += [AFTER_FINISH, AFTER_TELL]
+        study.work()
+        assert passed == [*whole * 2, AFTER_FREEZE, *whole * 4]
+        assert study.claim() is None
+        assert passed[-1] == AFTER_TELL
