@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.planning.cautions import prospects, warnings
+from indian_tune.planning.gpu_model import HOUR, estimate_on, get_gpu
 from indian_tune.planning.timing import LOOP_SECONDS
 from indian_tune.planning.workload import CURVATURES, unstable_shares, workload
 from indian_tune.study.examples import example_counts
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from indian_tune.ledger import Phase
     from indian_tune.planning.allocation import Allocation
     from indian_tune.planning.cost import Estimate
+    from indian_tune.planning.gpu_model import GpuEstimate
     from indian_tune.planning.pilot import Pilot
     from indian_tune.planning.workload import Work
     from indian_tune.study import StudySpec
 
-HOUR = 3600.0
 # With fewer searches no verdict is given.
 LEAST_SEARCHES = 5
 # Why nothing was timed, when that was the user's wish.
@@ -69,6 +70,8 @@ class Plan:
         powers: what searches can find, by contrast; none if the pilot does not tell.
         pilot: what the deviation behind them is from; ``None`` if it is an assumption.
         allocations: how δ is reached at the least cost; none without a pilot of several searches.
+        assumed: what it would cost on a GPU that is not at hand, by a model; ``None`` if that was
+            not asked for.
     """
 
     spec: StudySpec
@@ -79,6 +82,13 @@ class Plan:
     powers: Mapping[str, Power]
     pilot: Pilot | None
     allocations: tuple[Allocation, ...] = ()
+    assumed: GpuEstimate | None = None
+
+    @property
+    def missed(self) -> bool:
+        """Whether nothing was timed although that was the user's wish."""
+        wished = self.not_timed not in (NOT_ASKED, OWN_LOOP) and self.assumed is None
+        return self.estimate is None and wished
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data; times in seconds, shares in [0, 1]."""
@@ -120,6 +130,7 @@ class Plan:
             ],
             "total": counts(work),
             "cost": cost,
+            "assumed_gpu": None if self.assumed is None else self.assumed.as_dict(),
             "memory": None if self.memory is None else asdict(self.memory),
             "unstable": {
                 "curvatures": list(CURVATURES),
@@ -141,7 +152,7 @@ class Plan:
     def warnings(self) -> list[str]:
         """Return what to think of before the study is run."""
         said = warnings(self.spec)
-        if self.estimate is None and self.not_timed not in (NOT_ASKED, OWN_LOOP):
+        if self.missed:
             said.insert(0, str(self.not_timed))
         if not self.powers:
             from indian_tune.analysis.power import ONE_SEARCH
@@ -174,6 +185,7 @@ def make_plan(
     imports: tuple[str, ...] | None = None,
     in_hand: bytes | None = None,
     timing: bool = True,
+    assume_gpu: str | None = None,
     on_timing: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Return what a study will cost and can show; nothing is written.
@@ -192,18 +204,26 @@ def make_plan(
         imports: folders in which own code is looked for; ``None`` if none may be imported.
         in_hand: what the caller has in hand, see ``WorkerSettings``.
         timing: whether steps are timed, where the data set is there.
+        assume_gpu: name of a GPU that times are estimated for; nothing is timed then.
         on_timing: called before they are.
 
     Raises:
         EngineError: a worker could not measure.
-        InputError: the pilot has nothing to take the deviations from.
+        InputError: the pilot has nothing to take the deviations from, or the GPU is not known or
+            cannot be reckoned with.
     """
     from indian_tune.engines.runs import missing_data
+
+    assumed = None
+    if assume_gpu is not None:
+        assumed = estimate_on(spec, get_gpu(assume_gpu), imports)
 
     found_pilot = None if pilot is None else _pilot(spec, pilot, storage, runs)
     powers = _powers(spec, sd, found_pilot)
     own = spec.problem.facts is not None and spec.problem.facts.loop
     reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
+    if assumed is not None:
+        reason = f"--assume-gpu {assumed.gpu.name}"
     found = None
     if reason is None:
         from indian_tune.planning.cost import estimate
@@ -223,6 +243,7 @@ def make_plan(
         powers=powers,
         pilot=found_pilot,
         allocations=() if found_pilot is None else _allocations(spec, found_pilot),
+        assumed=assumed,
     )
 
 

@@ -245,7 +245,7 @@ def _loop_speed(spec: StudySpec, loop: Loop, kind: Kind, device: str) -> Speed:
     began = time.monotonic()
     try:
         trainer = trainer_of(spec, loop, device, None)
-        trainer.add(replace(_run(kind, "timed"), epochs=spec.protocol.tuning_epochs))
+        trainer.add(replace(run_of(kind, "timed"), epochs=spec.protocol.tuning_epochs))
         (record,) = trainer.advance()
         seconds = record.seconds
         # The first one warms up.
@@ -284,7 +284,7 @@ class _Timed:
         self.shape = self._trainer.pack_shape
         self._lanes = 1 if self.shape is None else self.shape.lanes
         for number in range(self._lanes):
-            self._trainer.add(_run(kind, f"timed {number}"))
+            self._trainer.add(run_of(kind, f"timed {number}"))
         self._found: list[float] = []
         train = len(problem.train)
         self.steps = -(-train // kind.batch_size)
@@ -320,7 +320,8 @@ def _advance(trainer: Trainer | LoopTrainer) -> float:
     return statistics.fmean(record.seconds for record in records)
 
 
-def _run(kind: Kind, key: str) -> Run:
+def run_of(kind: Kind, key: str) -> Run:
+    """Return a run of a kind, that never reaches its end."""
     from indian_tune.training import Run
 
     return Run(
