@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from indian_tune.planning.workload import Work
     from indian_tune.study import StudySpec
 
+# As a multiple; what is less may be chance.
+SLOWER = 1.05
 # With fewer searches no verdict is given.
 LEAST_SEARCHES = 5
 # Why nothing was timed, when that was the user's wish.
@@ -151,7 +154,7 @@ class Plan:
 
     def warnings(self) -> list[str]:
         """Return what to think of before the study is run."""
-        said = warnings(self.spec)
+        said = [*self._about_precision(), *warnings(self.spec)]
         if self.missed:
             said.insert(0, str(self.not_timed))
         if not self.powers:
@@ -170,6 +173,20 @@ class Plan:
                 "right: raise search.replicates"
             )
         return said
+
+    def _about_precision(self) -> Iterator[str]:
+        slower: dict[str, float] = {}
+        for arm, speeds in ({} if self.estimate is None else self.estimate.speeds).items():
+            ratios = [each.over_float32 for each in speeds if each.over_float32 is not None]
+            if ratios and (ratio := statistics.fmean(ratios)) > SLOWER:
+                slower[arm] = ratio
+        if slower:
+            worst = max(slower, key=lambda arm: slower[arm])
+            yield (
+                f"problem.precision = 'bfloat16' is slower than 'float32' on this CPU: {worst!r} "
+                f"takes {slower[worst]:.2f} times as long for the same steps, timed in turn: use "
+                "'float32'"
+            )
 
 
 def make_plan(

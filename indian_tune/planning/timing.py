@@ -84,6 +84,8 @@ class Speed:
             system does not say.
         epoch_seconds: of an epoch of a loop of one's own, of which steps and images are not known;
             infinite if it took longer than ``LOOP_SECONDS``; ``None`` for any other problem.
+        over_float32: time of training steps, as a multiple of what the same ones took in float32 in
+            turn; ``None`` unless the study trains in bfloat16 on a CPU.
     """
 
     step_seconds: float
@@ -91,6 +93,7 @@ class Speed:
     device_bytes: int | None
     process_bytes: int | None
     epoch_seconds: float | None = None
+    over_float32: float | None = None
 
 
 def kind_of(spec: StudySpec, arm: str) -> Kind:
@@ -212,9 +215,18 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
         spec, _cut(problem, train=kind.batch_size, test=count), kind, device, stepping.shape
     )
     measuring.warm_up()
+    rival = None
+    if spec.problem.precision == "bfloat16" and not on_gpu:
+        # Not every processor multiplies in bfloat16.
+        section = spec.problem.model_copy(update={"precision": "float32"})
+        other = spec.model_copy(update={"problem": section})
+        rival = _Timed(other, stepping.problem, kind, device)
+        rival.warm_up()
     for turn in itertools.count(1):
         stepping.advance()
         measuring.advance()
+        if rival is not None:
+            rival.advance()
         if turn >= TIMED_EPOCHS and stepping.total >= TIMED_SECONDS:
             break
     scale = stepping.steps * measuring.images - measuring.steps * stepping.images
@@ -225,6 +237,7 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
         image_seconds=max(image, 0.0),
         device_bytes=held,
         process_bytes=_process_bytes(),
+        over_float32=None if rival is None else stepping.seconds / rival.seconds,
     )
 
 

@@ -206,6 +206,25 @@ def test_a_gpu_that_is_not_here_is_estimated_and_called_an_estimate(
 
 
 @pytest.mark.slow
+def test_bfloat16_is_timed_against_float32_in_turn(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+) -> None:
+    tiny["problem"]["precision"] = "bfloat16"
+    del tiny["arms"][1]
+    file = write_study(tiny)
+    told = json.loads(command("plan", file, "--devices", "cpu", "--workers", "1", "--json").out)
+    ((speed,),) = told["cost"]["speeds"].values()
+    assert speed["over_float32"] > 0
+    slower = [text for text in told["warnings"] if "problem.precision = 'bfloat16'" in text]
+    # Whether it is depends on the processor.
+    assert len(slower) == (speed["over_float32"] > 1.05)
+    if slower:
+        assert f"takes {speed['over_float32']:.2f} times as long" in slower[0]
+
+
+@pytest.mark.slow
 def test_a_timed_plan_tells_wall_time_device_hours_and_memory(
     command: Callable[..., Ended],
     tiny: dict[str, Any],
