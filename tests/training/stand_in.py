@@ -33,7 +33,7 @@ ATOMIC = (
 )
 
 
-class Watch(OperationCounter):
+class Watch(OperationCounter):  # type: ignore[no-untyped-call]
     """Sees every operation of a block, and counts them.
 
     Attributes:
