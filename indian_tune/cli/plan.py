@@ -31,6 +31,14 @@ def plan(
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Time a few training steps on the devices.")
     ] = True,
+    assume_gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GPU",
+            help="Estimate times and lanes on a GPU that is not here, by a model: A100, H100 or "
+            "H200. Nothing is timed.",
+        ),
+    ] = None,
     sd: Annotated[
         float | None,
         typer.Option(
@@ -81,6 +89,7 @@ def plan(
             devices=devices,
             threads_per_worker=threads_per_worker,
             timing=timing,
+            assume_gpu=assume_gpu,
             sd=sd,
             pilot=pilot,
             source=source,

@@ -23,6 +23,9 @@ _ADVANCE = (
     .where(t.run.c.id == sa.bindparam("run"), t.run.c.epochs_done < sa.bindparam("done"))
     .values(epochs_done=sa.bindparam("done"))
 )
+RESUMED = "resumed_from"
+"""Name in the provenance of a run, under which it is kept how its first epochs were computed."""
+
 _INSERT_OPEN = sa.insert(t.epoch)
 _INSERT_SEALED = sa.insert(t.sealed_epoch)
 _INSERT_EXAMPLES = sa.insert(t.sealed_example)
@@ -56,7 +59,9 @@ def start(
         connection.execute(
             sa.update(t.run).where(mine, t.run.c.state.in_(_OPEN)).values(state=State.RUNNING)
         )
-        describe(connection, trial_id, provenance)
+        # Ray's driver does not know it yet.
+        if provenance:
+            describe(connection, trial_id, provenance)
     if new:
         connection.execute(sa.insert(t.run), new)
     rows = connection.execute(sa.select(t.run).where(mine).order_by(t.run.c.seed))
@@ -64,12 +69,26 @@ def start(
 
 
 def describe(connection: sa.Connection, trial_id: int, provenance: Mapping[str, Any]) -> None:
-    """Store what the open runs of a trial are computed with."""
-    connection.execute(
-        sa.update(t.run)
-        .where(t.run.c.trial_id == trial_id, t.run.c.state.in_(_OPEN))
-        .values(provenance=dict(provenance))
-    )
+    """Store what the open runs of a trial are computed with from here.
+
+    A run with epochs that were computed otherwise is marked: its bits are of neither way.
+    """
+    columns = (t.run.c.id, t.run.c.epochs_done, t.run.c.provenance)
+    mine = (t.run.c.trial_id == trial_id, t.run.c.state.in_(_OPEN))
+    for run_id, done, before in connection.execute(sa.select(*columns).where(*mine)).all():
+        described = {**provenance, **_mark(before or {}, done, provenance)}
+        connection.execute(
+            sa.update(t.run).where(t.run.c.id == run_id).values(provenance=described)
+        )
+
+
+def _mark(before: Mapping[str, Any], done: int, now: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run that is resumed was computed with before, where that was not the same."""
+    said = [before[RESUMED]] if RESUMED in before else []
+    changed = [f"{name} {before[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if changed and done:
+        said.append(f"epochs to {done}: {', '.join(changed)}")
+    return {RESUMED: "; ".join(said)} if said else {}
 
 
 def record(connection: sa.Connection, records: Mapping[int, EpochRecord]) -> bool:

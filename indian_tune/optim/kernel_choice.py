@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 SWITCH = "INDIAN_TUNE_KERNELS"
 """Environment variable: ``torch`` leaves Triton aside."""
+
+_assumed: ContextVar[bool] = ContextVar("kernels_assumed", default=False)
 
 
 def uses_kernels(tensor: Tensor) -> bool:
@@ -22,11 +28,24 @@ def uses_kernels(tensor: Tensor) -> bool:
     The operations of torch are their specification, and what is used everywhere else.
     """
     return (
-        tensor.is_cuda
+        (tensor.is_cuda or _assumed.get())
         and tensor.dtype in (torch.float32, torch.bfloat16)
         and os.environ.get(SWITCH) != "torch"
         and _has_triton()
     )
+
+
+@contextmanager
+def kernels_assumed() -> Iterator[None]:
+    """Take tensors for ones on a GPU within the block, to count what is called and compute nothing.
+
+    Kernels are still left aside where Triton is not installed.
+    """
+    before = _assumed.set(True)
+    try:
+        yield
+    finally:
+        _assumed.reset(before)
 
 
 @cache

@@ -13,7 +13,7 @@ from indian_tune.problems.catalog import get_dataset_info, get_model_info
 from indian_tune.study.examples import example_counts
 
 if TYPE_CHECKING:
-    from indian_tune.problems import ModelBuilder
+    from indian_tune.problems import ModelBuilder, Problem
     from indian_tune.study import StudySpec
 
 
@@ -42,6 +42,32 @@ def count_bytes(spec: StudySpec, imports: tuple[str, ...] | None = None) -> tupl
         shape = _image_shape(spec)
         data = sum(example_counts(spec)) * (math.prod(shape) + 8)
         return _run_bytes(spec, _catalog_model(spec, shape), shape), data
+
+
+def blank_problem(spec: StudySpec, count: int) -> Problem | Loop:
+    """Return a study's problem: its own, or one of the catalog with blank images.
+
+    Args:
+        spec: of the study.
+        count: of the blank images of each part.
+    """
+    import torch
+
+    from indian_tune.engines.runs import problem_of
+    from indian_tune.problems import Problem, Split
+
+    section = spec.problem
+    if section.factory is not None:
+        return problem_of(spec, None)
+    assert section.dataset is not None
+    assert section.model is not None
+    shape = _image_shape(spec)
+    blank = Split(
+        torch.zeros(count, *shape, dtype=torch.uint8), torch.zeros(count, dtype=torch.int64)
+    )
+    return Problem(
+        section.dataset, section.model, section.classes, blank, blank, _catalog_model(spec, shape)
+    )
 
 
 def _image_shape(spec: StudySpec) -> tuple[int, ...]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.planning.cautions import prospects, warnings
+from indian_tune.planning.gpu_model import HOUR, estimate_on, get_gpu
 from indian_tune.planning.timing import LOOP_SECONDS
 from indian_tune.planning.workload import CURVATURES, unstable_shares, workload
 from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from indian_tune.ledger import Phase
     from indian_tune.planning.allocation import Allocation
     from indian_tune.planning.cost import Estimate
+    from indian_tune.planning.gpu_model import GpuEstimate
     from indian_tune.planning.pilot import Pilot
     from indian_tune.planning.workload import Work
     from indian_tune.study import StudySpec
 
-HOUR = 3600.0
+# As a multiple; what is less may be chance.
+SLOWER = 1.05
 # With fewer searches no verdict is given.
 LEAST_SEARCHES = 5
 # Why nothing was timed, when that was the user's wish.
@@ -69,6 +73,8 @@ class Plan:
         powers: what searches can find, by contrast; none if the pilot does not tell.
         pilot: what the deviation behind them is from; ``None`` if it is an assumption.
         allocations: how δ is reached at the least cost; none without a pilot of several searches.
+        assumed: what it would cost on a GPU that is not at hand, by a model; ``None`` if that was
+            not asked for.
     """
 
     spec: StudySpec
@@ -79,6 +85,13 @@ class Plan:
     powers: Mapping[str, Power]
     pilot: Pilot | None
     allocations: tuple[Allocation, ...] = ()
+    assumed: GpuEstimate | None = None
+
+    @property
+    def missed(self) -> bool:
+        """Whether nothing was timed although that was the user's wish."""
+        wished = self.not_timed not in (NOT_ASKED, OWN_LOOP) and self.assumed is None
+        return self.estimate is None and wished
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data; times in seconds, shares in [0, 1]."""
@@ -120,6 +133,7 @@ class Plan:
             ],
             "total": counts(work),
             "cost": cost,
+            "assumed_gpu": None if self.assumed is None else self.assumed.as_dict(),
             "memory": None if self.memory is None else asdict(self.memory),
             "unstable": {
                 "curvatures": list(CURVATURES),
@@ -140,8 +154,8 @@ class Plan:
 
     def warnings(self) -> list[str]:
         """Return what to think of before the study is run."""
-        said = warnings(self.spec)
-        if self.estimate is None and self.not_timed not in (NOT_ASKED, OWN_LOOP):
+        said = [*self._about_precision(), *warnings(self.spec)]
+        if self.missed:
             said.insert(0, str(self.not_timed))
         if not self.powers:
             from indian_tune.analysis.power import ONE_SEARCH
@@ -160,6 +174,20 @@ class Plan:
             )
         return said
 
+    def _about_precision(self) -> Iterator[str]:
+        slower: dict[str, float] = {}
+        for arm, speeds in ({} if self.estimate is None else self.estimate.speeds).items():
+            ratios = [each.over_float32 for each in speeds if each.over_float32 is not None]
+            if ratios and (ratio := statistics.fmean(ratios)) > SLOWER:
+                slower[arm] = ratio
+        if slower:
+            worst = max(slower, key=lambda arm: slower[arm])
+            yield (
+                f"problem.precision = 'bfloat16' is slower than 'float32' on this CPU: {worst!r} "
+                f"takes {slower[worst]:.2f} times as long for the same steps, timed in turn: use "
+                "'float32'"
+            )
+
 
 def make_plan(
     spec: StudySpec,
@@ -174,6 +202,7 @@ def make_plan(
     imports: tuple[str, ...] | None = None,
     in_hand: bytes | None = None,
     timing: bool = True,
+    assume_gpu: str | None = None,
     on_timing: Callable[[], None] = lambda: None,
 ) -> Plan:
     """Return what a study will cost and can show; nothing is written.
@@ -192,18 +221,26 @@ def make_plan(
         imports: folders in which own code is looked for; ``None`` if none may be imported.
         in_hand: what the caller has in hand, see ``WorkerSettings``.
         timing: whether steps are timed, where the data set is there.
+        assume_gpu: name of a GPU that times are estimated for; nothing is timed then.
         on_timing: called before they are.
 
     Raises:
         EngineError: a worker could not measure.
-        InputError: the pilot has nothing to take the deviations from.
+        InputError: the pilot has nothing to take the deviations from, or the GPU is not known or
+            cannot be reckoned with.
     """
     from indian_tune.engines.runs import missing_data
+
+    assumed = None
+    if assume_gpu is not None:
+        assumed = estimate_on(spec, get_gpu(assume_gpu), imports)
 
     found_pilot = None if pilot is None else _pilot(spec, pilot, storage, runs)
     powers = _powers(spec, sd, found_pilot)
     own = spec.problem.facts is not None and spec.problem.facts.loop
     reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
+    if assumed is not None:
+        reason = f"--assume-gpu {assumed.gpu.name}"
     found = None
     if reason is None:
         from indian_tune.planning.cost import estimate
@@ -223,6 +260,7 @@ def make_plan(
         powers=powers,
         pilot=found_pilot,
         allocations=() if found_pilot is None else _allocations(spec, found_pilot),
+        assumed=assumed,
     )
 
 

@@ -84,6 +84,8 @@ class Speed:
             system does not say.
         epoch_seconds: of an epoch of a loop of one's own, of which steps and images are not known;
             infinite if it took longer than ``LOOP_SECONDS``; ``None`` for any other problem.
+        over_float32: time of training steps, as a multiple of what the same ones took in float32 in
+            turn; ``None`` unless the study trains in bfloat16 on a CPU.
     """
 
     step_seconds: float
@@ -91,6 +93,7 @@ class Speed:
     device_bytes: int | None
     process_bytes: int | None
     epoch_seconds: float | None = None
+    over_float32: float | None = None
 
 
 def kind_of(spec: StudySpec, arm: str) -> Kind:
@@ -212,9 +215,18 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
         spec, _cut(problem, train=kind.batch_size, test=count), kind, device, stepping.shape
     )
     measuring.warm_up()
+    rival = None
+    if spec.problem.precision == "bfloat16" and not on_gpu:
+        # Not every processor multiplies in bfloat16.
+        section = spec.problem.model_copy(update={"precision": "float32"})
+        other = spec.model_copy(update={"problem": section})
+        rival = _Timed(other, stepping.problem, kind, device)
+        rival.warm_up()
     for turn in itertools.count(1):
         stepping.advance()
         measuring.advance()
+        if rival is not None:
+            rival.advance()
         if turn >= TIMED_EPOCHS and stepping.total >= TIMED_SECONDS:
             break
     scale = stepping.steps * measuring.images - measuring.steps * stepping.images
@@ -225,6 +237,7 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
         image_seconds=max(image, 0.0),
         device_bytes=held,
         process_bytes=_process_bytes(),
+        over_float32=None if rival is None else stepping.seconds / rival.seconds,
     )
 
 
@@ -245,7 +258,7 @@ def _loop_speed(spec: StudySpec, loop: Loop, kind: Kind, device: str) -> Speed:
     began = time.monotonic()
     try:
         trainer = trainer_of(spec, loop, device, None)
-        trainer.add(replace(_run(kind, "timed"), epochs=spec.protocol.tuning_epochs))
+        trainer.add(replace(run_of(kind, "timed"), epochs=spec.protocol.tuning_epochs))
         (record,) = trainer.advance()
         seconds = record.seconds
         # The first one warms up.
@@ -284,7 +297,7 @@ class _Timed:
         self.shape = self._trainer.pack_shape
         self._lanes = 1 if self.shape is None else self.shape.lanes
         for number in range(self._lanes):
-            self._trainer.add(_run(kind, f"timed {number}"))
+            self._trainer.add(run_of(kind, f"timed {number}"))
         self._found: list[float] = []
         train = len(problem.train)
         self.steps = -(-train // kind.batch_size)
@@ -320,7 +333,8 @@ def _advance(trainer: Trainer | LoopTrainer) -> float:
     return statistics.fmean(record.seconds for record in records)
 
 
-def _run(kind: Kind, key: str) -> Run:
+def run_of(kind: Kind, key: str) -> Run:
+    """Return a run of a kind, that never reaches its end."""
     from indian_tune.training import Run
 
     return Run(

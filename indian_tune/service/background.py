@@ -38,6 +38,7 @@ COMPUTED_WITH = {
     "execution": "Execution",
     "version": "indian-tune that trained",
     "commit": "Commit that trained",
+    "resumed_from": "Resumed runs, computed before with",
 }
 
 

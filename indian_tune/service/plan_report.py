@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from indian_tune.ledger import Phase
 from indian_tune.planning.cautions import prospects
-from indian_tune.planning.plan import HOUR, NOT_ASKED, OWN_LOOP, Plan, counts
+from indian_tune.planning.gpu_model import (
+    BANDWIDTH_SHARE,
+    HOUR,
+    KERNEL_SECONDS,
+    PRODUCTS_SHARE,
+)
+from indian_tune.planning.plan import Plan, counts
 from indian_tune.planning.workload import (
     CURVATURES,
     points,
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from indian_tune.planning.gpu_model import GpuEstimate
     from indian_tune.planning.plan import Memory
     from indian_tune.study import StudySpec
 
@@ -46,7 +53,10 @@ def print_report(console: Console, plan: Plan) -> None:
     )
     console.print(headed(spec.name, problem))
     _print_work(console, plan)
-    _print_cost(console, plan)
+    if plan.assumed is None:
+        _print_cost(console, plan)
+    else:
+        _print_assumed(console, plan.assumed)
     _print_memory(console, plan.memory, inputs)
     _print_stability(console, spec)
     _print_power(console, plan)
@@ -87,8 +97,8 @@ def _print_work(console: Console, plan: Plan) -> None:
 
 def _print_cost(console: Console, plan: Plan) -> None:
     if plan.estimate is None:
-        known = plan.not_timed in (NOT_ASKED, OWN_LOOP)
-        console.print(f"Not timed: {plan.not_timed if known else 'the data set is missing'}.")
+        reason = "the data set is missing" if plan.missed else plan.not_timed
+        console.print(f"Not timed: {reason}.")
         return
     devices = plan.devices
     kinds = sorted(set(devices))
@@ -103,6 +113,30 @@ def _print_cost(console: Console, plan: Plan) -> None:
         f"{'all workers at once' if len(devices) > 1 else 'one worker'}, with this machine as busy "
         "as it is. Time is that of one worker; pruned and diverged runs end sooner."
     )
+
+
+def _print_assumed(console: Console, found: GpuEstimate) -> None:
+    gpu, precision = found.gpu, found.precision
+    numbers = ("ms a step", "of a run", "epochs per hour")
+    made = table("arm", *numbers, right=numbers)
+    for arm in found.arms:
+        step = arm.step_seconds
+        own = None if step is None else 1e3 * step / found.lanes
+        cells = [number(None if step is None else 1e3 * step), number(own)]
+        hourly = "–" if arm.epochs_per_hour is None else f"{arm.epochs_per_hour:,.0f}"
+        made.add_row(arm.arm, *cells, hourly)
+    _print_table(console, f"Estimated, not measured: one {gpu.name} that packs runs", made)
+    console.print(
+        f"Pack {counted(found.lanes, 'lane')} (--lanes {found.lanes}), spatial convolutions "
+        f"{found.convolutions}: all runs in about {duration(found.seconds)} on one {gpu.name}. "
+        f"A model, from kernels, bytes and products that were counted: {KERNEL_SECONDS * 1e6:g} µs "
+        f"a kernel, {BANDWIDTH_SHARE:.0%} of {gpu.bytes_per_second / 1e12:g} TB/s, "
+        f"{PRODUCTS_SHARE[precision]:.0%} of {gpu.flops_per_second[precision] / 1e12:g} TFLOP/s in "
+        f"{precision} ({gpu.source}). No GPU has confirmed it, and what the host does between "
+        "epochs is left out; a search on one measures lanes itself."
+    )
+    for fault in dict.fromkeys(arm.fault for arm in found.arms if arm.fault is not None):
+        console.print(f"Without a figure, and not in the time: {fault}.")
 
 
 def _print_memory(console: Console, memory: Memory | None, inputs: str) -> None:

@@ -31,6 +31,7 @@ class PlanRequest:
         devices: ``auto``, ``cpu``, or a list.
         threads_per_worker: CPU threads of a worker.
         timing: whether steps are timed.
+        assume_gpu: a GPU that times are estimated for in place of that; ``None`` for none.
         sd: assumed standard deviation of paired differences, as a share of accuracy, or in
             the unit of another task's metric.
         pilot: finished study to take the deviations from.
@@ -44,6 +45,7 @@ class PlanRequest:
     devices: str = "auto"
     threads_per_worker: int = 1
     timing: bool = True
+    assume_gpu: str | None = None
     sd: float | None = None
     pilot: str | None = None
     source: Path | None = None
@@ -101,5 +103,6 @@ def make(
                 imports=imports,
                 in_hand=found.packed() if request.timing else None,
                 timing=request.timing,
+                assume_gpu=request.assume_gpu,
                 on_timing=lambda: on_timing(assigned),
             )

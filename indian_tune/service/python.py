@@ -378,6 +378,7 @@ def plan(
     devices: str = "auto",
     threads_per_worker: int = 1,
     timing: bool = True,
+    assume_gpu: str | None = None,
     sd: float | None = None,
     pilot: str | None = None,
     storage: str | None = None,
@@ -396,6 +397,8 @@ def plan(
         threads_per_worker: CPU threads of a worker.
         timing: whether to time a few training steps on the devices, or an epoch of a loop of one's
             own.
+        assume_gpu: estimate times on a GPU that is not at hand, such as ``H100``, by a model;
+            nothing is timed then.
         sd: assumed standard deviation of paired differences, as a share of accuracy.
         pilot: finished study in ``storage`` to take the standard deviations from.
         storage: the database; ``None`` for the default.
@@ -416,6 +419,7 @@ def plan(
         devices=devices,
         threads_per_worker=threads_per_worker,
         timing=timing,
+        assume_gpu=assume_gpu,
         sd=sd,
         pilot=pilot,
         storage=storage,

@@ -220,10 +220,14 @@ class Pack:
             self._clear(lane)
         self._plan([])
         self._cursor.zero_()
+        for _ in range(steps):
+            self.step()
+            self._cursor.zero_()
+
+    def step(self) -> None:
+        """Take the next step of an epoch, of a full batch or of what there is."""
         with self._precision.arithmetic(self._device):
-            for _ in range(steps):
-                self._step_of[self._sizes[0]]()
-                self._cursor.zero_()
+            self._step_of[self._sizes[0]]()
 
     def _captured(self, size: int) -> Callable[[], None]:
         with self._precision.arithmetic(self._device):

@@ -61,7 +61,7 @@ class PackEvaluation:
         self._task = task
         self._lanes = lanes
         self._precision = precision
-        self._batch_size = min(len(feed), max(1, MOST_INPUTS // lanes))
+        self._batch_size = batch_size(len(feed), lanes)
         device = feed.device
         self._places = torch.arange(self._batch_size, device=device)
         self._cursor = torch.zeros(1, dtype=torch.int64, device=device)
@@ -136,3 +136,8 @@ class PackEvaluation:
             pick = self._cursor * self._batch_size + self._places[:size]
             self._correct.index_copy_(1, pick, correct)
         self._cursor += 1
+
+
+def batch_size(count: int, lanes: int) -> int:
+    """Return how many inputs are measured at once in each of some lanes, of ``count``."""
+    return min(count, max(1, MOST_INPUTS // lanes))

@@ -36,18 +36,22 @@ from typing import Any
 import torch
 
 import indian_tune
+from indian_tune.planning.gpu_model import (
+    BANDWIDTH_SHARE,
+    EAGER_SECONDS,
+    GPUS,
+    KERNEL_SECONDS,
+    PRODUCTS_SHARE,
+)
 from indian_tune.problems.models import build_model
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.training import Packing, Precision, Run, Trainer
+from indian_tune.training.counting import Counts
 
 ROOT = Path(__file__).parents[2]
 # Of a step, by the tests of the stand-in device.
 COUNTS = ROOT / "tests" / "training" / "launches.json"
 LEFT_OUT = "left out for want of time"
-# The model of time: a kernel in a graph and one that is started by the host, an H100's memory as
-# far as simple kernels reach it, and its products in bfloat16 at the sizes of these networks.
-KERNEL_SECONDS, EAGER_SECONDS = 2e-6, 8e-6
-BYTES_PER_SECOND, PRODUCTS_PER_SECOND = 2.3e12, 150e12
 BATCH_SIZE = 32
 LANES = (1, 2, 4, 8, 16, 32)
 CONVOLUTIONS = ("grouped", "matmul")
@@ -221,25 +225,28 @@ def run_gpu_tests() -> str:
     return done.stdout.strip().rpartition("\n")[2]
 
 
-def estimate() -> str:
-    """Return what the counts of a step come to on an H100, as an estimate and no measurement."""
+def estimate(name: str, precision: str) -> str:
+    """Return what the counts of a step come to on a GPU, as an estimate and no measurement."""
     counts = json.loads(COUNTS.read_text(encoding="utf-8"))
+    gpu = GPUS[name]
     lines = [
-        "Estimated from counts, not measured: a step of 8 runs, batches of 16, on an H100, with "
-        f"{KERNEL_SECONDS * 1e6:g} µs a kernel in a graph, {BYTES_PER_SECOND / 1e12:g} TB/s and "
-        f"{PRODUCTS_PER_SECOND / 1e12:g} TFLOP/s; an eager run starts its kernels one by one, "
-        f"{EAGER_SECONDS * 1e6:g} µs each.",
+        f"Estimated from counts, not measured: a step of 8 runs, batches of 16, on an {name}, with "
+        f"{KERNEL_SECONDS * 1e6:g} µs a kernel in a graph, {BANDWIDTH_SHARE:.0%} of "
+        f"{gpu.bytes_per_second / 1e12:g} TB/s and {PRODUCTS_SHARE[precision]:.0%} of "
+        f"{gpu.flops_per_second[precision] / 1e12:g} TFLOP/s in {precision}; an eager run starts "
+        f"its kernels one by one, {EAGER_SECONDS * 1e6:g} µs each.",
         "",
         "| step | kernels | MB | GFLOP | µs | times 8 eager runs |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for title, count in counts.items():
-        moved = count["bytes"] / BYTES_PER_SECOND + count["flops"] / PRODUCTS_PER_SECOND
-        packed = count["launches"] * KERNEL_SECONDS + moved
-        eager = max(8 * count["launches"] * EAGER_SECONDS, moved)
+        step = Counts(**count)
+        packed = gpu.seconds(step, precision)
+        # The same work in eight times as many kernels.
+        eager = gpu.eager_seconds(step.times(8, 1), precision)
         lines.append(
-            f"| {title} | {count['launches']} | {count['bytes'] / 1e6:.0f} | "
-            f"{count['flops'] / 1e9:.1f} | {packed * 1e6:.0f} | {eager / packed:.1f} |"
+            f"| {title} | {step.launches} | {step.bytes / 1e6:.0f} | {step.flops / 1e9:.1f} | "
+            f"{packed * 1e6:.0f} | {eager / packed:.1f} |"
         )
     return "\n".join(lines)
 
@@ -307,7 +314,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
     arguments = parser.parse_args()
     if arguments.estimate:
-        print(estimate())
+        print(estimate("H100", "bfloat16"))
         return
     device, model, batches = arguments.device, arguments.model, arguments.batches
     if device == "cpu":

@@ -137,6 +137,7 @@ def test_missing_data_leave_the_rest_of_the_plan(
         (("--sd", "0"), "--sd = 0.0 must be above 0 and below 1"),
         (("--sd", "1.5"), "0.01 is one percentage point"),
         (("--sd", "0.01", "--pilot", "tiny"), "give one of them"),
+        (("--assume-gpu", "h200x"), "--assume-gpu = 'h200x' is not known"),
         (("--workers", "0"), "--workers = 0 must be at least 1"),
         (("--pilot", "tiny", "--storage", "sqlite:///none.db"), "none.db"),
     ],
@@ -177,6 +178,50 @@ def test_a_plan_without_timing_loads_neither_torch_nor_matplotlib(tmp_path: Path
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_gpu_that_is_not_here_is_estimated_and_called_an_estimate(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = write_study(tiny)
+    monkeypatch.setenv("COLUMNS", "80")
+    told = json.loads(command("plan", file, "--assume-gpu", "H100", "--json").out)
+    found = told["assumed_gpu"]
+    assert (found["gpu"], found["measured"], found["precision"]) == ("H100", False, "float32")
+    assert told["cost"] == {"timed": False, "reason": "--assume-gpu H100"}
+    assert [arm["arm"] for arm in found["arms"]] == ["indian", "sgd"]
+    assert all(arm["epochs_per_hour"] > 0 for arm in found["arms"])
+    ended = command("plan", file, "--assume-gpu", "H100")
+    lines = ended.out.partition("Start it with")[0].splitlines()
+    assert max(map(len, lines)) <= 80
+    said = " ".join(ended.out.split())
+    assert "Estimated, not measured: one H100 that packs runs" in said
+    assert f"--lanes {found['lanes']}" in said
+    assert "Timing a few steps" not in ended.err
+    assert not any("data set" in sentence for sentence in told["warnings"])
+
+
+@pytest.mark.slow
+def test_bfloat16_is_timed_against_float32_in_turn(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+) -> None:
+    tiny["problem"]["precision"] = "bfloat16"
+    del tiny["arms"][1]
+    file = write_study(tiny)
+    told = json.loads(command("plan", file, "--devices", "cpu", "--workers", "1", "--json").out)
+    ((speed,),) = told["cost"]["speeds"].values()
+    assert speed["over_float32"] > 0
+    slower = [text for text in told["warnings"] if "problem.precision = 'bfloat16'" in text]
+    # Whether it is depends on the processor.
+    assert len(slower) == (speed["over_float32"] > 1.05)
+    if slower:
+        assert f"takes {speed['over_float32']:.2f} times as long" in slower[0]
 
 
 @pytest.mark.slow

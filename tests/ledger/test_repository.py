@@ -365,6 +365,28 @@ def test_ties_go_to_the_trial_that_was_asked_for_first(ledger: Ledger, study: St
     assert [part.best_trial for part in ledger.progress(study.id)] == [0, 0]
 
 
+def test_a_run_that_is_resumed_with_other_arithmetic_is_marked(
+    ledger: Ledger, study: StudyRecord
+) -> None:
+    lease = claim(ledger, study)
+    (run,) = begin(ledger, lease)
+
+    def resumed(**provenance: str) -> dict[str, Any]:
+        ledger.describe(lease, provenance)
+        return dict(ledger.runs(lease.trial.id)[0].provenance or {})
+
+    # Nothing was computed yet.
+    assert resumed(device="cpu", execution="loop") == {"device": "cpu", "execution": "loop"}
+    ledger.record_pack([(lease, {run.id: record(1)})])
+    assert resumed(device="cpu", execution="loop") == {"device": "cpu", "execution": "loop"}
+    found = resumed(device="cpu", execution="written out")
+    assert found["resumed_from"] == "epochs to 1: execution loop"
+    # An engine that does not know it yet leaves it as it is.
+    ledger.begin(lease, {"gamma0": 0.1}, 1, seeds=(0,), epochs=2, provenance={})
+    found = resumed(device="cuda", execution="written out")
+    assert found["resumed_from"] == "epochs to 1: execution loop; epochs to 1: device cpu"
+
+
 def complete_all(ledger: Ledger, study: StudyRecord, values: dict[str, float]) -> list[Winner]:
     """Finish every open tune trial; return the best of every arm."""
     arms = ledger.arms(study.id)

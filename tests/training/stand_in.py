@@ -7,7 +7,6 @@ Registering the backend cannot be undone, so this belongs into a process of its 
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+
+from indian_tune.training.counting import OperationCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,72 +31,26 @@ ATOMIC = (
     *("upsample", "adaptive_max_pool", "adaptive_avg_pool2d_backward", "put_", "bincount"),
     *("reflection_pad", "replication_pad", "grid_sampler", "cumsum", "histc", "max_unpool"),
 )
-# What only makes memory or another view of it starts no kernel.
-FREE = (
-    "_unsafe_view",
-    "empty",
-    "empty_like",
-    "new_empty",
-    "empty_strided",
-    "new_empty_strided",
-    "detach",
-    "lift",
-)
-FREE_NAMESPACES = ("prim", "profiler")
 
 
-def launches_of(func: Any, args: tuple[Any, ...]) -> int:
-    """Return how many kernels an operation starts on CUDA, as a rule; 0 for a view."""
-    name = func.overloadpacket.__name__
-    if func.is_view or name in FREE or func.namespace in FREE_NAMESPACES:
-        return 0
-    if name == "convolution":
-        # The bias is added by a kernel of its own.
-        return 1 + (args[2] is not None)
-    if name == "convolution_backward":
-        return sum(args[-1])
-    if name == "isfinite":
-        return 4
-    return 1
-
-
-def _flops(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:
-    if func.overloadpacket.__name__ == "convolution_backward":
-        # torch's own count takes the groups of a convolution for one.
-        (grad, _, weight), wanted = args[:3], args[-1]
-        return int(2 * grad.numel() * weight[0].numel() * sum(wanted[:2]))
-    count = flop_registry.get(func.overloadpacket)
-    return 0 if count is None else int(count(*args, **kwargs, out_val=out))
-
-
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation of a block.
+class Watch(OperationCounter):  # type: ignore[no-untyped-call]
+    """Sees every operation of a block, and counts them.
 
     Attributes:
         faults: what a stream under capture, or the promise of equal bits, would not bear. What
             waits for the device (item, nonzero, bool) raises in FakeTensorMode by itself.
-        launches: kernels by the operation that starts them.
-        flops: of products and convolutions.
-        bytes: read and written by all kernels.
         calls: operations with the numbers that they are given.
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.faults: set[str] = set()
-        self.launches: Counter[str] = Counter()
-        self.flops = 0
-        self.bytes = 0
         self.calls: list[tuple[object, ...]] = []
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+    def count(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Count an operation that was called, and look for faults."""
+        super().count(func, args, kwargs, out)
         name = str(func)
-        if func.namespace in FREE_NAMESPACES:
-            return out
         leaves = tree_leaves((args, kwargs))
         tensors = [each for each in (*leaves, *tree_leaves(out)) if isinstance(each, Tensor)]
         if {each.device.type for each in tensors} - {GPU.type, NAME}:
@@ -108,12 +61,6 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.faults.add(f"{name} is not deterministic on CUDA")
         numbers = (each for each in leaves if isinstance(each, bool | int | float))
         self.calls.append((name, *numbers))
-        started = launches_of(func, args)
-        if started:
-            self.launches[func.overloadpacket.__name__] += started
-            self.bytes += sum(each.numel() * each.element_size() for each in tensors)
-            self.flops += _flops(func, args, kwargs, out)
-        return out
 
 
 @contextmanager
