@@ -31,7 +31,8 @@ def slurm(
         str,
         typer.Option(
             metavar="LIMIT",
-            help="Time limit of a job, such as 90 (minutes), 4:00:00 or 2-00:00:00.",
+            help="Time limit of a job, such as 90 (minutes), 4:00:00 or 2-00:00:00; 4:00 is 4 "
+            "minutes.",
         ),
     ],
     gpus: Annotated[int, typer.Option(help="GPUs of a job.", min=0, max=1)] = 0,
@@ -74,7 +75,7 @@ def slurm(
     While workers of the study are in the queue, nothing is submitted. A worker leaves before its
     time limit and queues itself again.
     """
-    from indian_tune.engines import JobRequest
+    from indian_tune.engines import JobRequest, short_limit
     from indian_tune.service.command import other_command
     from indian_tune.service.output import TRYING, notices, print_lines, results
     from indian_tune.service.slurm import SlurmRequest, dry_script, submit
@@ -96,14 +97,17 @@ def slurm(
         more=more,
         probe=probe,
     )
-    if dry_run:
-        typer.echo(dry_script(request), nl=False)
-        return
     remarks = notices()
 
     def say(text: str) -> None:
         remarks.print(text, soft_wrap=True)
 
+    if dry_run:
+        script = dry_script(request)
+        if read := short_limit(time):
+            say(f"Warning: --time {read}")
+        typer.echo(script, nl=False)
+        return
     record, submitted = submit(request, say, lambda: say(TRYING))
     status = other_command("status", record.name, storage=storage)
     if submitted is None:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.simulated.engine import SimulatedEngine, VirtualClock
     from indian_tune.engines.slurm.arrays import ArrayStatus, array_status
     from indian_tune.engines.slurm.cluster import Cluster
-    from indian_tune.engines.slurm.limits import limit_seconds, notice_seconds
+    from indian_tune.engines.slurm.limits import limit_seconds, notice_seconds, short_limit
     from indian_tune.engines.slurm.script import LEFT_IN_TIME, JobRequest, job_variables
     from indian_tune.engines.slurm.submission import Fleet, Submitted, submit_workers
     from indian_tune.engines.table import ENGINES, engine_names, engine_options
@@ -120,6 +120,7 @@ __all__ = [
     "problem_of",
     "record_epoch_reports",
     "registered_study",
+    "short_limit",
     "submit_workers",
     "trainer_of",
     "training_runs",
@@ -165,7 +166,7 @@ _MODULES = {
     "simulated.engine": ("SimulatedEngine", "VirtualClock"),
     "slurm.arrays": ("ArrayStatus", "array_status"),
     "slurm.cluster": ("Cluster",),
-    "slurm.limits": ("limit_seconds", "notice_seconds"),
+    "slurm.limits": ("limit_seconds", "notice_seconds", "short_limit"),
     "slurm.script": ("LEFT_IN_TIME", "JobRequest", "job_variables"),
     "slurm.submission": ("Fleet", "Submitted", "submit_workers"),
     "table": ("ENGINES", "engine_names", "engine_options"),

@@ -59,8 +59,8 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
 
 def split_of_frame(
     frame: pd.DataFrame | str | Path, label: str | Sequence[str], task: Task | str
-) -> tuple[Tensor, Tensor]:
-    """Return the inputs and the labels of a table; see :meth:`Split.from_frame`."""
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Return inputs, labels and names of the inputs of a table; see :meth:`Split.from_frame`."""
     import pandas as pd
 
     if not isinstance(frame, pd.DataFrame):
@@ -72,8 +72,11 @@ def split_of_frame(
     columns = [label] if isinstance(label, str) else list(label)
     for own in columns:
         if own not in frame:
-            names = ", ".join(map(str, frame.columns))
-            raise InputError(f"label = {own!r} is no column of the table: {names}")
+            there = ", ".join(map(str, frame.columns))
+            raise InputError(f"label = {own!r} is no column of the table: {there}")
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InputError(f"the table has two columns {twice!r}: give every column its own name")
     if len(set(columns)) == len(frame.columns):
         raise InputError(f"the table has no column beside the labels {', '.join(columns)}")
     classes = get_task(task).name == "classification"
@@ -86,16 +89,18 @@ def split_of_frame(
                 else f"column {name!r} {what}: give numbers"
             )
     # A copy, as torch takes no memory that cannot be written.
-    inputs = frame.drop(columns=columns).to_numpy(dtype=np.float32, copy=True)
+    features = frame.drop(columns=columns)
+    names = tuple(map(str, features.columns))
+    inputs = features.to_numpy(dtype=np.float32, copy=True)
     labels = frame[columns[0] if isinstance(label, str) else columns].to_numpy()
     if get_task(task).name == "regression":
-        return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.float32))
+        return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.float32)), names
     if not np.array_equal(labels, labels.astype(np.int64)):
         raise InputError(
             f"label = {label!r} must hold whole numbers from 0, one for every class; to predict "
             "numbers, give task = 'regression'"
         )
-    return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64))
+    return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), names
 
 
 def _tensor(value: Any, where: str) -> Tensor:

@@ -11,8 +11,10 @@ a study file names (``problem.factory``) and returns a :class:`Problem`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,10 +40,12 @@ class Split:
             normalised when used, or int64 such as tokens, which stay as they are.
         labels: of classification int64, shape [N], values in 0 … classes - 1; of another task as
             that says.
+        columns: names of the features of a table; empty for other inputs.
     """
 
     inputs: Tensor
     labels: Tensor
+    columns: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
 
     streamed = False
     """Whether the examples are read as they are used; see :class:`indian_tune.problems.Stream`."""
@@ -98,6 +102,8 @@ class Split:
     ) -> Split:
         """Read a table: float32 inputs [N, features], one for each column but those of the labels.
 
+        A ``Problem`` brings the columns of its parts into the order of the training part, by name.
+
         Args:
             frame: a data frame, or the path of a CSV file.
             label: column of the labels, whole numbers from 0; of a regression any numbers, or
@@ -109,7 +115,36 @@ class Split:
         """
         from indian_tune.problems.conversion import split_of_frame
 
-        return cls(*split_of_frame(frame, label, task))
+        inputs, labels, columns = split_of_frame(frame, label, task)
+        return cls(inputs, labels)._named(columns)
+
+    def in_order(self, columns: tuple[str, ...], part: str) -> Split:
+        """Return the examples with their features in the order of the training table.
+
+        Args:
+            columns: of the training table.
+            part: name of this part, for the message.
+
+        Raises:
+            InputError: a column is missing, or one is there that the training table has not.
+        """
+        missing, unknown = set(columns) - set(self.columns), set(self.columns) - set(columns)
+        if missing or unknown:
+            said = [
+                f"{what} {', '.join(map(repr, sorted(names)))}"
+                for what, names in (("it lacks", missing), ("it alone has", unknown))
+                if names
+            ]
+            raise InputError(
+                f"the {part} table has other columns than the training table: "
+                f"{' and '.join(said)}; give all parts the same columns, in any order"
+            )
+        places = [self.columns.index(name) for name in columns]
+        return Split(self.inputs[:, places], self.labels)._named(columns)
+
+    def _named(self, columns: tuple[str, ...]) -> Split:
+        object.__setattr__(self, "columns", columns)
+        return self
 
 
 class ModelBuilder(Protocol):
@@ -153,6 +188,9 @@ class Problem:
         std: likewise.
         scale: what a raw input is divided by, such as 255 for the pixels of most images.
         task: what is learned: its name, or a :class:`indian_tune.problems.Task`.
+
+    Raises:
+        InputError: the parts come from tables with other columns than the training part.
     """
 
     dataset: str
@@ -166,6 +204,14 @@ class Problem:
     std: tuple[float, ...] = (1.0,)
     scale: float = 1.0
     task: Task | str = "classification"
+
+    def __post_init__(self) -> None:
+        wanted = getattr(self.train, "columns", ())
+        for part in ("validation", "test"):
+            split = getattr(self, part)
+            given = getattr(split, "columns", ())
+            if wanted and given and given != wanted:
+                object.__setattr__(self, part, split.in_order(wanted, part))
 
     @property
     def nbytes(self) -> int:

@@ -20,6 +20,7 @@ from indian_tune.engines import (
     note_start,
     notice_seconds,
     open_session,
+    short_limit,
     submit_workers,
 )
 from indian_tune.errors import InputError, StorageError, StudyFileError, alternatives
@@ -104,6 +105,8 @@ def submit(
     """
     cluster = Cluster()
     notice_seconds(request.job.time, 0.0)
+    if read := short_limit(request.job.time):
+        say(f"Warning: --time {read}")
     url = _absolute(storage_url(request.storage))
     _check_partition(request.job, cluster, url)
     found = _found(request)

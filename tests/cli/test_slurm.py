@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from indian_tune.engines.slurm.arrays import DROPPED, INTENDED, SLURM, SUBMITTED, worker_arrays
-from indian_tune.engines.slurm.limits import limit_seconds, notice_seconds
+from indian_tune.engines.slurm.limits import limit_seconds, notice_seconds, short_limit
 from indian_tune.errors import InputError
 from indian_tune.ledger import ArmPlan, Ledger
 
@@ -36,6 +36,9 @@ def test_time_limits_are_read_as_slurm_reads_them(text: str, seconds: int | None
 def test_a_worker_s_notice_is_longer_than_an_epoch_and_leaves_time_for_one() -> None:
     assert notice_seconds("4", 0.0) == 120
     assert notice_seconds("4:00:00", 300.5) == 601
+    assert short_limit("4:00:00") == short_limit("30") == short_limit("0:05:00") == ""
+    with pytest.raises(InputError, match=r"0:04:00; 3:30 is 3 minutes 30 seconds; 3 hours 30 m"):
+        notice_seconds("3:30", 0.0)
     with pytest.raises(InputError, match=r"'0:03:59' is too short: a worker .* at least 0:04:00"):
         notice_seconds("0:03:59", 0.0)
     with pytest.raises(InputError, match=r"took 30000 s, .* give at least 1-1:01:00"):
@@ -98,6 +101,14 @@ def test_a_script_is_sound_for_the_shell(script: Callable[..., str], tmp_path: P
     file.write_text(script("--storage", STORAGE), encoding="utf-8")
     checker = Path(sys.executable).with_name("shellcheck")
     subprocess.run([checker, file], check=True)
+
+
+def test_a_limit_that_may_have_been_meant_in_hours_is_read_out(
+    command: Callable[..., Ended],
+) -> None:
+    ended = command("slurm", "quickstart", "--workers", 1, "--time", "4:00", "--dry-run")
+    assert (ended.status, "--time=4:00" in ended.out) == (0, True)
+    assert ended.err == "Warning: --time 4:00 is 4 minutes; 4 hours is 4:00:00\n"
 
 
 @pytest.mark.parametrize(

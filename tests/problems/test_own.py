@@ -303,6 +303,24 @@ def test_a_table_becomes_a_split(tmp_path: Path) -> None:
         Split.from_frame(tmp_path / "nothing.csv", "kind")
 
 
+def test_the_columns_of_tables_are_matched_by_name() -> None:
+    frame = pd.DataFrame({"a": [0.5, 1.5], "b": [2.0, 3.0], "kind": [1, 0]})
+    train = Split.from_frame(frame, "kind")
+
+    def problem(test: pd.DataFrame) -> Problem:
+        return replace(sound(), train=train, test=Split.from_frame(test, "kind"))
+
+    assert problem(frame[["kind", "b", "a"]]).test.inputs.tolist() == [[0.5, 2.0], [1.5, 3.0]]
+    with pytest.raises(
+        InputError, match=r"the test table .*: it lacks 'b' and it alone has 'c'; g"
+    ):
+        problem(frame.rename(columns={"b": "c"}))
+    with pytest.raises(InputError, match="it alone has 'c'; give all parts the same columns"):
+        problem(frame.assign(c=0.0))
+    with pytest.raises(InputError, match="two columns 'a': give every column its own name"):
+        Split.from_frame(frame.rename(columns={"b": "a"}), "kind")
+
+
 def test_a_loader_is_read_in_batches_and_its_parts_are_drawn_unread(
     made: Callable[..., Problem],
 ) -> None:

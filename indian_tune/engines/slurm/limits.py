@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 
 from indian_tune.errors import InputError
+from indian_tune.text import counted
 
 # https://slurm.schedmd.com/sbatch.html: Slurm looks at time limits once in a while, and may send
 # its signal this much earlier than it was asked to.
@@ -15,6 +16,8 @@ EARLY_SECONDS = 60
 LEAST_NOTICE = 120
 # What a worker is given at least between its start and its notice.
 LEAST_WORK = 60
+# A shorter limit without hours may have been meant as one of hours.
+DOUBTFUL = 600
 
 _DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
 _HOURS = re.compile(r"(\d+):(\d+):(\d+)", re.ASCII)
@@ -62,9 +65,29 @@ def notice_seconds(text: str, longest_epoch: float) -> int:
         raise InputError(
             f"--time = {text!r} is too short: {epoch if longest_epoch >= 1 else ''}a worker is "
             f"told to leave {notice} s before the limit, or up to {EARLY_SECONDS} s earlier: give "
-            f"at least {shown(least)}"
+            f"at least {shown(least)}{'; ' * bool(read := short_limit(text))}{read}"
         )
     return notice
+
+
+def short_limit(text: str) -> str:
+    """Return how a limit without hours was read, where it is so short that hours may be meant.
+
+    Returns:
+        Such as ``4:00 is 4 minutes; 4 hours is 4:00:00``; empty where there is no doubt.
+    """
+    match = _MINUTES.fullmatch(text)
+    seconds = limit_seconds(text)
+    if match is None or not seconds or seconds >= DOUBTFUL:
+        return ""
+    large, small = int(match[1]), int(match[2] or 0)
+
+    def words(one: str, other: str) -> str:
+        parts = [counted(large, one)] * bool(large) + [counted(small, other)] * bool(small)
+        return " ".join(parts)
+
+    meant = words("hour", "minute")
+    return f"{text} is {words('minute', 'second')}; {meant} is {large}:{small:02}:00"
 
 
 def shown(seconds: int) -> str:
