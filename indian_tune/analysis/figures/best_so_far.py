@@ -99,10 +99,10 @@ def _exhibit(material: Material) -> Exhibit:
     )
     return Exhibit(
         name="best-so-far",
-        title="What the search bought",
-        caption="The best score so far against the epochs that a search has trained, a line per "
-        "search. All had the same budget; one that still falls at its end may not have found its "
-        "best.",
+        title="Progress of the search",
+        caption="The best score so far over the epochs that a search has trained, one line per "
+        "search. All searches had the same budget; if a line still falls at its end, more "
+        "trials may improve it.",
         alt=f"Best {score_words(table['objective'].iloc[0], judged_by(material.frame))}: {said}.",
         figure=best_so_far(material.frame),
         table=table,
