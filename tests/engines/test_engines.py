@@ -205,7 +205,7 @@ def test_a_worker_that_cannot_start_ends_the_engine_with_an_error(
     storage: str, tiny: dict[str, Any], settings_for: Settings, register: Register
 ) -> None:
     register(storage, tiny)
-    with pytest.raises(InputError, match="a worker could not begin"):
+    with pytest.raises(InputError, match="a worker could not start"):
         ProcessEngine([settings_for(storage, study="absent")]).run(Interrupt(), nothing)
 
 
