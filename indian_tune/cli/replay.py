@@ -24,26 +24,31 @@ def replay(
     ],
     sampler: Annotated[
         list[str] | None,
-        typer.Option("--sampler", help="May be given several times.", show_default="that of STUDY"),
+        typer.Option("--sampler", help="Sampler; repeatable.", show_default="as in STUDY"),
     ] = None,
     pruner: Annotated[
         list[str] | None,
-        typer.Option("--pruner", help="May be given several times.", show_default="that of STUDY"),
+        typer.Option("--pruner", help="Pruner; repeatable.", show_default="as in STUDY"),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=2, max=10_000, help="Searches with each sampler and pruner.")
+        int,
+        typer.Option(min=2, max=10_000, help="Simulated searches with each sampler and pruner."),
     ] = 20,
     workers: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Trials that run side by side.")
+        int, typer.Option(min=1, max=10_000, help="Trials that run at the same time.")
     ] = 1,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials of each arm in a search.", show_default="as many as in STUDY"),
+        typer.Option(min=1, help="Trials of each arm in a search.", show_default="as in STUDY"),
     ] = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Replay searches in the learning curves of a finished study, and rank samplers and pruners."""
+    """Simulate other samplers and pruners on the recorded learning curves of a finished study.
+
+    Nothing is trained: a proposed configuration gets the curve of the nearest recorded trial. The
+    samplers and pruners are ranked by the regret of the configurations that they choose.
+    """
     from indian_tune.service.output import notices, print_json, results
     from indian_tune.service.replaying import replay as run
 
@@ -106,15 +111,15 @@ def _notes(found: Replay) -> list[str]:
     seeds = len(found.methods[0].searches)
     return [
         f"Regret: {found.objective.replace('_', ' ')} of the configuration that a search chose, "
-        f"above the lowest in the table; mean over {counted(len(found.table), 'arm')} and "
-        f"{counted(seeds, 'seed')}. In brackets: 95 % interval over seeds, each for its row "
-        "alone.",
+        f"minus the lowest one in the table; mean over {counted(len(found.table), 'arm')} and "
+        f"{counted(seeds, 'seed')}. In brackets: 95 % interval over seeds for this row.",
         f"Each search: {counted(found.trials, 'trial')} per arm, "
-        f"{counted(found.workers, 'worker')}. Epochs and time: mean of a search, the time by the "
-        "recorded seconds of its epochs.",
-        f"Configurations in the table: {arms}. One that it does not hold was answered with its "
-        f"nearest neighbour: it holds {100 * found.held:.0f} % of those asked for, and the median "
-        f"distance is {number(found.median_distance)} where each range has length 1.",
+        f"{counted(found.workers, 'worker')}. Epochs and time: means per search; times use the "
+        "recorded seconds of the epochs.",
+        f"Configurations in the table: {arms}. For a configuration that is not in the table, the "
+        f"nearest one is used: {100 * found.held:.0f} % of the proposed ones are in the table, "
+        f"and the median distance is {number(found.median_distance)} where each range has length "
+        "1.",
     ]
 
 

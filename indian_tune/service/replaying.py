@@ -147,7 +147,7 @@ def replay(
         source = RegisteredStudy.open(ledger, study)
         if source.spec.protocol.objectives is not None:
             raise InputError(
-                f"study {study!r} has several objectives, and searches are ranked by one: replay "
+                f"study {study!r} has several objectives, but a replay ranks searches by one: use "
                 "a study with protocol.objective"
             )
         table = CurveTable.of(source)

@@ -189,4 +189,4 @@ def test_the_table_for_people_says_what_answered(
     assert ended.status == 0, ended.err
     text = " ".join(ended.out.split())
     assert "random none" in text
-    assert "One that it does not hold was answered with its nearest neighbour" in text
+    assert "For a configuration that is not in the table, the nearest one is used" in text
