@@ -107,7 +107,7 @@ def fail_attempt(controller: Controller, trial: RunningTrial, traceback: str) ->
         logger.warning("%s: %s", trial.title, lost)
         return
     reason = traceback.strip().splitlines()[-1]
-    logger.warning("%s failed and is now %s: %s", trial.title, state, reason)
+    logger.warning("%s: an attempt failed, and it is now %s: %s", trial.title, state, reason)
 
 
 def give_back(controller: Controller, trials: Iterable[RunningTrial]) -> None:

@@ -159,7 +159,7 @@ def test_show_tells_of_every_attempt_that_broke_also_of_a_trial_that_was_finishe
             now = database_time(connection)
             record_event(connection, study.id, BROKE, data, now, trial_id=trial.id)
     shown = command("show", "tiny", "indian/0", "--storage", database).out
-    assert re.search(r"Attempt 1 broke, \S+ \S+ UTC:\nin forward\nit hung", shown)
+    assert re.search(r"Attempt 1 failed at \S+ \S+ UTC:\nin forward\nit hung", shown)
     assert "broke" not in command("show", "tiny", "indian/1", "--storage", database).out
     told = json.loads(command("show", "tiny", "indian/0", "--storage", database, "--json").out)
     assert [each["traceback"] for each in told["broken_attempts"]] == ["in forward\nit hung"]

@@ -56,7 +56,7 @@ def test_a_page_is_written_once_and_fetches_nothing(
     assert "http" not in page.replace("http://www.w3.org/", "").replace("https://www.w3.org/", "")
     assert "Exploratory: no comparison was registered before the runs" in page
     again = command("compare", runs, *ARMS, "--out", out)
-    assert (again.status, "exists and is not overwritten" in again.err) == (2, True)
+    assert (again.status, "already exists: choose another file" in again.err) == (2, True)
 
 
 def test_all_arms_are_compared_with_one_or_with_each_other(
@@ -143,8 +143,8 @@ REFUSED: list[tuple[tuple[Any, ...], str]] = [
     (("runs.csv", "--all", "--baseline", "B"), "--all and --baseline cannot be used together"),
     (("runs.csv", "--all", "--sequential"), "--sequential compares two arms"),
     (("runs.csv", *ARMS, "--json", "--markdown"), "cannot be used together: give one"),
-    (("runs.csv", *ARMS, "--map", "seed"), "--map 'seed' must be NAME=VALUE"),
-    (("runs.csv", *ARMS, "--map", "seed=seed,seed=arm"), "--map names seed twice"),
+    (("runs.csv", *ARMS, "--map", "seed"), "--map = 'seed' must be NAME=VALUE"),
+    (("runs.csv", *ARMS, "--map", "seed=seed,seed=arm"), "--map sets seed twice"),
     (("runs.csv", *ARMS, "--map", "seed=sead"), ". Did you mean 'seed'?"),
     (("runs.csv", "--a", "A", "--b", "b"), "b = 'b' has no runs. Allowed: A, B"),
     (("runs.csv", *ARMS, "--registered", "no.json"), "cannot read no.json"),

@@ -156,7 +156,7 @@ def test_workers_are_dealt_to_devices_in_turn(
     assert worker_devices("cpu", None, 16) == ["cpu"]
     with pytest.raises(InputError, match="cuda:2 does not exist: this machine has 2 GPUs"):
         worker_devices("cuda:2", None, 1)
-    with pytest.raises(InputError, match="--device = 'cuda:7': cuda:7 is not here"):
+    with pytest.raises(InputError, match="--device = 'cuda:7': cuda:7 does not exist"):
         worker_devices("cuda:7", 1, 1, ("--device", "--threads"))
     with pytest.raises(InputError, match="'gpu' is not a device"):
         worker_devices("gpu", None, 1)

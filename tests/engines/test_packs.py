@@ -290,7 +290,9 @@ def test_after_an_error_of_the_device_its_process_trains_nothing_more(
     monkeypatch.setattr(Trainer, "advance", assertion)
     register(storage, tiny)
     engine = InlineEngine(replace(settings_for(storage), lanes=LANES))
-    with pytest.raises(DeviceLostError, match=r"cpu is lost to this process \(CUDA error: device-"):
+    with pytest.raises(
+        DeviceLostError, match=r"this process cannot use cpu any more \(CUDA error: device-"
+    ):
         engine.run(Interrupt(), lambda: None)
     assert len(trained) == 1
     with LedgerReader.open(storage) as ledger:
