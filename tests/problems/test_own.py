@@ -161,7 +161,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: {"train": 1}, "must return an indian_tune.Problem or an indian_tune.Loop, got dict"),
     (lambda: 1 / 0, "calling it with {} failed with ZeroDivisionError"),
     (lambda: sound(classes=1), "classes must be a whole number of at least 2, got 1"),
-    (lambda: sound(classes=1), "to predict numbers give the problem task = 'regression'"),
+    (lambda: sound(classes=1), "to predict numbers, give the problem task = 'regression'"),
     (
         lambda: sound(train=Split(rows(40, 2), torch.rand(40))),
         "of shape [N]; to predict numbers, give the problem task = 'regression'",
@@ -202,7 +202,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "labels of 2 numbers per example: give classes = 2, not 1",
     ),
     (lambda: numbers(torch.rand(40)), "must return numbers of shape [4, 1], got torch.float32 of"),
-    (lambda: sound(task="tokens"), "of task 'tokens' they must be int64 of shape [N, T]; for one"),
+    (lambda: sound(task="tokens"), "for task 'tokens' they must be int64 of shape [N, T]; for one"),
     (
         lambda: tokens(3),
         "has labels from 3 to 3: with classes = 3, labels must be 0 to 2 or -100 (ignored)",
@@ -364,7 +364,7 @@ def test_tables_and_data_sets_hold_the_labels_of_their_task(tmp_path: Path) -> N
     assert (two.inputs.tolist(), list(two.labels.shape)) == ([[1.0], [2.0], [3.0]], [3, 2])
     with pytest.raises(InputError, match=r"must contain whole numbers .*give task = 'regression'"):
         Split.from_frame(frame, "b")
-    with pytest.raises(InputError, match="no column beside the labels a, b, c"):
+    with pytest.raises(InputError, match="no columns except labels"):
         Split.from_frame(frame, ["a", "b", "c"], "regression")
     numbers = Split.from_dataset([(torch.zeros(2), 1), (torch.ones(2), 2.5)], "regression")
     assert (numbers.labels.dtype, numbers.labels.tolist()) == (torch.float32, [1.0, 2.5])
