@@ -38,7 +38,7 @@ def test_postgresql_gets_its_driver_written_out_and_its_password_hidden() -> Non
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("mysql://host/db", "'mysql' is not supported"),
+        ("mysql://host/db", "database type 'mysql' in --storage"),
         ("sqlite://", "does not name a file"),
         ("sqlite:///:memory:", "does not name a file"),
         ("://", "is not valid"),
