@@ -99,12 +99,12 @@ def reference_to(function: Callable[..., object]) -> str:
     if not callable(given) or not isinstance(name, str):
         if type(given).__name__ in ("Problem", "Loop"):
             raise InputError(
-                f"problem must be a function that returns a {type(given).__name__}, and is a "
+                f"problem must be a function that returns a {type(given).__name__}, but it is a "
                 f"{type(given).__name__}: give the function itself, without calling it"
             )
         raise InputError(
-            f"problem of type {type(given).__name__} must be a function with a name that returns "
-            "a Problem or a Loop: write one with def"
+            f"problem is of type {type(given).__name__}, but must be a function with a name that "
+            "returns a Problem or a Loop: write one with def"
         )
     # A lambda is called <lambda>.
     return f"{function.__module__}:{re.sub(r'[^A-Za-z0-9_]', '', name) or 'function'}"
@@ -112,7 +112,7 @@ def reference_to(function: Callable[..., object]) -> str:
 
 def _exit_as_failed(status: int) -> NoReturn:
     if os.getpid() == _process:
-        log.error("own code ended this process by os._exit(%s), in the middle of its work", status)
+        log.error("user code ended this process early, with os._exit(%s)", status)
         status = status or 1
     _exit(status)
 
@@ -135,8 +135,8 @@ def check_form(text: str, key: str, what: str) -> None:
     """
     if not is_reference(text) and not _ENTRY_POINT.fullmatch(text):
         raise InputError(
-            f"{key} = {text!r} must be package.module:{what}, or the name that an installed "
-            f"package gives its {what}"
+            f"{key} = {text!r} must be package.module:{what}, or a {what} name that an installed "
+            "package registers"
         )
 
 
@@ -163,8 +163,8 @@ def load_named(reference: str, *, key: str, group: str) -> object:
         return _from_entry_point(reference, where, group)
     if _folders is None:
         raise InputError(
-            f"{where} names code, which a study file may not run by itself: read that code, then "
-            f"add {OPTION}"
+            f"{where} names code, and a study file may not run code by itself: read that code, "
+            f"then add {OPTION}"
         )
     module_name, _, name = reference.partition(":")
     if module_name == "__main__":
@@ -184,8 +184,8 @@ def _from_entry_point(name: str, where: str, group: str) -> object:
     found = importlib.metadata.entry_points(group=group, name=name)
     if not found:
         raise InputError(
-            f"{where} is no installed {group}.{alternatives(name, entry_point_names(group))}; or "
-            "write package.module:name"
+            f"{where} is not registered by any installed package in the entry points "
+            f"{group}.{alternatives(name, entry_point_names(group))}; or write package.module:name"
         )
     (point, *_) = found
     with blamed(where, f"importing {point.value}"):
@@ -197,9 +197,9 @@ def _not_found(where: str, module: str, missing: str) -> str:
     if module == missing or module.startswith(f"{missing}."):
         return (
             f"{where}: there is no module {missing!r} among the installed packages, on PYTHONPATH "
-            f"or in {searched}. Install it, or run the command in the folder that holds it"
+            f"or in {searched}. Install it, or run the command in the folder that contains it"
         )
-    return f"{where}: module {module!r} needs the module {missing!r}, which is not installed"
+    return f"{where}: module {module!r} needs {missing!r}, which is not installed"
 
 
 def _attribute(module: ModuleType, name: str, where: str) -> object:

@@ -53,12 +53,12 @@ class RunCallback(Checkpoint):  # type: ignore[misc]
         if trainer.check_val_every_n_epoch != 1:
             raise LoopError(
                 f"Trainer(check_val_every_n_epoch={trainer.check_val_every_n_epoch!r}) leaves "
-                "epochs without a value to report: remove it"
+                "epochs without a validation value to report: remove that option"
             )
         if any(each.reduce_on_plateau for each in trainer.lr_scheduler_configs):
             raise LoopError(
-                "ReduceLROnPlateau steps after a checkpoint is written, and would miss a step when "
-                "the run resumes: return another scheduler, or search the arm's schedule"
+                "ReduceLROnPlateau steps after a checkpoint is written, and would lose a step "
+                "when the run resumes: return another scheduler, or set the schedule of the arm"
             )
         optimizers = {f"optimizer_{n}": each for n, each in enumerate(trainer.optimizers)}
         schedulers = {
@@ -75,8 +75,8 @@ class RunCallback(Checkpoint):  # type: ignore[misc]
         for name, key in self._metrics.items():
             if not callable(key) and key not in logged:
                 raise LoopError(
-                    f"RunCallback({name}={key!r}): the module has not logged {key!r} in this epoch,"
-                    f" only {', '.join(sorted(logged)) or 'nothing'}: call self.log({key!r}, …)"
+                    f"RunCallback({name}={key!r}): the module did not log {key!r} in this epoch, "
+                    f"only {', '.join(sorted(logged)) or 'nothing'}: call self.log({key!r}, …)"
                 )
         self._run.report(
             **{

@@ -288,9 +288,9 @@ class _Dynamics:
         for path, leaf in jax.tree_util.tree_leaves_with_path(params):
             if jnp.iscomplexobj(leaf):
                 raise InputError(
-                    f"{self.owner} takes real parameters only, parameter "
-                    f"{jax.tree_util.keystr(path) or 'given'} is {leaf.dtype}; train its real and "
-                    "its imaginary part instead"
+                    f"{self.owner} accepts real parameters only, but parameter "
+                    f"{jax.tree_util.keystr(path) or 'given'} is {leaf.dtype}: train its real and "
+                    "imaginary parts instead"
                 )
 
     def seen(self, updates: Any, velocities: list[Any], params: Any) -> list[Any]:

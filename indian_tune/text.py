@@ -16,8 +16,8 @@ SYMBOLS = {"alpha": "α", "beta": "β", "gamma0": "γ0", "eta": "η", "kappa": "
 
 # What is said below a command whose address lacks its password.
 ADDRESS_HINT = (
-    "(the password is left out: put it into ~/.pgpass, or the whole address into "
-    "INDIAN_TUNE_STORAGE in place of --storage)"
+    "(the password is not shown: put it into ~/.pgpass, or use INDIAN_TUNE_STORAGE with the "
+    "whole address instead of --storage)"
 )
 
 # Categories of what a terminal acts on or a page reorders by, and of what cannot be encoded.

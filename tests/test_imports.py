@@ -57,7 +57,7 @@ def test_permission_and_search_path_end_with_the_block(folder: Path) -> None:
     ("code", "reference", "message"),
     [
         (None, "mine_absent:x", "no module 'mine_absent' among the installed packages"),
-        ("import mine_lacking", "mine_a:x", "'mine_a' needs the module 'mine_lacking'"),
+        ("import mine_lacking", "mine_a:x", "'mine_a' needs 'mine_lacking'"),
         ("valeu = 1", "mine_b:value", "has no 'value'. Did you mean 'valeu'"),
         ("x = 1 / 0", "mine_c:x", "importing mine_c failed with ZeroDivisionError"),
         ("x = (", "mine_d:x", "importing mine_d failed with SyntaxError"),
@@ -76,7 +76,9 @@ def test_what_cannot_be_imported_is_named_with_its_key(
 
 
 def test_where_was_searched_is_said(folder: Path) -> None:
-    with pytest.raises(InputError, match="run the command in the folder that holds it") as refused:
+    with pytest.raises(
+        InputError, match="run the command in the folder that contains it"
+    ) as refused:
         load("mine_absent.deep:x", folder)
     assert str(folder) in str(refused.value)
 
@@ -91,7 +93,7 @@ def test_an_installed_entry_point_needs_no_permission(monkeypatch: pytest.Monkey
     function = load_named("sine", key=KEY, group=GROUP)
     assert callable(function)
     assert function(0.0) == 0.0
-    with pytest.raises(InputError, match=r"'sien' is no installed .* Did you mean 'sine'"):
+    with pytest.raises(InputError, match=r"'sien' is not registered .* Did you mean 'sine'"):
         load_named("sien", key=KEY, group=GROUP)
 
 

@@ -144,9 +144,9 @@ def test_the_test_data_are_opened_where_the_run_opens_them() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": {"error": "err"}}, r"error='err'\): the module has not logged 'err'.*loss"),
+        ({"metrics": {"error": "err"}}, r"error='err'\): the module did not log 'err'.*loss"),
         ({"check_val_every_n_epoch": 2}, r"check_val_every_n_epoch=2\) leaves epochs without"),
-        ({"schedule": "plateau"}, "ReduceLROnPlateau .* would miss a step"),
+        ({"schedule": "plateau"}, "ReduceLROnPlateau .* would lose a step"),
         ({"max_epochs": 2}, "the loop returned in epoch 3 of 4"),
     ],
 )

@@ -190,7 +190,7 @@ def _breaks(
     breaks = list(registration.breaks)
     if tuple(sorted(registration.seeds)) != seeds:
         breaks.append(
-            f"the fresh seeds are {_listed(seeds)}, registered were "
+            f"the fresh seeds are {_listed(seeds)}, but the registered ones are "
             f"{_listed(sorted(registration.seeds))}"
         )
     if len(search):
@@ -199,8 +199,8 @@ def _breaks(
             odd = [int(n) for n in found[found.index.get_level_values("arm") == arm] if n != trials]
             if odd or arm not in found.index.get_level_values("arm"):
                 breaks.append(
-                    f"arm {arm!r} has {(odd or [0])[0]} trials of the search, registered were "
-                    f"{trials}"
+                    f"arm {arm!r} has {(odd or [0])[0]} trials of the search, but {trials} were "
+                    "registered"
                 )
     return tuple(breaks)
 
@@ -223,8 +223,8 @@ def _former_control(rows: pd.DataFrame, claims: ClaimsSection) -> tuple[str, ...
     if rate not in own or own[rate].isna().any() or (LEVEL in own and own[LEVEL].notna().any()):
         return ()
     return (
-        f"the control {control!r} was not matched by response, at a level of its own that was "
-        "tuned, as arms with matched_rate_of are not",
+        f"the control {control!r} was not matched by response at a tuned level: arms with "
+        "matched_rate_of have no such level",
     )
 
 

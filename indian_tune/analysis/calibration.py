@@ -249,7 +249,7 @@ def _failures(made: Calibration) -> Iterator[str]:
             )
     for method in dict.fromkeys(rate.procedure for rate in made.former):
         if all(rate.passed for rate in made.former if rate.procedure == method):
-            yield f"{method} passes, so that the calibration has no teeth"
+            yield f"{method} passes, so the calibration does not detect a wrong rule"
 
 
 def _lines(made: Calibration) -> Iterator[str]:
@@ -263,9 +263,9 @@ def _lines(made: Calibration) -> Iterator[str]:
             f"{_wanted(rate)} | {'holds' if rate.passed else 'fails'} |"
         )
     yield ""
-    yield "## Rules that must fail, and the present ones on the same studies"
+    yield "## Rules that must fail, and the current rules on the same studies"
     yield ""
-    yield "Each in a world of its own in which the claim is false: shares that find a gain."
+    yield ("In every case the claim is false. Rates are shares of studies that find a gain.")
     yield ""
     yield "| former rule | searches | found | wanted | | instead | wanted | |"
     yield "|---|---:|---:|---:|---|---:|---:|---|"
@@ -277,7 +277,7 @@ def _lines(made: Calibration) -> Iterator[str]:
         yield f"| {old.procedure} | {old.n} | {' | '.join(cells)} |"
     yield ""
     labels = (Label.SUPPORTED, Label.REFUTED, Label.INCONCLUSIVE)
-    yield "## What the claim is told in every world"
+    yield "## Labels of the claim in every simulated case"
     yield ""
     yield f"| truth | searches | {' | '.join(labels)} |"
     yield "|---|---:|---:|---:|---:|"

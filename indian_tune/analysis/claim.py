@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from indian_tune.study.hypotheses import Hypothesis
 
 PAPER = (
-    "Descriptive replication, underpowered: the paper's protocol chooses step sizes and reports on "
-    "the same test examples, so that no hypothesis is tested."
+    "Descriptive replication, underpowered: the paper's protocol chooses step sizes on the same "
+    "test examples that it reports, so no hypothesis is tested."
 )
-NONE = "Described only: the study registered that it gives no verdict (claims.verdict = 'none')."
+NONE = "Description only: the study was registered without a verdict (claims.verdict = 'none')."
 
 
 def judge(
@@ -54,7 +54,7 @@ def judge(
         found, made = next(pair for pair in pairs if refutes(pair[1], gates, delta))
         reason = f"Refuted at {found.hypothesis}: {told(made, delta, outcome)}."
         if any(supports(other, gates) for other in contrasts):
-            reason += " Other contrasts show a gain; all of them must."
+            reason += " Other contrasts show a gain, but all of them must."
         return label, False, found.hypothesis, reason
     if label is Label.SUPPORTED:
         gains = [link.gain for link in links]
@@ -109,23 +109,24 @@ def _open(
                 gate = (few or failed)[0]
                 return (
                     f"{found.hypothesis}, gate {gate.name}",
-                    f"It hangs on the gate “{gate.name}” of {found.hypothesis}: {gate.figure}. "
+                    f"It depends on the gate “{gate.name}” of {found.hypothesis}: {gate.figure}. "
                     f"What to do: {gate.advice}. {told(made, delta, outcome)}.",
                 )
     if missing:
-        return missing[0].partition(" ")[0], f"Not tested: to add {'; '.join(missing)}."
+        reason = f"Not every hypothesis is tested. Missing: {'; '.join(missing)}."
+        return missing[0].partition(" ")[0], reason
     found, made = min(pairs, key=lambda pair: _least(pair[1]))
     needed = ""
     if made.power is not None:
         needed = (
             f" With {made.n} {made.unit} the smallest effect found with 80 % probability is "
-            f"{outcome.size(made.power.detectable or 0)} {outcome.unit}; {made.power.needed} "
-            f"find {outcome.amount(delta)}, and {made.power.needed_to_refute} rule it out where "
-            "there is none."
+            f"{outcome.size(made.power.detectable or 0)} {outcome.unit}; {made.power.needed} are "
+            f"needed to find {outcome.amount(delta)}, and {made.power.needed_to_refute} to rule "
+            "it out if there is no gain."
         )
     return (
         found.hypothesis,
-        f"It hangs on {found.hypothesis}: {told(made, delta, outcome)}.{needed}",
+        f"It depends on {found.hypothesis}: {told(made, delta, outcome)}.{needed}",
     )
 
 

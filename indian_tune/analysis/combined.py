@@ -92,23 +92,24 @@ def check_combined(claims: Sequence[tuple[str, ClaimsSection]]) -> None:
     """
     twice = [name for name, count in Counter(name for name, _ in claims).items() if count > 1]
     if twice:
-        raise InputError(f"study {twice[0]!r} is given twice: --combined takes different studies")
+        raise InputError(f"study {twice[0]!r} is given twice to --combined: give different studies")
     if len(claims) < 2:
-        raise InputError(f"--combined takes at least 2 studies, got {len(claims)}: name them all")
+        raise InputError(f"--combined needs at least 2 studies, got {len(claims)}: name them all")
     first, wanted = claims[0]
     for name, own in claims:
         for key in ("delta", "alpha"):
             if (mine := getattr(own, key)) != (other := getattr(wanted, key)):
                 raise InputError(
                     f"studies {first!r} and {name!r} cannot be combined: their claims.{key} is "
-                    f"{other:g} and {mine:g}; combine studies that were registered with the same"
+                    f"{other:g} and {mine:g}. Combine studies that were registered with the same "
+                    "value"
                 )
         for kind, section in own.sections():
             if kind.role == "link" and (section is None or not section.prospect().testable):
                 missing = kind.needs if section is None else section.prospect().missing
                 raise InputError(
-                    f"study {name!r} does not test {kind.name}, so that it cannot be combined: it "
-                    f"lacks {missing.format(default=own.default)}"
+                    f"study {name!r} does not test {kind.name}, so it cannot be combined: it "
+                    f"needs {missing.format(default=own.default)}"
                 )
 
 
@@ -124,18 +125,20 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
     """
     names = {verdict.study for verdict in verdicts}
     if len({verdict.contrasts for verdict in verdicts}) > 1:
-        raise InputError("the claims of these studies have other numbers of contrasts (k)")
+        raise InputError(
+            "combine studies with the same claims: these have different numbers of contrasts"
+        )
     outcomes = {verdict.scope.judged.name: verdict.study for verdict in verdicts}
     if len(outcomes) > 1:
         told = ", ".join(f"{study!r} by {name}" for name, study in outcomes.items())
-        raise InputError(f"studies that are judged by other metrics cannot be combined: {told}")
+        raise InputError(f"combine studies with the same metric: these are judged by {told}")
     pairs = [_pairs(verdict) for verdict in verdicts]
     for verdict in verdicts:
         for kind in ClaimsSection.links():
             if len(verdict.finding(kind.name).contrasts) != kind.contrasts:
                 raise InputError(
-                    f"study {verdict.study!r} cannot be combined, as {kind.name} has not all of "
-                    f"its contrasts: {verdict.finding(kind.name).sentence}"
+                    f"study {verdict.study!r} cannot be combined, because contrasts of "
+                    f"{kind.name} are missing: {verdict.finding(kind.name).sentence}"
                 )
     joints = tuple(
         _joint(verdicts, [own[n] for own in pairs]) for n in range(verdicts[0].contrasts)
@@ -146,7 +149,7 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
         if verdict.label in (Label.EXPLORATORY, Label.DESCRIPTIVE, Label.NOT_TESTED)
     ]
     exploratory += [
-        f"study {name!r} did not register that it is combined with these (claims.combined)"
+        f"study {name!r} did not register this combination (claims.combined)"
         for name in sorted(names)
         if set(registered.get(name, ())) != names
     ]
@@ -299,7 +302,7 @@ def _on_average(joints: Sequence[Joint], delta: float, outcome: Outcome) -> tupl
         made = joint.average
         return (
             f"{joint.hypothesis} ({joint.name}) is {outcome.signed(made.estimate)} {outcome.unit} "
-            f"on average of these studies (at least {outcome.signed(made.low)}, at most "
+            f"on the average of these studies (at least {outcome.signed(made.low)}, at most "
             f"{outcome.signed(made.high)})"
         )
 
@@ -318,5 +321,5 @@ def _on_average(joints: Sequence[Joint], delta: float, outcome: Outcome) -> tupl
     hanging = min(open_joints, key=lambda joint: joint.average.low)
     label = Label.REFUTED if hanging.average.high < delta else Label.SUPPORTED
     stops = hanging.gates[label]
-    gates = f" Stopped by gates of {', '.join(stops)}." if stops else ""
-    return Label.INCONCLUSIVE, f"It hangs on {told(hanging)}.{gates}"
+    gates = f" Gates of {', '.join(stops)} stop it." if stops else ""
+    return Label.INCONCLUSIVE, f"It depends on {told(hanging)}.{gates}"

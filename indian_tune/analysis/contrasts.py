@@ -50,7 +50,7 @@ def conclude(
     elif label is Label.REFUTED:
         opened = f"It does not hold that {claim}"
     else:
-        opened = f"Open whether {claim}"
+        opened = f"It is open whether {claim}"
     if missing:
         said.append(f"To test all of it, add {'; '.join(missing)}")
     return Finding(
@@ -111,7 +111,7 @@ def told(made: Contrast, delta: float, outcome: Outcome = ACCURACY) -> str:
     """Return a contrast in words, without a full stop; harm is called harm."""
     test, signed = made.test, outcome.signed
     if math.isnan(test.estimate):
-        return f"{made.name}: no pair of runs is left"
+        return f"{made.name}: there is no pair in which both runs trained"
     if test.high < 0:
         worse = f"{outcome.size(-test.estimate)} {outcome.unit}"
         size = f"{made.arm} is worse than {made.baseline} by {worse}"
@@ -119,8 +119,8 @@ def told(made: Contrast, delta: float, outcome: Outcome = ACCURACY) -> str:
         of = f"{outcome.unit} of test {outcome.title}" if outcome.share else outcome.gained
         size = f"{made.name} is {signed(test.estimate)} {of}"
     if math.isinf(test.low):
-        why = f"one of the {made.unit} has" if made.n == 1 else f"equal {made.unit} have"
-        return f"{size}; {why} no spread"
+        why = f"n = 1 ({made.unit})" if made.n == 1 else f"all {made.unit} give the same difference"
+        return f"{size}; no bounds, because {why}"
     size += f" (at least {signed(test.low)}, at most {signed(test.high)})"
     if made.needs_gap:
         size += (

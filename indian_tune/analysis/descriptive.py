@@ -76,7 +76,8 @@ def final_contrast(
     if first.keys() != second.keys():
         lone = sorted(seed for _, seed in first.keys() ^ second.keys())
         raise InputError(
-            f"arms {arm!r} and {baseline!r} cannot be paired: only one of them has seeds {lone}"
+            f"arms {arm!r} and {baseline!r} cannot be paired: only one of them has seeds {lone}. "
+            "Run every arm on the same seeds"
         )
     by_search: dict[int, list[float]] = {}
     for key in sorted(first):
@@ -107,7 +108,7 @@ def _final(
     rows = frame[frame["arm"] == arm]
     if rows.empty:
         known = ", ".join(map(repr, sorted(frame["arm"].unique()))) or "none"
-        raise InputError(f"arm {arm!r} is not in the frame: it holds {known}")
+        raise InputError(f"arm {arm!r} is not in the frame: its arms are {known}")
     if "replicate" not in rows:
         rows = rows.assign(replicate=0)
     if rows.duplicated(["replicate", "seed", "epoch"]).any():

@@ -119,7 +119,7 @@ def scored(frame: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
         own = outcome.column(column)
         if own in frame:
             if not pd.api.types.is_numeric_dtype(frame[own]):
-                raise InputError(f"column {own} must hold numbers, got {_odd(frame[own])}")
+                raise InputError(f"column {own} must contain numbers, got {_odd(frame[own])}")
             made[column] = outcome.score(frame[own])
     made.attrs[JUDGED_BY] = outcome
     return made
@@ -141,27 +141,29 @@ def check_columns(frame: pd.DataFrame) -> None:
     if missing:
         raise InputError(_lacks(frame, missing))
     if frame.empty:
-        raise InputError("the frame has columns, but no rows")
+        raise InputError("the frame has no rows: give one with a row per run and epoch")
     for column, needed in _KEYS.items():
         if column in frame and frame[column].isna().any():
-            raise InputError(f"column {column} has empty places: every row needs {needed}")
+            raise InputError(f"column {column} has empty values: give every row {needed}")
     for column in (*NUMBERED, *LOSSES, *ACCURACIES, "seconds", "score"):
         if column not in frame:
             continue
         values = frame[column]
         kind = "whole numbers" if column in NUMBERED else "numbers"
         if not pd.api.types.is_numeric_dtype(values):
-            raise InputError(f"column {column} must hold {kind}, got {_odd(values)}")
+            raise InputError(f"column {column} must contain {kind}, got {_odd(values)}")
         if column in NUMBERED:
             numbers = values.dropna().to_numpy(dtype=np.float64)
             if not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
-                raise InputError(f"column {column} must hold {kind}, got {_odd(values.dropna())}")
+                raise InputError(
+                    f"column {column} must contain {kind}, got {_odd(values.dropna())}"
+                )
 
 
 def _lacks(frame: pd.DataFrame, missing: list[str]) -> str:
     return (
-        f"the frame lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: it has "
-        f"{', '.join(map(str, frame.columns)) or 'none'}"
+        f"the frame lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; its columns "
+        f"are {', '.join(map(str, frame.columns)) or 'none'}"
     )
 
 
@@ -183,15 +185,15 @@ def confirm_rows(frame: pd.DataFrame, phase: str = "confirm") -> pd.DataFrame:
     check_columns(frame)
     if "study" in frame and frame["study"].nunique() > 1:
         names = ", ".join(map(repr, sorted(frame["study"].unique())))
-        raise InputError(f"the frame holds several studies ({names}): analyse one at a time")
+        raise InputError(f"the frame contains several studies ({names}): analyse one at a time")
     if "phase" in frame:
         rows = frame[frame["phase"] == phase]
     else:
         rows = frame if phase == "confirm" else frame.iloc[:0]
     if rows.empty and phase == "confirm":
         raise InputError(
-            "the frame has no rows of the confirm phase: winners are tested on fresh seeds, so "
-            "let the study finish, or give runs with phase = 'confirm'"
+            "the frame has no rows of the confirm phase, in which winners are tested on fresh "
+            "seeds: finish the study, or give runs with phase = 'confirm'"
         )
     if "replicate" not in rows:
         rows = rows.assign(replicate=0)
@@ -239,7 +241,7 @@ def read_ends(
             lone = sorted(set(own) ^ wanted)
             raise InputError(
                 f"arms {first!r} and {arm!r} cannot be paired: only one of them has seeds "
-                f"{_some(seed for _, seed in lone)}; run every arm on the same seeds"
+                f"{_some(seed for _, seed in lone)}. Run every arm on the same seeds"
             )
     seeds: dict[int, tuple[int, ...]] = {}
     for replicate, seed in sorted(pairs):
@@ -303,7 +305,7 @@ def _correct(
     rows = frame[frame["phase"] == phase] if "phase" in frame else frame
     lengths = {len(correct) for correct in rows["correct"]}
     if len(lengths) > 1:
-        raise InputError(f"examples hold {sorted(lengths)} examples: every run needs the same")
+        raise InputError(f"runs have {sorted(lengths)} test examples: use the same for all")
     replicates = rows["replicate"] if "replicate" in rows else [0] * len(rows)
     found: dict[str, dict[tuple[int, int], NDArray[np.float32]]] = {}
     for arm, replicate, seed, correct in zip(
@@ -338,7 +340,7 @@ def _check_states(rows: pd.DataFrame) -> None:
             part = rows[rows["run_state"].isin(odd)].drop_duplicates(["arm", "seed"])
             raise InputError(
                 f"runs are {' and '.join(odd)} ({_some(map(_run_name, part.itertuples()))}): an "
-                "analysis needs all of them finished, so run the study to its end"
+                "analysis needs finished runs, so finish the study"
             )
 
 
@@ -368,7 +370,7 @@ def _check_ranges(rows: pd.DataFrame) -> None:
         if outside.any():
             first = rows[outside].iloc[0]
             raise InputError(
-                f"{column} = {float(first[column])!r} ({_run_name(first)}) is no share in [0, 1]: "
+                f"{column} = {float(first[column])!r} ({_run_name(first)}) must be in [0, 1]: "
                 "divide percentages by 100"
             )
 
@@ -390,9 +392,7 @@ def _check_runs(rows: pd.DataFrame, outcome: Outcome) -> None:
             raise InputError(
                 f"{outcome.column(column)} of {_run_name(broken.iloc[0])} is not finite at epoch "
                 f"{broken.iloc[0]['epoch']} ({len(broken)} such values): mark a run that diverged "
-                "with run_state = 'diverged'; it is counted apart"
-                + EXPORT
-                * bool(sound["test_accuracy"].isna().all())
+                "with run_state = 'diverged'" + EXPORT * bool(sound["test_accuracy"].isna().all())
             )
     epochs = rows["epoch"].nunique()
     lengths = sound.groupby(KEYS)["epoch"].agg(["size", "min", "max"])
@@ -400,8 +400,8 @@ def _check_runs(rows: pd.DataFrame, outcome: Outcome) -> None:
     if len(short):
         arm, _, seed = short.index[0]
         raise InputError(
-            f"arm {arm!r} seed {seed} has {short.iloc[0]['size']} epochs, the frame has {epochs}: "
-            "every run needs the same epochs, unless run_state is 'diverged'"
+            f"arm {arm!r} seed {seed} has {short.iloc[0]['size']} epochs, but the frame has "
+            f"{epochs}: every run needs the same epochs, unless run_state is 'diverged'"
         )
     gaps = lengths[lengths["max"] - lengths["min"] + 1 != lengths["size"]]
     if len(gaps):
@@ -409,7 +409,7 @@ def _check_runs(rows: pd.DataFrame, outcome: Outcome) -> None:
         raise InputError(
             f"arm {arm!r} seed {seed} has gaps in its epochs ({int(gaps.iloc[0]['size'])} of "
             f"{int(gaps.iloc[0]['min'])} to {int(gaps.iloc[0]['max'])}): give every epoch, or "
-            "number those that there are without gaps"
+            "number the epochs without gaps"
         )
 
 

@@ -44,7 +44,8 @@ def searches(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         made.name,
         made.searches >= SEARCHES,
         BOTH,
-        f"{made.searches} of at least {SEARCHES} searches of every arm",
+        f"{counted(made.searches, 'search', 'searches')} of every arm (needed: at least "
+        f"{SEARCHES})",
         f"set search.replicates = {ADVISED}",
     )
 
@@ -56,7 +57,7 @@ def trains(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         f"{made.baseline} in {made.pairs - made.baseline_failed}"
     )
     few = made.left_out <= MOST_LEFT_OUT * made.pairs and made.empty == 0 and made.pairs > 0
-    advice = "tune the arm that fails in a space in which it trains, or over more tuning seeds"
+    advice = "search the arm that fails over a space in which it trains, or use more tuning seeds"
     yield Gate("trains", made.name, few, BOTH, figure, advice)
     if made.arm_failed > made.baseline_failed:
         alone, other, p = _fails_more(evidence, made)
@@ -65,8 +66,8 @@ def trains(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             made.name,
             p > evidence.alpha_high,
             (Label.SUPPORTED,),
-            f"{made.arm} has {counted(alone, 'pair')} in which it alone failed, {other} in which "
-            f"{made.baseline} alone did: p = {p:.2g} of a sign test at {evidence.alpha_high:g}",
+            f"only {made.arm} failed in {counted(alone, 'pair')}, only {made.baseline} in "
+            f"{other}: p = {p:.2g} in a sign test at level {evidence.alpha_high:g}",
             advice,
         )
 
@@ -114,10 +115,11 @@ def room(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         known and gap >= needed,
         BOTH,
         f"{arm} is {evidence.outcome.size(gap)} {evidence.outcome.unit} better on its training "
-        f"examples than on the test examples, of at least {evidence.outcome.scale * needed:g}"
+        "examples than on the test examples (needed: at least "
+        f"{evidence.outcome.scale * needed:g})"
         if known
         else f"the training {evidence.outcome.title} of {arm} is not known",
-        "there is nothing to regularize: train longer, on fewer examples or on noisy labels"
+        "the baseline overfits too little: train longer, on fewer examples or on noisy labels"
         if known
         else f"give the column {evidence.outcome.column('train_accuracy')}",
     )
@@ -134,9 +136,9 @@ def control(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         there if trained is None else trained
         for there, trained in zip(confirmed, tried, strict=True)
     )
-    figure = f"some level of {made.baseline} trains in {trains_in} of {len(confirmed)} searches"
+    figure = f"{made.baseline} trains at some level in {trains_in} of {len(confirmed)} searches"
     if levels is not None and not any(map(math.isnan, levels.chosen)):
-        figure += f"; chosen were m = {', '.join(f'{level:g}' for level in levels.chosen)}"
+        figure += f"; chosen levels: m = {', '.join(f'{level:g}' for level in levels.chosen)}"
     yield Gate("control", made.name, trains_in == len(confirmed), BOTH, figure, NOT_ISOLATED)
 
 
@@ -175,8 +177,8 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 made.name,
                 False,
                 (label,),
-                f"the winners of {arm} from half the budget were not confirmed",
-                "confirm them on the same fresh seeds: runs of the phase 'half'",
+                f"the winners of {arm} from half the budget were not run on fresh seeds",
+                "run them on the same fresh seeds, as runs of the phase 'half'",
             )
             continue
         pairs = first.trained & second.trained
@@ -189,9 +191,9 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 made.name,
                 False,
                 (label,),
-                f"the gain of {arm} by the last doubling of its budget is not known in {lost} of "
-                f"{pairs.sum()} pairs",
-                "the winners of half the budget must train on the same fresh seeds",
+                f"the gain of {arm} from the last doubling of its budget is not known in {lost} "
+                f"of {pairs.sum()} pairs",
+                "run the winners of half the budget on the same fresh seeds",
             )
             continue
         sign = 1.0 if refuted else -1.0
@@ -210,9 +212,9 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             made.name,
             holds,
             (label,),
-            f"{arm} gained {told(float(gain.mean()))} {unit} by the last doubling of its "
-            f"budget; with that once more the difference is {'at most' if refuted else 'at least'} "
-            f"{told(bound)}",
+            f"{arm} gained {told(float(gain.mean()))} {unit} from the last doubling of its "
+            "budget; with this gain once more the difference is "
+            f"{'at most' if refuted else 'at least'} {told(bound)}",
             "search with more trials",
             moved=Amount(float(moved.mean), float(moved.low), float(moved.high)),
         )
@@ -227,7 +229,7 @@ def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         places: Mapping[str, Sequence[float]] | None
         if levels is not None and not any(map(math.isnan, levels.chosen)):
             places = {"the levels m, ¼ to 4": levels.places}
-            advice = f"the control is not tuned: search {made.arm} at other rates"
+            advice = f"the best level may be outside these: search {made.arm} at other rates"
         else:
             places = evidence.winners.get(arm)
         if places is None:
@@ -236,11 +238,11 @@ def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 made.name,
                 False,
                 (label,),
-                f"the ranges of {arm}, or what won in them, are not known",
+                f"the ranges of {arm}, or its winners, are not known",
                 f'give the ranges as scope.spaces."{arm}" in the claims, and the columns config.*',
             )
             continue
-        worst, said = 0.0, f"no winner of {arm} lies at an end of a range"
+        worst, said = 0.0, f"no winner of {arm} is at an end of a range"
         for name, values in places.items():
             at_low = sum(value < EDGE for value in values)
             at_high = sum(value > 1 - EDGE for value in values)
@@ -257,7 +259,7 @@ def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     usual, outcome = None if h4 is None else h4.baseline, evidence.outcome
     if plain is None or usual is None or usual not in evidence.arms:
         passed, figure = False, "no arm of SGD with dropout and weight decay was run"
-        advice = "add one, named in claims.h4.baseline"
+        advice = "add one, and name it in claims.h4.baseline"
     else:
         found = evidence.contrast(usual, plain).test
         passed = found.low > 0 and found.estimate >= delta
@@ -265,7 +267,7 @@ def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             f"{usual} - {plain} is {outcome.signed(found.estimate)} {outcome.unit} (at least "
             f"{outcome.signed(found.low)})"
         )
-        advice = f"δ = {outcome.amount(delta)} is larger than what dropout and decay do here"
+        advice = f"δ = {outcome.amount(delta)} is larger than what dropout and decay gain here"
     yield Gate("assay", made.name, passed, (Label.REFUTED,), figure, advice)
 
 
@@ -280,8 +282,9 @@ def tuned(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 made.name,
                 not found.high < 0,
                 (Label.REFUTED,),
-                f"{made.arm} is {outcome.signed(found.estimate)} {outcome.unit} from {rival} on "
-                f"validation (at most {outcome.signed(found.high)})",
+                f"{made.arm} is {outcome.size(abs(found.estimate))} {outcome.unit} "
+                f"{'worse' if found.estimate < 0 else 'better'} than {rival} on validation "
+                f"(difference at most {outcome.signed(found.high)})",
                 f"UNDER-TUNED: the space of {made.arm} contains {rival}; search it better",
             )
 

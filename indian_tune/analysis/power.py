@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # What is said where there is one search: the seeds of one tell nothing of how searches differ.
 ONE_SEARCH = (
-    "One search of every arm does not show how searches differ, and so not how many it takes: set "
-    "search.replicates"
+    "One search of every arm does not show how much searches differ, so the number of searches "
+    "needed is unknown: set search.replicates"
 )
 # Above this the answer is "more than": no study of that size is planned.
 MOST_SEEDS = 100_000
@@ -90,12 +90,12 @@ def power(
     if not delta > 0 or not math.isfinite(delta):
         raise InputError(f"delta = {delta!r} must be a number above 0")
     if n is not None and n < 2:
-        raise InputError(f"n = {n!r} must be at least 2: one has no spread")
+        raise InputError(f"n = {n!r} must be at least 2: one value has no standard deviation")
     if isinstance(pilot, int | float):
         deviation = planned = float(pilot)
     else:
         if len(pilot) < 2:
-            raise InputError(f"pilot = {list(pilot)!r} must hold at least 2 paired differences")
+            raise InputError(f"pilot = {list(pilot)!r} must contain at least 2 paired differences")
         deviation = float(np.std(pilot, ddof=1))
         planned = deviation * upper_factor(len(pilot) - 1)
     if not deviation >= 0 or not math.isfinite(deviation):

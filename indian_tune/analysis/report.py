@@ -141,7 +141,7 @@ def render_combined(combined: Combined, rows: Sequence[Sequence[str]]) -> str:
         outcome=combined.studies[0].scope.judged,
         claims=[
             ("on all of these studies", combined.on_all, combined.all_sentence),
-            ("on average of these studies", combined.on_average, combined.average_sentence),
+            ("on the average of these studies", combined.on_average, combined.average_sentence),
         ],
         rows=rows,
     )

@@ -117,14 +117,16 @@ def find(evidence: Evidence, claim: Surface) -> Finding:
     """Describe H3a by the largest deviation of the fitted surface."""
     grid = _grid(evidence, claim.arm)
     if isinstance(grid, str):
-        return not_tested(claim, [ADD_GRID.format(arm=claim.arm), f"for now {grid}"])
+        return not_tested(claim, [ADD_GRID.format(arm=claim.arm), f"but now {grid}"])
     fit = fit_surface(grid, grid.final, evidence.claims.alpha)
     outcome = evidence.outcome
     if not outcome.share:
         means = tuple(outcome.measured(score) for score in fit.means)
         fit = replace(fit, metric=outcome.column(fit.metric), means=means)
-    seen = "chance alone does so in" if fit.p > evidence.claims.alpha else "by chance in"
-    lost = f" {len(grid.failed)} cells of which a run failed are left out." if grid.failed else ""
+    seen = (
+        "chance alone gives it in" if fit.p > evidence.claims.alpha else "chance gives it in only"
+    )
+    lost = f" {len(grid.failed)} cells with a failed run are excluded." if grid.failed else ""
     return exploratory(
         claim,
         (),
@@ -272,7 +274,7 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
     freedom = len(cells) - (strata.max() + 1) - len(TERMS)
     if np.linalg.matrix_rank(design) < len(TERMS) or freedom < 1:
         number = counted(len(cells), "trial")
-        return f"the {number} of arm {arm!r} are no grid of (alpha, beta) at equal eta"
+        return f"the {number} of arm {arm!r} are not a grid of (alpha, beta) at equal eta"
     return Grid(cells, strata, final, metric, lost)
 
 

@@ -40,8 +40,8 @@ def _check_cluster(address: str) -> CheckResult:
         resources = cluster_resources(address)
     except EngineError as error:
         fix = (
-            f"check the address; the cluster needs this Ray ({ray.__version__}) and this Python "
-            f"({platform.python_version()})"
+            f"check the address; the cluster must have the same Ray ({ray.__version__}) and "
+            f"Python ({platform.python_version()})"
         )
         return CheckResult("Ray cluster", Level.FAIL, str(error), fix)
     numbers = ", ".join(f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU"))

@@ -28,7 +28,7 @@ def check_database(ledger: LedgerReader) -> CheckResult:
             "database",
             Level.WARN,
             f"{text}: writers wait for readers",
-            "let nothing else set the journal mode of the file, or use PostgreSQL",
+            "do not change the journal mode of the file elsewhere, or use PostgreSQL",
         )
     return CheckResult("database", Level.OK, text)
 
@@ -40,9 +40,9 @@ def check_new_database(url: URL) -> CheckResult:
     try:
         check_file(file, write=True, create=True)
     except StorageError as error:
-        return CheckResult("database", Level.FAIL, str(error), "name another file with --storage")
+        return CheckResult("database", Level.FAIL, str(error), "choose another file with --storage")
     version = sqlite3.sqlite_version
-    text = f"{show_url(url)}: none yet, will be created (SQLite {version}{_lies_on(url)})"
+    text = f"{show_url(url)}: does not exist yet, will be created (SQLite {version}{_lies_on(url)})"
     return CheckResult("database", Level.OK, text)
 
 

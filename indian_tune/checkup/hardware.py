@@ -24,22 +24,22 @@ def _check_cores() -> CheckResult:
     usable, present = cores(), os.cpu_count() or 1
     text = counted(usable, "core")
     if usable < present:
-        text += f" of {present} (this process may use no more)"
+        text += f" of {present} (the limit of this process)"
     return CheckResult("processor", Level.OK, text)
 
 
 def _check_memory() -> CheckResult:
     sizes = memory()
     if sizes is None:
-        return CheckResult("memory", Level.OK, "the system does not say how much there is")
+        return CheckResult("memory", Level.OK, "the system does not report its size")
     free, total = sizes
     text = f"{gib(free)} free of {gib(total)}"
     if free < WORKER_BYTES:
         return CheckResult(
             "memory",
             Level.WARN,
-            f"{text}; a worker takes about {gib(WORKER_BYTES)}",
-            "end other programs, or use fewer --workers",
+            f"{text}; a worker needs about {gib(WORKER_BYTES)}",
+            "stop other programs, or use fewer --workers",
         )
     return CheckResult("memory", Level.OK, text)
 
@@ -54,13 +54,17 @@ def _check_gpus() -> list[CheckResult]:
         if not seen:
             return [CheckResult("GPU", Level.OK, "none: runs are trained on the CPU")]
         built = torch.version.cuda
-        why = "torch is built without CUDA" if built is None else f"torch's CUDA {built} finds none"
+        why = (
+            "torch is built without CUDA"
+            if built is None
+            else f"torch with CUDA {built} finds none"
+        )
         return [
             CheckResult(
                 "GPU",
                 Level.WARN,
-                f"{seen} here, and {why}: runs are trained on the CPU",
-                "install a build of torch for the driver that `nvidia-smi` names",
+                f"{seen} present, but {why}: runs are trained on the CPU",
+                "install a torch build for the driver version that `nvidia-smi` shows",
             )
         ]
     return [_check_gpu(number) for number in range(torch.cuda.device_count())]
@@ -79,10 +83,10 @@ def _check_gpu(number: int) -> CheckResult:
             name,
             Level.FAIL,
             f"cannot be used: {reason}",
-            "look at `nvidia-smi`, or leave it out with --devices",
+            "check `nvidia-smi`, or exclude it with --devices",
         )
     text = f"{kind}, {gib(free)} free of {gib(total)}, CUDA {torch.version.cuda}"
     if free < SCARCE * total:
-        fix = "end what `nvidia-smi` lists, or choose others with --devices"
+        fix = "stop the processes that `nvidia-smi` lists, or choose other GPUs with --devices"
         return CheckResult(name, Level.WARN, text, fix)
     return CheckResult(name, Level.OK, text)

@@ -42,7 +42,7 @@ def _check_packages() -> CheckResult:
         return CheckResult(
             "packages",
             Level.WARN,
-            f"{own} runs from its folder and is not installed, so what it requires is not known",
+            f"{own} runs from its folder and is not installed, so its requirements are not known",
             "run `pip install .` in its folder",
         )
     requirements = [Requirement(text) for text in texts]
@@ -62,7 +62,7 @@ def _check_packages() -> CheckResult:
         unmet.append(each)
         findings.append(finding)
     if not unmet:
-        return CheckResult("packages", Level.OK, f"{own} and all {len(needed)} that it requires")
+        return CheckResult("packages", Level.OK, f"{own} and all {len(needed)} required packages")
     install = " ".join(f"'{each.name}{each.specifier}'" for each in unmet)
     return CheckResult("packages", Level.FAIL, "; ".join(findings), f"run `pip install {install}`")
 

@@ -39,7 +39,7 @@ def _check_disk(name: str, folder: Path) -> CheckResult:
         free = shutil.disk_usage(there).free
     except OSError as error:
         return CheckResult(
-            name, Level.FAIL, f"{there} cannot be looked into: {error.strerror}", "name another"
+            name, Level.FAIL, f"{there} cannot be read: {error.strerror}", "name another"
         )
     text = f"{gib(free)} free at {folder}"
     # Data sets may lie where an administrator has put them; all else is written.
@@ -48,11 +48,11 @@ def _check_disk(name: str, folder: Path) -> CheckResult:
             name,
             Level.FAIL,
             f"{there} is not writable",
-            "change its permissions, or name another folder with --storage or --artifacts",
+            "change its permissions, or choose another folder with --storage or --artifacts",
         )
     if free < LITTLE:
         level = Level.FAIL if free < NOTHING else Level.WARN
-        return CheckResult(name, level, text, "make room, or name a folder on another disk")
+        return CheckResult(name, level, text, "free disk space, or choose a folder on another disk")
     return CheckResult(name, Level.OK, text)
 
 
@@ -61,7 +61,7 @@ def check_data(data_dir: Path | None) -> CheckResult:
     try:
         statuses = [verify(info, data_dir, checksums=False) for info in DATASETS.values()]
     except DataError as error:
-        return CheckResult("data sets", Level.FAIL, str(error), "name another with --data-dir")
+        return CheckResult("data sets", Level.FAIL, str(error), "choose another with --data-dir")
     damaged = [status for status in statuses if status.state is DataState.DAMAGED]
     if damaged:
         return CheckResult(
@@ -72,6 +72,6 @@ def check_data(data_dir: Path | None) -> CheckResult:
         )
     here = ", ".join(status.name for status in statuses if status.usable)
     absent = ", ".join(status.name for status in statuses if not status.usable)
-    text = f"{here} here" + (f"; {absent} not fetched yet" if absent else "")
+    text = f"{here} here" + (f"; {absent} not downloaded yet" if absent else "")
     fix = "`indian-tune data fetch NAME` before a study that needs one" if absent else ""
     return CheckResult("data sets", Level.OK, text, fix)

@@ -21,6 +21,8 @@ from indian_tune.cli.options import (
 from indian_tune.service.verdict_files import REPORT, VERDICT, with_flatness, write_analysis
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
 
@@ -32,7 +34,7 @@ def analyze(
         list[str] | None,
         typer.Argument(
             metavar="[STUDY]...",
-            help="Name of a study; may be left out if there is only one. Several with --combined.",
+            help="Name of a study; not needed if there is only one. Several with --combined.",
             autocompletion=complete_study,
         ),
     ] = None,
@@ -40,7 +42,8 @@ def analyze(
         bool,
         typer.Option(
             "--combined",
-            help="Judge several studies together: on all of them, and on average of these.",
+            help="Judge several studies together: whether the claim holds in each of them, and on "
+            "their average.",
         ),
     ] = False,
     source: Annotated[
@@ -48,25 +51,24 @@ def analyze(
         typer.Option("--from", help="Runs trained elsewhere: a .parquet or .csv file."),
     ] = None,
     claims: Annotated[
-        Path | None, typer.Option("--claims", help="TOML or JSON file of claims about --from.")
+        Path | None,
+        typer.Option("--claims", help="TOML or JSON file of claims about the runs of --from."),
     ] = None,
     register: Annotated[
         Path | None,
         typer.Option(
             "--register",
             metavar="CLAIMS",
-            help="Register claims before their runs exist: digest and date go into a file beside "
-            "it and, where there is one, into the database.",
+            help="Register claims before their runs exist: write their digest and date to a new "
+            "file in the folder of CLAIMS, and to the database if there is one.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="Folder for report.html, verdict.json and the data behind them."
-        ),
+        typer.Option("--out", help="Folder for report.html, verdict.json and their data."),
     ] = None,
     figures: Annotated[
-        str, typer.Option("--figures", help="Write figures in these formats too: png,pdf.")
+        str, typer.Option("--figures", help="Also write figures in these formats: svg,png,pdf.")
     ] = "",
     details: Annotated[
         bool, typer.Option("--details", help="List every contrast and every gate.")
@@ -74,7 +76,7 @@ def analyze(
     calibrate: Annotated[
         bool,
         typer.Option(
-            "--calibrate", help="Test the analysis itself on simulated studies with known truth."
+            "--calibrate", help="Test the analysis itself on simulated studies with known effects."
         ),
     ] = False,
     replications: Annotated[
@@ -84,7 +86,8 @@ def analyze(
         bool,
         typer.Option(
             "--flatness",
-            help="Measure how flat the loss is at the weights that protocol.keep_checkpoints kept.",
+            help="Measure the flatness of the loss at the weights that protocol.keep_checkpoints "
+            "kept.",
         ),
     ] = False,
     flatness_examples: Annotated[
@@ -92,7 +95,7 @@ def analyze(
         typer.Option(
             "--flatness-examples",
             min=1,
-            help="Training examples that --flatness is measured on.",
+            help="Number of training examples for --flatness.",
             show_default="512",
         ),
     ] = None,
@@ -102,16 +105,17 @@ def analyze(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Answer with evidence whether tuning (α, β) regularizes.
+    """Test whether tuning (α, β) regularizes, and report the evidence.
 
-    Opens the test results of a finished study, and records that it did.
+    Opens the test results of a finished study, and records the opening.
     """
     from indian_tune.errors import InputError
     from indian_tune.service.output import notices, print_json, results
 
     if register is not None:
-        if studies or source or claims or out or calibrate or combined:
-            raise InputError("--register takes no STUDY, --from, --claims or --out: leave them out")
+        others: dict[str, object] = {"STUDY": studies, "--from": source, "--claims": claims}
+        others |= {"--out": out, "--calibrate": calibrate, "--combined": combined}
+        _refuse("--register", others)
         from indian_tune.service.own_runs import register_claims
 
         file, said = register_claims(register, storage)
@@ -119,24 +123,27 @@ def analyze(
         notices().print(said, soft_wrap=True)
         return
     if combined:
-        if source or claims or calibrate or flatness or figures or replications is not None:
-            raise InputError(
-                "--combined takes studies, --storage, --out, --details and --json alone"
-            )
+        others = {"--from": source, "--claims": claims, "--calibrate": calibrate}
+        others |= {"--flatness": flatness, "--figures": figures}
+        others["--replications"] = replications is not None
+        _refuse("--combined", others)
     elif studies and len(studies) > 1:
         raise InputError(f"{len(studies)} studies are given: add --combined to judge them together")
     study = studies[0] if studies else None
     _check(study, source, claims, out, calibrate=calibrate, replications=replications)
     odd = sorted({*figures.split(",")} - {"", "svg", "png", "pdf"})
-    if odd or (figures and out is None):
+    if odd:
         raise InputError(
-            f"--figures {figures} goes with --out, and takes svg, png and pdf, joined by commas"
+            f"--figures = {figures} contains {', '.join(odd)}: give svg, png or pdf, separated by "
+            "commas"
         )
+    if figures and out is None:
+        raise InputError(f"--figures = {figures} needs --out: give a folder with --out")
     if flatness and (calibrate or source is not None):
-        raise InputError("--flatness needs the weights of a STUDY: give no --from or --calibrate")
+        raise InputError("--flatness needs the weights of a STUDY: remove --from or --calibrate")
     if not flatness and (flatness_examples is not None or artifacts is not None):
         option = "--artifacts" if flatness_examples is None else "--flatness-examples"
-        raise InputError(f"{option} goes with --flatness")
+        raise InputError(f"{option} needs --flatness: add it, or remove {option}")
     if calibrate:
         _calibrate(replications, as_json=as_json)
         return
@@ -177,6 +184,18 @@ def analyze(
         results().print(flatness_table(found.flatness))
 
 
+def _refuse(option: str, others: Mapping[str, object]) -> None:
+    """Refuse options that cannot be given together with another one."""
+    from indian_tune.errors import InputError
+
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise InputError(
+            f"{option} cannot be used with {', '.join(given)}: remove "
+            f"{'it' if len(given) == 1 else 'them'}"
+        )
+
+
 def _check(
     study: str | None,
     source: Path | None,
@@ -189,19 +208,20 @@ def _check(
     """Refuse options that do not go together, before anything is opened."""
     from indian_tune.errors import InputError
 
-    if calibrate and (study or source or claims or out):
-        raise InputError("--calibrate simulates its studies: give no STUDY, --from or --out")
+    if calibrate:
+        others = {"STUDY": study, "--from": source, "--claims": claims, "--out": out}
+        _refuse("--calibrate", others)
     if replications is not None and not calibrate:
-        raise InputError(f"--replications = {replications} goes with --calibrate")
+        raise InputError(f"--replications = {replications} needs --calibrate: add it")
     if (source is None) != (claims is None):
         given, other = ("--from", "--claims") if claims is None else ("--claims", "--from")
-        raise InputError(f"{given} needs {other} beside it")
+        raise InputError(f"{given} needs {other}: give both")
     if source is not None and study is not None:
         raise InputError(f"give either the study {study!r} or --from {source}, not both")
     if out is not None and (out / VERDICT).exists():
-        raise InputError(f"{out / VERDICT} exists: choose another folder for --out")
+        raise InputError(f"{out / VERDICT} already exists: choose another folder for --out")
     if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is not a folder")
+        raise InputError(f"--out = {out} is not a folder: choose another path")
 
 
 def _measure_flatness(
@@ -241,13 +261,13 @@ def _calibrate(replications: int | None, *, as_json: bool) -> None:
     count = REPLICATIONS if replications is None else replications
     if count < FEWEST_REPLICATIONS:
         raise InputError(
-            f"--replications = {count} must be at least {FEWEST_REPLICATIONS}: with fewer, chance "
-            "hides what is to be seen"
+            f"--replications = {count} must be at least {FEWEST_REPLICATIONS}: with fewer, the "
+            "error rates are too uncertain to check"
         )
     processes = os.cpu_count() or 1
     notices().print(
-        f"{count} simulated studies per scenario and number of seeds in {processes} processes; "
-        f"the usual {REPLICATIONS} take some minutes of processor time …"
+        f"{count} simulated studies per scenario and number of searches, in {processes} "
+        f"processes; the default of {REPLICATIONS} takes some minutes of CPU time …"
     )
     made = calibrate(count, processes=processes)
     if as_json:

@@ -29,17 +29,17 @@ _UNUSABLE_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 # In the order of `indian-tune --help`; the help of each begins with the same sentence.
 COMMANDS = {
     "search": "Tune every arm of a study, train the winners on fresh seeds, and rank them.",
-    "plan": "Estimate what a study costs and what it can show; nothing is run or written.",
-    "worker": "Train trials of a registered study until it is finished or Ctrl-C.",
+    "plan": "Estimate the cost of a study and what it can show; nothing is run or written.",
+    "worker": "Train trials of a registered study until it is finished or you press Ctrl-C.",
     "slurm": "Submit workers of a study to a Slurm cluster, and register the study if it is new.",
     "status": "Show the progress of a study, its workers, and the ranking of its arms.",
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
-    "analyze": "Answer with evidence whether tuning (α, β) regularizes.",
+    "analyze": "Test whether tuning (α, β) regularizes, and report the evidence.",
     "compare": "Test whether the difference between two arms is real, with runs from any source.",
-    "replay": "Replay searches in the learning curves of a finished study, and rank samplers and "
-    "pruners.",
-    "studies": "List the shipped study files and the studies that a database holds.",
-    "doctor": "Check this machine and a database, and repair damage that a crash has left.",
+    "replay": "Simulate other samplers and pruners on the recorded learning curves of a finished "
+    "study, and rank them.",
+    "studies": "List the shipped study files and the studies in a database.",
+    "doctor": "Check this machine and a database, and repair damage after a crash.",
     "dashboard": "Show a study in Optuna Dashboard, while it runs or afterwards.",
     "export": "Export a study as tables or TensorBoard event files, or copy its database.",
     "data": "List, fetch and check the data sets.",
@@ -63,7 +63,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     name="indian-tune",
-    help="Tune the INDIAN optimizer and its rivals under one fair budget.",
+    help="Tune the INDIAN optimizer and its rivals with equal budgets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     # To import what draws help with Rich takes as long as all else that --help does.
@@ -81,8 +81,8 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from indian_tune.service.output import notices
 
-        level = record.levelname.capitalize()
-        notices().print(f"{level}: {self.format(record)}", soft_wrap=True)
+        level = "" if hasattr(record, "notice") else f"{record.levelname.capitalize()}: "
+        notices().print(f"{level}{self.format(record)}", soft_wrap=True)
 
 
 def _print_version(asked: bool) -> None:
@@ -134,7 +134,7 @@ def _status() -> int:
         status = FAILED
     except OSError as error:
         if error.errno in _UNUSABLE_NAME:
-            _print_error(f"{error.filename} cannot be used as a file's name: {error.strerror}")
+            _print_error(f"{error.filename} cannot be used as a file name: {error.strerror}")
             return BAD_INPUT
         if error.errno not in _OUTPUT_LOST or error.filename is not None:
             raise

@@ -61,7 +61,7 @@ def combined_lines(combined: Combined, *, details: bool = False) -> Iterator[str
     count = len(combined.studies)
     for of, label, sentence in (
         (f"on all of {count} studies", combined.on_all, combined.all_sentence),
-        (f"on average of these {count}", combined.on_average, combined.average_sentence),
+        (f"on the average of these {count}", combined.on_average, combined.average_sentence),
     ):
         yield f"Tuning (α, β) regularizes, {of}: {label}"
         yield from textwrap.wrap(sentence, WIDTH)
@@ -89,7 +89,6 @@ def combined_lines(combined: Combined, *, details: bool = False) -> Iterator[str
     yield from textwrap.wrap(
         f"{first.scope.judged.unit_words} at the last epoch. “smallest” is the smallest lower "
         f"bound of all studies. Bounds are one-sided: “at least” at level {first.alpha:g}, “at "
-        f"most” at {first.alpha:g}/{first.contrasts}. The average speaks of these studies and of "
-        "no others.",
+        f"most” at {first.alpha:g}/{first.contrasts}. The average holds for these studies only.",
         WIDTH,
     )

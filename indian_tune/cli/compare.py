@@ -44,7 +44,7 @@ def compare(
         typer.Argument(
             metavar="[SOURCE]...",
             help="A study; files of runs (.csv, .tsv, .jsonl, .json, .parquet, .txt); a database "
-            "of ours or of Optuna's; or a folder of TensorBoard's event files.",
+            "of indian-tune or Optuna; or a folder of TensorBoard event files.",
             autocompletion=complete_study,
         ),
     ] = None,
@@ -56,7 +56,7 @@ def compare(
     every: Annotated[bool, typer.Option("--all", help="Compare all pairs of arms (Holm).")] = False,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", help="Metric to compare.", show_default="the only one there is"),
+        typer.Option("--metric", help="Metric to compare.", show_default="the only one"),
     ] = None,
     better: Annotated[
         Direction | None,
@@ -73,36 +73,39 @@ def compare(
         ),
     ] = None,
     alpha: Annotated[
-        float, typer.Option("--alpha", help="One minus the level of the interval.")
+        float, typer.Option("--alpha", help="One minus the confidence level of the interval.")
     ] = 0.05,
     mapped: Annotated[
         list[str] | None,
         typer.Option(
             "--map",
             metavar="ROLE=COLUMN,...",
-            help="Columns of arm, seed, step, task, replicate, trial, state or phase.",
+            help="Column to read arm, seed, step, task, replicate, trial, state or phase from; "
+            "repeatable.",
         ),
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(
-            "--where", metavar="COLUMN=VALUE", help="Read only rows with this value; repeatable."
-        ),
+        typer.Option("--where", metavar="COLUMN=VALUE", help="Rows to read; repeatable."),
     ] = None,
     pairing: Annotated[
         PairingChoice,
-        typer.Option("--pairing", help="seed: only pairs of runs with one seed; none: no pairs."),
+        typer.Option("--pairing", help="seed: pairs with the same seed only; none: no pairs."),
     ] = PairingChoice.AUTO,
     missing: Annotated[
-        MissingValue, typer.Option("--missing", help="What a missing value means.")
+        MissingValue,
+        typer.Option(
+            "--missing",
+            help="Refuse missing values, or count the run as failed.",
+        ),
     ] = MissingValue.REFUSE,
     sequential: Annotated[
         bool,
-        typer.Option("--sequential", help="An interval that holds after every seed."),
+        typer.Option("--sequential", help="Use an interval that is valid after every seed."),
     ] = False,
     target: Annotated[
         float | None,
-        typer.Option("--target", help="Value of the metric that steps are counted to."),
+        typer.Option("--target", help="Also compare the steps to this value of the metric."),
     ] = None,
     register: Annotated[
         Path | None,
@@ -114,11 +117,11 @@ def compare(
     ] = None,
     registered: Annotated[
         Path | None,
-        typer.Option("--registered", metavar="FILE", help="What --register wrote before the runs."),
+        typer.Option(
+            "--registered", metavar="FILE", help="File that --register wrote before the runs."
+        ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="New HTML file of one page, with figures.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="New HTML file with figures.")] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
     ] = False,
@@ -136,9 +139,9 @@ def compare(
     from indian_tune.text import printable
 
     if markdown and as_json:
-        raise InputError("--markdown and --json are two forms of the same: give one")
+        raise InputError("--markdown and --json cannot be used together: give one")
     if out is not None and out.exists():
-        raise InputError(f"--out {out} exists and is not overwritten: name another file")
+        raise InputError(f"--out = {out} already exists: choose another file")
     request = CompareRequest(
         Request(
             sources or [],
@@ -164,7 +167,8 @@ def compare(
     if register is not None:
         if sources or registered or out or target is not None:
             raise InputError(
-                "--register takes no SOURCE, --registered, --target or --out: leave them out"
+                "--register cannot be used with SOURCE, --registered, --target or --out: remove "
+                "them"
             )
         said = register_comparison(request, register)
         print(register)
@@ -189,9 +193,9 @@ def _equations(option: str, given: Sequence[str]) -> dict[str, str]:
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise InputError(f"{option} {text!r} must be NAME=VALUE, such as seed=run_seed")
+            raise InputError(f"{option} = {text!r} must be NAME=VALUE, such as seed=run_seed")
         if name in found:
-            raise InputError(f"{option} names {name} twice: once is enough")
+            raise InputError(f"{option} sets {name} twice: give it once")
         found[name] = value
     return found
 
@@ -205,7 +209,7 @@ def _write_page(found: Comparison | Many, out: Path) -> None:
         with out.open("x", encoding="utf-8") as written:
             written.write(page)
     except OSError as error:
-        raise InputError(f"--out {out} cannot be written: {error.strerror}") from error
+        raise InputError(f"--out = {out} cannot be written: {error.strerror}") from error
 
 
 def _told(lines: list[tuple[str, ...]], title: str) -> tuple[list[tuple[str, ...]], str]:

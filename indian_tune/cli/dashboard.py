@@ -13,27 +13,27 @@ def dashboard(
     study: StudyName = None,
     storage: Storage = None,
     port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 for any that is free.", min=0, max=65535)
+        int, typer.Option(help="Port to listen on; 0 for any free one.", min=0, max=65535)
     ] = 8080,
     host: Annotated[str, typer.Option(help="Address to bind to.")] = "127.0.0.1",
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Answer only requests meant for this name; may be given again.",
-            show_default="this machine's, if bound to it; else any",
+            help="Host name that browsers may use for this dashboard; repeatable.",
+            show_default="localhost if --host is local, otherwise any",
         ),
     ] = None,
     allow_writes: Annotated[
         bool,
         typer.Option("--allow-writes", help="Let the browser edit notes and delete studies."),
     ] = False,
-    open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    open_browser: Annotated[bool, typer.Option("--open", help="Also open a browser.")] = False,
 ) -> None:
     """Show a study in Optuna Dashboard, while it runs or afterwards.
 
-    Bound to this machine and read-only unless told otherwise; test results are never shown.
-    Ctrl-C ends it.
+    By default it is read-only and listens on this machine only (see --allow-writes and --host).
+    Test results are never shown. Press Ctrl-C to stop it.
     """
     import contextlib
     import webbrowser
@@ -57,17 +57,17 @@ def dashboard(
         remarks = notices()
         if not is_local(host):
             remarks.print(
-                f"Warning: the dashboard has no login: whoever reaches {host} can read "
+                f"Warning: the dashboard has no login: everyone who can reach {host} can read "
                 f"{'and delete ' if allow_writes else ''}every study in it.",
                 soft_wrap=True,
             )
         results().print(server.address, soft_wrap=True)
         remarks.print(
             f"{study or 'Every study'} of {ledger.address}, "
-            f"{'writes allowed' if allow_writes else 'read-only'}; Ctrl-C ends it.",
+            f"{'writes allowed' if allow_writes else 'read-only'}; press Ctrl-C to stop.",
             soft_wrap=True,
         )
         if open_browser and not webbrowser.open(server.address):
-            remarks.print("No browser can be opened here: open the address yourself.")
+            remarks.print("No browser can be opened here: open the address in a browser.")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve()

@@ -83,8 +83,8 @@ def fetch_data_set(
     mirror: Annotated[
         str | None,
         typer.Option(
-            help="Base address (http, https or file) of a copy of a data folder, to use instead "
-            "of the official addresses. Default: $INDIAN_TUNE_MIRROR.",
+            help="Address (http, https or file) of a copy of a data folder, used instead of the "
+            "official addresses. Default: $INDIAN_TUNE_MIRROR.",
             show_default=False,
         ),
     ] = None,

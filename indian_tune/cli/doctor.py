@@ -25,13 +25,13 @@ def doctor(
     storage: Storage = None,
     create: Annotated[
         bool,
-        typer.Option("--create", help="Create the tables if the database has none, or a new file."),
+        typer.Option("--create", help="Create the database, or tables in one without any."),
     ] = False,
     rebuild_optuna: Annotated[
         bool,
         typer.Option(
             "--rebuild-optuna",
-            help="Rebuild Optuna's tables of our studies from the ledger.",
+            help="Rebuild the Optuna tables of the studies from indian-tune's own tables.",
         ),
     ] = False,
     ray_address: Annotated[
@@ -42,9 +42,10 @@ def doctor(
     artifacts: Artifacts = None,
     as_json: Json = False,
 ) -> None:
-    """Check this machine and a database, and repair damage that a crash has left.
+    """Check this machine and a database, and repair damage after a crash.
 
-    It updates an older schema. It is safe while workers run; only --rebuild-optuna is refused then.
+    It also updates an older schema. It is safe while workers run, except for --rebuild-optuna,
+    which is then refused.
     The exit status is 1 when a check fails or something could not be repaired, and 2 when the
     database cannot be used. Warnings do not change it.
     """
@@ -130,8 +131,8 @@ def _print_database(
     console.print()
     if damages:
         console.print(
-            f"The file of {address} is damaged; nothing was changed. Continue from a copy "
-            "(`indian-tune export --db` makes one):",
+            f"The file of {address} is damaged; nothing was changed. Continue from a copy, if you "
+            "made one with `indian-tune export --db`. Damage found:",
             *damages[:10],
             sep="\n  ",
         )
@@ -140,10 +141,10 @@ def _print_database(
         for each in examined:
             found = each.problem or in_words(each.repairs)
             made.add_row(each.study, str(each.trials), str(each.finished), found)
-        console.print(f"{address} opens, and its file is sound.")
+        console.print(f"{address} opens, and its file is not damaged.")
         console.print(made)
     else:
-        console.print(f"{address} opens, and holds no study.")
+        console.print(f"{address} opens, and contains no study.")
 
 
 def in_words(repairs: Repairs | None) -> str:
@@ -153,9 +154,9 @@ def in_words(repairs: Repairs | None) -> str:
     words = {
         "created": "missing Optuna studies created",
         "lost": "dead workers recorded",
-        "freed": "trials taken from them",
-        "told": "outcomes reported to Optuna",
-        "dropped": "stray Optuna trials closed",
+        "freed": "trials released for other workers",
+        "told": "results copied to Optuna",
+        "dropped": "unused Optuna trials closed",
         "restored": "trials restored in Optuna",
     }
     counts = {name: getattr(repairs, name) for name in words}

@@ -32,8 +32,8 @@ def export(
         ExportFormat | None,
         typer.Option(
             "--format",
-            help="csv, parquet, json: a file each for trials, runs and epochs; tensorboard: event "
-            "files, a folder a run.",
+            help="csv, parquet, json: one file each for trials, runs and epochs; tensorboard: "
+            "event files, one folder per run.",
         ),
     ] = None,
     out: Annotated[
@@ -43,25 +43,26 @@ def export(
     unseal: Annotated[
         bool,
         typer.Option(
-            "--unseal", help="Add the test results to --format; that they were opened is recorded."
+            "--unseal", help="Include the test results in --format; their opening is recorded."
         ),
     ] = False,
     optuna_db: Annotated[
         Path | None,
-        typer.Option("--optuna", help="New SQLite file for the study's Optuna studies alone."),
+        typer.Option("--optuna", help="New SQLite file with only the Optuna studies of the study."),
     ] = None,
     db: Annotated[
         Path | None,
         typer.Option(
-            "--db", help="New file for a copy of the whole SQLite database, also while it is used."
+            "--db",
+            help="New file for a copy of the whole SQLite database; works while it is in use.",
         ),
     ] = None,
     log: Annotated[
         Path | None,
         typer.Option(
             "--log",
-            help="Folder for TensorBoard event files that grow with the study until it is "
-            "finished; continues where it stopped.",
+            help="Folder for TensorBoard event files, written while the study runs until it is "
+            "finished; a later call continues.",
         ),
     ] = None,
     storage: Storage = None,
@@ -97,8 +98,8 @@ def export(
             _print_files(
                 record,
                 runs,
-                f"{counted(len(runs), 'run')} in {folder}; look at them with\n  tensorboard "
-                f"--logdir {folder}",
+                f"{counted(len(runs), 'run')} in {folder}; view them with\n"
+                f"  tensorboard --logdir {folder}",
                 as_json=as_json,
             )
             return
@@ -141,15 +142,15 @@ def _check(
     ]
     if len(given) != 1:
         raise InputError(
-            f"{' and '.join(given) or 'nothing'} says what to export: give one of --format "
+            f"{' and '.join(given) or 'no option'} is given: give exactly one of --format "
             "csv|parquet|json|tensorboard, --log FOLDER, --optuna FILE and --db FILE"
         )
     if form is None and (out is not None or unseal):
         other = "--out" if out is not None else "--unseal"
-        raise InputError(f"{other} goes with --format, not with {given[0]}: leave it out")
+        raise InputError(f"{other} needs --format, but {given[0]} is given: remove {other}")
     if db is not None and study is not None:
         raise InputError(
-            f"--db copies the whole database, not {study!r} alone: leave the name out, or use "
+            f"--db copies the whole database, not only {study!r}: remove the name, or use "
             "--format or --optuna"
         )
 
@@ -164,7 +165,7 @@ def _unseal(storage: str | None, name: str | None) -> None:
         if not ledger.unseal(record.id, by="export --unseal"):
             return
     notices().print(
-        f"The test results of {record.name} are open from now on, and its record says so.",
+        f"The test results of {record.name} are now open; this is recorded.",
         soft_wrap=True,
     )
 
@@ -177,8 +178,9 @@ def _follow(ledger: LedgerReader, record: StudyRecord, folder: Path, *, as_json:
     from indian_tune.service.output import notices
 
     notices().print(
-        f"Writing the epochs of {record.name} as they are recorded, until it is finished; Ctrl-C "
-        f"ends it. Look at them with\n  tensorboard --logdir {folder}",
+        f"Writing the epochs of {record.name} as they are recorded, until it is finished; press "
+        "Ctrl-C to stop. View them with\n"
+        f"  tensorboard --logdir {folder}",
         soft_wrap=True,
     )
     with interruptible(lambda: None) as interrupt:

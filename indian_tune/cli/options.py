@@ -36,7 +36,7 @@ StudyName = Annotated[
     str | None,
     typer.Argument(
         metavar="STUDY",
-        help="Name of a study; may be left out if there is only one.",
+        help="Name of a study; not needed if there is only one.",
         autocompletion=complete_study,
     ),
 ]
@@ -49,7 +49,7 @@ Artifacts = Annotated[
     typer.Option(
         "--artifacts",
         help="Folder of the checkpoints; all workers of a study share it.",
-        show_default="indian-tune-artifacts beside the database",
+        show_default="indian-tune-artifacts in the folder of the database",
     ),
 ]
 AllowImport = Annotated[
@@ -65,14 +65,14 @@ Lanes = Annotated[
         "--lanes",
         min=1,
         help="Runs that a worker trains together; on a GPU it changes results in the last bits.",
-        show_default="1 on a CPU; on a GPU what a short measurement finds fastest",
+        show_default="1 on a CPU; on a GPU the fastest in a short measurement",
     ),
 ]
 ShrinkPacks = Annotated[
     bool,
     typer.Option(
         "--shrink-packs",
-        help="On a GPU, train the last runs of a study in smaller packs: faster, but their results "
-        "then depend in the last bits on how many there were.",
+        help="On a GPU, train the last runs of a study in smaller packs: faster, but the number "
+        "of runs in a pack changes results in the last bits.",
     ),
 ]

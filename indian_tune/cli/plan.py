@@ -27,7 +27,7 @@ def plan(
     devices: Annotated[
         str, typer.Option(help="auto, cpu, or a list such as cuda:0,cuda:1.")
     ] = "auto",
-    threads_per_worker: Annotated[int, typer.Option(help="CPU threads of a worker.")] = 1,
+    threads_per_worker: Annotated[int, typer.Option(help="CPU threads per worker.")] = 1,
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Time a few training steps on the devices.")
     ] = True,
@@ -50,21 +50,21 @@ def plan(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Finished study in --storage to take the standard deviations from, on validation "
-            "images and its fresh seeds; with several searches of every arm, also how many "
-            "searches, trials and seeds reach δ at the least cost.",
+            help="Finished study in --storage. Its validation results on fresh seeds give the "
+            "standard deviations; with several searches of every arm, also the cheapest "
+            "numbers of searches, trials and seeds for δ.",
         ),
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="The same from a .parquet or .csv file of runs."),
+        typer.Option("--from", help="Like --pilot, with a .parquet or .csv file of runs."),
     ] = None,
     storage: Storage = None,
     data_dir: DataDir = None,
     allow_import: AllowImport = False,
     as_json: Json = False,
 ) -> None:
-    """Estimate what a study costs and what it can show; nothing is run or written."""
+    """Estimate the cost of a study and what it can show; nothing is run or written."""
     given = dict(locals())
 
     from indian_tune.errors import InputError
@@ -76,7 +76,7 @@ def plan(
     given_by = {"--sd": sd, "--pilot": pilot, "--from": source}
     said = [f"{option} {value}" for option, value in given_by.items() if value is not None]
     if len(said) > 1:
-        raise InputError(f"{' and '.join(said)} all say how far runs differ: give one of them")
+        raise InputError(f"{' and '.join(said)} all set the standard deviation: give one of them")
 
     def on_timing(assigned: Sequence[str]) -> None:
         places = ", ".join(set(assigned))

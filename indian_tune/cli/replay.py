@@ -21,28 +21,31 @@ def replay(
     ],
     sampler: Annotated[
         list[str] | None,
-        typer.Option("--sampler", help="May be given several times.", show_default="that of STUDY"),
+        typer.Option("--sampler", help="Sampler; repeatable.", show_default="as in STUDY"),
     ] = None,
     pruner: Annotated[
         list[str] | None,
-        typer.Option("--pruner", help="May be given several times.", show_default="that of STUDY"),
+        typer.Option("--pruner", help="Pruner; repeatable.", show_default="as in STUDY"),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=2, max=10_000, help="Searches with each sampler and pruner.")
+        int,
+        typer.Option(min=2, max=10_000, help="Simulated searches with each sampler and pruner."),
     ] = 20,
     workers: Annotated[
-        int, typer.Option(min=1, max=10_000, help="Trials that run side by side.")
+        int, typer.Option(min=1, max=10_000, help="Trials that run at the same time.")
     ] = 1,
     trials: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Trials of each arm in a search.", show_default="as many as in STUDY"
-        ),
+        typer.Option(min=1, help="Trials of each arm in a search.", show_default="as in STUDY"),
     ] = None,
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Replay searches in the learning curves of a finished study, and rank samplers and pruners."""
+    """Simulate other samplers and pruners on the recorded learning curves of a finished study.
+
+    Nothing is trained: a proposed configuration gets the curve of the nearest recorded trial. The
+    samplers and pruners are ranked by the regret of the configurations that they choose.
+    """
     from indian_tune.service.output import notices, print_json, results
     from indian_tune.service.replaying import replay as run
 

@@ -33,10 +33,10 @@ class Scale(StrEnum):
 
 @app.command("figure1")
 def figure1(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
-    """Draw Figure 1 as printed and as fitted, and say where they differ.
+    """Draw Figure 1 as printed and as fitted, and show where they differ.
 
-    The published curves captioned α = 0.5 are those of α = 0.3, and all begin with velocity
-    -0.1 ∇J; the text has them begin with -∇J. Takes a few seconds.
+    The published curves with the caption α = 0.5 are those of α = 0.3. All start with velocity
+    -0.1 ∇J, but the text of the paper says -∇J. Takes a few seconds.
     """
     from indian_tune.reproduce import (
         compute_figure1,
@@ -65,10 +65,10 @@ def figure1(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
     parted = [gap for gap in gaps if gap.parted_at is not None]
     orders = sorted(one.order for one in approach.values())
     results().print(
-        f"\nShown: with the captions as printed, {len(parted)} of {counted(len(gaps), 'curve')} "
-        "part from the fitted ones, by up to "
-        f"{max(gap.largest for gap in gaps):.1f} powers of ten in J. "
-        "As γ becomes smaller, INDIAN approaches the differential equation, with order "
+        "\n"
+        f"Shown: with the captions as printed, {len(parted)} of {counted(len(gaps), 'curve')} "
+        f"differ from the fitted ones, by up to {max(gap.largest for gap in gaps):.1f} powers of "
+        "ten in J. As γ becomes smaller, INDIAN approaches the differential equation, with order "
         f"{orders[0]:.2f} to {orders[-1]:.2f}."
     )
     _print_files(files)
@@ -77,14 +77,15 @@ def figure1(out: Out = DEFAULT_OUT, as_json: Json = False) -> None:
 @app.command("theorem1")
 def theorem1(
     out: Out = DEFAULT_OUT,
-    steps: Annotated[int, typer.Option(min=100, help="Steps of a run.")] = 60_000,
+    steps: Annotated[int, typer.Option(min=100, help="Steps per run.")] = 60_000,
     seeds: Annotated[int, typer.Option(min=1, help="Runs for each decay power.")] = 5,
     as_json: Json = False,
 ) -> None:
     """Follow INDIAN with mini-batches on nonsmooth objectives towards D-critical points.
 
-    For step sizes γ0/(k+1)^a with a in (0, 1] the theorem says that J converges and that 0 comes
-    to lie in D J, the sum of the mini-batches' subdifferentials. Takes about half a minute.
+    For step sizes γ0/(k+1)^a with a in (0, 1] the theorem says that J converges and that limit
+    points are D-critical: 0 is in D J, the sum of the subdifferentials of the mini-batches. Takes
+    about half a minute.
     """
     from indian_tune.reproduce import (
         convergence_table,
@@ -128,10 +129,10 @@ def figure2(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run Figure 2 again, or continue with it, and draw it beside the published end points.
+    """Run or continue Figure 2, and draw it together with the published end points.
 
-    It is a descriptive replication: five seeds, and the images it reports on are the test set. The
-    study is paper-figure2; interrupted, the same command continues.
+    It is a descriptive replication: five seeds, and results are reported on the test set. The
+    study is paper-figure2. After an interruption, the same command continues it.
     """
     import contextlib
     import sys
@@ -143,7 +144,7 @@ def figure2(
     from indian_tune.study import check_finished
 
     if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is not a folder: name another")
+        raise InputError(f"--out = {out} is not a folder: choose another")
     name = "paper-figure2" if scale is Scale.FULL else "paper-figure2-cpu"
     # What the search says of itself is a remark here.
     with contextlib.redirect_stdout(sys.stderr):
@@ -155,7 +156,8 @@ def figure2(
         if failed:
             raise EngineError(
                 f"{counted(len(failed), 'trial')} of study {name!r} failed, so its test results "
-                f"stay sealed: remove their cause, then indian-tune search {name} --retry-failed"
+                f"stay sealed: correct the cause, then run indian-tune search {name} "
+                "--retry-failed"
             )
         ledger.unseal(study.id, by="reproduce figure2")
         frame = epoch_frame(ledger, study.id, Phase.CONFIRM, sealed=True)
@@ -198,10 +200,10 @@ def _print_end_points(
         )
     results().print(shown)
     typer.echo(
-        "Accuracy is that of the 10,000 test images, and there is no validation part. The step "
-        "sizes tried are ours: the paper does not print its grids."
+        "Accuracy is measured on the 10,000 test images; there is no validation part. The step "
+        "sizes are not from the paper, which does not print its grids."
         if theirs is not None
-        else "The published numbers are of CIFAR-100 and say nothing about digits."
+        else "The published numbers are for CIFAR-100 and cannot be compared with digits."
     )
 
 
@@ -217,7 +219,7 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--out {out}: the folder cannot be created ({error.strerror}); name another"
+            f"--out = {out}: the folder cannot be created ({error.strerror}): choose another"
         ) from error
 
 
@@ -228,7 +230,7 @@ def _print_differences(gaps: list[Difference]) -> None:
     }
     numbers = ("α", "s", "fitted α", "fitted s", "median", "largest", "largest |Δθ|")
     for variant, title in titles.items():
-        shown = table("panel", *numbers, "parts at step", title=title, right=numbers)
+        shown = table("panel", *numbers, "differs from step", title=title, right=numbers)
         for gap in gaps:
             if gap.variant == variant:
                 shown.add_row(
@@ -243,7 +245,7 @@ def _print_differences(gaps: list[Difference]) -> None:
                     "never" if gap.parted_at is None else f"{gap.parted_at:,}",
                 )
         results().print(shown)
-    typer.echo("Median, largest: of |Δ log10 J| over the steps. s: begun with velocity -s ∇J.")
+    typer.echo("Median, largest: of |Δ log10 J| over the steps. s: the initial velocity is -s ∇J.")
 
 
 def _print_approach(approach: dict[str, Discretisation]) -> None:
@@ -279,8 +281,9 @@ def _print_rows(rows: list[ConvergenceRow], *, radius: float) -> None:
         results().print(shown)
     typer.echo(
         "Medians after the last step. Swing: largest minus smallest J over the last tenth.\n"
-        f"Distances count the kinks within {radius:g} of θ; ∂J is Clarke's subdifferential, – if "
-        "unknown.\n* a constant step size, which the theorem leaves out"
+        f"Distances include the kinks within {radius:g} of θ; ∂J is Clarke's subdifferential, – "
+        "if unknown.\n"
+        "* a constant step size, which the theorem does not cover"
     )
     covered = [row for row in rows if row.admissible]
     rest = [row for row in rows if not row.admissible]
@@ -294,7 +297,7 @@ def _print_rows(rows: list[ConvergenceRow], *, radius: float) -> None:
     results().print(
         f"\nShown: with the step sizes of the theorem, {most(covered)}."
         + (f" With a constant step size, {most(rest)}." if rest else "")
-        + " Runs of finite length illustrate a limit; they do not prove it."
+        + " Runs of finite length illustrate a limit but do not prove it."
     )
 
 

@@ -59,25 +59,26 @@ def search(
     retry_failed: Annotated[
         bool,
         typer.Option(
-            "--retry-failed", help="Run failed trials again (failed cells of a grid always are)."
+            "--retry-failed",
+            help="Run failed trials again (failed cells of a grid are always run again).",
         ),
     ] = False,
     freeze_anyway: Annotated[
         bool,
         typer.Option(
             "--freeze-anyway",
-            help="Choose winners (and levels of controls) although trials have failed, from the "
-            "others; the record says so.",
+            help="Choose winners (and levels of controls) among the other trials although some "
+            "failed; this is recorded.",
         ),
     ] = False,
     extend: Annotated[
-        int, typer.Option(metavar="N", help="Add N tune trials to every arm first.", min=0)
+        int, typer.Option(metavar="N", help="First add N tune trials to every arm.", min=0)
     ] = 0,
     extend_space: Annotated[
         bool,
         typer.Option(
             "--extend-space",
-            help="Widen the ranges at whose ends winners lie, and add trials there.",
+            help="Widen ranges that have a winner at an end, and add trials there.",
         ),
     ] = False,
     engine: Annotated[
@@ -85,7 +86,7 @@ def search(
         typer.Option(
             metavar="NAME",
             help="optuna: one worker process per device; ray: Ray Tune; inline: this process; or "
-            "one of an installed package.",
+            "an engine of an installed package.",
             autocompletion=_engine_names,
         ),
     ] = "optuna",
@@ -106,7 +107,7 @@ def search(
     threads_per_worker: Annotated[
         int,
         typer.Option(
-            help="CPU threads of a worker; more than 1 changes results in the last bits.", min=1
+            help="CPU threads per worker; more than 1 changes results in the last bits.", min=1
         ),
     ] = 1,
     lanes: Lanes = None,
@@ -125,17 +126,18 @@ def search(
         str | None,
         typer.Option(
             help="Ray cluster to join: auto, ray://HOST:PORT or HOST:PORT.",
-            show_default="one of its own, on this machine",
+            show_default="a new one on this machine",
         ),
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        typer.Option(help="GPUs of a Ray trial; a fraction shares one.", show_default="0"),
+        typer.Option(help="GPUs per Ray trial; a fraction to share one.", show_default="0"),
     ] = None,
     ray_storage: Annotated[
         str | None,
         typer.Option(
-            help="Folder or address that every Ray node reaches.", show_default="in --artifacts"
+            help="Folder or address for Ray's checkpoints that every node can reach.",
+            show_default="in --artifacts",
         ),
     ] = None,
     allow_import: AllowImport = False,
@@ -143,7 +145,7 @@ def search(
 ) -> None:
     """Tune every arm of a study, train the winners on fresh seeds, and rank them.
 
-    Ctrl-C stops after the epoch and keeps everything; the same command continues. The exit status
+    Ctrl-C stops after the epoch and keeps all results; the same command continues. The exit status
     is 1 when a trial is unfinished or has failed.
     """
     options = dict(locals())
@@ -181,7 +183,7 @@ def search(
     shown = _Shown(again, storage, as_json=as_json)
     ended = run_search(request, shown, again, lambda _: str(again(**_anywhere(options))))
     if ended.interrupted:
-        stopped = f"Stopped; everything is kept in {ended.address}. Continue with:"
+        stopped = f"Stopped; all results are kept in {ended.address}. Continue with:"
         print_lines(notices(), stopped, again())
         raise typer.Exit(INTERRUPTED)
     # Trials that wait again may be of any phase.
@@ -249,7 +251,7 @@ class _Shown:
         from indian_tune.engines import end_at_once
         from indian_tune.service.output import INTERRUPTED, print_lines
 
-        stopped = f"Stopped; everything is kept in {session.ledger.address}. Continue with:"
+        stopped = f"Stopped; all results are kept in {session.ledger.address}. Continue with:"
         print_lines(self._remarks, stopped, self._again())
         end_at_once(INTERRUPTED)
 
@@ -303,7 +305,7 @@ def _engine_option_values(pairs: Sequence[str], **named: Any) -> dict[str, Any]:
         if not separator or not name:
             raise InputError(f"--engine-option = {pair!r} must be NAME=VALUE")
         if name in given:
-            raise InputError(f"--engine-option = {pair!r}: {name} is given twice; leave one out")
+            raise InputError(f"--engine-option = {pair!r}: {name} is given twice: remove one")
         given[name] = value
     return given
 

@@ -67,7 +67,7 @@ def show(
         parts = TRIAL.fullmatch(trial) if trial is not None else None
         if trial is not None and (parts is None or parts["arm"] not in arms):
             raise InputError(
-                f"{trial!r} names no trial of {study!r}: write ARM, ARM/INDEX, "
+                f"{trial!r} is not an arm or trial of {study!r}: write ARM, ARM/INDEX, "
                 f"ARM/match/INDEX or ARM/confirm/INDEX with one of the arms {', '.join(arms)}"
             )
         replicate = _replicate(record, None if parts is None else parts["replicate"], trial)
@@ -87,16 +87,16 @@ def show(
             total = ledger.count_trials(record.id, **chosen)
             if total > len(trials):
                 notices().print(
-                    f"These are {len(trials):,} of {total:,} trials: --limit 0 shows all, "
-                    "--best the best ones first, ARM those of one arm"
+                    f"These are {len(trials):,} of {total:,} trials. --limit 0 shows all, --best "
+                    "sorts the best first, and ARM selects one arm."
                 )
             return
         index = int(parts["index"])
         phase = phase or Phase.TUNE
         if replicate is None and record.replicates > 1:
             raise InputError(
-                f"{trial!r} is a trial of each of the {record.replicates} searches of arm "
-                f"{arm.name!r}: write which, such as {arm.name}/r0/{index}"
+                f"{trial!r} exists in each of the {record.replicates} searches of arm "
+                f"{arm.name!r}: name the search, such as {arm.name}/r0/{index}"
             )
         found = ledger.find_trial(arm.id, phase, index, replicate or 0)
         if found is None:
@@ -105,7 +105,7 @@ def show(
             )
             name = record.search_name(arm.name, replicate or 0)
             raise InputError(
-                f"arm {name!r} has no {phase} trial {index}: it has {total}, counted from 0"
+                f"arm {name!r} has no {phase} trial {index}: it has {total}, numbered from 0"
             )
         if as_json:
             print_json(_trial_details(ledger, found, arm, record))
@@ -127,7 +127,7 @@ def _replicate(record: StudyRecord, given: str | None, trial: str | None) -> int
     if int(given) > last:
         raise InputError(
             f"{trial!r} names search {given} of {record.name!r}, whose arms have "
-            + (f"those from r0 to r{last}" if last else "one search: leave out the /r")
+            + (f"searches r0 to r{last}" if last else "one search: remove the /r")
         )
     return int(given)
 
@@ -211,10 +211,11 @@ def _print_trial(
         if run.provenance:
             console.print(", ".join(f"{key} {value}" for key, value in run.provenance.items()))
         if run.error and run.error not in [each["traceback"] for each in broken]:
-            console.print(f"The last attempt that broke:\n{run.error}", style="red")
+            console.print(f"The last failed attempt:\n{run.error}", style="red")
     for each in broken:
         console.print(
-            f"\nAttempt {each['attempt']} broke, {each['at']:%Y-%m-%d %H:%M:%S} UTC:\n"
+            "\n"
+            f"Attempt {each['attempt']} failed at {each['at']:%Y-%m-%d %H:%M:%S} UTC:\n"
             f"{each['traceback']}",
             style="red",
         )

@@ -26,7 +26,7 @@ def slurm(
             autocompletion=complete_study,
         ),
     ],
-    workers: Annotated[int, typer.Option(help="Jobs; each is a worker.", min=1)],
+    workers: Annotated[int, typer.Option(help="Number of jobs; each job is one worker.", min=1)],
     time: Annotated[
         str,
         typer.Option(
@@ -35,7 +35,7 @@ def slurm(
             "minutes.",
         ),
     ],
-    gpus: Annotated[int, typer.Option(help="GPUs of a job.", min=0, max=1)] = 0,
+    gpus: Annotated[int, typer.Option(help="GPUs per job.", min=0, max=1)] = 0,
     partition: Annotated[
         str | None,
         typer.Option(help="Partition of the jobs.", show_default="the cluster's default"),
@@ -44,7 +44,7 @@ def slurm(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Any other option of sbatch, such as mem=8G or account=lab; may be repeated.",
+            help="Any other option of sbatch, such as mem=8G or account=lab; repeatable.",
         ),
     ] = None,
     more: Annotated[
@@ -52,16 +52,17 @@ def slurm(
     ] = False,
     probe: Annotated[
         bool,
-        typer.Option(help="First check with a short job that compute nodes reach everything."),
+        typer.Option(help="First run a short job that checks what compute nodes can reach."),
     ] = True,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the script of the jobs, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print the job script and submit nothing.")
     ] = False,
     storage: Storage = None,
     threads: Annotated[
         int,
         typer.Option(
-            help="CPU threads, and cores of a job; other than 1 changes the last bits.", min=1
+            help="CPU threads and cores per job; more than 1 changes results in the last bits.",
+            min=1,
         ),
     ] = 1,
     lanes: Lanes = None,
@@ -72,8 +73,8 @@ def slurm(
 ) -> None:
     """Submit workers of a study to a Slurm cluster, and register the study if it is new.
 
-    While workers of the study are in the queue, nothing is submitted. A worker leaves before its
-    time limit and queues itself again.
+    If workers of the study are in the queue, nothing is submitted; --more submits more. A worker
+    stops before its time limit and queues itself again.
     """
     from indian_tune.engines import JobRequest, short_limit
     from indian_tune.service.command import other_command
@@ -111,17 +112,18 @@ def slurm(
     record, submitted = submit(request, say, lambda: say(TRYING))
     status = other_command("status", record.name, storage=storage)
     if submitted is None:
-        print_lines(results(), f"{record.name} has nothing left to do. See:", status)
+        print_lines(results(), f"{record.name} has nothing left to train. See:", status)
         return
     array = submitted.array
     jobs = f"array {array.job} of {counted(array.workers, 'worker')}"
     if submitted.new:
         told = (
-            f"Submitted {record.name} as {jobs}. Their logs are in {array.logs}; see how far with:"
+            f"Submitted {record.name} as {jobs}. Their logs are in {array.logs}. Show the "
+            "progress with:"
         )
     else:
         told = (
             f"Nothing was submitted: {record.name} has {jobs} in the queue. --more adds workers, "
-            f"scancel {array.job} ends these; see how far with:"
+            f"and scancel {array.job} ends these. Show the progress with:"
         )
     print_lines(results(), told, status)

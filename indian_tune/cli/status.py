@@ -33,7 +33,7 @@ def status(
     from indian_tune.service.study_status import choose_study, look
 
     if watch and as_json:
-        raise InputError("--watch is for people: for programs ask `status --json` again and again")
+        raise InputError("--watch cannot be used with --json: call `status --json` repeatedly")
     with LedgerReader.open(storage) as ledger:
         record = choose_study(ledger, study)
         if watch:

@@ -6,7 +6,7 @@ from indian_tune.cli.options import Json, Storage
 
 
 def studies(storage: Storage = None, as_json: Json = False) -> None:
-    """List the shipped study files and the studies that a database holds."""
+    """List the shipped study files and the studies in a database."""
     from indian_tune.ledger import LedgerReader, sqlite_file, storage_url
     from indian_tune.service.output import print_json, results, table
     from indian_tune.service.shipped import question, shipped_studies

@@ -37,7 +37,7 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
         yield from _finding_lines(found, outcome)
     for title, said in (
         ("Gates", _gates(verdict, details=details)),
-        ("Failed, in no mean", _failures(verdict)),
+        ("Failed runs (not in the means)", _failures(verdict)),
         (_found_by(verdict), _budgets(verdict)),
         ("Importance in the search (descriptive)", _importances(verdict)),
     ):
@@ -53,11 +53,10 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
             yield from _every(found, outcome)
     yield ""
     yield from textwrap.wrap(
-        f"{outcome.unit_words} at the last epoch; G is the gain in test {outcome.title} that is "
-        f"not one in training {outcome.title}. Bounds are one-sided: “at least” at level "
-        f"{verdict.alpha:g}"
-        f", “at most” at {verdict.alpha:g}/{verdict.contrasts}. Smallest effect of interest: "
-        f"{outcome.scale * verdict.delta:g}.",
+        f"{outcome.unit_words} at the last epoch; G is the part of the gain in test "
+        f"{outcome.title} without a gain in training {outcome.title}. Bounds are one-sided: “at "
+        f"least” at level {verdict.alpha:g}, “at most” at {verdict.alpha:g}/{verdict.contrasts}. "
+        f"Smallest effect of interest: {outcome.scale * verdict.delta:g}.",
         WIDTH,
     )
 
@@ -109,8 +108,8 @@ def _gates(verdict: Verdict, *, details: bool) -> list[str]:
 
 def _failures(verdict: Verdict) -> list[str]:
     return [
-        f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs, not with seeds "
-        f"{some(row.failed)}."
+        f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with the "
+        f"seeds {some(row.failed)}."
         for row in verdict.trained
         if row.failed
     ]

@@ -42,13 +42,13 @@ def worker(
     artifacts: Artifacts = None,
     allow_import: AllowImport = False,
 ) -> None:
-    """Train trials of a registered study until it is finished or Ctrl-C.
+    """Train trials of a registered study until it is finished or you press Ctrl-C.
 
-    Start it on any machine that reaches the database and the folder of the checkpoints. The exit
-    status is 1 when a trial is unfinished or has failed.
+    Start it on any machine that can reach the database and the checkpoint folder. The exit status
+    is 1 when a trial is unfinished or has failed.
 
-    SIGUSR1 ends it too, with status 75 if it has recorded epochs: for a scheduler that sends it
-    before a time limit, and then starts the worker again.
+    SIGUSR1 stops it like Ctrl-C. The exit status is then 75 if it has recorded epochs, so that a
+    scheduler that sends SIGUSR1 before a time limit can start the worker again.
     """
     again = command_line(worker, dict(locals()))
 
@@ -94,11 +94,11 @@ def worker(
         # Its log is its only output.
         log = logging.getLogger("indian_tune")
         log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
-        leaving = partial(remarks.print, "Leaving after this epoch.")
+        leaving = partial(remarks.print, "Stopping after this epoch.")
         with interruptible(leaving, again.line, notice=True) as interrupt:
             remarks.print(
                 f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left. "
-                "Ctrl-C leaves after this epoch."
+                "Ctrl-C stops after the current epoch."
             )
             try:
                 # In a process of its own, which can be replaced when a model ends it or hangs.
@@ -111,8 +111,8 @@ def worker(
                 raise type(error)(f"{error}\nContinue with:\n{again.line}") from error
         if interrupt.requested:
             left = (
-                f"Left {record.name}; what was begun is kept and can be taken over at once. "
-                "Join with:"
+                f"Stopped working on {record.name}; its unfinished trials are kept, and another "
+                "worker can take them over now. Continue with:"
             )
             print_lines(remarks, left, again)
             status = INTERRUPTED
@@ -127,8 +127,8 @@ def worker(
                 else:
                     if idle:
                         raise UnfinishedError(
-                            f"no epoch of {record.name} was recorded since this worker began, and "
-                            "the next would get no further: give its job a longer time limit"
+                            f"this worker recorded no epoch of {record.name}, and the next one "
+                            "would not either: give its job a longer time limit"
                         )
             if interrupt.requests > 1:
                 end_at_once(status)
@@ -144,7 +144,7 @@ def worker(
         retry=recorded_command(search, "--retry-failed", storage=storage),
         freeze=recorded_command(search, "--freeze-anyway", storage=storage),
     )
-    remarks.print(f"{record.name} is finished: nothing is left to do.")
+    remarks.print(f"{record.name} is finished: nothing is left to train.")
 
 
 def _epochs(ledger: LedgerReader, study: StudyRecord) -> int:

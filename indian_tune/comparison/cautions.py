@@ -66,15 +66,15 @@ def few(made: Contrast) -> Iterator[Caution]:
     if n == 1:
         yield Caution(
             "one-seed",
-            f"One {one} shows no spread: what looks like a difference may be the {one} alone; "
-            f"{FEW} or more of each arm show how much they differ",
+            f"One {one} per arm shows no variation, so a difference may come from the {one} "
+            f"alone: use {FEW} or more of each arm",
         )
     elif 1 < n <= FEW:
         smallest = 2.0 ** (1 - n) if made.paired else 2 / math.comb(2 * n, n)
         yield Caution(
             "few-seeds",
-            f"With {counted(n, one, made.unit)} the interval relies on normal values: a test "
-            f"without this assumption cannot give a p below {smallest:.2g}",
+            f"With {counted(n, one, made.unit)} the interval assumes normally distributed values: "
+            f"a test without this assumption cannot give p < {smallest:.2g}",
         )
 
 
@@ -86,28 +86,28 @@ def _selection(runs: Runs, made: Contrast) -> Iterator[Caution]:
         if count > 1:
             yield Caution(
                 "configurations",
-                f"The runs of {arm} have {count} different configurations: compared is what was "
-                "sampled, not one tuned configuration",
+                f"The runs of {arm} have {count} different configurations: the comparison is "
+                "about the sampled configurations, not about one tuned configuration",
             )
     if not runs.selected and runs.curves is None:
         yield Caution(
             "selection",
-            f"Is {runs.metric} of the last epoch? A best epoch is chosen on the data that it "
-            "reports",
+            f"Is {runs.metric} the value of the last epoch? The best epoch would be chosen on the "
+            "same data that its value is measured on",
             asked=True,
         )
     if not runs.budgets:
         yield Caution(
             "winners",
             "Were the configurations chosen on other data and seeds than these? Winners look "
-            "better on what chose them",
+            "better than they are on the data that they were chosen on",
             asked=True,
         )
     elif "validation" in runs.metric or runs.metric.startswith("val"):
         yield Caution(
             "winners",
-            f"The configurations were chosen by validation data, and so may {runs.metric} flatter "
-            "them: test data are cleaner",
+            f"The configurations were chosen on validation data, so {runs.metric} may make them "
+            "look better than they are: test data do not have this bias",
         )
 
 
@@ -117,7 +117,8 @@ def _budgets(runs: Runs, made: Contrast, tuned: Sequence[BestOf]) -> Iterator[Ca
         if runs.budgets or counts == [None, None]:
             yield Caution(
                 "budgets",
-                "Was as much spent on tuning either arm? More trials win by more",
+                "Did both arms have the same tuning budget? The arm with more trials has an "
+                "advantage",
                 asked=True,
             )
         return
@@ -152,7 +153,7 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
             yield Caution(
                 "saturation",
                 f"{100 * share:.0f} % of the values of {runs.metric} are {top:g}, its best "
-                "possible one: it cannot show by how much the arms differ",
+                "possible value, so the metric cannot show how much the arms differ",
             )
     count = examples(values)
     if count is None:
@@ -162,11 +163,11 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
     spread = scale * math.sqrt(max(float(np.mean(shares * (1 - shares))), 0.0) / count)
     said = (
         f"The values of {runs.metric} are multiples of {scale / count:.3g}, as of {count} test "
-        f"examples{' (or rounded)' if count in (10, 100, 1000) else ''}: other examples would move "
-        f"each by about {spread:.2g}, which the interval leaves out"
+        f"examples{' (or rounded)' if count in (10, 100, 1000) else ''}: with other test examples "
+        f"each value would change by about {spread:.2g}, which the interval does not include"
     )
     if delta is not None and delta < 3 * scale / count:
-        said += f", and δ = {delta:g} is less than three examples"
+        said += f", and δ = {delta:g} is smaller than the effect of three examples"
     yield Caution("lattice", said)
 
 
@@ -206,6 +207,6 @@ def _horizons(runs: Runs, made: Contrast) -> Iterator[Caution]:
     if len(steps) and steps.min() != steps.max():
         yield Caution(
             "horizons",
-            f"Runs end at different steps, from {steps.min():g} to {steps.max():g}: longer "
-            "training may be the difference",
+            f"Runs end at different steps, from {steps.min():g} to {steps.max():g}: the "
+            "difference may come from longer training",
         )

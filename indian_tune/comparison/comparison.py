@@ -112,19 +112,19 @@ def compare_runs(
     if tasks and (sequential or target is not None):
         option = "sequential" if sequential else "target"
         raise InputError(
-            f"{option} takes one task, and the runs are of {len(tasks)}: choose one, such as "
-            f"--where task={tasks[0].task}"
+            f"{option} needs runs of a single task, but there are {len(tasks)} tasks: choose one, "
+            f"such as --where task={tasks[0].task}"
         )
     looks = None
     if sequential:
         if not made.paired:
             raise InputError(
-                "sequential takes pairs of runs with the same seed: give both arms the same seeds, "
-                "and their column (--map seed=COLUMN)"
+                "sequential needs pairs of runs with the same seed: run both arms on the same "
+                "seeds, and give the column of the seed (--map seed=COLUMN)"
             )
         kept = [pair for pair in made.pairs if all(map(math.isfinite, pair[1:]))]
         if not kept:
-            raise InputError("sequential: no pair is left, as in each of them a run failed")
+            raise InputError("sequential: every pair has a failed run, so add seeds")
         looks = sequence([pair[0] for pair in kept], made.differences(runs.sign), least, alpha)
         made = _sequential(made, looks)
     tuned: tuple[BestOf, ...] = ()
@@ -175,7 +175,7 @@ def _sequential(made: Contrast, looks: ConfidenceSequence) -> Contrast:
 def _unshared(cells: Cells, a: str, b: str) -> list[str]:
     """Return what to say of tasks that only one of the arms has."""
     alone = [task for task in cells.tasks if bool(cells.of(a, task)) != bool(cells.of(b, task))]
-    return [f"Left out, as only one arm has them: tasks {', '.join(alone)}."] if alone else []
+    return [f"Tasks that only one arm has are excluded: {', '.join(alone)}."] if alone else []
 
 
 def _groups(cells: Cells, made: Contrast) -> list[np.ndarray[Any, np.dtype[np.float64]]]:

@@ -133,7 +133,9 @@ class Cells:
         """
         tasks = [task for task in self.tasks if self.of(a, task) and self.of(b, task)]
         if not tasks:
-            raise InputError(f"arms {a!r} and {b!r} share no task: compare arms that do")
+            raise InputError(
+                f"arms {a!r} and {b!r} have no task in common: compare arms that have one"
+            )
         return tasks
 
 
@@ -151,13 +153,13 @@ def pairs_by_seed(cells: Cells, a: str, b: str, pairing: Pairing) -> bool:
     if pairing == "seed":
         if not cells.runs.seeded:
             raise InputError(
-                "pairing = 'seed' needs seeds, and no column is called seed: name it with --map "
+                "pairing = 'seed' needs a column seed, but there is none: choose it with --map "
                 "seed=COLUMN"
             )
         if not shared:
             raise InputError(
-                f"arms {a!r} and {b!r} share no seed: run both on the same seeds, or compare them "
-                "unpaired"
+                f"arms {a!r} and {b!r} have no seed in common: run both on the same seeds, or "
+                "give pairing = 'none'"
             )
         return True
     # One that is shared by chance pairs nothing.
@@ -274,7 +276,7 @@ def held_back(made: Contrast, label: Label) -> tuple[str, ...]:
     reasons = []
     if made.left_out > MOST_LEFT_OUT * made.out_of:
         reasons.append(
-            f"{made.left_out} of {counted(made.out_of, noun)} failed and are left out, more than "
+            f"{made.left_out} of {counted(made.out_of, noun)} failed and are excluded, more than "
             f"{100 * MOST_LEFT_OUT:g} %"
         )
     ours, theirs = made.of_a, made.of_b

@@ -49,9 +49,9 @@ def many_exhibit(found: ManyFindings) -> Exhibit:
     return Exhibit(
         name="intervals",
         title="Differences and their intervals",
-        caption="Above 0 the first arm is better. Intervals are not corrected for their number; "
-        "labels are.",
-        alt=f"{len(rows)} differences with their intervals; the table has the numbers.",
+        caption="Above 0 the first arm is better. Labels are corrected for the number of "
+        "comparisons; intervals are not.",
+        alt=f"{len(rows)} differences with their intervals; the numbers are in the table.",
         figure=_forest([(n, d.estimate, d.low, d.high) for n, d, _ in rows], found.delta),
         table=table,
     )
@@ -127,8 +127,8 @@ def _pairs(found: Findings) -> Exhibit:
     return Exhibit(
         name="pairs",
         title="Pair by pair",
-        caption=f"A line per {ONE[found.contrast.unit]}: lines that all rise or all "
-        "fall are a difference that every one shows.",
+        caption=f"One line per {ONE[found.contrast.unit]}: if all lines rise or all fall, every "
+        f"{ONE[found.contrast.unit]} shows the difference.",
         alt=f"{found.a} is ahead in {ahead} of {len(table)} pairs.",
         figure=figure,
         table=table,
@@ -148,12 +148,12 @@ def _sequence(found: Findings) -> Exhibit:
     axes.set_ylabel("difference")
     tidy(axes)
     at = found.sequence.settled_at
-    said = "It is not settled yet." if at is None else f"It is settled after {at}."
+    said = "There is no decision yet." if at is None else f"There is a decision after {at}."
     return Exhibit(
         name="sequence",
-        title="After every look",
-        caption="The interval after each further pair. It holds at all of them together, so that "
-        f"one may stop at any. {said}",
+        title="Sequential interval",
+        caption="The interval after each further pair. It is valid for all of them together, so "
+        f"one may stop at any pair. {said}",
         alt=said,
         figure=figure,
         table=looks.assign(label=looks["label"].map(str)),
@@ -175,7 +175,7 @@ def _target(found: Findings) -> Exhibit:
             axes.plot([arm.low, right], [0.5, 0.5], color=color, linewidth=3, alpha=0.4)
     axes.set_ylim(0, 1.05)
     axes.set_xlabel("steps")
-    axes.set_ylabel("share of runs there")
+    axes.set_ylabel("share of runs at the target")
     axes.legend(fontsize=8, frameon=False)
     tidy(axes)
     return Exhibit(
@@ -206,9 +206,9 @@ def _best_of(found: Findings) -> Exhibit:
     tidy(axes)
     return Exhibit(
         name="best-of-n",
-        title="What tuning costs",
-        caption="Median of the best of n trials of the search, with a band that holds for all n "
-        "together where trials are drawn at random; adaptive samplers gain faster.",
+        title="Effect of the tuning budget",
+        caption="Median of the best of n trials of the search. The band is valid for all n "
+        "together if trials are drawn at random; adaptive samplers improve faster.",
         alt="; ".join(f"{c.arm}: {c.median[0]:.4g} to {c.median[-1]:.4g}" for c in found.best_of),
         figure=figure,
         table=pd.DataFrame(rows, columns=["arm", "n", "median", "worse", "better"]),

@@ -68,7 +68,7 @@ def read_events(folder: Path, metric: str | None) -> tuple[pd.DataFrame, str]:
         metric = guessed_metric(tags)
     elif metric not in tags:
         raise InputError(
-            f"metric = {metric!r} is no scalar of {folder}.{alternatives(metric, tags)}"
+            f"metric = {metric!r} is not a scalar in {folder}.{alternatives(metric, tags)}"
         )
     rows = []
     for run, found in scalars.items():
@@ -147,7 +147,7 @@ def _events(file: Path) -> Iterator[Any]:
         check = crc32c(head)
         if (((check >> 15) | (check << 17)) + 0xA282EAD8) & 0xFFFFFFFF != mask:
             raise InputError(
-                f"{file} is no event file of TensorBoard's, or is damaged: leave it out"
+                f"{file} is not a TensorBoard event file, or is damaged: remove it from the folder"
             )
         end = place + 12 + length
         if end + 4 > len(content):
@@ -156,7 +156,7 @@ def _events(file: Path) -> Iterator[Any]:
         try:
             event.ParseFromString(content[place + 12 : end])
         except Exception as error:
-            raise InputError(f"{file} is damaged: leave it out ({error})") from error
+            raise InputError(f"{file} is damaged ({error}): remove it from the folder") from error
         yield event
         place = end + 4
 

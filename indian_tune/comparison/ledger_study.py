@@ -66,16 +66,17 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     frame = epoch_frame(ledger, record.id, Phase.CONFIRM, sealed=unsealed)
     if frame.empty:
         raise InputError(
-            f"study {record.name!r} has no runs on fresh seeds yet: compare when its search is done"
+            f"study {record.name!r} has no runs on fresh seeds yet: compare after its search is "
+            "finished"
         )
     notes = []
     if metric is None:
         metric = TEST if unsealed else VALIDATION
-        notes += [] if unsealed else ["The test results are sealed: validation data are compared."]
+        notes += [] if unsealed else ["Test results are sealed: validation results are compared."]
     known = [name for name in (TEST, VALIDATION, "train_accuracy") if name in frame]
     if metric in frame and not frame[metric].notna().any() and known:
         raise InputError(
-            f"study {record.name!r} has no values of {metric}: name another metric with --metric"
+            f"study {record.name!r} has no values of {metric}: choose another metric with --metric"
         )
     if "train_accuracy" in frame and frame["train_accuracy"].notna().any():
         keys = [name for name in ("arm", "replicate", "seed") if name in frame]

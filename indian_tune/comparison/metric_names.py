@@ -33,7 +33,7 @@ def guessed_metric(names: Sequence[str]) -> str:
     able = [n for n in names if n in plain or _LOWER.search(n) or _HIGHER.search(n)]
     if len(able) == 1 or len(names) == 1:
         return (able or names)[0]
-    said = f"{listed(able)} could be it" if able else f"there are {listed(names)}"
+    said = f"{listed(able)} could be it" if able else f"the columns are {listed(names)}"
     raise InputError(f"name the metric with --metric: {said}")
 
 
@@ -50,8 +50,8 @@ def direction_of(metric: str, better: Better | None) -> Better:
     low, high = bool(_LOWER.search(metric)), bool(_HIGHER.search(metric))
     if low == high:
         raise InputError(
-            f"whether a lower or a higher {metric} is better is not known: say --better lower or "
-            "--better higher"
+            f"it is not known whether a lower or a higher {metric} is better: give --better lower "
+            "or --better higher"
         )
     return "lower" if low else "higher"
 

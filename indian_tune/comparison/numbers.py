@@ -47,6 +47,6 @@ def _number(value: Any, column: str, rows: pd.DataFrame, row: Hashable) -> float
         arm = rows.at[row, "arm"] if "arm" in rows else None
         of = "" if arm is None else f" of arm {arm!r}"
         raise InputError(
-            f"column {column} must hold numbers, got {str(value)[:40]!r}{of}: name another column, "
-            "or correct the file"
+            f"column {column} must contain numbers, got {str(value)[:40]!r}{of}: choose another "
+            "column, or correct the file"
         ) from None

@@ -48,9 +48,9 @@ def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better
         rows = {study.study_name: study.get_trials(deepcopy=False) for study in studies}
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the source is no database that Optuna can read: {first}") from error
+        raise InputError(f"the source is not a database that Optuna can read: {first}") from error
     if not studies:
-        raise InputError("the database of Optuna's holds no study")
+        raise InputError("the Optuna database contains no study: choose another database")
     found: list[dict[str, Any]] = []
     directions: dict[str, Better] = {}
     for study in studies:
@@ -61,17 +61,18 @@ def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better
     if len(set(directions.values())) > 1:
         told = ", ".join(f"{name!r} {better}" for name, better in directions.items())
         raise InputError(
-            f"the directions of the studies are mixed ({told} is better): compare studies of one"
+            f"the studies have different directions ({told} is better): compare studies with the "
+            "same direction"
         )
     selected = [
-        f"the value of most trials of study {name!r} is the best of those that they reported: a "
-        "best step is chosen on the data that it reports"
+        f"most trials of study {name!r} have the best of their reported values as their value: "
+        "the best step is chosen on the same data that its value is measured on"
         for name, trials in rows.items()
         if metric is None and _chosen(trials, directions[name])
     ]
     frame = pd.DataFrame(found).astype({"value": object} if found else {})
     if metric == INTERMEDIATE and frame.empty:
-        raise InputError("no trial has reported a value: name another metric")
+        raise InputError("no trial has intermediate values: choose another metric")
     return frame.rename(columns={"value": name}), name, next(iter(directions.values())), selected
 
 
@@ -97,8 +98,8 @@ def _objective(study: optuna.Study, metric: str | None) -> tuple[str, int | None
     ]
     if metric is None and len(names) > 1:
         raise InputError(
-            f"study {study.study_name!r} has several objectives: name one with --metric: "
-            f"{', '.join(names)}"
+            f"study {study.study_name!r} has several objectives: choose one with --metric "
+            f"({', '.join(names)})"
         )
     if metric is None or metric in names:
         index = 0 if metric is None else names.index(metric)
@@ -108,8 +109,8 @@ def _objective(study: optuna.Study, metric: str | None) -> tuple[str, int | None
     known = {key for trial in study.get_trials(deepcopy=False) for key in trial.user_attrs}
     if metric not in known:
         raise InputError(
-            f"metric = {metric!r} is no objective or user attribute of study {study.study_name!r}."
-            f"{alternatives(metric, {*names, *known, INTERMEDIATE})}"
+            f"metric = {metric!r} is not an objective or user attribute of study "
+            f"{study.study_name!r}.{alternatives(metric, {*names, *known, INTERMEDIATE})}"
         )
     return metric, None, ways[0]
 

@@ -16,7 +16,7 @@ def page(found: Findings) -> str:
     """Return the page of two arms."""
     return render_page(
         "comparison",
-        title=f"{found.a} against {found.b}",
+        title=f"{found.a} compared with {found.b}",
         heading=headings(found.exploratory),
         label=str(found.label),
         sentence=found.sentence,

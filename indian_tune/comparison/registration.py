@@ -72,13 +72,13 @@ class Registered:
         """Return where a comparison is not the registered one, a clause each."""
         wanted = asdict(plan)
         found = [
-            f"{key} = {value!r} is not what was registered, {self.plan.get(key)!r}"
+            f"{key} = {value!r} differs from the registered value {self.plan.get(key)!r}"
             for key, value in wanted.items()
             if self.plan.get(key) != value
         ]
         text = json.dumps(self.plan, sort_keys=True, separators=(",", ":"))
         if hashlib.sha256(text.encode()).hexdigest() != self.digest:
-            found.append("the registered file was changed since: its digest does not fit")
+            found.append("the file was changed after registration: its digest differs")
         return found
 
 
@@ -97,9 +97,9 @@ def write_plan(plan: Plan, out: Path, at: datetime) -> None:
         with out.open("x", encoding="utf-8") as written:
             written.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     except FileExistsError as error:
-        raise InputError(f"{out} exists: a registration is not written over") from error
+        raise InputError(f"{out} already exists: choose another file") from error
     except OSError as error:
-        raise InputError(f"cannot write {out}: {error.strerror}") from error
+        raise InputError(f"cannot write {out} ({error.strerror}): choose another file") from error
 
 
 def read_plan(path: Path) -> Registered:
@@ -120,7 +120,7 @@ def read_plan(path: Path) -> Registered:
         or not isinstance(raw.get("digest"), str)
     ):
         raise InputError(
-            f"{path} is no registered comparison: make one with indian-tune compare --register"
+            f"{path} is not a registered comparison: create one with indian-tune compare --register"
         )
     try:
         at = datetime.fromisoformat(str(raw.get("registered_at")))

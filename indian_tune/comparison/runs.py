@@ -148,10 +148,11 @@ def runs_of(
         frame = _filtered(frame, column, value)
     if "arm" not in frame:
         raise InputError(
-            f"no column is called arm: name one with arm=COLUMN; there are {listed(frame.columns)}"
+            "there is no column arm: choose one with --map arm=COLUMN; the columns are "
+            f"{listed(frame.columns)}"
         )
     if frame["arm"].isna().any() or (frame["arm"].map(str) == "").any():
-        raise InputError("column arm has empty places: every row needs the name of its arm")
+        raise InputError("column arm has empty values: give every row the name of its arm")
     frame = frame.assign(arm=frame["arm"].map(str))
     if only and set(only) <= set(frame["arm"]):
         # What others lack is no matter of theirs.
@@ -172,7 +173,7 @@ def runs_of(
     if stepped:
         steps, gone = numbers(rows, "step")
         if gone.any() or not np.isfinite(steps).all():
-            raise InputError("column step has empty places: every row needs the step of its value")
+            raise InputError("column step has empty or infinite values: correct these rows")
         rows = rows.assign(step=steps)
     _check_once(rows, [*KEYS, *(["step"] if stepped else [])], seeded=seeded)
     rows = rows.assign(missing=absent)
@@ -209,17 +210,18 @@ def runs_of(
 def _renamed(frame: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
     for role, column in names.items():
         if role not in ROLES:
-            raise InputError(f"{role}={column} maps to no role.{alternatives(role, ROLES)}")
+            raise InputError(f"{role}={column}: unknown role.{alternatives(role, ROLES)}")
         if column not in frame:
             raise InputError(
-                f"{role}={column} names no column.{alternatives(column, map(str, frame.columns))}"
+                f"{role}={column}: there is no column "
+                f"{column!r}.{alternatives(column, map(str, frame.columns))}"
             )
     for role, others in _ALIASES.items():
         found = [name for name in others if name in frame and name not in names.values()]
         if role not in names and found:
             names[role] = found[0]
     if not len(frame):
-        raise InputError("the source holds no runs: give one with a row per run")
+        raise InputError("the source contains no runs: give one with a row per run")
     given = {role: frame[column] for role, column in names.items()}
     # What bears the name of a role that another column was mapped to is not that role; and what
     # names a seed or an arm is no hyperparameter.
@@ -231,8 +233,8 @@ def _renamed(frame: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
 def _filtered(frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
     if column not in frame:
         raise InputError(
-            f"where {column}={value}: no such column."
-            f"{alternatives(column, map(str, frame.columns))}"
+            f"where {column}={value}: there is no column "
+            f"{column!r}.{alternatives(column, map(str, frame.columns))}"
         )
     kept = frame[column].map(str) == value
     if not kept.any():
@@ -243,7 +245,7 @@ def _filtered(frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
             kept = kept & False
     if not kept.any():
         there = list(dict.fromkeys(frame[column].map(str)))
-        raise InputError(f"where {column}={value}: no such row; {column} holds {listed(there)}")
+        raise InputError(f"where {column}={value} selects no row: {column} is {listed(there)}")
     return frame[kept]
 
 
@@ -253,10 +255,10 @@ def _metric(frame: pd.DataFrame, metric: str | None) -> str:
     if metric is not None:
         if metric not in columns:
             raise InputError(
-                f"metric = {metric!r} is no column.{alternatives(metric, set(columns) - taken)}"
+                f"metric = {metric!r} is not a column.{alternatives(metric, set(columns) - taken)}"
             )
         if metric in ROLES:
-            raise InputError(f"metric = {metric!r} is the {metric} of a run: name another column")
+            raise InputError(f"metric = {metric!r} is the {metric} of a run: choose another column")
         return metric
     return guessed_metric(
         [name for name in columns if name not in taken and not name.startswith((CONFIG, "params"))]
@@ -272,8 +274,8 @@ def _phases(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         return frame[frame["phase"] == "confirm"], None if tune.empty else tune
     if len(phases) > 1:
         raise InputError(
-            f"column phase holds {listed(phases)} and no confirm: choose one, such as --where "
-            f"phase={phases[0]}"
+            f"column phase has several values ({listed(phases)}), but not confirm: choose one, "
+            f"such as --where phase={phases[0]}"
         )
     return frame, None
 
@@ -284,17 +286,17 @@ def _with_keys(rows: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
         if name not in rows:
             rows = rows.assign(**{name: default})
         elif rows[name].isna().any():
-            raise InputError(f"column {name} has empty places: fill them, or remove the column")
+            raise InputError(f"column {name} has empty values: fill them, or remove the column")
     rows = rows.assign(task=rows["task"].map(str), replicate=_ordered(rows["replicate"]))
     if "seed" in rows:
         if rows["seed"].isna().any() or (rows["seed"].map(str) == "").any():
-            raise InputError("column seed has empty places: every row needs its seed, or none")
+            raise InputError("column seed has empty values: fill them, or remove the column")
         return rows.assign(seed=_ordered(rows["seed"])), True
     if "trial" in rows:
         return rows.assign(seed=_ordered(rows["trial"])), False
     if "step" in rows and rows.duplicated(["arm", "task", "replicate"]).any():
         raise InputError(
-            "the rows are steps, and no column tells the runs apart: name one with --map "
+            "there is a row per step, but no column identifies the runs: choose one with --map "
             "seed=COLUMN"
         )
     return rows.assign(seed=rows.groupby(["arm", "task", "replicate"]).cumcount()), False
@@ -320,8 +322,8 @@ def _failed(rows: pd.DataFrame) -> NDArray[np.bool_]:
     if unfinished:
         first = rows[(states == unfinished[0]).to_numpy()].iloc[0]
         raise InputError(
-            f"a run of arm {first['arm']!r} (seed {first['seed']}) is {unfinished[0]}: let all "
-            "runs finish, or leave it out of the source"
+            f"a run of arm {first['arm']!r} (seed {first['seed']}) is {unfinished[0]}: wait until "
+            "all runs are finished, or remove it from the source"
         )
     return states.isin(_FAILED).to_numpy(dtype=bool)
 
@@ -339,11 +341,11 @@ def _check_once(rows: pd.DataFrame, keys: list[str], *, seeded: bool) -> None:
     if any(own[name].nunique() > 1 for name in rows if str(name).startswith(CONFIG)):
         hint += "; the arm has several configurations: choose one with --where COLUMN=VALUE"
     elif "trial" in rows and own["trial"].nunique() > 1:
-        hint += "; trials of a search are no repetitions: give the runs of its winner"
+        hint += "; trials of a search are not repetitions: give the runs of its winner"
     elif "step" not in rows:
-        hint += "; if the rows are steps of one run, name their column with --map step=COLUMN"
+        hint += "; if the rows are steps, give their column with --map step=COLUMN"
     what = "" if seeded else " (a repetition)"
-    raise InputError(f"arm {first['arm']!r} has {times} rows of {place}{what}: {hint}")
+    raise InputError(f"arm {first['arm']!r} has {times} rows for {place}{what}: {hint}")
 
 
 def _refuse_missing(last: pd.DataFrame, metric: str) -> None:
@@ -354,7 +356,8 @@ def _refuse_missing(last: pd.DataFrame, metric: str) -> None:
     seeds = gone[gone["arm"] == first]["seed"].tolist()
     raise InputError(
         f"{metric} is missing in {counted(len(gone), 'run')} (arm {first!r}, seeds "
-        f"{listed(seeds)}): say --missing failed if they failed, else complete or remove them"
+        f"{listed(seeds)}): give --missing failed if they failed, otherwise complete or remove "
+        "them"
     )
 
 
@@ -413,12 +416,13 @@ def _undated(frame: pd.DataFrame) -> str | None:
 def _selected(metric: str, rows: pd.DataFrame) -> tuple[str, ...]:
     if "phase" in rows and (rows["phase"] == "tune").all():
         return (
-            "the runs are those of the search: a winner looks better on what chose it than it is",
+            "the runs are those of the search: a winner looks better than it is on the data that "
+            "it was chosen on",
         )
     word = re.search(r"(?:^|[._/ -])(best|max|min|top)(?:$|[._/ -])", metric, re.IGNORECASE)
     if word is None:
         return ()
     return (
-        f"the metric {metric} is the best of several values by its name: a best epoch is chosen on "
-        "the data that it reports, and gains more where runs are noisier",
+        f"by its name, the metric {metric} is the best of several values: the best epoch is "
+        "chosen on the same data that its value is measured on, which favours noisier runs",
     )

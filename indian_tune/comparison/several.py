@@ -91,7 +91,7 @@ def compare_many(
     else:
         pairs = list(combinations(arms, 2))
     if not pairs:
-        raise InputError(f"there is one arm only, {arms[0]!r}: give the runs of at least two")
+        raise InputError(f"there is only one arm, {arms[0]!r}: give the runs of at least two arms")
     cells, least = Cells(runs), delta or 0.0
     made = [
         contrast(cells, a, b, delta=least, alpha=alpha, paired=pairs_by_seed(cells, a, b, pairing))
@@ -121,8 +121,8 @@ def compare_many(
         exploratory=exploratory,
         cautions=(
             *cautions,
-            f"p (Holm) is one-sided, of a being better: SUPPORTED takes less than {alpha / 2:g}; "
-            "the intervals are not corrected",
+            f"p (Holm) is one-sided, for a better than b: SUPPORTED needs p < {alpha / 2:g}; the "
+            "intervals are not corrected for multiple comparisons",
             *(caution.sentence for caution in few(least_of(rows))),
         ),
     )

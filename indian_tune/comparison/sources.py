@@ -71,7 +71,7 @@ def read(request: Request) -> Source:
     """
     if not request.sources:
         raise InputError(
-            "name a source: a study, a file (.csv, .jsonl, .parquet), a database of Optuna's, or a "
+            "name a source: a study, a file (.csv, .jsonl, .parquet), an Optuna database, or a "
             "folder of event files"
         )
     for source in request.sources:
@@ -87,8 +87,8 @@ def read(request: Request) -> Source:
 def _alone(request: Request, source: Source) -> Source:
     if len(request.sources) > 1:
         raise InputError(
-            f"{len(request.sources)} sources are given: only files of tables are read together, so "
-            "export the others first"
+            f"{len(request.sources)} sources are given, but only table files can be read "
+            "together: export the others first"
         )
     return source
 
@@ -96,8 +96,8 @@ def _alone(request: Request, source: Source) -> Source:
 def _runs(request: Request, frame: pd.DataFrame, metric: str | None, better: Better | None) -> Runs:
     if request.better is not None and better is not None and request.better != better:
         raise InputError(
-            f"better = {request.better!r}, but the source says that a {better} {metric} is better: "
-            "leave --better out"
+            f"better = {request.better!r}, but in the source a {better} {metric} is better: "
+            "remove --better"
         )
     return runs_of(
         frame,
@@ -123,8 +123,8 @@ def _tables(request: Request) -> Source:
             # A file for every arm.
             if stems.count(stem) > 1:
                 raise InputError(
-                    f"several files are called {stem}, and none names its arm: rename them, or map "
-                    "a column with --map arm=COLUMN"
+                    f"several files are called {stem}, and a file without a column arm is named "
+                    "after its arm: rename them, or choose a column with --map arm=COLUMN"
                 )
             frame = frame.assign(arm=stem)
         frames.append(frame)
@@ -138,7 +138,7 @@ def _events(request: Request, folder: Path) -> Source:
     from indian_tune.comparison.event_files import EVENTS, has_events, read_events
 
     if not has_events(folder):
-        raise InputError(f"{folder} holds no event files of TensorBoard's (tfevents): name another")
+        raise InputError(f"{folder} has no TensorBoard event files (tfevents): choose another")
     frame, metric = read_events(folder, request.metric)
     written = max(file.stat().st_mtime for file in folder.rglob(EVENTS))
     runs = _runs(request, frame, metric, None)
@@ -150,9 +150,9 @@ def _database(request: Request, source: str) -> Source:
     path = Path(source.removeprefix("sqlite:///"))
     if source.startswith("sqlite:///") or "://" not in source:
         if not path.is_file():
-            raise InputError(f"{path} does not exist: name the file of a database")
+            raise InputError(f"{path} does not exist: give the file of a database")
         if path.suffix not in _JOURNALS and not path.read_bytes()[:16].startswith(b"SQLite format"):
-            raise InputError(f"{path} is no SQLite database, whatever its name says")
+            raise InputError(f"{path} is not an SQLite database: choose another file")
         source = str(path) if path.suffix in _JOURNALS else f"sqlite:///{path}"
     if path.suffix not in _JOURNALS and _is_ours(source):
         return _study(request, None, source)
@@ -174,11 +174,11 @@ def _is_ours(url: str) -> bool:
             engine.dispose()
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"the database cannot be read: {first}") from error
+        raise InputError(f"the database cannot be read ({first}): correct its address") from error
     if any(name.startswith("ledger_") for name in names):
         return True
     if "trials" not in names or "studies" not in names:
-        raise InputError("the database holds neither studies of ours nor of Optuna's: name another")
+        raise InputError("the database has no studies of indian-tune or Optuna: choose another")
     return False
 
 
@@ -192,8 +192,8 @@ def _study(request: Request, name: str | None, storage: str | None) -> Source:
             if len(studies) != 1:
                 names = ", ".join(study.name for study in studies) or "none"
                 raise InputError(
-                    f"{ledger.address} holds several studies or none ({names}): name one, with "
-                    "--storage for the database"
+                    f"{ledger.address} must contain a single study here, but contains {names}: "
+                    "give the name of a study instead, and the database with --storage"
                 )
             record = studies[0]
         else:

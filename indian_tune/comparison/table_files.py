@@ -35,20 +35,20 @@ def read_table(path: Path) -> pd.DataFrame:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(
-            f"{path} is of no kind that is known: give a file that ends with "
-            f"{', '.join(_READERS)}, a folder of event files, or a database"
+            f"{path} has an unknown file type: give a file that ends with {', '.join(_READERS)}, "
+            "a folder of event files, or a database"
         )
     try:
         with path.open("rb") as opened:
             start = opened.read(4)
         if (start == _PARQUET) != (reader is _parquet):
-            kind = "a Parquet file" if start == _PARQUET else "no Parquet file"
-            raise InputError(f"{path} is {kind}, whatever its name says: rename it")
+            kind = "a Parquet file" if start == _PARQUET else "not a Parquet file"
+            raise InputError(f"{path} is {kind}, which does not match its name: rename it")
         return reader(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text, whatever its name says: {error}") from error
+        raise InputError(f"{path} is not UTF-8 text ({error}): save it as UTF-8") from error
     except ValueError as error:
         if isinstance(error, InputError):
             raise
@@ -60,7 +60,7 @@ def _csv(path: Path) -> pd.DataFrame:
     text = read_text(path)
     head = text.lstrip().partition("\n")[0]
     if head.lstrip().startswith(("{", "[")):
-        raise InputError(f"{path} holds JSON, whatever its name says: call it .json or .jsonl")
+        raise InputError(f"{path} contains JSON: rename it to .json or .jsonl")
     separator = max(_SEPARATORS, key=head.count)
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     try:
@@ -69,10 +69,11 @@ def _csv(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     names = rows[0][1] if rows else []
     if not any(names):
-        raise InputError(f"{path} is empty: give a line of headings and a line per run")
+        raise InputError(f"{path} is empty: give a line of column names, then a line per run")
     if any(map(_is_number, names)):
         raise InputError(
-            f"{path} has no line of headings: name its columns, or call a list of numbers .txt"
+            f"{path} has no line of column names: add one, or rename the file to .txt if it is a "
+            "list of numbers"
         )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -80,8 +81,8 @@ def _csv(path: Path) -> pd.DataFrame:
     odd = next(((n, row) for n, row in rows if len(row) != len(names)), None)
     if odd is not None:
         raise InputError(
-            f"{path}, line {odd[0]} has {len(odd[1])} fields, its headings are {len(names)}: "
-            "correct it"
+            f"{path}, line {odd[0]} has {len(odd[1])} fields, but there are {len(names)} column "
+            "names: correct that line"
         )
     columns = zip(*(row for _, row in rows[1:]), strict=True) if rows[1:] else [()] * len(names)
     # As texts, so that empty is not "nan", and an arm may be called null or 1.
@@ -93,7 +94,7 @@ def _listed(path: Path) -> pd.DataFrame:
     odd = next((word for word in words if not _is_number(word)), None)
     if odd is not None or not words:
         raise InputError(
-            f"{path} must hold numbers alone, got {odd or 'nothing'!r}: give a table as .csv"
+            f"{path} must contain numbers only, got {odd or 'nothing'!r}: give a table as .csv"
         )
     return pd.DataFrame({LISTED: words})
 
@@ -107,7 +108,8 @@ def _json_lines(path: Path) -> pd.DataFrame:
             rows.append(read_json(line))
         except json.JSONDecodeError as error:
             raise InputError(
-                f"{path}, line {number} is not JSON: {error.msg}; every line must hold one object"
+                f"{path}, line {number} is not JSON: {error.msg}; every line must contain one "
+                "object"
             ) from error
     return _frame(rows, path)
 
@@ -122,7 +124,7 @@ def _json(path: Path) -> pd.DataFrame:
 
 def _frame(rows: Any, path: Path) -> pd.DataFrame:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise InputError(f"{path} must hold a list of objects, one for every run")
+        raise InputError(f"{path} must contain a list of objects, one for every run")
     flat = [dict(_flattened(row)) for row in rows]
     names = dict.fromkeys(name for row in flat for name in row)
     # As objects, so that null and NaN stay two things.

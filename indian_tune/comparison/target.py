@@ -80,8 +80,8 @@ def steps_to(runs: Runs, target: float) -> pd.DataFrame:
     """
     if runs.curves is None:
         raise InputError(
-            f"target = {target:g} needs the values of every step, and the source has one per run: "
-            "name the column with --map step=COLUMN, or leave --target out"
+            f"target = {target:g} needs the values of every step, but the source has one value "
+            "per run: give the column of the step with --map step=COLUMN, or remove --target"
         )
     curves = runs.curves
     there = runs.sign * (curves["value"] - target) >= 0

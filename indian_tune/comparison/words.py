@@ -58,7 +58,7 @@ def sentence_of(found: Findings) -> str:
         f"{100 * (1 - found.alpha):g} % interval {shown(difference.low, places, sign=True)} to "
         f"{shown(difference.high, places, sign=True)}"
         if difference.settled
-        else "no interval without a spread"
+        else "no interval, as the values do not vary"
     )
     if found.sequence is not None and difference.settled:
         interval = f"anytime-valid {interval}"
@@ -76,12 +76,15 @@ def sentence_of(found: Findings) -> str:
         case Label.REFUTED:
             said = f"{found.a} is not better than {found.b} by {delta}"
         case _ if made.held_back:
-            said = f"whether {found.a} is better than {found.b} is open, as {made.held_back[0]}"
+            said = (
+                f"whether {found.a} is better than {found.b} is open, because {made.held_back[0]}"
+            )
         case _:
             said = f"whether {found.a} is better than {found.b} is open"
     said = said if said.startswith(found.a) else said[0].upper() + said[1:]
     return (
-        f"{said}: in {found.metric} it is {amount} {way} ({basis}); this speaks of {found.scope}."
+        f"{said}: in {found.metric} it is {amount} {way} ({basis}); this holds for {found.scope} "
+        "only."
     )
 
 
@@ -108,44 +111,45 @@ def remarks(found: Findings) -> Iterator[str]:
     if ours.failed or theirs.failed:
         yield (
             f"Failures: {ours.arm} {ours.failed} of {ours.runs}, {theirs.arm} {theirs.failed} of "
-            f"{theirs.runs}{_failures_p(made)}; failed runs are in no mean."
+            f"{theirs.runs}{_failures_p(made)}; means do not include failed runs."
         )
     for reason in made.held_back[1:]:
-        yield f"No label either as {reason}."
+        yield f"A further reason for no decision: {reason}."
     yield from _pairing(found)
     if found.further is not None:
         more = found.further
         units = counted(more.units, f"further {one}", f"further {made.unit}")
         if more.enough:
             yield (
-                f"{units} of each arm would settle it with probability {more.probability:.2f}: fix "
-                "their number now and look once, or look after each with --sequential."
+                f"{units} of each arm would give a decision with probability "
+                f"{more.probability:.2f}: fix their number now and test once, or test after each "
+                "with --sequential."
             )
         else:
             yield (
-                f"Not even {units} of each arm would settle it with probability 0.8 (but "
-                f"{more.probability:.2f}): the effect is near 0"
-                + (" or δ." if found.delta else "; --delta says which effects matter.")
+                f"Even {units} of each arm would give a decision with probability "
+                f"{more.probability:.2f} only: the effect is near 0"
+                + (" or δ." if found.delta else "; --delta sets the smallest effect of interest.")
             )
     if found.sequence is not None:
         looks = found.sequence
         last = looks.looks[-1]
         if looks.drifts:
             yield (
-                f"Not settled after {last.n} differences: their mean has left the interval that "
-                "earlier ones gave. They seem to change in their course (other code, other "
-                "machines?), and no further look can settle it."
+                f"No decision after {last.n} differences: their mean is outside the interval that "
+                "earlier ones gave. The differences seem to change over time (other code or "
+                "machines?), so further seeds cannot give a decision."
             )
         elif looks.settled_at is not None:
-            yield f"Settled after {looks.settled_at} differences, and for good: {looks.label}."
+            yield (f"Decided after {looks.settled_at} differences, and final: {looks.label}.")
         else:
-            yield f"Not settled after {last.n} differences: look again after the next."
+            yield f"No decision after {last.n} differences: test again after the next one."
     for curve in found.best_of:
         most = len(curve.n) - 1
         yield (
-            f"Tuning of {curve.arm}: the median {curve.metric} of one trial is "
-            f"{curve.median[0]:.4g}, of the best of {curve.budget} trials {curve.median[most]:.4g} "
-            f"(95 % band: {_end(curve.worse[most])} at worst, {_end(curve.better[most])} at best)."
+            f"Tuning of {curve.arm}: the median {curve.metric} is {curve.median[0]:.4g} for one "
+            f"trial and {curve.median[most]:.4g} for the best of {curve.budget} trials (95 % "
+            f"band: {_end(curve.worse[most])} at worst, {_end(curve.better[most])} at best)."
         )
     if found.target is not None:
         for arm in found.target.arms:
@@ -162,7 +166,7 @@ def remarks(found: Findings) -> Iterator[str]:
             )
         ratio = found.target.ratio
         yield (
-            "No ratio of steps, as not all runs reach it."
+            "There is no ratio of steps, because not all runs reach it."
             if ratio is None
             else f"Steps of {found.a} over those of {found.b}: {ratio.estimate:.2f} "
             f"({shown(ratio.low, 2)} to {shown(ratio.high, 2)})."
@@ -178,13 +182,13 @@ def _pairing(found: Findings) -> Iterator[str]:
     if made.paired:
         if gain.width is not None and gain.correlation is not None:
             yield (
-                f"Runs of one seed correlate by {shown(gain.correlation, 2)}: paired, the interval "
-                f"is {gain.width:.2f} times as wide as unpaired."
+                f"Runs with the same seed have correlation {shown(gain.correlation, 2)}: the "
+                f"paired interval is {gain.width:.2f} times as wide as the unpaired one."
             )
         if gain.alone:
             yield (
                 f"{counted(gain.alone, 'run')} whose seed only one arm has "
-                f"{'is' if gain.alone == 1 else 'are'} left out."
+                f"{'is' if gain.alone == 1 else 'are'} excluded."
             )
         return
     difference = made.difference
@@ -193,16 +197,15 @@ def _pairing(found: Findings) -> Iterator[str]:
         paired = half_if_paired(difference, found.alpha, 0.5)
         places = decimals(difference)
         why = (
-            f"though the arms share {counted(gain.shared, 'seed')}"
+            f"although the arms have {counted(gain.shared, 'seed')} in common"
             if gain.shared
-            else "as the arms share no seed"
+            else "because the arms have no seed in common"
             if gain.seeded
-            else "as no seeds are known"
+            else "because no seeds are known"
         )
         yield (
-            f"Not paired, {why}: on the same seeds, were their runs to correlate by 0.5, "
-            f"the interval would be ±{shown(paired, places)} in place of "
-            f"±{shown(half, places)}."
+            f"Not paired, {why}: on the same seeds, with a correlation of 0.5, the interval would "
+            f"be ±{shown(paired, places)} instead of ±{shown(half, places)}."
         )
 
 
@@ -256,9 +259,7 @@ def many_rows(found: ManyFindings) -> list[tuple[str, ...]]:
 
 def headings(exploratory: tuple[str, ...]) -> str:
     """Return what the answer is headed with: whether it was registered."""
-    return (
-        f"Exploratory, as {'; '.join(exploratory)}" if exploratory else "Registered before the runs"
-    )
+    return f"Exploratory: {'; '.join(exploratory)}" if exploratory else "Registered before the runs"
 
 
 def _cell(text: str) -> str:
@@ -287,7 +288,7 @@ def markdown(found: Findings) -> str:
 
 def many_markdown(found: ManyFindings) -> str:
     """Return many contrasts as Markdown."""
-    of = f"all arms against {found.baseline}" if found.baseline else "all pairs of arms"
+    of = f"all arms compared with {found.baseline}" if found.baseline else "all pairs of arms"
     lines = [
         f"**{found.metric}**, {of} ({headings(found.exploratory)})",
         "",

@@ -28,8 +28,8 @@ def read_only(app: WSGIApplication) -> WSGIApplication:
             return app(environ, start_response)
         return _refuse(
             start_response,
-            "this dashboard only shows: start it with `indian-tune dashboard --allow-writes` to "
-            "change studies",
+            "this dashboard is read-only: start it with `indian-tune dashboard --allow-writes` "
+            "to change studies",
         )
 
     return guarded
@@ -84,7 +84,9 @@ def only_for(app: WSGIApplication, hosts: Collection[str]) -> WSGIApplication:
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if host_name(environ.get("HTTP_HOST", "")) in hosts:
             return app(environ, start_response)
-        return _refuse(start_response, f"this dashboard answers to {', '.join(sorted(hosts))} only")
+        return _refuse(
+            start_response, f"this dashboard only accepts requests for {', '.join(sorted(hosts))}"
+        )
 
     return guarded
 

@@ -92,8 +92,8 @@ class DashboardServer:
         except (OSError, OverflowError) as error:
             self._storage.close()
             raise InputError(
-                f"--host {host} --port {port} cannot be listened on ({error}): name another port, "
-                "or 0 for any that is free"
+                f"--host {host} --port {port} cannot be used ({error}): choose another port, or 0 "
+                "for any free one"
             ) from error
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._server.server_port}/dashboard"

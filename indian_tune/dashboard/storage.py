@@ -62,8 +62,8 @@ class DashboardStorage(RDBStorage):
             if isinstance(cause, sa.exc.DBAPIError) and not _is_missing_table(cause):
                 raise explained(url, cause) from error
             raise StorageError(
-                f"database {show_url(url)} has no tables of Optuna's: `indian-tune doctor "
-                f"--create --storage {show_url(url)}` makes them"
+                f"database {show_url(url)} has no Optuna tables: run `indian-tune doctor --create "
+                f"--storage {show_url(url)}` to create them"
             ) from error
         except RuntimeError as error:
             # Optuna's tables are of another version than Optuna itself.

@@ -55,14 +55,14 @@ def check_asked(spec: StudySpec) -> None:
     """
     if spec.problem.facts is None or not spec.problem.facts.loop:
         raise InputError(
-            f"study {spec.name!r} trains {spec.problem.network_name} by the package's own loop: "
-            "run it with search, or let problem.factory return an indian_tune.Loop"
+            f"study {spec.name!r} trains {spec.problem.network_name} with indian-tune's training "
+            "loop: run it with search, or let problem.factory return an indian_tune.Loop"
         )
     pruner, seeds = spec.search.pruner, len(spec.protocol.tuning_seeds)
     if pruner.judges == "epochs" and seeds > 1:
         raise InputError(
             f"search.pruner = {pruner.name!r} compares trials at equal epochs of all their "
-            f"{seeds} seeds, and a block trains one seed after the other: give "
+            f"{seeds} seeds, but a `with` block trains one seed after the other: set "
             'protocol.tune_seeds = 1 or search.pruner = "none", or run it with search'
         )
 

@@ -137,7 +137,7 @@ def _countless() -> bool:
 def _lines() -> list[str]:
     """Return what lists the GPUs; nothing, and a warning if there are signs of any, if it fails."""
     tool = shutil.which("nvidia-smi")
-    fault = "there is no nvidia-smi on the PATH"
+    fault = "nvidia-smi is not on the PATH"
     if tool is not None:
         try:
             listed = subprocess.run(  # noqa: S603 - a fixed command
@@ -150,8 +150,8 @@ def _lines() -> list[str]:
     sign = next((sign for sign in _SIGNS if Path(sign).exists()), None)
     if sign is not None:
         _warn_once(
-            f"{fault}, so GPUs cannot be counted, though {sign} is there: without --devices "
-            "cuda:0, cuda:0,cuda:1 or the like, runs are trained on the CPU"
+            f"{fault}, so GPUs cannot be counted, although {sign} exists: runs are trained on the "
+            "CPU unless you name the GPUs, such as --devices cuda:0,cuda:1"
         )
     return []
 
@@ -171,14 +171,14 @@ def _names(devices: str, option: str) -> list[str]:
             continue
         if not re.fullmatch(r"cuda:\d+", name):
             raise InputError(
-                f"{option} = {devices!r}: {name!r} is not a device; allowed are auto, cpu and "
-                "cuda:0, cuda:1, …"
+                f"{option} = {devices!r}: {name!r} is not a device: use auto, cpu, or cuda:0, "
+                "cuda:1, …"
             )
         if not present and _countless():
             # Whether it is there is for torch to say.
             continue
         if int(name.removeprefix("cuda:")) >= present:
             raise InputError(
-                f"{option} = {devices!r}: {name} is not here; this machine has {present} GPUs"
+                f"{option} = {devices!r}: {name} does not exist: this machine has {present} GPUs"
             )
     return names

@@ -102,7 +102,7 @@ def flatness_frame(
             model.load_state_dict(saved.state[MODEL])
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(
-                f"the weights of {_title(arm, run)} do not fit the network as it is now: {error}"
+                f"the weights of {_title(arm, run)} do not fit the present network: {error}"
             ) from error
         model = model.to(place, torch.float64)
         dynamics = dynamics_of(arm.optimizer, trial.config or {})
@@ -152,15 +152,14 @@ def _check_kept(
     """Demand that every run has its weights, before the first is measured."""
     if not study.spec.protocol.keep_checkpoints:
         raise InputError(
-            f"study {study.name!r} has kept no weights (protocol.keep_checkpoints = false), and "
-            "flatness is measured at them: set protocol.keep_checkpoints = true and run it with "
-            "--as NEW-NAME"
+            f"study {study.name!r} has kept no weights to measure (protocol.keep_checkpoints = "
+            "false): set protocol.keep_checkpoints = true and run it with --as NEW-NAME"
         )
     missing = [(arm, run) for arm, _, run in runs if not kept.has(run_key(study.record, run))]
     if missing:
         raise InputError(
             f"the weights of {len(missing)} of {len(runs)} runs, such as {_title(*missing[0])}, "
-            f"are not in {kept.root}: name the folder that the search had with --artifacts"
+            f"are not in {kept.root}: give the --artifacts folder of the search"
         )
 
 

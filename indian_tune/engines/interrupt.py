@@ -115,7 +115,7 @@ def guarded(go_on: str = "") -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    said = "It did not end by itself and was killed; what is recorded is kept."
+    said = "It did not stop and was killed; the records are kept."
     if go_on:
         said = f"{said} Continue with:\n{go_on}"
     guard = subprocess.Popen(  # noqa: S603 - a program of ours

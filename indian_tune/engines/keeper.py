@@ -140,7 +140,7 @@ class Keeper:
                 ledger.heartbeat(self._study["worker"])
         if self._unanswered_for is not None and self._unanswered_for > ANSWER_SECONDS:
             self._unanswered_for = None
-            _tell(f"{self._given_up}. It cannot be interrupted; Ctrl-C twice ends this process.")
+            _tell(f"{self._given_up}. It cannot be interrupted; press Ctrl-C twice to end it.")
 
     def _hangs(self) -> bool:
         if self._at["at"] is None:

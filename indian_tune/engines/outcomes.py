@@ -87,7 +87,7 @@ def end_trial(controller: Controller, trial: RunningTrial, decision: Decision) -
     except LeaseLostError:
         pass
     if state is None:
-        logger.warning("%s: another worker has taken it over", trial.title)
+        logger.warning("%s: another worker took it over", trial.title)
     else:
         logger.info("%s: %s", trial.path, state)
     return state
@@ -107,7 +107,7 @@ def fail_attempt(controller: Controller, trial: RunningTrial, traceback: str) ->
         logger.warning("%s: %s", trial.title, lost)
         return
     reason = traceback.strip().splitlines()[-1]
-    logger.warning("%s broke and is now %s: %s", trial.title, state, reason)
+    logger.warning("%s: an attempt failed, and it is now %s: %s", trial.title, state, reason)
 
 
 def give_back(controller: Controller, trials: Iterable[RunningTrial]) -> None:
@@ -127,7 +127,7 @@ def warn_of_loss(trial: RunningTrial, epochs: int) -> None:
         epochs: that are trained again.
     """
     logger.warning(
-        "no checkpoint of %s found, it starts from the beginning (to train again: %s)",
+        "no checkpoint of %s found: it starts from the beginning and trains %s again",
         trial.path,
         counted(epochs, "epoch"),
     )

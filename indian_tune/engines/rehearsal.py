@@ -69,17 +69,17 @@ def check_loop(spec: StudySpec) -> None:
             value, default = getattr(given, key), type(given).model_fields[key].default
             if value != default:
                 raise InputError(
-                    f"{section}.{key} = {value!r} has no meaning for problem.factory = "
-                    f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
-                    "let the loop do that"
+                    f"{section}.{key} = {value!r} is not used with problem.factory = "
+                    f"{spec.problem.factory!r}, which trains with your training loop: remove it, "
+                    "and do this in the loop"
                 )
     for n, arm in enumerate(spec.arms, 1):
         for name in ("clip_norm", "ema_decay"):
             if name in arm.space:
                 raise InputError(
-                    f"arms[{n}].space.{name} has no meaning for problem.factory = "
-                    f"{spec.problem.factory!r}, which trains by a loop of its own: remove it, and "
-                    "let the loop do that"
+                    f"arms[{n}].space.{name} is not used with problem.factory = "
+                    f"{spec.problem.factory!r}, which trains with your training loop: remove it, "
+                    "and do this in the loop"
                 )
 
 
@@ -204,13 +204,13 @@ def check_writable(folder: Path, option: str) -> None:
         except (FileNotFoundError, NotADirectoryError):
             there = there.parent
         except OSError as error:
-            message = f"{option} = {str(folder)!r} cannot be a folder: {error.strerror}"
-            raise InputError(f"{message}; name another one") from error
+            message = f"{option} = {str(folder)!r} cannot be used as a folder ({error.strerror})"
+            raise InputError(f"{message}: choose another folder") from error
     if not there.is_dir():
-        raise InputError(f"{option} = {str(folder)!r}: {there} is not a folder; name another one")
+        raise InputError(f"{option} = {str(folder)!r}: {there} is not a folder: choose another one")
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(
-            f"{option} = {str(folder)!r}: {there} cannot be written to; name another folder with "
+            f"{option} = {str(folder)!r}: {there} is not writable: choose another folder with "
             f"{option}, or change its permissions"
         )
 

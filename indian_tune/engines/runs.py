@@ -91,8 +91,9 @@ def _own_problem(
         registered, now = (each.model_dump() for each in (section.facts, summary))
         lines = "; ".join(differences(registered, now))
         raise InputError(
-            f"problem.factory = {factory!r} makes another problem than the study was registered "
-            f"with ({lines}): give it the code and the data of then"
+            f"problem.factory = {factory!r} returns another problem than the registered one "
+            f"({lines}): use the same code and data as at the registration, or run the study with "
+            "--as NEW-NAME"
         )
     return problem
 
@@ -113,9 +114,9 @@ def check_trains(spec: StudySpec, problem: Problem | Loop) -> None:
     """
     if isinstance(problem, Loop) and problem.train is None:
         raise InputError(
-            f"problem.factory = {spec.problem.factory!r} returns a Loop without a function "
-            "that trains: give it one, or train its runs yourself, with "
-            "`with indian_tune.register(study).trial() as run`"
+            f"problem.factory = {spec.problem.factory!r} returns a Loop without a train function: "
+            "add one, or train its runs yourself, with `with indian_tune.register(study).trial() "
+            "as run`"
         )
 
 

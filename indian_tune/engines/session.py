@@ -141,9 +141,9 @@ def note_start(
     if not known or known[-1]["artifacts"] == now["artifacts"]:
         return None
     return (
-        f"the checkpoints of study {study.name!r} were written to {known[-1]['artifacts']} before, "
-        f"and are looked for in {now['artifacts']} now: trials that were begun there start from "
-        "the beginning; --artifacts names the folder"
+        f"the checkpoints of study {study.name!r} were written to {known[-1]['artifacts']} "
+        f"before, but are now read from {now['artifacts']}: unfinished trials start from the "
+        "beginning. Give the former folder with --artifacts"
     )
 
 

@@ -115,8 +115,8 @@ def _told_if_lost(device: str) -> Iterator[None]:
     except torch.AcceleratorError as error:
         reason = str(error).strip().partition("\n")[0]
         raise DeviceLostError(
-            f"{device} is lost to this process ({reason}): what it held is in the checkpoints; the "
-            "same command continues in a new process"
+            f"this process cannot use {device} any more ({reason}): its trials have checkpoints, "
+            "so run the same command again to continue"
         ) from error
 
 
@@ -182,7 +182,7 @@ class _Worker:
                 return
             else:
                 if not waiting:
-                    logger.info("nothing to take now: others hold the trials that are left")
+                    logger.info("no trial to take now: other workers hold the remaining ones")
                     waiting = True
                 self._watchdog.idle()
                 time.sleep(IDLE_SECONDS)
@@ -269,7 +269,7 @@ class _Worker:
             return
         if done.out_of_memory and self._trainers.halve():
             logger.warning(
-                "%s has no memory for so many runs: %s from now on",
+                "%s does not have enough memory for so many runs at once: continuing with %s",
                 self._in_hand.trainer.provenance.device_name,
                 counted(self._trainers.lanes, "lane"),
             )
@@ -278,7 +278,10 @@ class _Worker:
         if len(self._trials) == 1:
             self._fail_attempt(next(iter(self._trials.values())), done.traceback)
         else:
-            logger.warning("a pack broke (%s): its trials continue one by one", done.reason)
+            logger.warning(
+                "a pack of runs failed (%s): its trials continue one by one",
+                done.reason,
+            )
         self._restart()
         self._advance_one_by_one()
 

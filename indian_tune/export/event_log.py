@@ -101,12 +101,12 @@ class EventLog:
             raise InputError(f"--log {folder} cannot be used: {error}") from error
         if not isinstance(known, dict) or known.keys() != now.keys():
             raise InputError(
-                f"--log {folder}: {about} is not a file of indian-tune: name another folder"
+                f"--log {folder}: {about} was not written by indian-tune: choose another folder"
             )
         if known != now:
             raise InputError(
-                f"--log {folder}: {self.folder} is of another study {study.name!r}, registered at "
-                f"{known['registered']}: name another folder"
+                f"--log {folder}: {self.folder} belongs to another study {study.name!r}, "
+                f"registered at {known['registered']}: choose another folder"
             )
         self._about = about
         self._lock = filelock.FileLock(self.folder / _LOCK)
@@ -117,7 +117,7 @@ class EventLog:
         except filelock.Timeout:
             raise InputError(
                 f"another process writes the event files in {self.folder}: wait until it ends, or "
-                "name another folder"
+                "choose another folder"
             ) from None
         except (OSError, NotImplementedError) as error:
             raise InputError(f"{self.folder} cannot be locked: {error}") from error
@@ -179,7 +179,7 @@ class EventLog:
     def _removed(self, place: Path) -> UnfinishedError:
         return UnfinishedError(
             f"{place} was removed while the event files of study {self._study.name!r} were "
-            "written, and they are not complete: the same command writes what is missing"
+            "written, so they are not complete: run the same command again to write the rest"
         )
 
     def _written(self, run: RunRecord) -> int:

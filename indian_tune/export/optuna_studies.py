@@ -31,9 +31,9 @@ def copy_optuna_studies(ledger: LedgerReader, study: StudyRecord, file: Path) ->
             of Optuna's.
     """
     if file.exists():
-        raise StorageError(f"copy {file} exists and is not overwritten: name another file")
+        raise StorageError(f"copy {file} already exists: choose another file")
     if not file.parent.is_dir():
-        raise StorageError(f"copy {file}: the folder {file.parent} does not exist")
+        raise StorageError(f"copy {file}: folder {file.parent} does not exist: create it")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     source = DashboardStorage(ledger, study.name)
     try:

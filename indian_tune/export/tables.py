@@ -93,7 +93,7 @@ def refuse_existing(files: list[Path]) -> None:
     for file in files:
         if file.exists():
             raise InputError(
-                f"{file} exists and is not overwritten: name another folder with --out"
+                f"{file} already exists and is not overwritten: choose another folder with --out"
             )
 
 

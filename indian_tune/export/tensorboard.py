@@ -55,7 +55,7 @@ def write_events(
     }
     for run in groups:
         if run.exists():
-            raise InputError(f"{run} exists and is not added to: name another folder with --out")
+            raise InputError(f"{run} already exists: choose another folder with --out")
     try:
         for run, rows in groups.items():
             _write_run(run, rows, names, tags)

@@ -12,8 +12,8 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "keras":
         raise MissingPackageError(
-            f"Keras runs on {error.name}, which is not installed: install it, or name another back "
-            "end in the environment variable KERAS_BACKEND (tensorflow, jax or torch)"
+            f"Keras runs on {error.name}, which is not installed: install it, or choose another "
+            "backend with the environment variable KERAS_BACKEND (tensorflow, jax or torch)"
         ) from error
     raise MissingPackageError.of(__name__, "keras", error.name) from error
 

@@ -72,8 +72,8 @@ class InertialOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             dtype = keras.backend.standardize_dtype(variable.dtype)
             if dtype.startswith("complex"):
                 raise InputError(
-                    f"{type(self).__name__} takes real parameters only, parameter {index} is "
-                    f"{dtype}; train its real and its imaginary part instead"
+                    f"{type(self).__name__} accepts real parameters only, but parameter {index} "
+                    f"is {dtype}: train its real and imaginary parts instead"
                 )
         super().build(variables)
         self._velocities = self.add_optimizer_variables(variables, "velocity")

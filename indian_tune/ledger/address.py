@@ -19,8 +19,8 @@ DEFAULT_STORAGE = "sqlite:///indian-tune.db"
 STORAGE_VARIABLE = "INDIAN_TUNE_STORAGE"
 
 _UNREADABLE = (
-    "the database address cannot be read: write sqlite:///FILE or "
-    "postgresql+psycopg://USER@HOST/DATABASE"
+    "the database address in --storage or INDIAN_TUNE_STORAGE is not valid: write sqlite:///FILE "
+    "or postgresql+psycopg://USER@HOST/DATABASE"
 )
 # An address with a slash too few, or the words of a PostgreSQL connection string.
 _LIKE_ADDRESS = re.compile(r"^(?:postgres(?:ql)?|mysql|sqlite)(?:\+\w+)?:|(?:^|\s)password\s*=")
@@ -40,10 +40,11 @@ def storage_url(option: str | None = None) -> URL:
         text.encode()
     except UnicodeEncodeError as error:
         raise StorageError(
-            "the database address or file name holds bytes that are not UTF-8: give another"
+            "--storage or INDIAN_TUNE_STORAGE contains bytes that are not UTF-8: give another "
+            "address or file name"
         ) from error
     if "\0" in (unquote(text) if "://" in text else text):
-        raise StorageError("the database address or file name holds a NUL: give another")
+        raise StorageError("--storage or INDIAN_TUNE_STORAGE contains a NUL character: remove it")
     if "://" not in text and _LIKE_ADDRESS.search(text):
         # Taken for a file name, it would be shown with the password that may be in it.
         raise StorageError(_UNREADABLE)
@@ -56,31 +57,32 @@ def storage_url(option: str | None = None) -> URL:
     if backend == "postgresql":
         if "@" in (url.host or ""):
             raise StorageError(
-                "the database address holds more than one @: write an @ in a user's name or a "
-                "password as %40"
+                "the database address in --storage or INDIAN_TUNE_STORAGE contains more than one "
+                "@: write an @ in a user name or a password as %40"
             )
         if "@" in (url.database or ""):
             # Part of it may be a password.
             raise StorageError(
-                "the database address holds an @ after the host: write it as %40 in a user's name "
-                "or a password, and no / in them but as %2F"
+                "the database address in --storage or INDIAN_TUNE_STORAGE contains an @ after "
+                "the host: in a user name or a password, write @ as %40 and / as %2F"
             )
         try:
             (url.host or "").encode("idna")
         except UnicodeError as error:
             raise StorageError(
-                f"the host {url.host!r} of the database address is no name of a host"
+                f"host {url.host!r} in --storage or INDIAN_TUNE_STORAGE is not a valid host name: "
+                "correct it"
             ) from error
         return url.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise StorageError(
-            f"database {backend!r} is not supported: use sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/DATABASE"
+            f"database type {backend!r} in --storage or INDIAN_TUNE_STORAGE is not supported: use "
+            "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
         )
     if url.database in (None, "", ":memory:"):
         raise StorageError(
-            f"storage {text!r} names no file, and a study must outlive its process: "
-            "write sqlite:///FILE"
+            f"storage {text!r} does not name a file, and a study must be kept after its process "
+            "ends: write sqlite:///FILE"
         )
     if url.query.get("uri"):
         return url

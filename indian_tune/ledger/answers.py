@@ -68,7 +68,7 @@ def _limited(waits: Generator[Any, Any, T], seconds: float) -> Generator[Any, An
             elif time.monotonic() >= until:
                 raise _NoAnswerError(f"no answer from the server for {seconds:g} s")
             elif waited_enough(began):
-                raise _NoAnswerError("no answer from the server since it was asked to stop")
+                raise _NoAnswerError("no answer from the server after the request to stop")
             wanted = waits.send(ready)
     except StopIteration as end:
         answer: T = end.value

@@ -83,18 +83,19 @@ def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableEr
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_NOTADB:
         return StorageError(
-            f"{sqlite_file(url)} is not an SQLite database: name another file with --storage"
+            f"{sqlite_file(url)} is not an SQLite database: choose another file with --storage"
         )
     state = getattr(error.orig, "sqlstate", None)
     if code in _UNWRITABLE_CODES or state in _UNWRITABLE_STATES:
         return UnwritableError(
-            f"{message}. What was recorded before is safe: make room or make it writable, then "
-            "run the same command again"
+            f"{message}. Earlier records are safe: free disk space or make the database writable, "
+            "then run the same command again"
         )
     if any(words in str(error.orig) for words in _FULL):
         return StorageError(
-            f"{message}. Every worker keeps a connection and opens a second one for moments: raise "
-            "max_connections of the server well above the number of workers, or start fewer"
+            f"{message}. Every worker keeps one connection open and sometimes needs a second one: "
+            "raise max_connections of the server well above the number of workers, or start "
+            "fewer workers"
         )
     return StorageError(message)
 
@@ -150,9 +151,9 @@ def _engine(url: URL) -> sa.Engine:
         known = connection.info.get(_LOG)
         if known is not None and known != _inode(log):
             raise UnwritableError(
-                f"{log} was deleted or replaced while the database was open, and what was recorded "
-                f"last may be lost with it: end every command that uses {url.database}, and let "
-                "`indian-tune doctor` examine it"
+                f"{log} was deleted or replaced while the database was open, so the latest "
+                f"records may be lost: stop every command that uses {url.database}, then check it "
+                "with `indian-tune doctor`"
             )
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
@@ -199,28 +200,30 @@ def check_file(file: Path, *, write: bool, create: bool) -> None:
     # Looked at, never opened: closing a file ends every lock that this process has on it, and
     # with it the protection of the connections that SQLite has open.
     if file.is_dir():
-        raise StorageError(f"database {file} is a folder: name a file")
+        raise StorageError(f"database {file} is a folder: give a file name with --storage")
     network = network_file_system(file)
     if network is not None:
         kind, folder = network
         raise StorageError(
-            f"database {file} lies on a network file system ({kind} at {folder}), where SQLite's "
-            "locks do not hold and two writers destroy it: name a file on a local disk with "
-            "--storage, or use a PostgreSQL server (postgresql+psycopg://USER@HOST/DATABASE)"
+            f"database {file} is on a network file system ({kind} at {folder}). SQLite's locks do "
+            "not work there, and two writers damage the database: choose a file on a local disk "
+            "with --storage, or use a PostgreSQL server (postgresql+psycopg://USER@HOST/DATABASE)"
         )
     if not file.exists():
         if not create:
             raise StorageError(
-                f"there is no database {file}: run `indian-tune search STUDY.toml` first, or "
-                f"name another with --storage or {STORAGE_VARIABLE}"
+                f"there is no database {file}: run `indian-tune search STUDY.toml` first, or name "
+                f"another with --storage or {STORAGE_VARIABLE}"
             )
         if not file.parent.is_dir():
-            raise StorageError(f"database {file}: the folder {file.parent} does not exist")
+            raise StorageError(f"database {file}: folder {file.parent} does not exist: create it")
         if not os.access(file.parent, os.W_OK):
-            raise StorageError(f"database {file}: the folder {file.parent} is not writable")
+            raise StorageError(
+                f"database {file}: folder {file.parent} is not writable: change its permissions"
+            )
     elif write and not os.access(file, os.W_OK):
         raise StorageError(
-            f"database {file} is not writable: change its permissions, or work on a copy of it"
+            f"database {file} is not writable: change its permissions, or use a copy with --storage"
         )
     elif not os.access(file, os.R_OK):
         raise StorageError(f"database {file} is not readable: change its permissions")
@@ -234,13 +237,14 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
             foreign = sorted(names - _OPTUNA_TABLES)
             if names and (_OPTUNA_TABLE not in names or foreign):
                 raise StorageError(
-                    f"database {show_url(url)} is not indian-tune's (it holds the tables "
-                    f"{', '.join(foreign[:5] or sorted(names)[:5])}): name another with --storage"
+                    f"database {show_url(url)} belongs to another program (it contains the tables "
+                    f"{', '.join(foreign[:5] or sorted(names)[:5])}): choose another database "
+                    "with --storage"
                 )
             if not create:
                 raise StorageError(
-                    f"database {show_url(url)} holds no study: run "
-                    "`indian-tune search STUDY.toml` first, or name another with --storage"
+                    f"database {show_url(url)} contains no study: run `indian-tune search "
+                    "STUDY.toml` first, or choose another database with --storage"
                 )
             return
         version = sa.table(VERSION_TABLE, sa.column("version_num"))
@@ -248,16 +252,16 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
     if revision is not None and revision > HEAD_REVISION:
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, newer than this version's "
-            f"{HEAD_REVISION}: upgrade indian-tune (pip install --upgrade indian-tune), or name "
+            f"{HEAD_REVISION}: upgrade indian-tune (pip install --upgrade indian-tune), or choose "
             "another database with --storage"
         )
     if revision != HEAD_REVISION and not write:
         file = sqlite_file(url)
-        way = f"`indian-tune doctor --storage {show_url(url)}` brings it up to date"
+        way = f"run `indian-tune doctor --storage {show_url(url)}` to bring it up to date"
         if file is not None and is_kept(file):
             way = (
-                "it cannot be written here, so copy it to where it can be, and run "
-                "`indian-tune doctor --storage COPY`, which brings the copy up to date"
+                "it is read-only here, so copy it to a writable folder, and run `indian-tune "
+                "doctor --storage COPY` to bring the copy up to date"
             )
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, older than this version's "
@@ -296,7 +300,7 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
             logger.info("Database %s has schema %s", show_url(url), HEAD_REVISION)
         else:
             logger.warning(
-                "Database %s was brought from schema %s to %s", show_url(url), before, HEAD_REVISION
+                "Upgraded database %s from schema %s to %s", show_url(url), before, HEAD_REVISION
             )
 
 
@@ -371,17 +375,15 @@ def copy_database(engine: sa.Engine, url: URL, file: Path) -> None:
     """
     if sqlite_file(url) is None:
         raise StorageError(
-            f"database {show_url(url)} is a PostgreSQL server's, which makes its own copies: use "
-            f"pg_dump --format=custom --file={file} {url.database}"
+            f"database {show_url(url)} is on a PostgreSQL server, and only SQLite files can be "
+            f"copied here: use pg_dump --format=custom --file={file} {url.database}"
         )
     if not file.parent.is_dir():
-        raise StorageError(f"copy {file}: the folder {file.parent} does not exist")
+        raise StorageError(f"copy {file}: folder {file.parent} does not exist: create it")
     try:
         file.touch(exist_ok=False)
     except FileExistsError as error:
-        raise StorageError(
-            f"copy {file} exists and is not overwritten: name another file"
-        ) from error
+        raise StorageError(f"copy {file} already exists: choose another file") from error
     except OSError as error:
         raise StorageError(f"copy {file} cannot be written: {error.strerror}") from error
     try:

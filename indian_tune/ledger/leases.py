@@ -267,8 +267,8 @@ def write_under(lease: Lease, connection: sa.Connection, **values: object) -> No
 def lost(lease: Lease) -> str:
     """Return what to tell a worker that holds a lease no more."""
     return (
-        f"trial {lease.trial.id} is no longer this worker's: its lease expired and another worker "
-        "has taken it over"
+        f"this worker no longer holds trial {lease.trial.id}: it did not report in time, and "
+        "another worker took it over"
     )
 
 

@@ -152,7 +152,7 @@ class LedgerReader(TrialReader):
         found = self.find_study(name)
         if found is None:
             names = ", ".join(repr(study.name) for study in self.studies()) or "none"
-            raise InputError(f"there is no study {name!r} in {self.address}: it holds {names}")
+            raise InputError(f"there is no study {name!r} in {self.address}. Allowed: {names}")
         return found
 
     @transaction

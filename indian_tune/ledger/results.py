@@ -161,8 +161,8 @@ class ResultReader:
     def _check_unsealed(self, study_id: int) -> None:
         if not self.unsealed(study_id):
             raise SealedError(
-                "the test results of this study are sealed: `indian-tune analyze STUDY` or "
-                "`indian-tune export STUDY --unseal` opens them, and records that it did"
+                "the test results of this study are sealed: open them with `indian-tune analyze "
+                "STUDY` or `indian-tune export STUDY --unseal`; the opening is recorded"
             )
 
     @transaction

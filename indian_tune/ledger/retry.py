@@ -70,7 +70,7 @@ def retry_transient(do: Callable[[], T]) -> T:
             somebody has asked to stop.
     """
     if given_up():
-        raise StorageError("the database does not answer, and is asked nothing more")
+        raise StorageError("the database did not answer in time after the request to stop")
     pause = FIRST_PAUSE_SECONDS
     deadline: float | None = None
     while True:
@@ -87,8 +87,9 @@ def retry_transient(do: Callable[[], T]) -> T:
                 deadline = now + PATIENCE_SECONDS
             elif now >= deadline:
                 raise StorageError(
-                    f"{error}\nIt was tried again for {PATIENCE_SECONDS:.0f} s. What is recorded "
-                    "is safe: run the same command again when the database answers"
+                    f"{error}\n"
+                    f"It was tried again for {PATIENCE_SECONDS:.0f} s. Earlier records are safe: "
+                    "run the same command again when the database answers"
                 ) from error
             logger.warning("%s; trying again", str(error).splitlines()[0])
             # Workers that lost the server together should not come back together.

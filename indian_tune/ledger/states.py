@@ -69,5 +69,5 @@ def check_transition(what: str, old: State, new: State) -> None:
     if new not in TRANSITIONS[old]:
         allowed = ", ".join(sorted(TRANSITIONS[old])) or "nothing"
         raise IllegalTransitionError(
-            f"{what} is {old} and cannot become {new}: after {old} comes {allowed}"
+            f"{what} is {old} and cannot become {new}: the states allowed after {old} are {allowed}"
         )

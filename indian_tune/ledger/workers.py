@@ -170,10 +170,10 @@ class WorkerWriter(FreezingWriter):
         other = connection.execute(query.limit(1)).scalar()
         if other is not None:
             raise StorageError(
-                f"database {self.address}: a worker on host {other!r} works on it, and this is "
-                f"{host!r}. An SQLite file serves one host: use a PostgreSQL server "
-                "(--storage postgresql+psycopg://USER@HOST/DATABASE), or stop the other worker "
-                f"and wait {2 * self.lease.total_seconds():.0f} s"
+                f"database {self.address}: a worker on host {other!r} uses it, but this host is "
+                f"{host!r}. An SQLite file can be used from one host only: use a PostgreSQL "
+                "server (--storage postgresql+psycopg://USER@HOST/DATABASE), or stop the other "
+                f"worker and wait {2 * self.lease.total_seconds():.0f} s"
             )
 
 

@@ -45,7 +45,7 @@ class ByShape(Optimizer):
         params = list(params)
         if not all(isinstance(param, torch.Tensor) for param in params):
             raise InputError(
-                f"{type(self).__name__} makes its groups by shape: give it parameters, no groups"
+                f"{type(self).__name__} makes its groups by shape: give parameters, not groups"
             )
         members: dict[str, list[Tensor]] = {"matrices": [], "rest": []}
         for param in params:

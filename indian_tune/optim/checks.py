@@ -31,7 +31,9 @@ def check_options(options: dict[str, Any]) -> None:
     check_indian(scalars, rate="lr")
     if options["fused"] and (options["foreach"] or options["capturable"]):
         other = "foreach" if options["foreach"] else "capturable"
-        raise HyperparameterError(f"fused=True and {other}=True exclude each other: choose one")
+        raise HyperparameterError(
+            f"fused=True and {other}=True cannot be used together: choose one"
+        )
 
 
 def check_parameters(params: list[Tensor], *, capturable: bool) -> None:
@@ -43,8 +45,8 @@ def check_parameters(params: list[Tensor], *, capturable: bool) -> None:
     for index, param in enumerate(params):
         if param.is_complex():
             raise InputError(
-                f"Indian takes real parameters only, parameter {index} of the group is "
-                f"{param.dtype}; train torch.view_as_real of it instead"
+                f"Indian accepts real parameters only, but parameter {index} of the group is "
+                f"{param.dtype}: train torch.view_as_real of it instead"
             )
     devices = {param.device for param in params}
     if capturable and len(devices) > 1:

@@ -75,8 +75,8 @@ class GroupedOptimizer(Optimizer):
         for param in params:
             if param.grad.is_sparse:
                 raise InputError(
-                    f"{type(self).__name__} takes dense gradients only, got a sparse one for a "
-                    f"parameter of shape {tuple(param.shape)}; build its layer with sparse=False"
+                    f"{type(self).__name__} accepts dense gradients only, got a sparse one for a "
+                    f"parameter of shape {tuple(param.shape)}: build its layer with sparse=False"
                 )
         return params, [param.grad for param in params]
 

@@ -24,9 +24,9 @@ NONE = "none"
 Kind = Literal["float", "int", "bool", "text", "tuple", "any"]
 _BY_KIND = {
     "bool": "true or false (1 or 0)",
-    "text": "a text",
+    "text": "a string",
     "tuple": "a list, such as [0.9, 0.999]",
-    "any": "a finite number, true or false, a text or a list of them",
+    "any": "a finite number, true or false, a string or a list of these",
 }
 _CASTS = {"bool": bool, "float": float, "int": int}
 
@@ -326,7 +326,7 @@ def power_beside(decay_power: float | None, *, scheduled: bool) -> float:
     power = default.check(default.default if decay_power is None else decay_power, owner="Indian")
     if scheduled and power != 0:
         raise HyperparameterError(
-            f"learning_rate is a schedule, and decay_power = {power:g} would lower the step size "
-            "beside it: give decay_power=0 to leave the step size to the schedule"
+            f"learning_rate is a schedule, and decay_power = {power:g} would also lower the step "
+            "size: give decay_power=0, so that only the schedule sets it"
         )
     return power

@@ -143,8 +143,8 @@ class Indian(GroupedOptimizer):
             missing = [name for name in ("lr", "alpha", "beta") if name not in group]
             if missing:
                 raise InputError(
-                    f"this state has no {missing[0]!r}, so it is of another optimizer than Indian: "
-                    "load one that state_dict() of an Indian returned, or begin without it"
+                    f"this state has no {missing[0]!r}, so it belongs to another optimizer than "
+                    "Indian: load the state_dict() of an Indian, or start without it"
                 )
         super().__setstate__(state)
         for group in self.param_groups:
@@ -201,7 +201,7 @@ class Indian(GroupedOptimizer):
             if any(param is one for one in group["params"]):
                 return group
         raise InputError(
-            "a parameter of this optimizer is needed, got another tensor of shape "
+            "this tensor is not a parameter of the optimizer; it has the shape "
             f"{tuple(param.shape)}"
         )
 
@@ -242,9 +242,8 @@ class Indian(GroupedOptimizer):
         if "initial_lr" in group and group["decay_power"] != 0 and not self._warned:
             self._warned = True
             warnings.warn(
-                "a scheduler drives lr, and decay_power = "
-                f"{group['decay_power']:g} lowers the step size beside it: give Indian "
-                "decay_power=0 to leave the schedule to the scheduler",
+                f"a scheduler drives lr, and decay_power = {group['decay_power']:g} also lowers "
+                "the step size: give Indian decay_power=0, so that only the scheduler sets it",
                 stacklevel=5,
             )
 

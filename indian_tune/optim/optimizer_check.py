@@ -121,5 +121,5 @@ def _reason(
     except Exception:  # noqa: BLE001 - somebody else's code raises anything
         if not isinstance(error, _NotBuiltError):
             return None
-        return f"it is not built from parameters and these arguments alone, but raises {text}"
+        return f"it cannot be created from parameters and these arguments only: it raises {text}"
     return ONLY_MATRICES

@@ -51,8 +51,8 @@ def own_family(name: str, catalog: Mapping[str, object]) -> Family:
     """
     if not is_reference(name) and name not in entry_point_names(ENTRY_POINTS):
         raise HyperparameterError(
-            f"{unknown_name('optimizer', name, catalog)}, torch.optim:Class for another optimizer "
-            "of torch, such as torch.optim:RMSprop, or package.module:Class for one of your own"
+            f"{unknown_name('optimizer', name, catalog)}, torch.optim:Class for another torch "
+            "optimizer, such as torch.optim:RMSprop, or package.module:Class for your own"
         )
     return _OwnFamily(name, name.rpartition(":")[2], _AnyValue(), {}, name)
 

@@ -45,8 +45,9 @@ class RecastFamily(Family):
         for name in own:
             if name in config:
                 raise HyperparameterError(
-                    f"{self.name} takes {', '.join(own)}, or what {base.name} takes in their "
-                    f"place, got both: {name} = {config[name]!r}, gamma0 = {config['gamma0']!r}"
+                    f"{self.name} accepts either {', '.join(own)} or the equivalents of "
+                    f"{base.name}, got both: {name} = {config[name]!r}, gamma0 = "
+                    f"{config['gamma0']!r}"
                 )
         return base.complete(config)
 

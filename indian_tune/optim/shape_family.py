@@ -157,7 +157,7 @@ def _own(named: Mapping[str, T]) -> dict[str, T]:
 def _unfit(family: Family) -> str:
     """Return why a family cannot be a part, empty if it can."""
     if family.unscheduled:
-        return f"{family.unscheduled}, and both parts follow one schedule"
+        return f"{family.unscheduled}, but both parts use the same schedule"
     if any(key.startswith(REST) for key in family.hyperparameters):
-        return "it has an optimizer for the rest already; for Muon alone write 'torch.optim:Muon'"
+        return "it already has an optimizer for the rest; for Muon only, write 'torch.optim:Muon'"
     return ""

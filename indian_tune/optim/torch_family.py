@@ -32,15 +32,15 @@ TUPLES = frozenset({"tuple", "Tuple", "list", "List", "Sequence"})
 # What an annotation names where the argument is no value that a study file can give.
 OBJECTS = frozenset({"dict", "Dict", "Mapping", "Callable", "Iterable", "Module", "Optimizer"})
 CLOSURE = "it needs a closure in every step, which computes the loss once more"
-ONLY_MATRICES = "it takes matrices only, and networks have biases"
+ONLY_MATRICES = "it accepts matrices only, but networks have biases"
 MATRICES = f"{ONLY_MATRICES}: name it as matrices, and as rest an optimizer for all others"
-NETWORK = "it takes the network, and an optimizer is given its parameters"
-WRAPS = "it wraps another optimizer, and a study file cannot give it one"
+NETWORK = "it needs the network, but gets its parameters only"
+WRAPS = "it wraps another optimizer, which a study file cannot give"
 UNFIT = {
     "LBFGS": CLOSURE,
     "Muon": MATRICES,
     "Optimizer": "it is the base class",
-    "SparseAdam": "it takes sparse gradients only",
+    "SparseAdam": "it accepts sparse gradients only",
 }
 
 
@@ -106,7 +106,7 @@ def family_of(
             reason = (
                 WRAPS
                 if "optimizer" in parameter.name
-                else f"its argument {parameter.name} has no default and is no number"
+                else f"its argument {parameter.name} has no default and is not a number"
             )
             raise HyperparameterError(f"{key} = {name!r} cannot be tuned: {reason}")
         own |= found
@@ -114,9 +114,9 @@ def family_of(
     unscheduled = ""
     averages = all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
     if averages:
-        unscheduled = "it averages the weights in place of a schedule"
+        unscheduled = "it averages the weights instead of using a schedule"
     elif taken := sorted(own.keys() & schedule):
-        unscheduled = f"its own argument {taken[0]} has the name of a schedule's"
+        unscheduled = f"its own argument {taken[0]} has the name of a schedule argument"
     return Family(
         name,
         optimizer.__name__,

@@ -57,8 +57,8 @@ def _about_seeds(spec: StudySpec) -> Iterator[str]:
     n = len(spec.protocol.confirming_seeds)
     if n < 2 and any(section.pairs() for section in spec.claims.tested):
         yield (
-            f"protocol.confirm_seeds gives {n} fresh seeds, and a difference paired by seed has a "
-            "spread from 2 on: raise it"
+            f"protocol.confirm_seeds gives {n} fresh seeds, but the standard deviation of "
+            "differences paired by seed needs at least 2: raise it"
         )
 
 
@@ -78,14 +78,14 @@ def _about_budget(spec: StudySpec) -> Iterator[str]:
     if protocol.confirming_seeds and protocol.tuning_epochs < SHORT_TUNE * protocol.epochs:
         yield (
             f"a tune run has {counted(protocol.tuning_epochs, 'epoch')} and a confirm run "
-            f"{protocol.epochs}: what wins early may lose late, so raise protocol.tune_epochs if "
-            "you can"
+            f"{protocol.epochs}: a winner after few epochs may be worse after more, so raise "
+            "protocol.tune_epochs if you can"
         )
     if spec.search.sampler.enumerates:
         counts = {arm: spec.trials_of(arm) for arm in spec.searched_arms}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{arm} {count}" for arm, count in counts.items())
-            yield f"the grids are not of one size, and so the budgets of the arms differ: {listed}"
+            yield f"the grids have different sizes, so the arms have different budgets: {listed}"
         return
     thin: dict[int, list[str]] = {}
     for arm in spec.searched_arms:
@@ -94,7 +94,7 @@ def _about_budget(spec: StudySpec) -> Iterator[str]:
             thin.setdefault(count, []).append(arm)
     for count, arms in sorted(thin.items()):
         yield (
-            f"{counted(trials, 'trial')}: few for {counted(count, 'searched hyperparameter')} "
+            f"search.trials = {trials} is few for {counted(count, 'searched hyperparameter')} "
             f"({', '.join(arms)}): {TRIALS_PER_HYPERPARAMETER * count} or more are usual"
         )
 
@@ -104,19 +104,19 @@ def _about_spaces(spec: StudySpec) -> Iterator[str]:
         for name, values in grids(spec, arm).items():
             for low, high, middle in _holes(values):
                 yield (
-                    f"arm {arm!r}: the grid of {name} has a hole between {low:g} and {high:g}: "
-                    f"add a value such as {middle:.2g}"
+                    f"arm {arm!r}: the grid of {name} has a wide gap between {low:g} and "
+                    f"{high:g}: add a value such as {middle:.2g}"
                 )
         optimizer = spec.arm(arm).optimizer
         if is_scheduled(spec.space(arm)) and any(n in optimizer.lower() for n in RATE_FINDERS):
             yield (
                 f"arm {arm!r}: {optimizer} finds its step size by itself, and the schedule of its "
-                "space multiplies that: search it without one too"
+                "space multiplies it: search it without a schedule too"
             )
         shares = unstable_shares(spec, arm)
         if shares is not None and shares[0] > MOSTLY:
             yield (
-                f"arm {arm!r}: {shares[0]:.0%} of its space is unstable already at curvature "
+                f"arm {arm!r}: {shares[0]:.0%} of its space is already unstable at curvature "
                 f"{CURVATURES[0]:g}, so most trials will diverge: lower its rates"
             )
 

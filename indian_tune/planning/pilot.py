@@ -136,8 +136,9 @@ def read_pilot(
     metric = next((each for each in METRICS if each in rows and rows[each].notna().any()), None)
     if not pairs or metric is None:
         raise InputError(
-            f"{option} {name}: there is no INDIAN arm and rival with validation {outcome.title} on "
-            "fresh seeds; take a study with mode = 'honest' that has confirmed its winners, or --sd"
+            f"{option} {name}: it has no pair of an INDIAN arm and a rival with validation "
+            f"{outcome.title} on fresh seeds: give a study with mode = 'honest' and confirmed "
+            "winners, or use --sd"
         )
     search = _phase(frame, "tune")
     found = accuracies_found(search, METRICS) if len(search) else None
@@ -209,8 +210,8 @@ def _spread(
     pairs = sum(map(len, groups))
     if pairs < 2:
         raise InputError(
-            f"{given}: {arm} and {rival} have {pairs} pairs of runs that trained, and a spread "
-            "needs 2; use --sd instead"
+            f"{given}: {arm} and {rival} have {pairs} pairs of runs that trained, but a standard "
+            "deviation needs 2: use --sd instead"
         )
     within = _within(groups)
     means = np.array([group.mean() for group in groups])

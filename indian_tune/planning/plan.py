@@ -38,8 +38,8 @@ LEAST_SEARCHES = 5
 NOT_ASKED = "--no-timing"
 # Why a loop of one's own is not.
 OWN_LOOP = (
-    f"an epoch of the study's own loop takes longer than the {LOOP_SECONDS:.0f} s that are spent "
-    "on it; --pilot and --from take the time of a study that was run"
+    "an epoch of the study's training loop takes longer than the time limit of "
+    f"{LOOP_SECONDS:.0f} s; use --pilot or --from to read the time from a finished study"
 )
 
 
@@ -169,8 +169,8 @@ class Plan:
         if judged and n < needed:
             said.append(
                 f"{counted(n, 'search', 'searches')} of every arm: fewer than the {needed} that "
-                "find δ in all contrasts with a probability of 80 %, if the standard deviation is "
-                "right: raise search.replicates"
+                "are needed to find δ in all contrasts with 80 % probability, if the standard "
+                "deviation is right: raise search.replicates"
             )
         return said
 

@@ -327,9 +327,7 @@ def _advance(trainer: Trainer | LoopTrainer) -> float:
     """Return the seconds of an epoch of a run."""
     records = trainer.advance()
     if any(record.diverged for record in records):
-        raise EngineError(
-            "a run diverged at the smallest rate of its space while its steps were timed"
-        )
+        raise EngineError("a run diverged at the smallest rate of its space during the timing")
     return statistics.fmean(record.seconds for record in records)
 
 

@@ -140,13 +140,13 @@ def check_fit(dataset: DatasetInfo, model: ModelInfo, size: int | None = None) -
     height, width = sides(dataset, size)
     if size is not None:
         raise InputError(
-            f"problem.size = {size} does not go with model = {model.name!r}, which takes images of "
+            f"problem.size = {size} does not fit model = {model.name!r}, which accepts images of "
             f"{model.smallest_size} to {model.size} pixels: give such a size, or another model"
         )
     models = [other.name for other in MODELS.values() if other.takes(dataset)]
     others = [other.name for other in DATASETS.values() if model.takes(other)]
     raise InputError(
-        f"model = {model.name!r} does not take the {height}×{width} images of "
-        f"dataset = {dataset.name!r}. Models for this data set: {', '.join(models) or 'none'}; "
-        f"data sets for this model: {', '.join(others)}"
+        f"model = {model.name!r} does not accept the {height}×{width} images of dataset = "
+        f"{dataset.name!r}. Models for this data set: {', '.join(models) or 'none'}; data sets "
+        f"for this model: {', '.join(others)}"
     )

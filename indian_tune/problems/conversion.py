@@ -30,11 +30,11 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
         count = len(dataset)
     except TypeError as error:
         raise InputError(
-            f"{name} has no length, so it cannot be read into memory: take a part of it as a list, "
-            "or train by a loop of your own (indian_tune.Loop)"
+            f"{name} has no length, so it cannot be read into memory: give a part of it as a "
+            "list, or use your own training loop (indian_tune.Loop)"
         ) from error
     if count == 0:
-        raise InputError(f"{name} is empty: a Split needs examples")
+        raise InputError(f"{name} is empty: give at least one example")
     inputs, labels = [], []
     for n in range(count):
         item = dataset[n]
@@ -46,13 +46,13 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
         labels.append(_label(item[1], f"{name}[{n}][1]", get_task(task)))
         if labels[n].shape != labels[0].shape:
             raise InputError(
-                f"{name}[{n}][1] has the shape {list(labels[n].shape)}, and the first label "
-                f"{list(labels[0].shape)}: bring them to one shape"
+                f"{name}[{n}][1] has the shape {list(labels[n].shape)}, but the first label "
+                f"{list(labels[0].shape)}: give all labels the same shape"
             )
         if inputs[n].shape != inputs[0].shape:
             raise InputError(
-                f"{name}[{n}][0] has the shape {list(inputs[n].shape)}, and the first input "
-                f"{list(inputs[0].shape)}: bring them to one shape"
+                f"{name}[{n}][0] has the shape {list(inputs[n].shape)}, but the first input "
+                f"{list(inputs[0].shape)}: give all inputs the same shape"
             )
     return torch.stack(inputs), torch.stack(labels)
 
@@ -73,16 +73,16 @@ def split_of_frame(
     for own in columns:
         if own not in frame:
             there = ", ".join(map(str, frame.columns))
-            raise InputError(f"label = {own!r} is no column of the table: {there}")
+            raise InputError(f"label = {own!r} is not a column. Allowed: {there}")
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
         raise InputError(f"the table has two columns {twice!r}: give every column its own name")
     if len(set(columns)) == len(frame.columns):
-        raise InputError(f"the table has no column beside the labels {', '.join(columns)}")
+        raise InputError("the table has no columns except labels: add input columns")
     classes = get_task(task).name == "classification"
     for name, column in frame.items():
         if not pd.api.types.is_numeric_dtype(column) or column.isna().any():
-            what = "has values missing" if column.isna().any() else "holds no numbers"
+            what = "has missing values" if column.isna().any() else "does not contain numbers"
             raise InputError(
                 f"column {name!r} {what}: give numbers, and labels as whole numbers from 0"
                 if classes
@@ -97,8 +97,8 @@ def split_of_frame(
         return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.float32)), names
     if not np.array_equal(labels, labels.astype(np.int64)):
         raise InputError(
-            f"label = {label!r} must hold whole numbers from 0, one for every class; to predict "
-            "numbers, give task = 'regression'"
+            f"label = {label!r} must contain whole numbers from 0, one for every class; to "
+            "predict numbers, give task = 'regression'"
         )
     return torch.from_numpy(inputs), torch.from_numpy(labels.astype(np.int64)), names
 
@@ -109,8 +109,8 @@ def _tensor(value: Any, where: str) -> Tensor:
             value = torch.from_numpy(np.array(value))
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{where} is a {type(value).__name__}, of which numpy makes no array of numbers: "
-                "give the data set a transform that returns tensors"
+                f"{where} is a {type(value).__name__}, which numpy cannot convert to an array of "
+                "numbers: give the data set a transform that returns tensors"
             ) from error
     tensor: Tensor = value.detach().cpu()
     return tensor.to(NARROWED.get(tensor.dtype, tensor.dtype))
@@ -123,7 +123,7 @@ def _label(value: Any, where: str, task: Task) -> Tensor:
     number = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
     if isinstance(number, bool) or not isinstance(number, int):
         raise InputError(
-            f"{where} = {value!r} is no whole number: labels are 0 to classes - 1, one an example; "
-            "of another task, give task = 'regression' or 'tokens'"
+            f"{where} = {value!r} is not a whole number: labels are 0 to classes - 1, one per "
+            "example; for another task, give task = 'regression' or 'tokens'"
         )
     return torch.tensor(number, dtype=torch.int64)

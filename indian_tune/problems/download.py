@@ -61,7 +61,7 @@ def download(
         fault = checksum_fault(part, md5)
     if fault:
         part.unlink()
-        raise DataError(f"{url} is not the file expected: {fault}. It was discarded")
+        raise DataError(f"{url} is not the expected file ({fault}), and was discarded")
     part.replace(target)
 
 
@@ -76,8 +76,9 @@ def _transfer(url: str, part: Path, most_bytes: int, progress: Progress | None) 
         if size <= furthest:
             expected = "" if total is None else f" of {total:,}"
             raise DataError(
-                f"{url} broke off after {size:,}{expected} bytes"
-                f"{f' ({reason})' if reason else ''}; the same command continues from there"
+                f"{url} broke off after {size:,}{expected} "
+                f"bytes{f' ({reason})' if reason else ''}; run the same command again to continue "
+                "from there"
             )
         furthest = size
 
@@ -94,7 +95,7 @@ def _attempt(
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             # Nothing is left to send: the checksum will tell whether that is right.
             return start, None
-        raise DataError(f"{url} cannot be had: HTTP {error.code} {error.reason}") from error
+        raise DataError(f"{url} cannot be downloaded: HTTP {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise DataError(f"{url} cannot be reached: {reason}") from error
@@ -127,7 +128,7 @@ def _attempt(
 
 def _open(url: str, start: int) -> http.client.HTTPResponse:
     if urllib.parse.urlsplit(url).scheme not in SCHEMES:
-        raise DataError(f"{url} cannot be fetched: allowed are {', '.join(SCHEMES)} addresses")
+        raise DataError(f"{url} cannot be downloaded: use {', '.join(SCHEMES)}")
     headers = {"User-Agent": f"indian-tune/{__version__}"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -137,9 +138,7 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
 
 
 def _too_large(url: str, size: str, most_bytes: int) -> str:
-    return (
-        f"{url} is not the file expected: {size}, where at most {most_bytes:,} bytes are expected"
-    )
+    return f"{url} is not the expected file: {size}, but at most {most_bytes:,} bytes are expected"
 
 
 def _require_space(part: Path, needed: int) -> None:

@@ -101,12 +101,12 @@ def _mirror_address(mirror: str | None) -> str | None:
     try:
         parts = urllib.parse.urlsplit(address)
     except ValueError as error:
-        raise InputError(f"{key} = {address!r} is not an address: {error}") from error
+        raise InputError(f"{key} = {address!r} is not a valid address: {error}") from error
     if "@" in parts.netloc:
-        raise InputError(f"{key} has a user name or password in it, which no request would send")
+        raise InputError(f"{key} contains a user name or password: remove it")
     if parts.scheme not in SCHEMES or not (parts.netloc or parts.scheme == "file"):
         raise InputError(
-            f"{key} = {address!r} is not an address: allowed are http://…, https://… and file:///…"
+            f"{key} = {address!r} is not a valid address: use http://…, https://… or file:///…"
         )
     return address.rstrip("/")
 
@@ -118,7 +118,7 @@ def _only_one(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        logger.warning("waiting for another process that fetches into %s", folder)
+        logger.warning("waiting for another process that downloads to %s", folder)
         lock.acquire()
     try:
         yield
@@ -154,8 +154,9 @@ def _download_first(
         else:
             return
     raise DataError(
-        f"{target.name} was not fetched. {'. '.join(failures)}. Name a copy with --mirror or "
-        f"{MIRROR_VARIABLE}, or put the file into {target.parent} and run the same command"
+        f"{target.name} was not downloaded. {'. '.join(failures)}. Give another address with "
+        f"--mirror or {MIRROR_VARIABLE}, or put the file into {target.parent} and run the same "
+        "command again"
     )
 
 
@@ -194,13 +195,13 @@ def _store(
             for piece in chunks(content):
                 if written.tell() + len(piece) > most_bytes:
                     raise DataError(
-                        f"the archive holds another file than expected: {file.path} unpacks to "
-                        f"more than {most_bytes:,} bytes"
+                        f"the archive contains an unexpected file: {file.path} unpacks to more "
+                        f"than {most_bytes:,} bytes"
                     )
                 written.write(piece)
         fault = None if file.md5 is None else checksum_fault(part, file.md5)
         if fault:
-            raise DataError(f"the archive holds another file than expected: {fault}")
+            raise DataError(f"the archive contains an unexpected file: {fault}")
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
@@ -212,6 +213,6 @@ def _failure(folder: Path, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         free = f" ({shutil.disk_usage(folder).free / 1e6:,.0f} MB are free)"
     return (
-        f"{error.filename or folder} cannot be written: {error.strerror or error}{free}. Name "
+        f"{error.filename or folder} cannot be written: {error.strerror or error}{free}. Choose "
         f"another data folder with --data-dir or {DATA_VARIABLE}"
     )

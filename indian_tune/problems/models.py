@@ -47,7 +47,7 @@ class CounterDropout(nn.Module):
     def __init__(self, rate: float, *, layer: int) -> None:
         super().__init__()
         if not 0 <= rate < 1:
-            raise InputError(f"dropout = {rate!r} is not allowed: a rate in [0, 1) is")
+            raise InputError(f"dropout = {rate!r} is not allowed: it must be in [0, 1)")
         self.rate = rate
         self.layer = layer
         self._key: tuple[int | Tensor, int | Tensor] | None = None
@@ -206,7 +206,7 @@ def build_model(
     if name not in (*_LAYOUTS, PERCEPTRON):
         raise InputError(unknown_name("model", name, (*_LAYOUTS, PERCEPTRON)))
     if not (width > 0 and isfinite(width)):
-        raise InputError(f"width = {width!r} is not allowed: a finite number above 0 is")
+        raise InputError(f"width = {width!r} is not allowed: it must be finite and above 0")
     std = _checked_std(init, init_std)
     # torch's layers draw weights of their own, from the global generator, unless on "meta".
     with torch.device("meta"):
@@ -251,8 +251,8 @@ def _network(
             side = (side - block.pool.size) // block.pool.stride + 1
         if side < 1:
             raise InputError(
-                f"size = {size} is too small for model = {name!r}: nothing is left of the image "
-                f"after block {index + 1}. Use larger images or a smaller model"
+                f"size = {size} is too small for model = {name!r}: the image is empty after block "
+                f"{index + 1}. Use larger images or a smaller model"
             )
         if index < len(layout) - 1:
             layers.append(CounterDropout(dropout, layer=index))
@@ -289,10 +289,10 @@ def _checked_std(init: str, init_std: float | None) -> float | None:
     """Return the standard deviation of all weights, ``None`` if it follows the fan-in."""
     if init == "he_normal":
         if init_std is not None:
-            raise InputError(f"init_std = {init_std!r} has no meaning beside init = 'he_normal'")
+            raise InputError(f"init_std = {init_std!r} needs init = 'normal'")
         return None
     if init != "normal":
-        raise InputError(f"init = {init!r} is not known: 'he_normal' and 'normal' are")
+        raise InputError(f"init = {init!r} is not known: use 'he_normal' or 'normal'")
     if init_std is None or not (init_std > 0 and isfinite(init_std)):
         raise InputError(f"init_std = {init_std!r}: init = 'normal' needs a number above 0")
     return init_std

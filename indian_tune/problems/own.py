@@ -104,8 +104,8 @@ def make_problem(
         made = _joined(made)
     if parts_seed is not None and made.validation is not None:
         raise InputError(
-            f"{where} makes a validation part, and problem.split = 'replicate' draws one for every "
-            "search: remove one of them"
+            f"{where} returns a validation part, but problem.split = 'replicate' draws one for "
+            "every search: remove one of them"
         )
     seed = split_seed if parts_seed is None else parts_seed
     if sizes is not None:
@@ -116,8 +116,8 @@ def make_problem(
     if label_noise and (task.name != "classification" or made.train.streamed):
         kind = "data read in batches" if made.train.streamed else f"task = {task.name!r}"
         raise InputError(
-            f"problem.label_noise = {label_noise} draws labels among classes of data in memory, "
-            f"and {where} has {kind}: remove it, or add noise in the factory"
+            f"problem.label_noise = {label_noise} needs classes and data in memory, but {where} "
+            f"has {kind}: remove it, or add noise in the factory"
         )
     if not label_noise:
         return made
@@ -172,7 +172,7 @@ def _cut(
 ) -> Problem:
     if made.validation is not None:
         raise InputError(
-            f"{where} makes a validation part, and problem.sizes draws one: remove one of them"
+            f"{where} returns a validation part, but problem.sizes draws one: remove one of them"
         )
     sizes.check(len(made.train), len(made.test), where)
     train, validation, test = draw_splits(
@@ -245,7 +245,7 @@ def _split_fault(split: object, made: Problem) -> str | None:
     if inputs.dim() < 2:
         return f"has inputs of shape {list(inputs.shape)}: it must be at least [N, channels]"
     if inputs.dtype not in (torch.uint8, torch.int64) and not inputs.is_floating_point():
-        return f"has inputs of {inputs.dtype}: they must be uint8, floating numbers or int64"
+        return f"has inputs of {inputs.dtype}: they must be uint8, floating point or int64"
     if labels.dim() < 1:
         return f"has labels of shape {list(labels.shape)}: it must be at least [N]"
     if len(inputs) != len(labels):
@@ -260,8 +260,8 @@ def _split_fault(split: object, made: Problem) -> str | None:
     first = made.train.first(1).inputs
     if inputs.dtype != first.dtype or inputs.shape[1:] != first.shape[1:]:
         return (
-            f"has inputs of {inputs.dtype} and shape {list(inputs.shape)}, unlike the training "
-            f"part's {first.dtype} and {list(first.shape)}"
+            f"has inputs of {inputs.dtype} and shape {list(inputs.shape)}, but the training part "
+            f"has {first.dtype} and {list(first.shape)}"
         )
     return None
 
@@ -277,7 +277,7 @@ def _normalisation_fault(made: Problem) -> str | None:
         return f"its std and scale must be above 0, got {made.std!r} and {made.scale!r}"
     plain = (set(made.mean), set(made.std), made.scale) == ({0.0}, {1.0}, 1.0)
     if kind.dtype == torch.int64 and not plain:
-        return "its inputs are int64, which are not normalised: leave mean, std and scale out"
+        return "its inputs are int64, which are not normalised: remove mean, std and scale"
     return None
 
 
@@ -304,8 +304,8 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
     weights, again = (list(each.state_dict().values()) for each in built)
     if not all(map(torch.equal, weights, again)):
         raise InputError(
-            f"{where}: its model {made.model!r} gets other weights when it is built again with the "
-            "same seed: draw them from torch's generator, or from one seeded with seed"
+            f"{where}: its model {made.model!r} gets different weights when it is built twice "
+            "with the same seed: draw them from torch's generator, or from one seeded with seed"
         )
     few = made.train.first(TRIED)
     raw, labels = few.inputs, few.labels

@@ -55,5 +55,5 @@ class SplitSizes:
         if tested > test:
             raise InputError(
                 f"problem.sizes.test = {self.test} is more than the {test:,} test examples of "
-                f"{owner}: give at most {test:,}, or leave it out to use all"
+                f"{owner}: give at most {test:,}, or remove it to use all"
             )

@@ -214,7 +214,7 @@ def with_noise(split: Split, part: float, classes: int, seed: int) -> Split:
         InputError: the part is not from 0 to 1.
     """
     if not 0 <= part <= 1:
-        raise InputError(f"label_noise = {part} is not allowed: a part from 0 to 1 is")
+        raise InputError(f"label_noise = {part} is not allowed: it must be in [0, 1]")
     count = round(part * len(split))
     if not count:
         return split

@@ -55,7 +55,7 @@ def draw(labels: NDArray[np.int64], counts: Sequence[int], seed: int) -> list[ND
         InputError: the seed is negative.
     """
     if seed < 0:
-        raise InputError(f"split_seed = {seed} is not allowed: 0 or a greater integer")
+        raise InputError(f"split_seed = {seed} is not allowed: it must be at least 0")
     (keys,) = random_words(seed, 1, len(labels))
     left = []
     for label in range(int(labels.max()) + 1):
@@ -86,13 +86,13 @@ def part_size(part: float, total: int) -> int:
     counted = isinstance(part, int) and not isinstance(part, bool)
     if not counted and not 0 < part < 1:
         raise InputError(
-            f"validation_fraction = {part} is not allowed: a fraction lies between 0 and 1, a "
-            "number of examples is a whole number"
+            f"validation_fraction = {part} is not allowed: give a fraction between 0 and 1, or a "
+            "whole number of examples"
         )
     count = int(part) if counted else round(part * total)
     if not 0 < count < total:
         raise InputError(
-            f"validation_fraction = {part} asks for {count} of {total} examples: allowed are 1 to "
+            f"validation_fraction = {part} gives {count} of {total} examples: it must give 1 to "
             f"{total - 1}"
         )
     return count

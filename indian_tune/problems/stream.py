@@ -87,8 +87,8 @@ class Stream(Split):
         if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
             raise InputError(
                 f"is a loader without a length ({type(dataset).__name__}): give a data set with "
-                "__len__ and __getitem__, of which every epoch is the same examples, or train by a "
-                "loop of your own (indian_tune.Loop)"
+                "__len__ and __getitem__, which has the same examples in every epoch, or use "
+                "your own training loop (indian_tune.Loop)"
             )
         sampler = loader.sampler
         plain = isinstance(sampler, SequentialSampler) or (
@@ -98,9 +98,9 @@ class Stream(Split):
         if not plain or len(loader.sampler) != len(dataset) or batches is not BatchSampler:  # type: ignore[arg-type]
             named = batches.__name__ if plain else type(sampler).__name__
             raise InputError(
-                f"is a loader with a sampler of its own ({named}): the order is a function of seed "
-                "and epoch, so give a loader with a batch size and without sampler, or train by a "
-                "loop of your own (indian_tune.Loop)"
+                f"is a loader with its own sampler ({named}), but the order must depend on seed "
+                "and epoch only: give a loader with a batch size and no sampler, or use your own "
+                "training loop (indian_tune.Loop)"
             )
         return cls(dataset, loader.collate_fn)
 
@@ -164,7 +164,7 @@ class Stream(Split):
     def joined(self, other: Split) -> Stream:
         """Return these examples and others after them."""
         if not isinstance(other, Stream):
-            raise InputError("a part that is read in batches cannot be joined with one in memory")
+            raise InputError("a part that is read in batches cannot be combined with one in memory")
         return Stream(ConcatDataset([self.dataset, other.dataset]), self.collate)
 
 

@@ -111,8 +111,8 @@ class Task:
         judging = dict(self.own).get(self.outcome)
         if judging is not None and judging.chance is None:
             raise InputError(
-                f"outcome = {self.outcome!r} needs `chance`, its value at chance level: "
-                "runs that diverge get that value: with_metric(…, chance=…)"
+                f"outcome = {self.outcome!r} needs `chance`, its value at chance level, which "
+                "runs that diverge get: give with_metric(…, chance=…)"
             )
 
     @property
@@ -261,8 +261,8 @@ class Task:
         """
         if not name.isidentifier() or name in self.metrics:
             raise InputError(
-                f"a metric cannot be called {name!r}: give it a name of letters and digits that is "
-                f"not one of {', '.join(self.metrics)}"
+                f"a metric cannot have the name {name!r}: use letters and digits, and none of the "
+                f"names {', '.join(self.metrics)}"
             )
         if not callable(function):
             raise InputError(f"metric {name!r} must be a function, got {function!r}")

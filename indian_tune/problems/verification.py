@@ -81,8 +81,7 @@ class DataStatus:
         if self.state is DataState.MISSING:
             return (
                 f"data set {self.name!r} is not in {self.folder}: get it with "
-                f"`{self.fetch_command}`, or name the folder that holds it with --data-dir or "
-                f"{DATA_VARIABLE}"
+                f"`{self.fetch_command}`, or give its folder with --data-dir or {DATA_VARIABLE}"
             )
         if self.state is DataState.DAMAGED:
             return (
@@ -117,7 +116,7 @@ def verify(
         absent = [file for file in info.files if not (folder / file.path).is_file()]
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be looked into: {error.strerror}. Name another data folder with "
+            f"{folder} cannot be read ({error.strerror}). Choose another data folder with "
             f"--data-dir or {DATA_VARIABLE}"
         ) from error
     if len(absent) == len(info.files):
@@ -130,7 +129,7 @@ def verify(
                 if file in absent:
                     continue
                 if file.md5 is None and not (folder / archive.path).is_file():
-                    unknown.append(f"{folder / file.path} has no archive beside it to compare with")
+                    unknown.append(f"{folder / file.path} has no archive to compare it with")
                 elif fault := find_fault(folder, archive, file):
                     faults.append(fault)
     if faults:

@@ -68,12 +68,12 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     if protocol.mode == "honest":
         held = f"{100 * problem.validation_fraction:g} % of the training images"
     if problem.facts is not None and problem.facts.loop:
-        held = "what the study's own loop holds out"
+        held = "set by the study's training loop"
     elif problem.facts is not None:
         held = f"{problem.facts.validation} of {problem.facts.train + problem.facts.validation}"
     if problem.sizes is not None:
         train, validation, _ = example_counts(spec)
-        held = f"{validation:,} examples, beside {train:,} to train on"
+        held = f"{validation:,} examples, and {train:,} for training"
     return [
         ("Network", problem.network_name),
         ("Data", problem.data_name),

@@ -139,19 +139,19 @@ def register_comparison(request: CompareRequest, out: Path) -> str:
 
     wanted = request.source
     if wanted.metric is None:
-        raise InputError("--register needs --metric: what is compared is fixed before the runs")
+        raise InputError("--register needs --metric: the metric is fixed before the runs")
     _check_choice(request)
     plan = _plan(request, wanted.metric, direction_of(wanted.metric, wanted.better), request.delta)
     if out.exists():
-        raise InputError(f"{out} exists: a registration is not written over")
+        raise InputError(f"--register = {out} already exists: choose another file")
     at = datetime.now(UTC)
-    said = "The registration is self-declared: keep it where its date can be shown."
+    said = "The registration is self-declared: keep the file where its date can be proved."
     if has_database(wanted.storage):
         with Ledger.open(wanted.storage, create=False) as ledger:
             at = ledger.register_claims(plan.digest, {"compare": asdict(plan)})
             said = f"Registered in {ledger.address} at {utc_time(at)}."
     write_plan(plan, out, at)
-    return f"{said} Give {out} to --registered when the runs are there."
+    return f"{said} Give {out} to --registered when the runs are finished."
 
 
 def run_compare(request: CompareRequest) -> Comparison | Many:
@@ -170,7 +170,7 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
     several = request.baseline is not None or request.every_pair
     if not several and (request.a is None or request.b is None):
         raise InputError(
-            f"name two arms with --a and --b, or take --all: there are {', '.join(runs.arms)}"
+            f"name two arms with --a and --b, or use --all: the arms are {', '.join(runs.arms)}"
         )
     check_settings(request.a, request.b, delta, request.alpha)
     why, notes = _exploratory(request, source, delta)
@@ -202,12 +202,12 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
 def _check_choice(request: CompareRequest) -> None:
     several = request.baseline is not None or request.every_pair
     if request.baseline is not None and request.every_pair:
-        raise InputError("--all and --baseline both say what is compared: give one")
+        raise InputError("--all and --baseline cannot be used together: give one of them")
     if several and (request.a is not None or request.b is not None):
-        raise InputError("--a and --b name two arms, --all and --baseline many: leave two out")
+        raise InputError("--a and --b cannot be used with --all or --baseline: remove one")
     if several and (request.sequential or request.target is not None):
         option = "--sequential" if request.sequential else "--target"
-        raise InputError(f"{option} takes two arms: name them with --a and --b")
+        raise InputError(f"{option} compares two arms: name them with --a and --b")
 
 
 def _plan(request: CompareRequest, metric: str, better: str, delta: float | None) -> Plan:
@@ -245,18 +245,18 @@ def _exploratory(
     at, note = in_database(registered.digest, request.source.storage)
     if at is None:
         at = registered.at
-        dated = "gives no date" if at is None else f"says {utc_time(at)}"
-        note = f"The registration is self-declared: a file alone holds it, which {dated}."
+        dated = "has no date" if at is None else f"says {utc_time(at)}"
+        note = f"The registration is self-declared: it is only in a file, which {dated}."
     began: datetime | None = source.runs.began
     what = "the first run began"
     if began is None and source.written is not None:
         began, what = source.written, "the source was written"
     if source.runs.undated is not None:
-        reasons.append(f"started_at = {source.runs.undated!r} is no time in ISO 8601")
+        reasons.append(f"started_at = {source.runs.undated!r} is not an ISO 8601 time")
     if at is None:
         reasons.append("the registration has no date")
     elif began is None:
-        note += " Whether the runs began later cannot be checked: the source has no started_at."
+        note += " It cannot be checked whether the runs began later: the source has no started_at."
     elif began + MARGIN < at:
         reasons.append(f"it was registered at {utc_time(at)}, after {what} at {utc_time(began)}")
     return tuple(reasons), (note,)

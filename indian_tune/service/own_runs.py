@@ -44,7 +44,7 @@ def register_claims(path: Path, storage: str | None) -> tuple[Path, str]:
 
     file, out = unregistered(path), registered_file(path)
     at = datetime.now(UTC)
-    said = "The registration is self-declared: keep it where its date can be shown."
+    said = "The registration is self-declared: keep the file where its date can be proved."
     if has_database(storage):
         with Ledger.open(storage) as ledger:
             at = ledger.register_claims(file.digest, file.content)
@@ -87,12 +87,13 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
     frames = {RUNS: frame}
     if examples is None:
         remark = (
-            "Bounds leave out how test examples vary: no exported examples lie beside the epochs."
+            "Bounds do not include the variation between test examples: the folder of the epochs "
+            "has no exported examples."
         )
     else:
         provenance.append(("Test examples", str(beside)))
         frames[EXAMPLES] = examples
-        remark = f"Bounds count how test examples vary, as {beside.name} beside the epochs has it."
+        remark = f"Bounds include the variation between test examples, from {beside.name}."
     background = Background(provenance=provenance)
     return Analysis(verdict, frames, file.claims, background, {}, remark=remark)
 
@@ -110,12 +111,12 @@ def _registration(
     at, note = in_database(file.digest, storage)
     if at is None and section.digest is not None:
         at = section.at
-        dated = "gives no date" if at is None else f"says {utc_time(at)}"
-        note = f"The registration is self-declared: a file alone holds it, which {dated}."
+        dated = "has no date" if at is None else f"says {utc_time(at)}"
+        note = f"The registration is self-declared: it is only in a file, which {dated}."
     if at is not None:
         began, what = _began(frame, source)
         if "started_at" not in frame or frame["started_at"].isna().all():
-            note += " Whether the runs began later cannot be checked: they have no started_at."
+            note += " It cannot be checked whether the runs began later: they have no started_at."
         if began + MARGIN < at:
             breaks.append(
                 f"the claims were registered at {utc_time(at)}, after {what} at {utc_time(began)}"
@@ -144,7 +145,9 @@ def in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]
         if storage is not None:
             raise
         # The default database may be of something else.
-        notices().print(f"Not asked for a registration: {error}", soft_wrap=True)
+        notices().print(
+            f"The default database was not searched for a registration: {error}", soft_wrap=True
+        )
         return None, ""
 
 
@@ -185,7 +188,7 @@ def read_runs(source: Path) -> pd.DataFrame:
     import pandas as pd
 
     if source.suffix not in (".parquet", ".csv"):
-        raise InputError(f"--from {source} must end with .parquet or .csv")
+        raise InputError(f"--from = {source} must be a .parquet or .csv file")
     try:
         if source.suffix == ".parquet":
             with source.open("rb") as stream:
@@ -214,8 +217,8 @@ def _check_lines(source: Path) -> None:
         for values in lines:
             if len(values) > len(names):
                 raise ValueError(
-                    f"line {lines.line_num} has {len(values)} values, and the first line "
-                    f"{len(names)} names"
+                    f"line {lines.line_num} has {len(values)} values, but the first line has "
+                    f"{len(names)} column names"
                 )
 
 
@@ -233,7 +236,7 @@ def read_examples(source: Path) -> pd.DataFrame:
     frame = read_runs(source)
     missing = [name for name in ("arm", "seed", "correct") if name not in frame]
     if missing or not frame["correct"].map(lambda row: set(str(row)) <= {"0", "1"}).all():
-        lack = f"the column {missing[0]}" if missing else "a 0 or 1 for every test example"
+        lack = f"the column {missing[0]!r}" if missing else "a 0 or 1 for every test example"
         raise InputError(f"{source} lacks {lack}: remove it, or export the study again")
     rows = [np.frombuffer(row.encode(), np.uint8) == ord("1") for row in frame["correct"]]
     return frame.assign(correct=rows)

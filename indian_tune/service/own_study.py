@@ -45,7 +45,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
             _require_unsealed(ledger, record)
         elif ledger.unseal(record.id, by="analyze"):
             notices().print(
-                f"The test results of {record.name} are open from now on, and its record says so.",
+                f"The test results of {record.name} are now open; this is recorded.",
                 soft_wrap=True,
             )
         breaks = departures(opened)
@@ -132,9 +132,8 @@ def _require_unsealed(ledger: LedgerReader, record: StudyRecord) -> None:
 
     if not ledger.events(record.id, UNSEALED):
         raise StorageError(
-            f"database {ledger.address} cannot be written, and the test results of {record.name} "
-            "are sealed, so that to open them must be recorded: make it writable, or work on a "
-            "copy of it"
+            f"database {ledger.address} is read-only, but opening the sealed test results of "
+            f"{record.name} must be recorded in it: make it writable, or use a copy"
         )
 
 

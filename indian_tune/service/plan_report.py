@@ -46,7 +46,7 @@ def print_report(console: Console, plan: Plan) -> None:
     inputs = "images" if spec.problem.factory is None else "inputs"
     examples = f"{train:,} training, {validation:,} validation and {test:,} test {inputs}"
     if spec.problem.facts is not None and spec.problem.facts.loop:
-        examples = "a loop of its own, whose examples and steps are not known"
+        examples = "its own training loop, with an unknown number of examples and steps"
     problem = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{spec.protocol.mode} mode; {examples}"
@@ -87,7 +87,7 @@ def _print_work(console: Console, plan: Plan) -> None:
                 cells.append(duration(seconds[each.arm, phase]))
             made.add_row(each.arm, *cells)
         if rows:
-            _print_table(console, f"Work of the {phase} phase, at most", made)
+            _print_table(console, f"Work of the {phase} phase (upper limit)", made)
     total = counts(work)
     console.print(
         f"\nAll: {counted(total['runs'], 'run')}, {counted(total['epochs'], 'epoch')}, "
@@ -107,11 +107,11 @@ def _print_cost(console: Console, plan: Plan) -> None:
     timed = "epochs" if loop else "steps and measurements"
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
-        f"About {duration(plan.estimate.wall_seconds)} with "
-        f"{counted(len(devices), 'worker')} on {', '.join(kinds)}, "
-        f"{number(held / HOUR)} {unit} hours: from {timed} timed just now, "
-        f"{'all workers at once' if len(devices) > 1 else 'one worker'}, with this machine as busy "
-        "as it is. Time is that of one worker; pruned and diverged runs end sooner."
+        f"About {duration(plan.estimate.wall_seconds)} with {counted(len(devices), 'worker')} on "
+        f"{', '.join(kinds)}, {number(held / HOUR)} {unit} hours: estimated from {timed} timed "
+        f"now with {'all workers at once' if len(devices) > 1 else 'one worker'}, at the present "
+        "load of this machine. Times in the tables are for one worker; pruned and diverged runs "
+        "end sooner."
     )
 
 
@@ -168,8 +168,8 @@ def _print_stability(console: Console, spec: StudySpec) -> None:
         made.add_row(arm.name, *shown, f"{count:,}" if count else "–")
     _print_table(console, "Share of the space predicted unstable at curvature λ", made)
     console.print(
-        "On λθ²/2 with the largest step size, γ0. –: no linear recursion (adaptive), or matched "
-        "to a winner that is not known yet."
+        "Computed for λθ²/2 with the largest step size, γ0. –: not a linear recursion "
+        "(adaptive), or matched to a winner that is not known yet."
     )
 
 
@@ -178,9 +178,9 @@ def _print_power(console: Console, plan: Plan) -> None:
     outcome = plan.spec.problem.outcome
     if not plan.powers:
         console.print(
-            f"How many searches find δ = {outcome.amount(claims.delta)} is not known: give --sd, "
-            f"the standard deviation of paired differences in {outcome.unit}, or --pilot. δ is "
-            "claims.delta, in that unit."
+            f"The number of searches needed to find δ = {outcome.amount(claims.delta)} is not "
+            f"known: give --sd, the standard deviation of paired differences in {outcome.unit}, "
+            "or --pilot. δ is claims.delta, in that unit."
         )
         return
     n = next(iter(plan.powers.values())).n
@@ -189,8 +189,8 @@ def _print_power(console: Console, plan: Plan) -> None:
     if plan.pilot is not None:
         where = f"SD of pilot {plan.pilot.name}"
         bound = (
-            f"SD is the upper bound at 80 % of that between the {plan.pilot.searches} searches of "
-            "the pilot; all numbers are for it. "
+            "SD is the 80 % upper bound of the standard deviation between the "
+            f"{plan.pilot.searches} searches of the pilot. "
         )
     made = table(
         "contrast",
@@ -210,9 +210,10 @@ def _print_power(console: Console, plan: Plan) -> None:
     _print_table(console, title, made)
     widest = max(power.detectable or 0.0 for power in plan.powers.values())
     console.print(
-        f"{bound}To support: where the gain is δ, all contrasts together, at level "
-        f"{claims.alpha:g}. To refute: where there is none. With {n} searches the smallest "
-        f"effect found with 80 % probability is {outcome.size(widest)} {outcome.unit}."
+        f"{bound}To support: searches needed if the gain is δ, for all contrasts together, at "
+        f"level {claims.alpha:g}. To refute: searches needed if there is no gain. With {n} "
+        f"searches the smallest effect found with 80 % probability is {outcome.size(widest)} "
+        f"{outcome.unit}."
     )
 
 
@@ -222,8 +223,8 @@ def _print_allocations(console: Console, plan: Plan) -> None:
         return
     if not plan.allocations:
         console.print(
-            "How many searches, trials and seeds reach δ at the least cost is not known: the pilot "
-            "has one search of every arm, or none of its trials. Set search.replicates."
+            "The cheapest numbers of searches, trials and seeds for δ are not known: the pilot "
+            "has one search of every arm, or none of its trials. Set search.replicates yourself."
         )
         return
     numbers = ("trials", "searches", "seeds", "cost")
@@ -243,15 +244,14 @@ def _print_allocations(console: Console, plan: Plan) -> None:
     _print_table(console, "Searches, trials and seeds for δ, the cheapest first", made)
     console.print(
         f"From {pilot.searches} searches of {pilot.trials} trials in pilot {pilot.name}, on "
-        f"{pilot.metric.partition('_')[0]} {outcome.title}; SUPPORTED where every gain is δ, "
-        "REFUTED where there is none. Cost is that of all runs, one after the other, as the pilot "
-        "took. "
-        "The gate on the budget is counted; larger budgets than the pilot's are not known."
+        f"{pilot.metric.partition('_')[0]} {outcome.title}; SUPPORTED if every gain is δ, REFUTED "
+        "if there is none. The cost is that of all runs in sequence, at the speed of the pilot. "
+        "The gate on the budget is included; budgets larger than the pilot's are not known."
     )
 
 
 def _print_prospects(console: Console, spec: StudySpec) -> None:
-    made = table("", "tested", "compares, or needs")
+    made = table("", "tested", "compares, or is missing")
     for each in prospects(spec):
         text = "; ".join(filter(None, (each.compares, each.missing)))
         made.add_row(each.hypothesis, "yes" if each.testable else "no", text)

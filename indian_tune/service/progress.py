@@ -272,7 +272,7 @@ class SearchProgress:
             if worker.id not in self._lost and worker.id in held:
                 self._lost.add(worker.id)
                 logger.warning(
-                    "worker %s on %s is lost, last heard of at %s UTC; another takes over %s",
+                    "worker %s on %s has not reported since %s UTC; another worker takes over %s",
                     worker.id[:8],
                     worker.host,
                     f"{worker.heartbeat_at:%H:%M:%S}",

@@ -115,11 +115,12 @@ class Results:
         ranked = self.status().ranked
         names = [result.name for result in ranked]
         if arm is not None and arm not in names:
-            raise InputError(f"arm = {arm!r} is not in study {self.study!r}: {', '.join(names)}")
+            raise InputError(f"arm = {arm!r} is not in the study. Allowed: {', '.join(names)}")
         chosen = ranked[0] if arm is None else ranked[names.index(arm)]
         if chosen.config is None:
             raise InputError(
-                f"arm {chosen.name!r} of study {self.study!r} has no finished trial yet: search on"
+                f"arm {chosen.name!r} of study {self.study!r} has no finished trial yet: continue "
+                "the search"
             )
         return dict(chosen.config)
 
@@ -228,7 +229,7 @@ def search(
     )
     if ended.interrupted:
         raise KeyboardInterrupt(
-            f"stopped; everything is kept in {ended.address}. Continue with:\n{again().line}"
+            f"stopped; all results are kept in {ended.address}. Continue with:\n{again().line}"
         )
     check_finished(
         ended.now,
@@ -297,7 +298,7 @@ class _Shown:
 
     def stopped_now(self, session: Session) -> None:
         raise KeyboardInterrupt(
-            f"stopped; everything is kept in {session.ledger.address}. Continue with:\n"
+            f"stopped; all results are kept in {session.ledger.address}. Continue with:\n"
             f"{self._again().line}"
         )
 
@@ -412,7 +413,7 @@ def plan(
     from indian_tune.service.planning import PlanRequest, make
 
     if sd is not None and pilot is not None:
-        raise InputError(f"sd = {sd} and pilot = {pilot!r} both say how far runs differ: give one")
+        raise InputError(f"sd = {sd} and pilot = {pilot!r} cannot be combined: give one")
     found = find_study(study, problem)
     request = PlanRequest(
         workers=workers,

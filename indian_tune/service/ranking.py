@@ -63,7 +63,7 @@ def front_table(
         names = [score_words(name, outcome) for name in objectives]
     made = table(
         *("arm", "trial", *names, "configuration"),
-        title="Trials that no other of their arm beats under every objective",
+        title="Trials that no other trial of their arm beats in every objective",
         right=("trial", *names),
     )
     for result in results:
@@ -80,9 +80,9 @@ def front_table(
 def edge_notes(results: Sequence[ArmResult]) -> list[str]:
     """Return a sentence for every winner's value at an end of its range."""
     return [
-        f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} lies at an end "
-        f"of its range [{number(edge.low)}, {number(edge.high)}], so better values may lie beyond: "
-        f"try [{number(edge.next_low)}, {number(edge.next_high)}]"
+        f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} is at an end "
+        f"of its range [{number(edge.low)}, {number(edge.high)}], so better values may be "
+        f"outside: try [{number(edge.next_low)}, {number(edge.next_high)}]"
         for result in results
         for edge in result.edges
     ]

@@ -217,16 +217,15 @@ class Replay(Shown):
         )
         return [
             f"Regret: {self.objective.replace('_', ' ')} of the configuration that a search "
-            f"chose, above the lowest in the table; mean over {counted(len(self.table), 'arm')} "
-            f"and {counted(seeds, 'seed')}. In brackets: 95 % interval over seeds, each for its "
-            "row alone.",
+            f"chose, minus the lowest one in the table; mean over {counted(len(self.table), 'arm')} "
+            f"and {counted(seeds, 'seed')}. In brackets: 95 % interval over seeds for this row.",
             f"Each search: {counted(self.trials, 'trial')} per arm, "
-            f"{counted(self.workers, 'worker')}. Epochs and time: mean of a search, the time by "
-            "the recorded seconds of its epochs.",
-            f"Configurations in the table: {arms}{split if self.tables > 1 else ''}. One that it "
-            f"does not hold was answered with its nearest neighbour: it holds "
-            f"{100 * self.held:.0f} % of those asked for, and the median distance is "
-            f"{number(self.median_distance)} where each range has length 1.",
+            f"{counted(self.workers, 'worker')}. Epochs and time: means per search; times use the "
+            "recorded seconds of the epochs.",
+            f"Configurations in the table: {arms}{split if self.tables > 1 else ''}. For a "
+            f"configuration that is not in the table, the nearest one is used: "
+            f"{100 * self.held:.0f} % of the proposed ones are in the table, and the median "
+            f"distance is {number(self.median_distance)} where each range has length 1.",
         ]
 
 
@@ -287,7 +286,7 @@ def replay(
         name = source.record.name
         if source.spec.protocol.objectives is not None:
             raise InputError(
-                f"study {name!r} has several objectives, and searches are ranked by one: replay "
+                f"study {name!r} has several objectives, but a replay ranks searches by one: use "
                 "a study with protocol.objective"
             )
         tables = CurveTable.of(source)

@@ -173,8 +173,8 @@ def run_search(
         spec = renamed(spec, request.as_name)
     if phase is PhaseName.MATCH and not spec.matched_arms:
         raise InputError(
-            f"--phase match: study {spec.name!r} has no such phase, since no arm of it has "
-            "response_of: choose another, or leave --phase out"
+            f"--phase match: study {spec.name!r} has no such phase, because none of its arms has "
+            "response_of: choose another, or remove --phase"
         )
     beside = () if found.file is None else (found.file.parent,)
     imports = folders(*beside) if request.allow_import else None
@@ -263,8 +263,10 @@ def check_finished(
     if now.failed:
         show = other_command("show", now.study, now.failed[0], storage=storage)
         text = (
-            f"{now.failures}; what happened is in the record:\n{show.line}\n"
-            f"Once the cause is removed, try them again:\n{retry.line}"
+            f"{now.failures}. See the cause:\n"
+            f"{show.line}\n"
+            "Correct the cause, then run them again:\n"
+            f"{retry.line}"
         )
         if now.withheld and freeze is not None:
             text += (
@@ -290,9 +292,9 @@ def _packed(found: FoundStudy, engine: str | EngineOptions) -> bytes | None:
     if engine not in ("optuna", "ray"):
         (reference,) = found.functions
         raise InputError(
-            f"problem = {reference!r} is a function in hand, and engine = {engine!r} sends none to "
-            'its workers: use engine="inline", "optuna" or "ray", or name it in problem.factory '
-            "and give allow_import=True"
+            f"problem = {reference!r} is a function of this program, and engine = {engine!r} "
+            'cannot send it to its workers: use engine="inline", "optuna" or "ray", or name the '
+            "function in problem.factory and give allow_import=True"
         )
     return found.packed()
 
@@ -362,8 +364,9 @@ def _check_tuned(session: Session, again: Call) -> None:
     left = sum(session.ledger.open_trials(session.id, phase) for phase in phases)
     if left:
         raise InputError(
-            f"study {session.name!r} has {counted(left, 'tune trial')} left, and winners are "
-            f"chosen among all. Run this first:\n{again.line}"
+            f"study {session.name!r} has {counted(left, 'tune trial')} left, but winners are "
+            "chosen among all of them. Run this first:\n"
+            f"{again.line}"
         )
 
 

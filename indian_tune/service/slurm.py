@@ -234,7 +234,7 @@ def _check_partition(job: JobRequest, cluster: Cluster, url: URL) -> None:
     file = sqlite_file(url)
     if file is not None and hosts != {socket.gethostname().partition(".")[0]}:
         raise StorageError(
-            f"database {file} is an SQLite file, and the jobs run on other machines than this one: "
-            "use a PostgreSQL server that all of them reach, --storage "
+            f"database {file} is an SQLite file, but the jobs run on other machines: use a "
+            "PostgreSQL server that all of them can reach, --storage "
             "postgresql+psycopg://USER@HOST/DATABASE"
         )

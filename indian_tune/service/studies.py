@@ -80,7 +80,7 @@ class Study:
             problem = {"factory": reference_to(problem)}
         if isinstance(self.arms, str) or not isinstance(self.arms, Sequence):
             raise InputError(
-                f"arms must be a list of optimizers and Arms, and is of type "
+                "arms must be a list of optimizers and Arms, but is of type "
                 f"{type(self.arms).__name__}: write {_listed(self.arms)}"
             )
         arms = [arm if isinstance(arm, Arm) else Arm(arm) for arm in self.arms]
@@ -136,8 +136,8 @@ class FoundStudy:
         except (TypeError, pickle.PicklingError, AttributeError, ValueError) as error:
             (reference,) = self.functions
             raise InputError(
-                f"problem = {reference!r} cannot be sent to worker processes ({error}): make what "
-                'it holds inside the function, or use engine="inline"'
+                f"problem = {reference!r} cannot be sent to worker processes ({error}): create "
+                'the objects that it uses inside the function, or use engine="inline"'
             ) from error
 
 
@@ -169,7 +169,7 @@ def find_study(study: AnyStudy, problem: Factory | None = None) -> FoundStudy:
         return FoundStudy(_with_problem(raw, raw.get("name"), functions), None, functions)
     if not isinstance(study, str | Path):
         raise InputError(
-            f"study = {study!r} must be a path, the name of a shipped study, a text of TOML, or an "
+            f"study = {study!r} must be a path, the name of a shipped study, TOML text, or an "
             "indian_tune.Study"
         )
     file = find_study_file(str(study))

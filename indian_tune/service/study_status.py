@@ -119,7 +119,7 @@ class StudyStatus(Shown):
                 made.add_row(worker.id[:8], worker.host, device, trial, beat)
             parts.append(made)
         if self.abandoned:
-            parts.append(f"\nBegun, and left by a worker that is gone: {self.abandoned}")
+            parts.append(f"\nStarted, then left by a worker that died: {self.abandoned}")
         if self.losses:
             made = table("worker", "host", "trial", "exit status", "", title="Lost workers")
             for loss in self.losses[-SHOWN_LOSSES:]:
@@ -201,4 +201,4 @@ def choose_study(ledger: LedgerReader, name: str | None) -> StudyRecord:
     if len(studies) == 1:
         return studies[0]
     names = ", ".join(study.name for study in studies) or "none"
-    raise InputError(f"name a study: {ledger.address} holds {names}")
+    raise InputError(f"give the name of a study: {ledger.address} contains {names}")

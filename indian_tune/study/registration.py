@@ -96,8 +96,8 @@ def extend(study: RegisteredStudy[Ledger], trials: int) -> None:
     _refuse_budget(study)
     if study.spec.search.sampler.enumerates:
         raise InputError(
-            f"study {study.name!r} searches a grid, which has no more points than it has trials: "
-            "--extend-space adds cells beyond an end at which a winner lies, or write a larger "
+            f"study {study.name!r} searches a grid, and all its points are trials already: use "
+            "--extend-space to add cells beyond an end at which a winner is, or write a larger "
             "grid and run it with --as NEW-NAME"
         )
     study.ledger.extend(study.id, trials)
@@ -141,8 +141,8 @@ def extend_space(study: RegisteredStudy[Ledger], trials: int | None) -> None:
         )
     if study.ledger.open_trials(study.id, Phase.TUNE):
         raise InputError(
-            f"the tune phase of study {study.name!r} is not over, so nobody knows yet where its "
-            "winners lie: finish it first, then use --extend-space"
+            f"the tune phase of study {study.name!r} is not finished, so its winners are not "
+            "known yet: finish it first, then use --extend-space"
         )
     history = SpaceHistory(study)
     spaces, cells = {}, {}
@@ -156,7 +156,8 @@ def extend_space(study: RegisteredStudy[Ledger], trials: int | None) -> None:
             cells[result.name] = new_cells(before, after) if grid else 0
     if not spaces:
         raise InputError(
-            f"no winner of study {study.name!r} lies at an end of a range that can be extended"
+            f"no winner of study {study.name!r} is at an end of a range that can be extended: use "
+            "--extend for more trials"
         )
     study.ledger.extend(study.id, cells if grid else trials or study.spec.search.trials, spaces)
 
@@ -165,8 +166,9 @@ def _refuse_budget(study: RegisteredStudy[Ledger]) -> None:
     budget = study.spec.budget
     if budget is not None:
         raise InputError(
-            f"study {study.name!r} has a budget of {budget.limit:g} {budget.kind} per arm, which "
-            "more trials would not change: raise it and run the file with --as NEW-NAME"
+            f"study {study.name!r} has a budget of {budget.limit:g} {budget.kind} per arm, and "
+            "more trials would not change that: raise the budget in the file and run it with "
+            "--as NEW-NAME"
         )
 
 
@@ -176,7 +178,7 @@ def _about_trials(recorded: Mapping[str, Any], spec: StudySpec) -> str:
     same = {**recorded, "search": {**recorded["search"], "trials": now}}
     if same != spec.canonical() or now <= before or spec.search.sampler.enumerates:
         return ""
-    return f". For more trials put search.trials = {before} back and add --extend {now - before}"
+    return f". For more trials, set search.trials = {before} again and add --extend {now - before}"
 
 
 # Keys of the canonical form that have another name in a study file.

@@ -29,19 +29,21 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
     hint = f"\n  {ADDRESS_HINT}" if secret and "--storage" in command else ""
     if now.withheld:
         raise InputError(
-            f"{now.failures}, so {now.withheld}: try them again, or choose among the "
-            f"others\n  {command} --retry-failed\n  {command} --freeze-anyway{hint}"
+            f"{now.failures}, so {now.withheld}: run them again, or choose among the others\n"
+            f"  {command} --retry-failed\n"
+            f"  {command} --freeze-anyway{hint}"
         )
     if not now.finished():
         raise InputError(
             f"study {study.name!r} is not finished (left: {counted(now.left(), 'trial')}): an "
-            f"analysis opens the test results, so run it to its end first\n  {command}{hint}"
+            "analysis opens the test results, so finish the study first\n"
+            f"  {command}{hint}"
         )
     if not ledger.confirms(study.id):
         raise InputError(
             f"study {study.name!r} has no runs on fresh seeds (protocol.confirm_seeds = 0), and "
-            "winners are not tested on the seeds that chose them: run it with --as NEW-NAME and "
-            "confirm_seeds of at least 2"
+            "winners cannot be tested on the seeds that they were chosen on: run it with --as "
+            "NEW-NAME and confirm_seeds of at least 2"
         )
 
 
@@ -51,7 +53,7 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
     ledger, spec = study.ledger, study.spec
     text = json.dumps(study.record.spec, sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(text.encode()).hexdigest() != study.record.spec_hash:
-        found.append("the registered study file does not match its hash, so it was changed since")
+        found.append("the registered study file was changed after registration (its hash differs)")
     for arm in ledger.arms(study.id):
         trials = ledger.count_trials(study.id, phase=Phase.TUNE, arm_id=arm.id)
         planned = spec.trials_of(arm.name) * spec.replicates
@@ -70,7 +72,7 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
                 f"{what} were frozen although {counted(count, f'{phase} trial')} had failed"
             )
     if len(ledger.events(study.id, OWN_CODE)) > 1:
-        found.append("the code that it names was changed after it was registered")
+        found.append("the code that the study names was changed after registration")
     # The first event opens the results; a later extension may have been decided knowing them.
     events = ledger.events(study.id)
     opened = next((event for event in events if event.kind == "unsealed"), None)

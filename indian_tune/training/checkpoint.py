@@ -94,7 +94,8 @@ class CheckpointFolder:
         except OSError as error:
             raise CheckpointError(
                 f"the checkpoint of run {key!r} cannot be written to {path}: {error.strerror}. "
-                "Make room or choose another folder; the run continues from its last checkpoint"
+                "Free disk space or choose another folder; the run continues from its last "
+                "checkpoint"
             ) from error
 
     def load(self, key: str) -> Checkpoint | None:
@@ -145,9 +146,9 @@ class CheckpointFolder:
         ).decode()
         if not 0 < len(name) <= _LONGEST_NAME:
             raise InputError(
-                f"run key {key!r} makes a file name of {len(name)} characters: "
-                f"1 to {_LONGEST_NAME} are allowed (all but ASCII letters, digits, _ and - count "
-                "as 3 a byte)"
+                f"run key {key!r} gives a file name of {len(name)} characters, but it must have 1 "
+                f"to {_LONGEST_NAME} (each byte of other characters than ASCII letters, digits, _ "
+                "and - counts as 3)"
             )
         return self.root / name
 
@@ -199,7 +200,7 @@ def _read(path: Path, key: str) -> Checkpoint:
     if int(version) != VERSION:
         raise CheckpointError(
             f"checkpoint {path} has format version {int(version)}; this indian-tune reads version "
-            f"{VERSION}. Continue with the indian-tune that wrote it, or remove the file to begin "
+            f"{VERSION}. Continue with the indian-tune that wrote it, or remove the file to start "
             "the run again"
         )
     checksum, _, payload = rest.partition(b"\n")
@@ -208,7 +209,7 @@ def _read(path: Path, key: str) -> Checkpoint:
     try:
         saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _DamagedError("holds more than tensors and plain values") from error
+        raise _DamagedError("contains more than tensors and plain values") from error
     # Of what is not its own torch raises anything.
     except Exception as error:
         raise _DamagedError(f"cannot be read: {error}") from error
@@ -216,7 +217,7 @@ def _read(path: Path, key: str) -> Checkpoint:
         case {"key": str(of), "epoch": int(epoch), "state": dict(state)}:
             pass
         case _:
-            raise _DamagedError("lacks what a checkpoint holds")
+            raise _DamagedError("lacks entries of a checkpoint")
     if of != key:
         raise _DamagedError(f"belongs to run {of!r}")
     if path.name != _file_name(epoch):

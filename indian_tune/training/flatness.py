@@ -67,10 +67,12 @@ class FlatnessSettings:
     def __post_init__(self) -> None:
         for name, value, least in (("probes", self.probes, 2), ("ascents", self.ascents, 1)):
             if value < least:
-                raise InputError(f"{name} = {value!r} is not allowed: {least} or more is")
+                raise InputError(f"{name} = {value!r} is not allowed: it must be at least {least}")
         for name, length in (("radius", self.radius), ("noise", self.noise)):
             if not 0 < length < float("inf"):
-                raise InputError(f"{name} = {length!r} is not allowed: a number above 0 is")
+                raise InputError(
+                    f"{name} = {length!r} is not allowed: it must be finite and above 0"
+                )
 
 
 DEFAULTS = FlatnessSettings()
@@ -127,7 +129,7 @@ def measure_flatness(
         surface = _Surface(model, feed, get_task(task))
         loss = surface.loss_at(surface.weights)
         if not np.isfinite(loss):
-            raise InputError(f"the loss at these weights is {loss}: flatness has no meaning there")
+            raise InputError(f"the loss at these weights is {loss}: flatness is not defined there")
         trace, trace_error = _trace(surface, settings)
         average, average_error = _average_sharpness(surface, loss, settings)
         return Flatness(
@@ -156,7 +158,7 @@ class _Surface:
         self._feed = feed
         self.weights = torch.cat([parameter.reshape(-1) for parameter in parameters])
         if self.size < 3:
-            raise InputError(f"a network of {self.size} parameters has no flatness: 3 are needed")
+            raise InputError(f"flatness needs at least 3 parameters, the network has {self.size}")
 
     @property
     def size(self) -> int:

@@ -199,7 +199,11 @@ class GlobalState:
                 # Libraries, too, add filters of warnings when they are imported.
                 level = logging.INFO if isinstance(value, list) else logging.WARNING
                 log.log(
-                    level, "%s changed %s%s for the whole process: changed back", after, name, told
+                    level,
+                    "%s changed %s%s for the whole process: changed back",
+                    after,
+                    name,
+                    told,
                 )
         if randomness:
             random.setstate(self._python)

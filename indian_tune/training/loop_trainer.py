@@ -107,7 +107,7 @@ class LoopTrainer:
             LoopError: the loop does what it must not; or whatever it raises.
         """
         if run.key in self._runs:
-            raise InputError(f"run {run.key!r} is being trained already: remove it first")
+            raise InputError(f"run {run.key!r} is already being trained: remove it first")
         saved = None if self._checkpoints is None else self._checkpoints.load(run.key)
         if saved is not None and saved.epoch > run.epochs:
             saved = None
@@ -164,8 +164,8 @@ class LoopTrainer:
     def save_weights(self, key: str, folder: CheckpointFolder) -> None:
         """Refuse: what the weights of a loop are is not known."""
         raise CheckpointError(
-            f"run {key!r} has a loop of its own, whose weights protocol.keep_checkpoints does not "
-            "know"
+            f"run {key!r} trains with your training loop, so protocol.keep_checkpoints cannot "
+            "keep its weights: save them in the loop"
         )
 
     def remove(self, key: str) -> None:

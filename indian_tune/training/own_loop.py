@@ -126,7 +126,7 @@ class LoopRun:
             LoopError: it was called before.
         """
         if self._optimizer is not None:
-            raise LoopError("the loop calls run.optimizer() twice: put all parameters into one")
+            raise LoopError("the loop calls run.optimizer() twice: give all parameters to one call")
         optimizer, scheduler = get_family(self._run.family).build(params, self._run.config)
         import_compiler_for(optimizer)
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -152,7 +152,7 @@ class LoopRun:
                 the trial's optimizer.
         """
         if self._looping:
-            raise LoopError("the loop calls run.epochs() twice: a run has one loop over its epochs")
+            raise LoopError("the loop calls run.epochs() twice: call it once per run")
         self._looping = True
         if objects:
             self.checkpoint(**objects)
@@ -198,10 +198,10 @@ class LoopRun:
                 raise LoopError(unknown_name("run.report", name, known))
         for name in self._required:
             if name not in metrics:
-                raise LoopError(f"run.report() lacks {name}, by which the study judges its trials")
+                raise LoopError(f"run.report() lacks {name}, which trials are judged by: add it")
         if self._keys not in (None, metrics.keys()):
             before, now = (", ".join(sorted(keys)) for keys in (self._keys or (), metrics))
-            raise LoopError(f"the loop reported {before} before, and {now} now: report the same")
+            raise LoopError(f"the loop reported {before} before, but {now} now: report the same")
         self._keys = frozenset(metrics)
         values, sealed = read_report(metrics, self._outcome)
         self._record = EpochRecord(
@@ -213,7 +213,7 @@ class LoopRun:
             seconds=0.0,
         )
         if self._record.diverged:
-            log.info("run %s: a reported value is not finite: diverged", self._run.key)
+            log.info("run %s diverged: a reported value is not finite", self._run.key)
 
     def sealed(self, evaluate: Callable[[Any], float]) -> SealedValue:
         """Measure on the test data, for :meth:`report` alone.
@@ -236,8 +236,8 @@ class LoopRun:
     def test(self) -> Any:
         """Not to be read: the test data are sealed."""
         raise LoopError(
-            "the loop reads run.test, which is sealed: measure by run.sealed(evaluate), which "
-            "opens it on the fresh seeds, and report the result"
+            "the loop reads run.test, which is sealed: use run.sealed(evaluate), which opens it "
+            "on the fresh seeds, and report its result"
         )
 
     def checkpoint(self, **objects: Stateful) -> None:
@@ -260,8 +260,8 @@ class LoopRun:
                 )
         if self._objects and self._objects.keys() != objects.keys():
             raise LoopError(
-                f"a checkpoint held {', '.join(self._objects)} before, and is to hold "
-                f"{', '.join(objects)} now: name the same"
+                f"a checkpoint contained {', '.join(self._objects)} before, but would contain "
+                f"{', '.join(objects)} now: give the same names"
             )
         first = not self._objects
         self._objects = dict(objects)
@@ -287,8 +287,8 @@ class LoopRun:
         except Exception as error:
             self._discard()
             raise LoopError(
-                f"the checkpoint of run {self._run.key!r} does not fit what the loop names "
-                f"({type(error).__name__}: {error}): it was removed, and the run begins again"
+                f"the checkpoint of run {self._run.key!r} does not match the objects of the loop "
+                f"({type(error).__name__}: {error}): it was removed, and the run starts again"
             ) from error
         self._step, self._epoch = saved.state["step"], saved.epoch
         # Checkpoints of earlier versions have none.
@@ -326,7 +326,7 @@ class LoopRun:
         if self._epoch < self.total_epochs and not self._closed:
             raise LoopError(
                 f"the loop returned in epoch {self._epoch} of {self.total_epochs}: let "
-                "run.epochs() end it, as runs are compared at equal lengths"
+                "run.epochs() end it, because runs are compared at equal lengths"
             )
         if self._in_epoch and self._unreported() and not self._closed:
             raise LoopError(f"the loop returned in epoch {self._epoch} without a report")
@@ -345,8 +345,8 @@ class LoopRun:
         # Loops of other frameworks make their optimizer from the configuration.
         if self._optimizer is None and not self._config_read:
             raise LoopError(
-                f"epoch {self._epoch} ended and the loop used neither run.optimizer() nor "
-                "run.config, so all trials would train alike: make the optimizer by "
+                f"epoch {self._epoch} ended, but the loop used neither run.optimizer() nor "
+                "run.config, so all trials would train alike: create the optimizer with "
                 "run.optimizer(params), or from run.config"
             )
 

@@ -112,7 +112,7 @@ def as_number(where: str, value: Any) -> float:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise LoopError(
-            f"{where} got {type(value).__name__}, which is no number ({error})"
+            f"{where} got {type(value).__name__}, which is not a number ({error})"
         ) from error
 
 
@@ -120,8 +120,8 @@ def _number(name: str, value: Any, outcome: Outcome) -> float | None:
     if name in SEALED:
         if not isinstance(value, SealedValue):
             raise LoopError(
-                f"run.report({name}={value!r}) is no sealed value: report "
-                f"{name}=run.sealed(evaluate), so that nobody sees it before the study is unsealed"
+                f"run.report({name}={value!r}) is not a sealed value: report "
+                f"{name}=run.sealed(evaluate), so that it stays hidden until the study is unsealed"
             )
         number = SealedValue.open(value)
     else:
@@ -130,11 +130,11 @@ def _number(name: str, value: Any, outcome: Outcome) -> float | None:
         return number
     if isfinite(number) and number > 1:
         raise LoopError(
-            f"run.report({name}={number if name in REPORTED else 'sealed'}) must be a share in "
-            "[0, 1]: divide a percentage by 100"
+            f"run.report({name}={number if name in REPORTED else 'sealed'}) must be in [0, 1]: "
+            "divide a percentage by 100"
         )
     if number < 0:
-        raise LoopError(f"run.report({name}=…) must be a share in [0, 1], and is negative")
+        raise LoopError(f"run.report({name}=…) must be in [0, 1], but is negative")
     return number
 
 

@@ -34,7 +34,7 @@ def packing_fault(signature: PackSignature, setup: Setup, convolutions: str) -> 
     """
     family = signature.step.family
     if get_family(family).packed is None:
-        return f"Runs of {family} are trained one by one: there is no packed step for it"
+        return f"Runs of {family} are trained one by one: it has no step for several runs at once"
     problem, precision = setup.problem, setup.precision
     # Outside of the mode: a user's code may compute with its weights.
     network = problem.build_model(seed=0, dropout=signature.dropout).to(CPU, precision.dtype)

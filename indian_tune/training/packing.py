@@ -78,7 +78,7 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.lanes is not None and self.lanes < 1:
-            raise InputError(f"lanes = {self.lanes!r} is not allowed: 1 or more is")
+            raise InputError(f"lanes = {self.lanes!r} is not allowed: it must be at least 1")
         if self.convolutions is not None and self.convolutions not in CONVOLUTIONS:
             raise InputError(unknown_name("convolutions", self.convolutions, CONVOLUTIONS))
         if self.execution is not None and self.execution not in EXECUTIONS:

@@ -53,15 +53,16 @@ class Run:
             ("batch_size", self.batch_size, 1),
         ):
             if value < least:
-                raise InputError(f"{name} = {value!r} is not allowed: {least} or more is")
+                raise InputError(f"{name} = {value!r} is not allowed: it must be at least {least}")
         if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout = {self.dropout!r} is not allowed: a rate in [0, 1) is")
+            raise InputError(f"dropout = {self.dropout!r} is not allowed: it must be in [0, 1)")
         if not 0 <= self.clip_norm < inf:
             raise InputError(
-                f"clip_norm = {self.clip_norm!r} is not allowed: a number >= 0 is, 0 for none"
+                f"clip_norm = {self.clip_norm!r} is not allowed: it must be finite and at least 0 "
+                "(0 for none)"
             )
         if not 0 <= self.ema_decay < 1:
-            raise InputError(f"ema_decay = {self.ema_decay!r} is not allowed: one in [0, 1) is")
+            raise InputError(f"ema_decay = {self.ema_decay!r} is not allowed: it must be in [0, 1)")
         object.__setattr__(self, "config", dict(self.config))
 
 

@@ -81,7 +81,7 @@ class StreamFeed:
             split = self._stream.read(positions[start : start + size])
             fault = self._task.label_fault(split.labels, self._classes)
             if split.inputs.shape[1:] != self._shape:
-                fault = f"has inputs of shape {list(split.inputs.shape)} among others"
+                fault = f"has inputs of different shapes, such as {list(split.inputs.shape)}"
             if fault is not None:
                 raise StreamError(f"a batch of the data set {fault}")
             yield self._normalised(split.inputs), split.labels.to(self._device)

@@ -102,7 +102,8 @@ class Trainer:
     ) -> None:
         if train_eval_size is not None and train_eval_size < 1:
             raise InputError(
-                f"train_eval_size = {train_eval_size!r}: 1 or more is allowed, or none for all"
+                f"train_eval_size = {train_eval_size!r} is not allowed: it must be at least 1, or "
+                "None for all"
             )
         self._problem = problem
         self._device = _usable(device)
@@ -112,8 +113,8 @@ class Trainer:
         kind = problem.train.first(1).inputs
         if problem.train.streamed and augmentation != "none":
             raise InputError(
-                f"augmentation = {augmentation!r} is not for data that are read batch by batch: "
-                "augment in the transform of the data set, and use 'none'"
+                f"augmentation = {augmentation!r} cannot be used with data that are read batch by "
+                "batch: augment in the transform of the data set, and use 'none'"
             )
         if augmentation != "none" and kind.dim() != IMAGE_RANK:
             raise InputError(
@@ -175,7 +176,7 @@ class Trainer:
             InputError: the key is held already.
         """
         if run.key in self._runs:
-            raise InputError(f"run {run.key!r} is being trained already: remove it first")
+            raise InputError(f"run {run.key!r} is already being trained: remove it first")
         held = _Entry(LiveRun(run, self._problem, self._device, self._precision))
         if self._checkpoints is not None:
             held.identity = self._identity(held.live)
@@ -305,22 +306,22 @@ class Trainer:
         key = live.run.key
         expected, other = held.identity, saved.state.get("identity")
         if not isinstance(other, dict):
-            log.warning(_MISFIT, key, "it does not say of which run it is")
+            log.warning(_MISFIT, key, "it does not name its run")
             return
         # Those of earlier versions hold neither.
         other = {"clip_norm": 0.0, "ema_decay": 0.0, **other}
         differing = [name for name in expected if expected[name] != other.get(name)]
         if differing:
             raise CheckpointError(
-                f"the checkpoint of run {key!r} is of another run: "
+                f"the checkpoint of run {key!r} belongs to another run: "
                 + "; ".join(f"{n} is {other.get(n)!r}, not {expected[n]!r}" for n in differing)
-                + ". Use another key, or discard the checkpoint to start the run again"
+                + ". Use another key, or delete the checkpoint to start the run again"
             )
         if saved.epoch > live.run.epochs:
             raise CheckpointError(
-                f"the checkpoint of run {key!r} is {counted(saved.epoch, 'epoch')} along, further "
-                "than "
-                f"epochs = {live.run.epochs}. Ask for at least as many, or discard the checkpoint"
+                f"the checkpoint of run {key!r} has {counted(saved.epoch, 'epoch')}, more than "
+                f"epochs = {live.run.epochs}. Give at least as many epochs, or delete the "
+                "checkpoint"
             )
         try:
             live.restore(saved.epoch, saved.state["live"])
@@ -333,8 +334,8 @@ class Trainer:
         before, now = saved.state.get("provenance"), asdict(self.provenance)
         if before != now:
             log.warning(
-                "Run %r continues with %s after %s: the last bits of its metrics may differ from "
-                "those of a run that was never moved",
+                "Run %r continues with %s after %s: its metrics may differ in the last bits from "
+                "those of a run that was not moved",
                 key,
                 now,
                 before,
@@ -347,10 +348,10 @@ def _usable(device: torch.device | str) -> torch.device:
     except RuntimeError:
         usable = None
     if usable is None or usable.type not in ("cpu", "cuda"):
-        raise InputError(f"device = {str(device)!r} is not known: cpu, cuda and cuda:N are")
+        raise InputError(f"device = {str(device)!r} is not known: use cpu, cuda or cuda:N")
     if usable.type == "cuda" and (usable.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"device = {str(device)!r} is not here: torch finds "
-            f"{counted(torch.cuda.device_count(), 'CUDA device')}. Use another one, or cpu"
+            f"device = {str(device)!r} does not exist: torch finds "
+            f"{counted(torch.cuda.device_count(), 'CUDA device')}. Use another device, or cpu"
         )
     return usable

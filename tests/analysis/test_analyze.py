@@ -105,7 +105,7 @@ def test_one_search_is_over_seeds_and_inconclusive(gain: Study) -> None:
     (h2,) = verdict.finding("H2").contrasts
     assert (h2.unit, h2.n) == ("seeds", 5)
     assert verdict.label is Label.INCONCLUSIVE
-    assert "1 of at least 5 searches" in verdict.sentence
+    assert "1 search of every arm (needed: at least 5)" in verdict.sentence
 
 
 def test_a_spread_of_0_is_inconclusive(gain: Study) -> None:
@@ -114,7 +114,7 @@ def test_a_spread_of_0_is_inconclusive(gain: Study) -> None:
     frame.loc[frame["arm"].str.endswith("usual"), "test_accuracy"] += 0.03
     verdict = gain.judged(frame)
     assert verdict.label is Label.INCONCLUSIVE
-    assert "have no spread" in verdict.sentence
+    assert "give the same difference" in verdict.sentence
 
 
 def test_without_its_control_h2_is_not_tested_and_says_what_to_add(gain: Study) -> None:

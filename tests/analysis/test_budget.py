@@ -98,4 +98,4 @@ def test_terminal_json_and_report_show_the_curve(frame: pd.DataFrame) -> None:
     sealed = frame.assign(test_accuracy=frame["test_accuracy"].mask(frame["phase"] == "tune"))
     shown = {each.name: each for each in exhibits(Material(sealed, claims, verdict))}
     assert shown["budget-curve"].caption.startswith("Validation accuracy of the trial")
-    assert "flattered" in shown["budget-curve"].caption
+    assert "look better than they are" in shown["budget-curve"].caption

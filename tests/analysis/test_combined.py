@@ -88,7 +88,7 @@ def test_the_gate_on_budgets_is_asked_of_the_average(two: tuple[Verdict, Verdict
     frame.loc[(frame["phase"] == "half") & (frame["arm"] == "rate"), "test_accuracy"] -= 0.05
     made = together(two[0], study.judged(frame, joins=True))
     assert made.on_average is Label.INCONCLUSIVE
-    assert "gates of all: budget" in made.average_sentence
+    assert "Gates of all: budget" in made.average_sentence
 
 
 def test_a_gate_of_one_study_stops_the_average(two: tuple[Verdict, Verdict]) -> None:
@@ -102,9 +102,7 @@ def test_a_gate_of_one_study_stops_the_average(two: tuple[Verdict, Verdict]) -> 
 def test_what_was_not_registered_together_is_exploratory(two: tuple[Verdict, Verdict]) -> None:
     made = combine(two, {"few": ["few", "many"], "many": []})
     assert (made.on_all, made.on_average) == (Label.EXPLORATORY, Label.EXPLORATORY)
-    assert made.exploratory == (
-        "study 'many' did not register that it is combined with these (claims.combined)",
-    )
+    assert made.exploratory == ("study 'many' did not register this combination (claims.combined)",)
 
 
 def test_it_is_shown_in_80_columns_and_as_a_page(two: tuple[Verdict, Verdict]) -> None:
@@ -115,7 +113,7 @@ def test_it_is_shown_in_80_columns_and_as_a_page(two: tuple[Verdict, Verdict]) -
     assert lines[0] == "Tuning (α, β) regularizes, on all of 2 studies: SUPPORTED"
     page = render_combined(made, joint_rows(made))
     assert 'href="many/report.html"' in page
-    assert "on average of these studies" in page
+    assert "on the average of these studies" in page
     assert math.isfinite(made.as_dict()["joints"][0]["freedom"])
 
 
@@ -140,7 +138,7 @@ def test_studies_that_do_not_fit_are_refused(
 def test_a_study_without_the_runs_of_a_contrast_is_refused(two: tuple[Verdict, Verdict]) -> None:
     study = make_study(direct(0.02), 5, 1)
     lacking = study.judged(study.frame[study.frame["arm"] != "sgd-usual"], joins=True)
-    with pytest.raises(InputError, match="cannot be combined, as H4 has not all"):
+    with pytest.raises(InputError, match="cannot be combined, because contrasts of H4"):
         together(two[0], lacking)
 
 

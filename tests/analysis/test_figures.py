@@ -530,9 +530,7 @@ EXHIBITS = {35: count_runs}
 def test_two_figures_in_one_place_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     forest = importlib.import_module("indian_tune.analysis.figures.forest")
     monkeypatch.setattr(forest, "EXHIBITS", {20: lambda _: None})
-    with pytest.raises(
-        ValueError, match="place 20 is taken twice, the second time in trajectories"
-    ):
+    with pytest.raises(ValueError, match="place 20 is used twice, the second time in trajectories"):
         makers()
 
 

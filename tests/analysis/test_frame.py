@@ -41,7 +41,7 @@ def changed(frame: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
     [
         (
             lambda f: f.drop(columns=["train_loss", "test_accuracy"]),
-            "lacks the columns train_loss, test_accuracy: it has study, arm",
+            "lacks the columns train_loss, test_accuracy; its columns are study, arm",
         ),
         (lambda f: f.assign(phase="tune", trial=0), "no rows of the confirm phase"),
         (lambda f: f[~((f["arm"] == "sgd") & (f["seed"] == 4))], "only one of them has seeds 4"),
@@ -54,11 +54,17 @@ def changed(frame: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
             lambda f: changed(f, "train_loss", np.inf),
             "train_loss of sgd 4 is not finite at epoch 2",
         ),
-        (lambda f: changed(f, "test_accuracy", 61.0), "test_accuracy = 61.0 (sgd 4) is no share"),
-        (lambda f: f[~at(f, epoch=3)], "arm 'sgd' seed 4 has 2 epochs, the frame has 3"),
-        (lambda f: f[~at(f)], "arm 'sgd' seed 4 has 2 epochs, the frame has 3"),
-        (lambda f: f.assign(seed=f["seed"] + 0.5), "column seed must hold whole numbers, got 0.5"),
-        (lambda f: f.assign(epoch="last"), "column epoch must hold whole numbers, got 'last'"),
+        (
+            lambda f: changed(f, "test_accuracy", 61.0),
+            "test_accuracy = 61.0 (sgd 4) must be in [0, 1]",
+        ),
+        (lambda f: f[~at(f, epoch=3)], "arm 'sgd' seed 4 has 2 epochs, but the frame has 3"),
+        (lambda f: f[~at(f)], "arm 'sgd' seed 4 has 2 epochs, but the frame has 3"),
+        (
+            lambda f: f.assign(seed=f["seed"] + 0.5),
+            "column seed must contain whole numbers, got 0.5",
+        ),
+        (lambda f: f.assign(epoch="last"), "column epoch must contain whole numbers, got 'last'"),
         (
             lambda f: f.assign(study=np.where(f["arm"] == "sgd", "one", "two")),
             "several studies ('one', 'two')",
@@ -67,14 +73,17 @@ def changed(frame: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
             lambda f: f.assign(run_state=np.where(at(f), "failed", "complete")),
             "runs are failed (sgd 4)",
         ),
-        (lambda f: f.assign(arm=f["arm"].where(~at(f))), "column arm has empty places"),
-        (lambda f: f.iloc[:0], "has columns, but no rows"),
-        (lambda f: changed(f, "epoch", np.nan), "column epoch has empty places"),
-        (lambda f: f.assign(test_accuracy="good"), "test_accuracy must hold numbers, got 'good'"),
+        (lambda f: f.assign(arm=f["arm"].where(~at(f))), "column arm has empty values"),
+        (lambda f: f.iloc[:0], "the frame has no rows"),
+        (lambda f: changed(f, "epoch", np.nan), "column epoch has empty values"),
+        (
+            lambda f: f.assign(test_accuracy="good"),
+            "test_accuracy must contain numbers, got 'good'",
+        ),
         # As a table of integers that fit into no number of the processor's is read.
         (
             lambda f: f.assign(epoch=pd.Series([10**400] * len(f), dtype=object)),
-            "column epoch must hold whole numbers, got '1000",
+            "column epoch must contain whole numbers, got '1000",
         ),
     ],
 )

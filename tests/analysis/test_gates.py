@@ -178,11 +178,13 @@ def test_the_control_must_train_at_some_level_of_every_search(gain: Study) -> No
     verdict = gain.judged(one)
     assert verdict.label is Label.SUPPORTED
     (gate,) = [gate for gate in verdict.gates if gate.name == "control"]
-    assert gate.figure.startswith("some level of control trains in 10 of 10 searches; chosen were")
+    assert gate.figure.startswith(
+        "control trains at some level in 10 of 10 searches; chosen levels: m ="
+    )
     lost = matched(gain.frame, [1.0] * 9 + [np.nan], lambda runs: runs["replicate"] == 9)
     verdict = gain.judged(lost)
     assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate control")
-    assert "trains in 9 of 10 searches" in verdict.sentence
+    assert "trains at some level in 9 of 10 searches" in verdict.sentence
 
 
 def test_a_control_with_a_failed_run_at_every_level_isolates_nothing(gain: Study) -> None:

@@ -94,7 +94,7 @@ TRUTHS = {
     "a baseline that still gains by its budget": Truth(
         Label.INCONCLUSIVE, ("budget",), test=GAIN, doubled={"rate": 0.035}
     ),
-    "nothing to regularize": Truth(
+    "overfits too little": Truth(
         Label.INCONCLUSIVE,
         ("range",),
         test=GAIN,
@@ -106,7 +106,7 @@ TRUTHS = {
     "a baseline at the edge": Truth(Label.INCONCLUSIVE, ("edge", "gamma0"), test=GAIN, at_end=8),
     "an insensitive assay": Truth(
         Label.INCONCLUSIVE,
-        ("assay", "larger than what dropout and decay do"),
+        ("assay", "larger than what dropout and decay gain"),
         test={arm: SGD + 0.004 * arm.endswith("usual") for arm in ARMS},
     ),
     "a spread too wide for the upper bound": Truth(
@@ -114,7 +114,7 @@ TRUTHS = {
     ),
     "two failures of INDIAN alone": Truth(
         Label.SUPPORTED,
-        ("2 pairs in which it alone failed, 0 in which sgd alone did: p = 0.25",),
+        ("failed in 2 pairs, only sgd in 0: p = 0.25",),
         test=GAIN,
         stuck=(("full", 0, 0), ("full", 5, 0)),
     ),
@@ -126,7 +126,7 @@ TRUTHS = {
     ),
     "an arm of which no run trained": Truth(
         Label.INCONCLUSIVE,
-        ("trains", "full - rate: no pair of runs is left"),
+        ("trains", "full - rate: there is no pair in which both runs trained"),
         test=GAIN,
         stuck=tuple(("rate", *run) for run in np.ndindex(SEARCHES, SEEDS)),
     ),

@@ -102,7 +102,7 @@ def test_a_frame_without_the_metric_is_refused_by_its_name(gain: Study) -> None:
         study.judged(study.frame.drop(columns="test_mse"))
     broken = study.frame.astype({"test_mse": object})
     broken.loc[0, "test_mse"] = "much"
-    with pytest.raises(InputError, match="column test_mse must hold numbers, got 'much'"):
+    with pytest.raises(InputError, match="column test_mse must contain numbers, got 'much'"):
         study.judged(broken)
 
 

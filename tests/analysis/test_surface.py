@@ -91,7 +91,7 @@ def test_the_coefficients_are_those_of_a_regression_with_a_level_for_every_rate(
 def test_no_surface_is_as_chance_would_have_it(gain: Study) -> None:
     found = judged(gain, grid(0.0))
     assert final_fit(found).p > 0.05
-    assert "chance alone does so" in found.sentence
+    assert "chance alone gives it" in found.sentence
 
 
 def test_a_search_that_is_no_grid_is_not_tested_and_says_what_to_add(gain: Study) -> None:
@@ -100,7 +100,7 @@ def test_a_search_that_is_no_grid_is_not_tested_and_says_what_to_add(gain: Study
     search["config.gamma0"] *= np.exp(rng.random(search["trial"].max() + 1))[search["trial"]]
     found = judged(gain, search)
     assert found.label is Label.NOT_TESTED
-    assert "are no grid of (alpha, beta) at equal eta" in found.sentence
+    assert "are not a grid of (alpha, beta) at equal eta" in found.sentence
 
 
 def test_pruned_trials_leave_holes_and_are_told(gain: Study) -> None:
@@ -119,4 +119,4 @@ def test_cells_of_which_a_run_failed_are_left_out_and_told(gain: Study) -> None:
     assert isinstance(found.details, SurfaceDetails)
     assert len(found.details.failed) == 1
     assert len(final_fit(found).cells) == 17
-    assert "1 cells of which a run failed are left out" in found.sentence
+    assert "1 cells with a failed run are excluded" in found.sentence

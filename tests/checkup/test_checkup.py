@@ -120,7 +120,7 @@ def test_memory_that_the_system_does_not_tell_is_no_failure(
     monkeypatch.setattr("psutil.virtual_memory", untold)
     assert memory() is None
     found = named(hardware.check_hardware(), "memory")
-    assert (found.level, found.text) == (Level.OK, "the system does not say how much there is")
+    assert (found.level, found.text) == (Level.OK, "the system does not report its size")
 
 
 def test_gpus_that_torch_does_not_find_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,7 @@ def test_a_finished_study_is_unsealed_once_and_judged(
 ) -> None:
     ended = command("analyze", "tiny", "--storage", database)
     assert (ended.status, "Traceback" in ended.err) == (0, False)
-    assert "are open from now on" in ended.err
+    assert "are now open" in ended.err
     assert [event["by"] for event in events(database)] == ["analyze"]
     assert "Tuning (α, β) regularizes: NOT TESTED" in ended.out
     assert "1 search of every arm with 2 seeds" in " ".join(ended.out.split())
@@ -127,7 +127,7 @@ def test_a_changed_registration_is_exploratory(
     connection.close()
     ended = command("analyze", "--storage", database)
     assert "Tuning (α, β) regularizes: EXPLORATORY" in ended.out
-    assert "does not match its hash" in " ".join(ended.out.split())
+    assert "its hash differs" in " ".join(ended.out.split())
 
 
 def test_results_that_were_opened_too_early_make_it_exploratory(
@@ -195,7 +195,9 @@ def test_examples_beside_exported_epochs_widen_the_bounds(
     epochs, beside = tmp_path / "epochs.parquet", tmp_path / "examples.parquet"
     shutil.copy2(runs, epochs)
     arguments = ("analyze", "--from", epochs, "--claims", claims)
-    assert "Bounds leave out how test examples vary" in " ".join(command(*arguments).out.split())
+    assert "Bounds do not include the variation between test examples" in " ".join(
+        command(*arguments).out.split()
+    )
 
     def low() -> float:
         return float(
@@ -241,14 +243,14 @@ def test_claims_that_changed_since_their_registration_are_exploratory(
         (("--claims", "{claims}"), "--claims needs --from beside it"),
         (("study", "--from", "{runs}", "--claims", "{claims}"), "not both"),
         (("--from", "absent.csv", "--claims", "{claims}"), "cannot read absent.csv"),
-        (("--from", "{claims}", "--claims", "{claims}"), "must end with .parquet or .csv"),
+        (("--from", "{claims}", "--claims", "{claims}"), "must be a .parquet or .csv file"),
         (("--from", "{runs}", "--claims", "absent.toml"), "cannot read absent.toml"),
-        (("--calibrate", "study"), "--calibrate simulates its studies"),
+        (("--calibrate", "study"), "--calibrate cannot be used with"),
         (("--calibrate", "--replications", "5"), "--replications = 5 must be at least 500"),
-        (("--replications", "500"), "goes with --calibrate"),
+        (("--replications", "500"), "needs --calibrate"),
         (("absent",), "there is no database"),
         (("one", "two"), "2 studies are given: add --combined"),
-        (("--combined", "one", "two", "--calibrate"), "--combined takes studies"),
+        (("--combined", "one", "two", "--calibrate"), "--combined cannot be used with"),
     ],
 )
 def test_bad_options_end_with_2_and_write_nothing(
@@ -272,15 +274,15 @@ def test_bad_options_end_with_2_and_write_nothing(
     [
         (
             lambda first, rows: [first.partition(",")[2], *rows],
-            "line 2 has 10 values, and the first line 9 names",
+            "line 2 has 10 values, but the first line has 9 column names",
         ),
         (
             lambda first, rows: [first, *(f"{row},1" for row in rows)],
-            "line 2 has 11 values, and the",
+            "line 2 has 11 values, but the",
         ),
-        (lambda first, _: [first], "has columns, but no rows"),
+        (lambda first, _: [first], "the frame has no rows"),
         (lambda *_: [], "No columns to parse from file"),
-        (lambda first, rows: [first, *rows, rows[0] + ",1"], "has 11 values, and the"),
+        (lambda first, rows: [first, *rows, rows[0] + ",1"], "has 11 values, but the"),
     ],
 )
 def test_a_table_whose_lines_do_not_go_together_is_refused(
@@ -368,7 +370,7 @@ def test_claims_are_registered_once_with_digest_and_date(
     file = write_claims(tmp_path / "mine.toml", scope={"classes": 10, "spaces": SPACES})
     plain = command("analyze", "--from", runs, "--claims", file).out
     assert "regularizes: EXPLORATORY" in plain
-    assert "no digest from before the runs" in " ".join(plain.split())
+    assert "not registered before the runs" in " ".join(plain.split())
     if place == "default":
         Ledger.open(None).close()
     given = ("--storage", tmp_path / "named.db") if place == "named" else ()
@@ -383,11 +385,11 @@ def test_claims_are_registered_once_with_digest_and_date(
     os.utime(runs)
     said = " ".join(command("analyze", "--from", runs, "--claims", copy, *given).out.split())
     assert "regularizes: strongly SUPPORTED" in said
-    assert ("self-declared: a file alone" in said) == (place == "file")
+    assert ("self-declared: it is only in a file" in said) == (place == "file")
     assert ("Registered in sqlite:///" in said) == (place != "file")
-    assert "Whether the runs began later cannot be checked: they have no started_at" in said
+    assert "It cannot be checked whether the runs began later: they have no started_at" in said
     again = command("analyze", "--register", file, *given)
-    assert (again.status, "is not written over" in again.err) == (2, True)
+    assert (again.status, "rename the claims file" in again.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +404,7 @@ def test_what_is_changed_after_a_registration_is_seen(
     said = command("analyze", "--from", runs, "--claims", claims).out
     # A digest without a date is that of an earlier version, over the claims alone.
     changed = name != "registered_at"
-    assert ("the claims have the digest" in " ".join(said.split())) == changed
+    assert ("the digest of the claims is" in " ".join(said.split())) == changed
 
 
 @pytest.mark.parametrize("dated", ["by the file", "by a column"])
@@ -459,8 +461,8 @@ def test_arms_are_text_whatever_they_look_like(
 @pytest.mark.parametrize(
     ("column", "row", "value", "message"),
     [
-        ("seed", 0, np.inf, "column seed must hold whole numbers"),
-        ("epoch", 0, np.nan, "column epoch has empty places: every row needs its epoch"),
+        ("seed", 0, np.inf, "column seed must contain whole numbers"),
+        ("epoch", 0, np.nan, "column epoch has empty values: give every row its epoch"),
         ("train_loss", 0, -1.0, "is below 0"),
         ("run_state", 0, "diverged", "differs between its epochs"),
         ("epoch", "gap", 0, "has gaps in its epochs (3 of 1 to 4)"),

@@ -93,7 +93,7 @@ def test_watching_a_finished_study_shows_it_once_and_ends(
     assert "\n16 epochs\n" in re.sub(" +\n", "\n", watched)
     assert watched.count("Arms, best first") == 1
     refused = command("status", "--watch", "--json", "--storage", database)
-    assert (refused.status, "--watch is for people" in refused.err) == (2, True)
+    assert (refused.status, "--watch cannot be used with --json" in refused.err) == (2, True)
 
 
 def test_watching_shows_every_change_until_the_study_is_finished(
@@ -159,7 +159,7 @@ def test_show_tells_of_every_attempt_that_broke_also_of_a_trial_that_was_finishe
             now = database_time(connection)
             record_event(connection, study.id, BROKE, data, now, trial_id=trial.id)
     shown = command("show", "tiny", "indian/0", "--storage", database).out
-    assert re.search(r"Attempt 1 broke, \S+ \S+ UTC:\nin forward\nit hung", shown)
+    assert re.search(r"Attempt 1 failed at \S+ \S+ UTC:\nin forward\nit hung", shown)
     assert "broke" not in command("show", "tiny", "indian/1", "--storage", database).out
     told = json.loads(command("show", "tiny", "indian/0", "--storage", database, "--json").out)
     assert [each["traceback"] for each in told["broken_attempts"]] == ["in forward\nit hung"]
@@ -189,7 +189,7 @@ def test_show_stops_where_nobody_reads_on_and_says_how_to_see_the_rest(
     assert re.findall(r"^((?:indian|sgd)\S*) +complete", some.out, re.MULTILINE) == [
         *("indian/0", "indian/1", "indian/confirm/0")
     ]
-    assert "3 of 8 trials: --limit 0 shows all" in " ".join(some.err.split())
+    assert "3 of 8 trials. --limit 0 shows all" in " ".join(some.err.split())
     every = command("show", "tiny", "--storage", database, "--limit", "0")
     assert every.out == command("show", "tiny", "--storage", database).out
     assert every.err == ""
@@ -287,8 +287,8 @@ def test_show_names_what_there_is_when_asked_for_what_there_is_not(
     for arguments, message in (
         (("show", "other"), "there is no study 'other' in"),
         (("show", "tiny", "adam/0"), "one of the arms indian, sgd"),
-        (("show", "tiny", "sgd/9"), "arm 'sgd' has no tune trial 9: it has 2, counted from 0"),
-        (("status", "other"), "it holds 'tiny'"),
+        (("show", "tiny", "sgd/9"), "arm 'sgd' has no tune trial 9: it has 2, numbered from 0"),
+        (("status", "other"), "Allowed: 'tiny'"),
     ):
         ended = command(*arguments, "--storage", database)
         assert (ended.status, ended.out) == (2, "")

@@ -218,7 +218,7 @@ def test_a_database_without_optuna_s_tables_is_refused_with_the_way_to_make_them
     Ledger.open(database).close()
     ended = command("dashboard", "--storage", database, "--port", "0")
     assert (ended.status, ended.out) == (2, "")
-    assert "has no tables of Optuna's: `indian-tune doctor --create --storage" in ended.err
+    assert "has no Optuna tables: run `indian-tune doctor --create --storage" in ended.err
     assert command("doctor", "--create", "--storage", database).status == 0
     with LedgerReader.open(database) as ledger, DashboardServer(ledger, port=0):
         assert ledger.studies() == []
@@ -276,7 +276,7 @@ def test_the_command_prints_the_address_and_ends_at_ctrl_c(
             program.send_signal(2)
             _, remarks = program.communicate()
     assert program.returncode == 0
-    assert "read-only; Ctrl-C ends it." in remarks
+    assert "read-only; press Ctrl-C to stop." in remarks
     assert "Traceback" not in remarks
 
 
@@ -292,7 +292,10 @@ def test_an_address_that_others_reach_comes_with_a_warning(
     monkeypatch.setattr(DashboardServer, "serve", interrupted)
     ended = command("dashboard", "--storage", finished[0], "--host", "0.0.0.0", "--port", "0")
     assert ended.status == 0
-    assert "the dashboard has no login: whoever reaches 0.0.0.0 can read every study" in ended.err
+    assert (
+        "the dashboard has no login: everyone who can reach 0.0.0.0 can read every study"
+        in ended.err
+    )
     local = command("dashboard", "--storage", finished[0], "--port", "0")
     assert "no login" not in local.err
 
@@ -307,9 +310,9 @@ def test_what_cannot_be_shown_is_refused_with_the_way_on(
         taken = client.base.rpartition(":")[2]
         ended = command("dashboard", "--storage", database, "--port", taken)
     assert (ended.status, ended.out) == (2, "")
-    assert f"--port {taken} cannot be listened on" in ended.err
+    assert f"--port {taken} cannot be used" in ended.err
     ended = command("dashboard", "other", "--storage", database)
-    assert (ended.status, "it holds 'tiny'" in ended.err) == (2, True)
+    assert (ended.status, "Allowed: 'tiny'" in ended.err) == (2, True)
     with Ledger.open(storage) as ledger:
         ledger.register("study", {}, "hash", [ArmPlan("indian", "indian", 1)])
     ended = command("dashboard", "--storage", storage)

@@ -88,7 +88,7 @@ def test_a_sound_database_has_nothing_to_repair(
 ) -> None:
     registered(storage, tiny)
     status, out, _ = doctor("--storage", storage)
-    assert (status, "nothing to repair" in out, "its file is sound" in out) == (0, True, True)
+    assert (status, "nothing to repair" in out, "its file is not damaged" in out) == (0, True, True)
 
 
 def test_what_is_broken_is_mended_once_and_named(
@@ -193,7 +193,7 @@ def test_the_tables_of_an_empty_database_are_made_when_asked_for(
 ) -> None:
     for _ in range(2):
         status, out, _ = doctor("--create", "--storage", database)
-        assert (status, "holds no study" in out) == (0, True)
+        assert (status, "contains no study" in out) == (0, True)
     with LedgerReader.open(database) as ledger:
         assert ledger.studies() == []
     storage = optuna.storages.RDBStorage(database, skip_table_creation=True)
@@ -228,7 +228,7 @@ def test_the_machine_is_examined_although_there_is_no_database_yet(
     assert status == 0
     assert found["torch"] == found["Python"] == found["Ray"] == found["database"] == "ok"
     (about,) = (c for c in json.loads(out)["checks"] if c["name"] == "database")
-    assert "none yet, will be created" in about["text"]
+    assert "does not exist yet, will be created" in about["text"]
     told = json.loads(out)
     assert (told["storage"], told["damages"], told["studies"]) == (
         f"sqlite:///{tmp_path}/indian-tune.db",
@@ -364,7 +364,7 @@ def test_an_older_schema_is_brought_up_to_date_and_nothing_is_lost(
         with _rebuilding(ledger._engine) as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, "0001")
-    said = f"older than this version's {HEAD_REVISION}: `indian-tune doctor"
+    said = f"older than this version's {HEAD_REVISION}: run `indian-tune doctor"
     with pytest.raises(Exception, match=re.escape(said)):
         LedgerReader.open(storage)
     assert doctor("--storage", storage)[0] == 0

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         ("--gpus-per-trial 0.5", "--gpus-per-trial = 0.5 is not for --engine optuna"),
         ("--devices cpu --engine ray", "--devices = cpu is not for --engine ray"),
         ("--workers 2 --engine inline", "or use --engine optuna or ray"),
-        ("--devices cuda:0,cuda:1 --engine inline", "names several devices, and --engine inline"),
+        ("--devices cuda:0,cuda:1 --engine inline", "names several devices, but --engine inline"),
         ("--workers 0", "--workers = 0 must be at least 1"),
         ("--gpus-per-trial -1 --engine ray", "--gpus-per-trial = -1.0 must be at least 0"),
-        ("--gpus-per-trial 1.5 --engine ray", "= 1.5 must be a whole number, or at most 1"),
-        ("--lanes 2 --engine ray", "let several trials share a GPU with --gpus-per-trial"),
+        ("--gpus-per-trial 1.5 --engine ray", "= 1.5 must be a whole number, or below 1"),
+        ("--lanes 2 --engine ray", "to let several trials share a GPU, use --gpus-per-trial"),
         ("--slots 2 --engine ray", "--lanes = 2 is not for --engine ray"),
         ("--shrink-packs --engine ray", "--shrink-packs is not for --engine ray"),
         (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         ),
         ("--engine-option lanes=x", "--lanes = 'x' must be a whole number"),
         ("--engine-option lanes", "--engine-option = 'lanes' must be NAME=VALUE"),
-        ("--lanes 2 --engine-option lanes=2", "lanes is given twice; leave one out"),
+        ("--lanes 2 --engine-option lanes=2", "lanes is given twice: remove one"),
         ("--engine rya", "--engine = 'rya' is not known. Did you mean 'ray'? Allowed: inline, "),
     ],
 )

@@ -101,7 +101,7 @@ def test_a_file_that_is_there_is_not_overwritten(
     copy = tmp_path / "copy.db"
     copy.write_text("something precious")
     status, said = export("--db", copy, "--storage", storage)
-    assert (status, "exists and is not overwritten: name another file" in said) == (2, True)
+    assert (status, "already exists: choose another file" in said) == (2, True)
     assert copy.read_text() == "something precious"
 
 
@@ -216,7 +216,7 @@ def test_test_results_come_out_only_with_unseal_which_is_recorded(
     with LedgerReader.open(str(own)) as ledger:
         assert not ledger.unsealed(ledger.study("tiny").id)
     status, said = export("--format", form, "--out", opened, "--unseal", "--storage", own)
-    assert (status, "The test results of tiny are open from now on" in said) == (0, True)
+    assert (status, "The test results of tiny are now open" in said) == (0, True)
     with LedgerReader.open(str(own)) as ledger:
         (event,) = ledger.events(ledger.study("tiny").id, "unsealed")
         frame = epoch_frame(ledger, ledger.study("tiny").id, sealed=True)
@@ -256,7 +256,7 @@ def test_the_exported_files_give_the_same_verdict_as_the_study(
     assert ended.status == 0
     there = json.loads(command("analyze", *files, "--json").out)
     said = " ".join(command("analyze", *files).out.split())
-    assert f"Bounds count how test examples vary, as examples.{form} beside the epochs" in said
+    assert f"Bounds include the variation between test examples, from examples.{form}." in said
     assert there["label"] == here["label"] != "EXPLORATORY"
     assert (there["exploratory"], there["trained"]) == ([], here["trained"])
     for far, near in zip(there["findings"], here["findings"], strict=True):
@@ -335,10 +335,10 @@ def test_the_optuna_studies_come_out_alone_with_their_notes(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("tiny",), "nothing says what to export"),
-        (("--db", "a.db", "--format", "csv"), "--format and --db says what to export"),
-        (("--db", "a.db", "--out", "folder"), "--out goes with --format, not with --db"),
-        (("--optuna", "a.db", "--unseal"), "--unseal goes with --format, not with --optuna"),
+        (("tiny",), "no option is given"),
+        (("--db", "a.db", "--format", "csv"), "--format and --db is given"),
+        (("--db", "a.db", "--out", "folder"), "--out needs --format, but --db is given"),
+        (("--optuna", "a.db", "--unseal"), "--unseal needs --format, but --optuna is given"),
         (("tiny", "--db", "a.db"), "--db copies the whole database, not 'tiny' alone"),
         (("other", "--format", "csv"), "there is no study 'other'"),
         (("other", "--format", "csv", "--unseal"), "there is no study 'other'"),
@@ -367,7 +367,7 @@ def test_what_lies_in_the_folder_is_not_overwritten(
     assert export(*arguments)[0] == 0
     before = everything(tmp_path / "out")
     status, said = export(*arguments)
-    assert (status, "name another folder with --out" in said) == (2, True)
+    assert (status, "choose another folder with --out" in said) == (2, True)
     assert everything(tmp_path / "out") == before
 
 

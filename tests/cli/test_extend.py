@@ -60,7 +60,7 @@ def test_a_grid_cannot_be_extended(
         }
     ]
     status, _, err = search(tiny, "--extend", 1)
-    assert (status, "searches a grid, which has no more points" in err) == (2, True)
+    assert (status, "searches a grid, and all its points" in err) == (2, True)
 
 
 def test_a_report_shows_the_range_that_was_searched_last(
@@ -103,7 +103,7 @@ def test_a_changed_study_runs_under_another_name(
     status, _, err = search(tiny)
     assert status == 2
     assert "run this one beside it with --as NEW-NAME" in err
-    assert "put search.trials = 1 back and add --extend 1" in err
+    assert "set search.trials = 1 again and add --extend 1" in err
     status, _, err = search(tiny, "--as", "tiny-2")
     assert (status, "tiny-2: nin-small on digits" in err) == (0, True)
     with LedgerReader.open(storage) as ledger:

@@ -132,8 +132,8 @@ def test_damaged_weights_are_named(
     ("arguments", "message"),
     [
         (("--flatness", "--calibrate"), "--flatness needs the weights of a STUDY"),
-        (("--flatness-examples", "9"), "--flatness-examples goes with --flatness"),
-        (("--artifacts", "folder"), "--artifacts goes with --flatness"),
+        (("--flatness-examples", "9"), "--flatness-examples needs --flatness"),
+        (("--artifacts", "folder"), "--artifacts needs --flatness"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(

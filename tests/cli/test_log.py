@@ -124,7 +124,9 @@ def test_what_is_recorded_while_it_waits_is_written_before_it_ends(
 
 def test_a_folder_of_another_study_is_refused(growing: Growing, tmp_path: Path) -> None:
     EventLog(tmp_path, growing.study)
-    refused = pytest.raises(InputError, match=r"is of another study 'study', registered at .*name")
+    refused = pytest.raises(
+        InputError, match=r"belongs to another study 'study', registered at .*choose"
+    )
     with Ledger.open(f"sqlite:///{tmp_path / 'other.db'}") as other, refused:
         EventLog(tmp_path, Growing(other).study)
     (tmp_path / "file").touch()
@@ -181,7 +183,7 @@ def test_a_finished_study_is_written_and_the_command_ends(
     assert len(found) == 4 * len(frame)
     assert set(found.values()) == {1}
     ended = command("export", "--log", "logs", "--db", "x.db", "--storage", finished[0])
-    assert (ended.status, "--log and --db says what to export" in ended.err) == (2, True)
+    assert (ended.status, "--log and --db is given" in ended.err) == (2, True)
 
 
 @pytest.mark.slow

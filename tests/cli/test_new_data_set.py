@@ -101,7 +101,7 @@ def test_a_network_that_does_not_take_its_images_is_refused(
     ended = command("plan", write_study(study))
     assert ended.status == 2
     assert (
-        "model = 'nin-small' does not take the 12×10 images of dataset = 'toy'. Models for this "
+        "model = 'nin-small' does not accept the 12×10 images of dataset = 'toy'. Models for this "
         "data set: mlp, nin-12; data sets for this model: digits" in ended.err
     )
 

@@ -112,7 +112,7 @@ def test_it_is_proposed_and_planned(
     assert [each["hypothesis"] for each in told] == ["H1", "H2", "H3a", "H3b", "H4", "H9"]
     assert told[-1]["missing"] == "two arms beside one that holds alpha = 0.5, beta = 0.1"
     named = write_study(study | {"claims": {"h9": {"plain": "sgd", "rich": "indain"}}})
-    assert "claims.h9.rich = 'indain' is no arm" in command("search", named).err
+    assert "claims.h9.rich = 'indain' is not an arm" in command("search", named).err
 
 
 @pytest.mark.usefixtures("known")

@@ -41,7 +41,7 @@ def test_optuna_is_told_every_objective(
     several(tiny)["search"] |= {"sampler": sampler, "trials": 3}
     status, out, _ = search(tiny)
     assert status == 0
-    assert "no other of their arm beats" in out
+    assert "no other trial of their arm beats" in out
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
         trials = ledger.trials(study.id, phase=Phase.TUNE)
@@ -144,15 +144,15 @@ def test_a_diverged_run_gains_nothing_by_its_early_end(tiny: dict[str, Any]) -> 
     [
         ("protocol", {"objectives": ["validation_error"]}, "protocol.objectives is empty|at least"),
         ("protocol", {"objectives": ["seconds", "validation_error"]}, "begins with 'seconds'"),
-        ("protocol", {"objectives": ["train_loss", "train_loss"]}, "holds one twice"),
+        ("protocol", {"objectives": ["train_loss", "train_loss"]}, "contains one twice"),
         ("protocol", {"objectives": ["train_loss", "test_loss"]}, "reads test data"),
         (
             "protocol",
             {"objectives": OBJECTIVES, "objective": "train_loss"},
             "cannot be given together",
         ),
-        ("search", {"pruner": "median"}, "judges by one objective"),
-        ("search", {"sampler": "cmaes"}, "follows one objective"),
+        ("search", {"pruner": "median"}, "supports one objective only"),
+        ("search", {"sampler": "cmaes"}, "supports one objective only"),
         ("protocol", {"mode": "paper"}, "needs a validation part"),
     ],
 )

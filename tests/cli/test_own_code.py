@@ -115,7 +115,11 @@ def test_code_is_run_only_when_that_is_allowed(
         (":make_problem", ":make_problm", "Did you mean 'make_problem'"),
         ("label =", "lable =", "unexpected keyword argument 'lable'"),
         ("batch_size", 'dataset = "digits"\nbatch_size', "problem.dataset = 'digits' has no mea"),
-        ("batch_size", "width = 0.5\nbatch_size", "problem.width = 0.5 has no meaning beside"),
+        (
+            "batch_size",
+            "width = 0.5\nbatch_size",
+            "problem.width = 0.5 cannot be given together with",
+        ),
         ('"wine.csv"', "2026-01-01", "problem.arguments.path = datetime.date(2026, 1, 1) cannot"),
         ('"wine.csv"', "[1.0, nan]", "problem.arguments.path[2] = nan cannot be recorded"),
     ],

@@ -136,5 +136,5 @@ def test_a_search_that_is_interrupted_shows_no_password(
     assert again.returncode == 2
     # The whole address was in the environment, and the command that goes on names the database.
     assert "indian-tune search " in again.stderr
-    assert "(the password is left out: put it into ~/.pgpass" in again.stderr
+    assert "(the password is not shown: put it into ~/.pgpass" in again.stderr
     assert_silent("\n".join([out, *lines, again.stdout, again.stderr]))

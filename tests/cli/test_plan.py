@@ -106,7 +106,9 @@ def test_a_pilot_of_several_searches_gives_the_cheapest_searches_trials_and_seed
         str(found["needed_to_refute"]),
         f"{100 * found['detectable']:.2f}",
     ]
-    assert "SD is the upper bound at 80 % of that between the 5 searches" in ended.out
+    assert (
+        "SD is the 80 % upper bound of the standard deviation between the 5 searches" in ended.out
+    )
     assert "From 5 searches of 8 trials in pilot" in ended.out
     one = tmp_path / "one.parquet"
     frame[(frame["replicate"] == 0) & frame["arm"].isin(["full", "sgd"])].to_parquet(one)
@@ -163,7 +165,7 @@ def test_a_pilot_without_validation_accuracy_is_refused(
     assert command("search", file, "--storage", storage, "--engine", "inline").status == 0
     ended = command("plan", file, "--no-timing", "--pilot", "tiny", "--storage", storage)
     assert ended.status == 2
-    assert "take a study with mode = 'honest'" in ended.err
+    assert "give a study with mode = 'honest'" in ended.err
 
 
 def test_a_plan_without_timing_loads_neither_torch_nor_matplotlib(tmp_path: Path) -> None:

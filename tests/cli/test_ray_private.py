@@ -117,5 +117,5 @@ def test_the_address_auto_of_a_cluster_that_is_gone_is_refused_at_once(
     ended = command("search", "tiny.toml", "--engine", "ray", "--ray-address", "auto")
     assert ended.status == 2
     # Ray turns 127.0.0.1 into the address of this node, where that has one.
-    assert re.search(r"nobody answers at [\d.]+:9 ", " ".join(ended.err.split()))
+    assert re.search(r"nothing answers at [\d.]+:9 ", " ".join(ended.err.split()))
     assert "Start it with `ray start --head`" in " ".join(ended.err.split())

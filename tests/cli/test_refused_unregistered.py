@@ -32,7 +32,7 @@ REFUSALS = {
         "Start it with `ray start --head`",
     ),
     "artifacts below a file": (["--artifacts", "tiny.toml/below"], "tiny.toml is not a folder"),
-    "a device that is not here": (["--devices", "cuda:7"], "cuda:7 is not here"),
+    "a device that is not here": (["--devices", "cuda:7"], "cuda:7 does not exist"),
     "a database that cannot be made": (["--storage", "sqlite:////proc/study.db"], "/proc/study.db"),
 }
 

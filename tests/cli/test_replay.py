@@ -193,7 +193,7 @@ def test_python_prints_and_returns_what_the_command_shows(
     assert ended.status == 0, ended.err
     text = " ".join(ended.out.split())
     assert "random none" in text
-    assert "One that it does not hold was answered with its nearest neighbour" in text
+    assert "For a configuration that is not in the table, the nearest one is used" in text
     found = indian_tune.replay(storage=storage, samplers=["random", "qmc"], seeds=2, trials=4)
     assert ended.out == f"{found}\n"
     ranking, searches = found.ranking, found.frame()

@@ -77,8 +77,8 @@ def test_a_trial_is_named_with_its_search(ask: Callable[..., str]) -> None:
     assert {(trial["arm"], trial["replicate"]) for trial in trials} == {("sgd", 1)}
     assert [trial["phase"] for trial in trials] == ["tune"] * 2 + ["confirm"] * 2
     assert ask("show", "tiny", "sgd/r0/half/1").startswith("tiny sgd/r0/half/1: complete")
-    assert "write which, such as sgd/r0/1" in ask("show", "tiny", "sgd/1", status=2)
-    assert "have those from r0 to r1" in ask("show", "tiny", "sgd/r2/1", status=2)
+    assert "name the search, such as sgd/r0/1" in ask("show", "tiny", "sgd/1", status=2)
+    assert "have searches r0 to r1" in ask("show", "tiny", "sgd/r2/1", status=2)
 
 
 def test_tables_have_a_column_for_the_search(ask: Callable[..., str], tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_limit_that_may_have_been_meant_in_hours_is_read_out(
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("array=1-9", "array is set by this command; leave it out"),
+        ("array=1-9", "array is set by this command; remove it"),
         ("gres=gpu:2", "gres is set by this command; give --gpus instead"),
         ("--mem=8G", "must be NAME=VALUE, or NAME alone, without dashes"),
         ("=8G", "must be NAME=VALUE"),
@@ -137,7 +137,7 @@ def test_without_slurm_it_says_what_to_do(
     ended = command("slurm", "quickstart", "--workers", 1, "--time", "60")
     assert ended.status == 2
     assert ended.err.startswith(
-        "Error: sbatch is not on the path: run this on a machine of a Slurm"
+        "Error: sbatch is not on the PATH: run this on a machine from which Slurm"
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -31,7 +31,7 @@ def test_a_study_of_given_sizes_is_planned_searched_and_resumed(
         ledger.unseal(study.id, by="test")
         about = background(study)
         tested = ledger.sealed_examples(study.id).values()
-    assert ("Held out for validation", "100 examples, beside 200 to train on") in about.protocol
+    assert ("Held out for validation", "100 examples, and 200 for training") in about.protocol
     assert {len(correct) for correct in tested} == {50}
 
 

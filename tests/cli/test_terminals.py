@@ -128,7 +128,7 @@ def test_a_finished_database_is_read_where_nothing_can_be_written(
         command = (*command, "--storage", str(file))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2
-        assert "or work on a copy of it" in done.stderr
+        assert "or use a copy" in done.stderr
         archive.chmod(0o755)
         file.chmod(0o644)
         with Ledger.open(str(file), create=False) as ledger:

@@ -63,14 +63,14 @@ def test_a_worker_tells_what_it_does_and_that_checkpoints_are_missing(
     assert status == 0, told
     assert "Working on tiny with cpu" in told
     assert (
-        "no checkpoint of indian/0 found, it starts from the beginning (to train again: 1 epoch)"
+        "no checkpoint of indian/0 found: it starts from the beginning and trains 1 epoch again"
     ) in told
     assert "sgd/1: complete" in told
-    assert "tiny is finished: nothing is left to do." in told
+    assert "tiny is finished: nothing is left to train." in told
 
     status, told = work()
     assert status == 0, told
     assert f"were written to {tmp_path / 'elsewhere'} before" in told
-    assert "--artifacts names the folder" in told
+    assert "Give the former folder with --artifacts" in told
     assert "Working on" not in told
-    assert "tiny is finished: nothing is left to do." in told
+    assert "tiny is finished: nothing is left to train." in told

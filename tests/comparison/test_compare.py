@@ -40,7 +40,7 @@ def test_paired_runs_have_the_interval_of_a_paired_t() -> None:
     assert (found.label, found.contrast.paired, found.contrast.unit) == ("SUPPORTED", True, "seeds")
     assert found.sentence == (
         "A is better than B, by more than 0.01: in accuracy it is 0.0306 better (95 % interval "
-        "+0.0280 to +0.0332, 5 seeds, paired); this speaks of these configurations."
+        "+0.0280 to +0.0332, 5 seeds, paired); this holds for these configurations only."
     )
     assert found.pairing.width is not None
     assert found.pairing.width < 0.3
@@ -55,13 +55,15 @@ def test_arms_without_a_common_seed_have_welch_s_interval() -> None:
         (interval.low, interval.high)
     )
     assert "5 and 4 runs, unpaired" in found.sentence
-    assert "Not paired, as the arms share no seed: on the same seeds" in found.markdown()
+    assert (
+        "Not paired, because the arms have no seed in common: on the same seeds" in found.markdown()
+    )
 
 
 def test_without_seeds_every_row_is_a_repetition() -> None:
     found = indian_tune.compare(frame_of(A=A, B=B).drop(columns="seed"), "A", "B")
     assert (found.contrast.paired, found.contrast.unit) == (False, "runs")
-    assert "as no seeds are known" in found.markdown()
+    assert "because no seeds are known" in found.markdown()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_a_run_that_failed_is_in_no_mean_and_counts_apart() -> None:
     assert (made.difference.n, made.left_out, made.of_a.failed, made.of_b.failed) == (9, 1, 1, 0)
     assert found.label == "INCONCLUSIVE"
     assert found.sentence.startswith(
-        "Whether A is better than B is open, as A fails in 1 of 10 runs, B in 0 of 10: "
+        "Whether A is better than B is open, because A fails in 1 of 10 runs, B in 0 of 10: "
     )
     assert made.superiority.estimate == 0.9
     assert indian_tune.compare(frame_of(A=theirs, B=ours), "A", "B").label == "INCONCLUSIVE"
@@ -166,7 +168,7 @@ def test_what_an_arm_lacks_that_is_not_compared_does_not_matter() -> None:
 def test_tasks_that_one_arm_lacks_are_left_out_and_said() -> None:
     alone = frame_of(A=[0.1, 0.2]).assign(task="other")
     found = indian_tune.compare(pd.concat([GOOD.assign(task="x"), alone]), "A", "B")
-    assert found.notes == ("Left out, as only one arm has them: tasks other.",)
+    assert found.notes == ("Tasks that only one arm has are excluded: other.",)
     assert (found.label, found.tasks) == ("SUPPORTED", ())
 
 
@@ -194,14 +196,16 @@ def test_further_seeds_are_as_many_as_settle_it() -> None:
     assert found.further is not None
     assert (found.further.enough, 5 <= found.further.units <= 100) == (True, True)
     assert 0.8 <= found.further.probability < 0.95
-    assert f"{found.further.units} further seeds of each arm would settle it" in found.markdown()
+    assert (
+        f"{found.further.units} further seeds of each arm would give a decision" in found.markdown()
+    )
 
 
 def test_one_seed_says_that_it_shows_no_spread() -> None:
     found = indian_tune.compare(frame_of(A=A[:1], B=B[:1]), "A", "B")
     assert (found.label, found.further) == ("INCONCLUSIVE", None)
     assert found.cautions[0].key == "one-seed"
-    assert "no interval without a spread" in found.sentence
+    assert "no interval, as the values do not vary" in found.sentence
 
 
 def test_the_result_is_plain_json_with_its_label() -> None:
@@ -227,52 +231,72 @@ def test_columns_are_mapped_and_rows_chosen() -> None:
 
 GOOD = frame_of(A=A, B=B)
 REFUSED: list[tuple[Any, dict[str, Any], str]] = [
-    (pd.concat([GOOD, GOOD.iloc[:1]]), {}, "arm 'A' has 2 rows of seed 0: give one run per arm"),
+    (pd.concat([GOOD, GOOD.iloc[:1]]), {}, "arm 'A' has 2 rows for seed 0: give one run per arm"),
     (
         pd.concat([GOOD.assign(seed=0, trial=0), GOOD.assign(seed=0, trial=1)]),
         {},
-        "rows of seed 0: give one run per arm and seed; trials of a search are no repetitions",
+        "rows for seed 0: give one run per arm and seed; trials of a search are not repetitions",
     ),
-    (GOOD.assign(seed=range(10)), {"pairing": "seed"}, "arms 'A' and 'B' share no seed: run"),
+    (
+        GOOD.assign(seed=range(10)),
+        {"pairing": "seed"},
+        "arms 'A' and 'B' have no seed in common: run",
+    ),
     (
         GOOD.assign(accuracy=[math.nan, *A[1:], *B]),
         {},
-        r"accuracy is missing in 1 run \(arm 'A', seeds 0\): say --missing failed if they failed",
+        r"accuracy is missing in 1 run \(arm 'A', seeds 0\): give --missing failed if they failed",
     ),
     (
         GOOD.assign(accuracy=["good", *map(str, [*A[1:], *B])]),
         {"metric": "accuracy"},
-        "column accuracy must hold numbers, got 'good' of arm 'A'",
+        "column accuracy must contain numbers, got 'good' of arm 'A'",
     ),
     (GOOD.rename(columns={"accuracy": "size"}), {"metric": "size"}, "lower or a higher size is"),
     (GOOD.assign(loss=1.0), {}, "name the metric with --metric: accuracy, loss could be it"),
-    (GOOD, {"metric": "acuracy"}, "no column. Did you mean 'accuracy'?"),
-    (GOOD.drop(columns="arm"), {}, "no column is called arm: name one with arm=COLUMN"),
-    (GOOD.assign(seed=[math.nan, *range(9)]), {}, "column seed has empty places"),
-    (GOOD.assign(run_state="running"), {}, r"run of arm 'A' \(seed 0\) is running: let all runs"),
+    (GOOD, {"metric": "acuracy"}, "is not a column. Did you mean 'accuracy'?"),
+    (GOOD.drop(columns="arm"), {}, "there is no column arm: choose one with --map arm=COLUMN"),
+    (GOOD.assign(seed=[math.nan, *range(9)]), {}, "column seed has empty values"),
+    (
+        GOOD.assign(run_state="running"),
+        {},
+        r"run of arm 'A' \(seed 0\) is running: wait until all runs",
+    ),
     (GOOD, {"delta": -1.0}, "delta = -1.0 must be a number above 0"),
     (GOOD, {"delta": math.nan}, "delta = nan must be a number above 0"),
     (GOOD, {"alpha": 1.0}, "alpha = 1.0 must be above 0 and below 0.5"),
     (GOOD, {"b": "A"}, "a and b are both 'A': name two different arms"),
     (GOOD, {"b": "C"}, "b = 'C' has no runs"),
-    (GOOD, {"columns": {"sede": "seed"}}, "sede=seed maps to no role. Did you mean 'seed'?"),
-    (GOOD, {"columns": {"seed": "sed"}}, "seed=sed names no column. Did you mean 'seed'?"),
-    (GOOD, {"where": {"seed": "77"}}, "where seed=77: no such row; seed holds 0, 1, 2, 3, 4"),
+    (GOOD, {"columns": {"sede": "seed"}}, "sede=seed: unknown role. Did you mean 'seed'?"),
+    (
+        GOOD,
+        {"columns": {"seed": "sed"}},
+        "seed=sed: there is no column 'sed'. Did you mean 'seed'?",
+    ),
+    (GOOD, {"where": {"seed": "77"}}, "where seed=77 selects no row: seed is 0, 1, 2, 3, 4"),
     (GOOD, {"target": 0.7}, "target = 0.7 needs the values of every step"),
-    (GOOD.assign(phase=["tune", "final"] * 5), {}, "column phase holds tune, final and no confirm"),
-    (GOOD.iloc[:0], {}, "the source holds no runs"),
+    (
+        GOOD.assign(phase=["tune", "final"] * 5),
+        {},
+        "column phase has several values .tune, final., but not confirm",
+    ),
+    (GOOD.iloc[:0], {}, "the source contains no runs"),
     (GOOD, {"delta": "0.1"}, "delta = '0.1' must be a number above 0"),
     (GOOD, {"missing": "drop"}, "missing = 'drop' must be 'refuse' or 'failed'"),
-    (GOOD, {"metric": "seed"}, "metric = 'seed' is the seed of a run: name another column"),
+    (GOOD, {"metric": "seed"}, "metric = 'seed' is the seed of a run: choose another column"),
     (GOOD, {"pairing": "all"}, "pairing = 'all' must be 'auto', 'seed' or 'none'"),
     (GOOD["seed"], {}, "frame is a Series: give a pandas DataFrame"),
     (
         GOOD.assign(task=["x"] * 5 + ["y"] * 5),
         {},
-        "arms 'A' and 'B' share no task",
+        "arms 'A' and 'B' have no task in common",
     ),
-    (GOOD.drop(columns="seed"), {"sequential": True}, "sequential takes pairs of runs"),
-    (GOOD.drop(columns="seed").assign(epoch=1), {}, "rows are steps, and no column tells the runs"),
+    (GOOD.drop(columns="seed"), {"sequential": True}, "sequential needs pairs of runs"),
+    (
+        GOOD.drop(columns="seed").assign(epoch=1),
+        {},
+        "there is a row per step, but no column identifies the runs",
+    ),
 ]
 
 
@@ -292,7 +316,7 @@ def test_what_pairing_would_gain_counts_its_fewer_degrees_of_freedom() -> None:
         stats.t.ppf(0.975, freedom) * np.sqrt(variance / 3)
         for freedom, variance in ((4, 2), (2, 1))
     )
-    said = f"±{paired:.1f} in place of ±{unpaired:.1f}"
+    said = f"±{paired:.1f} instead of ±{unpaired:.1f}"
     assert said in found.markdown()
 
 

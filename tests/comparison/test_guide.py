@@ -41,6 +41,6 @@ def test_the_end_points_of_the_guide_end_as_it_says() -> None:
     found = indian_tune.compare(runs, "indian-0.5-0.1", "sgd", metric="test_accuracy", delta=0.01)
     assert quoted(f"{found.label}: {found.sentence}")
     assert found.further is not None
-    said = f"{found.further.units} further seeds of each arm would settle it with probability"
+    said = f"{found.further.units} further seeds of each arm would give a decision with probability"
     assert f"{said} {found.further.probability:.2f}" in GUIDE
     assert any("359 test examples" in caution.sentence for caution in found.cautions)

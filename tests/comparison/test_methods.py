@@ -71,7 +71,7 @@ def test_differences_that_leave_their_earlier_intervals_settle_nothing() -> None
     frame = frame_of(A=[float(value) for value in values], B=[0.0] * 12)
     said = indian_tune.compare(frame, "A", "B", sequential=True, better="higher")
     assert said.label == "INCONCLUSIVE"
-    assert "their mean has left the interval" in said.markdown()
+    assert "their mean is outside the interval" in said.markdown()
 
 
 def test_sequential_answers_with_the_anytime_valid_interval() -> None:
@@ -81,7 +81,7 @@ def test_sequential_answers_with_the_anytime_valid_interval() -> None:
     assert found.contrast.difference.low < plain.contrast.difference.low
     assert (found.label, found.sequence is not None) == ("SUPPORTED", True)
     assert "anytime-valid 95 % interval" in found.sentence
-    assert "Settled after" in found.markdown()
+    assert "Decided after" in found.markdown()
 
 
 def test_the_paired_share_of_wins_has_an_exact_interval() -> None:
@@ -157,7 +157,7 @@ def test_steps_to_a_target_take_runs_that_do_not_reach_it_as_longer() -> None:
     assert short.target is not None
     assert (short.target.ratio, short.target.arms[1].reached) == (None, 3)
     assert short.target.arms[1].high == math.inf
-    assert "No ratio of steps, as not all runs reach it" in short.markdown()
+    assert "There is no ratio of steps, because not all runs reach it" in short.markdown()
 
 
 def test_many_arms_are_corrected_as_holm_has_it() -> None:
@@ -173,7 +173,9 @@ def test_many_arms_are_corrected_as_holm_has_it() -> None:
     assert [row.p_above for row in found.rows] == pytest.approx(corrected)
     assert [text[:21] for text in found.cautions] == ["p (Holm) is one-sided"]
     few = compare_many(runs_of(frame_of("accuracy", **{k: v[:4] for k, v in arms.items()})))
-    assert any("With 4 seeds the interval relies on normal values" in t for t in few.cautions)
+    assert any(
+        "With 4 seeds the interval assumes normally distributed values" in t for t in few.cautions
+    )
     against = compare_many(runs_of(frame_of("accuracy", **arms)), baseline="a3", delta=0.005)
     assert [(r.contrast.a, r.contrast.b) for r in against.rows] == [
         (arm, "a3") for arm in arms if arm != "a3"
@@ -225,5 +227,5 @@ def test_unequal_tuning_is_said_with_what_equal_tuning_gives() -> None:
     found = indian_tune.compare(pd.concat([pd.DataFrame(tuning), confirm]), "A", "B")
     (said,) = [caution.sentence for caution in found.cautions if caution.key == "budgets"]
     assert "A was chosen from 32 trials, B from 8; the median accuracy of the best of 8" in said
-    assert "of the best of 32 trials 0.6" in found.markdown()
+    assert "for the best of 32 trials (95 %" in found.markdown()
     assert [(curve.arm, curve.budget) for curve in found.best_of] == [("A", 32), ("B", 8)]

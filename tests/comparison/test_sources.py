@@ -133,11 +133,11 @@ def test_values_that_were_reported_to_optuna_are_steps(optuna_files: dict[str, P
     runs = read(Request([url], metric="intermediate")).runs
     assert runs.curves is not None
     assert runs.table["value"].tolist() == [*A[:FEW], *B[:FEW]]
-    with pytest.raises(InputError, match="metric = 'acc' is no objective or user attribute"):
+    with pytest.raises(InputError, match="metric = 'acc' is not an objective or user attribute"):
         read(Request([url], metric="acc"))
-    with pytest.raises(InputError, match="the source says that a higher value is better"):
+    with pytest.raises(InputError, match="in the source a higher value is better"):
         read(Request([url], better="lower"))
-    with pytest.raises(InputError, match="only files of tables are read together"):
+    with pytest.raises(InputError, match="only table files can be read together"):
         read(Request([url, url]))
 
 
@@ -148,13 +148,13 @@ def test_a_value_that_is_the_best_reported_one_is_recognised(tmp_path: Path) -> 
         steps = {1: 0.3 + n / 100, 2: 0.5}
         study.add_trial(optuna.create_trial(value=steps[1], intermediate_values=steps))
     (said,) = read(Request([url])).runs.selected
-    assert said.startswith("the value of most trials of study 'A' is the best of those")
+    assert said.startswith("most trials of study 'A' have the best of their reported values")
 
 
 def test_studies_of_optuna_s_with_mixed_directions_are_refused(
     optuna_files: dict[str, Path],
 ) -> None:
-    with pytest.raises(InputError, match="the directions of the studies are mixed"):
+    with pytest.raises(InputError, match="the studies have different directions"):
         read(Request([str(optuna_files["mixed"])]))
 
 
@@ -188,7 +188,7 @@ def test_event_files_are_read_by_their_paths(layout: str, tmp_path: Path) -> Non
     )
     assert values_of(Request([str(tmp_path)])) == pytest.approx(A)
     assert runs.curves is not None
-    with pytest.raises(InputError, match=r"no scalar of .* Did you mean 'valid/accuracy'"):
+    with pytest.raises(InputError, match=r"not a scalar in .* Did you mean 'valid/accuracy'"):
         read(Request([str(tmp_path)], metric="valid/acuracy"))
 
 
@@ -233,26 +233,26 @@ def test_an_event_file_that_was_cut_off_ends_with_its_last_whole_event(tmp_path:
     file.write_bytes(file.read_bytes()[:-7])
     assert values_of(Request([str(tmp_path)])) == [3.0]
     file.write_bytes(b"something else that is long enough to be read as a record")
-    with pytest.raises(InputError, match="is no event file of TensorBoard's, or is damaged"):
+    with pytest.raises(InputError, match="is not a TensorBoard event file, or is damaged"):
         read(Request([str(tmp_path)]))
 
 
 BAD_FILES: list[tuple[str, bytes, str]] = [
-    ("runs.csv", b"PAR1....PAR1", "is a Parquet file, whatever its name says"),
-    ("runs.parquet", b"arm,seed\nA,1\n", "is no Parquet file, whatever its name says"),
+    ("runs.csv", b"PAR1....PAR1", "is a Parquet file, which does not match its name"),
+    ("runs.parquet", b"arm,seed\nA,1\n", "is not a Parquet file, which does not match its name"),
     ("runs.parquet", b"PAR1 and no more", "cannot be read as parquet"),
-    ("runs.csv", b'{"arm": "A"}\n', "holds JSON, whatever its name says"),
+    ("runs.csv", b'{"arm": "A"}\n', "contains JSON"),
     ("runs.csv", b"\xff\xfe\x00a", "is not UTF-8 text"),
-    ("runs.csv", b"3.28\n3.27\n", "has no line of headings"),
-    ("runs.csv", b"", "is empty: give a line of headings"),
-    ("runs.csv", b"arm,seed,acc\nA,0,.5,7\n", "line 2 has 4 fields, its headings are 3"),
+    ("runs.csv", b"3.28\n3.27\n", "has no line of column names"),
+    ("runs.csv", b"", "is empty: give a line of column names"),
+    ("runs.csv", b"arm,seed,acc\nA,0,.5,7\n", "line 2 has 4 fields, but there are 3 column names"),
     ("runs.csv", b"arm,acc,acc\nA,0,.5\n", "has the column 'acc' twice"),
     ("runs.csv", b'arm,acc\nA,"0.5\n', "cannot be read as csv"),
     ("runs.jsonl", b"arm,seed\nA,1\n", "line 1 is not JSON"),
-    ("runs.json", b'{"arm": "A"}', "must hold a list of objects"),
-    ("runs.txt", b"3.28\nfast\n", "must hold numbers alone, got 'fast'"),
-    ("runs.xlsx", b"PK", "is of no kind that is known"),
-    ("runs.db", b"arm,seed\nA,1\n", "is no SQLite database, whatever its name says"),
+    ("runs.json", b'{"arm": "A"}', "must contain a list of objects"),
+    ("runs.txt", b"3.28\nfast\n", "must contain numbers only, got 'fast'"),
+    ("runs.xlsx", b"PK", "has an unknown file type"),
+    ("runs.db", b"arm,seed\nA,1\n", "is not an SQLite database"),
 ]
 
 
@@ -272,7 +272,7 @@ def test_files_of_another_kind_than_they_say_are_refused(
         ([], "name a source"),
         (["no.csv"], "no.csv does not exist"),
         (["no.db"], "no.db does not exist"),
-        (["."], "holds no event files"),
+        (["."], "has no TensorBoard event files"),
     ],
 )
 def test_sources_that_are_not_there_are_refused(

@@ -87,7 +87,7 @@ def make_database(postgres: PostgresServer, home: Path) -> str:
     address = postgres.new_database()
     made = tune("doctor", "--create", "--storage", address, home=home)
     assert made.returncode == 0, made.stderr
-    assert "holds no study" in made.stdout
+    assert "contains no study" in made.stdout
     # At every start, so it must do no harm the second time.
     for _ in range(2):
         make_role(postgres, address, home)

@@ -135,13 +135,13 @@ def test_gpus_that_cannot_be_counted_are_not_passed_over_in_silence(
     monkeypatch.delenv(VISIBLE, raising=False)
     monkeypatch.setattr("indian_tune.engines.devices._SIGNS", (str(driver),))
     assert worker_devices("auto", 1, 1) == ["cpu"]
-    assert f"GPUs cannot be counted, though {driver} is there" in caplog.text
-    # What is named is taken: torch says whether it is there.
+    assert f"GPUs cannot be counted, although {driver} exists" in caplog.text
+    # What is named is taken: torch says whether it exists.
     assert worker_devices("cuda:1", None, 1) == ["cuda:1"]
     assert confine("cuda:1") == "cuda:0"
     assert os.environ[VISIBLE] == "1"
     driver.unlink()
-    with pytest.raises(InputError, match="cuda:1 is not here; this machine has 0 GPUs"):
+    with pytest.raises(InputError, match="cuda:1 does not exist: this machine has 0 GPUs"):
         worker_devices("cuda:1", None, 1)
 
 
@@ -154,9 +154,9 @@ def test_workers_are_dealt_to_devices_in_turn(
     assert worker_devices("cuda:0,cuda:1", 3, 1) == ["cuda:0", "cuda:1", "cuda:0"]
     assert worker_devices("cpu", None, 2) == ["cpu"] * 4
     assert worker_devices("cpu", None, 16) == ["cpu"]
-    with pytest.raises(InputError, match="cuda:2 is not here; this machine has 2 GPUs"):
+    with pytest.raises(InputError, match="cuda:2 does not exist: this machine has 2 GPUs"):
         worker_devices("cuda:2", None, 1)
-    with pytest.raises(InputError, match="--device = 'cuda:7': cuda:7 is not here"):
+    with pytest.raises(InputError, match="--device = 'cuda:7': cuda:7 does not exist"):
         worker_devices("cuda:7", 1, 1, ("--device", "--threads"))
     with pytest.raises(InputError, match="'gpu' is not a device"):
         worker_devices("gpu", None, 1)

@@ -105,7 +105,7 @@ def test_workers_are_killed_whatever_their_model_does(tmp_path: Path, end: str) 
         assert process.returncode == 130
         assert process.stderr is not None
         log = process.stderr.read()
-        assert "everything is kept" in log
+        assert "all results are kept" in log
         assert "indian-tune search" in log
 
 
@@ -121,7 +121,7 @@ def test_a_search_in_this_process_is_killed_whatever_its_model_does(
         assert seconds_to_end(process, group=True) < LIMIT_SECONDS
         assert process.stderr is not None
         log = process.stderr.read()
-        assert "did not end by itself and was killed" in log
+        assert "did not stop and was killed" in log
         assert "Continue with:\n  indian-tune search ends.toml --engine inline" in log
 
 
@@ -133,7 +133,7 @@ def test_a_search_that_tries_own_code_is_killed_whatever_that_does(tmp_path: Pat
         assert process.stderr is not None
         log = process.stderr.read()
         assert log.startswith("Trying the study's own code")
-        assert "did not end by itself and was killed" in log
+        assert "did not stop and was killed" in log
     assert not (tmp_path / "indian-tune.db").exists()
 
 

@@ -140,7 +140,7 @@ def test_changed_code_is_told_and_changed_data_refused(tmp_path: Path, own: Stud
     with LedgerReader.open(storage) as ledger:
         study = RegisteredStudy.open(ledger, "own")
         assert len(ledger.events(study.id, "own code")) == 2
-        assert departures(study) == ["the code that it names was changed after it was registered"]
+        assert departures(study) == ["the code that the study names was changed after registration"]
     lines = (tmp_path / "wine.csv").read_text().splitlines()
     (tmp_path / "wine.csv").write_text("\n".join(lines[:-20]) + "\n")
     with pytest.raises(InputError, match=r"problem.facts.train: registered 106, now \d+"):
@@ -151,7 +151,7 @@ def test_a_worker_refuses_data_of_another_size(tmp_path: Path, own: StudySpec) -
     spec = prepared(own, [str(tmp_path)])
     lines = (tmp_path / "wine.csv").read_text().splitlines()
     (tmp_path / "wine.csv").write_text("\n".join(lines[:-20]) + "\n")
-    with pytest.raises(InputError, match=r"makes another problem .*train: registered 106"):
+    with pytest.raises(InputError, match=r"returns another problem .*train: registered 106"):
         prepared(spec, [str(tmp_path)])
 
 

@@ -125,7 +125,7 @@ def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
         ).stdout
         assert "Lost workers" in told
     else:
-        assert "sgd tune 0 broke and is now waiting: SystemExit: 0" in log
+        assert "sgd tune 0: an attempt failed, and it is now waiting: SystemExit: 0" in log
 
 
 @pytest.mark.slow
@@ -137,7 +137,7 @@ def test_a_worker_that_cannot_be_replaced_ends_the_search_with_the_command_that_
     assert status == 1, log
     assert not any(state.finished for state in states)
     assert "failed with ValueError: the data are gone" in log
-    assert "a worker in place of one that died could not begin" in log
+    assert "a replacement worker could not start" in log
     assert "Continue with:\n  indian-tune search" in log
 
 
@@ -160,7 +160,7 @@ def test_what_a_model_raises_is_a_failed_attempt_in_this_process_too(
         states = [trial.state for trial in session.ledger.trials(session.id)]
     assert (tmp_path / "ended").exists()
     assert states == [State.COMPLETE] * 2
-    assert "sgd tune 0 broke and is now waiting" in caplog.text
+    assert "sgd tune 0: an attempt failed, and it is now waiting" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_search_in_this_process_that_its_model_ends_is_no_success(
 ) -> None:
     status, log, states = searched(tmp_path, end, "--engine", "inline", "--json")
     assert status != 0
-    assert f"own code ended this process by {end}" in log
+    assert f"user code ended this process early, with {end}" in log
     assert State.RUNNING in states
 
 

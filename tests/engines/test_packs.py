@@ -177,7 +177,9 @@ def test_a_trial_that_breaks_its_pack_fails_alone(
     assert states == [State.COMPLETE, State.FAILED, State.COMPLETE, State.COMPLETE]
     assert [trial.attempts for trial in trials] == [1, 3, 1, 1]
     assert trials[1].reason == "ZeroDivisionError: the model is broken"
-    assert "a pack broke (the model is broken): its trials continue one by one" in caplog.text
+    assert (
+        "a pack of runs failed (the model is broken): its trials continue one by one" in caplog.text
+    )
 
 
 def test_a_lost_lease_drops_its_trial_and_no_other(
@@ -210,7 +212,7 @@ def test_a_lost_lease_drops_its_trial_and_no_other(
                 ledger.heartbeat(worker.id)
 
     InlineEngine(settings).run(Interrupt(), steal)
-    assert caplog.text.count("another worker has taken it over") == 1
+    assert caplog.text.count("another worker took it over") == 1
     assert metrics(storage) == undisturbed
 
 
@@ -265,7 +267,10 @@ def test_where_the_memory_does_not_suffice_lanes_are_halved_and_no_attempt_is_lo
     assert [(trial.state, trial.attempts) for trial in trials] == [(State.COMPLETE, 1)] * 4
     assert shapes == [4, 2, 1]
     assert len(failed) == 4
-    assert "has no memory for so many runs: 2 lanes from now on" in caplog.text
+    assert (
+        "does not have enough memory for so many runs at once: continuing with 2 lanes"
+        in caplog.text
+    )
 
 
 @pytest.mark.usefixtures("packed")
@@ -285,7 +290,9 @@ def test_after_an_error_of_the_device_its_process_trains_nothing_more(
     monkeypatch.setattr(Trainer, "advance", assertion)
     register(storage, tiny)
     engine = InlineEngine(replace(settings_for(storage), lanes=LANES))
-    with pytest.raises(DeviceLostError, match=r"cpu is lost to this process \(CUDA error: device-"):
+    with pytest.raises(
+        DeviceLostError, match=r"this process cannot use cpu any more \(CUDA error: device-"
+    ):
         engine.run(Interrupt(), lambda: None)
     assert len(trained) == 1
     with LedgerReader.open(storage) as ledger:
@@ -300,7 +307,7 @@ def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) 
     mark = settings.artifacts / "lost"
     if not mark.exists():
         mark.touch()
-        raise DeviceLostError("cuda:0 is lost to this process")
+        raise DeviceLostError("this process cannot use cuda:0 any more")
     (settings.artifacts / "continued").touch()
 
 

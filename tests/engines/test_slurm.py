@@ -252,7 +252,7 @@ def test_a_study_whose_jobs_are_disturbed_leaves_the_record_of_one_that_nothing_
     # Told before its limit, a worker has left in time, and Slurm was asked to queue it again.
     logs = "".join(file.read_text() for file in (tmp_path / "artifacts/slurm").glob("*.log"))
     assert logs.count("DUE TO JOB REQUEUE") >= kinds.count("requeue")
-    assert logs.count("Leaving after this epoch") >= kinds.count("timeout")
+    assert logs.count("Stopping after this epoch") >= kinds.count("timeout")
     # A worker that was told to leave has itself queued again, and no other job of its array.
     assert logs.count("DUE TO JOB REQUEUE") <= kinds.count("requeue") + kinds.count("timeout")
 
@@ -334,8 +334,8 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "epoch": (("--time", "2"), "--time = '2' is too short: a worker is told to leave 120 s before"),
     "format": (("--time", "4h"), "--time = '4h' is not a time limit: write minutes"),
     "gpu": (("--gpus", "1"), "Slurm refused the job"),
-    "sqlite": (("--partition", "wide"), "use a PostgreSQL server that all of them reach"),
-    "option": (("--sbatch-option", "array=1-9"), "array is set by this command; leave it out"),
+    "sqlite": (("--partition", "wide"), "use a PostgreSQL server that all of them can reach"),
+    "option": (("--sbatch-option", "array=1-9"), "array is set by this command; remove it"),
     "unknown": (("--sbatch-option", "no-such=1"), "Slurm refused the job"),
 }
 
@@ -376,7 +376,9 @@ def test_a_database_that_compute_nodes_do_not_reach_is_found_before_workers_are_
         ended = submitter.submit(INDIAN_TUNE_STORAGE=address)
     assert ended.returncode == 2, ended.stdout
     assert f"Error: on compute node {socket.gethostname()}: database" in ended.stderr
-    assert ended.stderr.endswith("name with --storage a database that every compute node reaches\n")
+    assert ended.stderr.endswith(
+        "with --storage, choose a database that every compute node can reach\n"
+    )
     with LedgerReader.open(address) as ledger:
         assert worker_arrays(ledger, ledger.study("tiny").id) == []
     assert queued(slurm) == set()
@@ -391,7 +393,7 @@ def test_a_folder_that_compute_nodes_do_not_share_is_found_before_workers_are_su
     with slurm.hidden(submitter.folder / "artifacts"):
         ended = submitter.submit()
     assert ended.returncode == 2, ended.stdout
-    assert "compute nodes must see this folder" in ended.stderr
+    assert "compute nodes must reach this folder" in ended.stderr
     assert queued(slurm) == set()
 
 
@@ -449,7 +451,7 @@ class TestSignalsOfASchedulerToAWorker:
         process.send_signal(signal.SIGUSR1)
         _, told = process.communicate()
         assert process.returncode == LEFT_IN_TIME, told
-        assert "Leaving after this epoch." in told
+        assert "Stopping after this epoch." in told
         assert self.released(tmp_path)
 
     def test_it_is_not_to_be_started_again_if_no_epoch_ended(
@@ -458,11 +460,11 @@ class TestSignalsOfASchedulerToAWorker:
         process = worker(30.0)
         process.send_signal(signal.SIGUSR1)
         assert process.stderr is not None
-        assert any("Leaving after this epoch." in line for line in process.stderr)
+        assert any("Stopping after this epoch." in line for line in process.stderr)
         process.send_signal(signal.SIGUSR1)
         _, told = process.communicate()
         assert process.returncode == 1, told
-        assert "no epoch of tiny was recorded since this worker began" in told
+        assert "this worker recorded no epoch of tiny" in told
         assert "give its job a longer time limit" in told
         assert self.epochs(tmp_path) == 0
 

@@ -71,7 +71,7 @@ def test_a_full_disk_ends_a_search_and_harms_nothing(
                 stream.write(bytes(4096))
         done = searching(study, file)
         assert done.returncode == 1
-        assert "What was recorded before is safe: make room" in done.stderr
+        assert "Earlier records are safe: free disk space" in done.stderr
         assert "Traceback" not in done.stderr
         ballast.unlink()
         assert intact(file)

@@ -38,21 +38,24 @@ def test_postgresql_gets_its_driver_written_out_and_its_password_hidden() -> Non
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("mysql://host/db", "'mysql' is not supported"),
-        ("sqlite://", "names no file"),
-        ("sqlite:///:memory:", "names no file"),
-        ("://", "cannot be read"),
-        ("postgresql:someone:secret@host/db", "cannot be read"),
-        ("postgresql+psycopg:/someone:secret@host/db", "cannot be read"),
-        ("host=here password=secret", "cannot be read"),
-        ("postgresql://someone:secret@host/\udce9", "holds bytes that are not UTF-8"),
-        ("runs-\udce9.db", "holds bytes that are not UTF-8"),
-        ("runs\0.db", "holds a NUL"),
-        ("sqlite:///runs%00.db", "holds a NUL"),
-        ("postgresql://someone:secret@host/data%00base", "holds a NUL"),
-        ("postgresql://host/someone:secret@db", "holds an @ after the host"),
-        ("postgresql://someone:secret@..host/db", "'..host' of the database address is no name"),
-        ("postgresql://someone:sec@secret@host/db", "write an @ in a user's name or a password as"),
+        ("mysql://host/db", "database type 'mysql' in --storage"),
+        ("sqlite://", "does not name a file"),
+        ("sqlite:///:memory:", "does not name a file"),
+        ("://", "is not valid"),
+        ("postgresql:someone:secret@host/db", "is not valid"),
+        ("postgresql+psycopg:/someone:secret@host/db", "is not valid"),
+        ("host=here password=secret", "is not valid"),
+        ("postgresql://someone:secret@host/\udce9", "contains bytes that are not UTF-8"),
+        ("runs-\udce9.db", "contains bytes that are not UTF-8"),
+        ("runs\0.db", "contains a NUL"),
+        ("sqlite:///runs%00.db", "contains a NUL"),
+        ("postgresql://someone:secret@host/data%00base", "contains a NUL"),
+        ("postgresql://host/someone:secret@db", "contains an @ after the host"),
+        (
+            "postgresql://someone:secret@..host/db",
+            "'..host' in --storage or INDIAN_TUNE_STORAGE is not a valid",
+        ),
+        ("postgresql://someone:sec@secret@host/db", "write an @ in a user name or a password as"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused(address: str, message: str) -> None:
@@ -105,7 +108,9 @@ def test_a_database_of_something_else_is_refused_and_left_as_it_is(tmp_path: Pat
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE recipes (id INTEGER)")
     connection.close()
-    with pytest.raises(StorageError, match=r"not indian-tune's \(it holds the tables recipes\)"):
+    with pytest.raises(
+        StorageError, match=r"belongs to another program \(it contains the tables recipes\)"
+    ):
         Ledger.open(str(path))
     with sqlite3.connect(path) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master").fetchall()

@@ -147,7 +147,7 @@ def test_an_expired_lease_is_taken_over_and_the_late_report_refused(
     assert taken.trial.id == late.trial.id
     assert (late.again, taken.again) == (False, True)
     assert taken.trial.config == {"gamma0": 0.1}
-    with pytest.raises(LeaseLostError, match="another worker has taken it over"):
+    with pytest.raises(LeaseLostError, match="another worker took it over"):
         record_one(ledger, late, {run.id: record()})
     with pytest.raises(LeaseLostError):
         ledger.finish(late, State.COMPLETE, 0.1)
@@ -660,7 +660,7 @@ def test_only_sqlite_refuses_workers_of_two_hosts_at_once(
     if not database.startswith("sqlite"):
         join("third")
         return
-    with pytest.raises(StorageError, match="host 'here' works on it, and this is 'elsewhere'"):
+    with pytest.raises(StorageError, match="host 'here' uses it, but this host is 'elsewhere'"):
         join("third")
     ledger.leave("first")
     with pytest.raises(StorageError, match="use a PostgreSQL server"):

@@ -102,9 +102,11 @@ def test_whoever_has_asked_to_stop_waits_for_a_mute_server_once_and_briefly(
             relay.mute.set()
             threading.Timer(0.3, asked.set).start()
             start = time.monotonic()
-            with pytest.raises(StorageError, match="no answer from the server since it was asked"):
+            with pytest.raises(StorageError, match="no answer from the server after the request"):
                 ledger.register("other", {}, "hash", ARMS)
-            with pytest.raises(StorageError, match="is asked nothing more"):
+            with pytest.raises(
+                StorageError, match="did not answer in time after the request to stop"
+            ):
                 ledger.studies()
             assert time.monotonic() - start < 3
         relay.mute.clear()

@@ -84,7 +84,9 @@ def test_an_exit_status_that_is_not_so_is_seen() -> None:
     away = "Error: database postgresql://host/x: connection timeout expired"
     assert not wrong(2, left, away)
     assert wrong(2, left, f"x: starting 2 workers\n{away}")
-    tried = "Trying the study's own code …\nError: own code ended this process by os._exit(3)"
+    tried = (
+        "Trying the study's own code …\nError: user code ended this process early, with os._exit(3)"
+    )
     assert not wrong(3, left, tried)
     assert wrong(3, left, f"{tried}\nx: starting 2 workers")
     assert wrong(1, left, f"{again}\nTraceback (most recent call last):")

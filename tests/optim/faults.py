@@ -32,8 +32,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ),
 ]
 BESIDE_A_SCHEDULE = (
-    "learning_rate is a schedule, and decay_power = 0.5 would lower the step size beside it: give "
-    "decay_power=0 to leave the step size to the schedule"
+    "learning_rate is a schedule, and decay_power = 0.5 would also lower the step size: give "
+    "decay_power=0, so that only the schedule sets it"
 )
 
 

@@ -271,5 +271,5 @@ def test_other_faults_are_refused() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
         Indian(momentum=0.9)  # type: ignore[call-arg]
     complex_variable = keras.Variable(np.ones(2, "complex64"), dtype="complex64")
-    with pytest.raises(InputError, match="real parameters only, parameter 0 is complex64"):
+    with pytest.raises(InputError, match="real parameters only, but parameter 0 is complex64"):
         Indian().build([complex_variable])

@@ -139,7 +139,9 @@ def test_other_faults_are_refused() -> None:
         indian(0.1, jnp.asarray(-1.0))
     with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
         indian(0.1, momentum=0.9)  # type: ignore[call-arg]
-    with pytest.raises(InputError, match=r"real parameters only, parameter \['w'\] is complex64"):
+    with pytest.raises(
+        InputError, match=r"real parameters only, but parameter \['w'\] is complex64"
+    ):
         indian(0.1).init({"w": jnp.ones(2, jnp.complex64)})
     decaying = indian(0.1, weight_decay=0.1)
     with pytest.raises(InputError, match="call update"):

@@ -107,10 +107,13 @@ def test_a_study_file_names_both_and_their_spaces() -> None:
         ({"matrices": "sgd", "rest": "sgd", "optimizer": "sgd"}, "or optimizer alone"),
         ({"matrices": 1, "rest": "sgd"}, "arms[1] has matrices = 1, rest = 'sgd'"),
         ({"matrices": "sgdd", "rest": "sgd"}, "matrices = 'sgdd' is not known. Did you mean 'sgd'"),
-        ({"matrices": "muon", "rest": "sgd"}, "it has an optimizer for the rest already"),
-        ({"matrices": "sgd", "rest": "schedule-free"}, "both parts follow one schedule"),
-        ({"matrices": "sgd", "rest": "torch.optim:Muon"}, "it takes matrices only"),
-        ({"matrices": "sgd", "rest": "mine:Class"}, "for two of your own write a class that holds"),
+        ({"matrices": "muon", "rest": "sgd"}, "it already has an optimizer for the rest"),
+        ({"matrices": "sgd", "rest": "schedule-free"}, "both parts use the same schedule"),
+        ({"matrices": "sgd", "rest": "torch.optim:Muon"}, "it accepts matrices only"),
+        (
+            {"matrices": "sgd", "rest": "mine:Class"},
+            "for two of your own, write a class that contains",
+        ),
         (
             {"matrices": "sgd", "rest": "sgd", "space": {"rest_gama0": 0.1}},
             "hyperparameter of matrices=sgd,rest=sgd = 'rest_gama0' is not known. Did you mean 're",

@@ -260,7 +260,7 @@ def test_psi_starts_where_the_published_code_starts() -> None:
 def test_psi_refuses_a_stranger_and_an_unknown_start() -> None:
     parameter = one_parameter(3.0)
     optimizer = Indian([parameter], initial_velocity=1.0)
-    with pytest.raises(InputError, match="parameter of this optimizer"):
+    with pytest.raises(InputError, match="not a parameter of the optimizer"):
         optimizer.psi(torch.ones(1))
     with pytest.raises(InputError, match="call step"):
         optimizer.psi(parameter)
@@ -465,7 +465,7 @@ def test_a_wrong_hyperparameter_is_refused_with_its_value(
 
 def test_a_complex_parameter_is_refused() -> None:
     parameters = [nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1, dtype=torch.complex64))]
-    with pytest.raises(InputError, match=r"real parameters only, parameter 1 .*complex64"):
+    with pytest.raises(InputError, match=r"real parameters only, but parameter 1 .*complex64"):
         Indian(parameters)
 
 

@@ -186,7 +186,7 @@ def test_the_state_of_another_optimizer_is_refused_and_changes_nothing() -> None
     model(torch.ones(1, 2)).sum().backward()
     other.step()
     optimizer = Indian(model.parameters(), lr=0.1, alpha=0.5, beta=0.1)
-    with pytest.raises(InputError, match="this state has no 'alpha', so it is of another"):
+    with pytest.raises(InputError, match="this state has no 'alpha', so it belongs to another"):
         optimizer.load_state_dict(other.state_dict())
     assert optimizer.param_groups[0]["lr"] == 0.1
     optimizer.step()

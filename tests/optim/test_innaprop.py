@@ -158,5 +158,5 @@ def test_a_wrong_hyperparameter_is_refused(options: dict[str, Any], message: str
 def test_a_sparse_gradient_is_refused() -> None:
     param = nn.Parameter(torch.ones(2))
     param.grad = torch.eye(2)[0].to_sparse()
-    with pytest.raises(InputError, match="Innaprop takes dense gradients only"):
+    with pytest.raises(InputError, match="Innaprop accepts dense gradients only"):
         Innaprop([param]).step()

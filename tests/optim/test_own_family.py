@@ -155,14 +155,18 @@ def test_a_class_with_a_schedule_of_its_own_keeps_it() -> None:
         ("own_optimizers:Ahead", {"k": 5}, "cannot be tuned: it wraps another optimizer"),
         ("own_optimizers:OfModel", {"gamma0": 0.1}, "its argument model has no default and is no"),
         ("own_optimizers:SecondOrder", {"gamma0": 0.1}, "it needs second derivatives of the loss"),
-        ("own_optimizers:OfNetwork", {"gamma0": 0.1}, "it takes the network, and an optimizer is"),
+        ("own_optimizers:OfNetwork", {"gamma0": 0.1}, "it needs the network, but gets its"),
         (
             "own_optimizers:OwnGroups",
             {"gamma0": 0.1},
-            "built from parameters and these arguments a",
+            "created from parameters and these arguments o",
         ),
         ("own_optimizers:Lacking", {"gamma0": 0.1}, "needs a package that is not installed: You "),
-        ("own_optimizers:Matrices", {"gamma0": 0.1}, "it takes matrices only, and networks have b"),
+        (
+            "own_optimizers:Matrices",
+            {"gamma0": 0.1},
+            "it accepts matrices only, but networks have b",
+        ),
         (
             "own_optimizers:FreeOfSchedules",
             {"gamma0": 0.1, "ema_decay": 0.9},
@@ -212,7 +216,7 @@ def test_an_optimizer_with_modes_is_tried_in_both() -> None:
     check_optimizer("own_optimizers:FreeOfSchedules", {"gamma0": 0.1}, key="arms[1].optimizer")
     modes = importlib.import_module("own_optimizers").FreeOfSchedules.modes
     assert modes == ["train", "eval"]
-    with pytest.raises(InputError, match="cannot have warmup: it averages the weights in place"):
+    with pytest.raises(InputError, match="cannot have warmup: it averages the weights instead"):
         check_optimizer(
             "own_optimizers:FreeOfSchedules", {"gamma0": 0.1, "warmup": 5.0}, key="arms[1]"
         )

@@ -177,7 +177,7 @@ def test_a_closure_is_evaluated_and_a_sparse_gradient_refused() -> None:
     assert ResponseSgd([parameter]).step(closure) == 7.0
     table = nn.Embedding(4, 2, sparse=True)
     table(torch.tensor([1])).sum().backward()
-    with pytest.raises(InputError, match="ResponseSgd takes dense gradients only"):
+    with pytest.raises(InputError, match="ResponseSgd accepts dense gradients only"):
         ResponseSgd(table.parameters()).step()
 
 

@@ -93,7 +93,7 @@ def test_a_decay_power_gives_any_optimizer_the_schedule() -> None:
     [
         ("torch.optim:Adm", "optimizer of torch.optim = 'Adm' is not known"),
         ("torch.optim:lr_scheduler", "is not known"),
-        ("os system", "or package.module:Class for one of your own"),
+        ("os system", "or package.module:Class for your own"),
     ],
 )
 def test_what_is_no_tunable_optimizer_is_refused(name: str, message: str) -> None:

@@ -82,7 +82,7 @@ def test_one_search_gives_its_seeds_and_no_allocation() -> None:
     with pytest.raises(InputError, match="--pilot x: full and control have 1 pairs"):
         read_pilot(simulated(replicates=1, trials=4, seeds=1), CLAIMS, "x")
     frame = simulated(replicates=1, trials=4, seeds=2)
-    with pytest.raises(InputError, match="--from x: there is no INDIAN arm and rival"):
+    with pytest.raises(InputError, match="--from x: it has no pair of an INDIAN arm and a rival"):
         read_pilot(frame[frame["arm"] == "sgd"], CLAIMS, "x", option="--from")
 
 
@@ -90,12 +90,16 @@ def test_one_search_gives_its_seeds_and_no_allocation() -> None:
     ("column", "values", "message"),
     [
         ("seed", None, "lacks the column seed"),
-        ("seed", np.nan, "column seed has empty places"),
-        ("epoch", np.nan, "column epoch has empty places"),
-        ("arm", None, "column arm has empty places"),
-        ("epoch", "last", "column epoch must hold whole numbers, got 'last'"),
-        ("validation_accuracy", "good", "column validation_accuracy must hold numbers, got 'good'"),
-        ("replicate", 0.5, "column replicate must hold whole numbers, got 0.5"),
+        ("seed", np.nan, "column seed has empty values"),
+        ("epoch", np.nan, "column epoch has empty values"),
+        ("arm", None, "column arm has empty values"),
+        ("epoch", "last", "column epoch must contain whole numbers, got 'last'"),
+        (
+            "validation_accuracy",
+            "good",
+            "column validation_accuracy must contain numbers, got 'good'",
+        ),
+        ("replicate", 0.5, "column replicate must contain whole numbers, got 0.5"),
     ],
 )
 def test_a_pilot_whose_runs_cannot_be_told_apart_or_read_is_refused(

@@ -89,9 +89,7 @@ def test_images_are_resized_to_what_a_model_takes_or_refused() -> None:
     check_fit(get_dataset_info("cifar10"), small, 8)
     assert get_model_info("nin").input_size(get_dataset_info("mnist-5k")) == 32
     assert get_model_info("mlp").input_size(get_dataset_info("mnist-5k"), 14) == 14
-    with pytest.raises(
-        InputError, match=r"size = 14 does not go with model = 'nin-small', .* 8 to"
-    ):
+    with pytest.raises(InputError, match=r"size = 14 does not fit model = 'nin-small', .* 8 to"):
         check_fit(digits, small, 14)
 
 

@@ -186,7 +186,7 @@ def test_a_file_with_the_wrong_checksum_is_refused_and_discarded(
     with pytest.raises(DataError) as caught:
         fetch(info, data, mirror=server.address)
     message = str(caught.value)
-    assert f"{server.address}/{ARCHIVE} is not the file expected" in message
+    assert f"{server.address}/{ARCHIVE} is not the expected file" in message
     assert f"{small_cifar100.archive.md5}, expected {'0' * 32}" in message
     assert files_below(data) == set()
 
@@ -198,7 +198,7 @@ def test_a_body_that_is_larger_than_the_data_set_is_not_written(
     server = serve(small_cifar100.mirror)
     server.length = length
     (small_cifar100.mirror / ARCHIVE).write_bytes(bytes(small_cifar100.info.most_bytes + 1))
-    with pytest.raises(DataError, match=r"where at most 2,3\d\d,\d\d\d bytes are expected"):
+    with pytest.raises(DataError, match=r"but at most 2,3\d\d,\d\d\d bytes are expected"):
         fetch(small_cifar100.info, data, mirror=server.address)
     assert files_below(data) == set()
 
@@ -241,7 +241,7 @@ def test_an_archive_of_other_files_than_expected_is_refused_and_none_is_kept(
 ) -> None:
     files = tuple(StoredFile(file.path, "0" * 32) for file in small_cifar100.archive.files)
     info = small_cifar100.with_archive(files=files)
-    with pytest.raises(DataError, match="holds another file than expected"):
+    with pytest.raises(DataError, match="contains an unexpected file"):
         fetch(info, data, mirror=serve(small_cifar100.mirror).address)
     assert files_below(data) == {ARCHIVE}
 
@@ -264,7 +264,7 @@ def test_an_address_that_has_no_such_file_is_said(
     small_cifar100: Small, serve: Serve, data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="cannot be had: HTTP 404"):
+    with pytest.raises(DataError, match="cannot be downloaded: HTTP 404"):
         fetch(small_cifar100.info, data, mirror=serve(tmp_path / "empty").address)
 
 
@@ -331,7 +331,7 @@ def test_an_archive_without_the_wanted_file_is_refused(
 def test_a_mirror_that_is_no_address_is_refused(
     small_cifar100: Small, data: Path, mirror: str
 ) -> None:
-    with pytest.raises(InputError, match=r"mirror = .* is not an address"):
+    with pytest.raises(InputError, match=r"mirror = .* is not a valid address"):
         fetch(small_cifar100.info, data, mirror=mirror)
     assert not data.exists()
 
@@ -346,7 +346,7 @@ def test_a_password_in_a_mirror_is_refused_and_not_repeated(
 
 
 def test_a_download_takes_no_other_kind_of_address(data: Path) -> None:
-    with pytest.raises(DataError, match="allowed are http, https, file"):
+    with pytest.raises(DataError, match="use http, https, file"):
         download("ftp://host/file", data / "file", md5="0" * 32, most_bytes=1)
 
 

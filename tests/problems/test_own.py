@@ -95,7 +95,7 @@ def test_splits_of_given_sizes_are_drawn_from_what_the_factory_makes(
     with pytest.raises(InputError, match=rf"train = 41 is more than the 40 .* '{FACTORY}'"):
         made(sound, sizes=SplitSizes(train=41))
     held = Split(torch.full((5, 2), -1.0), LABELS[:5])
-    with pytest.raises(InputError, match=rf"'{FACTORY}' makes a validation part, and .*sizes"):
+    with pytest.raises(InputError, match=rf"'{FACTORY}' returns a validation part, but .*sizes"):
         made(lambda: sound(validation=held), sizes=SplitSizes(train=5, validation=5))
     whole = made(
         lambda: sound(validation=held), validation_fraction=None, sizes=SplitSizes(train=45)
@@ -161,24 +161,27 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: {"train": 1}, "must return an indian_tune.Problem or an indian_tune.Loop, got dict"),
     (lambda: 1 / 0, "calling it with {} failed with ZeroDivisionError"),
     (lambda: sound(classes=1), "classes must be a whole number of at least 2, got 1"),
-    (lambda: sound(classes=1), "to predict numbers give the problem task = 'regression'"),
+    (lambda: sound(classes=1), "to predict numbers, give the problem task = 'regression'"),
     (
         lambda: sound(train=Split(rows(40, 2), torch.rand(40))),
-        "of shape [N]; to predict numbers give the problem task = 'regression'",
+        "of shape [N]; to predict numbers, give the problem task = 'regression'",
     ),
     (
         lambda: sound(train=Split(rows(40, 2), LABELS[:40].view(-1, 1).repeat(1, 16))),
-        "for a label per token give the problem task = 'tokens'",
+        "for a label per token, give the problem task = 'tokens'",
     ),
     (lambda: sound(classes="3"), "classes must be a whole number"),
     (lambda: sound(dataset=""), "its dataset must be a name"),
-    (lambda: sound(classes=2), "train part has labels from 0 to 2: with classes = 2, 0 to 1"),
+    (
+        lambda: sound(classes=2),
+        "train part has labels from 0 to 2: with classes = 2, labels must be 0 to 1",
+    ),
     (lambda: sound(test=Split(rows(3, 2), LABELS[:4])), "test part has 3 inputs and 4 labels"),
     (lambda: sound(test=Split(rows(0, 2), LABELS[:0])), "test part is empty"),
     (lambda: sound(test=(rows(3, 2), LABELS[:3])), "wrap it as indian_tune.Split.from_dataset"),
     (lambda: sound(test=3), "test part must be an indian_tune.Split, got int"),
     (lambda: sound(test=Split(rows(3), LABELS[:3])), "it must be at least [N, channels]"),
-    (lambda: sound(test=Split(rows(3, 5), LABELS[:3])), "unlike the training part's"),
+    (lambda: sound(test=Split(rows(3, 5), LABELS[:3])), "but the training part has"),
     (lambda: sound(test=Split(rows(3, 2).int(), LABELS[:3])), "inputs of torch.int32"),
     (lambda: sound(test=Split(rows(3, 2), LABELS[:3].float())), "must be int64 of shape [N]"),
     (
@@ -188,19 +191,28 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: Loop(3, "a", "b", 2), "its train must be a function"),  # type: ignore[arg-type]
     (lambda: sound(task="regresion"), "its task = 'regresion' is not known. Did you mean 'regre"),
     (lambda: sound(task=3), "its task must be a name (classification, regression, tokens) or an"),
-    (lambda: sound(task="regression"), "of task 'regression' they must be floating numbers of sh"),
+    (lambda: sound(task="regression"), "for task 'regression' they must be floating point of sh"),
     (lambda: numbers(LABELS / 0), "its train part has labels that are not finite"),
     (
         lambda: numbers(torch.ones(40)),
-        "its training labels are all equal: there is nothing to learn",
+        "its training labels are all equal: give labels that vary",
     ),
-    (lambda: numbers(torch.rand(40, 2)), "labels of 2 numbers an example: give classes = 2, not 1"),
+    (
+        lambda: numbers(torch.rand(40, 2)),
+        "labels of 2 numbers per example: give classes = 2, not 1",
+    ),
     (lambda: numbers(torch.rand(40)), "must return numbers of shape [4, 1], got torch.float32 of"),
-    (lambda: sound(task="tokens"), "of task 'tokens' they must be int64 of shape [N, T]; for one"),
-    (lambda: tokens(3), "has labels from 3 to 3: with classes = 3, 0 to 2 and -100 (ignored) are"),
+    (lambda: sound(task="tokens"), "for task 'tokens' they must be int64 of shape [N, T]; for one"),
+    (
+        lambda: tokens(3),
+        "has labels from 3 to 3: with classes = 3, labels must be 0 to 2 or -100 (ignored)",
+    ),
     (lambda: tokens(-100), "its train part has only labels that are ignored (-100)"),
     (lambda: tokens(1), "must return logits of shape [4, 2, 3], one per class, got torch.float32"),
-    (lambda: Loop(print, "a", "b", 1, task="regression"), "of a loop of your own needs chance = …"),
+    (
+        lambda: Loop(print, "a", "b", 1, task="regression"),
+        "with your own training loop needs chance = …",
+    ),
     (lambda: Loop(print, "a", "b", 2, chance=nan), "its chance must be a finite number, got nan"),
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),
@@ -213,7 +225,7 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: network(nn.Linear(3, 3)), "giving its model 'net' inputs of shape [4, 2] failed"),
     (lambda: network(nn.Linear(2, 5)), "must return logits of shape [4, 3]"),
     (lambda: sound(build_model=lambda seed: build), "building its model 'net' failed with TypeErr"),
-    (lambda: sound(build_model=lambda **_: Unseeded()), "other weights when it is built again"),
+    (lambda: sound(build_model=lambda **_: Unseeded()), "different weights when it is built twice"),
 ]
 
 
@@ -275,8 +287,8 @@ def test_a_data_set_of_torch_becomes_a_split() -> None:
         (iter([]), "list_iterator has no length"),
         ([], "list is empty"),
         (Examples(e2=3), r"Examples\[2\] is a int: it must be a pair"),
-        (Examples(e2=(torch.zeros(3), 1)), "bring them to one shape"),
-        (Examples(e2=(torch.zeros(1, 2, 2), 0.5)), "= 0.5 is no whole number"),
+        (Examples(e2=(torch.zeros(3), 1)), "the same shape"),
+        (Examples(e2=(torch.zeros(1, 2, 2), 0.5)), "= 0.5 is not a whole number"),
         (Examples(e2=("text", 1)), r"Examples\[2\]\[0\] is a "),
     ],
     ids=range(6),
@@ -293,11 +305,11 @@ def test_a_table_becomes_a_split(tmp_path: Path) -> None:
         split = Split.from_frame(given, "kind")
         assert split.inputs.tolist() == [[0.5, 2.0], [1.5, 3.0]]
         assert split.labels.tolist() == [1, 0]
-    with pytest.raises(InputError, match="label = 'sort' is no column of the table: a, kind, b"):
+    with pytest.raises(InputError, match=r"label = 'sort' is not a column\. Allowed: a, kind, b"):
         Split.from_frame(frame, "sort")
-    with pytest.raises(InputError, match="label = 'a' must hold whole numbers"):
+    with pytest.raises(InputError, match="label = 'a' must contain whole numbers"):
         Split.from_frame(frame, "a")
-    with pytest.raises(InputError, match="column 'b' holds no numbers"):
+    with pytest.raises(InputError, match="column 'b' does not contain numbers"):
         Split.from_frame(frame.astype({"b": str}), "kind")
     with pytest.raises(InputError, match=r"nothing\.csv cannot be read"):
         Split.from_frame(tmp_path / "nothing.csv", "kind")
@@ -337,7 +349,9 @@ def test_a_loader_is_read_in_batches_and_its_parts_are_drawn_unread(
     assert (len(problem.train), len(problem.validation), problem.nbytes) == (28, 12, 0)
     rows = torch.cat([problem.train.inputs, problem.validation.inputs])[:, 0].tolist()
     assert sorted(rows) == list(range(0, 80, 2))
-    with pytest.raises(InputError, match=r"label_noise = 0.1 draws labels .* data read in batches"):
+    with pytest.raises(
+        InputError, match=r"label_noise = 0.1 needs classes .* data read in batches"
+    ):
         made(factory, label_noise=0.1)
     held = replace(plain, train=loader, validation=loader)
     assert len(made(lambda: held, validation_fraction=None).train) == 80
@@ -366,15 +380,15 @@ def test_tables_and_data_sets_hold_the_labels_of_their_task(tmp_path: Path) -> N
     assert (one.labels.dtype, one.labels.tolist()) == (torch.float32, [3.0, 2.0, 1.0])
     two = Split.from_frame(frame, ["b", "c"], "regression")
     assert (two.inputs.tolist(), list(two.labels.shape)) == ([[1.0], [2.0], [3.0]], [3, 2])
-    with pytest.raises(InputError, match=r"must hold whole numbers .*give task = 'regression'"):
+    with pytest.raises(InputError, match=r"must contain whole numbers .*give task = 'regression'"):
         Split.from_frame(frame, "b")
-    with pytest.raises(InputError, match="no column beside the labels a, b, c"):
+    with pytest.raises(InputError, match="no columns except labels"):
         Split.from_frame(frame, ["a", "b", "c"], "regression")
     numbers = Split.from_dataset([(torch.zeros(2), 1), (torch.ones(2), 2.5)], "regression")
     assert (numbers.labels.dtype, numbers.labels.tolist()) == (torch.float32, [1.0, 2.5])
     words = Split.from_dataset([(torch.tensor([0, 1]), torch.tensor([1, 2]))], "tokens")
     assert (words.labels.dtype, words.labels.tolist()) == (torch.int64, [[1, 2]])
-    with pytest.raises(InputError, match=r"\[1\]\[1\] has the shape \[1\], and the first label"):
+    with pytest.raises(InputError, match=r"\[1\]\[1\] has the shape \[1\], but the first label"):
         Split.from_dataset([(torch.zeros(2), [1, 2]), (torch.zeros(2), [1])], "tokens")
 
 

@@ -337,7 +337,7 @@ def test_the_builder_can_be_sent_to_another_process() -> None:
     [
         ({"dataset": "digit"}, "dataset = 'digit'"),
         ({"model": "nin-smal"}, "model = 'nin-smal'"),
-        ({"model": "nin"}, "does not take the 8×8 images"),
+        ({"model": "nin"}, "does not accept the 8×8 images"),
         ({"width": 0.0}, "width"),
         ({"init": "xavier"}, "init"),
         ({"validation_fraction": 1438}, "1438 of 1438 examples"),
@@ -368,7 +368,7 @@ def test_what_cannot_be_a_problem_is_refused(change: dict[str, Any], message: st
 
 
 def test_a_misfit_is_noticed_before_any_data_is_looked_for(data: Path) -> None:
-    with pytest.raises(InputError, match="does not take"):
+    with pytest.raises(InputError, match="does not accept"):
         load_problem(dataset="cifar100", model="nin-small", data_dir=data)
 
 

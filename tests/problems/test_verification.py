@@ -40,7 +40,7 @@ def test_files_without_checksum_or_archive_are_only_present(small_mnist: Small, 
     status = verify(small_mnist.info, data)
     assert status.state == "present"
     assert len(status.details) == 4
-    assert all("no archive beside it" in detail for detail in status.details)
+    assert all("has no archive" in detail for detail in status.details)
 
 
 def test_a_changed_file_is_found_by_its_archive(small_mnist: Small, data: Path) -> None:

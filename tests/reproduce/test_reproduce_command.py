@@ -24,7 +24,7 @@ def test_figure1_says_where_printed_and_fitted_differ(tmp_path: Path) -> None:
     assert "24,679" in result.stdout
     assert "never" in result.stdout
     assert "differential equation DIN" in result.stdout
-    assert "Shown: with the captions as printed, 5 of 6 curves part from" in result.stdout
+    assert "Shown: with the captions as printed, 5 of 6 curves differ from" in result.stdout
     assert f"wrote {tmp_path / 'figure1.svg'}" in result.stdout.replace("\n", "")
     assert (tmp_path / "figure1.png").stat().st_size > 10_000
 

@@ -235,12 +235,14 @@ def test_what_cannot_be_asked_for_is_refused_and_nothing_written(tmp_path: Path)
     pruned = {"search": {"pruner": "median"}, "protocol": {"tune_seeds": 2, "epochs": 8}}
     with pytest.raises(InputError, match="compares trials at equal epochs of all their 2 seeds"):
         asked(tmp_path, **pruned)
-    with pytest.raises(InputError, match="by the package's own loop: run it with search"):
+    with pytest.raises(InputError, match="with indian-tune's training loop: run it with search"):
         indian_tune.register("quickstart", storage=str(tmp_path / "asked.db"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_loop_without_a_function_is_not_searched(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a Loop without a function .*register\(study\).trial"):
+    with pytest.raises(
+        InputError, match=r"a Loop without a train function.*register\(study\).trial"
+    ):
         indian_tune.search(study(), storage=str(tmp_path / "a.db"), engine="inline", progress=False)
     assert list(tmp_path.iterdir()) == []

@@ -305,7 +305,7 @@ def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path)
             run.report(train_loss=0.5, error=0.25)
 
     study = small(lambda: Loop(train, "points", "line", 2))
-    with pytest.raises(KeyboardInterrupt, match=r"(?s)everything is kept .*indian_tune.search"):
+    with pytest.raises(KeyboardInterrupt, match=r"(?s)all results are kept .*indian_tune.search"):
         indian_tune.search(study, storage=storage, engine="inline", progress=False)
     assert not indian_tune.open_study(storage=storage).finished
     results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
@@ -328,7 +328,7 @@ def test_what_a_loop_must_not_do_fails_its_trial_and_is_in_the_record(tmp_path: 
         )
     with LedgerReader.open(storage) as ledger:
         (trial,) = ledger.trials(ledger.study("small").id)
-    assert "must be a share in [0, 1]: divide a percentage by 100" in str(trial.reason)
+    assert "must be in [0, 1]: divide a percentage by 100" in str(trial.reason)
 
 
 @pytest.mark.slow
@@ -362,7 +362,7 @@ def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Pat
 def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
     study = Study("small", ["sgd"], lambda: Loop(report, "points", "line", 2), **SMALL)
     kept = {**SMALL["protocol"], "keep_checkpoints": True}
-    with pytest.raises(InputError, match=r"protocol.keep_checkpoints = True has no meaning"):
+    with pytest.raises(InputError, match=r"protocol.keep_checkpoints = True is not used"):
         indian_tune.search(
             Study(study.name, study.arms, study.problem, kept, study.search),
             storage=str(tmp_path / "a.db"),

@@ -121,9 +121,9 @@ def test_a_budget_of_epochs_is_not_extended_by_trials(storage: str, tiny: dict[s
     ("search", "message"),
     [
         ({"budget": "epochs"}, "budget = 'epochs' needs epochs"),
-        ({"budget": "seconds", "epochs": 5}, "do not go together"),
-        ({"epochs": 5}, "search.budget = 'trials' and search.epochs = 5 do not go together"),
-        ({"budget": "epochs", "epochs": 3}, "does not pay for one trial of 4 epochs"),
+        ({"budget": "seconds", "epochs": 5}, "do not match"),
+        ({"epochs": 5}, "search.budget = 'trials' and search.epochs = 5 do not match"),
+        ({"budget": "epochs", "epochs": 3}, "is less than one trial of 4 epochs"),
         ({"budget": "seconds", "seconds": 0.0}, "search.seconds = 0.0 must be above 0"),
         ({"budget": "epochs", "epochs": 40, "generation": 2}, "needs a fixed number of trials"),
         ({"budget": "hours"}, "search.budget = 'hours' is not known"),

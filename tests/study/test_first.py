@@ -67,7 +67,7 @@ def test_an_arm_begins_with_points_and_with_the_winners_of_earlier_arms(
     assert best["sgd"] is not None
     assert best["t1"] is not None
     assert sgd["eta"] == best["sgd"]["gamma0"]
-    # What lies outside of the space is moved to its nearest end.
+    # What is outside the space is moved to its nearest end.
     assert (sgd["kappa"], sgd["memory"]) == (1.0, min(max(1 / sgd["eta"], 1.0), 100.0))
     assert sgd["dropout"] == min(max(best["sgd"]["dropout"], 0.1), 0.2)
     gamma0 = best["t1"]["gamma0"]
@@ -114,23 +114,23 @@ def change_point(study: dict[str, Any], **changed: float | None) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda study: change_point(study, kappa=2.0), "first[1].kappa = 2.0 lies outside of"),
+        (lambda study: change_point(study, kappa=2.0), "first[1].kappa = 2.0 is outside"),
         (lambda study: change_point(study, kapa=1.0), "first[1].kapa is not searched. Did you"),
         (lambda study: change_point(study, memory=None), "first[1].memory is missing: memory is"),
-        (lambda study: study["arms"].reverse(), "first[2] = 'sgd' is no arm that is searched and"),
+        (lambda study: study["arms"].reverse(), "first[2] = 'sgd' is not a searched arm that"),
         (lambda study: study["arms"][2].update(first=["t1"] * 5), "first has 5 configurations, m"),
         (lambda study: study["arms"][1].update(optimizer="adam", space={}), "is an arm of adam"),
         (
             lambda study: study["arms"][1].update(
                 first=["sgd"], fixed=True, space={"alpha": 0.5, "gamma0": 0.1}
             ),
-            "first has no meaning for an arm that is not searched",
+            "first is not used by an arm that is not searched",
         ),
         (
             lambda study: study["arms"].append(
                 {"name": "adam", "optimizer": "adam", "first": ["sgd"]}
             ),
-            "only an arm of 'indian', 'indian-eta', 'indian-memory' can try",
+            "only arms of 'indian', 'indian-eta', 'indian-memory' can try",
         ),
         (lambda study: study["search"].update(budget="epochs", epochs=50), "use budget = 'trials'"),
         (lambda study: study["arms"][2].update(first=[3]), "first"),

@@ -95,7 +95,7 @@ def test_a_descriptive_replication_tests_h1_alone(tiny: dict[str, Any]) -> None:
     claims = parse(tiny, "indian", "sgd", "sgd-matched").claims
     assert claims.h1 is not None
     assert claims.h2 is None
-    with pytest.raises(StudyFileError, match=r"claims\.h2 asks for a verdict, and mode = 'paper'"):
+    with pytest.raises(StudyFileError, match=r"claims\.h2 asks for a verdict, but mode = 'paper'"):
         parse(tiny, "indian", "sgd", h2={"arm": "indian", "baseline": "sgd"})
 
 
@@ -130,7 +130,7 @@ def test_what_is_registered_reads_the_same(tiny: dict[str, Any]) -> None:
 
 
 def test_a_claim_about_an_arm_that_is_not_there_is_refused(tiny: dict[str, Any]) -> None:
-    with pytest.raises(StudyFileError, match=r"claims\.h2\.arm = 'indain' is no arm.*'indian'"):
+    with pytest.raises(StudyFileError, match=r"claims\.h2\.arm = 'indain' is not an arm.*'indian'"):
         parse(tiny, "indian", "sgd", h2={"arm": "indain", "baseline": "sgd"})
 
 
@@ -140,14 +140,20 @@ def test_a_claim_about_an_arm_that_is_not_there_is_refused(tiny: dict[str, Any])
         ({"optimizer": "sgd", "fixed": True}, "sgd needs gamma0"),
         (
             {"optimizer": "sgd", "fixed": True, "space": {"gamma0": {"low": 0.1, "high": 1.0}}},
-            r"arms\[1\]\.space\.gamma0 is to be searched, and the arm is fixed",
+            r"arms\[1\]\.space\.gamma0 has several values, but the arm is fixed",
         ),
-        ({"optimizer": "sgd", "matched_rate_of": "indain"}, "is no arm of this study.*'indian'"),
+        (
+            {"optimizer": "sgd", "matched_rate_of": "indain"},
+            "is not an arm of this study.*'indian'",
+        ),
         ({"optimizer": "sgd", "matched_rate_of": "adam"}, "must be an arm of indian"),
-        ({"optimizer": "adam", "matched_rate_of": "indian"}, "write optimizer = 'sgd', no space"),
+        (
+            {"optimizer": "adam", "matched_rate_of": "indian"},
+            "write optimizer = 'sgd', and remove space",
+        ),
         (
             {"optimizer": "sgd", "matched_rate_of": "indian", "space": {"gamma0": 0.1}},
-            "write optimizer = 'sgd', no space",
+            "write optimizer = 'sgd', and remove space",
         ),
     ],
 )

@@ -443,16 +443,16 @@ def test_a_study_without_such_a_control_has_the_canonical_form_it_had(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"response_of": "indain"}, r"arms\[3\].response_of = 'indain' is no arm.*'indian'"),
-        ({"response_of": "control"}, r"response_of = 'control' is no arm of this study"),
+        ({"response_of": "indain"}, r"arms\[3\].response_of = 'indain' is not an arm.*'indian'"),
+        ({"response_of": "control"}, r"response_of = 'control' is not an arm of this study"),
         (
             {"response_of": "sgd"},
             "response_of = 'sgd' must be an arm of indian or indian-eta or indian-memory",
         ),
-        ({"optimizer": "adam"}, "its level searched: write optimizer = 'sgd', no space"),
-        ({"fixed": True}, "no space and no fixed beside it"),
-        ({"space": {"gamma0": 0.1}}, "no space and no fixed beside it"),
-        ({"space": {"level": {"choices": [1, 2]}}}, "no space and no fixed beside it"),
+        ({"optimizer": "adam"}, "with a searched level: write optimizer = 'sgd', and remove space"),
+        ({"fixed": True}, "remove space and fixed"),
+        ({"space": {"gamma0": 0.1}}, "remove space and fixed"),
+        ({"space": {"level": {"choices": [1, 2]}}}, "remove space and fixed"),
         ({"matched_rate_of": "indian"}, "cannot be given with matched_rate_of = 'indian'"),
     ],
 )
@@ -472,7 +472,7 @@ def test_a_control_is_refused_in_paper_mode_and_under_factors(tiny: dict[str, An
             {"name": "dropout", "levels": {"off": {"dropout": 0.0}, "on": {"dropout": 0.5}}}
         ],
     }
-    with pytest.raises(StudyFileError, match=r"response_of = 'indian' cannot be crossed with"):
+    with pytest.raises(StudyFileError, match=r"response_of = 'indian' cannot be combined with"):
         parse_study(crossed, source="study.toml")
     tiny["protocol"] |= {"mode": "paper", "objective": "train_loss"}
     with pytest.raises(StudyFileError, match=r"response_of = 'indian' needs a validation part"):

@@ -303,26 +303,26 @@ def test_a_failed_trial_is_named_with_its_search(storage: str, twice: dict[str, 
         ({"search": {"replicates": 101}}, "search.replicates = 101 must be at most 100"),
         (
             {"protocol": {"confirm_seeds": [5, 6]}},
-            "protocol.confirm_seeds = [5, 6] would be the fresh seeds of all search.replicates = 2 "
-            "searches, which need their own: give 2 lists, or a number",
+            "protocol.confirm_seeds = [5, 6] gives all searches the same fresh seeds, but with "
+            "search.replicates = 2 every search needs different ones: give 2 lists, or a number",
         ),
         (
             {"protocol": {"confirm_seeds": [[5, 6], [7, 5]]}},
-            "confirm_seeds = [[5, 6], [7, 5]] holds a seed twice",
+            "confirm_seeds = [[5, 6], [7, 5]] contains a seed twice",
         ),
         (
             {"protocol": {"confirm_seeds": [[5, 6], [7, 8], [9, 10]]}},
-            "protocol.confirm_seeds holds 3 lists of seeds, and search.replicates = 2: give 2",
+            "protocol.confirm_seeds has 3 lists of seeds, but search.replicates = 2: give 2",
         ),
         ({"protocol": {"confirm_seeds": [[5, 6], [7]]}}, "gives some searches more fresh seeds"),
         (
             {"protocol": {"confirm_seeds": [[5, 6], [7, 1]]}},
-            "protocol.confirm_seeds holds [1], which are tune seeds",
+            "protocol.confirm_seeds contains the tune seeds [1]",
         ),
         (
             {"protocol": {"tune_seeds": [3]}},
-            "protocol.tune_seeds = [3] would be the tune seeds of all search.replicates = 2 "
-            "searches, which need their own: give their number",
+            "protocol.tune_seeds = [3] gives all searches the same tune seeds, but with "
+            "search.replicates = 2 every search needs different ones: give the number of seeds per",
         ),
         (
             {"search": {"sampler": "grid", "trials": 9}, "claims": {"half_budget": False}},

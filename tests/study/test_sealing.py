@@ -66,5 +66,5 @@ def test_other_test_results_change_no_decision(
 def test_no_objective_may_read_test_data(tiny: dict[str, Any], key: str) -> None:
     value: Any = "test_error" if key == "objective" else ["validation_error", "test_error"]
     tiny["protocol"][key] = value
-    with pytest.raises(StudyFileError, match="'test_error' reads test data, by which nothing may"):
+    with pytest.raises(StudyFileError, match="'test_error' reads test data, which must not"):
         parse_study(tiny, source="study.toml")

@@ -149,9 +149,9 @@ def test_only_a_finished_search_with_a_winner_at_an_end_is_extended(
     file = only_sgd(tiny, "grid", 3, {"grid": [0.01, 0.1, 0.2]})
     with opened(storage, file) as controller:
         study = controller._registered
-        with pytest.raises(InputError, match="tune phase of study 'tiny' is not over"):
+        with pytest.raises(InputError, match="tune phase of study 'tiny' is not finished"):
             extend_space(study, None)
         while (assignment := controller.claim(PROVENANCE)) is not None:
             train(controller, assignment, abs(assignment.assignment.config["gamma0"] - 0.1) + 0.1)
-        with pytest.raises(InputError, match="no winner of study 'tiny' lies at an end"):
+        with pytest.raises(InputError, match="no winner of study 'tiny' is at an end"):
             extend_space(study, None)

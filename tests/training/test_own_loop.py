@@ -308,7 +308,10 @@ FAULTS = {
         per_epoch(lambda run, _: run.report(train_loss=1, error=25)),
         "divide a percentage by 100",
     ),
-    "no number": (per_epoch(lambda run, _: run.report(train_loss="low", error=0)), "is no number"),
+    "no number": (
+        per_epoch(lambda run, _: run.report(train_loss="low", error=0)),
+        "is not a number",
+    ),
     "shown test result": (
         per_epoch(lambda run, _: run.report(**GOOD, test_error=0.1)),
         "test_error=run.sealed(evaluate)",
@@ -317,7 +320,7 @@ FAULTS = {
     "no test data": (per_epoch(lambda run, _: print(run.sealed(len))), "give it test="),
     "no optimizer": (
         unconfigured,
-        "epoch 1 ended and the loop used neither run.optimizer() nor run.config",
+        "epoch 1 ended, but the loop used neither run.optimizer() nor run.config",
     ),
     "no step": (stepless, "epoch 1 ended without a step of the optimizer from run.optimizer()"),
     "no state": (lambda run: run.checkpoint(model=3), "must have state_dict and load_state_dict"),
@@ -347,6 +350,6 @@ def test_a_checkpoint_that_does_not_fit_is_removed(tmp_path: Path) -> None:
             run.report(**GOOD)
 
     other = LoopTrainer(loop(wider), checkpoints=folder)
-    with pytest.raises(LoopError, match="does not fit what the loop names"):
+    with pytest.raises(LoopError, match="does not match the objects of the loop"):
         other.add(RUN)
     assert not folder.has("r")

@@ -216,7 +216,7 @@ class TestCheckpoints:
         for _ in range(3):
             trainer.advance()
         trainer.save()
-        with pytest.raises(CheckpointError, match="3 epochs along, further than epochs = 2"):
+        with pytest.raises(CheckpointError, match="3 epochs, more than epochs = 2"):
             Trainer(problem, checkpoints=CheckpointFolder(tmp_path)).add(
                 make_run(key="a", epochs=2)
             )

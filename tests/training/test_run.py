@@ -32,10 +32,10 @@ RECORD = EpochRecord(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"seed": -1}, "seed = -1 is not allowed: 0 or more"),
-        ({"epochs": 0}, "epochs = 0 is not allowed: 1 or more"),
-        ({"batch_size": 0}, "batch_size = 0 is not allowed: 1 or more"),
-        ({"dropout": 1.0}, r"dropout = 1\.0 is not allowed: a rate in \[0, 1\)"),
+        ({"seed": -1}, "seed = -1 is not allowed: it must be at least 0"),
+        ({"epochs": 0}, "epochs = 0 is not allowed: it must be at least 1"),
+        ({"batch_size": 0}, "batch_size = 0 is not allowed: it must be at least 1"),
+        ({"dropout": 1.0}, r"dropout = 1\.0 is not allowed: it must be in \[0, 1\)"),
         ({"dropout": float("nan")}, "dropout = nan"),
     ],
     ids=str,

@@ -143,7 +143,7 @@ def test_a_stream_that_is_to_be_packed_is_looped_and_the_log_says_so(
     assert trainer.pack_shape is None
     assert "read in batches are trained one run after another" in caplog.text
     with pytest.raises(
-        InputError, match="augmentation = 'crop-flip' is not for data that are read"
+        InputError, match="augmentation = 'crop-flip' cannot be used with data that are read"
     ):
         Trainer(streamed(in_memory("images")), augmentation="crop-flip")
 
@@ -158,7 +158,7 @@ def test_parts_of_a_stream_stay_unread_and_their_order_is_that_of_memory() -> No
     assert (len(both), both.nbytes, repr(both)) == (4, 0, "Stream(ConcatDataset of 4)")
     assert torch.equal(both.inputs, split.inputs[[5, 3, 8, 1]])
     assert torch.equal(both.labels, split.labels[[5, 3, 8, 1]])
-    with pytest.raises(InputError, match="cannot be joined with one in memory"):
+    with pytest.raises(InputError, match="cannot be combined with one in memory"):
         part.joined(split)
 
 
@@ -170,9 +170,9 @@ def loader(**how: Any) -> DataLoader[Any]:
     ("given", "message"),
     [
         (DataLoader(Endless(), 2), "is a loader without a length (Endless): give a data set with"),
-        (loader(sampler=range(3)), "is a loader with a sampler of its own (range)"),
-        (loader(batch_sampler=[[0, 1]]), "is a loader with a sampler of its own (list)"),
-        (loader(batch_size=None), "is a loader with a sampler of its own (NoneType)"),
+        (loader(sampler=range(3)), "is a loader with its own sampler (range)"),
+        (loader(batch_sampler=[[0, 1]]), "is a loader with its own sampler (list)"),
+        (loader(batch_size=None), "is a loader with its own sampler (NoneType)"),
     ],
 )
 def test_a_loader_whose_order_is_not_known_is_refused(given: DataLoader[Any], message: str) -> None:

@@ -242,7 +242,7 @@ def test_a_metric_of_ones_own_is_recorded_and_may_judge() -> None:
     assert beside.outcome == "mse"
     labels = torch.tensor([1.0, 2.0])
     assert measured(torch.zeros(2, 1), labels, beside, 1)["mean"] == -1.5
-    with pytest.raises(InputError, match="a metric cannot be called 'mse'"):
+    with pytest.raises(InputError, match="a metric cannot have the name 'mse'"):
         task.with_metric("mse", within)
     with pytest.raises(InputError, match="metric 'other' must be a function, got 3"):
         task.with_metric("other", 3)  # type: ignore[arg-type]

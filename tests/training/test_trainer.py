@@ -289,7 +289,7 @@ class TestRefusals:
     def test_a_key_that_is_held_is_refused(self, problem: Problem, make_run: MakeRun) -> None:
         trainer = Trainer(problem)
         trainer.add(make_run(key="a"))
-        with pytest.raises(InputError, match="'a' is being trained already"):
+        with pytest.raises(InputError, match="'a' is already being trained"):
             trainer.add(make_run(key="a"))
 
     def test_a_key_that_is_not_held_is_refused(self, problem: Problem, make_run: MakeRun) -> None:
@@ -316,7 +316,7 @@ class TestRefusals:
         [
             ({"device": "tpu"}, "device = 'tpu' is not known"),
             ({"device": "mps"}, "device = 'mps' is not known"),
-            ({"device": "cuda:99"}, "device = 'cuda:99' is not here"),
+            ({"device": "cuda:99"}, "device = 'cuda:99' does not exist"),
             ({"train_eval_size": 0}, "train_eval_size = 0"),
         ],
         ids=str,

@@ -112,11 +112,12 @@ def _exhibit(material: Material) -> Exhibit:
     )
     return Exhibit(
         name="budget-curve",
-        title="What more trials bring",
+        title="Gain from more trials",
         caption=f"{title} of the trial that is best on validation among the first of its own "
-        "search, at the last epoch of its runs on the tuning seeds; means over searches, "
-        f"bands are 95 % t intervals. Where a curve still {moves}, its arm is not tuned to its end."
-        + " The examples chose the trial, so that its height is flattered."
+        "search, at the last epoch of its runs on the tuning seeds; means over searches; bands are "
+        f"95 % t intervals. If a curve still {moves} at its end, more trials may improve its "
+        "arm."
+        + " The trial was chosen on these examples, so the values look better than they are."
         * sealed,
         alt=f"{title} over trials of a search, a line per arm. {said}.",
         figure=budget_curve(material.frame),

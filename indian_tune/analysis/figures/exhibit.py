@@ -49,7 +49,7 @@ class Material:
             NoDataError: there is none.
         """
         if self.verdict is None:
-            raise NoDataError("the figure draws a verdict, and none was given")
+            raise NoDataError("the figure needs a verdict, but none was given")
         return self.verdict
 
 

@@ -46,6 +46,6 @@ def makers() -> list[Callable[[Material], Exhibit]]:
         module = importlib.import_module(f"{PACKAGE}.{found.name}")
         for place, make in getattr(module, "EXHIBITS", {}).items():
             if place in placed:
-                raise ValueError(f"place {place} is taken twice, the second time in {found.name}")
+                raise ValueError(f"place {place} is used twice, the second time in {found.name}")
             placed[place] = make
     return [placed[place] for place in sorted(placed)]

@@ -47,7 +47,7 @@ def factorial_table(
     for cell in design.cells:
         part = last[(last["arm"] == cell.arm) & ~last["diverged"]][outcome]
         if part.empty:
-            raise NoDataError(f"arm {cell.arm!r}, a cell of the design, has no run to its end")
+            raise NoDataError(f"arm {cell.arm!r}, a cell of the design, has no finished run")
         half = np.nan
         if len(part) > 1:
             half = stats.t.ppf((1 + confidence) / 2, len(part) - 1) * part.sem()
@@ -119,11 +119,11 @@ def _exhibit(material: Material) -> Exhibit:
     )
     return Exhibit(
         name="factorial",
-        title="Beside dropout and weight decay",
-        caption=f"Final {outcome.title} with default and tuned (α, β), a line per combination of "
-        "the two usual regularizers, with 95 % intervals. "
-        f"A {outcome.better} line is a gain from tuning; parallel "
-        "lines mean that it adds to the others, a flatter line that the others had it already.",
+        title="With dropout and weight decay",
+        caption=f"Final {outcome.title} with default and tuned (α, β), one line per combination of "
+        f"the two usual regularizers, with 95 % intervals. A {outcome.better} line is a gain "
+        "from tuning. Parallel lines mean that this gain adds to the others; a flatter line "
+        "means that the others give part of it already.",
         alt=f"Mean {outcome.title}: {said}.",
         figure=interactions(material.frame, material.claims.h4),
         table=table,

@@ -117,10 +117,10 @@ def _exhibit(material: Material) -> Exhibit:
         name="sharpness",
         title="Sharpness and generalisation",
         caption="Every run on the fresh seeds at its end: how much the training loss rises within "
-        "a small, relative distance of the weights (left, the same however a rectifier network is "
-        "rescaled) and the largest curvature (right). Descriptive: sharpness follows the effective "
-        "learning rate η of an arm, so only arms of about equal η compare, and no difference here "
-        "explains one in accuracy.",
+        "a small relative distance of the weights (left; rescaling a ReLU network does not "
+        "change it) and the largest curvature (right). Descriptive: sharpness depends on the "
+        "effective learning rate η of an arm, so compare only arms with about the same η. A "
+        "difference here does not explain a difference in accuracy.",
         alt=f"Error over sharpness, a point per run. Mean worst-case adaptive sharpness: {said}.",
         figure=sharpness(material.frame, material.flatness),
         table=flatness_table(material.frame, material.flatness),

@@ -159,12 +159,12 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="contrasts",
         title="The contrasts of the claim",
-        caption=f"Δ is the difference in test {outcome.title} at the last epoch, D that in "
-        f"training {outcome.title}, G = Δ - D what of the gain is not fit. The left end of a bar "
-        f"is a lower bound at level {verdict.alpha:g}, the right end an upper one at "
-        f"{verdict.alpha:g} / {verdict.contrasts}. Every Δ right of zero supports "
-        "the claim; one that ends left of "
-        f"the band's right edge rules out a gain of δ = {outcome.amount(verdict.delta)}.",
+        caption=f"Δ is the difference in test {outcome.title} at the last epoch, D the difference "
+        f"in training {outcome.title}, and G = Δ - D the part of the gain that is not fit. The "
+        f"left end of a bar is a lower bound at level {verdict.alpha:g}, the right end an "
+        f"upper bound at {verdict.alpha:g} / {verdict.contrasts}. Every Δ right of zero "
+        "supports the claim; one that ends left of the band's right edge rules out a gain of "
+        f"δ = {outcome.amount(verdict.delta)}.",
         alt=f"Differences in {_unit(outcome)} with bounds. {said}.",
         figure=forest(verdict),
         table=table,

@@ -193,9 +193,9 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="surface",
         title="Over the plane of (α, β)",
-        caption="A column per effective learning rate η, the last one with the step size tuned in "
-        "every cell. If (α, β) did nothing but set the learning rate, the maps at fixed η would "
-        "have one colour. Hatched cells diverged; on the dashed curve, αβ = 1, INDIAN is SGD.",
+        caption="One column per effective learning rate η; in the last one the step size is tuned "
+        "in every cell. If (α, β) only set the learning rate, each map at fixed η would have "
+        "one colour. Hatched cells diverged. On the dashed curve, αβ = 1, INDIAN is SGD.",
         alt=f"Maps over alpha and beta. The highest {judged.title}, "
         f"{judged.text(high['accuracy'])}, is at {_cell(high)}; the lowest, "
         f"{judged.text(low['accuracy'])}, at {_cell(low)}.",

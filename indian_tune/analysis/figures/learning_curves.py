@@ -168,7 +168,7 @@ def _over_epochs(material: Material) -> Exhibit:
         name="learning-curves",
         title=f"Training loss and {judged_by(material.frame).title} over epochs",
         caption="Means over runs that trained; bands reach from the worst to the best run. A band "
-        "is no interval: it grows with the number of runs." + overlaid,
+        "is not a confidence interval: it grows with the number of runs." + overlaid,
         alt=_curve_words(material.frame),
         figure=learning_curves(material.frame, published=material.published),
         table=learning_curve_table(material.frame),
@@ -178,13 +178,13 @@ def _over_epochs(material: Material) -> Exhibit:
 def _with_intervals(material: Material) -> Exhibit:
     table = learning_curve_table(material.frame)
     if table["low"].isna().all():
-        raise NoDataError("one run has no interval")
+        raise NoDataError("there is no interval of one run")
     return Exhibit(
         name="learning-curves-intervals",
         title="The same with intervals",
         caption="Bands are 95 % t intervals of the mean over searches, or over the seeds of one "
-        "search. Whether two arms differ is not "
-        "seen by overlap: the arms share their seeds, and the contrasts above are paired.",
+        "search. Overlap does not show whether two arms differ: the arms have the same "
+        "seeds, and the contrasts above are paired.",
         alt=_curve_words(material.frame),
         figure=learning_curves(material.frame, band="interval"),
         table=table,

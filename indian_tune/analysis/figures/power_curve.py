@@ -95,9 +95,10 @@ def _exhibit(material: Material) -> Exhibit:
     )
     return Exhibit(
         name="power",
-        title="How many searches it takes",
-        caption="The probability of finding an effect of exactly δ, if the differences spread as "
-        "they do here; the dot is this study, the horizontal the usual 0.8.",
+        title="Number of searches needed",
+        caption="The probability of finding an effect of exactly δ, if differences have the same "
+        "standard deviation as here. The dot is this study; the horizontal line is the usual "
+        "0.8.",
         alt=f"Power. {said}.",
         figure=power_curve(material.judged),
         table=table,

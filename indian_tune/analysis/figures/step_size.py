@@ -135,11 +135,11 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="step-size",
         title="Sensitivity to the step size",
-        caption="Every trial of the search by its γ0; the ring is the best. Dotted verticals are "
-        "the ends of the range: a ring at one of them means that better values may lie beyond. "
-        "Crosses diverged, or were pruned.",
+        caption="Every trial of the search by its γ0; the ring is the best. Dotted vertical lines "
+        "are the ends of the range: if the ring is at one of them, better values may be "
+        "outside the range. Crosses diverged or were pruned.",
         alt="Scores over the first step size, a panel per arm. "
-        + (f"Best at an end: {', '.join(edges)}." if len(edges) else "No best lies at an end."),
+        + (f"Best at an end: {', '.join(edges)}." if len(edges) else "No best value is at an end."),
         figure=step_sizes(material.frame, material.ranges),
         table=table,
     )

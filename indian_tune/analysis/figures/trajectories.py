@@ -113,11 +113,11 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="test-against-training-error",
         title="Test error against training error",
-        caption="Each line is an arm's way through training, from left to right, a mean over runs "
-        "that trained; the mark is its last epoch. A mark below another and not to its right is a "
-        "lower test error without a lower training error, which is what a regularizer gives. Only "
-        "the last epoch is judged: what lies between depends on how fast an arm trains. On the "
-        "grey line both errors are equal.",
+        caption="Each line shows an arm during training, from left to right, as a mean over runs "
+        "that trained; the mark is the last epoch. A mark below another and not to its right "
+        "has a lower test error without a lower training error, as expected from a "
+        "regularizer. Only the last epoch is judged: earlier points depend on how fast an "
+        "arm trains. On the grey line both errors are equal.",
         alt=f"Test error over training error, a line per arm. {said}.",
         figure=trajectories(material.frame, arms),
         table=table,

@@ -27,7 +27,7 @@ class InlineOptions(LocalOptions):
         """
         if "," in self.devices:
             raise InputError(
-                f"--devices = {self.devices} names several devices, and --engine inline uses one: "
+                f"--devices = {self.devices} names several devices, but --engine inline uses one: "
                 "name one, or use --engine optuna"
             )
         (own,) = self.worker_settings(settings, 1)
@@ -51,10 +51,10 @@ class InlineEngine:
         try:
             work(self._settings, lambda: interrupt.requested, on_epoch=tick)
         except Stalled as stalled:
-            raise EngineError(f"{stalled}: it was given up, and nothing was killed") from stalled
+            raise EngineError(
+                f"{stalled}: its attempt ended, but no process was killed"
+            ) from stalled
         except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
             if is_from_user(error):
                 raise
-            raise EngineError(
-                f"the worker was ended by own code, which raised {error!r}"
-            ) from error
+            raise EngineError(f"user code ended the worker: it raised {error!r}") from error

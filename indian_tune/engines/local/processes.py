@@ -163,10 +163,9 @@ class ProcessEngine:
                         if self._deaths:
                             # Others have worked with the same input: the study continues with it.
                             raise EngineError(
-                                "a worker in place of one that died could not begin; its message "
-                                "is above"
+                                "a replacement worker could not start; its message is above"
                             )
-                        raise InputError("a worker could not begin; its message is above")
+                        raise InputError("a worker could not start; its message is above")
                     elif worker.died:
                         workers[n] = self._replace(worker, self._settings[n])
                 if interrupt.requested and not any(w.process.is_alive() for w in workers):
@@ -210,14 +209,14 @@ class ProcessEngine:
         self._stalled_starts = self._stalled_starts + 1 if stalled else 0
         if self._stalled_starts == STALLED_STARTS:
             raise EngineError(
-                f"{STALLED_STARTS} workers in a row made no progress before their first trial: "
-                "what above was killed loads the data and the problem"
+                f"{STALLED_STARTS} workers in a row hung while they loaded the data or the "
+                "problem; the messages above say where. Correct problem.factory or the data set"
             )
         if in_a_row and now - first < MINUTE_SECONDS:
             raise EngineError(
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
-                f"{status}, holding {loss.held}: nothing is lost; free memory or use fewer "
-                "--workers"
+                f"{status}, while it held {loss.held}: the records are safe; free memory or use "
+                "fewer --workers"
             )
         if loss.reason is not None:
             logger.warning("%s and is replaced", loss.reason)

@@ -92,7 +92,7 @@ class TrialTrainable(tune.Trainable):
                 raise
             if _lost(error):
                 # This process can compute nothing more: Ray starts another one for the trial.
-                logger.error("the GPU is lost to this actor: %s", error)
+                logger.error("this actor cannot use the GPU any more: %s", error)
                 logging.shutdown()
                 os._exit(1)
             return {BROKE: traceback.format_exc(), "done": True}
@@ -231,7 +231,7 @@ def _device() -> str:
         return "cpu"
     if not torch.cuda.is_available():
         # Ray counts logical GPUs, whether the hardware is there or not.
-        logger.warning("Ray has lent a GPU, but torch finds no CUDA here: training on the CPU")
+        logger.warning("Ray assigned a GPU, but torch finds no CUDA: training on the CPU")
         return "cpu"
     # Ray shows an actor its own GPUs only, so the first one is the one.
     return "cuda:0"

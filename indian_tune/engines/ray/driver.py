@@ -323,8 +323,8 @@ def unwritable(folder: str, error: OSError) -> CheckpointError:
     """Return what to say when Ray cannot write into its folder."""
     reason = (error.strerror or str(error)).rstrip(".")
     return CheckpointError(
-        f"checkpoints cannot be written to {folder}: {reason}. Make room or choose "
-        "another folder; what was begun then continues from its last checkpoint"
+        f"checkpoints cannot be written to {folder}: {reason}. Free disk space or choose another "
+        "folder; running trials then continue from their last checkpoint"
     )
 
 

@@ -48,7 +48,7 @@ PROBE_SECONDS = 60.0
 _SERVERS = ("gcs_server", "raylet")
 
 _START = (
-    "Start it with `ray start --head`, or leave --ray-address out for a cluster on this machine"
+    "Start it with `ray start --head`, or remove --ray-address to start a cluster on this machine"
 )
 
 _RAY_SETTINGS = {
@@ -69,27 +69,29 @@ class RayOptions(EngineOptions):
     """What Ray is asked for; a trial gets as many CPUs as a worker has threads."""
 
     INSTEAD: ClassVar = {
-        "lanes": "the seeds of a trial are packed without it; let several trials share a GPU with "
-        "--gpus-per-trial"
+        "lanes": "Ray packs the seeds of a trial automatically; to let several trials share a GPU, "
+        "use --gpus-per-trial"
     }
 
     workers: int | None = Field(
         default=None,
         ge=1,
-        description="Trials at once on a cluster of its own; None for as many as there are CPUs.",
+        description="Trials at once on the cluster that the search starts; None for one per CPU.",
     )
     ray_address: str | None = Field(
         default=None,
         description="Cluster to join: auto, ray://HOST:PORT or HOST:PORT; None starts one on this "
-        "machine for the time of the search.",
+        "machine for the search.",
     )
     gpus_per_trial: float = Field(
-        default=0.0, ge=0, description="Logical GPUs of a trial; a fraction shares one."
+        default=0.0,
+        ge=0,
+        description="Logical GPUs per trial; a fraction to share one.",
     )
     ray_storage: str | None = Field(
         default=None,
-        description="Folder or address that every node reaches, for Ray's checkpoints; None for "
-        "one beside our own.",
+        description="Folder or address for Ray's checkpoints that every node can reach; None for a "
+        "folder next to the artifacts.",
     )
 
     @field_validator("gpus_per_trial")
@@ -97,7 +99,7 @@ class RayOptions(EngineOptions):
     def _whole_or_shared(cls, value: float) -> float:
         if value > 1 and value != int(value):
             raise ValueError(
-                f"--gpus-per-trial = {value} must be a whole number, or at most 1 to share one"
+                f"--gpus-per-trial = {value} must be a whole number, or below 1 to share a GPU"
             )
         return value
 
@@ -180,7 +182,9 @@ class RayEngine:
                 signal.signal(signal.SIGTERM, on_sigterm)
         dashboard = getattr(context, "dashboard_url", "")
         if dashboard:
-            logger.warning("Ray's dashboard is at http://%s", dashboard)
+            # At this level to be shown, and marked as a notice, which is no warning.
+            shown = "Ray's dashboard: http://%s"
+            logger.warning(shown, dashboard, extra={"notice": True})
         children = psutil.Process().children()
         return [child for child in children if child not in before and child.name() in _SERVERS]
 
@@ -280,7 +284,7 @@ def _check_cluster(options: RayOptions, threads: int) -> None:
         if wanted > there.get(name, 0.0):
             raise InputError(
                 f"{option} = {wanted:g} is more than the {there.get(name, 0.0):g} {name}s of "
-                f"{where}: no trial would ever start; give less"
+                f"{where}: no trial could start, so give less"
             )
 
 

@@ -33,7 +33,7 @@ def prepare_own_cluster() -> None:
         else:
             _write_once(token, secrets.token_hex(32))
     except OSError as error:
-        logger.warning("The file of Ray's token, %s, cannot be kept private: %s", token, error)
+        logger.warning("The file of Ray's token, %s, cannot be made private: %s", token, error)
 
 
 def _write_once(file: Path, text: str) -> None:

@@ -27,7 +27,7 @@ def main(address: str) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
         except OSError as error:
-            raise ConnectionError(f"nobody answers at {host}:{port} ({error})") from error
+            raise ConnectionError(f"nothing answers at {host}:{port} ({error})") from error
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
         answer: dict[str, object] = {"resources": ray.cluster_resources()}  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - what Ray raises is passed on in words

@@ -97,7 +97,7 @@ class ClusterWatch:
 
     @property
     def _message(self) -> str:
-        return f"the Ray cluster was lost: {self.lost}. What is recorded is kept"
+        return f"the Ray cluster was lost: {self.lost}. The records are kept"
 
     def _kill_started(self) -> None:
         """Kill the processes of an own cluster, and what these have started."""
@@ -125,7 +125,7 @@ class ClusterWatch:
                 if silent >= PATIENCE_SECONDS:
                     return f"its GCS at {address} does not answer"
             elif not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
-                return "no node of it is alive"
+                return "none of its nodes is alive"
             else:
                 silent = 0.0
         return None

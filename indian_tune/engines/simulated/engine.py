@@ -119,7 +119,7 @@ class SimulatedEngine:
         if interrupt.requested:
             outcomes.give_back(self._controller, [mine.trial for mine in held.values()])
         elif not self._controller.done:
-            raise EngineError("the simulated workers have nothing to take, and trials are open")
+            raise EngineError("trials are open, but simulated workers cannot take any")
 
     def _take(self, trial: RunningTrial) -> _Held:
         curves = self._curves(trial.assignment)

@@ -69,8 +69,8 @@ class Cluster:
         """
         if shutil.which("sbatch") is None:
             raise InputError(
-                "sbatch is not on the path: run this on a machine of a Slurm cluster from which "
-                "jobs are submitted, or load Slurm's module first"
+                "sbatch is not on the PATH: run this on a machine from which Slurm jobs can be "
+                "submitted, or load Slurm's module first"
             )
 
     def partitions(self) -> list[Partition]:
@@ -124,7 +124,7 @@ class Cluster:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise SubmissionError(f"sbatch gave no answer in {ANSWER_SECONDS:.0f} s") from error
+            raise SubmissionError(f"sbatch did not answer within {ANSWER_SECONDS:.0f} s") from error
         if done.returncode:
             raise SubmissionError(_words(done.stderr))
         # On some clusters the name of the cluster follows.
@@ -151,8 +151,8 @@ class Cluster:
             raise EngineError(f"{words[0]} cannot be run: {error.strerror}") from error
         except subprocess.TimeoutExpired as error:
             raise EngineError(
-                f"{words[0]} gave no answer in {ANSWER_SECONDS:.0f} s: try again when the "
-                "controller of the cluster answers"
+                f"{words[0]} did not answer within {ANSWER_SECONDS:.0f} s: try again when the "
+                "Slurm controller answers"
             ) from error
         except subprocess.CalledProcessError as error:
             raise EngineError(f"{words[0]} failed: {_words(error.stderr)}") from error
@@ -162,4 +162,4 @@ class Cluster:
 def _words(text: str) -> str:
     """Return what a command of Slurm's wrote, as one phrase."""
     lines = [line.partition("error: ")[2] or line for line in text.strip().splitlines()]
-    return "; ".join(line.strip().rstrip(".") for line in lines) or "it did not say why"
+    return "; ".join(line.strip().rstrip(".") for line in lines) or "it gave no reason"

@@ -61,10 +61,10 @@ def notice_seconds(text: str, longest_epoch: float) -> int:
     notice = max(LEAST_NOTICE, math.ceil(2 * longest_epoch))
     least = notice + EARLY_SECONDS + max(LEAST_WORK, math.ceil(longest_epoch))
     if seconds < least:
-        epoch = f"the longest epoch of the study took {longest_epoch:.0f} s, and "
+        epoch = f"the longest epoch of the study took {longest_epoch:.0f} s, so "
         raise InputError(
             f"--time = {text!r} is too short: {epoch if longest_epoch >= 1 else ''}a worker is "
-            f"told to leave {notice} s before the limit, or up to {EARLY_SECONDS} s earlier: give "
+            f"told to stop {notice} s before the limit, or up to {EARLY_SECONDS} s earlier. Give "
             f"at least {shown(least)}{'; ' * bool(read := short_limit(text))}{read}"
         )
     return notice

@@ -30,9 +30,9 @@ def find_problem(study: str, gpus: int, data_dir: Path | None) -> str | None:
         with Ledger.open(storage_url(), create=False) as ledger:
             spec = RegisteredStudy.open(ledger, ledger.study(study)).spec
     except IndianTuneError as error:
-        return f"{error}: name with --storage a database that every compute node reaches"
+        return f"{error}: with --storage, choose a database that every compute node can reach"
     if gpu_count() < gpus:
-        return "the job has no GPU: choose with --partition one whose nodes have GPUs"
+        return "the job has no GPU: with --partition, choose one whose nodes have GPUs"
     return missing_data(spec, data_dir)
 
 

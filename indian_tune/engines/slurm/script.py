@@ -57,7 +57,7 @@ class JobRequest:
                     "dashes: such as mem=8G or exclusive"
                 )
             if name in _OWN:
-                instead = f"give {_OWN[name]} instead" if _OWN[name] else "leave it out"
+                instead = f"give {_OWN[name]} instead" if _OWN[name] else "remove it"
                 raise InputError(
                     f"--sbatch-option = {option!r}: {name} is set by this command; {instead}"
                 )

@@ -150,8 +150,8 @@ def _alone(file: Path, study: str) -> Iterator[int]:
             ) from error
         except OSError as error:
             raise EngineError(
-                f"{file} cannot be locked ({error.strerror}): name a folder on a shared file "
-                "system that has locks with --artifacts"
+                f"{file} cannot be locked ({error.strerror}): with --artifacts, choose a folder "
+                "on a shared file system that supports locks"
             ) from error
         yield lock
     finally:
@@ -232,9 +232,9 @@ def _probe(study: StudyRecord, fleet: Fleet, cluster: Cluster, say: Callable[[st
         raise
     if found is None:
         raise InputError(
-            f"probe job {job} left no answer in {answer}: compute nodes must see this folder and "
-            f"the Python that runs here on a shared file system; choose with --artifacts "
-            f"({_last_line(log)})"
+            f"probe job {job} left no answer in {answer}: compute nodes must reach this folder "
+            "and the Python that runs here through a shared file system. Choose the folder with "
+            f"--artifacts ({_last_line(log)})"
         )
     if found["problem"] is not None:
         problem = " ".join(found["problem"].split())
@@ -252,8 +252,8 @@ def _wait(name: str, job: str, cluster: Cluster, say: Callable[[str], None]) -> 
         told = f": {reason}" if waits else ""
         if told != said:
             say(
-                f"Probe job {job} looks at a compute node first{told}. Ctrl-C cancels it; "
-                "--no-probe does without."
+                f"Probe job {job} checks a compute node first{told}. Ctrl-C cancels it; "
+                "--no-probe skips it."
             )
             said = told
         time.sleep(LOOK_SECONDS)
@@ -273,4 +273,4 @@ def _answer(file: Path) -> dict[str, str | None] | None:
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []
     written: Sequence[str] = [line for line in lines if line.strip()]
-    return f"its log ends with: {written[-1]}" if written else f"it left no log in {log}"
+    return f"its log ends with: {written[-1]}" if written else f"there is no log in {log}"

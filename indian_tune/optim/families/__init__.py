@@ -92,8 +92,8 @@ def _part(name: str, part: str) -> Family:
 
     if is_own(name, FAMILIES):
         raise HyperparameterError(
-            f"{unknown_name(part, name, FAMILIES)}, torch.optim:Class for another optimizer of "
-            "torch; for two of your own write a class that holds both"
+            f"{unknown_name(part, name, FAMILIES)}, torch.optim:Class for another torch "
+            "optimizer; for two of your own, write a class that contains both"
         )
     return torch_family(name, matrices=part == "matrices")
 

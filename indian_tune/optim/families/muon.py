@@ -10,7 +10,7 @@ from indian_tune.optim.hyperparameters import CONSTANT_STEP, GAMMA0, MOMENTUM, l
 REST_GAMMA0 = replace(
     GAMMA0,
     name="rest_gamma0",
-    description="first step size of ADAMW, for what is no matrix",
+    description="first step size of ADAMW, for parameters that are not matrices",
     default=1e-3,
     required=False,
     argument="rest_lr",

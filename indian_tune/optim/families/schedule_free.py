@@ -38,7 +38,7 @@ SCHEDULE_FREE = Family(
     },
     "schedulefree:AdamWScheduleFree",
     explain=lambda config: Dynamics(momentum=config["beta1"]),
-    unscheduled="it averages the weights in place of a schedule",
+    unscheduled="it averages the weights instead of using a schedule",
     averages=True,
     requires="schedulefree",
 )

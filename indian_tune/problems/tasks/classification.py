@@ -78,14 +78,14 @@ class Classification(Task):
         """Ask for int64 [N] from 0 to classes - 1."""
         if str(labels.dtype) != "torch.int64" or labels.dim() != 1:
             return (
-                f"has labels of {labels.dtype} and shape {list(labels.shape)}: of task "
+                f"has labels of {labels.dtype} and shape {list(labels.shape)}: for task "
                 f"'classification' they must be int64 of shape [N]; {_remedy(labels)}"
             )
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             return (
-                f"has labels from {low} to {high}: with classes = {classes}, 0 to {classes - 1} "
-                "are the labels that it may have"
+                f"has labels from {low} to {high}: with classes = {classes}, labels must be 0 to "
+                f"{classes - 1}"
             )
         return None
 
@@ -94,7 +94,7 @@ class Classification(Task):
         if classes < 2:
             return (
                 f"its classes must be a whole number of at least 2, got {classes!r}; to predict "
-                "numbers give the problem task = 'regression'"
+                "numbers, give the problem task = 'regression'"
             )
         return None
 
@@ -112,10 +112,10 @@ def _remedy(labels: Tensor) -> str:
     if labels.is_floating_point():
         return "to predict numbers give the problem task = 'regression'"
     if labels.dim() == 2 and labels.shape[1] > 1:
-        return "for a label per token give the problem task = 'tokens'"
+        return "for a label per token, give the problem task = 'tokens'"
     if labels.dim() == 2:
         return "flatten them with labels.squeeze(1)"
-    return "anything else trains by a loop of your own (indian_tune.Loop)"
+    return "for any other task, use your own training loop (indian_tune.Loop)"
 
 
 TASK = Classification()

@@ -87,15 +87,15 @@ class Regression(Task):
         """Ask for finite floating numbers [N], or [N, classes]."""
         if not labels.is_floating_point() or labels.dim() not in (1, 2):
             return (
-                f"has labels of {labels.dtype} and shape {list(labels.shape)}: of task "
-                "'regression' they must be floating numbers of shape [N] or [N, numbers]"
+                f"has labels of {labels.dtype} and shape {list(labels.shape)}: for task "
+                "'regression' they must be floating point of shape [N] or [N, numbers]"
             )
         if not bool(labels.isfinite().all()):
             return "has labels that are not finite"
         width = labels.shape[1] if labels.dim() == 2 else 1
         if width != classes:
             return (
-                f"has labels of {width} numbers an example: give classes = {width}, not {classes}"
+                f"has labels of {width} numbers per example: give classes = {width}, not {classes}"
             )
         return None
 
@@ -104,14 +104,14 @@ class Regression(Task):
         del classes
         if labels is None:
             raise InputError(
-                "task = 'regression' of a loop of your own needs chance = …, the "
-                f"{METRICS[self.outcome].title} of a model that has learned nothing"
+                "task = 'regression' with your own training loop needs chance = …, the "
+                f"{METRICS[self.outcome].title} of an untrained model: give it to Loop"
             )
         known = labels.double()
         away = known - known.mean(0)
         spread = float(f"{float(away.square().mean()):.{DIGITS}g}")
         if not spread > 0:
-            raise InputError("its training labels are all equal: there is nothing to learn")
+            raise InputError("its training labels are all equal: give labels that vary")
         absolute = float(f"{float(away.abs().mean()):.{DIGITS}g}")
         return {"loss": spread, "mse": spread, "mae": absolute, "r2": 0.0}
 

@@ -73,17 +73,17 @@ class Tokens(Task):
         """Ask for int64 [N, T] from 0 to classes - 1, or ``ignored``."""
         if str(labels.dtype) != "torch.int64" or labels.dim() != 2:
             return (
-                f"has labels of {labels.dtype} and shape {list(labels.shape)}: of task 'tokens' "
-                "they must be int64 of shape [N, T]; for one label an example leave task out"
+                f"has labels of {labels.dtype} and shape {list(labels.shape)}: for task 'tokens' "
+                "they must be int64 of shape [N, T]; for one label per example, remove task"
             )
         counted = labels[labels != self.ignored]
         if not len(counted):
-            return f"has only labels that are ignored ({self.ignored})"
+            return f"has only labels that are ignored ({self.ignored}): give labels to predict"
         low, high = int(counted.min()), int(counted.max())
         if low < 0 or high >= classes:
             return (
-                f"has labels from {low} to {high}: with classes = {classes}, 0 to {classes - 1} "
-                f"and {self.ignored} (ignored) are the labels that it may have"
+                f"has labels from {low} to {high}: with classes = {classes}, labels must be 0 to "
+                f"{classes - 1} or {self.ignored} (ignored)"
             )
         return None
 

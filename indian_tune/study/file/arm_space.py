@@ -76,17 +76,17 @@ def check_parameter(family: Family, name: str, parameter: spaces.Parameter, wher
         whole = all(value == int(value) for value in (low, high))
         if low < 1 or not whole or (isinstance(parameter, spaces.Range) and not parameter.integer):
             raise StudyFileError(
-                f"{where} must hold whole numbers of at least 1: use a list, or a range with a "
+                f"{where} must be whole numbers of at least 1: use a list, or a range with a "
                 "whole step"
             )
         return
     if name == "dropout":
         if not 0 <= low <= high < 1:
-            raise StudyFileError(f"{where} must lie in [0, 1), got {low!r} … {high!r}")
+            raise StudyFileError(f"{where} must be in [0, 1), got {low!r} … {high!r}")
         return
     if name == "ema_decay" and high > 0 and family.averages:
         raise StudyFileError(
-            f"{where} has no meaning for {family.name}, which averages the weights itself: remove "
+            f"{where} is not used by {family.name}, which averages the weights itself: remove "
             f"{name}"
         )
     try:

@@ -85,7 +85,7 @@ class RegistrationSection(Section):
         except ValueError:
             zone = None
         if value is not None and zone is None:
-            raise ValueError("must be a time with its zone, such as 2026-01-31T12:00:00+00:00")
+            raise ValueError("must be a time with its time zone, such as 2026-01-31T12:00:00+00:00")
         return value
 
     @property
@@ -122,14 +122,14 @@ class ClaimsFile(Section):
         if section is None:
             return []
         if section.digest is None:
-            return ["the claims have no digest from before the runs: use analyze --register"]
+            return ["the claims were not registered before the runs: use analyze --register"]
         known = [self.digest]
         if section.at is None:
             # Files of earlier exports have a digest of the claims alone, and no date.
             known.append(_sha256(self.content["claims"]))
         if section.digest in known:
             return []
-        return [f"the claims have the digest {self.digest}, registered was {section.digest}"]
+        return [f"the digest of the claims is {self.digest}, not the registered {section.digest}"]
 
 
 def _sha256(content: dict[str, Any]) -> str:
@@ -145,9 +145,9 @@ def unregistered(path: Path) -> ClaimsFile:
     """
     file = load_claims(path)
     if file.registration is None:
-        raise InputError(f"{path} has no [registration]: write the fresh seeds, seeds = [1, 2, …]")
+        raise InputError(f"{path} has no [registration]: add it, with the fresh seeds = [1, 2, …]")
     if file.registration.digest is not None:
-        raise InputError(f"{path} has a registration.digest already: it is registered")
+        raise InputError(f"{path} is already registered (registration.digest): use --claims")
     return file
 
 
@@ -159,7 +159,7 @@ def registered_file(path: Path) -> Path:
     """
     out = path.with_name(f"{path.stem}.registered.json")
     if out.exists():
-        raise InputError(f"{out} exists: a registration is not written over")
+        raise InputError(f"{out} already exists: rename the claims file")
     return out
 
 
@@ -184,7 +184,7 @@ def write_registered(file: ClaimsFile, out: Path, at: datetime) -> None:
         with out.open("x", encoding="utf-8") as written:
             written.write(text + "\n")
     except FileExistsError as error:
-        raise InputError(f"{out} exists: a registration is not written over") from error
+        raise InputError(f"{out} already exists: rename the claims file") from error
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from error
 

@@ -55,21 +55,21 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
         for n, arm in enumerate(listed if isinstance(listed, list) else (), 1):
             if isinstance(arm, dict) and CROSSED in arm:
                 raise StudyFileError(
-                    f"arms[{n}].{CROSSED} has a meaning beside [[factors]] only, and there are no "
-                    "factors: add them, or leave it out"
+                    f"arms[{n}].{CROSSED} is used with [[factors]] only, but there are none: add "
+                    "factors, or remove it"
                 )
         return dict(raw)
     factors = _read(raw)
     arms = raw.get("arms")
     if not isinstance(arms, list) or not all(isinstance(arm, dict) for arm in arms):
-        raise StudyFileError("factors need [[arms]] whose spaces they override: give at least one")
+        raise StudyFileError("[[factors]] need [[arms]] to override: give at least one arm")
     for n, arm in enumerate(arms, 1):
         crossed = arm.get(CROSSED, True)
         if not isinstance(crossed, bool):
             raise StudyFileError(f"arms[{n}].{CROSSED} = {crossed!r} must be true or false")
         if crossed and arm.get("response_of") is not None:
             raise StudyFileError(
-                f"arms[{n}].response_of = {arm['response_of']!r} cannot be crossed with "
+                f"arms[{n}].response_of = {arm['response_of']!r} cannot be combined with "
                 f"[[factors]], which give every arm a space: add {CROSSED} = false to it"
             )
     out = {key: value for key, value in raw.items() if key != "factors"}
@@ -118,14 +118,14 @@ def _read(raw: Mapping[str, Any]) -> list[FactorSection]:
     cells = math.prod(len(factor.levels) for factor in factors)
     if cells > MAX_ARMS:
         raise StudyFileError(
-            f"factors make {cells} combinations of their levels: at most {MAX_ARMS} are possible, "
-            "so remove factors or levels"
+            f"factors have {cells} combinations of their levels, but at most {MAX_ARMS} are "
+            "allowed: remove factors or levels"
         )
     names = [factor.name for factor in factors]
     for n, name in enumerate(names, 1):
         if name in names[: n - 1]:
             raise StudyFileError(
-                f"factors[{n}].name = {name!r} is given twice: give it another name"
+                f"factors[{n}].name = {name!r} is used twice: give it another name"
             )
     return factors
 

@@ -38,7 +38,7 @@ def check_first(
     if not given:
         return
     if not arm.searched:
-        raise StudyFileError(f"{where} has no meaning for an arm that is not searched: remove it")
+        raise StudyFileError(f"{where} is not used by an arm that is not searched: remove it")
     if search.sampler.enumerates:
         raise StudyFileError(
             f"{where} cannot be given with search.sampler = {search.sampler.name!r}, which tries "
@@ -119,25 +119,25 @@ def _check_arm(
     known = {each.name: each for each in earlier if each.searched}
     if name not in known:
         raise StudyFileError(
-            f"{where} = {name!r} is no arm that is searched and listed before {arm.name!r} in the "
-            f"file.{alternatives(name, known) if known else ''}"
+            f"{where} = {name!r} is not a searched arm that the file lists before "
+            f"{arm.name!r}.{alternatives(name, known) if known else ''}"
         )
     if arm.family.adopt is None:
         able = [repr(name) for name, family in FAMILIES.items() if family.adopt is not None]
         raise StudyFileError(
-            f"{where} = {name!r} is the winner of another arm, which only an arm of "
-            f"{', '.join(able)} can try: give values in its place"
+            f"{where} = {name!r} names the winner of another arm, and only arms of "
+            f"{', '.join(able)} can try that: give values instead"
         )
     source = known[name].family
     if source.adopt is None and not source.plain:
         raise StudyFileError(
-            f"{where} = {name!r} is an arm of {source.name}, of which INDIAN has no equal: name an "
-            "arm of INDIAN or of SGD"
+            f"{where} = {name!r} is an arm of {source.name}, whose steps INDIAN cannot reproduce: "
+            "choose an arm of INDIAN or of SGD"
         )
     if search.budget != "trials":
         raise StudyFileError(
-            f"{where} = {name!r} waits for the trials of an arm, and search.budget = "
-            f"{search.budget!r} leaves open how many there are: use budget = 'trials'"
+            f"{where} = {name!r} needs a fixed number of trials of that arm, but search.budget = "
+            f"{search.budget!r} does not fix it: use budget = 'trials'"
         )
 
 
@@ -151,6 +151,6 @@ def _check_point(point: Mapping[str, Value], space: Space, where: str) -> None:
         value = as_value(point[name])
         if nearest(space[name], value) != value:
             raise StudyFileError(
-                f"{where}.{name} = {point[name]!r} lies outside of what is searched: give a value "
-                f"of it, such as {nearest(space[name], value)!r}"
+                f"{where}.{name} = {point[name]!r} is outside the searched values: give one of "
+                f"them, such as {nearest(space[name], value)!r}"
             )

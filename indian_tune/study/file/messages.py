@@ -29,7 +29,7 @@ _KINDS = {
     "int_type": "a whole number",
     "list_type": "a list",
     "model_type": "a table",
-    "string_type": "a text",
+    "string_type": "a string",
 }
 # The names that pydantic gives to the branches of a union are not keys of the file.
 _BRANCHES = ("constrained-int", "function-", "int", "list[")

@@ -153,19 +153,19 @@ class ProblemSection(Section):
         if self.sizes is None:
             if mode == "paper" and self.split == "replicate":
                 raise ValueError(
-                    "problem.split = 'replicate' redraws the validation part, and protocol.mode = "
-                    "'paper' holds nothing out: remove it, or give problem.sizes"
+                    "problem.split = 'replicate' redraws the validation part, but protocol.mode "
+                    "= 'paper' has none: remove it, or give problem.sizes"
                 )
             return
         if mode == "honest" and self.sizes.validation is None:
             raise ValueError(
-                "problem.sizes.validation is missing: protocol.mode = 'honest' chooses by "
-                "validation examples, so say how many, beside problem.sizes.train"
+                "problem.sizes.validation is missing: protocol.mode = 'honest' chooses on "
+                "validation examples, so give their number in addition to problem.sizes.train"
             )
         if mode == "paper" and self.sizes.validation is not None:
             raise ValueError(
-                f"problem.sizes.validation = {self.sizes.validation} has no meaning in "
-                "protocol.mode = 'paper', which holds nothing out: remove it"
+                f"problem.sizes.validation = {self.sizes.validation} is not used with "
+                "protocol.mode = 'paper', which has no validation part: remove it"
             )
 
     @model_validator(mode="after")
@@ -176,13 +176,14 @@ class ProblemSection(Section):
             self._check_factory()
         if self.sizes is not None and "validation_fraction" in self.model_fields_set:
             raise ValueError(
-                f"problem.validation_fraction = {self.validation_fraction} has no meaning beside "
-                "problem.sizes, which says how many examples are held out: remove one of them"
+                f"problem.validation_fraction = {self.validation_fraction} cannot be given "
+                "together with problem.sizes, which sets the number of validation examples: "
+                "remove one of them"
             )
         if (self.init == "normal") != (self.init_std is not None):
             raise ValueError(
-                f"init = {self.init!r} and init_std = {self.init_std!r} do not go together: "
-                "init = 'normal' needs init_std, init = 'he_normal' takes none"
+                f"init = {self.init!r} and init_std = {self.init_std!r} do not match: init = "
+                "'normal' needs init_std, and init = 'he_normal' does not accept it"
             )
         return self
 
@@ -190,14 +191,14 @@ class ProblemSection(Section):
         for key, value in (("arguments", self.arguments), ("facts", self.facts)):
             if value:
                 raise ValueError(
-                    f"problem.{key} = {value!r} belongs to problem.factory, which is not given: "
-                    "add it, or remove this"
+                    f"problem.{key} = {value!r} needs problem.factory, which is not given: add "
+                    f"problem.factory, or remove problem.{key}"
                 )
         if self.dataset is None or self.model is None:
             key = "dataset" if self.dataset is None else "model"
             raise ValueError(
                 f"problem.{key} is missing: give problem.dataset and problem.model, or "
-                "problem.factory for a problem of your own"
+                "problem.factory for your own problem"
             )
         info, network = get_dataset_info(self.dataset), get_model_info(self.model)
         check_fit(info, network, self.size)
@@ -221,8 +222,8 @@ class ProblemSection(Section):
         if value != default:
             instead = "widths" if network.hidden else "width"
             raise ValueError(
-                f"problem.{key} = {value!r} has no meaning for model = {network.name!r}: remove "
-                f"it; problem.{instead} says how wide that network is"
+                f"problem.{key} = {value!r} is not used by model = {network.name!r}: remove it, "
+                f"and set the width of that network with problem.{instead}"
             )
 
     def _check_factory(self) -> None:
@@ -230,12 +231,12 @@ class ProblemSection(Section):
             value = getattr(self, key)
             if value != type(self).model_fields[key].default:
                 raise ValueError(
-                    f"problem.{key} = {value!r} has no meaning beside problem.factory, which makes "
-                    "data and network: remove it, or pass it in problem.arguments"
+                    f"problem.{key} = {value!r} cannot be given together with problem.factory, "
+                    "which creates data and network: remove it, or pass it in problem.arguments"
                 )
         if self.facts is not None and self.augmentation != "none" and len(self.facts.shape) != 3:
             raise ValueError(
                 f"problem.augmentation = {self.augmentation!r} needs images [channels, height, "
-                f"width], and inputs of problem.factory = {self.factory!r} have the shape "
+                f"width], but inputs of problem.factory = {self.factory!r} have the shape "
                 f"{self.facts.shape}: use 'none'"
             )

@@ -148,6 +148,6 @@ def check_plain(value: object, key: str = "problem.arguments") -> None:
         isinstance(value, float) and not isfinite(value)
     ):
         raise ValueError(
-            f"{key} = {value!r} cannot be recorded: give a finite number, a text, true or false, "
-            "or a list or table of them"
+            f"{key} = {value!r} cannot be recorded: give a finite number, a string, true or "
+            "false, or a list or table of these"
         )

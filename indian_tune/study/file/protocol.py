@@ -61,7 +61,7 @@ class ProtocolSection(Section):
         for name in value if isinstance(value, list) else [value]:
             if isinstance(name, str) and name.startswith("test"):
                 raise ValueError(
-                    f"{name!r} reads test data, by which nothing may ever be chosen: use "
+                    f"{name!r} reads test data, which must not be used to choose anything: use "
                     "'validation_error', 'validation_loss' or 'train_loss'"
                 )
         return value
@@ -163,9 +163,9 @@ class ProtocolSection(Section):
         fresh = [seed for seeds in self.confirm_lists for seed in seeds]
         for key, seeds in (("tune_seeds", listed), ("confirm_seeds", fresh)):
             if len(set(seeds)) != len(seeds):
-                raise ValueError(f"{key} = {getattr(self, key)!r} holds a seed twice")
+                raise ValueError(f"{key} = {getattr(self, key)!r} contains a seed twice: remove it")
         if self.tune_seeds == []:
-            raise ValueError("tune_seeds = [] must hold at least one seed")
+            raise ValueError("tune_seeds = [] must contain at least one seed")
         shared = sorted(set(self.tuning_seeds) & {*self.confirming_seeds, *fresh})
         if shared:
             raise ValueError(
@@ -178,14 +178,14 @@ class ProtocolSection(Section):
             )
         if self.finalists == 1 or (self.finalists and not self.final_seeds_of(0, 1)):
             raise ValueError(
-                f"finalists = {self.finalists} with tune_seeds = {self.tune_seeds} compares "
-                f"nothing: use 0 for none, or at least 2 and fewer than {MATCH_SEEDS} tune_seeds"
+                f"finalists = {self.finalists} with tune_seeds = {self.tune_seeds} cannot compare "
+                f"finalists: use 0 for none, or at least 2 and fewer than {MATCH_SEEDS} tune_seeds"
             )
         needing = [name for name in self.scores if name.startswith("validation")]
         if self.mode == "paper" and needing:
             raise ValueError(
-                f"objective = {needing[0]!r} needs a validation part, which mode = 'paper' "
-                "has not: use objective = 'train_loss' or mode = 'honest'"
+                f"objective = {needing[0]!r} needs a validation part, but mode = 'paper' has "
+                "none: use objective = 'train_loss' or mode = 'honest'"
             )
         return self
 
@@ -198,9 +198,9 @@ class ProtocolSection(Section):
                 "given together: remove one"
             )
         if len(set(self.objectives)) != len(self.objectives):
-            raise ValueError(f"objectives = {self.objectives!r} holds one twice")
+            raise ValueError(f"objectives = {self.objectives!r} contains one twice: remove it")
         if self.objectives[0] == "seconds":
             raise ValueError(
-                f"objectives = {self.objectives!r} begins with 'seconds', and the first one "
-                "chooses the winners: put it after what is to be learnt"
+                f"objectives = {self.objectives!r} begins with 'seconds', but the first objective "
+                "chooses the winners: put an objective that measures quality first"
             )

@@ -37,8 +37,8 @@ def check_schedule(family: Family, space: Space, where: str) -> None:
         able = [kind for kind, names in PARAMETERS_OF.items() if name in names]
         if not set(kinds) & set(able):
             raise StudyFileError(
-                f"{where}.{name} belongs to schedule = {' or '.join(map(repr, able))}, and this "
-                f"space has {', '.join(map(repr, kinds))}: remove {name} or change schedule"
+                f"{where}.{name} is used with schedule = {' or '.join(map(repr, able))} only, but "
+                f"this space has {', '.join(map(repr, kinds))}: remove {name} or change schedule"
             )
     given = values_of(space["warmup"]) if "warmup" in space else (0.0,)
     if any(0 < value < 1 for value in given) and max(given) >= 1:

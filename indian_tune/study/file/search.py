@@ -63,7 +63,7 @@ class SearchSection(Section):
         if "generation" in given:
             raise ValueError(
                 f"search.generation = {given['generation']!r} and search.{FORMER_GENERATION} = "
-                f"{given[FORMER_GENERATION]!r}, its former name, are both given: leave out "
+                f"{given[FORMER_GENERATION]!r}, its former name, are both given: remove "
                 f"{FORMER_GENERATION}"
             )
         return {"generation" if k == FORMER_GENERATION else k: v for k, v in given.items()}
@@ -110,19 +110,19 @@ class SearchSection(Section):
         if self.untrained == "constraint" and not sampler.constrains:
             able = [repr(each.name) for each in SAMPLERS.values() if each.constrains]
             raise ValueError(
-                f"search.untrained = 'constraint' needs a sampler that keeps to constraints, and "
+                "search.untrained = 'constraint' needs a sampler that supports constraints, but "
                 f"search.sampler = {sampler.name!r} does not: use {', '.join(able)}, or 'score'"
             )
         if protocol.objectives is not None:
             if pruner.judges is not None:
                 raise ValueError(
-                    f"search.pruner = {pruner.name!r} judges by one objective, and "
+                    f"search.pruner = {pruner.name!r} supports one objective only, but "
                     "protocol.objectives has several: use 'none'"
                 )
             if not sampler.several_objectives:
                 able = [repr(each.name) for each in SAMPLERS.values() if each.several_objectives]
                 raise ValueError(
-                    f"search.sampler = {sampler.name!r} follows one objective, and "
+                    f"search.sampler = {sampler.name!r} supports one objective only, but "
                     f"protocol.objectives has several: use {', '.join(able)}"
                 )
         seeds, epochs = len(protocol.tuning_seeds), protocol.tuning_epochs
@@ -130,19 +130,18 @@ class SearchSection(Section):
             pruner.least
         ):
             raise ValueError(
-                f"search.pruner = {pruner.name!r} needs at least {pruner.least} {pruner.judges} to "
-                f"judge, and a tune trial has {counted(seeds, 'seed')} × "
-                f"{counted(epochs, 'epoch')}: raise "
-                f"protocol.tune_{pruner.judges} to at least {pruner.least}, or use 'none'"
+                f"search.pruner = {pruner.name!r} needs at least {pruner.least} {pruner.judges} "
+                f"to judge, but a tune trial has {counted(seeds, 'seed')} × "
+                f"{counted(epochs, 'epoch')}: raise protocol.tune_{pruner.judges} to at least "
+                f"{pruner.least}, or use 'none'"
             )
 
     def _check_budget(self, protocol: ProtocolSection) -> None:
         for kind in ("epochs", "seconds"):
             if (getattr(self, kind) is not None) != (self.budget == kind):
                 raise ValueError(
-                    f"search.budget = {self.budget!r} and search.{kind} = "
-                    f"{getattr(self, kind)!r} do not go together: budget = {kind!r} needs "
-                    f"{kind}, any other takes none"
+                    f"search.budget = {self.budget!r} and search.{kind} = {getattr(self, kind)!r} "
+                    f"do not match: budget = {kind!r} needs {kind}, other budgets do not accept it"
                 )
         budget = self.budget_under(protocol)
         if budget is None:
@@ -155,6 +154,6 @@ class SearchSection(Section):
             )
         if budget.kind == "epochs" and budget.limit < budget.trial:
             raise ValueError(
-                f"search.epochs = {self.epochs} does not pay for one trial of {budget.trial} "
-                "epochs: raise it"
+                f"search.epochs = {self.epochs} is less than one trial of {budget.trial} epochs: "
+                "raise it"
             )

@@ -122,8 +122,8 @@ def _numbered(labels: tuple[str, ...], raw: Any, where: str) -> Any:
         listed = {key: raw[key] for key in raw.keys() & {"choices", "grid"}}
         if not listed:
             raise StudyFileError(
-                f"{where} has no range: give one of {', '.join(map(repr, labels))}, or a list of "
-                "them as {choices = [...]}"
+                f"{where} accepts no range: give one of {', '.join(map(repr, labels))}, or a list "
+                "of them as {choices = [...]}"
             )
         return {
             **raw,
@@ -262,7 +262,7 @@ def _listed(raw: Any, kind: str, where: str) -> Choices | Grid:
     read = _value if kind == "choices" else _number
     values = tuple(read(value, f"{where}[{n}]", "a number") for n, value in enumerate(raw, 1))
     if len(set(values)) != len(values):
-        raise StudyFileError(f"{where} = {raw!r} holds a value twice: list each one once")
+        raise StudyFileError(f"{where} = {raw!r} contains a value twice: list each value once")
     if kind == "choices":
         return Choices(values)
     if list(values) != sorted(values):
@@ -306,7 +306,7 @@ def _range(raw: dict[str, Any], where: str) -> Range:
         if width / _decimal(step) > MAX_STEPS:
             raise StudyFileError(
                 f"{where}.step = {step!r} makes more than {MAX_STEPS} values from {low!r} to "
-                f"{high!r}: raise it, or leave it out to allow every value"
+                f"{high!r}: raise it, or remove it to allow every value"
             )
     integer = all(isinstance(value, int) for value in (low, high, step))
     return Range(low, high, log=log, step=step, integer=integer)
@@ -328,7 +328,8 @@ def _value(raw: Any, where: str, allowed: str) -> Value:
         value = None
     if value is None or (not isinstance(raw, str | None) and not _plain_parts(value)):
         raise StudyFileError(
-            f"{where} = {raw!r} must hold finite numbers, truth values or texts, and at least one"
+            f"{where} = {raw!r} must contain at least one value, and only finite numbers, "
+            "booleans or strings"
         )
     if len(value) > LONGEST_TEXT:
         raise StudyFileError(

@@ -75,16 +75,16 @@ class StudySpec(Section):
         for n, name in enumerate(names, 1):
             if name in names[: n - 1]:
                 raise ValueError(
-                    f"arms[{n}].name = {name!r} is taken by arms[{names.index(name) + 1}]: "
-                    "give every arm a name of its own"
+                    f"arms[{n}].name = {name!r} is already the name of "
+                    f"arms[{names.index(name) + 1}]: give every arm a different name"
                 )
             reserved = ["confirm", *(["final"] if self.protocol.finalists else [])]
             if name in reserved:
                 raise ValueError(f"arms[{n}].name = {name!r} is reserved: choose another name")
         if not any(arm.searched for arm in self.arms):
             raise ValueError(
-                "no arm is searched: give at least one arm a space, without fixed, response_of or "
-                "matched_rate_of"
+                "no arm is searched: give at least one arm a space, and none of the keys fixed, "
+                "response_of and matched_rate_of"
             )
         for n in range(1, len(self.arms) + 1):
             self._check_arm(n)
@@ -167,7 +167,7 @@ class StudySpec(Section):
         known = self.problem.factory is None or self.problem.facts is not None
         if known and self.problem.outcome.share and self.claims.delta >= 1:
             raise ValueError(
-                f"claims.delta = {self.claims.delta:g} is no share below 1: 0.005 is half a "
+                f"claims.delta = {self.claims.delta:g} must be below 1: 0.005 is half a "
                 "percentage point of accuracy"
             )
 
@@ -213,32 +213,35 @@ class StudySpec(Section):
         nested = lists and lists != [seeds]
         if nested and len(lists) != replicates:
             raise ValueError(
-                f"protocol.confirm_seeds holds {len(lists)} lists of seeds, and {where}: give "
+                f"protocol.confirm_seeds has {len(lists)} lists of seeds, but {where}: give "
                 f"{'one list' if replicates == 1 else f'{replicates} lists'}, or a number"
             )
         if len({len(each) for each in lists}) > 1:
             raise ValueError(
                 f"protocol.confirm_seeds = {seeds!r} gives some searches more fresh seeds than "
-                "others: give each as many, or a number"
+                "others: give every search the same number of seeds, or give one number for all"
             )
         if replicates == 1:
             return
         if lists and not nested:
             raise ValueError(
-                f"protocol.confirm_seeds = {seeds!r} would be the fresh seeds of all {where} "
-                f"searches, which need their own: give {replicates} lists, or a number"
+                f"protocol.confirm_seeds = {seeds!r} gives all searches the same fresh seeds, but "
+                f"with {where} every search needs different ones: give {replicates} lists, or a "
+                "number"
             )
         if isinstance(protocol.tune_seeds, list):
             raise ValueError(
-                f"protocol.tune_seeds = {protocol.tune_seeds!r} would be the tune seeds of all "
-                f"{where} searches, which need their own: give their number"
+                f"protocol.tune_seeds = {protocol.tune_seeds!r} gives all searches the same tune "
+                f"seeds, but with {where} every search needs different ones: give the number of "
+                "seeds per search"
             )
         tuned = range(replicates * protocol.tune_seeds)
         shared = sorted(seed for each in lists for seed in each if seed in tuned)
         if shared:
             raise ValueError(
-                f"protocol.confirm_seeds holds {shared}, which are tune seeds: {where} searches on "
-                f"{protocol.tune_seeds} tune seeds each take 0 to {tuned[-1]}, so give others"
+                f"protocol.confirm_seeds contains the tune seeds {shared}: with {where} and "
+                f"{protocol.tune_seeds} tune seeds each, the tune seeds are 0 to {tuned[-1]}. "
+                "Give other fresh seeds"
             )
         if self.search.sampler.enumerates and self.problem.split != "replicate":
             raise ValueError(
@@ -252,8 +255,8 @@ class StudySpec(Section):
         search, where = self.search, "claims.half_budget = true"
         if not self.protocol.confirming_seeds:
             raise ValueError(
-                f"{where} confirms winners on fresh seeds, and protocol.confirm_seeds = "
-                f"{self.protocol.confirm_seeds!r} are none: give some, or remove it"
+                f"{where} confirms winners on fresh seeds, but protocol.confirm_seeds = "
+                f"{self.protocol.confirm_seeds!r} has none: give some, or remove it"
             )
         if search.trials < 2 or search.sampler.enumerates or search.budget != "trials":
             given = f"search.trials = {search.trials}"
@@ -265,11 +268,12 @@ class StudySpec(Section):
                     else (f"search.budget = {search.budget!r}")
                 )
             raise ValueError(
-                f"{where} needs searches with a first half of their trials, and {given} has none: "
-                "use at least 2 trials, a budget of trials and another sampler than 'grid'"
+                f"{where} needs searches with a first half of their trials, but with {given} "
+                "there is none: use at least 2 trials, a budget of trials and another sampler "
+                "than 'grid'"
             )
         if any(arm.name == "half" for arm in self.arms):
-            raise ValueError(f"{where} reserves the name 'half', which an arm has: rename the arm")
+            raise ValueError(f"{where} reserves the name 'half': rename the arm of this name")
 
     def _check_size(self) -> None:
         """Refuse a study of more runs than a database and a lifetime have room for."""
@@ -282,15 +286,15 @@ class StudySpec(Section):
             searches = f", each {replicates} times" if replicates > 1 else ""
             raise ValueError(
                 f"{counted(trials, 'trial')} × {counted(tuning, 'tune seed')} and "
-                f"{counted(len(self.arms), 'arm')} × {counted(confirming, 'confirm seed')}"
-                f"{searches} are {runs} runs: at most {MAX_RUNS} are possible, so lower "
-                "search.trials or protocol.tune_seeds"
+                f"{counted(len(self.arms), 'arm')} × "
+                f"{counted(confirming, 'confirm seed')}{searches} are {runs} runs, but at most "
+                f"{MAX_RUNS} are allowed: lower search.trials or protocol.tune_seeds"
             )
         epochs = trials * tuning * protocol.tuning_epochs * replicates
         epochs += len(self.arms) * confirming * protocol.epochs * replicates
         if epochs > MAX_EPOCHS:
             raise ValueError(
-                f"the {runs} runs have {epochs} epochs: at most {MAX_EPOCHS} are possible, so "
+                f"the {runs} runs have {epochs} epochs, but at most {MAX_EPOCHS} are allowed: "
                 "lower protocol.epochs or the number of runs"
             )
 
@@ -298,7 +302,7 @@ class StudySpec(Section):
         for name, parameter in space.items():
             if not isinstance(parameter, spaces.Constant):
                 raise StudyFileError(
-                    f"{where}.{name} is to be searched, and the arm is fixed: give {name} one "
+                    f"{where}.{name} has several values, but the arm is fixed: give {name} one "
                     "value, or remove fixed = true"
                 )
 
@@ -310,28 +314,29 @@ class StudySpec(Section):
         if None not in (arm.response_of, arm.matched_rate_of):
             raise StudyFileError(
                 f"{where} cannot be given with matched_rate_of = {arm.matched_rate_of!r}, which "
-                "makes another configuration: remove matched_rate_of, or give it an arm of its own"
+                "gives another configuration: remove matched_rate_of, or move it to another arm"
             )
         names = [other.name for other in self.arms if other is not arm]
         if arm.source not in names:
             raise StudyFileError(
-                f"{where} is no arm of this study.{alternatives(str(arm.source), names)}"
+                f"{where} is not an arm of this study.{alternatives(str(arm.source), names)}"
             )
         source = get_family(self.arm(str(arm.source)).optimizer)
-        if not (source.responds if arm.response_of else source.match_rate):
-            able = [name for name, family in FAMILIES.items() if family.responds]
+        needed = "responds" if arm.response_of else "match_rate"
+        if not getattr(source, needed):
+            able = [name for name, family in FAMILIES.items() if getattr(family, needed)]
             raise StudyFileError(f"{where} must be an arm of {' or '.join(able)}")
         if not get_family(arm.optimizer).plain or arm.space or arm.fixed:
             plain = [repr(name) for name, family in FAMILIES.items() if family.plain]
             raise StudyFileError(
-                f"{where} makes the whole configuration"
-                f"{', its level searched' if arm.response_of else ''}: write optimizer = "
-                f"{' or '.join(plain)}, no space and no fixed beside it"
+                f"{where} sets the whole "
+                f"configuration{', with a searched level' if arm.response_of else ''}: write "
+                f"optimizer = {' or '.join(plain)}, and remove space and fixed"
             )
         if arm.response_of and self.protocol.mode == "paper":
             raise StudyFileError(
-                f"{where} needs a validation part to choose its level by, which mode = 'paper' has "
-                "not: use matched_rate_of, or protocol.mode = 'honest'"
+                f"{where} chooses its level on a validation part, but mode = 'paper' has none: "
+                "use matched_rate_of, or protocol.mode = 'honest'"
             )
 
     def _check_claims(self) -> None:
@@ -339,15 +344,15 @@ class StudySpec(Section):
             for section in self.claims.tested:
                 if section.role != "replication":
                     raise ValueError(
-                        f"claims.{section.name.lower()} asks for a verdict, and mode = 'paper' is "
-                        "a descriptive replication, which selects on what it reports: remove it "
-                        "or use protocol.mode = 'honest'"
+                        f"claims.{section.name.lower()} asks for a verdict, but mode = 'paper' is "
+                        "a descriptive replication, which selects on the data that it reports: "
+                        "remove it or use protocol.mode = 'honest'"
                     )
         names = [arm.name for arm in self.arms]
         for key, arm in self.claims.named():
             if arm not in names:
                 raise ValueError(
-                    f"{key} = {arm!r} is no arm of this study.{alternatives(arm, names)}"
+                    f"{key} = {arm!r} is not an arm of this study.{alternatives(arm, names)}"
                 )
 
 
@@ -369,7 +374,7 @@ def load_study(path: Path) -> StudySpec:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise StudyFileError(
             f"study file {path} is not UTF-8: byte {error.object[error.start]:#x} in line {line}; "
-            "save it as UTF-8, as TOML has to be"
+            "save it as UTF-8, which TOML requires"
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(f"study file {path} is not valid TOML: {error}") from error

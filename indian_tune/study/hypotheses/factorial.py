@@ -68,7 +68,7 @@ class Factorial(Hypothesis):
         places = {(cell.tuned, cell.dropout, cell.weight_decay) for cell in self.cells}
         if len(self.cells) != CELLS or len(places) != CELLS:
             raise ValueError(
-                f"cells must hold the {CELLS} cells of the 2×2×2 design once each, got "
+                f"cells must contain each of the {CELLS} cells of the 2×2×2 design once, got "
                 f"{len(self.cells)} with {len(places)} different"
             )
         return self

@@ -76,10 +76,7 @@ class MatchedLoss(Hypothesis):
     def warnings(self) -> Iterator[str]:
         """Warn of a control that lacks."""
         if self.matched_rate is None:
-            yield (
-                f"no arm is the control of {self.arm!r}, so H2 cannot be tested: add "
-                f"{self._control}"
-            )
+            yield (f"{self.arm!r} has no control arm, so H2 cannot be tested: add {self._control}")
 
     @property
     def _control(self) -> str:

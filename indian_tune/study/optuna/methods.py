@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Above what any search has of trials, epochs or seeds.
 MANY = 1_000_000
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Method:
         given: dict[str, Any] = {"name": raw} if isinstance(raw, str) else dict(raw)
         name = given.pop("name", None)
         if not isinstance(name, str):
-            problem = "is missing" if name is None else f"= {name!r} must be a text"
+            problem = "is missing" if name is None else f"= {name!r} must be a string"
             raise InputError(f"{cls.KEY}.name {problem}")
         if name in catalog:
             method = catalog[name]
@@ -113,8 +113,8 @@ class Method:
             return replace(method, given=dict(sorted(known.items())))
         if not is_reference(name) and name not in entry_point_names(cls.ENTRY_POINTS):
             raise InputError(
-                f"{unknown_name(cls.KEY, name, catalog)}, or package.module:Class for a "
-                f"{cls.WORD} of your own"
+                f"{unknown_name(cls.KEY, name, catalog)}, or package.module:Class for your own "
+                f"{cls.WORD}"
             )
         declared = {
             key: option.check(given.pop(key), f"{cls.KEY}.{key}")
@@ -199,8 +199,8 @@ class Method:
     def _check_names(self, given: Mapping[str, Any], allowed: Collection[str]) -> None:
         for key in given:
             if key not in allowed:
-                known = alternatives(key, allowed) if allowed else " It takes none"
-                raise InputError(f"{self.KEY}.{key} is no option of {self.name!r}.{known}")
+                known = alternatives(key, allowed) if allowed else " It has no options"
+                raise InputError(f"{self.KEY}.{key} is not an option of {self.name!r}.{known}")
 
     def _load(self) -> type:
         import optuna

@@ -354,8 +354,8 @@ class Projection:
                 self._study_ids[part] = self._storage.get_study_id_from_name(name)
             except KeyError as error:
                 raise StorageError(
-                    f"database {show_url(self.url)}: Optuna's study {name!r} has been deleted; "
-                    f"`indian-tune doctor --storage {show_url(self.url)}` makes it again"
+                    f"database {show_url(self.url)}: the Optuna study {name!r} was deleted: run "
+                    f"`indian-tune doctor --storage {show_url(self.url)}` to create it again"
                 ) from error
         return self._study_ids[part]
 
@@ -395,9 +395,9 @@ class Projection:
                     return storage
                 storage.engine.dispose()
                 raise StorageError(
-                    f"database {show_url(self.url)}: Optuna's tables have schema {found}, and "
-                    f"Optuna {optuna.__version__} needs {wanted}: install the version of Optuna "
-                    "that made them, or run `optuna storage upgrade`"
+                    f"database {show_url(self.url)}: the Optuna tables have schema {found}, but "
+                    f"Optuna {optuna.__version__} needs {wanted}: install the Optuna version that "
+                    "created them, or run `optuna storage upgrade`"
                 )
         raise AssertionError("the last attempt returns or raises")
 

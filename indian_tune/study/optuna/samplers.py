@@ -118,8 +118,8 @@ class Sampler(Method):
         first = propose()
         if propose().params != first.params:
             raise InputError(
-                f"{self.KEY} = {self.name!r} draws two configurations from one seed: let its "
-                "constructor take seed, and draw by that alone"
+                f"{self.KEY} = {self.name!r} draws different configurations from the same seed: "
+                "give its constructor an argument seed, and draw from that seed only"
             )
         first.state, first.values = optuna.trial.TrialState.COMPLETE, [0.5] * objectives
         propose(first)

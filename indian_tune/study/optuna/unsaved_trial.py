@@ -96,4 +96,4 @@ def _suggest(trial: optuna.Trial, name: str, what: BaseDistribution) -> Any:
             return trial.suggest_int(name, what.low, what.high, step=what.step)
         case optuna.distributions.FloatDistribution():
             return trial.suggest_float(name, what.low, what.high, step=what.step, log=what.log)
-    raise AssertionError(f"no way to suggest {what}")
+    raise AssertionError(f"cannot suggest {what}")

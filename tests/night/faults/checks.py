@@ -242,7 +242,11 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
         status == 130
         or any(
             word in log
-            for word in ("Error: problem.factory", "own code ended this process", "lost sys.stderr")
+            for word in (
+                "Error: problem.factory",
+                "user code ended this process",
+                "lost sys.stderr",
+            )
         )
     )
     if (

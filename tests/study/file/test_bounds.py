@@ -41,14 +41,14 @@ def test_every_number_has_a_bound(tiny: dict[str, Any], path: str, value: float)
 def test_a_study_has_no_more_runs_than_can_be_recorded(tiny: dict[str, Any]) -> None:
     tiny["search"]["trials"] = 1_000_000
     tiny["protocol"]["tune_seeds"] = 10
-    with pytest.raises(StudyFileError, match="runs: at most 1000000 are possible, so lower search"):
+    with pytest.raises(StudyFileError, match="runs, but at most 1000000 are allowed: lower search"):
         parse_study(tiny, source="test")
 
 
 def test_a_study_has_no_more_epochs_than_can_be_recorded(tiny: dict[str, Any]) -> None:
     tiny["search"]["trials"] = 10_000
     tiny["protocol"] |= {"epochs": 1_000_000, "tune_epochs": 1_000_000}
-    with pytest.raises(StudyFileError, match="epochs: at most 100000000 are possible"):
+    with pytest.raises(StudyFileError, match="epochs, but at most 100000000 are allowed"):
         parse_study(tiny, source="test")
 
 
@@ -70,7 +70,7 @@ def test_a_grid_is_counted_before_it_is_made(tiny: dict[str, Any]) -> None:
 def test_factors_are_counted_before_they_are_multiplied(tiny: dict[str, Any]) -> None:
     levels = {f"l{n}": {"alpha": 0.1 * (n + 1)} for n in range(10)}
     tiny["factors"] = [{"name": f"f{n}", "levels": levels} for n in range(12)]
-    with pytest.raises(StudyFileError, match="factors make 1000000000000 combinations"):
+    with pytest.raises(StudyFileError, match="factors have 1000000000000 combinations"):
         parse_study(tiny, source="test")
 
 

@@ -88,12 +88,12 @@ def test_without_sizes_the_canonical_form_has_no_such_key(tiny: dict[str, Any]) 
             "problem.sizes.tset is not a key of a study file. Did you mean 'test'? Allowed: test, "
             "train, validation",
         ),
-        ("paper", {"sizes": SIZES}, "problem.sizes.validation = 300 has no meaning in"),
+        ("paper", {"sizes": SIZES}, "problem.sizes.validation = 300 is not used with"),
         # Its default, and given all the same.
         (
             "honest",
             {"sizes": SIZES, "validation_fraction": 0.1},
-            "problem.validation_fraction = 0.1 has no meaning beside problem.sizes",
+            "problem.validation_fraction = 0.1 cannot be given together with problem.sizes",
         ),
     ],
 )

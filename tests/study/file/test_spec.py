@@ -93,16 +93,16 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("colour", "red", "colour is not a key of a study file"),
     ("name", None, "name is missing"),
     ("name", "a/b", "name = 'a/b' may hold letters, digits"),
-    ("name", 3, "name = 3 must be a text"),
+    ("name", 3, "name = 3 must be a string"),
     ("problem", 3, "problem = 3 must be a table"),
     ("problem.datset", "x", "problem.datset is not a key of a study file. Did you mean 'dataset'?"),
     ("problem.dataset", "digit", "dataset = 'digit' is not known. Did you mean 'digits'?"),
     ("problem.model", "resnet", "model = 'resnet' is not known. Allowed: mlp, nin, nin-small"),
-    ("problem.model", "nin", "model = 'nin' does not take the 8×8 images"),
+    ("problem.model", "nin", "model = 'nin' does not accept the 8×8 images"),
     ("problem.model", "mlp", "problem.widths is missing: model = 'mlp' needs the widths"),
-    ("problem.widths", [96], "problem.widths = [96] has no meaning for model = 'nin-small'"),
+    ("problem.widths", [96], "problem.widths = [96] is not used by model = 'nin-small'"),
     ("problem.widths", [0], "problem.widths[1] = 0 must be at least 1"),
-    ("problem.size", 14, "problem.size = 14 does not go with model = 'nin-small'"),
+    ("problem.size", 14, "problem.size = 14 does not fit model = 'nin-small'"),
     ("problem.label_noise", 1.5, "problem.label_noise = 1.5 must be at most 1"),
     ("problem.dropout", 1.0, "problem.dropout = 1.0 must be below 1"),
     ("problem.batch_size", 0, "problem.batch_size = 0 must be at least 1"),
@@ -114,8 +114,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("protocol.epochs", None, "protocol.epochs is missing"),
     ("protocol.tune_epochs", 3, "tune_epochs = 3 must be at most epochs = 2"),
     ("protocol.tune_seeds", "a", "protocol.tune_seeds = 'a' must be a whole number"),
-    ("protocol.tune_seeds", [], "tune_seeds = [] must hold at least one seed"),
-    ("protocol.tune_seeds", [1, 1], "tune_seeds = [1, 1] holds a seed twice"),
+    ("protocol.tune_seeds", [], "tune_seeds = [] must contain at least one seed"),
+    ("protocol.tune_seeds", [1, 1], "tune_seeds = [1, 1] contains a seed twice"),
     ("protocol.confirm_seeds", [0, 1], "tune_seeds and confirm_seeds share [0]"),
     ("protocol.confirm_seeds", [-1], "protocol.confirm_seeds[1] = -1 must be at least 0"),
     ("protocol.objective", "error", "protocol.objective = 'error' is not known"),
@@ -126,7 +126,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("search.pruner", "wilcoxon", "raise protocol.tune_seeds to at least 2"),
     ("search.sampler", "grid", "is a range, and sampler = 'grid' needs points"),
     ("arms", [], "arms is empty: give at least 1"),
-    ("arms.1.name", "indian", "arms[2].name = 'indian' is taken by arms[1]"),
+    ("arms.1.name", "indian", "arms[2].name = 'indian' is already the name of arms[1]"),
     ("arms.1.name", "confirm", "arms[2].name = 'confirm' is reserved"),
     ("arms.0.optimizer", "indiana", "arms[1].optimizer: optimizer = 'indiana' is not known"),
     ("arms.0.optimizer", None, "arms[1].optimizer is missing"),
@@ -145,13 +145,13 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("arms.0.space", {"alpha": {"lo": 1, "high": 2}}, "Did you mean 'low'?"),
     ("arms.0.space", {"alpha": {"low": 1}}, "arms[1].space.alpha.high is missing"),
     ("arms.0.space", {"alpha": {"choices": []}}, "must be a list of at least one number"),
-    ("arms.0.space", {"alpha": {"choices": [1, 1]}}, "holds a value twice"),
+    ("arms.0.space", {"alpha": {"choices": [1, 1]}}, "contains a value twice"),
     ("arms.0.space", {"alpha": {"grid": [2, 1]}}, "must be in increasing order"),
     ("arms.0.space", {"alpha": {"grid": [1], "low": 1}}, "cannot be given with"),
     ("arms.0.space", {"alpha": "half"}, "arms[1].space.alpha = 'half' must be a number"),
     ("arms.0.space", {"alpha": 1, "beta": 1, "gamma0": 1}, "arms[1].space has nothing to search"),
-    ("arms.0.space", {"dropout": {"low": 0.5, "high": 1.5}}, "must lie in [0, 1)"),
-    ("arms.0.space", {"batch_size": {"low": 16, "high": 64}}, "must hold whole numbers"),
+    ("arms.0.space", {"dropout": {"low": 0.5, "high": 1.5}}, "must be in [0, 1)"),
+    ("arms.0.space", {"batch_size": {"low": 16, "high": 64}}, "must be whole numbers"),
     ("claims", {"delta": 0.0}, "claims.delta = 0.0 must be above 0"),
     ("claims", {"default": {"alpha": "x"}}, "claims.default.alpha = 'x' must be a number"),
 ]
@@ -184,7 +184,7 @@ def test_paper_mode_has_no_validation_part_to_be_judged_by(tiny: dict[str, Any])
     put(tiny, "protocol.mode", "paper")
     assert parse(tiny).protocol.score == "train_loss"
     put(tiny, "protocol.objective", "validation_error")
-    with pytest.raises(StudyFileError, match="which mode = 'paper' has not"):
+    with pytest.raises(StudyFileError, match="but mode = 'paper' has none"):
         parse(tiny)
 
 
@@ -207,14 +207,20 @@ def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path: Path) -> None:
     [
         ({"schedule": "cosin"}, "space.schedule = 'cosin' is not known. Did you mean 'cosine'"),
         ({"schedule": ["cosine"]}, "space.schedule = ['cosine'] must be a number"),
-        ({"schedule": {"low": 0, "high": 1}}, "space.schedule has no range: give one of 'power'"),
+        (
+            {"schedule": {"low": 0, "high": 1}},
+            "space.schedule accepts no range: give one of 'power'",
+        ),
         ({"schedule": {"choices": ["cosine", "no"]}}, "space.schedule = 'no' is not known"),
         ({"schedule": 7}, "schedule must be one of 'power', 'constant'"),
         (
             {"schedule": "cosine", "decay_power": 0.5},
-            "space.decay_power belongs to schedule = 'power', and this space has 'cosine'",
+            "space.decay_power is used with schedule = 'power' only, but this space has 'cosine'",
         ),
-        ({"floor": 0.1}, "belongs to schedule = 'linear' or 'cosine' or 'wsd', and this space has"),
+        (
+            {"floor": 0.1},
+            "is used with schedule = 'linear' or 'cosine' or 'wsd' only, but this space has",
+        ),
         (
             {"schedule": "wsd", "warmup": 0.6, "cooldown": {"low": 0.1, "high": 0.5}},
             "warmup = 0.6 and cooldown = 0.5 of the run's steps would overlap",
@@ -226,7 +232,7 @@ def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path: Path) -> None:
         ),
         ({"warmup": {"choices": [0, 0.1, 10]}}, "so give either shares or steps"),
         ({"schedule": "cosine", "warmup": -0.1}, "warmup must be a finite number >= 0, got -0.1"),
-        ({"schedule": "constant", "floor": 0.1}, "and this space has 'constant': remove floor or"),
+        ({"schedule": "constant", "floor": 0.1}, "but this space has 'constant': remove floor or"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(
@@ -248,7 +254,7 @@ def test_a_schedule_that_cannot_be_is_refused(
         (
             "schedule-free",
             {"ema_decay": {"choices": [0, 0.9]}},
-            "space.ema_decay has no meaning for schedule-free, which averages the weights itself",
+            "space.ema_decay is not used by schedule-free, which averages the weights itself",
         ),
     ],
 )

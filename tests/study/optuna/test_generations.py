@@ -227,7 +227,7 @@ def test_the_former_name_of_a_generation_gives_the_same_study(study: dict[str, A
 def test_a_generation_under_both_names_is_refused_in_one_sentence(study: dict[str, Any]) -> None:
     study["search"]["batch_size"] = 3
     message = "search.generation = 3 and search.batch_size = 3, its former name, are both given"
-    with pytest.raises(StudyFileError, match=rf"^study\.toml: {message}: leave out batch_size$"):
+    with pytest.raises(StudyFileError, match=rf"^study\.toml: {message}: remove batch_size$"):
         parse_study(study, source="study.toml")
 
 
