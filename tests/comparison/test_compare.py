@@ -237,7 +237,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (
         GOOD.assign(accuracy=[math.nan, *A[1:], *B]),
         {},
-        r"accuracy is missing in 1 run \(arm 'A', seeds 0\): say --missing failed if they failed",
+        r"accuracy is missing in 1 run \(arm 'A', seeds 0\): say missing='failed' if they failed",
     ),
     (
         GOOD.assign(accuracy=["good", *map(str, [*A[1:], *B])]),
@@ -245,7 +245,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         "column accuracy must hold numbers, got 'good' of arm 'A'",
     ),
     (GOOD.rename(columns={"accuracy": "size"}), {"metric": "size"}, "lower or a higher size is"),
-    (GOOD.assign(loss=1.0), {}, "name the metric with --metric: accuracy, loss could be it"),
+    (GOOD.assign(loss=1.0), {}, "name the metric with metric=…: accuracy, loss could be it"),
     (GOOD, {"metric": "acuracy"}, "no column. Did you mean 'accuracy'?"),
     (GOOD.drop(columns="arm"), {}, "no column is called arm: name one with arm=COLUMN"),
     (GOOD.assign(seed=[math.nan, *range(9)]), {}, "column seed has empty places"),
