@@ -201,8 +201,8 @@ def _pairing(found: Findings) -> Iterator[str]:
         )
         yield (
             f"Not paired, {why}: on the same seeds, were their runs to correlate by 0.5, "
-            f"the interval would be ±{shown(paired, places)} in place of "
-            f"±{shown(half, places)}."
+            f"the interval would reach {shown(paired, places)} to each side in place of "
+            f"{shown(half, places)}."
         )
 
 

@@ -292,7 +292,7 @@ def test_what_pairing_would_gain_counts_its_fewer_degrees_of_freedom() -> None:
         stats.t.ppf(0.975, freedom) * np.sqrt(variance / 3)
         for freedom, variance in ((4, 2), (2, 1))
     )
-    said = f"±{paired:.1f} in place of ±{unpaired:.1f}"
+    said = f"reach {paired:.1f} to each side in place of {unpaired:.1f}"
     assert said in found.markdown()
 
 
