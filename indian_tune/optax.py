@@ -98,8 +98,8 @@ def indian(
     Raises:
         HyperparameterError: a hyperparameter is out of range, a schedule is given beside a
             ``decay_power`` above 0, or an array as learning rate without ``decay_power``.
-        InputError: a parameter is complex, in ``init``; or weight decay is asked for and
-            ``update`` is not given the parameters.
+        InputError: a parameter is complex, in ``init``, or a gradient, in ``update``; or weight
+            decay is asked for and ``update`` is not given the parameters.
 
     Source: section 2 of "An Inertial Newton Algorithm for Deep Learning" (Castera, Bolte,
     Févotte and Pauwels, 2021).
@@ -196,8 +196,8 @@ def innaprop(
 
     Raises:
         HyperparameterError: a hyperparameter is out of range.
-        InputError: a parameter is complex, in ``init``; or weight decay is asked for and
-            ``update`` is not given the parameters.
+        InputError: a parameter is complex, in ``init``, or a gradient, in ``update``; or weight
+            decay is asked for and ``update`` is not given the parameters.
 
     Source: algorithm 1 of "A second-order-like optimizer with adaptive gradient scaling for deep
     learning" (Bolte, Boustany, Pauwels and Purica, 2024).
@@ -284,12 +284,13 @@ class _Dynamics:
             _is_known(self.weight_decay) and _number(self.weight_decay) == 0
         )
 
-    def check(self, params: Any) -> None:
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-            if jnp.iscomplexobj(leaf):
+    def check(self, tree: Any, what: str = "parameter") -> None:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_sparse):
+            dtype = leaf.dtype if _is_sparse(leaf) else jnp.result_type(leaf)
+            if jnp.issubdtype(dtype, jnp.complexfloating):
                 raise InputError(
-                    f"{self.owner} accepts real parameters only, but parameter "
-                    f"{jax.tree_util.keystr(path) or 'given'} is {leaf.dtype}: train its real and "
+                    f"{self.owner} accepts real {what}s only, but {what} "
+                    f"{jax.tree_util.keystr(path) or 'given'} is {dtype}: train its real and "
                     "imaginary parts instead"
                 )
 
@@ -300,6 +301,7 @@ class _Dynamics:
                 f"{self.owner} with weight_decay needs the parameters: call "
                 "update(grads, state, params)"
             )
+        self.check(updates, "gradient")
         grads = [
             (grad.todense() if _is_sparse(grad) else grad).astype(velocity.dtype)
             for grad, velocity in zip(

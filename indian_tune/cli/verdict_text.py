@@ -6,6 +6,7 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.budget import CONFIDENCE
 from indian_tune.analysis.typography import gate_rows, some
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ def _budgets(verdict: Verdict) -> list[str]:
             f"{outcome.text(curve.mean[curve.trials.index(b)])} with {b}"
             for b in dict.fromkeys(shown)
         ]
-        reach = curve.high[-1] - curve.mean[-1]
-        width = f" ± {outcome.size(reach)}" * math.isfinite(reach)
-        said.append(f"{curve.arm}: {', '.join(values)} trials{width} ({curve.searches} searches)")
+        ends = [outcome.text(end) for end in (curve.low[-1], curve.high[-1]) if math.isfinite(end)]
+        where = f"{100 * CONFIDENCE:.0f} % interval {' to '.join(ends)}; " * (len(ends) == 2)
+        said.append(f"{curve.arm}: {', '.join(values)} trials ({where}{curve.searches} searches)")
     return said
 
 

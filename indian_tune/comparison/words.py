@@ -205,7 +205,7 @@ def _pairing(found: Findings) -> Iterator[str]:
         )
         yield (
             f"Not paired, {why}: on the same seeds, with a correlation of 0.5, the interval would "
-            f"be ±{shown(paired, places)} instead of ±{shown(half, places)}."
+            f"reach {shown(paired, places)} to each side instead of {shown(half, places)}."
         )
 
 

@@ -57,7 +57,7 @@ class Indian(InertialOptimizer):
     Raises:
         HyperparameterError: a hyperparameter is out of range, or a schedule is given beside a
             ``decay_power`` above 0.
-        InputError: a variable is complex, in :meth:`build`.
+        InputError: a variable is complex, in :meth:`build`, or a gradient, in a step.
 
     Source: section 2 of "An Inertial Newton Algorithm for Deep Learning" (Castera, Bolte,
     Févotte and Pauwels, 2021).

@@ -69,12 +69,7 @@ class InertialOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         if self.built:
             return
         for index, variable in enumerate(variables):
-            dtype = keras.backend.standardize_dtype(variable.dtype)
-            if dtype.startswith("complex"):
-                raise InputError(
-                    f"{type(self).__name__} accepts real parameters only, but parameter {index} "
-                    f"is {dtype}: train its real and imaginary parts instead"
-                )
+            self._check_real(variable, "parameter", index)
         super().build(variables)
         self._velocities = self.add_optimizer_variables(variables, "velocity")
 
@@ -85,11 +80,15 @@ class InertialOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
             gradient: of the variable's shape.
             variable: changed in place, as is its velocity.
             learning_rate: γ0, or γ_k of a schedule.
+
+        Raises:
+            InputError: the gradient is complex.
         """
         dtype = keras.backend.standardize_dtype(variable.dtype)
         wide = "float64" if dtype == "float64" else "float32"
         index = self._get_variable_index(variable)
         gamma = self._gamma(learning_rate, wide)
+        self._check_real(gradient, "gradient", index)
         gradient = ops.cast(_dense(gradient), dtype)
         decay = self._decay_of(variable)
         if decay and not self.decoupled_weight_decay:
@@ -109,6 +108,14 @@ class InertialOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
     def get_config(self) -> dict[str, Any]:
         """Return all arguments of the constructor, as plain data."""
         return {**super().get_config(), **{name: getattr(self, name) for name in self._own}}
+
+    def _check_real(self, value: Any, what: str, index: int) -> None:
+        dtype = keras.backend.standardize_dtype(value.dtype)
+        if dtype.startswith("complex"):
+            raise InputError(
+                f"{type(self).__name__} accepts real {what}s only, but {what} {index} is {dtype}: "
+                "train its real and imaginary parts instead"
+            )
 
     def _gamma(self, learning_rate: Any, dtype: str) -> Any:
         """Return γ_k as a tensor."""
@@ -161,6 +168,8 @@ class InertialOptimizer(keras.optimizers.Optimizer):  # type: ignore[misc]
         alike: dict[tuple[float, Any], list[tuple[int, Any, Any]]] = {}
         for grad, variable in zip(grads, variables, strict=True):
             theta, index = variable.value, self._get_variable_index(variable)
+            if grad.is_complex():
+                self._check_real(grad, "gradient", index)
             dense = grad.to_dense() if grad.is_sparse else grad
             members = alike.setdefault((self._decay_of(variable), theta.dtype), [])
             members.append((index, theta, dense.to(theta.dtype)))

@@ -52,7 +52,7 @@ class Innaprop(InertialOptimizer):
 
     Raises:
         HyperparameterError: a hyperparameter is out of range.
-        InputError: a variable is complex, in :meth:`build`.
+        InputError: a variable is complex, in :meth:`build`, or a gradient, in a step.
 
     Source: algorithm 1 of "A second-order-like optimizer with adaptive gradient scaling for deep
     learning" (Bolte, Boustany, Pauwels and Purica, 2024).

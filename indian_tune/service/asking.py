@@ -25,6 +25,7 @@ from indian_tune.ledger import LedgerReader, Phase, storage_url
 from indian_tune.problems.problem import ENTRY_POINTS
 from indian_tune.service.calls import PythonCall, python_again
 from indian_tune.service.python import Results, warn_of_changes
+from indian_tune.service.python_words import PythonWords
 from indian_tune.service.searching import SearchRequest, check_finished
 from indian_tune.service.studies import find_study
 from indian_tune.study.completion import completion
@@ -74,10 +75,12 @@ class AskedStudy(Results):
             LoopError: the block does what a loop must not.
             UnfinishedError: nothing is left to train, and trials have failed.
         """
-        options = engine_options("inline", {"devices": devices})
+        with PythonWords():
+            options = engine_options("inline", {"devices": devices})
         assert isinstance(options, LocalOptions)
         shared = replace(self.settings, threads=threads_per_worker)
-        (settings, *_) = options.worker_settings(shared, 1)
+        with PythonWords():
+            (settings, *_) = options.worker_settings(shared, 1)
         with asked_run(settings, self.factory, self.maker) as run:
             if run is None:
                 self._check_finished()
@@ -99,6 +102,7 @@ class AskedStudy(Results):
         )
 
 
+@PythonWords()
 def register(
     study: AnyStudy,
     problem: Factory | None = None,

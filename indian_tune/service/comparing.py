@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
+from indian_tune.service.python_words import PythonWords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from indian_tune.comparison.sources import Request, Source
 
 
+@PythonWords()
 def compare(
     frame: pd.DataFrame,
     a: str,

@@ -149,11 +149,9 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
 
 
-def percent(value: float | None, std: float | None = None) -> str:
-    """Return a share as a percentage, with a standard deviation if there is one."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{100 * value:.2f}" if std is None else f"{100 * value:.2f} ±{100 * std:.1f}"
+def percent(value: float | None) -> str:
+    """Return a share as a percentage."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.2f}"
 
 
 def config_text(config: Mapping[str, Value] | None) -> str:

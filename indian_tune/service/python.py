@@ -11,6 +11,7 @@ from indian_tune.errors import InputError, unknown_name
 from indian_tune.ledger import LedgerReader
 from indian_tune.service.calls import python_again, recorded_command
 from indian_tune.service.phase_name import PhaseName
+from indian_tune.service.python_words import PythonWords, in_arguments
 from indian_tune.service.searching import SearchRequest, check_finished, no_progress, run_search
 from indian_tune.service.studies import find_study
 from indian_tune.service.study_status import StudyStatus, choose_study, look
@@ -47,7 +48,7 @@ class Results:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[LedgerReader, StudyRecord]]:
-        with LedgerReader.open(self.storage) as ledger:
+        with PythonWords(), LedgerReader.open(self.storage) as ledger:
             yield ledger, ledger.study(self.study)
 
     @property
@@ -146,6 +147,7 @@ class Results:
         return head + self.ranking.to_html(index=False, float_format="{:.4g}".format)
 
 
+@PythonWords()
 def search(
     study: AnyStudy,
     problem: Factory | None = None,
@@ -258,7 +260,7 @@ def warn_of_changes(session: Session, warning: str | None) -> None:
     from indian_tune.service.output import notices
 
     for text in (*session.changes, *([] if warning is None else [warning])):
-        notices().print(f"Warning: {text}", soft_wrap=True)
+        notices().print(f"Warning: {in_arguments(text)}", soft_wrap=True)
 
 
 class _Shown:
@@ -294,7 +296,7 @@ class _Shown:
         self._say("Stopping after this epoch; another interrupt stops at once.")
 
     def warn(self, text: str) -> None:
-        self._remarks.print(f"Warning: {text}", soft_wrap=True)
+        self._remarks.print(f"Warning: {in_arguments(text)}", soft_wrap=True)
 
     def stopped_now(self, session: Session) -> None:
         raise KeyboardInterrupt(
@@ -310,6 +312,7 @@ class _Shown:
             self._remarks.print(text, soft_wrap=True)
 
 
+@PythonWords()
 def open_study(study: str | None = None, *, storage: str | None = None) -> Results:
     """Return the results of a registered study, finished or not.
 
@@ -325,6 +328,7 @@ def open_study(study: str | None = None, *, storage: str | None = None) -> Resul
         return Results(choose_study(ledger, study).name, storage)
 
 
+@PythonWords()
 def status(study: str | None = None, *, storage: str | None = None) -> StudyStatus:
     """Return how far a study is, who works on it, and how its arms rank.
 
@@ -339,6 +343,7 @@ def status(study: str | None = None, *, storage: str | None = None) -> StudyStat
         return look(ledger, choose_study(ledger, study))
 
 
+@PythonWords()
 def analyze(
     study: str | None = None,
     *,
@@ -371,6 +376,7 @@ def analyze(
     return found
 
 
+@PythonWords()
 def plan(
     study: AnyStudy,
     problem: Factory | None = None,

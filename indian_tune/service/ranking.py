@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from rich.measure import Measurement
+from rich.text import Text
 
 from indian_tune.ledger import State
 from indian_tune.outcome import ACCURACY
@@ -11,8 +15,9 @@ from indian_tune.study.description import score_words
 from indian_tune.text import SYMBOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
     from indian_tune.ledger import ArmProgress
@@ -20,24 +25,19 @@ if TYPE_CHECKING:
     from indian_tune.study.ranking import ArmResult, Metrics
 
 
-def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> Table:
+def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> RenderableType:
     """Return the ranking for people; of classification errors in percent."""
     judged = "error %" if outcome.share else outcome.title
-    numbers = ("", f"tune\n{judged}", f"fresh\n{judged}", "train\nloss", "γ0/α")
     searches = max((len(result.searches) for result in results), default=0)
-    made = table(
-        *("", "arm", *numbers[1:], "best configuration"),
-        title="Arms, best first"
-        + (f"; means over {searches} searches, ± between them" if searches > 1 else ""),
-        right=numbers,
-    )
-    for column in made.columns[:-1]:
-        column.no_wrap = True
+    title = "Arms, best first" + (f"; means over {searches} searches" if searches > 1 else "")
+    if any(each.confirmed and each.confirmed.validation_error_std is not None for each in results):
+        title += f"; ± standard deviation between {'searches' if searches > 1 else 'seeds'}"
+    rows = []
     for place, result in enumerate(results, 1):
         best = result.confirmed or result.tuned
         rate = None if result.dynamics is None else result.dynamics.effective_learning_rate
         fresh = result.confirmed
-        made.add_row(
+        row = (
             str(place),
             result.name,
             outcome.error_text(None if result.tuned is None else result.tuned.validation_error),
@@ -49,7 +49,57 @@ def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> 
             number(rate),
             config_text(result.config),
         )
-    return made
+        rows.append(row)
+    heads = ("", "arm", f"tune\n{judged}", f"fresh\n{judged}", "train\nloss", "γ0/α")
+    return _Ranking(title, heads, rows)
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """A table that cuts no number: in a narrow terminal, configurations stand below it.
+
+    Attributes:
+        title: above it.
+        heads: of all columns but the last, which is the configuration.
+        rows: place, arm, numbers and configuration.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        room = options.max_width
+        words = max((len(word) for row in self.rows for word in row[-1].split()), default=0)
+        narrow = self._table()
+        # Without a limit, which would hide what is cut.
+        unlimited = options.update(width=10_000)
+        whole = Measurement.get(console, unlimited, narrow).maximum
+        names = max((len(row[1]) for row in self.rows), default=0)
+        if whole + max(words, len("configuration")) + 2 <= room:
+            yield self._table("best configuration")
+            return
+        if whole - names + len("arm") <= room:
+            yield narrow
+        else:
+            yield Text(self.title, "bold")
+            for row in self.rows:
+                pairs = zip(self.heads[2:], row[2:-1], strict=True)
+                told = ", ".join(f"{' '.join(head.split())} {cell}" for head, cell in pairs)
+                yield Text(f"{row[0]} {row[1]}: {told}")
+        for row in self.rows:
+            yield Text(f"{row[1]}: {row[-1]}")
+
+    def _table(self, *last: str) -> Table:
+        made = table(*self.heads, *last, title=self.title, right=("", *self.heads[2:]))
+        folded = last or ("arm",)
+        for column in made.columns:
+            column.no_wrap = column.header not in folded
+        for row in self.rows:
+            made.add_row(*row[: len(made.columns)])
+        return made
 
 
 def front_table(

@@ -86,7 +86,8 @@ def test_terminal_json_and_report_show_the_curve(frame: pd.DataFrame) -> None:
     assert max(map(len, lines)) <= 80
     text = " ".join(" ".join(lines).split())
     assert "Best trial on validation, test accuracy by budget" in text
-    assert f"{100 * curve.mean[-1]:.2f} % with {TRIALS} trials ±" in text
+    ends = " to ".join(f"{100 * end:.2f} %" for end in (curve.low[-1], curve.high[-1]))
+    assert f"{100 * curve.mean[-1]:.2f} % with {TRIALS} trials (95 % interval {ends}; " in text
     shown = {each.name: each for each in exhibits(Material(frame, claims, verdict))}
     drawn = shown["budget-curve"]
     assert f"full reaches {100 * curve.mean[-1]:.2f} % with {TRIALS} trials" in drawn.alt

@@ -62,7 +62,7 @@ def ask(command: Callable[..., Ended], searched: Path, tmp_path: Path) -> Callab
 def test_status_counts_all_searches_and_shows_their_means(ask: Callable[..., str]) -> None:
     told = ask("status")
     assert "4/4 2/2 4/4" in told
-    assert "Arms, best first; means over 2 searches, ± between them" in told
+    assert "Arms, best first; means over 2 searches; ± standard deviation between searches" in told
     for arm in json.loads(ask("status", "--json"))["arms"]:
         assert [search["best_trial"] for search in arm["searches"]] == [1, 0]
         assert arm["half"]["trials"] == 2

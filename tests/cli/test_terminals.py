@@ -7,13 +7,18 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
-from indian_tune.ledger import Ledger, sqlite_file, storage_url
-from indian_tune.service.output import headed, results, table
+from indian_tune.ledger import Ledger, LedgerReader, sqlite_file, storage_url
+from indian_tune.service.output import config_text, headed, results, table
+from indian_tune.service.ranking import ranking_table
+from indian_tune.study.ranking import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +49,26 @@ def test_foreign_text_is_shown_without_markup_and_escapes(
     assert r"in a[/b] \x1b[31m" in out
     assert r"[red]name\x1b]0;title\x07" in out
     assert r"[bold]cell\x1b[2J" in out
+
+
+@pytest.mark.parametrize("width", [24, 60, 80, 200])
+def test_no_terminal_is_too_narrow_for_the_numbers_of_the_ranking(
+    width: int, finished: tuple[Path, object]
+) -> None:
+    with LedgerReader.open(str(finished[0])) as ledger:
+        ranked = rank(ledger, ledger.study("tiny"))
+    longer = [replace(result, name=f"{result.name}-of-a-long-name") for result in ranked]
+    console = Console(file=StringIO(), width=width)
+    console.print(ranking_table(longer))
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, written.splitlines())) <= width
+    words = set(written.replace(",", " ").split())
+    for result in longer:
+        assert result.tuned is not None
+        assert result.tuned.validation_error is not None
+        assert f"{100 * result.tuned.validation_error:.2f}" in words
+        assert set(config_text(result.config).split()) <= words
+    assert "±" not in written or "standard deviation" in " ".join(written.split())
 
 
 def test_a_study_file_cannot_write_to_the_terminal(

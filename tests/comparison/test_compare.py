@@ -245,7 +245,7 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
     (
         GOOD.assign(accuracy=[math.nan, *A[1:], *B]),
         {},
-        r"accuracy is missing in 1 run \(arm 'A', seeds 0\): give --missing failed if they failed",
+        r"accuracy is missing in 1 run \(arm 'A', seeds 0\): give missing='failed' if they failed",
     ),
     (
         GOOD.assign(accuracy=["good", *map(str, [*A[1:], *B])]),
@@ -253,9 +253,9 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         "column accuracy must contain numbers, got 'good' of arm 'A'",
     ),
     (GOOD.rename(columns={"accuracy": "size"}), {"metric": "size"}, "lower or a higher size is"),
-    (GOOD.assign(loss=1.0), {}, "name the metric with --metric: accuracy, loss could be it"),
+    (GOOD.assign(loss=1.0), {}, "name the metric with metric=…: accuracy, loss could be it"),
     (GOOD, {"metric": "acuracy"}, "is not a column. Did you mean 'accuracy'?"),
-    (GOOD.drop(columns="arm"), {}, "there is no column arm: choose one with --map arm=COLUMN"),
+    (GOOD.drop(columns="arm"), {}, r"there is no column arm: choose one with columns=\{'arm'"),
     (GOOD.assign(seed=[math.nan, *range(9)]), {}, "column seed has empty values"),
     (
         GOOD.assign(run_state="running"),
@@ -316,7 +316,7 @@ def test_what_pairing_would_gain_counts_its_fewer_degrees_of_freedom() -> None:
         stats.t.ppf(0.975, freedom) * np.sqrt(variance / 3)
         for freedom, variance in ((4, 2), (2, 1))
     )
-    said = f"±{paired:.1f} instead of ±{unpaired:.1f}"
+    said = f"reach {paired:.1f} to each side instead of {unpaired:.1f}"
     assert said in found.markdown()
 
 

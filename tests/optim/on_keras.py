@@ -220,6 +220,25 @@ def test_an_embedding_is_trained_like_a_dense_layer() -> None:
 
 
 @needs_tensorflow
+@pytest.mark.parametrize("optimizer", [Indian, Innaprop])
+def test_slices_are_added_up_and_rows_without_one_move_on(optimizer: Any) -> None:
+    """TensorFlow's ``IndexedSlices``, with a row twice, are the dense gradient."""
+    found = []
+    for sliced in (True, False):
+        rows = keras.Variable(np.ones((3, 2), np.float32))
+        made = optimizer(0.1, weight_decay=0.01)
+        for count in range(4):
+            places, values = [1, 1] if count else [0, 2], np.ones((2, 2), np.float32)
+            dense = np.zeros((3, 2), np.float32)
+            np.add.at(dense, places, values)
+            slices = tensorflow.IndexedSlices(values, tensorflow.constant(places), (3, 2))
+            made.apply([slices if sliced else ops.convert_to_tensor(dense)], [rows])
+        found.append(rows.numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    assert (found[0] < 1).all()
+
+
+@needs_tensorflow
 def test_two_devices_train_as_one() -> None:
     strategy = tensorflow.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     assert strategy.num_replicas_in_sync == 2
@@ -273,3 +292,9 @@ def test_other_faults_are_refused() -> None:
     complex_variable = keras.Variable(np.ones(2, "complex64"), dtype="complex64")
     with pytest.raises(InputError, match="real parameters only, but parameter 0 is complex64"):
         Indian().build([complex_variable])
+    for optimizer in (Indian(), Innaprop()):
+        with pytest.raises(InputError, match="real gradients only, but gradient 0 is complex64"):
+            optimizer.apply(
+                [ops.convert_to_tensor(np.ones(2, "complex64"))],
+                [keras.Variable(np.ones(2, "float32"))],
+            )

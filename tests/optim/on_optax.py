@@ -104,6 +104,23 @@ def test_a_sharded_state_is_stepped_where_it_lies() -> None:
     np.testing.assert_allclose(sharded, train(transformation, start), rtol=1e-6)
 
 
+def test_a_compiled_step_passes_over_memory_twice_and_copies_no_array() -> None:
+    start = {"kernel": jnp.ones((64, 64)), "bias": jnp.ones(64)}
+    transformation = indian(0.1)
+
+    def step(params: Any, state: Any, grads: Any) -> Any:
+        updates, state = transformation.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+    text = compiled.lower(start, transformation.init(start), start).compile().as_text()
+    assert text is not None
+    entry = text[text.index("ENTRY") :]
+    assert not re.findall(r"f\d\d\[\d.*\bcopy\(", entry)
+    # One for the velocity, one for the parameter.
+    assert len(re.findall(r"= f\d\d\[\d\S* fusion\(", entry)) == 2 * len(start)
+
+
 def test_sparse_gradients_are_made_dense_and_types_are_kept() -> None:
     start = {"a": jnp.ones(4, jnp.bfloat16), "b": jnp.ones(3, jnp.float32)}
     grads = {"a": jnp.arange(4.0), "b": jnp.array([0.0, 2.0, 0.0])}
@@ -143,6 +160,9 @@ def test_other_faults_are_refused() -> None:
         InputError, match=r"real parameters only, but parameter \['w'\] is complex64"
     ):
         indian(0.1).init({"w": jnp.ones(2, jnp.complex64)})
+    plain = innaprop(0.1)
+    with pytest.raises(InputError, match=r"real gradients only, but gradient \['w'\] is complex64"):
+        plain.update({"w": jnp.ones(2, jnp.complex64)}, plain.init({"w": jnp.ones(2)}))
     decaying = indian(0.1, weight_decay=0.1)
     with pytest.raises(InputError, match="call update"):
         decaying.update(jnp.ones(2), decaying.init(jnp.ones(2)))
