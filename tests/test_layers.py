@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
@@ -26,6 +27,7 @@ LAYERS = (
 MOST_LINES = 450
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Return every module of the package by its dotted name."""
     found = {}
@@ -35,13 +37,20 @@ def modules() -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def parsed(path: Path) -> list[ast.AST]:
+    """Return every node of a module."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
 def imports() -> dict[str, set[str]]:
     """Return the modules of the package that each of them imports, wherever it does."""
     files = modules()
     graph: dict[str, set[str]] = {}
     for name, path in files.items():
         named = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in parsed(path):
             if isinstance(node, ast.Import):
                 named |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -121,7 +130,7 @@ def test_other_packages_use_what_the_face_names(package: str) -> None:
         f"{path.relative_to(ROOT)} imports {alias.name} from {node.module}"
         for name, path in modules().items()
         if "." in name and layer(name) != package
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in parsed(path)
         if isinstance(node, ast.ImportFrom) and node.module is not None
         if f"{node.module}.".startswith(f"{face.__name__}.")
         for alias in node.names

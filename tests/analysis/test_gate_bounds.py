@@ -35,8 +35,24 @@ if TYPE_CHECKING:
 # δ of the claims is half a point.
 CLAIMS = simulated_claims()
 MADE = Contrast(
-    *("full - rate", "full", "rate", Amount(0.02, 0.01, 0.03), None, None, None),
-    *(0.001, "searches", 2, 2, 4, 0, 0, 0, 0, (0.02, 0.02), Label.SUPPORTED),
+    name="full - rate",
+    arm="full",
+    baseline="rate",
+    test=Amount(0.02, 0.01, 0.03),
+    train=None,
+    gap=None,
+    validation=None,
+    deviation=0.001,
+    unit="searches",
+    n=2,
+    searches=2,
+    pairs=4,
+    left_out=0,
+    arm_failed=0,
+    baseline_failed=0,
+    empty=0,
+    differences=(0.02, 0.02),
+    label=Label.SUPPORTED,
 )
 SAME = (0.5, 0.5)
 NONE = cast("Evidence", None)

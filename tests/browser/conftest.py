@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import TINY, run_command, to_toml
+from tests.conftest import TINY, run_command
+from tests.simulated import search_simulated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small study, searched and analysed by the commands.
+    """A folder with a small study, searched on a virtual clock and analysed by the command.
 
     It holds indian-tune.db, and the report in the folder report.
     """
@@ -52,10 +53,6 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"name": "sgd-matched", "optimizer": "sgd", "matched_rate_of": "indian"},
     ]
     study["claims"] = {"thresholds": [2.25, 2.2]}
-    (folder / "tiny.toml").write_text(to_toml(study), encoding="utf-8")
-    for arguments in (
-        ("search", "tiny.toml", "--engine", "inline"),
-        ("analyze", "tiny", "--out", "report"),
-    ):
-        run_command(folder, *arguments)
+    search_simulated(f"sqlite:///{folder / 'indian-tune.db'}", study)
+    run_command(folder, "analyze", "tiny", "--out", "report")
     return folder

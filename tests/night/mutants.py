@@ -61,7 +61,6 @@ PARTS = {
             "tests/study/test_controller.py",
             "tests/study/test_budgets.py",
             "tests/study/optuna/test_constraints.py",
-            "tests/simulation",
             "tests/study/test_levels.py",
         ),
     ),

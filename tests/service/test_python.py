@@ -173,7 +173,12 @@ def record(storage: str) -> list[Any]:
 def test_a_search_from_python_leaves_the_record_of_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tiny = {**TINY, "search": {**TINY["search"], "trials": 1}}
+    short = {"epochs": 1, "tune_epochs": 1, "confirm_seeds": [1000]}
+    tiny = {
+        **TINY,
+        "protocol": {**TINY["protocol"], **short},
+        "search": {**TINY["search"], "trials": 1},
+    }
     (tmp_path / "tiny.toml").write_text(to_toml(tiny), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INDIAN_TUNE_STORAGE", raising=False)
@@ -190,7 +195,7 @@ def test_a_search_from_python_leaves_the_record_of_the_command(
             assert results.finished
             assert list(results.ranking["arm"]) == [each.name for each in results.status().ranked]
             assert results.best("sgd").keys() == {"gamma0"}
-            assert len(results.frame("epochs")) == 12
+            assert len(results.frame("epochs")) == 4
             assert "<table" in results._repr_html_()
         records.append(record("a.db"))
         for file in tmp_path.glob("a.db*"):
