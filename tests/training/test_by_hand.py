@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from indian_tune.problems.models import Pointwise, build_model, dropout_layers
-from indian_tune.problems.randomness import generator
+from indian_tune.problems.randomness import bits_of_key, generator, host_bits, stream_key
 from indian_tune.problems.task import get_task
-from indian_tune.training.by_hand import by_hand
+from indian_tune.training.by_hand import Measured, by_hand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +76,26 @@ def test_a_batch_that_grows_again_is_dropped_by_its_own_masks() -> None:
     assert other is not None
     other.gradients(images[:2], labels[:2], TASK, 0)
     assert torch.equal(other.gradients(images, labels, TASK, 1), whole)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_it_is_measured_as_the_network_is(name: str) -> None:
+    network = network_of(name)
+    measured = by_hand(network, SHAPES[name], seed=None)
+    assert measured is not None
+    for count in (6, 3):
+        images, _ = batch_of(name, count)
+        with torch.inference_mode():
+            torch.testing.assert_close(Measured(measured)(images), network.eval()(images))
+        network.train()
+    assert all(each.grad is None for each in network.parameters())
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 2, 5)])
+def test_masks_of_many_steps_have_the_bits_of_each(shape: tuple[int, ...]) -> None:
+    keys = [stream_key(2**40 + 3, step, 1) for step in range(5)]
+    each = torch.stack([bits_of_key(shape, key) for key in keys])
+    assert torch.equal(host_bits(shape, keys), each)
 
 
 def twice() -> nn.Module:
