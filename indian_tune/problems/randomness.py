@@ -21,10 +21,11 @@ from hashlib import blake2b
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -126,6 +127,30 @@ def bits_of_key(
     bits.bitwise_xor_(_shifted(bits, 15)).mul_(0x846CA68B - 2**32)
     bits.bitwise_xor_(_shifted(bits, 16))
     return bits.reshape((*bits.shape[:-1], *shape))
+
+
+def host_bits(shape: tuple[int, ...], keys: Sequence[tuple[int | Tensor, int | Tensor]]) -> Tensor:
+    """Return the bits of several keys, as ``bits_of_key`` on the CPU but in less time.
+
+    Computed by NumPy, which shifts many numbers at once where torch shifts one by one.
+
+    Args:
+        shape: of the result for one key.
+        keys: of ``stream_key``, numbers.
+
+    Returns:
+        int32 [keys, *shape].
+    """
+    before, between = np.array(keys, dtype=np.int32).view(np.uint32).T[..., None]
+    bits = np.arange(prod(shape), dtype=np.uint32) + before
+    high = bits >> np.uint32(16)
+    bits ^= high
+    bits *= np.uint32(0x7FEB352D)
+    bits ^= between
+    bits ^= np.right_shift(bits, np.uint32(15), out=high)
+    bits *= np.uint32(0x846CA68B)
+    bits ^= np.right_shift(bits, np.uint32(16), out=high)
+    return torch.from_numpy(bits.view(np.int32)).view(len(keys), *shape)
 
 
 def keep_threshold(rate: float) -> int:

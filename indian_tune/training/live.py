@@ -139,28 +139,36 @@ class LiveRun:
         """Whether the epoch that is trained, or was and is not counted yet, is the last one."""
         return self.epoch + 1 == self.run.epochs
 
-    def finish_epoch(self, setup: Setup, measured: LaneMeasures | None = None) -> EpochRecord:
+    def finish_epoch(
+        self,
+        setup: Setup,
+        measured: LaneMeasures | None = None,
+        *,
+        network: nn.Module | None = None,
+    ) -> EpochRecord:
         """Count an epoch that was trained, and measure.
 
         Args:
             setup: what the runs share.
             measured: what was measured already; ``None`` to measure here.
+            network: computes what the network that is measured does; that one by default.
 
         Returns:
             The record, without ``seconds``, which are the execution's to fill in.
         """
         # Training continues with the next epoch: a checkpoint is taken at the measured weights too.
         set_mode(self.optimizer, training=False)
-        train = self._measure("train", setup, measured)
+        network = network or self.measured
+        train = self._measure("train", setup, measured, network)
         if not isfinite(train["train_loss"]):
             self.diverged = True
             train = dict.fromkeys(train, nan)
-        metrics = {**train, **self._measure("validation", setup, measured)}
-        sealed = self._measure("test", setup, measured)
+        metrics = {**train, **self._measure("validation", setup, measured, network)}
+        sealed = self._measure("test", setup, measured, network)
         correct = None
         if self.ends and not self.diverged:
             correct = (
-                correctness(self.measured, setup.test, self._precision, self._task)
+                correctness(network, setup.test, self._precision, self._task)
                 if measured is None
                 else measured.correct
             )
@@ -196,7 +204,9 @@ class LiveRun:
         self.step = state["step"]
         self.epoch = epoch
 
-    def _measure(self, split: str, setup: Setup, measured: LaneMeasures | None) -> dict[str, float]:
+    def _measure(
+        self, split: str, setup: Setup, measured: LaneMeasures | None, network: nn.Module
+    ) -> dict[str, float]:
         """Measure on a split: nothing if there is none, and NaN once the run has diverged."""
         feed = setup.splits.get(split)
         if feed is None:
@@ -206,7 +216,7 @@ class LiveRun:
         elif measured is not None:
             values = measured.metrics[split]
         else:
-            values = evaluate(self.measured, feed, self._precision, self._task)
+            values = evaluate(network, feed, self._precision, self._task)
         return {f"{split}_{name}": value for name, value in values.items()}
 
 

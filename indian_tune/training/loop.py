@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property, partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 import torch
 
 from indian_tune.optim.own_family import set_mode
-from indian_tune.problems.models import dropout_layers
+from indian_tune.problems.models import build_model, dropout_layers
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.task import get_task
+from indian_tune.training.by_hand import Measured, by_hand
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import epoch_order
 
@@ -27,14 +29,35 @@ if TYPE_CHECKING:
 class Loop:
     """Runs one after the other, by torch's ordinary operations; takes any network.
 
+    On a CPU the gradients of the package's own small networks are computed without autograd; see
+    :mod:`indian_tune.training.by_hand`.
+
     Args:
         setup: what the runs share.
     """
 
-    description = "loop"
-
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
+
+    @property
+    def description(self) -> str:
+        """See :class:`Execution`."""
+        return "loop, by hand" if self._writes_out else "loop"
+
+    @cached_property
+    def _writes_out(self) -> bool:
+        setup = self._setup
+        build = setup.problem.build_model
+        if setup.device.type != "cpu" or setup.precision.name == "bfloat16":
+            return False
+        # Of a network of a user's own nothing is known, such as what else holds its gradients.
+        if not (isinstance(build, partial) and build.func is build_model):
+            return False
+        return by_hand(build(seed=0, dropout=0.5), self._shape, seed=0) is not None
+
+    @property
+    def _shape(self) -> torch.Size:
+        return self._setup.problem.train.first(1).inputs.shape[1:]
 
     def advance(self, lives: Sequence[LiveRun]) -> list[EpochRecord]:
         """Train an epoch of each run and measure it; see :class:`Execution`."""
@@ -49,7 +72,10 @@ class Loop:
             seeded_global_generator("epoch", live.run.seed, live.epoch + 1, device=device),
         ):
             self._train(live)
-            record = live.finish_epoch(self._setup)
+            network = None
+            if self._writes_out and (measured := by_hand(live.measured, self._shape, None)):
+                network = Measured(measured)
+            record = live.finish_epoch(self._setup, network=network)
         return replace(record, seconds=perf_counter() - began)
 
     def _train(self, live: LiveRun) -> None:
@@ -61,14 +87,18 @@ class Loop:
         unchecked: list[Tensor] = []
         set_mode(live.optimizer, training=True)
         augmented = (run.seed, live.step) if self._setup.augmented else None
+        written_out = by_hand(model, self._shape, run.seed) if self._writes_out else None
         for inputs, labels in feed.batches(run.batch_size, order, augmented=augmented):
-            for layer in dropouts:
-                layer.seek(run.seed, live.step)
-            for parameter in parameters:
-                parameter.grad = None
-            with self._setup.precision.forward(self._setup.device):
-                loss = task.loss(model(inputs), labels)
-            loss.backward()  # type: ignore[no-untyped-call]
+            if written_out is not None:
+                loss = written_out.gradients(inputs, labels, task, live.step)
+            else:
+                for layer in dropouts:
+                    layer.seek(run.seed, live.step)
+                for parameter in parameters:
+                    parameter.grad = None
+                with self._setup.precision.forward(self._setup.device):
+                    loss = task.loss(model(inputs), labels)
+                loss.backward()  # type: ignore[no-untyped-call]
             if run.clip_norm:
                 torch.nn.utils.clip_grad_norm_(parameters, run.clip_norm)
             live.optimizer.step()

@@ -59,6 +59,18 @@ def make_forward(
     return VmappedForward(network, training=training)
 
 
+def plain_layers(network: nn.Module, rank: int = IMAGE_RANK) -> list[nn.Module] | None:
+    """Return the layers of a network that is nothing but known ones in turn, else ``None``.
+
+    Args:
+        network: in its present mode.
+        rank: dimensions of a batch of inputs.
+    """
+    named = list(_layers(network))
+    layers = [layer for _, layer in named]
+    return layers if _is_plain(network, named) and _fits_together(layers, rank) else None
+
+
 def drawing_layers(network: nn.Module) -> tuple[CounterDropout, ...]:
     """Return the layers of a network that draw masks in its present mode."""
     return tuple(layer for layer in dropout_layers(network) if layer.training and layer.rate > 0)

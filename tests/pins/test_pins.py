@@ -83,15 +83,15 @@ def test_a_released_database_opens_with_the_bits_it_was_written_with(
     # Opening it for writing brings an older schema up to date.
     with Ledger.open(str(database)):
         pass
-    assert bits_of(database, "pinned") == pinned_bits("pinned")
+    assert bits_of(database, "pinned") == pinned_bits("released")
     assert {trial.state for trial in trials_of(database, "pinned")} == {State.COMPLETE}
     run_command(released, "status", "pinned")
     assert "pinned, registered 2026-11-2" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_an_interrupted_study_of_a_released_database_goes_on_to_the_same_bits(
-    released: Path, command: Callable[..., str]
+def test_an_interrupted_study_of_a_released_database_goes_on_to_the_same_bits_and_is_marked(
+    released: Path, command: Callable[..., str], request: pytest.FixtureRequest
 ) -> None:
     database = released / "indian-tune.db"
     # The command itself brings the older schema up to date, so nothing else may have opened it.
@@ -103,7 +103,15 @@ def test_an_interrupted_study_of_a_released_database_goes_on_to_the_same_bits(
     assert {state for (state,) in states} == {State.COMPLETE, State.WAITING}
     assert list(released.rglob("*.ckpt"))
     command(released, "search", "interrupted.toml", "--engine", "inline")
-    same_bits(bits_of(database, "interrupted"), pinned_bits("interrupted"))
+    # Where it was interrupted, steps begin to be computed by hand.
+    name = request.node.callspec.params["released"]
+    same_bits(bits_of(database, "interrupted"), pinned_bits(f"interrupted of {name}"))
+    with LedgerReader.open(str(database)) as ledger:
+        runs = [
+            run for trial in trials_of(database, "interrupted") for run in ledger.runs(trial.id)
+        ]
+    marks = [(run.provenance or {}).get("resumed_from", "") for run in runs]
+    assert any("execution loop" in mark for mark in marks)
 
 
 # Another run of the same study has other times, which are exported as well.

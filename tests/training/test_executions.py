@@ -269,7 +269,7 @@ class TestEveryExecution:
         packing: Packing = arguments["packing"]
         way = packing.convolutions or "grouped"
         is_loop = packing.execution == "loop"
-        assert told == ("loop" if is_loop else f"stacked, {packing.lanes} slots, {way}")
+        assert told == ("loop, by hand" if is_loop else f"stacked, {packing.lanes} slots, {way}")
 
 
 class TestAPackThatShrinks:

@@ -72,4 +72,4 @@ def test_a_packing_that_is_not_allowed_is_refused_by_name(
 
 
 def test_on_a_cpu_runs_are_looped_unless_packs_are_asked_for(problem: Problem) -> None:
-    assert Trainer(problem).provenance.execution == "loop"
+    assert Trainer(problem).provenance.execution == "loop, by hand"

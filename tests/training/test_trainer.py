@@ -163,7 +163,7 @@ class TestTraining:
         assert [record.epoch for record in trainer.advance()] == [1]
 
     def test_provenance_is_that_of_the_device(self, problem: Problem) -> None:
-        assert Trainer(problem).provenance == Provenance.of("cpu")
+        assert Trainer(problem).provenance == Provenance.of("cpu", execution="loop, by hand")
 
 
 class TestMetrics:
