@@ -39,11 +39,11 @@ def test_tables_of_another_optuna_are_refused(tmp_path: Path, tiny: dict[str, An
 
 @pytest.mark.parametrize("schema", ["known", "unknown"])
 def test_a_score_is_stored_once_and_only_while_its_trial_runs(
-    schema: str, storage: str, monkeypatch: pytest.MonkeyPatch
+    schema: str, usual_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if schema == "unknown":
         monkeypatch.setattr("indian_tune.study.optuna.scores._KNOWN", ())
-    projection = Projection(storage_url(storage), "scores", ["sgd"])
+    projection = Projection(storage_url(usual_database), "scores", ["sgd"])
     assert (projection._insert_score is None) is (schema == "unknown")
     projection.create()
     searched = {"x": FloatDistribution(0.0, 1.0)}
