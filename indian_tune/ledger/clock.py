@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # A clock is taken to have been set forward from here on; closer is rounding and drift.
 _AHEAD_SECONDS = 2.0
+# One statement, as it is asked for in every transaction.
+_KEPT = "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version"
 # The header's numbers have 32 bits: they count from 2020.
 _EPOCH = 1_577_836_800
 
@@ -36,20 +38,16 @@ def steady_time(connection: sa.Connection) -> float:
     if boot is None:
         return now
     since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
-    if _pragma(connection, "application_id") == boot:
-        kept = _EPOCH + _pragma(connection, "user_version") + since_boot
-        if now < kept + _AHEAD_SECONDS:
-            return kept
+    mark, booted_at = connection.exec_driver_sql(_KEPT).one()
+    kept = float(_EPOCH + booted_at + since_boot)
+    if mark == boot and now < kept + _AHEAD_SECONDS:
+        return kept
     booted = math.ceil(now - since_boot)
     if connection.get_execution_options().get("writes", False):
         connection.exec_driver_sql(f"PRAGMA application_id={boot}")
         connection.exec_driver_sql(f"PRAGMA user_version={booted - _EPOCH}")
         return booted + since_boot
     return now
-
-
-def _pragma(connection: sa.Connection, name: str) -> int:
-    return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
 
 
 @functools.cache

@@ -39,7 +39,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
 
 def look(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
     """Write down what this worker process sees, and stay until all have."""
-    seen = f"{os.environ[VISIBLE]} {settings.torch_device} {'torch' in sys.modules}"
+    # Loaded before the worker was forked.
+    initialised = sys.modules["torch"].cuda.is_initialized()
+    seen = f"{os.environ[VISIBLE]} {settings.torch_device} {initialised}"
     (settings.artifacts / settings.device).write_text(seen)
     while len(list(settings.artifacts.iterdir())) < int(settings.study) and not should_stop():
         time.sleep(0.01)

@@ -12,12 +12,13 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from indian_tune.engines import process_info
 from indian_tune.engines.devices import confine
+from indian_tune.engines.local import fork_server
 from indian_tune.engines.local.log_pipe import log_level, relay_log, send_log
 from indian_tune.engines.local.options import LocalOptions
 from indian_tune.engines.watchdog import LEAST_SECONDS
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from indian_tune.engines.interrupt import Interrupt
+    from indian_tune.engines.local.fork_server import ForkedProcess
     from indian_tune.engines.settings import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -79,7 +81,7 @@ class _Worker:
         end: how it said that it ends.
     """
 
-    process: SpawnProcess
+    process: SpawnProcess | ForkedProcess
     log: Connection
     lifeline: Connection
     driver: Connection
@@ -130,8 +132,9 @@ class ProcessEngine:
     ) -> None:
         self._settings = settings
         self._job = job
-        # spawn: a forked torch inherits locks of threads that do not exist in the child.
+        # spawn: a fork of this process inherits locks of threads that do not exist in it.
         self._context = multiprocessing.get_context("spawn")
+        self._server: fork_server.ForkServer | None = None
         # When each died, and how many epochs the study had by then.
         self._deaths: deque[tuple[float, int]] = deque(maxlen=DEATHS_PER_MINUTE)
         self._stalled_starts = 0
@@ -149,8 +152,9 @@ class ProcessEngine:
                 replaced.
             InputError: what a worker was given cannot be used.
         """
-        workers = [self._start(each) for each in self._settings]
+        workers: list[_Worker] = []
         try:
+            workers += [self._start(each) for each in self._settings]
             while any(worker.end != _DONE for worker in workers):
                 time.sleep(TICK_SECONDS)
                 for n, worker in enumerate(workers):
@@ -177,6 +181,9 @@ class ProcessEngine:
                     _dismiss(workers, interrupt)
             finally:
                 # Also where a second request to stop has ended the wait.
+                if self._server is not None:
+                    self._server.end()
+                    self._server = None
                 for worker in workers:
                     worker.process.kill()
                     worker.process.join()
@@ -189,15 +196,24 @@ class ProcessEngine:
         receiver, sender = self._context.Pipe(duplex=False)
         held, lifeline = self._context.Pipe(duplex=False)
         above, driver = self._context.Pipe(duplex=False)
-        process = self._context.Process(
-            target=_main, args=(self._job, settings, held, above, sender, log_level()), daemon=True
-        )
-        with without_main():
-            process.start()
+        ends = (held, above, sender)
+        process = self._start_process((self._job, settings, log_level()), ends)
         # Only the worker may hold its ends, or a death would go unnoticed on the other side.
-        for end in (sender, held, above):
+        for end in ends:
             end.close()
         return _Worker(process, receiver, lifeline, driver, time.monotonic())
+
+    def _start_process(
+        self, args: tuple[Any, ...], ends: tuple[Connection, ...]
+    ) -> SpawnProcess | ForkedProcess:
+        with without_main():
+            if not fork_server.AVAILABLE:
+                process = self._context.Process(target=_main, args=(*args, *ends), daemon=True)
+                process.start()
+                return process
+            if self._server is None or not self._server.alive:
+                self._server = fork_server.ForkServer()
+        return self._server.start(_main, args, ends)
 
     def _replace(self, dead: _Worker, settings: WorkerSettings) -> _Worker:
         status, loss = dead.process.exitcode, _note_lost(dead.process, settings)
@@ -271,7 +287,7 @@ class _Loss:
     reason: str | None
 
 
-def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> _Loss:
+def _note_lost(dead: SpawnProcess | ForkedProcess, settings: WorkerSettings) -> _Loss:
     """Record that a worker's process has died."""
     lost = []
     with Ledger.open(settings.storage, patient=True) as ledger:
@@ -298,10 +314,10 @@ def _note_lost(dead: SpawnProcess, settings: WorkerSettings) -> _Loss:
 def _main(
     job: Callable[[WorkerSettings, Callable[[], bool]], None],
     settings: WorkerSettings,
+    level: int,
     lifeline: Connection,
     driver: Connection,
     log: Connection,
-    level: int,
 ) -> None:
     # Ctrl-C reaches the whole group: only the parent answers, and tells the workers through stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

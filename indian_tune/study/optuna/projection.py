@@ -26,6 +26,7 @@ from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.database import explained
 from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
+from indian_tune.study.optuna.scores import score_insert
 from indian_tune.study.optuna.shown_trial import (
     SLOT,
     TOLD_AS,
@@ -110,6 +111,7 @@ class Projection:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.url = url
+        self._insert_score: sa.Insert | None = None
         self._storage: BaseStorage = self._connect(pool)
         self._name = study
         self._arms = tuple(arms)
@@ -287,9 +289,14 @@ class Projection:
 
     @transaction
     def report(self, trial_id: int, value: float, step: int) -> None:
-        """Store the score of a trial at a step."""
+        """Store the finite score of a trial at a step, unless it is there already."""
         with self._errors():
-            self._storage.set_trial_intermediate_value(trial_id, step, value)
+            if self._insert_score is None:
+                self._storage.set_trial_intermediate_value(trial_id, step, value)
+                return
+            with self._engine.begin() as connection:
+                row = {"of": trial_id, "at": step, "score": value}
+                connection.execute(self._insert_score, row)
 
     @transaction
     def should_prune(
@@ -360,7 +367,7 @@ class Projection:
         return self._study_ids[part]
 
     def _connect(self, pool: sa.Pool | None) -> BaseStorage:
-        rdb = self._open()
+        rdb, schema = self._open()
         # The connections that made the tables were opened without the settings.
         rdb.engine.dispose()
         if pool is None:
@@ -371,9 +378,10 @@ class Projection:
             rdb.engine.pool = pool
         self._own_pool = pool is None
         self._engine = rdb.engine
+        self._insert_score = score_insert(rdb.engine.dialect, schema)
         return optuna.storages.get_storage(rdb)
 
-    def _open(self) -> optuna.storages.RDBStorage:
+    def _open(self) -> tuple[optuna.storages.RDBStorage, str]:
         for attempt in range(1, _OPENING_ATTEMPTS + 1):
             try:
                 with self._errors():
@@ -392,7 +400,7 @@ class Projection:
                 time.sleep(0.2 * attempt)
             else:
                 if found == wanted:
-                    return storage
+                    return storage, found
                 storage.engine.dispose()
                 raise StorageError(
                     f"database {show_url(self.url)}: the Optuna tables have schema {found}, but "

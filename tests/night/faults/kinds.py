@@ -48,7 +48,10 @@ class Target:
         return list(processes(self.folder))
 
     def workers(self) -> list[psutil.Process]:
-        """Return the processes that train, but the driver; Ray's actors are among them."""
+        """Return the processes that train, but the driver, and the one that forks them.
+
+        Ray's actors are among them.
+        """
         found = []
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
