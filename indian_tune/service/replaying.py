@@ -218,7 +218,8 @@ class Replay(Shown):
         return [
             f"Regret: {self.objective.replace('_', ' ')} of the configuration that a search "
             "chose, minus the lowest one in the table; mean over "
-            f"{counted(len(self.table), 'arm')} and {counted(seeds, 'seed')}. In brackets: 95 % interval over seeds for this row.",
+            f"{counted(len(self.table), 'arm')} and {counted(seeds, 'seed')}. In brackets: "
+            "95 % interval over seeds for this row.",
             f"Each search: {counted(self.trials, 'trial')} per arm, "
             f"{counted(self.workers, 'worker')}. Epochs and time: means per search; times use the "
             "recorded seconds of the epochs.",
