@@ -6,6 +6,7 @@ import inspect
 import shlex
 import shutil
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,6 @@ from indian_tune.study.file.spec import parse_study
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Ended
 
@@ -118,7 +118,7 @@ def test_the_recorded_command_goes_on_with_the_same_record_from_any_folder(
     assert words[:3] == ["indian-tune", "search", str(database.parent / "tiny.toml")]
     given = parsed(search, words[2:])
     assert given["storage"] == f"sqlite:///{copy}"
-    assert given["artifacts"] == database.parent / "indian-tune-artifacts"
+    assert Path(given["artifacts"]) == database.parent / "indian-tune-artifacts"
     assert given["engine"] == "inline"
 
 

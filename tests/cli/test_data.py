@@ -141,7 +141,7 @@ def test_every_command_has_help(command: str) -> None:
 
 def test_the_list_of_commands_has_whole_sentences() -> None:
     shown = CliRunner().invoke(indian_tune.cli.app, ["data", "--help"]).output
-    assert "whether they are there." in " ".join(shown.split())
+    assert "and whether they are present." in " ".join(shown.split())
 
 
 def test_no_data_command_loads_torch(data: Path) -> None:

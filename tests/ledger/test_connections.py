@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 LIMIT = "idle_in_transaction_session_timeout"
 
 
-def dawdle(connection: sa.Connection) -> None:
+def dawdle(connection: sa.Connection, pause: float) -> None:
     """Stay in a transaction without end."""
     while True:
         connection.execute(sa.text("SELECT 1"))
-        time.sleep(0.2)
+        time.sleep(pause)
 
 
 def test_what_stands_in_the_address_goes_before_the_defaults() -> None:
@@ -45,10 +45,10 @@ def test_the_server_ends_what_a_lost_worker_has_locked(postgres: PostgresServer)
             with engine.connect() as connection:
                 assert connection.scalar(sa.text(f"SHOW {LIMIT}")) == "30s"
         projection.close()
-    own = storage_url(f"{url.render_as_string(False)}&options=-c%20{LIMIT}%3D50")
+    own = storage_url(f"{url.render_as_string(False)}&options=-c%20{LIMIT}%3D1000")
     engine = connect(own, write=False)
     with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as raised:
-        dawdle(connection)
+        dawdle(connection, pause=1.5)
     # What the worker did not commit is done again, on another connection.
     error = explained(own, raised.value)
     error.__cause__ = raised.value
