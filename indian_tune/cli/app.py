@@ -37,7 +37,7 @@ COMMANDS = {
     "analyze": "Test whether tuning (α, β) regularizes, and report the evidence.",
     "compare": "Test whether the difference between two arms is real, with runs from any source.",
     "replay": "Simulate other samplers and pruners on the recorded learning curves of a finished "
-    "study, and rank them.",
+    "study.",
     "studies": "List the shipped study files and the studies in a database.",
     "doctor": "Check this machine and a database, and repair damage after a crash.",
     "dashboard": "Show a study in Optuna Dashboard, while it runs or afterwards.",

@@ -44,7 +44,7 @@ def compare(
         typer.Argument(
             metavar="[SOURCE]...",
             help="A study; files of runs (.csv, .tsv, .jsonl, .json, .parquet, .txt); a database "
-            "of indian-tune or Optuna; or a folder of TensorBoard event files.",
+            "of this program or of Optuna; or a folder of TensorBoard event files.",
             autocompletion=complete_study,
         ),
     ] = None,

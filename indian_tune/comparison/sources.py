@@ -178,7 +178,7 @@ def _is_ours(url: str) -> bool:
     if any(name.startswith("ledger_") for name in names):
         return True
     if "trials" not in names or "studies" not in names:
-        raise InputError("the database has no studies of indian-tune or Optuna: choose another")
+        raise InputError("the database has no studies of this program or of Optuna: choose another")
     return False
 
 

@@ -116,7 +116,7 @@ def test_out_writes_the_verdict_and_the_frames_behind_it(
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert "indian-tune that trained" in report
     again = command("analyze", "--storage", database, "--out", folder)
-    assert (again.status, "verdict.json exists" in again.err) == (2, True)
+    assert (again.status, "verdict.json already exists" in again.err) == (2, True)
 
 
 def test_a_changed_registration_is_exploratory(
@@ -239,8 +239,8 @@ def test_claims_that_changed_since_their_registration_are_exploratory(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--from", "{runs}"), "--from needs --claims beside it"),
-        (("--claims", "{claims}"), "--claims needs --from beside it"),
+        (("--from", "{runs}"), "--from needs --claims: give both"),
+        (("--claims", "{claims}"), "--claims needs --from: give both"),
         (("study", "--from", "{runs}", "--claims", "{claims}"), "not both"),
         (("--from", "absent.csv", "--claims", "{claims}"), "cannot read absent.csv"),
         (("--from", "{claims}", "--claims", "{claims}"), "must be a .parquet or .csv file"),

@@ -374,7 +374,10 @@ def test_a_missing_data_set_is_named_with_the_command_that_gets_it(
         (("search", "quickstart", "--workers", "0"), "--workers = 0 must be at least 1"),
         (("search", "quickstart", "--devices", "gpu"), "'gpu' is not a device"),
         (("search", "quickstart", "--storage", "no/folder.db"), "/no does not exist"),
-        (("search", "quickstart", "--storage", "mysql://host/db"), "'mysql' is not supported"),
+        (
+            ("search", "quickstart", "--storage", "mysql://host/db"),
+            "'mysql' in --storage or INDIAN_TUNE_STORAGE is not supported",
+        ),
         (("status",), "/indian-tune.db: run `indian-tune search"),
         (("show", "tiny"), "there is no database"),
         (("studies", "--storage", "absent.db"), "/absent.db: run `indian-tune search"),

@@ -94,7 +94,7 @@ def test_fetch_into_a_folder_leaves_the_usual_one_alone(
 def test_fetch_fails_on_a_file_that_cannot_be_had(data: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["fetch", "cifar10", "--mirror", tmp_path.as_uri()])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "cifar-10-python.tar.gz was not fetched" in result.stderr
+    assert "cifar-10-python.tar.gz was not downloaded" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["fetch", "verify"])

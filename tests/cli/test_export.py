@@ -339,10 +339,10 @@ def test_the_optuna_studies_come_out_alone_with_their_notes(
         (("--db", "a.db", "--format", "csv"), "--format and --db is given"),
         (("--db", "a.db", "--out", "folder"), "--out needs --format, but --db is given"),
         (("--optuna", "a.db", "--unseal"), "--unseal needs --format, but --optuna is given"),
-        (("tiny", "--db", "a.db"), "--db copies the whole database, not 'tiny' alone"),
+        (("tiny", "--db", "a.db"), "--db copies the whole database, not only 'tiny'"),
         (("other", "--format", "csv"), "there is no study 'other'"),
         (("other", "--format", "csv", "--unseal"), "there is no study 'other'"),
-        (("tiny", "--optuna", "no/folder.db"), "the folder no does not exist"),
+        (("tiny", "--optuna", "no/folder.db"), "folder no does not exist: create it"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_and_nothing_written(

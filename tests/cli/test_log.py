@@ -138,7 +138,9 @@ def test_a_folder_of_another_study_is_refused(growing: Growing, tmp_path: Path) 
 def test_a_folder_that_is_not_ours_is_refused(text: str, growing: Growing, tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study/study.json").write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"study\.json is not a file of indian-tune: name another"):
+    with pytest.raises(
+        InputError, match=r"study\.json was not written by indian-tune: choose another"
+    ):
         EventLog(tmp_path, growing.study)
 
 
@@ -162,7 +164,7 @@ def test_files_that_are_removed_meanwhile_are_told_of(
         shutil.rmtree(tmp_path / removed)
         return True
 
-    with pytest.raises(UnfinishedError, match=r"was removed while .*writes what is missing"):
+    with pytest.raises(UnfinishedError, match=r"was removed while .*to write the rest"):
         follow(growing.ledger, growing.study, tmp_path, pause)
     follow(growing.ledger, growing.study, tmp_path, lambda _: True)
     assert {step for _, step in of_run(tmp_path)} == {1}

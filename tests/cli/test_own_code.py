@@ -114,7 +114,11 @@ def test_code_is_run_only_when_that_is_allowed(
         ("table_mlp:make_problem", "tabel_mlp:make_problem", "there is no module 'tabel_mlp'"),
         (":make_problem", ":make_problm", "Did you mean 'make_problem'"),
         ("label =", "lable =", "unexpected keyword argument 'lable'"),
-        ("batch_size", 'dataset = "digits"\nbatch_size', "problem.dataset = 'digits' has no mea"),
+        (
+            "batch_size",
+            'dataset = "digits"\nbatch_size',
+            "problem.dataset = 'digits' cannot be given",
+        ),
         (
             "batch_size",
             "width = 0.5\nbatch_size",

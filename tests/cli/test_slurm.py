@@ -41,7 +41,7 @@ def test_a_worker_s_notice_is_longer_than_an_epoch_and_leaves_time_for_one() -> 
         notice_seconds("3:30", 0.0)
     with pytest.raises(InputError, match=r"'0:03:59' is too short: a worker .* at least 0:04:00"):
         notice_seconds("0:03:59", 0.0)
-    with pytest.raises(InputError, match=r"took 30000 s, .* give at least 1-1:01:00"):
+    with pytest.raises(InputError, match=r"took 30000 s, .* Give at least 1-1:01:00"):
         notice_seconds("1-0", 30000.0)
 
 
