@@ -55,7 +55,8 @@ PUBLIC = {
     "where=None, pairing='auto', missing='refuse', sequential=False, target=None)",
     "open_study": "(study=None, *, storage=None)",
     "plan": "(study, problem=None, *, workers=None, devices='auto', threads_per_worker=1, "
-    "timing=True, assume_gpu=None, sd=None, pilot=None, storage=None, data_dir=None, allow_import=False)",
+    "timing=True, assume_gpu=None, sd=None, pilot=None, storage=None, data_dir=None, "
+    "allow_import=False)",
     "register": "(study, problem=None, *, storage=None, as_name=None, retry_failed=False, "
     "freeze_anyway=False, data_dir=None, artifacts=None, allow_import=False)",
     "replay": "(study=None, *, storage=None, samplers=None, pruners=None, seeds=20, workers=1, "
