@@ -93,7 +93,10 @@ def only(gates: Any) -> Gate:
 @pytest.mark.parametrize(("count", "passed"), [(4, False), (5, True), (6, True)])
 def test_five_searches_of_every_arm_are_needed(count: int, passed: bool) -> None:
     gate = only(searches(NONE, replace(MADE, searches=count)))
-    assert (gate.passed, gate.figure) == (passed, f"{count} of at least 5 searches of every arm")
+    assert (gate.passed, gate.figure) == (
+        passed,
+        f"{count} searches of every arm (needed: at least 5)",
+    )
     assert gate.advice == "set search.replicates = 10"
 
 
@@ -112,8 +115,8 @@ def test_runs_that_failed_alone_are_counted(
     known = evidence(arms=arms)
     _, gate = trains(known, replace(MADE, arm_failed=len(lost), baseline_failed=len(won)))
     assert gate.passed is passed
-    assert gate.figure.startswith(f"full has {len(lost)} pairs in which it alone failed, ")
-    assert f"{len(won)} in which rate alone did: p = {p} of a sign test at 0.0125" in gate.figure
+    counts = f"only full failed in {len(lost)} pairs, only rate in {len(won)}"
+    assert gate.figure == f"{counts}: p = {p} in a sign test at level 0.0125"
     assert gate.stops == (Label.SUPPORTED,)
     # As many failures on either side are no ground to ask.
     equal = replace(MADE, arm_failed=2, baseline_failed=2)
@@ -155,7 +158,7 @@ def test_twice_the_smallest_effect_must_be_there_to_be_closed(
     gate = only(room(known, MADE))
     assert gate.passed is passed
     assert gate.figure.startswith(figure)
-    assert gate.figure.endswith(("examples, of at least 1", "is not known"))
+    assert gate.figure.endswith(("examples (needed: at least 1)", "is not known"))
 
 
 @pytest.mark.parametrize(("failed", "count"), [((), 2), ((0,), 2), ((0, 1), 1)])
@@ -165,7 +168,7 @@ def test_searches_in_which_the_control_trains_are_counted(
     made = replace(MADE, baseline="control", needs_gap=True)
     known = evidence(arms={"control": ends(SAME, failed=failed)})
     gate = only(control(known, made))
-    figure = f"some level of control trains in {count} of 2 searches"
+    figure = f"control trains at some level in {count} of 2 searches"
     assert (gate.passed, gate.figure) == (count == 2, figure)
     assert list(control(known, MADE)) == []
 
@@ -173,7 +176,7 @@ def test_searches_in_which_the_control_trains_are_counted(
 @pytest.mark.parametrize(
     ("places", "passed", "figure"),
     [
-        ([0.1, 0.9], True, "no winner of rate lies at an end of a range"),
+        ([0.1, 0.9], True, "no winner of rate is at an end of a range"),
         ([0.05, 0.5], True, "1 of 2 winners of rate at the lower end of gamma0"),
         ([0.95, 0.91, 0.5], False, "2 of 3 winners of rate at the upper end of gamma0"),
         ([0.05, 0.95], True, "1 of 2 winners of rate at the lower end of gamma0"),
@@ -222,8 +225,8 @@ def test_an_arm_may_not_be_shown_behind_one_that_its_space_contains(
     ("half", "failed", "passed", "figure"),
     [
         # Δ is 2 points. With 2 searches its lower bound is 6.3 times the spread of ±0.01 lower.
-        (0.481, (), True, "rate gained +1.90 points by the last doubling of its budget; "),
-        (0.4805, (), False, "rate gained +1.95 points by the last doubling of its budget; "),
+        (0.481, (), True, "rate gained +1.90 points from the last doubling of its budget; "),
+        (0.4805, (), False, "rate gained +1.95 points from the last doubling of its budget; "),
         (0.481, (0,), False, "is not known in 1 of 4 pairs"),
     ],
 )
@@ -249,7 +252,9 @@ def test_a_budget_that_is_not_known_of_one_side_is_still_asked_of_the_other(
     gates = list(budget(evidence(arms={"full": full, "rate": rate}, joins=True), MADE))
     assert [gate.stops for gate in gates] == [(Label.SUPPORTED,), (Label.REFUTED,)]
     assert [gate.passed for gate in gates] == [False, True]
-    assert ("not confirmed" if failed is None else "is not known in 1 of 4") in gates[0].figure
+    assert ("were not run on fresh seeds" if failed is None else "is not known in 1 of 4") in gates[
+        0
+    ].figure
     assert gates[1].figure.startswith("full gained +0.05 points")
 
 

@@ -127,7 +127,7 @@ def test_gpus_that_torch_does_not_find_are_a_warning(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(hardware, "gpu_count", lambda: 2)
     found = named(hardware.check_hardware(), "GPU")
-    assert (found.level, found.text[:7]) == (Level.WARN, "2 here,")
+    assert (found.level, found.text[:10]) == (Level.WARN, "2 present,")
     assert "nvidia-smi" in found.fix
 
 

@@ -50,7 +50,7 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(CheckpointError, match=r"No space left on device\. Make room or"):
+        with pytest.raises(CheckpointError, match=r"No space left on device\. Free disk space or"):
             InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")

@@ -78,17 +78,17 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a catalog's data set without training images": (
         {"problem": {"validation_fraction": 0.9999999}},
         {"problem": {"validation_fraction": 0.25}},
-        "asks for 1438 of 1438 examples",
+        "gives 1438 of 1438 examples: it must give 1 to 1437",
     ),
     "a catalog's data set without validation images": (
         {"problem": {"validation_fraction": 1e-9}},
         {"problem": {"validation_fraction": 0.25}},
-        "asks for 0 of 1438 examples",
+        "gives 0 of 1438 examples: it must give 1 to 1437",
     ),
     "an own data set without training examples": (
         {"own": {"network": "plain"}, "problem": {"validation_fraction": 0.9999}},
         {"own": {"network": "plain"}},
-        "asks for 64 of 64",
+        "gives 64 of 64 examples: it must give 1 to 63",
     ),
     "a network that gives the optimizer no gradient": (
         {"own": {"network": "detached"}},

@@ -300,7 +300,9 @@ def test_what_is_sealed_cannot_be_read_before_it_was_unsealed(
         lambda study_id: epoch_frame(ledger, study_id, sealed=True),
         lambda study_id: example_frame(ledger, study_id),
     ):
-        with pytest.raises(SealedError, match=r"are sealed: `indian-tune analyze STUDY`"):
+        with pytest.raises(
+            SealedError, match=r"are sealed: open them with `indian-tune analyze STUDY`"
+        ):
             read(study.id)
     assert ledger.unseal(study.id, "a test")
     assert not ledger.unseal(study.id, "again")

@@ -138,7 +138,7 @@ def test_its_space_draws_no_step_size_above_beta() -> None:
     assert family.dynamics(complete).momentum == pytest.approx(1 - 0.2 * 0.05)
     with pytest.raises(HyperparameterError, match=r"ratio of innaprop must be .* < 1, got 1\.0"):
         family.complete({"ratio": 1.0})
-    with pytest.raises(HyperparameterError, match="innaprop takes ratio, or what innaprop"):
+    with pytest.raises(HyperparameterError, match="accepts either ratio or the equivalents"):
         family.complete({"ratio": 0.5, "gamma0": 0.1})
 
 

@@ -177,7 +177,7 @@ def test_a_class_with_a_schedule_of_its_own_keeps_it() -> None:
         (
             "own_optimizers:Bounded",
             {"gamma0": 0.1, "mode": 1},
-            "mode of own_optimizers:Bounded must be a t",
+            "mode of own_optimizers:Bounded must be a string",
         ),
         ("own_optimizers:Broken", {"gamma0": 0.1}, "taking a step failed with RuntimeError"),
         ("own_optimizers:function", {"gamma0": 0.1}, "must be a subclass of torch.optim.Opt"),

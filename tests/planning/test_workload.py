@@ -187,7 +187,7 @@ def test_few_trials_for_many_hyperparameters_are_pointed_out(
     make: Callable[..., StudySpec],
 ) -> None:
     text = said(make(search={"trials": 12}))
-    assert "12 trials: few for 3 searched hyperparameters (indian): 30 or more" in text
+    assert "search.trials = 12 is few for 3 searched hyperparameters (indian): 30 or more" in text
     assert "(sgd)" not in text
     assert "few for" not in said(make(search={"trials": 30}))
 

@@ -157,8 +157,8 @@ def test_finalists_are_planned_and_left_out_of_a_study_without_them(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"finalists": 1}, "finalists = 1 with tune_seeds = 1 compares nothing"),
-        ({"tune_seeds": 5}, "finalists = 3 with tune_seeds = 5 compares nothing"),
+        ({"finalists": 1}, "finalists = 1 with tune_seeds = 1 cannot compare finalists"),
+        ({"tune_seeds": 5}, "finalists = 3 with tune_seeds = 5 cannot compare finalists"),
         ({"finalists": -1}, "protocol.finalists = -1 must be at least 0"),
         ({"finalists": 10**9}, "protocol.finalists = 1000000000 must be at most 100"),
     ],

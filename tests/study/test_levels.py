@@ -475,7 +475,9 @@ def test_a_control_is_refused_in_paper_mode_and_under_factors(tiny: dict[str, An
     with pytest.raises(StudyFileError, match=r"response_of = 'indian' cannot be combined with"):
         parse_study(crossed, source="study.toml")
     tiny["protocol"] |= {"mode": "paper", "objective": "train_loss"}
-    with pytest.raises(StudyFileError, match=r"response_of = 'indian' needs a validation part"):
+    with pytest.raises(
+        StudyFileError, match=r"response_of = 'indian' chooses its level on a validation"
+    ):
         parse_study(tiny, source="study.toml")
 
 

@@ -308,5 +308,5 @@ def test_different_keys_have_different_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["", "x" * 201, "/" * 67])
 def test_keys_without_a_file_name_are_refused(tmp_path: Path, key: str) -> None:
     for use in (CheckpointFolder(tmp_path).load, CheckpointFolder(tmp_path).discard):
-        with pytest.raises(InputError, match="1 to 200 are allowed"):
+        with pytest.raises(InputError, match="it must have 1 to 200"):
             use(key)

@@ -104,7 +104,7 @@ class TestWhetherRunsCanBePacked:
         assert Trainer(own, **STACKED).provenance.execution == "loop"
         of_torch = Run("r", 0, 1, "torch.optim:RMSprop", {"gamma0": 0.1}, 16, 0.0)
         packing = replace(STACKED["packing"], typical=(of_torch,))
-        assert Trainer(problem, packing=packing).provenance.execution == "loop"
+        assert Trainer(problem, packing=packing).provenance.execution == "loop, by hand"
 
 
 class TestTheProbe:

@@ -114,7 +114,7 @@ def test_a_loop_that_changes_its_keys_breaks_at_every_attempt(tmp_path: Path) ->
         if attempt == 0:
             trainer.advance()
             trainer.save()
-        with pytest.raises(LoopError, match="and error, loss, train_loss now: report the same"):
+        with pytest.raises(LoopError, match="but error, loss, train_loss now: report the same"):
             trainer.advance()
 
 
@@ -300,7 +300,7 @@ FAULTS = {
     "has its own range": (after, "reports outside run.epochs()"),
     "changes its keys": (
         per_epoch(lambda run, n: run.report(**GOOD, **({"loss": 1.0} if n > 1 else {}))),
-        "reported error, train_loss before, and error, loss, train_loss now",
+        "reported error, train_loss before, but error, loss, train_loss now",
     ),
     "unknown key": (per_epoch(lambda run, _: run.report(acc=1)), "run.report = 'acc' is not known"),
     "no objective": (per_epoch(lambda run, _: run.report(train_loss=1)), "lacks error"),

@@ -191,7 +191,8 @@ class TestMetrics:
             for metric, value in evaluate(model, Feed(split, problem, CPU)).items()
         }
         assert list(record.metrics) == list(expected)[:4]
-        assert {**record.metrics, **record.sealed} == expected
+        # The trainer measures by hand on a CPU, which rounds otherwise.
+        assert {**record.metrics, **record.sealed} == pytest.approx(expected, rel=1e-5)
 
     def test_which_test_images_are_right_is_told_at_the_end(
         self, problem: Problem, make_run: MakeRun

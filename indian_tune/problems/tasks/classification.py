@@ -110,7 +110,7 @@ class Classification(Task):
 
 def _remedy(labels: Tensor) -> str:
     if labels.is_floating_point():
-        return "to predict numbers give the problem task = 'regression'"
+        return "to predict numbers, give the problem task = 'regression'"
     if labels.dim() == 2 and labels.shape[1] > 1:
         return "for a label per token, give the problem task = 'tokens'"
     if labels.dim() == 2:

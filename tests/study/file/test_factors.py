@@ -80,7 +80,9 @@ def test_factors_that_are_not_valid_are_refused(
 
 
 def test_a_factor_cannot_stand_twice(tiny: dict[str, Any]) -> None:
-    with pytest.raises(StudyFileError, match=r"factors\[2\]\.name = 'dropout' is given twice"):
+    with pytest.raises(
+        StudyFileError, match=r"factors\[2\]\.name = 'dropout' is used twice: give it another"
+    ):
         parse(tiny, DROPOUT, DROPOUT)
 
 

@@ -32,7 +32,7 @@ def test_tables_of_another_optuna_are_refused(tmp_path: Path, tiny: dict[str, An
 
     with open_session(spec, storage_url(str(file)), None) as session:
         present = set_version("v0.9.0.a")
-        with pytest.raises(StorageError, match=r"tables have schema v0\.9\.0\.a, and Optuna"):
+        with pytest.raises(StorageError, match=r"tables have schema v0\.9\.0\.a, but Optuna"):
             Projection.beside(session)
         set_version(present)
 
