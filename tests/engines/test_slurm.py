@@ -331,7 +331,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
         "--partition = 'shrot' is not known. Did you mean 'short'",
     ),
     "limit": (("--partition", "short", "--time", "1:00:00"), "give at most 10:00"),
-    "epoch": (("--time", "2"), "--time = '2' is too short: a worker is told to leave 120 s before"),
+    "epoch": (("--time", "2"), "--time = '2' is too short: a worker is told to stop 120 s before"),
     "format": (("--time", "4h"), "--time = '4h' is not a time limit: write minutes"),
     "gpu": (("--gpus", "1"), "Slurm refused the job"),
     "sqlite": (("--partition", "wide"), "use a PostgreSQL server that all of them can reach"),
@@ -363,7 +363,7 @@ def test_a_limit_that_is_shorter_than_the_study_s_longest_epoch_is_refused(
     ended = submitter.submit("--no-probe")
     assert ended.returncode == 2
     assert "the longest epoch of the study took 400 s" in ended.stderr
-    assert "give at least 0:21:00" in ended.stderr
+    assert "Give at least 0:21:00" in ended.stderr
 
 
 @pytest.mark.postgres
