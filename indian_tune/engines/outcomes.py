@@ -49,7 +49,8 @@ def _end_runs(
     for record in records:
         if record.diverged or record.epoch == trial.assignment.epochs:
             try:
-                at_end = end_run(controller, trial, record.key, diverged=record.diverged)
+                what = record.not_finite or "loss" if record.diverged else ""
+                at_end = end_run(controller, trial, record.key, not_finite=what)
             except LeaseLostError:
                 return Decision.DROP
             decision = Decision.PRUNE if at_end is Decision.PRUNE else decision
@@ -57,14 +58,20 @@ def _end_runs(
 
 
 def end_run(
-    controller: Controller, trial: RunningTrial, key: str, *, diverged: bool = False
+    controller: Controller, trial: RunningTrial, key: str, *, not_finite: str = ""
 ) -> Decision:
     """Record the end of a run, which is then open no longer.
+
+    Args:
+        controller: of the study.
+        trial: that the run belongs to.
+        key: of the run.
+        not_finite: what was not, of a run that diverged.
 
     Raises:
         LeaseLostError: another worker holds the trial now.
     """
-    return controller.finish_run(trial, trial.open_runs.pop(key), diverged=diverged)
+    return controller.finish_run(trial, trial.open_runs.pop(key), not_finite=not_finite)
 
 
 def end_trial(controller: Controller, trial: RunningTrial, decision: Decision) -> State | None:

@@ -326,8 +326,12 @@ class _Timed:
 def _advance(trainer: Trainer | LoopTrainer) -> float:
     """Return the seconds of an epoch of a run."""
     records = trainer.advance()
-    if any(record.diverged for record in records):
-        raise EngineError("a run diverged at the smallest rate of its space during the timing")
+    for record in records:
+        if record.diverged:
+            raise EngineError(
+                "a run diverged at the smallest rate of its space during the timing: "
+                f"{record.not_finite or 'loss'} was not finite"
+            )
     return statistics.fmean(record.seconds for record in records)
 
 

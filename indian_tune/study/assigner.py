@@ -82,7 +82,8 @@ class Assigner:
         for run in runs:
             # What an earlier attempt has recorded counts as if this one had.
             if run.state is State.DIVERGED:
-                trial.diverged.add(run.id)
+                # Which of both it was, the run does not tell.
+                trial.diverged[run.id] = "loss or metric"
                 trial.scores[run.id] = self._spec.chance
             elif run.epochs_done:
                 last = self._ledger.epochs(run.id)[-1]

@@ -57,13 +57,13 @@ class RunningTrial:
         assignment: as claimed.
         open_runs: those that have not ended, by key.
         scores: of each run at its last epoch, by the run's id.
-        diverged: ids of the runs that diverged.
+        diverged: what was not finite of the runs that diverged, by the run's id.
     """
 
     assignment: Assignment
     open_runs: dict[str, RunRecord]
     scores: dict[int, float] = field(default_factory=dict)
-    diverged: set[int] = field(default_factory=set)
+    diverged: dict[int, str] = field(default_factory=dict)
 
     @property
     def id(self) -> int:

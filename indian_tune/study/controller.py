@@ -205,12 +205,18 @@ class Controller:
             return Decision.PRUNE
         return Decision.CONTINUE
 
-    def finish_run(self, trial: RunningTrial, run: RunRecord, *, diverged: bool) -> Decision:
-        """Record the end of one run; a pruner over seeds is asked here."""
-        if diverged:
-            trial.diverged.add(run.id)
+    def finish_run(self, trial: RunningTrial, run: RunRecord, *, not_finite: str = "") -> Decision:
+        """Record the end of one run; a pruner over seeds is asked here.
+
+        Args:
+            trial: under way.
+            run: of the trial.
+            not_finite: what was not, of a run that diverged, such as ``loss``.
+        """
+        if not_finite:
+            trial.diverged[run.id] = not_finite
             trial.scores[run.id] = self.spec.chance
-        state = State.DIVERGED if diverged else State.COMPLETE
+        state = State.DIVERGED if not_finite else State.COMPLETE
         self._ledger.finish_run(trial.lease, run.id, state)
         if trial.assignment.together or trial.phase is not Phase.TUNE:
             return Decision.CONTINUE
@@ -227,9 +233,12 @@ class Controller:
         One diverged seed makes the trial diverged: a configuration that may blow up is no winner.
         """
         if trial.diverged:
-            seeds = [run.seed for run in trial.runs if run.id in trial.diverged]
-            reason = f"loss not finite on seed {', '.join(map(str, seeds))}"
-            return self._end(trial, State.DIVERGED, self.spec.chance, reason)
+            seeds: dict[str, list[str]] = {}
+            for run in trial.runs:
+                if run.id in trial.diverged:
+                    seeds.setdefault(trial.diverged[run.id], []).append(str(run.seed))
+            reasons = (f"{what} not finite on seed {', '.join(on)}" for what, on in seeds.items())
+            return self._end(trial, State.DIVERGED, self.spec.chance, "; ".join(reasons))
         value = statistics.fmean(trial.scores[run.id] for run in trial.runs)
         return self._end(trial, State.COMPLETE, value, None)
 

@@ -82,7 +82,7 @@ class LiveRun:
         scheduler: of the optimizer, to be stepped after each of its steps; maybe ``None``.
         epoch: epochs done.
         step: optimizer steps done.
-        diverged: a loss was not finite, and the run goes no further.
+        diverged: a loss, or what runs are judged by, was not finite, and the run goes no further.
 
     Args:
         run: what to train.
@@ -159,11 +159,15 @@ class LiveRun:
         # Training continues with the next epoch: a checkpoint is taken at the measured weights too.
         set_mode(self.optimizer, training=False)
         network = network or self.measured
-        train = self._measure("train", setup, measured, network)
-        if not isfinite(train["train_loss"]):
-            self.diverged = True
-            train = dict.fromkeys(train, nan)
-        metrics = {**train, **self._measure("validation", setup, measured, network)}
+        metrics = self._measure("train", setup, measured, network)
+        ended = "" if isfinite(metrics["train_loss"]) else "loss"
+        self.diverged = self.diverged or bool(ended)
+        metrics |= self._measure("validation", setup, measured, network)
+        judged = f"validation_{self._task.outcome}"
+        if not self.diverged and not isfinite(metrics.get(judged, 0.0)):
+            ended, self.diverged = judged, True
+        if self.diverged:
+            metrics = dict.fromkeys(metrics, nan)
         sealed = self._measure("test", setup, measured, network)
         correct = None
         if self.ends and not self.diverged:
@@ -181,6 +185,7 @@ class LiveRun:
             seconds=0.0,
             sealed=sealed,
             test_correct=None if correct is None else bit_string(correct),
+            not_finite=ended,
         )
 
     def state(self) -> dict[str, Any]:

@@ -148,8 +148,8 @@ class LoopRun:
                 continues from its checkpoint once :meth:`checkpoint` has named them.
 
         Raises:
-            LoopError: it was called before, or an epoch ends without a report, or without a step of
-                the trial's optimizer.
+            LoopError: it was called before, an epoch ends without a report, or the last one ends
+                and the trial's optimizer has taken no step.
         """
         if self._looping:
             raise LoopError("the loop calls run.epochs() twice: call it once per run")
@@ -203,7 +203,7 @@ class LoopRun:
             before, now = (", ".join(sorted(keys)) for keys in (self._keys or (), metrics))
             raise LoopError(f"the loop reported {before} before, but {now} now: report the same")
         self._keys = frozenset(metrics)
-        values, sealed = read_report(metrics, self._outcome)
+        values, sealed, not_finite = read_report(metrics, self._outcome)
         self._record = EpochRecord(
             key=self._run.key,
             epoch=self._epoch,
@@ -211,9 +211,10 @@ class LoopRun:
             metrics=values,
             sealed=sealed,
             seconds=0.0,
+            not_finite=not_finite,
         )
         if self._record.diverged:
-            log.info("run %s diverged: a reported value is not finite", self._run.key)
+            log.info("run %s: %s is not finite: diverged", self._run.key, not_finite)
 
     def sealed(self, evaluate: Callable[[Any], float]) -> SealedValue:
         """Measure on the test data, for :meth:`report` alone.
@@ -338,10 +339,15 @@ class LoopRun:
         if self._record is None or self._record.diverged:
             return
         if self._optimizer is not None and self._step == 0:
-            raise LoopError(
+            told = (
                 f"epoch {self._epoch} ended without a step of the optimizer from run.optimizer(): "
                 "call its step() after every backward pass"
             )
+            if self._epoch == self.total_epochs:
+                raise LoopError(told)
+            # A gradient scaler may skip the first steps, and gradients be summed over epochs.
+            if self._epoch == 1:
+                log.warning("run %s: %s, or the last epoch fails", self._run.key, told)
         # Loops of other frameworks make their optimizer from the configuration.
         if self._optimizer is None and not self._config_read:
             raise LoopError(

@@ -67,7 +67,7 @@ class SealedValue:
 
 def read_report(
     reported: Mapping[str, Any], outcome: Outcome
-) -> tuple[dict[str, float], dict[str, float]]:
+) -> tuple[dict[str, float], dict[str, float], str]:
     """Return the metrics and the sealed metrics of an epoch as they are recorded.
 
     If an open value is not finite, the run has diverged, and all are NaN.
@@ -76,12 +76,19 @@ def read_report(
         reported: by the names that ``run.report`` takes.
         outcome: what the task is judged by.
 
+    Returns:
+        Both, and the name of the first open value that is not finite, empty if all are.
+
     Raises:
         LoopError: a value cannot be.
     """
     values = {name: _number(name, value, outcome) for name, value in reported.items()}
-    opened = [value for name, value in values.items() if name in REPORTED]
-    diverged = not all(value is not None and isfinite(value) for value in opened)
+    wrong = [
+        name
+        for name, value in values.items()
+        if name in REPORTED and not (value is not None and isfinite(value))
+    ]
+    diverged = bool(wrong)
     for name in SEALED:
         value = values.get(name)
         if value is not None and not isfinite(value) and not diverged:
@@ -97,7 +104,7 @@ def read_report(
         }
 
     measured = [name for name in SEALED if values.get(name) is not None]
-    return recorded(REPORTED), recorded(measured)
+    return recorded(REPORTED), recorded(measured), (wrong or [""])[0]
 
 
 def as_number(where: str, value: Any) -> float:

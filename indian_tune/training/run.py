@@ -87,6 +87,8 @@ class EpochRecord:
         test_correct: sealed; at the last epoch of a run that did not diverge, which test examples
             are classified correctly: a character for each, 1 or 0.
         key: of the run; empty in what the ledger hands out, which knows runs by their id.
+        not_finite: of a diverged run, what was not finite, such as ``validation_error``; empty in
+            what the ledger hands out.
     """
 
     epoch: int
@@ -96,10 +98,11 @@ class EpochRecord:
     sealed: Mapping[str, float] = field(default_factory=dict)
     test_correct: str | None = None
     key: str = ""
+    not_finite: str = field(default="", compare=False)
 
     @property
     def diverged(self) -> bool:
-        """A loss was not finite; the run has ended and this is its last record."""
+        """A loss, or what runs are judged by, was not finite: this is the run's last record."""
         return not any(map(isfinite, self.metrics.values()))
 
     def value(self, name: str) -> float:

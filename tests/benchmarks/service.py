@@ -106,7 +106,7 @@ def train_nothing(controller: Controller, seconds: float = 0.0) -> bool:
     for record in metrics(run.id, assignment.assignment.epochs):
         time.sleep(seconds)
         report(controller, assignment, {run.id: record})
-    controller.finish_run(assignment, run, diverged=False)
+    controller.finish_run(assignment, run)
     controller.finish(assignment)
     return True
 

@@ -47,7 +47,7 @@ def write(storage: str, worker: str, start: float, seconds: float) -> tuple[int,
             for epoch in range(1, EPOCHS + 1):
                 report(controller, assignment, {run.id: measured(epoch)})
                 epochs += 1
-            controller.finish_run(assignment, run, diverged=False)
+            controller.finish_run(assignment, run)
             controller.finish(assignment)
             trials += 1
         controller.close()

@@ -18,10 +18,12 @@ from indian_tune.study.file.spec import parse_study
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from indian_tune.ledger import TrialRecord
+
 MODULE = """
 import torch
 from torch import nn
-from indian_tune.problems import Problem, Split
+from indian_tune.problems import Problem, Split, get_task
 
 class Detached(nn.Linear):
     def forward(self, inputs):
@@ -34,13 +36,19 @@ NETWORKS = {
     "detached": lambda: Detached(3, 2),
 }
 
-def problem(network, examples=64):
+def score(outputs, labels, least):
+    return outputs.mean() * (1.0 if len(labels) >= least else float("nan"))
+
+def problem(network, examples=64, least=None):
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(examples, 3, generator=generator)
     split = Split(inputs, (inputs[:, 0] > 0).long())
+    task = get_task("classification")
+    if least is not None:
+        task = task.with_metric("own", lambda *given: score(*given, least), chance=1.0)
     return Problem(
         dataset="own", model=network, classes=2, train=split, test=split,
-        build_model=lambda *, seed, dropout: NETWORKS[network](),
+        build_model=lambda *, seed, dropout: NETWORKS[network](), task=task,
     )
 """
 
@@ -62,8 +70,8 @@ def own(tiny: dict[str, Any], **arguments: Any) -> dict[str, Any]:
     return {**tiny, "problem": problem}
 
 
-def work(study: dict[str, Any], storage: str, folder: Path) -> list[State]:
-    """Search as the command does, and return how the trials ended."""
+def work(study: dict[str, Any], storage: str, folder: Path) -> list[TrialRecord]:
+    """Search as the command does, and return the trials."""
     imports = (str(folder),)
     spec = parse_study(study, source="study.toml")
     with open_session(spec, storage_url(storage), None, imports=imports) as session:
@@ -71,7 +79,7 @@ def work(study: dict[str, Any], storage: str, folder: Path) -> list[State]:
             storage=storage, study="tiny", artifacts=folder / "artifacts", imports=imports
         )
         InlineEngine(settings).run(Interrupt(), lambda: None)
-        return [trial.state for trial in session.ledger.trials(session.record.id)]
+        return session.ledger.trials(session.record.id)
 
 
 FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -118,4 +126,18 @@ def test_what_cannot_train_is_refused_unregistered_and_the_corrected_study_runs(
     with pytest.raises(InputError, match=message):
         work(study(wrong), storage, folder)
     assert not (folder / "study.db").exists()
-    assert set(work(study(corrected), storage, folder)) == {State.COMPLETE}
+    assert {trial.state for trial in work(study(corrected), storage, folder)} == {State.COMPLETE}
+
+
+@pytest.mark.parametrize(
+    ("least", "state", "reason"),
+    # The second is NaN on the few examples of the rehearsal alone.
+    [(99, State.DIVERGED, "validation_own not finite on seed 0"), (9, State.COMPLETE, None)],
+)
+def test_a_trial_whose_metric_is_nan_diverges_and_a_rehearsal_does_not_judge(
+    least: int, state: State, reason: str | None, tiny: dict[str, Any], storage: str, folder: Path
+) -> None:
+    tiny["protocol"] |= {"epochs": 1, "tune_epochs": 1, "confirm_seeds": 0}
+    tiny["search"]["trials"] = 1
+    trials = work(own(tiny, network="plain", least=least), storage, folder)
+    assert {(trial.state, trial.reason) for trial in trials} == {(state, reason)}

@@ -272,7 +272,7 @@ class History:
                 return
             for key in keys:
                 if done[key] >= trial.assignment.epochs:
-                    controller.finish_run(trial, trial.open_runs.pop(key), diverged=False)
+                    controller.finish_run(trial, trial.open_runs.pop(key))
                     del done[key]
         asked = self._now()
         state = controller.finish(trial)

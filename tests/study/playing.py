@@ -61,7 +61,9 @@ class Played:
             record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
             report(self.controller, assignment, {run.id: record for run in assignment.runs})
         for run in assignment.runs:
-            self.controller.finish_run(assignment, run, diverged=not math.isfinite(error))
+            self.controller.finish_run(
+                assignment, run, not_finite="" if math.isfinite(error) else "loss"
+            )
         return self.controller.finish(assignment)
 
     def work(self) -> list[str]:

@@ -39,7 +39,9 @@ def spend(controller: Controller, assignment: RunningTrial, epochs: int, seconds
     for epoch in range(1, epochs + 1):
         record = measured(epoch, seconds=seconds / epochs)
         report(controller, assignment, {run.id: record})
-    controller.finish_run(assignment, run, diverged=epochs < assignment.assignment.epochs)
+    controller.finish_run(
+        assignment, run, not_finite="loss" * (epochs < assignment.assignment.epochs)
+    )
     controller.finish(assignment)
 
 

@@ -72,7 +72,7 @@ def train(controller: Controller, assignment: RunningTrial, error: float) -> Sta
         if report(controller, assignment, records(assignment, epoch, error)) is Decision.PRUNE:
             return controller.prune(assignment)
     for run in assignment.runs:
-        controller.finish_run(assignment, run, diverged=not math.isfinite(error))
+        controller.finish_run(assignment, run, not_finite="" if math.isfinite(error) else "loss")
     return controller.finish(assignment)
 
 
@@ -200,7 +200,7 @@ def test_wilcoxon_compares_seeds_and_skips_the_rest_of_a_loser(
                 for epoch in (1, 2):
                     record = measured(epoch, 1, 1, 1, 1 - score, 1, 1)
                     report(controller, assignment, {run.id: record})
-                decision = controller.finish_run(assignment, run, diverged=False)
+                decision = controller.finish_run(assignment, run)
                 if decision is Decision.PRUNE:
                     controller.prune(assignment)
                     break
@@ -219,12 +219,14 @@ def test_one_diverged_seed_makes_the_trial_diverged(storage: str, tiny: dict[str
         assignment = claim(controller)
         first, second = assignment.runs
         report(controller, assignment, records(assignment, 1, 0.2))
-        controller.finish_run(assignment, first, diverged=True)
+        controller.finish_run(assignment, first, not_finite="validation_own")
         report(controller, assignment, {second.id: records(assignment, 2, 0.2)[second.id]})
-        controller.finish_run(assignment, second, diverged=False)
+        controller.finish_run(assignment, second)
         assert controller.finish(assignment) is State.DIVERGED
         states = [run.state for run in controller._ledger.runs(assignment.id)]
+        reason = controller._ledger.trial(assignment.id).reason
     assert states == [State.DIVERGED, State.COMPLETE]
+    assert reason == "validation_own not finite on seed 0"
 
 
 def test_a_taken_over_trial_keeps_its_configuration_and_its_optuna_trial(

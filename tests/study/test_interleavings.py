@@ -179,7 +179,7 @@ class Interleavings(RuleBasedStateMachine):
         def do(player: Player) -> None:
             for run in assignment.runs:
                 if not run.state.finished:
-                    player.controller.finish_run(assignment, run, diverged=diverged)
+                    player.controller.finish_run(assignment, run, not_finite="loss" * diverged)
             player.controller.finish(assignment)
             player.assignment = None
 
@@ -298,7 +298,7 @@ class Interleavings(RuleBasedStateMachine):
                 report(last, assignment, {run.id: measured(epoch) for run in assignment.runs})
             for run in assignment.runs:
                 if not run.state.finished:
-                    last.finish_run(assignment, run, diverged=False)
+                    last.finish_run(assignment, run)
             last.finish(assignment)
         assert last.done
         self.repair()

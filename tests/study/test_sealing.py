@@ -39,7 +39,7 @@ def decisions(storage: str, study: dict[str, Any], sealed: Callable[[int], float
                 records = {run.id: measures for run in assignment.runs}
                 made.append(report(controller, assignment, records))
             for run in assignment.runs:
-                controller.finish_run(assignment, run, diverged=False)
+                controller.finish_run(assignment, run)
             made.append(controller.finish(assignment))
         ledger, record = controller._ledger, controller.study
         made += [event.data["winners"] for event in ledger.events(record.id, "frozen")]

@@ -214,6 +214,7 @@ def test_a_value_that_is_not_finite_ends_the_run_as_diverged() -> None:
 
     records = trained(LoopTrainer(loop(train)))
     assert [each.diverged for each in records] == [False, True]
+    assert [each.not_finite for each in records] == ["", "train_loss"]
 
 
 @pytest.mark.parametrize("name", ["test_loss", "test_error"])
@@ -322,9 +323,31 @@ FAULTS = {
         unconfigured,
         "epoch 1 ended, but the loop used neither run.optimizer() nor run.config",
     ),
-    "no step": (stepless, "epoch 1 ended without a step of the optimizer from run.optimizer()"),
+    "no step": (stepless, "epoch 4 ended without a step of the optimizer from run.optimizer()"),
     "no state": (lambda run: run.checkpoint(model=3), "must have state_dict and load_state_dict"),
 }
+
+
+def test_the_first_steps_may_be_skipped(caplog: pytest.LogCaptureFixture) -> None:
+    """A gradient scaler skips steps until its scale has come down."""
+
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+        for epoch in run.epochs():
+            optimizer.zero_grad()
+            # Too large once it is scaled, in the first two epochs.
+            loss = model(torch.ones(1, 1)).sum() * (1e38 if epoch < 3 else 1.0)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            run.report(**GOOD)
+
+    records = trained(LoopTrainer(loop(train)))
+    assert [each.step for each in records] == [0, 0, 1, 2]
+    (told,) = [each for each in caplog.messages if "without a step" in each]
+    assert "epoch 1 ended" in told
 
 
 @pytest.mark.parametrize("fault", FAULTS)

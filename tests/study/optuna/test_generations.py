@@ -67,7 +67,7 @@ def train(controller: Controller, assignment: RunningTrial) -> State:
         if report(controller, assignment, records) is Decision.PRUNE:
             return controller.prune(assignment)
     for run in assignment.runs:
-        controller.finish_run(assignment, run, diverged=False)
+        controller.finish_run(assignment, run)
     return controller.finish(assignment)
 
 
