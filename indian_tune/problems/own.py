@@ -301,6 +301,11 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"{where}: its model {made.model!r} has no parameters to train")
+    if {id(each) for each in network.parameters()} & {id(each) for each in built[1].parameters()}:
+        raise InputError(
+            f"{where}: its build_model returns a network with the same parameters at every call, "
+            "so trials would continue each other's training: create the network inside build_model"
+        )
     weights, again = (list(each.state_dict().values()) for each in built)
     if not all(map(torch.equal, weights, again)):
         raise InputError(

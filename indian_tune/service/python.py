@@ -17,10 +17,11 @@ from indian_tune.service.studies import find_study
 from indian_tune.service.study_status import StudyStatus, choose_study, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     import pandas as pd
+    from torch.optim import Optimizer
 
     from indian_tune.analysis import Verdict
     from indian_tune.analysis.figures.exhibit import Exhibit
@@ -86,26 +87,12 @@ class Results:
 
         Of a task that is no classification the errors are the metric that it is judged by.
         """
-        import pandas as pd
+        from indian_tune.service.ranking import ranking_frame
 
-        rows = []
-        for result in self.status().ranked:
-            tuned, fresh = result.tuned, result.confirmed
-            rows.append(
-                {
-                    "arm": result.name,
-                    "optimizer": result.optimizer,
-                    "score": result.value,
-                    "tune_error": None if tuned is None else tuned.validation_error,
-                    "fresh_error": None if fresh is None else fresh.validation_error,
-                    "fresh_error_std": None if fresh is None else fresh.validation_error_std,
-                    **{f"config.{name}": each for name, each in (result.config or {}).items()},
-                }
-            )
-        return pd.DataFrame(rows)
+        return ranking_frame(self.status().ranked)
 
     def best(self, arm: str | None = None) -> dict[str, float]:
-        """Return the best configuration of an arm.
+        """Return the best configuration of an arm: what was searched or set in its space.
 
         Args:
             arm: its name; ``None`` for the arm that leads the ranking.
@@ -113,6 +100,32 @@ class Results:
         Raises:
             InputError: there is no such arm, or none of its trials is finished.
         """
+        return self._winner(arm)[1]
+
+    def optimizer(
+        self, params: Iterable[Any], arm: str | None = None, *, steps: int | None = None
+    ) -> Optimizer:
+        """Return a new PyTorch optimizer with the best configuration of an arm.
+
+        Every ``step()`` also steps the schedule of the arm. ``dropout``, ``batch_size``,
+        ``clip_norm`` and ``ema_decay`` belong to the training loop: see :meth:`best`.
+
+        Args:
+            params: parameters or groups, as torch's optimizers take them.
+            arm: its name; ``None`` for the arm that leads the ranking.
+            steps: of the whole run; needed for a schedule that has an end.
+
+        Raises:
+            InputError: there is no such arm, none of its trials is finished, or ``steps`` is
+                missing.
+        """
+        from indian_tune.service.winner import winner_optimizer
+
+        optimizer, best = self._winner(arm)
+        return winner_optimizer(optimizer, best, params, steps)
+
+    def _winner(self, arm: str | None) -> tuple[str, dict[str, Any]]:
+        """Return the optimizer and the best configuration of an arm."""
         ranked = self.status().ranked
         names = [result.name for result in ranked]
         if arm is not None and arm not in names:
@@ -123,7 +136,7 @@ class Results:
                 f"arm {chosen.name!r} of study {self.study!r} has no finished trial yet: continue "
                 "the search"
             )
-        return dict(chosen.config)
+        return chosen.optimizer, dict(chosen.config)
 
     def analysis(self) -> Analysis:
         """Judge the finished study; this opens its test results, which is recorded.

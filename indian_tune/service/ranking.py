@@ -17,6 +17,7 @@ from indian_tune.text import SYMBOLS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import pandas as pd
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
@@ -212,3 +213,24 @@ def _progress(progress: ArmProgress, metrics: Metrics | None) -> dict[str, Any]:
 def _of(value: object, name: str) -> float | None:
     found: float | None = getattr(value, name, None)
     return found
+
+
+def ranking_frame(ranked: Sequence[ArmResult]) -> pd.DataFrame:
+    """Return a row per arm, best first; hyperparameters are columns ``config.alpha``."""
+    import pandas as pd
+
+    rows = []
+    for result in ranked:
+        tuned, fresh = result.tuned, result.confirmed
+        rows.append(
+            {
+                "arm": result.name,
+                "optimizer": result.optimizer,
+                "score": result.value,
+                "tune_error": None if tuned is None else tuned.validation_error,
+                "fresh_error": None if fresh is None else fresh.validation_error,
+                "fresh_error_std": None if fresh is None else fresh.validation_error_std,
+                **{f"config.{name}": each for name, each in (result.config or {}).items()},
+            }
+        )
+    return pd.DataFrame(rows)

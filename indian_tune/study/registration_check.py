@@ -40,6 +40,12 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
             f"  {command}{hint}"
         )
     if not ledger.confirms(study.id):
+        if study.spec["protocol"].get("confirm_seeds") != []:
+            raise InputError(
+                f"study {study.name!r} has no runs on fresh seeds, because no arm has a winner: "
+                f"all trials diverged. See them with indian-tune show {study.name}, and run a "
+                "study with smaller step sizes, or with a metric that is finite"
+            )
         raise InputError(
             f"study {study.name!r} has no runs on fresh seeds (protocol.confirm_seeds = 0), and "
             "winners cannot be tested on the seeds that they were chosen on: run it with --as "

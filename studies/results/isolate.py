@@ -4,11 +4,11 @@
     python studies/results/isolate.py run         # all that is missing; --minutes 50 for a sitting
     python studies/results/isolate.py status
     python studies/results/isolate.py pack        # the database, beside the results
-    python studies/results/isolate.py answer      # verdicts, tables and figures
+    python studies/results/isolate.py answer      # verdicts, tables and figures, in --folder
 
 Every command first unpacks the packed database where there is none in --folder. A run that is
-interrupted, by Ctrl-C, by the end of its minutes or by a crash, goes on with the same command, and
-gives the same record to the last bit. `pack` may be called while a run goes on.
+interrupted, by Ctrl-C, by the end of its minutes or by a crash, is continued by the same command,
+and gives the same record to the last bit. `pack` may be called during a run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -116,17 +117,43 @@ def shorten(runs: Path) -> None:
     kept.to_parquet(runs, index=False, compression="zstd")
 
 
-def answer(database: Path) -> int:
-    """Judge each study and both together, and export their runs."""
+def answer(database: Path, folder: Path) -> int:
+    """Judge each study and both together into a folder; compare them with the committed verdicts.
+
+    Returns:
+        1 if a verdict or a bound is another one.
+    """
     storage = ("--storage", str(database))
+    other = 0
     for study in STUDIES:
-        out = ("--out", str(PACKED / study))
-        subprocess.run(program("analyze", study, *storage, *out), check=True)
-        shorten(PACKED / study / "runs.parquet")
+        out = folder / study
+        subprocess.run(program("analyze", study, *storage, "--out", str(out)), check=True)
+        shorten(out / "runs.parquet")
+        found, committed = (
+            bounds(json.loads((place / study / "verdict.json").read_text(encoding="utf-8")))
+            for place in (folder, PACKED)
+        )
+        other += found != committed
+        print(f"{study}: {'the same as' if found == committed else 'NOT the same as'} committed")
     joint = program("analyze", *sorted(STUDIES, reverse=True), "--combined", *storage, "--json")
     found = subprocess.run(joint, check=True, stdout=subprocess.PIPE, text=True).stdout
-    (PACKED / "combined.json").write_text(found, encoding="utf-8")
-    return 0
+    (folder / "combined.json").write_text(found, encoding="utf-8")
+    print(f"Written to {folder}")
+    return int(other > 0)
+
+
+def bounds(verdict: dict[str, Any]) -> list[Any]:
+    """Return the label of a verdict, and estimate and bounds of every contrast of its findings."""
+    return [
+        verdict["label"],
+        *(
+            (made["name"], made["label"], made[key] and round(made[key][bound], 9))
+            for finding in verdict["findings"]
+            for made in finding["contrasts"]
+            for key in ("test", "train", "gap")
+            for bound in ("estimate", "low", "high")
+        ),
+    ]
 
 
 def main() -> None:
@@ -147,7 +174,7 @@ def main() -> None:
     elif given.command == "pack":
         pack(database)
     elif given.command == "answer":
-        sys.exit(answer(database))
+        sys.exit(answer(database, given.folder / "results"))
     else:
         for study in STUDIES:
             subprocess.run(program("status", study, "--storage", str(database)), check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from indian_tune.analysis.power import power
 from indian_tune.analysis.report import Background, inline_svg, write_report
 from indian_tune.analysis.simulation import simulated_claims
 from indian_tune.analysis.style import INDIAN, arm_styles
+from indian_tune.analysis.verdict import Gate
 from indian_tune.columns import prefixed
 from indian_tune.errors import NoDataError
 from indian_tune.study.claims import ClaimsSection
@@ -193,6 +195,19 @@ def test_the_forest_shows_every_quantity_of_every_contrast_of_the_claim(verdict:
         if line.get_marker() == "o"
     ]
     assert dots == pytest.approx(100 * table["estimate"].to_numpy())
+
+
+def test_the_forest_says_where_a_gate_withholds_a_label(verdict: Verdict) -> None:
+    (found, made), *_ = ((f, c) for f in verdict.findings for c in f.contrasts)
+
+    def label(*gates: Gate) -> str:
+        judged = replace(verdict, findings=(replace(found, gates=gates, contrasts=(made,)),))
+        return str(figures.forest_table(judged)["label"].iloc[0])
+
+    fails = Gate("range", made.name, False, (made.label,), "", "")
+    assert label() == label(replace(fails, passed=True)) == str(made.label)
+    assert label(replace(fails, contrast="another")) == str(made.label)
+    assert label(fails) == f"{made.label} by its bounds, withheld by a gate"
 
 
 def test_pairs_are_joined_seed_by_seed_and_counted(frame: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import replace
 from math import nan
@@ -142,7 +143,7 @@ class Unseeded(nn.Linear):
 
 
 def network(module: object) -> Problem:
-    return sound(build_model=lambda **_: module)
+    return sound(build_model=lambda **_: copy.deepcopy(module))
 
 
 def numbers(labels: torch.Tensor) -> Problem:
@@ -226,6 +227,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: network(nn.Linear(2, 5)), "must return logits of shape [4, 3]"),
     (lambda: sound(build_model=lambda seed: build), "building its model 'net' failed with TypeErr"),
     (lambda: sound(build_model=lambda **_: Unseeded()), "different weights when it is built twice"),
+    (
+        lambda: (lambda shared: sound(build_model=lambda **_: shared))(nn.Linear(2, 3)),
+        "the same parameters at every call, so trials would continue each other's training",
+    ),
 ]
 
 

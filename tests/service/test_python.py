@@ -365,6 +365,52 @@ def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Pat
     assert not (tmp_path / "a.db").exists()
 
 
+def test_the_winner_s_optimizer_has_its_configuration_and_steps_its_schedule(
+    tmp_path: Path,
+) -> None:
+    spaces = {
+        "indian": {},
+        "sgd": {},
+        "adam": {"dropout": 0.25, "beta2": 0.99},
+        "momentum": {"schedule": "linear"},
+    }
+    study = indian_tune.Study(
+        "winners",
+        [indian_tune.Arm(name, space=space) for name, space in spaces.items()],
+        {"dataset": "digits", "model": "nin-small", "sizes": {"train": 64, "validation": 64}},
+        {"epochs": 1, "confirm_seeds": 0},
+        {"trials": 1, "sampler": "random"},
+    )
+    database = str(tmp_path / "winners.db")
+    results = indian_tune.search(study, storage=database, engine="inline", progress=False)
+    weight = torch.nn.Parameter(torch.ones(1))
+
+    def rates(arm: str, **steps: int) -> tuple[Any, list[float]]:
+        optimizer, seen = results.optimizer([weight], arm, **steps), []
+        for _ in range(3):
+            seen.append(optimizer.param_groups[0]["lr"])
+            weight.grad = torch.ones(1)
+            optimizer.step()
+        return optimizer, seen
+
+    best = {arm: results.best(arm) for arm in spaces}
+    indian, _ = rates("indian")
+    group = indian.param_groups[0]
+    assert {name: group[name] for name in ("alpha", "beta")} == {
+        name: best["indian"][name] for name in ("alpha", "beta")
+    }
+    assert (group["lr"], group["decay_power"]) == (best["indian"]["gamma0"], 0.5)
+    gamma0 = best["sgd"]["gamma0"]
+    assert rates("sgd")[1] == pytest.approx([gamma0 / (k + 1) ** 0.5 for k in range(3)])
+    adam, seen = rates("adam")
+    assert adam.param_groups[0]["betas"] == (best["adam"]["beta1"], 0.99)
+    assert seen == [best["adam"]["gamma0"]] * 3
+    with pytest.raises(InputError, match="schedule of momentum ends with the run: give steps="):
+        rates("momentum")
+    falling = rates("momentum", steps=4)[1]
+    assert falling[0] > falling[1] > falling[2]
+
+
 def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
     study = Study("small", ["sgd"], lambda: Loop(report, "points", "line", 2), **SMALL)
     kept = {**SMALL["protocol"], "keep_checkpoints": True}

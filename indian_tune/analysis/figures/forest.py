@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from indian_tune.analysis.contrasts import stopped
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.style import INDIAN, INK, PALE, canvas, tidy
 from indian_tune.errors import NoDataError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
-    from indian_tune.analysis.verdict import Verdict
+    from indian_tune.analysis.verdict import Contrast, Finding, Verdict
     from indian_tune.outcome import Outcome
 
 
@@ -51,7 +52,7 @@ def forest_table(verdict: Verdict, *, beside: bool = False) -> pd.DataFrame:
             "high": amount.high,
             "n": made.n,
             "unit": made.unit,
-            "label": str(made.label) if symbol == "Δ" else "–",
+            "label": _label(found, made) if symbol == "Δ" else "–",
         }
         for found in verdict.findings
         for role in shown
@@ -62,6 +63,12 @@ def forest_table(verdict: Verdict, *, beside: bool = False) -> pd.DataFrame:
     if not rows:
         raise NoDataError("the verdict compares nothing")
     return pd.DataFrame(rows)
+
+
+def _label(found: Finding, made: Contrast) -> str:
+    """Return what the bounds say, and whether a gate withholds it."""
+    withheld = stopped(made, found.gates, made.label)
+    return f"{made.label} by its bounds, withheld by a gate" if withheld else str(made.label)
 
 
 def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
