@@ -1,6 +1,6 @@
 import indian_tune
 
 results = indian_tune.search("quickstart", workers=2)
-print(results.ranking)
+print(results.status())
 print(results.best("indian"))
 print(results.verdict().sentence)
