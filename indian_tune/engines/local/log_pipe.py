@@ -27,7 +27,8 @@ class _PipeHandler(logging.Handler):
         try:
             self._pipe.send((record.name, record.levelno, self.format(record)))
         except OSError:
-            self.handleError(record)
+            # Nobody reads the pipe any more, and a traceback would only look like a fault.
+            return
 
 
 def send_log(pipe: Connection, level: int) -> None:

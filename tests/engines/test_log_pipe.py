@@ -1,0 +1,36 @@
+"""The log of a worker process, sent to its parent."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from typing import TYPE_CHECKING
+
+from indian_tune.engines.local.log_pipe import relay_log, send_log
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_a_worker_whose_parent_is_gone_prints_no_traceback(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    reading, writing = multiprocessing.Pipe(duplex=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], logging.getLogger("indian_tune").level
+    try:
+        send_log(writing, logging.INFO)
+        logging.getLogger("indian_tune").info("heard")
+        reads = root.handlers[:]
+        root.handlers[:] = handlers
+        with caplog.at_level(logging.INFO):
+            assert relay_log(reading) is None
+        assert caplog.messages == ["heard"]
+        root.handlers[:] = reads
+        reading.close()
+        logging.getLogger("indian_tune").info("not heard")
+    finally:
+        root.handlers[:] = handlers
+        logging.getLogger("indian_tune").setLevel(level)
+        writing.close()
+    assert capsys.readouterr() == ("", "")
