@@ -144,7 +144,7 @@ def test_ray_leaves_the_same_record_as_inline_to_the_last_bit(
     with LedgerReader.open(storage) as ledger:
         runs = ledger.study_runs(ledger.study("tiny").id)
     told = {tuple(sorted((run.provenance or {}).items())) for run in runs}
-    expected = {**asdict(Provenance.of("cpu")), "threads": 1}
+    expected = {**asdict(Provenance.of("cpu", execution="loop, by hand")), "threads": 1}
     assert told == {tuple(sorted(expected.items()))}
     assert states(storage) == [(State.COMPLETE, 1)] * 8
     assert ticks
