@@ -368,7 +368,7 @@ def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Pat
 def test_the_winner_s_optimizer_has_its_configuration_and_steps_its_schedule(
     tmp_path: Path,
 ) -> None:
-    spaces = {
+    spaces: dict[str, dict[str, Any]] = {
         "indian": {},
         "sgd": {},
         "adam": {"dropout": 0.25, "beta2": 0.99},
