@@ -40,7 +40,7 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
             f"  {command}{hint}"
         )
     if not ledger.confirms(study.id):
-        if study.spec["protocol"].get("confirm_seeds") != []:
+        if study.spec["protocol"].get("confirm_seeds") not in (0, []):
             raise InputError(
                 f"study {study.name!r} has no runs on fresh seeds, because no arm has a winner: "
                 f"all trials diverged. See them with indian-tune show {study.name}, and run a "

@@ -365,6 +365,26 @@ def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Pat
     assert not (tmp_path / "a.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("seeds", "rate", "told"),
+    [(0, 0.1, r"\(protocol.confirm_seeds = 0\)"), (2, 1e30, "no arm has a winner: all trials div")],
+)
+def test_a_study_without_fresh_runs_is_refused_with_the_reason(
+    tmp_path: Path, seeds: int, rate: float, told: str
+) -> None:
+    study = indian_tune.Study(
+        "none",
+        [Arm("sgd", space={"gamma0": Range(rate, 2 * rate)})],
+        {"dataset": "digits", "model": "nin-small", "sizes": {"train": 64, "validation": 64}},
+        {"epochs": 1, "confirm_seeds": seeds},
+        {"trials": 1, "sampler": "random"},
+    )
+    database = str(tmp_path / "none.db")
+    results = indian_tune.search(study, storage=database, engine="inline", progress=False)
+    with pytest.raises(InputError, match=told):
+        results.verdict()
+
+
 def test_the_winner_s_optimizer_has_its_configuration_and_steps_its_schedule(
     tmp_path: Path,
 ) -> None:
