@@ -1,7 +1,7 @@
-"""Messages for Python: an option of the command line is named as the argument that it is.
+"""Messages for Python: options of the command line are replaced by arguments.
 
-Below this layer nobody knows who asks, so messages name options; the functions that
-`import indian_tune` offers translate what they raise.
+Lower layers do not know who calls them, so their messages name options. The functions that
+`import indian_tune` offers translate the messages of their exceptions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OPTION = re.compile(
 
 
 class PythonWords(ContextDecorator):
-    """Decorates a function, or wraps a block, whose errors are to name arguments."""
+    """Decorates a function, or wraps a block, so that its errors name arguments."""
 
     def __enter__(self) -> None:
         """Change nothing."""

@@ -1,4 +1,4 @@
-"""Gradients of small plain networks on a CPU, with forward and backward pass written out.
+"""Gradients of small plain networks on a CPU, with explicit forward and backward passes.
 
 A step of such a network is short, and most of it is not arithmetic: autograd's records, memory for
 every result, the set-up of convolutions. Here all layers are matrix products into memory that is
@@ -67,7 +67,7 @@ class ByHand:
         return loss.detach()
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Return the outputs of a batch, in memory that the next batch takes.
+        """Return the outputs of a batch, in memory that the next batch overwrites.
 
         Args:
             inputs: images in channels-last format, or rows.
@@ -279,8 +279,8 @@ def by_hand(network: nn.Module, shape: Sequence[int], seed: int | None) -> ByHan
     side = shape[-1] if len(shape) == 3 and shape[-1] == shape[-2] else 0
     made: list[_Layer] = []
     scratch = _Scratch()
-    following = [*layers[1:], None]
-    for layer, after in zip(layers, following, strict=True):
+    before, following = [None, *layers[:-1]], [*layers[1:], None]
+    for previous, layer, after in zip(before, layers, following, strict=True):
         first = not any(isinstance(each, _Product) for each in made)
         if isinstance(layer, nn.Conv2d | nn.Linear):
             if layer.bias is None:
@@ -308,6 +308,7 @@ def by_hand(network: nn.Module, shape: Sequence[int], seed: int | None) -> ByHan
         elif isinstance(layer, nn.Flatten):
             if len(shape) == 3:
                 made.append(_Flatten())
-        elif not isinstance(layer, nn.ReLU):
+        # A rectifier is part of the product before it.
+        elif not (isinstance(layer, nn.ReLU) and isinstance(previous, nn.Conv2d | nn.Linear)):
             return None
     return ByHand(made, seed) if any(isinstance(each, _Product) for each in made) else None

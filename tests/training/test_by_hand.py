@@ -130,3 +130,17 @@ LEFT: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("kind", LEFT)
 def test_what_is_not_plain_is_left_to_autograd(kind: str) -> None:
     assert by_hand(LEFT[kind](), (1, 8, 8), seed=0) is None
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Conv2d(1, 4, 3), nn.MaxPool2d(2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)),
+        (nn.Flatten(), nn.ReLU(), nn.Linear(64, 3)),
+        (nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.ReLU(), nn.Linear(8, 3)),
+    ],
+)
+def test_a_rectifier_that_no_product_precedes_is_left_to_autograd(
+    layers: tuple[nn.Module, ...],
+) -> None:
+    assert by_hand(nn.Sequential(*layers), (1, 8, 8), seed=0) is None
