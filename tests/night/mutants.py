@@ -60,6 +60,7 @@ PARTS = {
             "tests/study/test_claiming.py",
             "tests/study/test_controller.py",
             "tests/study/test_budgets.py",
+            "tests/study/test_finalists.py",
             "tests/study/optuna/test_constraints.py",
             "tests/study/test_levels.py",
         ),

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from optuna.trial import TrialState
+
 from indian_tune.ledger import LOST
 from indian_tune.study import assigner as assigner_module
 from indian_tune.study import controller as controller_module
+from indian_tune.study.controller import Decision
 from indian_tune.study.faults import (
     AFTER_ASK,
     AFTER_BEGIN,
@@ -151,3 +154,57 @@ def test_each_place_where_a_crash_is_tried_is_passed_once_it_is_reached(
         assert passed == [*whole * 2, AFTER_FREEZE, *whole * 4]
         assert study.claim() is None
         assert passed[-1] == AFTER_TELL
+
+
+def test_each_choice_of_winners_and_levels_is_a_place_where_a_crash_is_tried(
+    storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[str] = []
+    monkeypatch.setattr(controller_module, "fault_point", passed.append)
+    tiny["search"] |= {"trials": 1}
+    tiny["arms"].append({"name": "control", "optimizer": "sgd", "response_of": "indian"})
+    with played(storage, tiny, lambda _: 0.5) as study:
+        study.work()
+    assert passed.count(AFTER_FREEZE) == 2
+
+
+def test_optuna_is_told_of_a_failure_after_the_last_attempt_alone(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["arms"] = tiny["arms"][:1]
+    tiny["search"] |= {"trials": 1}
+    states = []
+    with opened(storage, tiny) as controller:
+        while (trial := controller.claim(PROVENANCE)) is not None:
+            controller.fail_attempt(trial, "ValueError: played")
+            (told,) = optuna_trials(storage, "tiny/indian")
+            states.append(told.state)
+    assert states == [TrialState.RUNNING, TrialState.RUNNING, TrialState.FAIL]
+
+
+def test_a_pruner_over_seeds_is_not_asked_after_the_last_one(
+    storage: str, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny["search"] |= {"pruner": "wilcoxon"}
+    tiny["protocol"] |= {"tune_seeds": 2}
+    with opened(storage, tiny) as controller:
+        monkeypatch.setattr(controller, "_should_prune", lambda _: True)
+        trial = claim(controller)
+        decisions = []
+        for run in trial.runs:
+            for epoch in (1, 2):
+                report(controller, trial, {run.id: records(trial, epoch, 0.4)[run.id]})
+            decisions.append(controller.finish_run(trial, run))
+    assert decisions == [Decision.PRUNE, Decision.CONTINUE]
+
+
+def test_a_trial_waits_for_the_generation_before_its_own(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["arms"] = tiny["arms"][:1]
+    tiny["search"] |= {"trials": 2, "generation": 1}
+    with opened(storage, tiny) as controller:
+        first = claim(controller)
+        assert controller.claim(PROVENANCE) is None
+        train(controller, first, 0.4)
+        assert claim(controller).lease.trial.index == 1
