@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from optuna.trial import TrialState
 
 from indian_tune.ledger import LOST
