@@ -20,7 +20,7 @@ from indian_tune.errors import IndianTuneError, StorageError, UnwritableError
 from indian_tune.ledger.address import STORAGE_VARIABLE, show_url, sqlite_file
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.mounts import network_file_system
-from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE
+from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,14 @@ _MOST_CONNECTIONS = 15
 _UPGRADE_LOCK = 0x1ED6E5
 # How long a server may work at one statement of an upgrade.
 _UPGRADE_SECONDS = 3600.0
+
+# As Alembic makes it.
+_VERSION = sa.Table(
+    VERSION_TABLE,
+    sa.MetaData(),
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+)
 
 # A database that holds this table has been used by Optuna, and may become ours as well.
 _OPTUNA_TABLE = "version_info"
@@ -247,8 +255,7 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
                     "STUDY.toml` first, or choose another database with --storage"
                 )
             return
-        version = sa.table(VERSION_TABLE, sa.column("version_num"))
-        revision = connection.scalar(sa.select(version.c.version_num))
+        revision = connection.scalar(sa.select(_VERSION.c.version_num))
     if revision is not None and revision > HEAD_REVISION:
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, newer than this version's "
@@ -272,8 +279,7 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
 def _revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
-    version = sa.table(VERSION_TABLE, sa.column("version_num"))
-    revision: str | None = connection.scalar(sa.select(version.c.version_num))
+    revision: str | None = connection.scalar(sa.select(_VERSION.c.version_num))
     return revision
 
 
@@ -288,6 +294,13 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
         before = _revision(connection)
         if before == HEAD_REVISION:
             return
+        if before is None:
+            # An empty database needs none of the steps that changed older ones.
+            metadata.create_all(connection)
+            _VERSION.create(connection, checkfirst=True)
+            connection.execute(_VERSION.insert().values(version_num=HEAD_REVISION))
+            logger.info("Database %s has schema %s", show_url(url), HEAD_REVISION)
+            return
         # Only here: every worker opens the database, and nearly every one finds it up to date.
         from alembic import command
         from alembic.config import Config
@@ -296,12 +309,9 @@ def _upgrade(engine: sa.Engine, url: URL) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        if before is None:
-            logger.info("Database %s has schema %s", show_url(url), HEAD_REVISION)
-        else:
-            logger.warning(
-                "Upgraded database %s from schema %s to %s", show_url(url), before, HEAD_REVISION
-            )
+        logger.warning(
+            "Upgraded database %s from schema %s to %s", show_url(url), before, HEAD_REVISION
+        )
 
 
 @contextmanager
@@ -348,9 +358,8 @@ class DatabaseInfo:
 
 def about(engine: sa.Engine) -> DatabaseInfo:
     """Return what an open database is."""
-    table = sa.table(VERSION_TABLE, sa.column("version_num"))
     with engine.begin() as connection:
-        revision = str(connection.scalar(sa.select(table.c.version_num)))
+        revision = str(connection.scalar(sa.select(_VERSION.c.version_num)))
         if engine.dialect.name == "sqlite":
             journal = str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
             return DatabaseInfo("SQLite", sqlite3.sqlite_version, revision, journal)

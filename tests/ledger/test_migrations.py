@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +19,7 @@ from indian_tune.ledger.database import _engine, _rebuilding
 from indian_tune.ledger.tables import VERSION_TABLE, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 NUMBERS = [0.1, math.nextafter(0.1, 1), 1 / 3, 5e-324, 1e308, 0.0, 1.0, None]
 METRICS = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
@@ -190,3 +190,36 @@ def test_a_migration_that_fails_leaves_the_old_schema(
         assert "metrics" not in columns
         count = connection.exec_driver_sql("SELECT COUNT(*) FROM ledger_epoch").scalar()
     assert count == len(NUMBERS)
+
+
+def structure(engine: sa.Engine) -> dict[str, Any]:
+    """What a database has, by table, whatever the order in which it was made."""
+    inspector = sa.inspect(engine)
+
+    def told(rows: Iterable[Any]) -> list[str]:
+        return sorted(repr(sorted((key, str(value)) for key, value in row.items())) for row in rows)
+
+    return {
+        table: {
+            "columns": told(inspector.get_columns(table)),
+            "primary key": told([inspector.get_pk_constraint(table)]),
+            "foreign keys": told(inspector.get_foreign_keys(table)),
+            "unique": told(inspector.get_unique_constraints(table)),
+            "checks": told(inspector.get_check_constraints(table)),
+            "indices": told(inspector.get_indexes(table)),
+        }
+        for table in inspector.get_table_names()
+    }
+
+
+def test_an_empty_database_gets_the_schema_that_the_migrations_lead_to(
+    database: str, engine: sa.Engine, migrate: Callable[..., None]
+) -> None:
+    migrate("head")
+    migrated = structure(engine)
+    with engine.execution_options(writes=True).begin() as connection:
+        for table in (*reversed(metadata.sorted_tables), sa.table(VERSION_TABLE)):
+            connection.exec_driver_sql(f"DROP TABLE {table.name}")
+    Ledger.open(database).close()
+    assert migrated
+    assert structure(engine) == migrated

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 # Processes that open a new database together make Optuna's tables against each other.
 _OPENING_ATTEMPTS = 5
+# The schema that a version of Optuna works with, which takes it a while to find.
+_wanted: dict[str, str] = {}
 
 
 class ProjectedTrial:
@@ -393,7 +395,9 @@ class Projection:
                         engine_kwargs=engine_options(self.url),
                         skip_compatibility_check=True,
                     )
-                    found, wanted = storage.get_current_version(), storage.get_head_version()
+                    found = storage.get_current_version()
+                    wanted = _wanted.get(optuna.__version__) or storage.get_head_version()
+                    _wanted[optuna.__version__] = wanted
             except StorageError:
                 if attempt == _OPENING_ATTEMPTS:
                     raise
