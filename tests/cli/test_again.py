@@ -100,6 +100,7 @@ def test_no_password_is_shown(address: str, shown: str) -> None:
     assert ("~/.pgpass" in line) == (address != shown)
 
 
+@pytest.mark.slow
 def test_the_recorded_command_goes_on_with_the_same_record_from_any_folder(
     command: Callable[..., Ended],
     finished: tuple[Path, subprocess.CompletedProcess[str]],

@@ -59,6 +59,7 @@ def opened(database: Path) -> int:
     return int(count)
 
 
+@pytest.mark.slow
 def test_kept_weights_are_measured_shown_and_written(
     kept: Path, command: Callable[..., Ended], tmp_path: Path
 ) -> None:

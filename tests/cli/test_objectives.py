@@ -66,6 +66,7 @@ def test_optuna_is_told_every_objective(
         assert frozen.data["winners"][arm]["value"] == best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "name"),
     [

@@ -116,6 +116,7 @@ def reader(postgres: PostgresServer, owner: str) -> str:
     return owner.replace("tester@", "dashboard@")
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_all_with_a_role_that_may_only_read(
     owner: str, reader: str, home: Path, tiny_toml: str
 ) -> None:

@@ -207,7 +207,7 @@ def program(does: str, stack: ExitStack) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("group", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_second_request_ends_a_process_that_holds_the_interpreter(group: bool) -> None:
     with ExitStack() as stack:
         process = program(HOLD, stack)

@@ -24,7 +24,7 @@ from tests.optim.faults import faults, innaprop_faults
 ROOT = Path(__file__).parents[2]
 # TensorFlow is in no extra: the job `tensorflow` of the night tests has an environment for it.
 CHECKED = [
-    pytest.param("optax", "on_optax"),
+    pytest.param("optax", "on_optax", marks=pytest.mark.slow),
     pytest.param("keras-jax", "on_keras", marks=pytest.mark.slow),
     pytest.param("keras-torch", "on_keras", marks=pytest.mark.slow),
     pytest.param("keras-tensorflow", "on_keras", marks=pytest.mark.night),

@@ -312,7 +312,7 @@ torch.save(weights(network), {result!r})
 """
 
 
-@pytest.mark.parametrize("capturable", [False, True])
+@pytest.mark.parametrize("capturable", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_fresh_process_continues_to_the_last_bit(tmp_path: Path, capturable: bool) -> None:
     checkpoint, result = tmp_path / "checkpoint.pt", tmp_path / "result.pt"
     network = make_network()

@@ -84,6 +84,7 @@ def test_figure_shows_each_variant_with_four_panels(figure: Figure1) -> None:
             np.testing.assert_array_equal(line.get_ydata(), expected)
 
 
+@pytest.mark.slow
 def test_files_hold_the_curves_and_are_the_same_each_time(figure: Figure1, tmp_path: Path) -> None:
     files = write_figure1(figure, tmp_path / "new" / "folder")
     assert [file.name for file in files] == [

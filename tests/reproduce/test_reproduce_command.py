@@ -45,6 +45,7 @@ def test_theorem1_prints_json_for_programs(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_theorem1_prints_a_table_for_each_objective(tmp_path: Path) -> None:
     options = ["--out", str(tmp_path), "--steps", "100", "--seeds", "1"]
     result = CliRunner().invoke(app, ["theorem1", *options], env={"COLUMNS": "100"})

@@ -32,6 +32,7 @@ def test_the_benchmark_of_packs_fills_its_whole_table(tmp_path: Path) -> None:
     assert table.count("| float32 | grouped |") == 2
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so_in_a_sentence_and_gives_an_estimate() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
