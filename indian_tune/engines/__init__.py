@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from indian_tune.engines.asking import LoopMaker, asked_run, check_asked
     from indian_tune.engines.devices import confine, cores, gpu_count, worker_devices
-    from indian_tune.engines.engine import Engine, EngineOptions
+    from indian_tune.engines.engine import Engine, EngineOptions, PreparedEngine
     from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame
     from indian_tune.engines.heartbeat import lost_workers
     from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
@@ -75,6 +75,7 @@ __all__ = [
     "JobRequest",
     "LocalOptions",
     "LoopMaker",
+    "PreparedEngine",
     "ProcessEngine",
     "RayEngine",
     "Session",
@@ -132,7 +133,7 @@ __all__ = [
 _MODULES = {
     "asking": ("LoopMaker", "asked_run", "check_asked"),
     "devices": ("confine", "cores", "gpu_count", "worker_devices"),
-    "engine": ("Engine", "EngineOptions"),
+    "engine": ("Engine", "EngineOptions", "PreparedEngine"),
     "flatness": ("FLATNESS_EXAMPLES", "flatness_frame"),
     "heartbeat": ("lost_workers",),
     "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
@@ -32,6 +33,15 @@ class Engine(Protocol):
         Raises:
             EngineError: the workers cannot be kept alive.
         """
+        ...
+
+
+@runtime_checkable
+class PreparedEngine(Engine, Protocol):
+    """An engine that has something slow to start, such as processes that import torch."""
+
+    def prepared(self) -> AbstractContextManager[None]:
+        """Start it while the study is still being opened; it is ended after the block."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from indian_tune.engines import (
     EngineOptions,
+    PreparedEngine,
     WorkerSettings,
     artifacts_folder,
     check_writable,
@@ -200,7 +201,10 @@ def run_search(
         )
     )
     interrupted = False
+    trains = phase is not PhaseName.FREEZE
     with (
+        # Such as importing torch, which takes as long as to open the study.
+        runner.prepared() if trains and isinstance(runner, PreparedEngine) else nullcontext(),
         found.at_hand(),
         open_session(
             spec,
@@ -211,7 +215,7 @@ def run_search(
             retry_failed=request.retry_failed,
             imports=imports,
             on_own_code=display.trying,
-            trains=phase is not PhaseName.FREEZE,
+            trains=trains,
         ) as session,
     ):
         if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):

@@ -177,9 +177,11 @@ class ForkServer:
 
     def end(self) -> None:
         """End the server and all that it has started."""
-        with contextlib.suppress(OSError):
-            self._socket.sendall(_END)
-        self._process.join(END_SECONDS)
+        if self._processes:
+            with contextlib.suppress(OSError):
+                self._socket.sendall(_END)
+            self._process.join(END_SECONDS)
+        # Nobody waits for the imports of a server that was not used.
         self._process.kill()
         self._process.join()
         self.listen()

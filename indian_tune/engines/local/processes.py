@@ -144,6 +144,17 @@ class ProcessEngine:
         """How many workers there are."""
         return counted(len(self._settings), "worker")
 
+    @contextlib.contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Import what workers need in their server, while the caller opens the study."""
+        if fork_server.AVAILABLE:
+            with without_main():
+                self._server = fork_server.ForkServer()
+        try:
+            yield
+        finally:
+            self._end_server()
+
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
 
@@ -181,9 +192,7 @@ class ProcessEngine:
                     _dismiss(workers, interrupt)
             finally:
                 # Also where a second request to stop has ended the wait.
-                if self._server is not None:
-                    self._server.end()
-                    self._server = None
+                self._end_server()
                 for worker in workers:
                     worker.process.kill()
                     worker.process.join()
@@ -214,6 +223,11 @@ class ProcessEngine:
             if self._server is None or not self._server.alive:
                 self._server = fork_server.ForkServer()
         return self._server.start(_main, args, ends)
+
+    def _end_server(self) -> None:
+        if self._server is not None:
+            self._server.end()
+            self._server = None
 
     def _replace(self, dead: _Worker, settings: WorkerSettings) -> _Worker:
         status, loss = dead.process.exitcode, _note_lost(dead.process, settings)
