@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Gigabytes are fetched, unpacked and stored: minutes on two cores.
-pytestmark = [pytest.mark.image, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(3600)]
 
 ROOT = Path(__file__).parents[2]
 NEEDED_BYTES = 25e9
