@@ -147,12 +147,21 @@ def front_table(
 
 
 def edge_notes(results: Sequence[ArmResult]) -> list[str]:
-    """Return a sentence for every winner's value at an end of its range."""
-    return [
+    """Return a sentence for every winner's value at an end of its range.
+
+    Of an arm of which nothing trained, that is said instead.
+    """
+    untrained = ", ".join(result.name for result in results if result.trained is False)
+    notes = [
+        f"{untrained}: nothing trained, as the best trial is hardly better than chance: check the "
+        "data and the step sizes, or train for more epochs"
+    ]
+    return notes[: bool(untrained)] + [
         f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} is at an end "
         f"of its range [{number(edge.low)}, {number(edge.high)}], so better values may be "
         f"outside: try [{number(edge.next_low)}, {number(edge.next_high)}]"
         for result in results
+        if result.trained is not False
         for edge in result.edges
     ]
 
