@@ -106,12 +106,18 @@ class Outcome:
 
     def error_text(self, error: float | None, deviation: float | None = None) -> str:
         """Return an error as a table shows it: of a share in percent, else the metric."""
-        if error is None:
+        if error is None or self.share:
+            return self.mean_text(error, deviation)
+        return self.mean_text(self.value(error), deviation)
+
+    def mean_text(self, value: float | None, deviation: float | None = None) -> str:
+        """Return a mean with its standard deviation as a table shows it: a share in percent."""
+        if value is None or math.isnan(value):
             return "–"
-        if self.share:
-            return f"{100 * error:.2f}" + ("" if deviation is None else f" ±{100 * deviation:.1f}")
-        value = f"{self.value(error):.4g}"
-        return value if deviation is None else f"{value} ±{deviation:.2g}"
+        text = f"{100 * value:.2f}" if self.share else f"{value:.4g}"
+        if deviation is None:
+            return text
+        return f"{text} ±" + (f"{100 * deviation:.1f}" if self.share else f"{deviation:.2g}")
 
     def signed(self, difference: float | None) -> str:
         """Return a difference of scores with its sign, without its unit."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.analysis.budget import as_measured, budget_curves
 from indian_tune.analysis.claim import NONE, PAPER, judge, scope_words
+from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.evidence import Evidence, not_tested
 from indian_tune.analysis.frame import (
     confirm_rows,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from indian_tune.analysis.verdict import Finding, Registration
+    from indian_tune.outcome import Outcome
     from indian_tune.study.claims import ClaimsSection
     from indian_tune.study.file.space import Space
     from indian_tune.study.hypotheses import Hypothesis
@@ -102,7 +105,7 @@ def analyze(
             registration=registration,
             breaks=(*_breaks(registration, every, search), *_former_control(rows, claims)),
         ),
-        trained=_trained(evidence, seeds),
+        trained=_trained(evidence, seeds, outcome),
         importances=importances(search),
         budget_curves=as_measured(budget_curves(search), outcome),
     )
@@ -128,12 +131,16 @@ def judge_evidence(
     claims = evidence.claims
     findings = tuple(_find(evidence, kind, section) for kind, section in claims.sections())
     strongly, hangs_on = False, None
-    if registration is not None and registration.mode == "paper":
+    paper = registration is not None and registration.mode == "paper"
+    claimed = claims.claimed and not paper
+    if paper:
         label, reason = Label.DESCRIPTIVE, PAPER
     elif claims.verdict == "none":
         label, reason = Label.DESCRIPTIVE, NONE
     elif breaks:
         label, reason = Label.EXPLORATORY, f"No verdict is given: {'; '.join(breaks)}."
+    elif not claims.claimed:
+        label, reason = Label.NOT_TESTED, NONE
     else:
         label, strongly, hangs_on, reason = judge(
             findings, claims.links(), claims.delta, evidence.outcome
@@ -150,7 +157,8 @@ def judge_evidence(
         label=label,
         strongly=strongly,
         hangs_on=hangs_on,
-        sentence=f"{reason} This holds for {scope_words(scope)}.",
+        sentence=f"{reason} {'This holds' if claimed else 'The results hold'} for "
+        f"{scope_words(scope)}.",
         scope=scope,
         registration=registration,
         exploratory=breaks if label is Label.EXPLORATORY else (),
@@ -158,6 +166,7 @@ def judge_evidence(
         alpha=claims.alpha,
         contrasts=sum(kind.contrasts for kind in claims.links()),
         findings=findings,
+        claimed=claimed,
     )
 
 
@@ -228,18 +237,24 @@ def _former_control(rows: pd.DataFrame, claims: ClaimsSection) -> tuple[str, ...
     )
 
 
-def _trained(evidence: Evidence, seeds: Mapping[int, tuple[int, ...]]) -> tuple[Trained, ...]:
-    """Return for every arm how many runs trained, and which did not."""
+def _trained(
+    evidence: Evidence, seeds: Mapping[int, tuple[int, ...]], outcome: Outcome
+) -> tuple[Trained, ...]:
+    """Return for every arm how its runs ended, the arm with the best mean first."""
+    means = {arm: unit_means(ends.test, ends.trained) for arm, ends in evidence.arms.items()}
+    first = sorted(means, key=lambda arm: -means[arm].mean() if len(means[arm]) else math.inf)
     return tuple(
         Trained(
             arm,
-            int(ends.there.sum()),
+            int(evidence.arms[arm].there.sum()),
             tuple(
                 f"{replicate}/{seed}" if len(seeds) > 1 else str(seed)
                 for row, (replicate, own) in enumerate(seeds.items())
                 for place, seed in enumerate(own)
-                if ends.failed[row, place]
+                if evidence.arms[arm].failed[row, place]
             ),
+            float(outcome.measured(means[arm].mean())) if len(means[arm]) else None,
+            float(means[arm].std(ddof=1)) if len(means[arm]) > 1 else None,
         )
-        for arm, ends in evidence.arms.items()
+        for arm in first
     )

@@ -21,7 +21,7 @@ PAPER = (
     "Descriptive replication, underpowered: the paper's protocol chooses step sizes on the same "
     "test examples that it reports, so no hypothesis is tested."
 )
-NONE = "Description only: the study was registered without a verdict (claims.verdict = 'none')."
+NONE = "The study tests no claim on (α, β), so no verdict is given."
 
 
 def judge(
@@ -30,7 +30,7 @@ def judge(
     delta: float,
     outcome: Outcome = ACCURACY,
 ) -> tuple[Label, bool, str | None, str]:
-    """Return the label of the claim, whether strongly, what it hangs on, and the reason in words.
+    """Return the label of the claim, whether strongly, what it depends on, and the reason in words.
 
     Args:
         findings: one per hypothesis.
@@ -99,7 +99,7 @@ def _open(
     gates: Sequence[Gate],
     outcome: Outcome,
 ) -> tuple[str, str]:
-    """Return what an open claim hangs on: a gate, what is missing, or the least sure contrast."""
+    """Return what an open claim depends on: a gate, what is missing, or the least sure contrast."""
     for found, made in pairs:
         for label in (Label.REFUTED, Label.SUPPORTED):
             of_bounds = made.test.high < delta if label is Label.REFUTED else made.test.low > 0

@@ -20,6 +20,6 @@ def find(evidence: Evidence, claim: Replication) -> Finding:
     return exploratory(
         claim,
         made,
-        f"A table: the first arm is ahead on the mean in {ahead} of {len(made)} comparisons.",
+        f"The first arm has the better mean in {ahead} of {len(made)} comparisons.",
         missing=evidence.runs_of(claim.beside),
     )

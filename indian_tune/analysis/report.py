@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.power import ONE_SEARCH
 from indian_tune.analysis.style import INK, PALE
-from indian_tune.analysis.typography import estimand_rows, gate_rows, some
+from indian_tune.analysis.typography import (
+    arm_rows,
+    arm_title,
+    estimand_rows,
+    failed_runs,
+    gate_rows,
+    shown_findings,
+)
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from markupsafe import Markup
@@ -52,6 +59,7 @@ class Background:
         budget: heading of the columns, then a row per arm.
         provenance: name and value, a row each.
         spec: the study as registered, as text.
+        winners: the configuration of an arm that won, as text.
     """
 
     question: str = ""
@@ -59,6 +67,7 @@ class Background:
     budget: Sequence[Sequence[str]] = ()
     provenance: Sequence[tuple[str, str]] = ()
     spec: str = ""
+    winners: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_report(
@@ -114,13 +123,10 @@ def render(verdict: Verdict, shown: Sequence[Exhibit], background: Background) -
         outcome=verdict.scope.judged,
         one_search=ONE_SEARCH,
         gates=gate_rows(verdict),
-        trained=[
-            ("arm", "trained", "failed"),
-            *(
-                (row.arm, f"{row.runs - len(row.failed)} of {row.runs}", some(row.failed) or "–")
-                for row in verdict.trained
-            ),
-        ],
+        findings=shown_findings(verdict),
+        arms=arm_rows(verdict, background.winners),
+        arm_title=arm_title(verdict, background.winners),
+        failed=failed_runs(verdict),
         exhibits=[(each, inline_svg(each)) for each in shown],
         background=background,
         figures=FIGURES,

@@ -5,18 +5,73 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.label import Label
 from indian_tune.outcome import ACCURACY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from indian_tune.analysis.verdict import Contrast, Verdict
+    from indian_tune.analysis.verdict import Contrast, Finding, Verdict
     from indian_tune.outcome import Outcome
 
 
 def some(names: Sequence[str], most: int = 6) -> str:
     """Return the first of many names, and how many more there are."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def arm_rows(verdict: Verdict, winners: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """Return the heading, then a row per arm, best first: its result, runs and winner.
+
+    Args:
+        verdict: from ``analyze``.
+        winners: the configuration of an arm that won, as text; without any there is no column.
+    """
+    outcome = verdict.scope.judged
+    rows: list[tuple[str, ...]] = [
+        ("", "arm", outcome.label("test_accuracy"), "runs", "winning configuration")
+    ]
+    for place, row in enumerate(verdict.trained, 1):
+        left = row.runs - len(row.failed)
+        rows.append(
+            (
+                str(place),
+                row.arm,
+                outcome.mean_text(row.test, row.deviation),
+                f"{left} of {row.runs}" if row.failed else str(row.runs),
+                winners.get(row.arm, "–"),
+            )
+        )
+    return rows if winners else [row[:-1] for row in rows]
+
+
+def arm_title(verdict: Verdict, winners: Mapping[str, str]) -> str:
+    """Return what the rows of :func:`arm_rows` show, in words."""
+    title = "Arms, best first: mean over the fresh seeds"
+    if any(row.deviation is not None for row in verdict.trained):
+        title += f" ± standard deviation between {verdict.unit}"
+    if winners and verdict.unit == "searches":
+        title += "; winner of the best search"
+    return title
+
+
+def shown_findings(verdict: Verdict) -> list[Finding]:
+    """Return the findings that people are shown: without a claim, those that compare something."""
+    return [
+        found
+        for found in verdict.findings
+        if verdict.claimed or found.label is not Label.NOT_TESTED
+    ]
+
+
+def failed_runs(verdict: Verdict) -> list[str]:
+    """Return a sentence for every arm of which a run failed."""
+    return [
+        f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with the "
+        f"seeds {some(row.failed)}."
+        for row in verdict.trained
+        if row.failed
+    ]
 
 
 def estimand_rows(

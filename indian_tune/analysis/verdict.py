@@ -256,17 +256,23 @@ class BudgetCurve:
 
 @dataclass(frozen=True)
 class Trained:
-    """How many of an arm's runs on the fresh seeds trained.
+    """How the runs of an arm on the fresh seeds ended.
 
     Attributes:
         arm: the arm.
         runs: number of runs.
         failed: those that diverged or did not train, as "seed" or "search/seed".
+        test: mean of the test accuracy at the last epoch over the others, of another task of its
+            metric; of several searches, the mean of their means. ``None`` where none trained.
+        deviation: standard deviation between seeds, or between searches where there are several;
+            ``None`` for fewer than two.
     """
 
     arm: str
     runs: int
     failed: tuple[str, ...]
+    test: float | None = None
+    deviation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -278,7 +284,7 @@ class Verdict:
         label: of the claim that tuning (α, β) regularizes.
         strongly: whether every lower bound is above δ.
         hangs_on: the contrast or gate that the claim hangs on; ``None`` when supported.
-        sentence: the verdict in plain words, what it hangs on first, with its scope.
+        sentence: the verdict in plain words, what it depends on first, with its scope.
         scope: what it holds for.
         registration: what was registered; ``None`` when nothing was.
         exploratory: why the verdict is EXPLORATORY; empty when it is not.
@@ -287,9 +293,10 @@ class Verdict:
         contrasts: number of contrasts that the claim is made of; upper bounds have the level
             alpha / contrasts.
         findings: one per hypothesis, in their order.
-        trained: a row per arm.
+        trained: a row per arm, best first.
         importances: descriptive.
         budget_curves: likewise, of arms that were searched more than once.
+        claimed: whether the study makes the claim; without it, reports show arms and differences.
     """
 
     study: str
@@ -307,6 +314,12 @@ class Verdict:
     trained: tuple[Trained, ...] = ()
     importances: tuple[Importance, ...] = ()
     budget_curves: tuple[BudgetCurve, ...] = ()
+    claimed: bool = True
+
+    @property
+    def unit(self) -> Literal["searches", "seeds"]:
+        """What means and bounds are over: searches, or the seeds of one search."""
+        return "searches" if self.scope.searches > 1 else "seeds"
 
     @property
     def gates(self) -> tuple[Gate, ...]:

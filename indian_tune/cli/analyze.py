@@ -174,10 +174,15 @@ def analyze(
     if as_json:
         print_json(with_flatness(found))
         return
-    from indian_tune.cli.verdict_text import WIDTH, verdict_lines
+    from indian_tune.cli.verdict_text import WIDTH, evidence_lines, head_lines
+    from indian_tune.service.ranking import arms_table
 
+    head = "\n".join(head_lines(verdict))
+    arms = arms_table(verdict, found.background.winners)
+    for part in (head, arms) if verdict.claimed else (arms, f"\n{head}"):
+        results().print(part, soft_wrap=isinstance(part, str))
     closing = filter(None, [found.looks, *textwrap.wrap(found.remark, WIDTH)])
-    print("\n".join([*verdict_lines(verdict, details=details), *closing]))
+    print("\n".join([*evidence_lines(verdict, details=details), *closing]))
     if found.flatness is not None:
         from indian_tune.cli.flatness_table import flatness_table
 

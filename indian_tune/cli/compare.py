@@ -233,7 +233,7 @@ def _print(found: Comparison | Many) -> None:
     from indian_tune.service.output import headed, results, table
 
     console = results()
-    console.print(f"{headings(found.exploratory)}.")
+    console.print(f"{headings(found)}.")
     if isinstance(found, Comparison):
         console.print(headed(f"{found.label}: ", found.sentence))
         lines, title = rows(found), None

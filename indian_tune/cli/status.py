@@ -26,7 +26,10 @@ def status(
     ] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Show the progress of a study, its workers, and the ranking of its arms."""
+    """Show the progress of a study, its workers, and the ranking of its arms.
+
+    Without a name, the studies are listed where a database contains several.
+    """
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader
     from indian_tune.service.output import print_json, results
@@ -35,6 +38,9 @@ def status(
     if watch and as_json:
         raise InputError("--watch cannot be used with --json: call `status --json` repeatedly")
     with LedgerReader.open(storage) as ledger:
+        if study is None and not watch and len(ledger.studies()) > 1:
+            _list(results(), ledger, storage, as_json=as_json)
+            return
         record = choose_study(ledger, study)
         if watch:
             _watch(results(), ledger, record, every)
@@ -44,6 +50,23 @@ def status(
             print_json(now.as_json())
         else:
             results().print(now.shown())
+
+
+def _list(console: Console, ledger: LedgerReader, storage: str | None, *, as_json: bool) -> None:
+    """Show which studies a database contains, and how to choose one."""
+    from indian_tune.service.command import other_command
+    from indian_tune.service.output import print_json, print_lines
+    from indian_tune.service.registered import registered, registered_table
+
+    there = registered(ledger)
+    if as_json:
+        print_json({"studies": [each.as_json() for each in there]})
+        return
+    console.print(registered_table(there, f"Studies in {ledger.address}"))
+    name = there[-1].study.name
+    print_lines(
+        console, "\nTo show one, give its name:", other_command("status", name, storage=storage)
+    )
 
 
 def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: float) -> None:

@@ -9,19 +9,17 @@ def studies(storage: Storage = None, as_json: Json = False) -> None:
     """List the shipped study files and the studies in a database."""
     from indian_tune.ledger import LedgerReader, sqlite_file, storage_url
     from indian_tune.service.output import print_json, results, table
+    from indian_tune.service.registered import Registered, registered, registered_table
     from indian_tune.service.shipped import question, shipped_studies
 
     files = shipped_studies()
     url = storage_url(storage)
     file = sqlite_file(url)
-    registered = []
+    there: list[Registered] = []
     # Without a database yet there is nothing registered, unless one was asked for by name.
     if storage is not None or file is None or file.exists():
         with LedgerReader.open(url) as ledger:
-            for record in ledger.studies():
-                parts = ledger.progress(record.id)
-                done = sum(part.finished for part in parts)
-                registered.append((record, done, sum(part.total for part in parts)))
+            there = registered(ledger)
     if as_json:
         print_json(
             {
@@ -29,15 +27,7 @@ def studies(storage: Storage = None, as_json: Json = False) -> None:
                     {"name": path.stem, "path": str(path), "question": question(path)}
                     for path in files
                 ],
-                "registered": [
-                    {
-                        "name": record.name,
-                        "created_at": record.created_at,
-                        "trials_finished": done,
-                        "trials": total,
-                    }
-                    for record, done, total in registered
-                ],
+                "registered": [each.as_json() for each in there],
             }
         )
         return
@@ -46,8 +36,5 @@ def studies(storage: Storage = None, as_json: Json = False) -> None:
     for path in files:
         shown.add_row(path.stem, question(path))
     console.print(shown)
-    if registered:
-        shown = table("study", "registered", "trials", title="Registered", right=("trials",))
-        for record, done, total in registered:
-            shown.add_row(record.name, f"{record.created_at:%Y-%m-%d %H:%M} UTC", f"{done}/{total}")
-        console.print(shown)
+    if there:
+        console.print(registered_table(there, "Registered"))

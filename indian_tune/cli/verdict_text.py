@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.budget import CONFIDENCE
-from indian_tune.analysis.typography import gate_rows, some
+from indian_tune.analysis.typography import failed_runs, gate_rows, shown_findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,19 +26,36 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
         verdict: to be shown.
         details: whether to list every contrast and every gate.
     """
-    outcome = verdict.scope.judged
-    strongly = "strongly " if verdict.strongly else ""
-    yield f"Tuning (α, β) regularizes: {strongly}{verdict.label}"
+    yield from head_lines(verdict)
+    yield from evidence_lines(verdict, details=details)
+
+
+def head_lines(verdict: Verdict) -> Iterator[str]:
+    """Yield the verdict, what it depends on and what it holds for."""
+    if verdict.claimed:
+        strongly = "strongly " if verdict.strongly else ""
+        yield f"Tuning (α, β) regularizes: {strongly}{verdict.label}"
     yield from textwrap.wrap(verdict.sentence, WIDTH)
     if verdict.registration is not None and verdict.registration.note:
         yield from textwrap.wrap(verdict.registration.note, WIDTH)
-    yield ""
-    yield f"{'':5}{'Δ test':>8} {'at least':>9} {'at most':>9} {'G':>8} {'n':>4}  contrast"
-    for found in verdict.findings:
-        yield from _finding_lines(found, outcome)
+
+
+def evidence_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
+    """Yield what a verdict rests on: contrasts, gates, failed runs, and what is descriptive."""
+    outcome = verdict.scope.judged
+    findings = shown_findings(verdict)
+    # What is compared twice is listed where it decides something.
+    listed = {made.name for found in findings for made in found.contrasts}
+    if findings and not details:
+        yield ""
+        yield f"{'':5}{'Δ test':>8} {'at least':>9} {'at most':>9} {'G':>8} {'n':>4}  contrast"
+    for found in findings:
+        if details:
+            yield ""
+        yield from _finding_lines(verdict, found, listed if details else None)
     for title, said in (
         ("Gates", _gates(verdict, details=details)),
-        ("Failed runs (not in the means)", _failures(verdict)),
+        ("Failed runs (not in the means)", failed_runs(verdict)),
         (_found_by(verdict), _budgets(verdict)),
         ("Importance in the search (descriptive)", _importances(verdict)),
     ):
@@ -47,25 +64,35 @@ def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
             yield f"{title}:"
             for line in said:
                 yield from _wrapped(line)
-    if details:
-        yield ""
-        yield "Every contrast:"
-        for found in verdict.findings:
-            yield from _every(found, outcome)
+    if not findings:
+        return
     yield ""
+    least = f" Smallest effect of interest: {outcome.scale * verdict.delta:g}."
     yield from textwrap.wrap(
-        f"{outcome.unit_words} at the last epoch; G is the part of the gain in test "
-        f"{outcome.title} without a gain in training {outcome.title}. Bounds are one-sided: “at "
-        f"least” at level {verdict.alpha:g}, “at most” at {verdict.alpha:g}/{verdict.contrasts}. "
-        f"Smallest effect of interest: {outcome.scale * verdict.delta:g}.",
+        f"{outcome.unit_words} at the last epoch; G is the gain in test {outcome.title} "
+        f"minus that in training {outcome.title}. Bounds are one-sided: “at "
+        f"least” at level {verdict.alpha:g}, “at most” at {verdict.alpha:g}/{verdict.contrasts}."
+        f"{least * verdict.claimed}",
         WIDTH,
     )
 
 
-def _finding_lines(found: Finding, outcome: Outcome) -> Iterator[str]:
-    yield f"{found.hypothesis:4} {found.label}"
-    for made in found.contrasts:
-        yield _row(made, outcome)
+def _finding_lines(verdict: Verdict, found: Finding, listed: set[str] | None) -> Iterator[str]:
+    """Yield a finding, with all of its contrasts but those that were listed before.
+
+    Args:
+        verdict: that it belongs to.
+        found: the finding.
+        listed: names of contrasts that are not listed beside the others, to which those that are
+            are added; ``None`` for a row per contrast that decides something.
+    """
+    outcome = verdict.scope.judged
+    yield f"{found.hypothesis:4} {found.label}" if verdict.claimed else found.question
+    if listed is not None:
+        yield from _every(found, outcome, listed)
+    else:
+        for made in found.contrasts if verdict.claimed else found.contrasts or found.beside:
+            yield _row(made, outcome)
     yield from _wrapped(found.sentence)
     for note in () if found.details is None else found.details.notes():
         yield from _wrapped(note)
@@ -82,20 +109,19 @@ def _row(made: Contrast, outcome: Outcome) -> str:
     return f"{INDENT}{numbers} {gap:>8} {made.n:>4}  {made.name}"[:WIDTH].rstrip()
 
 
-def _every(found: Finding, outcome: Outcome) -> Iterator[str]:
+def _every(found: Finding, outcome: Outcome, listed: set[str]) -> Iterator[str]:
     signed = outcome.signed
-    for made in (*found.contrasts, *found.beside):
+    for made in (*found.contrasts, *(each for each in found.beside if each.name not in listed)):
+        listed.add(made.name)
         amounts = [
             f"{symbol} {signed(each.estimate)} (at least {signed(each.low)}, at most "
             f"{signed(each.high)})"
             for symbol, each in (("Δ", made.test), ("D", made.train), ("G", made.gap))
             if each is not None
         ]
-        yield from _listed(
-            f"{found.hypothesis} {made.name}: {', '.join(amounts)}, n {made.n} {made.unit}"
-        )
+        yield from _wrapped(f"{made.name}: {', '.join(amounts)}, n {made.n} {made.unit}")
     for line in () if found.details is None else found.details.lines():
-        yield from _listed(f"{found.hypothesis} {line}")
+        yield from _wrapped(line)
 
 
 def _gates(verdict: Verdict, *, details: bool) -> list[str]:
@@ -104,15 +130,6 @@ def _gates(verdict: Verdict, *, details: bool) -> list[str]:
         f"{name} ({of}): {state}; {figure}."
         + (f" {advice[0].upper()}{advice[1:]}." if advice else "")
         for name, state, of, figure, advice in rows
-    ]
-
-
-def _failures(verdict: Verdict) -> list[str]:
-    return [
-        f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with the "
-        f"seeds {some(row.failed)}."
-        for row in verdict.trained
-        if row.failed
     ]
 
 
@@ -149,7 +166,3 @@ def _importances(verdict: Verdict) -> list[str]:
 
 def _wrapped(text: str) -> Sequence[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
-
-
-def _listed(text: str) -> Sequence[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent=INDENT)

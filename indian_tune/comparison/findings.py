@@ -63,6 +63,8 @@ class Findings:
         cautions: what must not be believed.
         exploratory: why this is exploratory; empty where it was registered before the runs.
         notes: what to know of the source.
+        registered: what is known of the registration, to head the answer; empty where it is known
+            to come before the runs.
     """
 
     a: str
@@ -84,6 +86,7 @@ class Findings:
     cautions: tuple[Caution, ...]
     exploratory: tuple[str, ...]
     notes: tuple[str, ...]
+    registered: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class ManyFindings:
         rows: the contrasts.
         exploratory: why this is exploratory.
         cautions: what must not be believed.
+        registered: what is known of the registration, as of :class:`Findings`.
     """
 
     metric: str
@@ -128,3 +132,4 @@ class ManyFindings:
     rows: tuple[Row, ...]
     exploratory: tuple[str, ...]
     cautions: tuple[str, ...] = ()
+    registered: str = ""

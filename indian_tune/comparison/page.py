@@ -17,7 +17,7 @@ def page(found: Findings) -> str:
     return render_page(
         "comparison",
         title=f"{found.a} compared with {found.b}",
-        heading=headings(found.exploratory),
+        heading=headings(found),
         label=str(found.label),
         sentence=found.sentence,
         rows=rows(found),
@@ -35,7 +35,7 @@ def many_page(found: ManyFindings) -> str:
     return render_page(
         "comparison",
         title=f"{found.metric}: all arms {of}",
-        heading=headings(found.exploratory),
+        heading=headings(found),
         label="",
         sentence=f"{len(found.rows)} comparisons, corrected for their number (Holm).",
         rows=many_rows(found),

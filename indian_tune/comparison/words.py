@@ -257,9 +257,11 @@ def many_rows(found: ManyFindings) -> list[tuple[str, ...]]:
     return table
 
 
-def headings(exploratory: tuple[str, ...]) -> str:
-    """Return what the answer is headed with: whether it was registered."""
-    return f"Exploratory: {'; '.join(exploratory)}" if exploratory else "Registered before the runs"
+def headings(found: Findings | ManyFindings) -> str:
+    """Return what the answer is headed with: whether it was registered, as far as is known."""
+    if found.exploratory:
+        return f"Exploratory: {'; '.join(found.exploratory)}"
+    return found.registered or "Registered before the runs"
 
 
 def _cell(text: str) -> str:
@@ -275,7 +277,7 @@ def markdown_table(table: list[tuple[str, ...]]) -> list[str]:
 def markdown(found: Findings) -> str:
     """Return a comparison as Markdown."""
     lines = [
-        f"**{found.label}** ({headings(found.exploratory)}). {found.sentence}",
+        f"**{found.label}** ({headings(found)}). {found.sentence}",
         "",
         *markdown_table(rows(found)),
         "",
@@ -290,7 +292,7 @@ def many_markdown(found: ManyFindings) -> str:
     """Return many contrasts as Markdown."""
     of = f"all arms compared with {found.baseline}" if found.baseline else "all pairs of arms"
     lines = [
-        f"**{found.metric}**, {of} ({headings(found.exploratory)})",
+        f"**{found.metric}**, {of} ({headings(found)})",
         "",
         *markdown_table(many_rows(found)),
         "",

@@ -316,16 +316,48 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
     raw, labels = few.inputs, few.labels
     inputs = raw if raw.dtype == torch.int64 else raw.float()
     for training in (True, False):
-        with (
-            blamed(where, f"giving its model {made.model!r} inputs of shape {list(raw.shape)}"),
-            seeded_global_generator("problem"),
-        ):
-            _seek(network)
-            outputs = network.train(training)(inputs)
-        _check_outputs(
-            outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
-        )
+        try:
+            with (
+                blamed(where, f"giving its model {made.model!r} inputs of shape {list(raw.shape)}"),
+                seeded_global_generator("problem"),
+            ):
+                _seek(network)
+                outputs = network.train(training)(inputs)
+            _check_outputs(
+                outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
+            )
+        except InputError as error:
+            raise InputError(f"{error}{_channel_advice(network, raw)}") from error
     _try_metrics(get_task(made.task), outputs, labels, where)
+
+
+def _channel_advice(network: nn.Module, inputs: Tensor) -> str:
+    """Return how to give inputs the axis of channels that convolutions take, where they lack it.
+
+    Args:
+        network: which could not take them.
+        inputs: [N, ...].
+    """
+    kinds = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
+    layer = next((each for each in network.modules() if type(each) in kinds), None)
+    if layer is None:
+        return ""
+    shape = ["N", *map(str, inputs.shape[1:])]
+    given = f"[{', '.join(shape)}]"
+    if inputs.dim() == kinds[type(layer)] - 1:
+        return (
+            f". Its inputs of shape {given} have no axis of channels, which the network's "
+            f"{type(layer).__name__} needs: give it [N, 1, {', '.join(shape[1:])}], by "
+            "inputs.unsqueeze(1)"
+        )
+    channels = layer.in_channels
+    if inputs.dim() == kinds[type(layer)] and inputs.shape[-1] == channels != inputs.shape[1]:
+        return (
+            f". Its inputs of shape {given} have their channels last, but the network's "
+            f"{type(layer).__name__} takes them first: give it [N, {channels}, "
+            f"{', '.join(shape[1:-1])}], by inputs.movedim(-1, 1)"
+        )
+    return ""
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from indian_tune.analysis.report import Background
 from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
+from indian_tune.service.output import config_text
+from indian_tune.study import rank
 from indian_tune.study.description import budget_sentence, question, score_name
 from indian_tune.study.examples import example_counts
 from indian_tune.study.file.space import Constant
@@ -50,6 +52,11 @@ def background(study: RegisteredStudy[LedgerReader]) -> Background:
         budget=_spending(study.ledger, study.id),
         provenance=_provenance(study.ledger, study.record),
         spec=json.dumps(study.record.spec, indent=2, ensure_ascii=False),
+        winners={
+            result.name: config_text(result.config)
+            for result in rank(study.ledger, study.record)
+            if result.config is not None
+        },
     )
 
 
@@ -63,7 +70,7 @@ def step_size_ranges(study: RegisteredStudy[LedgerReader]) -> dict[str, Paramete
 
 
 def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
-    problem, protocol, claims = spec.problem, spec.protocol, spec.claims
+    problem, protocol = spec.problem, spec.protocol
     held = "none: all training images train"
     if protocol.mode == "honest":
         held = f"{100 * problem.validation_fraction:g} % of the training images"
@@ -85,12 +92,17 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
         ("Budget", budget_sentence(spec)),
         ("Tuning seeds", _listed(_tuning_seeds(spec))),
         ("Fresh seeds", _listed(spec.fresh_seeds)),
-        (
-            "Smallest effect of interest",
-            f"{problem.outcome.scale * claims.delta:g} {_unit(problem.outcome)}",
-        ),
-        ("Level of lower bounds", f"{claims.alpha:g}, one-sided"),
+        *_levels(spec),
     ]
+
+
+def _levels(spec: StudySpec) -> list[tuple[str, str]]:
+    claims, outcome = spec.claims, spec.problem.outcome
+    level = ("Level of lower bounds", f"{claims.alpha:g}, one-sided")
+    if not claims.claimed:
+        return [level]
+    least = f"{outcome.scale * claims.delta:g} {_unit(outcome)}"
+    return [("Smallest effect of interest", least), level]
 
 
 def _unit(outcome: Outcome) -> str:
@@ -129,7 +141,8 @@ def _spending(ledger: LedgerReader, study_id: int) -> list[list[str]]:
 
 def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str]]:
     # A run that counts for half the budget and for the whole is shown twice.
-    runs = run_frame(ledger, study.id).drop_duplicates(["arm", "trial", "seed", "started_at"])
+    recorded = run_frame(ledger, study.id)
+    runs = recorded.drop_duplicates(["arm", "trial", "seed", "started_at"])
     events = {event.kind: event for event in ledger.events(study.id)}
     rows = [
         ("Study", study.name),
@@ -158,7 +171,10 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
         if name in runs and runs[name].notna().any()
     ]
     hours = runs["seconds"].sum() / 3600
-    return [*rows, ("Runs", f"{len(runs)}, together {hours:.2f} hours of training")]
+    text = f"{len(runs)} trained, together {hours:.2f} hours"
+    if twice := len(recorded) - len(runs):
+        text += f"; {twice} of them count twice: for half the budget and for the whole"
+    return [*rows, ("Runs", text)]
 
 
 def _commit() -> str | None:

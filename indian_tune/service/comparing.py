@@ -175,9 +175,9 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
             f"name two arms with --a and --b, or use --all: the arms are {', '.join(runs.arms)}"
         )
     check_settings(request.a, request.b, delta, request.alpha)
-    why, notes = _exploratory(request, source, delta)
+    why, notes, registered = _exploratory(request, source, delta)
     if several:
-        return compare_many(
+        many = compare_many(
             runs,
             baseline=request.baseline,
             delta=delta,
@@ -186,9 +186,10 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
             exploratory=why,
             cautions=(*notes, *runs.notes, *runs.selected),
         )
+        return replace(many, registered=registered)
     assert request.a is not None
     assert request.b is not None
-    return compare_runs(
+    found = compare_runs(
         replace(runs, notes=(*runs.notes, *notes)),
         request.a,
         request.b,
@@ -199,6 +200,7 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
         target=request.target,
         exploratory=why,
     )
+    return replace(found, registered=registered)
 
 
 def _check_choice(request: CompareRequest) -> None:
@@ -233,18 +235,19 @@ def _plan(request: CompareRequest, metric: str, better: str, delta: float | None
 
 def _exploratory(
     request: CompareRequest, source: Source, delta: float | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return why a comparison is exploratory, and what to say of its registration."""
+) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Return why a comparison is exploratory, what to say of its registration, and as heading."""
     from indian_tune.comparison.comparison import UNREGISTERED
     from indian_tune.comparison.registration import read_plan
     from indian_tune.service.own_runs import MARGIN, in_database, utc_time
 
     if request.registered is None:
-        return (UNREGISTERED,), ()
+        return (UNREGISTERED,), (), ""
     registered = read_plan(request.registered)
     plan = _plan(request, source.runs.metric, source.runs.better, delta)
     reasons = registered.departures(plan)
     at, note = in_database(registered.digest, request.source.storage)
+    vouched, undated = at is not None, source.runs.began is None
     if at is None:
         at = registered.at
         dated = "has no date" if at is None else f"says {utc_time(at)}"
@@ -261,4 +264,19 @@ def _exploratory(
         note += " It cannot be checked whether the runs began later: the source has no started_at."
     elif began + MARGIN < at:
         reasons.append(f"it was registered at {utc_time(at)}, after {what} at {utc_time(began)}")
-    return tuple(reasons), (note,)
+    return tuple(reasons), (note,), _heading(vouched=vouched, undated=undated)
+
+
+def _heading(*, vouched: bool, undated: bool) -> str:
+    """Return what is known of a registration; empty where it is known to come before the runs.
+
+    Args:
+        vouched: whether it is in a database, and not in a file alone.
+        undated: whether it is not known when the runs began.
+    """
+    if vouched:
+        return "Registered in a database; when the runs began is not known" if undated else ""
+    alone = "no registration in a database vouches for it"
+    if undated:
+        return f"Registered by the date in a file; {alone}, and when the runs began is not known"
+    return f"Registered by the date in a file, which is before the runs; {alone}"

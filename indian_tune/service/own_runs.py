@@ -94,8 +94,25 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
         provenance.append(("Test examples", str(beside)))
         frames[EXAMPLES] = examples
         remark = f"Bounds include the variation between test examples, from {beside.name}."
-    background = Background(provenance=provenance)
+    background = Background(provenance=provenance, winners=_winners(frame))
     return Analysis(verdict, frames, file.claims, background, {}, remark=remark)
+
+
+def _winners(frame: pd.DataFrame) -> dict[str, str]:
+    """Return the configuration of every arm whose runs on the fresh seeds have one alone."""
+    from indian_tune.analysis.frame import with_config_columns
+    from indian_tune.columns import config_columns, hyperparameter
+    from indian_tune.service.output import config_text
+
+    rows = frame[frame["phase"] == "confirm"] if "phase" in frame else frame
+    rows = with_config_columns(rows)
+    columns = config_columns(rows.columns)
+    configs = rows[["arm", *columns]].drop_duplicates().set_index("arm")
+    return {
+        str(arm): config_text({hyperparameter(str(name)): value for name, value in own.items()})
+        for arm, row in configs[~configs.index.duplicated(keep=False)].iterrows()
+        if len(own := row.dropna())
+    }
 
 
 def _registration(

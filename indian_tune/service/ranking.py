@@ -15,12 +15,13 @@ from indian_tune.study.description import score_words
 from indian_tune.text import SYMBOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
+    from indian_tune.analysis import Verdict
     from indian_tune.ledger import ArmProgress
     from indian_tune.outcome import Outcome
     from indian_tune.study.ranking import ArmResult, Metrics
@@ -55,6 +56,21 @@ def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> 
     return _Ranking(title, heads, rows)
 
 
+def arms_table(verdict: Verdict, winners: Mapping[str, str]) -> RenderableType:
+    """Return the arms of a verdict for people, best first: test results, runs and winners.
+
+    Args:
+        verdict: from ``analyze``.
+        winners: the configuration of an arm that won, as text; may be empty.
+    """
+    from indian_tune.analysis.typography import arm_rows, arm_title
+
+    (head, *rows), title = arm_rows(verdict, winners), arm_title(verdict, winners)
+    return (
+        _Ranking(title, head[:-1], rows, head[-1]) if winners else _Ranking(title, head, rows, "")
+    )
+
+
 @dataclass(frozen=True)
 class _Ranking:
     """A table that cuts no number: in a narrow terminal, configurations stand below it.
@@ -63,11 +79,13 @@ class _Ranking:
         title: above it.
         heads: of all columns but the last, which is the configuration.
         rows: place, arm, numbers and configuration.
+        last: heading of the configurations; empty where there are none.
     """
 
     title: str
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    last: str = "best configuration"
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -79,22 +97,22 @@ class _Ranking:
         unlimited = options.update(width=10_000)
         whole = Measurement.get(console, unlimited, narrow).maximum
         names = max((len(row[1]) for row in self.rows), default=0)
-        if whole + max(words, len("configuration")) + 2 <= room:
-            yield self._table("best configuration")
+        yield Text(f"\n{self.title}", "bold")
+        if self.last and whole + max(words, len("configuration")) + 2 <= room:
+            yield self._table(self.last)
             return
         if whole - names + len("arm") <= room:
             yield narrow
         else:
-            yield Text(self.title, "bold")
             for row in self.rows:
-                pairs = zip(self.heads[2:], row[2:-1], strict=True)
+                pairs = zip(self.heads[2:], row[2:], strict=False)
                 told = ", ".join(f"{' '.join(head.split())} {cell}" for head, cell in pairs)
                 yield Text(f"{row[0]} {row[1]}: {told}")
-        for row in self.rows:
+        for row in self.rows if self.last else ():
             yield Text(f"{row[1]}: {row[-1]}")
 
     def _table(self, *last: str) -> Table:
-        made = table(*self.heads, *last, title=self.title, right=("", *self.heads[2:]))
+        made = table(*self.heads, *last, right=("", *self.heads[2:]))
         folded = last or ("arm",)
         for column in made.columns:
             column.no_wrap = column.header not in folded
@@ -129,12 +147,21 @@ def front_table(
 
 
 def edge_notes(results: Sequence[ArmResult]) -> list[str]:
-    """Return a sentence for every winner's value at an end of its range."""
-    return [
+    """Return a sentence for every winner's value at an end of its range.
+
+    Of an arm of which nothing trained, that is said instead.
+    """
+    untrained = ", ".join(result.name for result in results if result.trained is False)
+    notes = [
+        f"{untrained}: nothing trained, as the best trial is hardly better than chance: check the "
+        "data and the step sizes, or train for more epochs"
+    ]
+    return notes[: bool(untrained)] + [
         f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} is at an end "
         f"of its range [{number(edge.low)}, {number(edge.high)}], so better values may be "
         f"outside: try [{number(edge.next_low)}, {number(edge.next_high)}]"
         for result in results
+        if result.trained is not False
         for edge in result.edges
     ]
 

@@ -106,6 +106,12 @@ class ClaimsSection(Section):
         return [(kind, getattr(self, key)) for key, kind in self.hypotheses().items()]
 
     @property
+    def claimed(self) -> bool:
+        """Whether a verdict is asked for: some part of the claim has the arms that it needs."""
+        links = [section for section in self.tested if section.role == "link"]
+        return self.verdict != "none" and any(link.prospect().testable for link in links)
+
+    @property
     def tested(self) -> list[Hypothesis]:
         """The hypotheses that have a section."""
         return [section for _, section in self.sections() if section is not None]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Self
 
 from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
-from indian_tune.outcome import outcome_of
+from indian_tune.outcome import ACCURACY, outcome_of
+from indian_tune.problems.catalog import get_dataset_info
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.finalists import leading
+from indian_tune.study.scoring import FAILED_SHARE
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -45,12 +47,14 @@ class Metrics:
         validation_error_std: sample standard deviation over runs, or over searches where there are
             several; ``None`` for fewer than two.
         train_loss: mean loss in evaluation mode.
+        train_error: of the outcome on the training examples.
     """
 
     runs: int
     validation_error: float | None
     validation_error_std: float | None
     train_loss: float | None
+    train_error: float | None
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class ArmResult:
             searches, where more than half of the winners do.
         tuned: its metrics on the tuning seeds.
         confirmed: metrics of the same configuration on fresh seeds, diverged runs left out.
+        trained: whether the best trial ended clearly better than chance; ``None`` where neither
+            its training nor its validation error is known.
     """
 
     name: str
@@ -119,6 +125,7 @@ class ArmResult:
     edges: Sequence[Edge]
     tuned: Metrics | None
     confirmed: Metrics | None
+    trained: bool | None
 
 
 def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
@@ -162,7 +169,7 @@ class _Known:
         levels: what is recorded of the levels of controls.
         spaces: that are searched last, by the name of the arm.
         last: last epochs of leaders and confirms, by trial.
-        outcome: what runs are judged by.
+        outcome: what runs are judged by, with its chance where that is known.
     """
 
     study: StudyRecord
@@ -187,7 +194,7 @@ class _Known:
             ledger.levels(study.id),
             latest_spaces(ledger, study),
             ledger.last_epochs([trial.id for trial in shown]),
-            outcome_of(study.spec),
+            _outcome(study),
         )
 
 
@@ -257,6 +264,7 @@ def _result(
     confirmed = [epochs for epochs in confirmed if epochs]
     values = [search.value for search in searches if search.value is not None]
     config = None if best is None else best.config
+    metrics = _metrics(tuned, known.outcome) if tuned else None
     return ArmResult(
         name=arm.name,
         optimizer=arm.optimizer,
@@ -279,9 +287,25 @@ def _result(
         if several
         else [],
         edges=_common_edges(edges, len(replicates)),
-        tuned=_metrics(tuned, known.outcome) if tuned else None,
+        tuned=metrics,
         confirmed=_metrics(confirmed, known.outcome) if confirm is not None and confirmed else None,
+        trained=None if metrics is None else _trained(metrics, known.outcome.chance),
     )
+
+
+def _outcome(study: StudyRecord) -> Outcome:
+    """Return what runs are judged by, with its chance."""
+    outcome, problem = outcome_of(study.spec), study.spec["problem"]
+    if outcome != ACCURACY:
+        return outcome
+    facts = problem.get("facts")
+    classes = facts["classes"] if facts else get_dataset_info(problem["dataset"]).classes
+    return replace(outcome, chance=1 - 1 / classes)
+
+
+def _trained(metrics: Metrics, chance: float | None) -> bool | None:
+    error = metrics.validation_error if metrics.train_error is None else metrics.train_error
+    return None if error is None or chance is None else error <= FAILED_SHARE * chance
 
 
 def _search(
@@ -321,19 +345,21 @@ def _confirm_score(known: _Known, confirm: ArmProgress) -> float | None:
 
 def _metrics(searches: Sequence[Sequence[EpochRecord]], outcome: Outcome) -> Metrics:
     """Return the metrics of one search, or the means over several."""
-    errors = [
-        [outcome.error(a) for e in epochs if isfinite(a := e.value(f"validation_{outcome.name}"))]
-        for epochs in searches
-    ]
-    losses = [
-        [loss for e in epochs if isfinite(loss := e.value("train_loss"))] for epochs in searches
-    ]
-    spread = errors[0] if len(errors) == 1 else [statistics.fmean(each) for each in errors if each]
+
+    def values(name: str) -> list[list[float]]:
+        return [[a for e in epochs if isfinite(a := e.value(name))] for epochs in searches]
+
+    def errors(split: str) -> list[list[float]]:
+        return [[outcome.error(a) for a in each] for each in values(f"{split}_{outcome.name}")]
+
+    found = errors("validation")
+    spread = found[0] if len(found) == 1 else [statistics.fmean(each) for each in found if each]
     return Metrics(
         runs=sum(map(len, searches)),
-        validation_error=_mean(errors),
+        validation_error=_mean(found),
         validation_error_std=statistics.stdev(spread) if len(spread) > 1 else None,
-        train_loss=_mean(losses),
+        train_loss=_mean(values("train_loss")),
+        train_error=_mean(errors("train")),
     )
 
 

@@ -93,6 +93,13 @@ def test_runs_that_fail_are_in_no_mean_and_are_told(gain: Study) -> None:
     assert verdict.label is Label.SUPPORTED
     row = next(row for row in verdict.trained if row.arm == "sgd")
     assert (row.runs, row.failed) == (50, ("3/300", "3/301"))
+    fresh = (frame["phase"] == "confirm") & (frame["epoch"] == frame["epoch"].max())
+    ends = frame[fresh & ~(gone | stuck)]
+    means = ends.groupby(["arm", "replicate"])["test_accuracy"].mean().groupby("arm")
+    assert (row.test, row.deviation) == pytest.approx((means.mean()["sgd"], means.std()["sgd"]))
+    assert [row.arm for row in verdict.trained] == list(
+        means.mean().sort_values(ascending=False).index
+    )
     made = next(c for c in verdict.finding("H3b").contrasts if c.baseline == "sgd")
     whole = next(c for c in gain.judged().finding("H3b").contrasts if c.baseline == "sgd")
     assert (made.left_out, made.baseline_failed) == (2, 2)
@@ -135,7 +142,8 @@ def test_a_study_that_registered_no_verdict_is_described(gain: Study) -> None:
     claims = gain.claims.model_copy(update={"verdict": "none"})
     verdict = gain.judged(claims=claims)
     assert verdict.label is Label.DESCRIPTIVE
-    assert "claims.verdict = 'none'" in verdict.sentence
+    assert verdict.sentence.startswith("The study tests no claim on (α, β)")
+    assert not verdict.claimed
 
 
 def test_the_paper_s_protocol_is_described_and_never_supported(gain: Study) -> None:

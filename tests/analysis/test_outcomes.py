@@ -114,6 +114,12 @@ def test_runs_that_learn_nothing_are_told_by_the_error_of_what_knows_nothing(gai
     frame.loc[first, "train_mse"] = 89.0
     verdict = study.judged(frame)
     assert [len(row.failed) for row in verdict.trained if row.arm == arm] == [1]
+    # Of an error the smallest is best, and it is shown as it is.
+    tests = [row.test for row in verdict.trained]
+    assert tests == sorted(tests)
+    fresh = (frame["phase"] == "confirm") & (frame["epoch"] == frame["epoch"].max())
+    ends = frame[fresh & (frame["arm"] == verdict.trained[0].arm)]
+    assert tests[0] == pytest.approx(ends.groupby("replicate")["test_mse"].mean().mean())
 
 
 def test_which_examples_are_right_says_nothing_of_another_metric(gain: Study) -> None:

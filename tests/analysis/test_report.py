@@ -29,6 +29,7 @@ BACKGROUND = Background(
     budget=[["arm", "trials"], ["indian", "3/3"]],
     provenance=[("Hash", "abc123")],
     spec="{}",
+    winners={"indian": "α=0.5"},
 )
 frame, verdict = study.frame, study.verdict
 
@@ -66,6 +67,7 @@ def test_the_verdict_stands_before_the_evidence_and_the_evidence_before_the_figu
         page.index(text)
         for text in (
             f'<p class="label">{verdict.label}</p>',
+            '<table class="arms" id="arms">',
             "<h2>Evidence</h2>",
             *(f'<section class="card" id="{found.hypothesis}">' for found in verdict.findings),
             "<h2>Figures</h2>",

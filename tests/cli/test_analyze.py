@@ -19,6 +19,7 @@ from indian_tune.analysis.simulation import (
     simulated_claims,
 )
 from indian_tune.ledger import Ledger
+from indian_tune.service.output import config_text
 from indian_tune.service.own_runs import register_claims
 from indian_tune.study.file.claims_file import load_claims
 from tests.analysis.simulated import simulated_frame
@@ -86,12 +87,37 @@ def test_a_finished_study_is_unsealed_once_and_judged(
     assert (ended.status, "Traceback" in ended.err) == (0, False)
     assert "are now open" in ended.err
     assert [event["by"] for event in events(database)] == ["analyze"]
-    assert "Tuning (α, β) regularizes: NOT TESTED" in ended.out
     assert "1 search of every arm with 2 seeds" in " ".join(ended.out.split())
-    assert max(map(len, ended.out.splitlines())) <= 80
+    assert max(map(len, ended.out.splitlines())) <= 100
     again = command("analyze", "tiny", "--storage", database)
     assert (again.out, again.err) == (ended.out, "")
     assert len(events(database)) == 1
+
+
+def test_without_a_claim_the_arms_come_first_and_nothing_speaks_of_a_verdict(
+    database: Path, command: Callable[..., Ended], tmp_path: Path
+) -> None:
+    ended = command("analyze", "--storage", database, "--out", tmp_path / "report")
+    words = " ".join(ended.out.split())
+    assert words.startswith("Arms, best first: mean over the fresh seeds")
+    assert "The study tests no claim on (α, β), so no verdict is given." in words
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    for text in (words, page):
+        for word in ("regularizes:", "NOT TESTED", "EXPLORATORY", "To test it", "mallest effect"):
+            assert word not in text
+    told = json.loads((tmp_path / "report" / "verdict.json").read_text(encoding="utf-8"))
+    winners = {
+        each["arm"]: config_text(each["config"])
+        for each in json.loads(command("status", "--storage", database, "--json").out)["arms"]
+    }
+    start = page.index('<table class="arms"')
+    table = page[start : page.index("</table>", start)]
+    assert start < page.index("<p>The study tests no claim")
+    for place, row in enumerate(told["trained"], 1):
+        result = "–" if row["test"] is None else f"{100 * row['test']:.2f}"
+        assert f"<td>{place}</td><td>{row['arm']}</td><td>{result}" in table
+        assert f"<td>{winners[row['arm']]}</td>" in table
+        assert {row["arm"], result, *winners[row["arm"]].split()} <= set(words.split())
 
 
 def test_json_holds_every_finding_and_no_infinities(
@@ -126,7 +152,7 @@ def test_a_changed_registration_is_exploratory(
         connection.execute("UPDATE ledger_study SET spec_hash = 'other'")
     connection.close()
     ended = command("analyze", "--storage", database)
-    assert "Tuning (α, β) regularizes: EXPLORATORY" in ended.out
+    assert "No verdict is given" in ended.out
     assert "its hash differs" in " ".join(ended.out.split())
 
 
@@ -175,7 +201,15 @@ def test_runs_trained_elsewhere_are_judged(
     assert ended.status == 0
     assert "Tuning (α, β) regularizes: strongly SUPPORTED" in ended.out
     assert "small on digits, this pool of examples, 10 searches" in " ".join(ended.out.split())
-    assert "H3b" in command("analyze", "--from", runs, "--claims", claims, "--details").out
+    words = " ".join(ended.out.split())
+    assert words.index("SUPPORTED") < words.index("Arms, best first") < words.index("H1 NOT TESTED")
+    detailed = command("analyze", "--from", runs, "--claims", claims, "--details").out
+    listed = [line.strip() for line in detailed.splitlines() if ": Δ " in line]
+    names = [line.partition(":")[0] for line in listed]
+    assert {"full - control", "full - rate", "full - sgd"} <= set(names)
+    assert sorted(set(names)) == sorted(names)
+    # A row of numbers is not shown beside them.
+    assert "contrast\n" not in detailed
 
 
 def test_a_csv_file_gives_the_same_verdict(
@@ -455,7 +489,7 @@ def test_arms_are_text_whatever_they_look_like(
     (tmp_path / "c.toml").write_text(to_toml(body), encoding="utf-8")
     ended = command("analyze", "--from", "runs.csv", "--claims", "c.toml", "--details")
     assert (ended.status, ended.err) == (0, "")
-    assert f"H1 {first} - {second}:" in ended.out
+    assert f"{first} - {second}: Δ " in ended.out
 
 
 @pytest.mark.parametrize(

@@ -321,9 +321,30 @@ def test_studies_lists_files_and_what_is_registered(
         8,
         8,
     )
+    assert registered["state"] == "finished"
     people = command("studies")
     assert (people.status, "quickstart" in people.out) == (0, True)
     assert not Path("indian-tune.db").exists()
+
+
+def test_status_lists_the_studies_of_a_database_where_there_are_several(
+    storage: str, tiny: dict[str, Any], command: Callable[..., Ended]
+) -> None:
+    with Ledger.open(storage) as ledger:
+        for name in ("first", "second"):
+            study = register(ledger, parse_study({**tiny, "name": name}, source="study.toml"))
+        ledger.join(study.id, "worker", host="here", pid=1, started="0", device="cpu")
+    ended = command("status", "--storage", storage)
+    words = " ".join(ended.out.split())
+    assert (ended.status, ended.err) == (0, "")
+    for name, state in (("first", "not finished"), ("second", "running")):
+        row = next(line.split() for line in ended.out.splitlines() if line.startswith(name))
+        assert " ".join(row[4:]) == f"{state} 0/4"
+    assert "give its name: indian-tune status second --storage" in words
+    told = json.loads(command("status", "--storage", storage, "--json").out)
+    assert [each["name"] for each in told["studies"]] == ["first", "second"]
+    watched = command("status", "--storage", storage, "--watch")
+    assert (watched.status, "contains first, second" in watched.err) == (2, True)
 
 
 @pytest.mark.parametrize(

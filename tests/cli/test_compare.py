@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
+from indian_tune.ledger import Ledger
 from tests.comparison.test_compare import A, B, frame_of
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def test_a_comparison_that_was_registered_before_its_runs_is_not_exploratory(
     frame = frame_of(A=A, B=B).assign(started_at="2100-01-01T00:00:00+00:00")
     frame.to_csv(tmp_path / "runs.csv", index=False)
     registered = command("compare", "runs.csv", *asked, "--registered", plan)
-    assert registered.out.startswith("Registered before the runs.\n")
+    file_alone = "Registered by the date in a file, which is before the runs; no registration in a"
+    assert registered.out.startswith(file_alone)
     other = command("compare", "runs.csv", *ARMS, "--delta", "0.02", "--registered", plan)
     assert "Exploratory: delta = 0.02 differs from the registered value 0.01" in other.out
     again = command("compare", *asked, "--register", plan)
@@ -111,6 +113,17 @@ def test_a_comparison_that_was_registered_before_its_runs_is_not_exploratory(
     plan.write_text(json.dumps(changed), encoding="utf-8")
     said = command("compare", "runs.csv", *ARMS, "--delta", "0.005", "--registered", plan).out
     assert "the file was changed after registration" in " ".join(said.split())
+    Ledger.open("named.db").close()
+    named = ("--storage", "named.db")
+    command("compare", *asked, "--register", "sure.json", *named)
+    sure = ("compare", "runs.csv", *asked, "--registered", "sure.json")
+    frame.to_csv("runs.csv", index=False)
+    assert command(*sure, *named).out.startswith("Registered before the runs.\n")
+    assert command(*sure).out.startswith(file_alone)
+    frame.drop(columns="started_at").to_csv("runs.csv", index=False)
+    for given, known in ((named, "Registered in a database;"), ((), "vouches for it, and")):
+        said = " ".join(command(*sure, *given).out.split())
+        assert f"{known} when the runs began is not known." in said
 
 
 def test_a_study_is_compared_on_what_is_open_and_nothing_is_written(

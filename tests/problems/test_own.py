@@ -152,6 +152,16 @@ def numbers(labels: torch.Tensor) -> Problem:
     return sound(task="regression", classes=1, train=part, test=part)
 
 
+def images(*shape: int) -> Problem:
+    """Images whose axes a network of convolutions does not take."""
+    part = Split(rows(40, *shape), LABELS[:40])
+    return sound(
+        train=part,
+        test=part,
+        build_model=lambda **_: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 3)),
+    )
+
+
 def tokens(label: int) -> Problem:
     """Labels for two tokens each, and a network that has an output for all."""
     part = Split(rows(40, 2), torch.full((40, 2), label))
@@ -225,6 +235,16 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: network(nn.Flatten()), "has no parameters to train"),
     (lambda: network(nn.Linear(3, 3)), "giving its model 'net' inputs of shape [4, 2] failed"),
     (lambda: network(nn.Linear(2, 5)), "must return logits of shape [4, 3]"),
+    (
+        lambda: images(8, 8),
+        "Its inputs of shape [N, 8, 8] have no axis of channels, which the network's Conv2d needs: "
+        "give it [N, 1, 8, 8], by inputs.unsqueeze(1)",
+    ),
+    (
+        lambda: images(8, 8, 1),
+        "Its inputs of shape [N, 8, 8, 1] have their channels last, but the network's Conv2d takes "
+        "them first: give it [N, 1, 8, 8], by inputs.movedim(-1, 1)",
+    ),
     (lambda: sound(build_model=lambda seed: build), "building its model 'net' failed with TypeErr"),
     (lambda: sound(build_model=lambda **_: Unseeded()), "different weights when it is built twice"),
     (

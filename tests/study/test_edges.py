@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from indian_tune.study.edges import find_edges
+from indian_tune.service.ranking import edge_notes
+from indian_tune.study import rank
+from indian_tune.study.edges import Edge, find_edges
 from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
+from tests.study.playing import played
 
 LOG = Range(0.01, 1.0, log=True)
 
@@ -48,3 +54,17 @@ def test_what_has_no_order_has_no_end() -> None:
         "dropout": Range(0.0, 0.5),
     }
     assert find_edges("indian", space, {"alpha": 0.5, "beta": 0.1, "dropout": 0.0}) == []
+
+
+def test_a_winner_that_did_not_train_is_at_no_end(storage: str, tiny: dict[str, Any]) -> None:
+    # Of ten classes the error at chance level is 0.9.
+    errors = {"indian": 0.3, "sgd": 0.85}
+    with played(storage, tiny, lambda trial: errors[trial.assignment.arm.name]) as study:
+        study.work()
+        edge = Edge("gamma0", 1.0, 0.1, 1.0, 0.1, 10.0)
+        ranked = [replace(each, edges=[edge]) for each in rank(study.ledger, study.study.record)]
+    assert [(each.name, each.trained) for each in ranked] == [("indian", True), ("sgd", False)]
+    untrained, at_end = edge_notes(ranked)
+    assert untrained.startswith("sgd: nothing trained")
+    assert at_end.startswith("indian: γ0 = 1 is at an end of its range")
+    assert edge_notes(ranked[:1]) == [at_end]

@@ -52,7 +52,7 @@ def forest_table(verdict: Verdict, *, beside: bool = False) -> pd.DataFrame:
             "high": amount.high,
             "n": made.n,
             "unit": made.unit,
-            "label": _label(found, made) if symbol == "Δ" else "–",
+            "label": _label(verdict, found, made) if symbol == "Δ" else "–",
         }
         for found in verdict.findings
         for role in shown
@@ -65,8 +65,10 @@ def forest_table(verdict: Verdict, *, beside: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _label(found: Finding, made: Contrast) -> str:
-    """Return what the bounds say, and whether a gate withholds it."""
+def _label(verdict: Verdict, found: Finding, made: Contrast) -> str:
+    """Return what the bounds say, and whether a gate withholds it; nothing without a claim."""
+    if not verdict.claimed:
+        return "–"
     withheld = stopped(made, found.gates, made.label)
     return f"{made.label} by its bounds, withheld by a gate" if withheld else str(made.label)
 
@@ -109,10 +111,12 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
                 axes.plot(end, place, mark, color=colour, markersize=5)
         axes.plot(scale * row["estimate"], place, "o", color=colour, markersize=6 if main else 4)
         span = [place - 0.5, place + 0.5]
-        axes.fill_betweenx(span, -delta, delta, color=PALE, alpha=0.35, linewidth=0)
+        if verdict.claimed:
+            axes.fill_betweenx(span, -delta, delta, color=PALE, alpha=0.35, linewidth=0)
         axes.plot([0, 0], span, color=INK, linewidth=0.8)
         if main:
-            name = f"{row['hypothesis']}  {row['contrast']}: {row['label']}".removesuffix(": –")
+            name = f"{row['contrast']}: {row['label']}".removesuffix(": –")
+            name = f"{row['hypothesis']}  {name}" if verdict.claimed else name
             axes.annotate(
                 name,
                 (0, place - 1),
@@ -125,16 +129,16 @@ def forest(verdict: Verdict, *, beside: bool = False) -> Figure:
             )
     axes.set_yticks(places, [row["quantity"] for row in records])
     axes.set_ylim(places[-1] + 0.6, -0.6)
-    said = f"grey: ±δ = ±{delta:g}"
+    said = [f"grey: ±δ = ±{delta:g}"] if verdict.claimed else []
     if wide:
         axes.set_xscale("symlog", linthresh=4 * delta, linscale=1.5)
         ticks = [t * delta for t in (2, 4, 40) if t * delta <= limit]
         ticks = [*(-t for t in reversed(ticks)), 0, *ticks]
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
         axes.minorticks_off()
-        said += f", logarithmic beyond ±{4 * delta:g}"
+        said.append(f"logarithmic beyond ±{4 * delta:g}")
     axes.set_xlim(-limit, limit)
-    axes.set_xlabel(f"difference, {_unit(outcome)}\n({said})")
+    axes.set_xlabel(f"difference, {_unit(outcome)}" + (f"\n({', '.join(said)})" if said else ""))
     tidy(axes)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=8)
@@ -163,15 +167,17 @@ def _exhibit(material: Material) -> Exhibit:
         f"{outcome.signed(row['high'])})"
         for row in table.to_dict("records")
     )
+    claim = (
+        " Every Δ right of zero supports the claim; one that ends left of the band's right edge "
+        f"rules out a gain of δ = {outcome.amount(verdict.delta)}."
+    )
     return Exhibit(
         name="contrasts",
-        title="The contrasts of the claim",
+        title="The contrasts of the claim" if verdict.claimed else "Differences between arms",
         caption=f"Δ is the difference in test {outcome.title} at the last epoch, D the difference "
-        f"in training {outcome.title}, and G = Δ - D the part of the gain that is not fit. The "
+        f"in training {outcome.title}, and G = Δ - D the gain beyond a better fit. The "
         f"left end of a bar is a lower bound at level {verdict.alpha:g}, the right end an "
-        f"upper bound at {verdict.alpha:g} / {verdict.contrasts}. Every Δ right of zero "
-        "supports the claim; one that ends left of the band's right edge rules out a gain of "
-        f"δ = {outcome.amount(verdict.delta)}.",
+        f"upper bound at {verdict.alpha:g} / {verdict.contrasts}." + claim * verdict.claimed,
         alt=f"Differences in {_unit(outcome)} with bounds. {said}.",
         figure=forest(verdict),
         table=table,
