@@ -93,7 +93,11 @@ def test_the_engines_are_measured_beside_plain_ray(tmp_path: Path) -> None:
     for name in ("optuna engine", "ray engine", "plain Ray Tune"):
         assert rates[f"{name}, steady"]["median"] >= rates[f"{name}, whole"]["median"] > 0
     assert report["shares"].keys() == {"1", "2"}
-    assert 0 < report["shares"]["2"]["share of time between trials"]["median"] < 1
+    shares = report["shares"]["2"]
+    assert 0 < shares["share of time between trials"]["median"] < 1
+    own, whole = (next(shares[n] for n in shares if n.startswith(s)) for s in ("of these", "proc"))
+    # A worker is forked from a server that has loaded torch, which takes longer than all the rest.
+    assert 0 < own["median"] < whole["median"] / 2
 
 
 @pytest.mark.night
@@ -158,7 +162,10 @@ def test_workers_on_few_connections_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.night
 def test_the_trainer_and_the_step_are_measured(tmp_path: Path) -> None:
     assert run_quickly("optimizer_step", tmp_path)["swept"]["ratios"]
-    assert run_quickly("trainer", tmp_path)["nin-small on digits"]["ratios"]
+    trainer = run_quickly("trainer", tmp_path)["nin-small on digits"]
+    assert trainer["ratios"]
+    assert len(trainer["other_share"]) == 2
+    assert all(0 < share["median"] < 1 for share in trainer["other_share"].values())
 
 
 @pytest.mark.night

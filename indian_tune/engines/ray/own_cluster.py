@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import os
 import secrets
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
+
+# What an actor needs.
+MODULES = (
+    *("torch", "ray.tune", "indian_tune.engines.ray.actor", "indian_tune.engines.trials_in_hand"),
+    *("indian_tune.problems.splits", "indian_tune.problems.tasks.classification"),
+    *("indian_tune.training.global_state", "indian_tune.training.trainer"),
+)
 
 
 def prepare_own_cluster() -> None:
@@ -21,6 +30,8 @@ def prepare_own_cluster() -> None:
     file of the token is made here, because Ray would make it readable by all. A token that the
     user has chosen is kept.
     """
+    # Ray's workers load them while this process loads Ray Tune.
+    os.environ.setdefault("RAY_preload_python_modules", ",".join(filter(_found_by_all, MODULES)))
     if "ray" not in sys.modules:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -34,6 +45,19 @@ def prepare_own_cluster() -> None:
             _write_once(token, secrets.token_hex(32))
     except OSError as error:
         logger.warning("The file of Ray's token, %s, cannot be made private: %s", token, error)
+
+
+def _found_by_all(module: str) -> bool:
+    """Whether every process finds the module where this one does.
+
+    Ray's workers load it before they know what this process has put on its path.
+    """
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    if spec is None or spec.origin is None:
+        return False
+    everywhere = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    everywhere += os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return str(Path(spec.origin).parents[1]) in everywhere
 
 
 def _write_once(file: Path, text: str) -> None:

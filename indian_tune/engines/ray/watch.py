@@ -80,6 +80,8 @@ class ClusterWatch:
     def disconnect(self) -> None:
         """Leave the cluster, and end it if it is this process's own."""
         if self.lost is None:
+            if self._started:
+                _kill_autoscaler()
             ray.shutdown()
             return
         # Ray's own ways to end ask the GCS, wait a minute, and end this process with a message of
@@ -129,6 +131,17 @@ class ClusterWatch:
             else:
                 silent = 0.0
         return None
+
+
+def _kill_autoscaler() -> None:
+    """Kill the monitor of this process's own cluster, which never scales.
+
+    Ray asks it to end, and it does not answer: Ray would wait for a second before it kills it.
+    """
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if any("/autoscaler/" in part for part in child.cmdline()):
+                child.kill()
 
 
 def _listens(address: str) -> bool:
