@@ -64,7 +64,8 @@ def test_a_search_without_room_for_checkpoints_ends_and_goes_on_later(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "engine", ["optuna", pytest.param("inline", marks=pytest.mark.night), "ray"]
+    "engine",
+    ["optuna", *(pytest.param(name, marks=pytest.mark.night) for name in ("inline", "ray"))],
 )
 def test_a_search_on_a_real_disk_that_is_full_says_so_and_goes_on_elsewhere(
     engine: str,

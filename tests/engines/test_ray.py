@@ -152,6 +152,7 @@ def test_ray_leaves_the_same_record_as_inline_to_the_last_bit(
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_ray_keeps_the_same_final_weights_as_inline(
     storage: str,
     settings: WorkerSettings,

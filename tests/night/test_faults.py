@@ -105,6 +105,7 @@ def test_a_status_that_is_not_so_is_seen() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.night
 @pytest.mark.postgres
 def test_a_short_attack_finds_nothing_and_what_is_then_falsified_is_found(
     tmp_path: Path, postgres: PostgresServer

@@ -391,6 +391,7 @@ def test_a_compiled_step_is_compiled_once_and_takes_the_same_steps(foreach: bool
 
 
 @pytest.mark.slow
+@pytest.mark.night
 def test_a_step_compiled_to_machine_code_takes_the_same_steps() -> None:
     torch._dynamo.reset()
     parameters = [nn.Parameter(torch.linspace(-1, 1, 50)) for _ in range(2)]

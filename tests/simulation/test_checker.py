@@ -173,7 +173,7 @@ LOST_ANSWERS = ((17, 13, 14, 15, 16), Rates(commit=0.3))
     [
         (ignore_the_token, USUAL),
         (forget_what_was_granted, LOST_ANSWERS),
-        (freeze_again, USUAL),
+        pytest.param(freeze_again, USUAL, marks=pytest.mark.night),
         (choose_the_second_best, USUAL),
     ],
 )
