@@ -188,13 +188,14 @@ class TrialTrainable(tune.Trainable):
                 complete.append(key)
         records = owed or in_hand.advance()[trial]
         self._last.update({record.key: record for record in records})
+        is_open = in_hand.is_open(trial)
         return {
             RECORDS: [asdict(record) for record in records],
             COMPLETE: complete,
             # In a list: Ray takes the dictionaries in a result apart.
             PROVENANCE: [asdict(in_hand.trainer.provenance)],
-            SHOULD_CHECKPOINT: in_hand.checkpoint_due() or self._catches_up(in_hand),
-            "done": not in_hand.is_open(trial),
+            SHOULD_CHECKPOINT: is_open and (in_hand.checkpoint_due() or self._catches_up(in_hand)),
+            "done": not is_open,
         }
 
     def _catches_up(self, in_hand: TrialsInHand) -> bool:

@@ -231,7 +231,8 @@ class RayEngine:
                     name=name,
                     storage_path=root,
                     failure_config=tune.FailureConfig(max_failures=RESTARTS),
-                    checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+                    # What has ended is recorded, and needs no checkpoint.
+                    checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_at_end=False),
                     stop=ray_driver.RayStopper(interrupt, scheduler, losses),
                     callbacks=[
                         ray_driver.Ticker(tick),
