@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SLOWER = 1.05
 # With fewer searches no verdict is given.
 LEAST_SEARCHES = 5
+# Where nothing is known: between the spread of runs on digits and that of long runs on CIFAR.
+DEFAULT_SD = 0.01
 # Why nothing was timed, when that was the user's wish.
 NOT_ASKED = "--no-timing"
 # Why a loop of one's own is not.

@@ -12,7 +12,7 @@ from indian_tune.planning.gpu_model import (
     KERNEL_SECONDS,
     PRODUCTS_SHARE,
 )
-from indian_tune.planning.plan import Plan, counts
+from indian_tune.planning.plan import DEFAULT_SD, LEAST_SEARCHES, Plan, counts
 from indian_tune.planning.workload import (
     CURVATURES,
     points,
@@ -59,9 +59,12 @@ def print_report(console: Console, plan: Plan) -> None:
         _print_assumed(console, plan.assumed)
     _print_memory(console, plan.memory, inputs)
     _print_stability(console, spec)
-    _print_power(console, plan)
-    _print_allocations(console, plan)
-    _print_prospects(console, spec)
+    told = any(power.planned != DEFAULT_SD for power in plan.powers.values())
+    if spec.claims.verdict != "none" or plan.pilot is not None or told:
+        _print_power(console, plan)
+        _print_gates(console, spec)
+        _print_allocations(console, plan)
+        _print_prospects(console, spec)
     found = plan.warnings()
     if found:
         listed = table("", "")
@@ -185,7 +188,15 @@ def _print_power(console: Console, plan: Plan) -> None:
         return
     n = next(iter(plan.powers.values())).n
     numbers = (f"SD, {outcome.unit}", "to support", "to refute", "detectable")
-    where, bound = "assumed SD", ""
+    where = "assumed SD"
+    planned = next(iter(plan.powers.values())).planned
+    source = "given with --sd"
+    if planned == DEFAULT_SD:
+        source = "the default of --sd, between what was seen on digits and on CIFAR"
+    bound = (
+        f"The SD between searches, {outcome.amount(planned)}, is not measured, but {source}: "
+        "--pilot takes it from a finished study. "
+    )
     if plan.pilot is not None:
         where = f"SD of pilot {plan.pilot.name}"
         bound = (
@@ -214,6 +225,22 @@ def _print_power(console: Console, plan: Plan) -> None:
         f"level {claims.alpha:g}. To refute: searches needed if there is no gain. With {n} "
         f"searches the smallest effect found with 80 % probability is {outcome.size(widest)} "
         f"{outcome.unit}."
+    )
+
+
+def _print_gates(console: Console, spec: StudySpec) -> None:
+    """Print what a verdict needs beside enough searches."""
+    claims, outcome = spec.claims, spec.problem.outcome
+    if not claims.claimed:
+        return
+    half = "true" if claims.half_budget else "false"
+    console.print(
+        f"Gates withhold a verdict unless every arm has at least {LEAST_SEARCHES} searches (here: "
+        f"{spec.replicates}), at most a fifth of the pairs has a run that fails, SGD is at least "
+        f"2δ = {outcome.amount(2 * claims.delta)} better on its training examples than on the test "
+        "examples, the winners of half the budget are run too (claims.half_budget, here: "
+        f"{half}), and most winners are not at an end of a range. REFUTED also needs SGD that "
+        "tunes dropout and weight decay to gain δ."
     )
 
 

@@ -10,6 +10,7 @@ from indian_tune.engines.devices import worker_devices
 from indian_tune.engines.own_code import folders, guarded_own_code, prepared
 from indian_tune.errors import InputError
 from indian_tune.planning import make_plan
+from indian_tune.planning.plan import DEFAULT_SD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
     from indian_tune.planning.plan import Plan
     from indian_tune.service.studies import FoundStudy
-
-# Where nothing is known: between the spread of runs on digits and that of long runs on CIFAR.
-DEFAULT_SD = 0.01
 
 
 @dataclass(frozen=True)

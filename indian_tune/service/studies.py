@@ -53,7 +53,9 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """A study built in Python: the same as a study file, key by key.
+    """A study built in Python: the same as a study file, key by key, with the same defaults.
+
+    So there are no finalists unless ``protocol`` asks for some: the best trial wins directly.
 
     Attributes:
         name: of the study.

@@ -49,8 +49,22 @@ def test_programs_get_counts_shares_power_hypotheses_and_warnings(
     assert told["unstable"]["arms"]["adam"] is None
     assert told["unstable"]["arms"]["sgd"][0] == 0
     assert [each["hypothesis"] for each in told["hypotheses"] if each["testable"]] == ["H1"]
-    text = "\n".join(told["warnings"])
-    assert "H2 cannot be tested" in text
+    assert "H2 cannot be tested" not in "\n".join(told["warnings"])
+
+
+def test_a_plan_says_what_it_assumes_and_what_a_verdict_needs(
+    command: Callable[..., Ended],
+) -> None:
+    said = " ".join(command("plan", "isolate", "--no-timing").out.split())
+    assert "The SD between searches, 1 point, is not measured, but the default of --sd" in said
+    assert "at least 5 searches (here: 10)" in said
+    assert "2δ = 1 point better" in said
+    assert "(claims.half_budget, here: true)" in said
+    given = command("plan", "isolate", "--no-timing", "--sd", "0.02").out
+    assert "2 points, is not measured, but given with --sd" in " ".join(given.split())
+    # Of a study without a claim nothing of this is asked.
+    plain = command("plan", "quickstart", "--no-timing").out
+    assert not {"Gates", "Hypotheses", "--sd"} & set(plain.split())
 
 
 def test_units_needed_are_those_of_the_noncentral_t(command: Callable[..., Ended]) -> None:

@@ -152,9 +152,13 @@ def test_what_is_searched_leaves_constants_and_fixed_arms_out() -> None:
 
 
 def test_h2_without_its_control_cannot_be_tested() -> None:
-    assert "H2 cannot be tested" in said(shipped("quickstart"))
+    plain = shipped("quickstart")
+    claims = plain.claims.model_copy(update={"verdict": "claim"})
+    assert "H2 cannot be tested" in said(plain.model_copy(update={"claims": claims}))
+    # One that asks for no verdict is not told so.
+    assert "H2 cannot be tested" not in said(plain)
     assert "H2 cannot be tested" not in said(shipped("regularization"))
-    h2 = prospects(shipped("quickstart"))[1]
+    h2 = prospects(plain)[1]
     assert (h2.testable, "response_of = 'indian'" in h2.missing) == (False, True)
 
 

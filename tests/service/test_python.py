@@ -233,6 +233,13 @@ def test_a_study_is_the_same_however_it_is_given(tmp_path: Path) -> None:
     (tmp_path / "same.toml").write_text(text, encoding="utf-8")
     given = (built, text, tmp_path / "same.toml", str(tmp_path / "same.toml"))
     assert len({find_study(each).spec.digest for each in given}) == 1
+    # What is left out has the same defaults, too.
+    problem = {"dataset": "digits", "model": "nin-small"}
+    bare = {"name": "bare", "problem": problem, "arms": [{"name": "sgd", "optimizer": "sgd"}]}
+    assert (
+        find_study(Study("bare", ["sgd"], problem)).spec.digest
+        == find_study(to_toml(bare)).spec.digest
+    )
 
 
 def small(problem: Callable[[], Loop]) -> Study:
