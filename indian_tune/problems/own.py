@@ -338,20 +338,21 @@ def _channel_advice(network: nn.Module, inputs: Tensor) -> str:
         network: which could not take them.
         inputs: [N, ...].
     """
-    kinds = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
-    layer = next((each for each in network.modules() if type(each) in kinds), None)
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    layer = next((each for each in network.modules() if isinstance(each, convolutions)), None)
     if layer is None:
         return ""
+    axes = len(layer.kernel_size) + 2
     shape = ["N", *map(str, inputs.shape[1:])]
     given = f"[{', '.join(shape)}]"
-    if inputs.dim() == kinds[type(layer)] - 1:
+    if inputs.dim() == axes - 1:
         return (
             f". Its inputs of shape {given} have no axis of channels, which the network's "
             f"{type(layer).__name__} needs: give it [N, 1, {', '.join(shape[1:])}], by "
             "inputs.unsqueeze(1)"
         )
     channels = layer.in_channels
-    if inputs.dim() == kinds[type(layer)] and inputs.shape[-1] == channels != inputs.shape[1]:
+    if inputs.dim() == axes and inputs.shape[-1] == channels != inputs.shape[1]:
         return (
             f". Its inputs of shape {given} have their channels last, but the network's "
             f"{type(layer).__name__} takes them first: give it [N, {channels}, "
