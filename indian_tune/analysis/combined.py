@@ -282,7 +282,9 @@ def _on_all(verdicts: Sequence[Verdict], joints: Sequence[Joint]) -> tuple[Label
             if refutes(dataclasses.replace(made, test=bounded), verdict.gates, delta):
                 return Label.REFUTED, (
                     f"Refuted by study {verdict.study!r} at {hypothesis}: {made.name} is at most "
-                    f"{outcome.signed(high)} {outcome.unit}."
+                    f"{outcome.signed(high)} {outcome.unit}, at level {alpha:g}/"
+                    f"{verdicts[0].contrasts * len(verdicts)} as any contrast of any study may "
+                    "refute."
                 )
     least = min(joints, key=lambda joint: joint.smallest)
     told = (

@@ -128,8 +128,8 @@ def told(made: Contrast, delta: float, outcome: Outcome = ACCURACY) -> str:
             if not outcome.share and made.gap is None
             else "; the training accuracies are not known"
             if made.gap is None
-            else f", {signed(made.gap.estimate)} of them not by fit (at least "
-            f"{signed(made.gap.low)})"
+            else f"; the gain in test minus that in training {outcome.title} is "
+            f"{signed(made.gap.estimate)} (at least {signed(made.gap.low)})"
         )
     if made.label is Label.NEGLIGIBLE:
         size += f": a gain, but of less than {outcome.amount(delta)}"

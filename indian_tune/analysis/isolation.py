@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def find(evidence: Evidence, claim: MatchedLoss) -> Finding:
-    """Judge H2 by T2 minus C1, in test accuracy and in what of it is not by fit."""
+    """Judge H2 by T2 minus C1, in test accuracy and in that minus training accuracy."""
     gain = evidence.claims.h3b
     rate = gain.rate if gain is not None and gain.full == claim.arm else None
     contains = [rate, claim.baseline]
@@ -31,7 +31,7 @@ def find(evidence: Evidence, claim: MatchedLoss) -> Finding:
         evidence,
         claim,
         f"the memory that (α, β) set ({claim.arm}), not the level of its rate, improves test "
-        "accuracy and not by fit",
+        "accuracy, and not only by a better fit of the training data",
         [evidence.contrast(claim.arm, claim.matched_rate, needs_gap=True, contains=contains)],
         beside=tuple(evidence.contrast(claim.arm, b) for b in others if b in evidence.arms),
     )

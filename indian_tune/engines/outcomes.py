@@ -100,16 +100,19 @@ def end_trial(controller: Controller, trial: RunningTrial, decision: Decision) -
     return state
 
 
-def fail_attempt(controller: Controller, trial: RunningTrial, traceback: str) -> None:
+def fail_attempt(
+    controller: Controller, trial: RunningTrial, traceback: str, *, final: bool = False
+) -> None:
     """Record that a trial raised an exception; it is tried again while it may be.
 
     Args:
         controller: of the study.
         trial: that no worker trains any more.
         traceback: of the exception.
+        final: whether another attempt would meet the same, so that none is made.
     """
     try:
-        state = controller.fail_attempt(trial, traceback)
+        state = controller.fail_attempt(trial, traceback, final=final)
     except LeaseLostError as lost:
         logger.warning("%s: %s", trial.title, lost)
         return

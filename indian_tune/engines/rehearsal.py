@@ -7,6 +7,7 @@ problems of one's own train a few examples.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from dataclasses import replace
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
     from indian_tune.study.file.arm import ArmSection
     from indian_tune.study.file.spec import StudySpec
 
+logger = logging.getLogger(__name__)
+
 # Examples of a step: more than one, as batch normalisation needs.
 TRIED = 4
+# How long the first epoch of a loop of one's own may take, to be tried up to its report.
+FIRST_REPORT_SECONDS = 10.0
 
 
 def check_split(spec: StudySpec) -> None:
@@ -111,8 +116,9 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
 
     Each arm is trained with typical values, and its optimizer made with the ends of its ranges too.
     The last batch of an epoch may have a single example, and does here if it does in the study. A
-    loop of one's own is followed up to its first epoch, since an epoch may take hours; one without
-    a function that trains not at all.
+    loop of one's own is followed up to its first epoch, and with the first arm to its first report,
+    unless that takes long: an epoch may take hours. One without a function that trains is not
+    followed at all.
 
     Args:
         spec: of the study.
@@ -133,7 +139,7 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
         for place, config in enumerate(_configs(spec, arm.name)):
             values, own = split_training_parameters(config)
             if isinstance(problem, Loop):
-                _rehearse_loop(spec, problem, n, arm, values, own)
+                _rehearse_loop(spec, problem, n, arm, values, own, reports=(n, place) == (1, 0))
                 state.restore(f"Trying arm {arm.name!r}")
                 continue
             training = training_values(own, spec.problem)
@@ -171,9 +177,14 @@ def _rehearse_loop(
     arm: ArmSection,
     values: Mapping[str, float],
     own: Mapping[str, float],
+    *,
+    reports: bool,
 ) -> None:
+    import torch
+
     from indian_tune.engines.runs import trainer_of
-    from indian_tune.training import Run
+    from indian_tune.engines.trainers import is_final
+    from indian_tune.training import LoopTrainer, Run
 
     run = Run(
         key="rehearsal",
@@ -186,8 +197,20 @@ def _rehearse_loop(
     doing = f"calling its loop for arms[{n}] = {arm.name!r}"
     with blamed(f"problem.factory = {spec.problem.factory!r}", doing):
         trainer = trainer_of(spec, loop, "cpu", None)
-        trainer.add(run)
-        trainer.remove(run.key)
+        assert isinstance(trainer, LoopTrainer)
+        if not reports:
+            trainer.add(run)
+            trainer.remove(run.key)
+            return
+        try:
+            in_time = trainer.rehearse(run, FIRST_REPORT_SECONDS)
+        except RuntimeError as error:
+            if is_final(error) or not torch.accelerator.is_available():
+                raise
+            logger.info("not judged, as the CPU may lack what a GPU has: %s", error)
+        else:
+            if not in_time:
+                logger.info("the first epoch takes long: its report is not tried beforehand")
 
 
 def check_writable(folder: Path, option: str) -> None:

@@ -98,11 +98,25 @@ class Failure:
         traceback: of the exception.
         reason: its message.
         out_of_memory: whether a GPU's memory did not suffice.
+        final: whether another attempt would meet the same, see :func:`is_final`.
     """
 
     traceback: str
     reason: str
     out_of_memory: bool
+    final: bool
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether an error is one of the code itself: a wrong name, or a wrong use of this package.
+
+    Machines, files and memory have no part in it, so that another attempt would end in the same
+    way.
+    """
+    from indian_tune.training.own_report import LoopError, StaleCheckpointError
+
+    of_code = (LoopError, NameError, AttributeError, TypeError, ImportError)
+    return isinstance(error, of_code) and not isinstance(error, StaleCheckpointError)
 
 
 def attempt(train: Callable[[], T]) -> T | Failure:
@@ -126,7 +140,8 @@ def attempt(train: Callable[[], T]) -> T | Failure:
         if is_from_user(error):
             raise
         text = "".join(traceback.format_exception(error))
-        failure = Failure(text, str(error), isinstance(error, torch.OutOfMemoryError))
+        short = isinstance(error, torch.OutOfMemoryError)
+        failure = Failure(text, str(error), short, is_final(error))
     if failure.out_of_memory:
         # A network may have bound its tensors in circles.
         gc.collect()

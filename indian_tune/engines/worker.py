@@ -225,7 +225,7 @@ class _Worker:
             self._end(trial, Decision.DROP)
             return
         if isinstance(again, Failure):
-            self._fail_attempt(trial, again.traceback)
+            self._fail_attempt(trial, again)
         elif again is None:
             self._end(trial, Decision.PRUNE)
         else:
@@ -276,7 +276,7 @@ class _Worker:
             self._restart()
             return
         if len(self._trials) == 1:
-            self._fail_attempt(next(iter(self._trials.values())), done.traceback)
+            self._fail_attempt(next(iter(self._trials.values())), done)
         else:
             logger.warning(
                 "a pack of runs failed (%s): its trials continue one by one",
@@ -309,7 +309,7 @@ class _Worker:
         for trial in list(self._trials.values()):
             done = attempt(partial(self._in_hand.advance, [trial.id]))
             if isinstance(done, Failure):
-                self._fail_attempt(trial, done.traceback)
+                self._fail_attempt(trial, done)
                 self._restart()
             else:
                 self._report(done)
@@ -342,10 +342,12 @@ class _Worker:
             for run in trial.runs:
                 self._checkpoints.discard(run_key(self._controller.study, run))
 
-    def _fail_attempt(self, trial: RunningTrial, traceback: str) -> None:
+    def _fail_attempt(self, trial: RunningTrial, failure: Failure) -> None:
         """Record that a trial raised an exception."""
         self._let_go(trial)
-        outcomes.fail_attempt(self._controller, trial, traceback)
+        # Whoever trains in blocks sees the exception, and may have corrected it by the next one.
+        final = failure.final and not self._one_by_one
+        outcomes.fail_attempt(self._controller, trial, failure.traceback, final=final)
 
     def _let_go(self, trial: RunningTrial) -> None:
         del self._trials[trial.id]

@@ -274,17 +274,21 @@ class Ledger(WorkerWriter):
                 runs.close(connection, lease.trial.id, state, now)
 
     @transaction
-    def fail_attempt(self, lease: Lease, run_ids: Sequence[int], error: str) -> State:
+    def fail_attempt(
+        self, lease: Lease, run_ids: Sequence[int], error: str, *, final: bool = False
+    ) -> State:
         """Record that an attempt ended with an exception, and keep its traceback.
 
         Returns:
-            WAITING when the trial will be tried again, FAILED when its attempts are used up.
+            WAITING when the trial will be tried again, FAILED when its attempts are used up, or
+            when it was ``final``.
 
         Raises:
             LeaseLostError: the trial was taken over.
         """
         with self._writing() as connection:
-            return self._fail_attempt(connection, lease, run_ids, error, database_time(connection))
+            now = database_time(connection)
+            return self._fail_attempt(connection, lease, run_ids, error, now, final=final)
 
     @transaction
     def give_up(
@@ -350,10 +354,12 @@ class Ledger(WorkerWriter):
         run_ids: Sequence[int],
         error: str,
         now: datetime,
+        *,
+        final: bool = False,
     ) -> State:
         query = sa.select(t.trial.c.attempts).where(t.trial.c.id == lease.trial.id)
         attempts = connection.execute(query).scalar_one()
-        state = State.FAILED if attempts >= self.max_attempts else State.WAITING
+        state = State.FAILED if final or attempts >= self.max_attempts else State.WAITING
         error = storable(error, t.StorableText.most)
         reason = error.strip().splitlines()[-1]
         finished_at = now if state.finished else None

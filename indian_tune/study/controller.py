@@ -247,9 +247,16 @@ class Controller:
         value = statistics.fmean(trial.scores.values())
         return self._end(trial, State.PRUNED, value, f"by {self.spec.search.pruner.name}")
 
-    def fail_attempt(self, trial: RunningTrial, traceback: str) -> State:
-        """Record that an attempt ended with an exception; it is tried again while it may be."""
-        state = self._ledger.fail_attempt(trial.lease, [run.id for run in trial.runs], traceback)
+    def fail_attempt(self, trial: RunningTrial, traceback: str, *, final: bool = False) -> State:
+        """Record that an attempt ended with an exception; it is tried again while it may be.
+
+        Args:
+            trial: that no worker trains any more.
+            traceback: of the exception.
+            final: whether another attempt would meet the same, so that none is made.
+        """
+        runs = [run.id for run in trial.runs]
+        state = self._ledger.fail_attempt(trial.lease, runs, traceback, final=final)
         if state is State.FAILED:
             self._tell(trial, state, None)
         return state

@@ -144,6 +144,28 @@ class LoopTrainer:
         active = self.active
         return [self._advance(self._held(key)) for key in chosen if key in active]
 
+    def rehearse(self, run: Run, seconds: float) -> bool:
+        """Train the first epoch of a run, up to its report, and let go of it.
+
+        Args:
+            run: whose key is not held.
+            seconds: how long the epoch may take.
+
+        Returns:
+            Whether it ended in time.
+
+        Raises:
+            LoopError: the loop does what it must not; or whatever it raises.
+        """
+        self.add(run)
+        live = self._runs[run.key].live
+        there = self._resume(live, "epoch", run.seed, 1, seconds=seconds)
+        if there:
+            self.remove(run.key)
+        else:
+            del self._runs[run.key]
+        return there
+
     def save(self, keys: Iterable[str] | None = None) -> None:
         """Write the checkpoints of runs whose records are safe, and that say what these hold.
 
@@ -197,12 +219,12 @@ class LoopTrainer:
         held.epoch, held.diverged = record.epoch, record.diverged
         return replace(record, seconds=perf_counter() - began)
 
-    def _resume(self, live: LoopRun, *key: int | str) -> None:
+    def _resume(self, live: LoopRun, *key: int | str, seconds: float | None = None) -> bool:
         word = key_hash(*key) % 2**32
         random.seed(word)
         np.random.seed(word)
         with seeded_global_generator(*key, device=self._device):
-            live.resume()
+            return live.resume(seconds)
 
     def _abandon(self) -> None:
         for held in self.__dict__.get("_runs", {}).values():

@@ -23,6 +23,7 @@ from indian_tune.training.own_report import (
     SEALED,
     LoopError,
     SealedValue,
+    StaleCheckpointError,
     as_number,
     read_report,
 )
@@ -287,7 +288,7 @@ class LoopRun:
                 self._scheduler.load_state_dict(saved.state["scheduler"])
         except Exception as error:
             self._discard()
-            raise LoopError(
+            raise StaleCheckpointError(
                 f"the checkpoint of run {self._run.key!r} does not match the objects of the loop "
                 f"({type(error).__name__}: {error}): it was removed, and the run starts again"
             ) from error
@@ -367,19 +368,30 @@ class LoopRun:
 
     # The trainer's side.
 
-    def resume(self) -> None:
-        """Let the function run up to the end of its epoch, and raise what it raises."""
+    def resume(self, seconds: float | None = None) -> bool:
+        """Let the function run up to the end of its epoch, and raise what it raises.
+
+        Args:
+            seconds: how long it may take; ``None`` for as long as it takes.
+
+        Returns:
+            Whether it got there in time; otherwise it is abandoned.
+        """
         self._go.release()
+        there = False
         try:
-            self._back.acquire()
-        except BaseException:
-            self.abandon()
-            raise
+            there = self._back.acquire(timeout=seconds)
+        finally:
+            if not there:
+                self.abandon()
+        if not there:
+            return False
         error, self._error = self._error, None
         if isinstance(error, IndianTuneError):
             raise LoopError(str(error)) from error
         if error is not None:
             raise error
+        return True
 
     def close(self) -> None:
         """End the loop, and wait until the function has returned."""

@@ -26,9 +26,13 @@ NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_los
 class LoopError(RuntimeError):
     """A loop of one's own does what it must not.
 
-    To a worker it is like any exception of a model, which ends an attempt and no search; so it is
-    no ``IndianTuneError``.
+    To a worker it is like any exception of a model, which ends a trial and no search; so it is no
+    ``IndianTuneError``.
     """
+
+
+class StaleCheckpointError(LoopError):
+    """A checkpoint that does not fit the loop; it was removed, so that the run begins again."""
 
 
 class SealedValue:

@@ -204,7 +204,7 @@ def table(storage: str, whole: str) -> str:
         "",
         "## The whole studies at other δ",
         "",
-        *_table(labels, "study | δ | verdict | hangs on", _verdict),
+        *_table(labels, "study | δ | verdict | depends on", _verdict),
         "",
         "The registered δ is in bold.",
     ]

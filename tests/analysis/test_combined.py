@@ -79,6 +79,7 @@ def test_one_study_without_an_effect_refutes_all_of_them(two: tuple[Verdict, Ver
     made = together(two[1], judged(NULL, "null", 12, 3))
     assert made.on_all is Label.REFUTED
     assert made.all_sentence.startswith("Refuted by study 'null' at ")
+    assert "at level 0.05/8 as any contrast of any study may refute" in made.all_sentence
     assert made.on_average is Label.SUPPORTED
 
 

@@ -87,7 +87,7 @@ TRUTHS = {
     "no effect": Truth(Label.REFUTED, never=("negligible", "is worse")),
     "a gain by fit alone": Truth(
         Label.INCONCLUSIVE,
-        ("not by fit",),
+        ("the gain in test minus that in training accuracy is",),
         test=GAIN,
         train={arm: 0.94 + 0.035 * arm.startswith("full") for arm in ARMS},
     ),

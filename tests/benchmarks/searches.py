@@ -151,7 +151,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         report["claim"],
         "",
         "| truth, points | searches | trials | control | SUPPORTED | REFUTED | INCONCLUSIVE | open "
-        "ones hang on |",
+        "ones depend on |",
         "|---:|---:|---:|---|---:|---:|---:|---|",
     ]
     for row in report["rows"]:

@@ -129,8 +129,9 @@ def test_it_is_judged_printed_drawn_and_reported(
     printed = command("analyze", "--storage", storage, "--details", "--out", out).out
     assert "sgd does better with less" in " ".join(printed.split())
     assert "     3 hyperparameters are saved.\n" in printed
-    assert "\nH9 sgd - indian: Δ " in printed
-    assert "\nH9 saved: 3\n" in printed
+    of_h9 = printed[printed.index("\nH9 ") :]
+    assert "\n     sgd - indian: Δ " in of_h9
+    assert "\n     saved: 3\n" in of_h9
     told = json.loads((out / "verdict.json").read_text(encoding="utf-8"))
     finding = told["findings"][-1]
     assert (finding["hypothesis"], finding["details"]) == ("H9", {"saved": 3})

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune.engines import rehearsal
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError
-from indian_tune.ledger import State, storage_url
+from indian_tune.ledger import Phase, State, storage_url
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from indian_tune.ledger import TrialRecord
 
 MODULE = """
+import time
 import torch
 from torch import nn
+from indian_tune import Loop
 from indian_tune.problems import Problem, Split, get_task
 
 class Detached(nn.Linear):
@@ -50,6 +53,23 @@ def problem(network, examples=64, least=None):
         dataset="own", model=network, classes=2, train=split, test=split,
         build_model=lambda *, seed, dropout: NETWORKS[network](), task=task,
     )
+
+WRONG = {
+    "a name": lambda: {"train_loss": 0.5, "val_error": 0.5},
+    "a type": lambda: {"train_loss": [0.5], "error": 0.5},
+    "an exception": lambda: 1 / 0,
+    "a wait": lambda: time.sleep(9),
+    "a wrong argument": lambda: len(3),
+    "nothing": lambda: {"train_loss": 0.5, "error": 0.5},
+}
+
+def loop(wrong, epoch=1):
+    def train(run):
+        optimizer = run.optimizer([nn.Parameter(torch.zeros(1))])
+        for number in run.epochs():
+            optimizer.step()
+            run.report(**WRONG[wrong if number == epoch else "nothing"]())
+    return Loop(train, "own", "none", 2)
 """
 
 
@@ -141,3 +161,48 @@ def test_a_trial_whose_metric_is_nan_diverges_and_a_rehearsal_does_not_judge(
     tiny["search"]["trials"] = 1
     trials = work(own(tiny, network="plain", least=least), storage, folder)
     assert {(trial.state, trial.reason) for trial in trials} == {(state, reason)}
+
+
+def looped(tiny: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    tiny["protocol"] |= {"epochs": 2, "tune_epochs": 2, "confirm_seeds": 0}
+    tiny["search"]["trials"] = 1
+    return {**tiny, "problem": {"factory": "rehearsed:loop", "arguments": arguments}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            "a name",
+            "calling its loop for arms.1. = 'indian' .* run.report = 'val_error' is not kno",
+        ),
+        ("a type", r"run.report\(train_loss=…\) got list, which is not a number"),
+        ("an exception", "failed with ZeroDivisionError"),
+    ],
+)
+def test_a_loop_is_refused_whose_first_report_is_wrong(
+    wrong: str, message: str, tiny: dict[str, Any], storage: str, folder: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        work(looped(tiny, wrong=wrong), storage, folder)
+    assert not (folder / "study.db").exists()
+
+
+def test_a_first_epoch_that_takes_long_is_not_waited_for(
+    tiny: dict[str, Any], storage: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "FIRST_REPORT_SECONDS", 0.01)
+    spec = parse_study(looped(tiny, wrong="a wait"), source="study.toml")
+    with open_session(spec, storage_url(storage), None, imports=(str(folder),)) as session:
+        assert session.ledger.open_trials(session.record.id, Phase.TUNE) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "attempts"), [("a name", 1), ("a wrong argument", 1), ("an exception", 3)]
+)
+def test_an_error_that_another_attempt_meets_again_fails_a_trial_at_once(
+    wrong: str, attempts: int, tiny: dict[str, Any], storage: str, folder: Path
+) -> None:
+    trials = work(looped(tiny, wrong=wrong, epoch=2), storage, folder)
+    assert {(trial.state, trial.attempts) for trial in trials} == {(State.FAILED, attempts)}
+    assert all("Error: " in str(trial.reason) for trial in trials)

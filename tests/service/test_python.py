@@ -19,7 +19,7 @@ import torch
 import indian_tune
 from indian_tune import Arm, Choices, Loop, Range, Study
 from indian_tune.cli import main
-from indian_tune.errors import InputError, StudyFileError, UnfinishedError
+from indian_tune.errors import InputError, StudyFileError
 from indian_tune.ledger import LedgerReader
 from indian_tune.service.calls import python_again
 from indian_tune.service.searching import SearchRequest
@@ -234,12 +234,11 @@ def test_a_study_is_the_same_however_it_is_given(tmp_path: Path) -> None:
     given = (built, text, tmp_path / "same.toml", str(tmp_path / "same.toml"))
     assert len({find_study(each).spec.digest for each in given}) == 1
     # What is left out has the same defaults, too.
-    problem = {"dataset": "digits", "model": "nin-small"}
-    bare = {"name": "bare", "problem": problem, "arms": [{"name": "sgd", "optimizer": "sgd"}]}
-    assert (
-        find_study(Study("bare", ["sgd"], problem)).spec.digest
-        == find_study(to_toml(bare)).spec.digest
-    )
+    problem, least = {"dataset": "digits", "model": "nin-small"}, ({"epochs": 1}, {"trials": 1})
+    bare = {"name": "bare", "problem": problem, "protocol": least[0], "search": least[1]}
+    text = to_toml({**bare, "arms": [{"name": "sgd", "optimizer": "sgd"}]})
+    built = Study("bare", ["sgd"], problem, *least)
+    assert find_study(built).spec.digest == find_study(text).spec.digest
 
 
 def small(problem: Callable[[], Loop]) -> Study:
@@ -307,13 +306,14 @@ def test_runs_that_cannot_be_judged_are_refused_while_their_results_are_sealed(
 
 def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path) -> None:
     storage = str(tmp_path / "a.db")
-    interrupts: list[int] = []
+    runs: list[int] = []
 
     def train(run: LoopRun) -> None:
         assert run.config
         for _ in run.epochs():
-            if not interrupts:
-                interrupts.append(run.seed)
+            runs.append(run.seed)
+            # The first is the trial before the study is registered.
+            if len(runs) == 2:
                 os.kill(os.getpid(), signal.SIGINT)
             run.report(train_loss=0.5, error=0.25)
 
@@ -326,22 +326,15 @@ def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path)
     assert len(results.frame("epochs")) == 2
 
 
-def test_what_a_loop_must_not_do_fails_its_trial_and_is_in_the_record(tmp_path: Path) -> None:
+def test_what_a_loop_must_not_do_is_refused_before_its_study_is_registered(tmp_path: Path) -> None:
     def train(run: LoopRun) -> None:
         for _ in run.epochs():
             run.report(train_loss=0.5, error=25)
 
-    storage = str(tmp_path / "a.db")
-    with pytest.raises(UnfinishedError, match="1 trial of study 'small' failed"):
-        indian_tune.search(
-            small(lambda: Loop(train, "points", "line", 2)),
-            storage=storage,
-            engine="inline",
-            progress=False,
-        )
-    with LedgerReader.open(storage) as ledger:
-        (trial,) = ledger.trials(ledger.study("small").id)
-    assert "must be in [0, 1]: divide a percentage by 100" in str(trial.reason)
+    study = small(lambda: Loop(train, "points", "line", 2))
+    with pytest.raises(InputError, match=r"must be in \[0, 1\]: divide a percentage by 100"):
+        indian_tune.search(study, storage=str(tmp_path / "a.db"), engine="inline", progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

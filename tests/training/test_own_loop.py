@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from indian_tune.engines.trainers import is_final
 from indian_tune.problems import Loop
 from indian_tune.training import CheckpointFolder, EpochRecord, LoopError, LoopTrainer, Run
+from indian_tune.training.own_report import StaleCheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -373,6 +375,33 @@ def test_a_checkpoint_that_does_not_fit_is_removed(tmp_path: Path) -> None:
             run.report(**GOOD)
 
     other = LoopTrainer(loop(wider), checkpoints=folder)
-    with pytest.raises(LoopError, match="does not match the objects of the loop"):
+    with pytest.raises(StaleCheckpointError, match="does not match the objects of the loop") as bad:
         other.add(RUN)
     assert not folder.has("r")
+    # Another attempt begins again, and may succeed.
+    assert not is_final(bad.value)
+    assert is_final(LoopError("run.report"))
+    assert not is_final(ValueError("once"))
+
+
+def test_a_rehearsal_ends_with_the_first_report() -> None:
+    epochs = []
+
+    def train(run: LoopRun) -> None:
+        for epoch in run.epochs():
+            epochs.append((epoch, run.config["gamma0"]))
+            run.report(**GOOD)
+
+    trainer = LoopTrainer(loop(train))
+    assert trainer.rehearse(RUN, 9.0)
+    assert [epoch for epoch, _ in epochs] == [1]
+    assert trainer.active == ()
+    waiting = threading.Event()
+
+    def wait(run: LoopRun) -> None:
+        for _ in run.epochs():
+            waiting.wait()
+
+    late = LoopTrainer(loop(wait))
+    assert not late.rehearse(RUN, 0.01)
+    waiting.set()

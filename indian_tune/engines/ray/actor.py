@@ -22,6 +22,7 @@ from ray import tune
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from indian_tune.engines.runs import kept_folder, problem_of, trainer_of
+from indian_tune.engines.trainers import is_final
 from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.imports import imports_allowed, in_hand
 from indian_tune.study.file.spec import parse_study
@@ -50,6 +51,7 @@ LANES = "lanes"
 LIMIT, DEFAULT_LIMIT, STACKS, GIVEN_UP = "epoch_timeout", "timeout", "stacks", "given_up"
 # Keys of a result, as the driver reads it.
 RECORDS, COMPLETE, BROKE, PROVENANCE = "records", "complete", "broke", "provenance"
+FINAL = "final"
 
 # The last record of every run, beside its checkpoint.
 _LAST_RECORDS = "records.json"
@@ -95,7 +97,7 @@ class TrialTrainable(tune.Trainable):
                 logger.error("this actor cannot use the GPU any more: %s", error)
                 logging.shutdown()
                 os._exit(1)
-            return {BROKE: traceback.format_exc(), "done": True}
+            return {BROKE: traceback.format_exc(), FINAL: is_final(error), "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the checkpoints of the trial's runs."""

@@ -115,7 +115,9 @@ class RayDriver(_Unsaved):
             return True
         if keys.BROKE in result:
             del self._running[ray_id]
-            outcomes.fail_attempt(self._controller, trial, result[keys.BROKE])
+            outcomes.fail_attempt(
+                self._controller, trial, result[keys.BROKE], final=result[keys.FINAL]
+            )
             return True
         try:
             if ray_id not in self._described and keys.PROVENANCE in result:

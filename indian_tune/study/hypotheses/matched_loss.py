@@ -35,8 +35,11 @@ class MatchedLoss(Hypothesis):
 
     name = "H2"
     role = "link"
-    question = "Does the memory that (α, β) set lower test error, and not by fit?"
-    gain = "over SGD with the same response, and not by fit"
+    question = (
+        "Does the memory that (α, β) set lower test error, and not only by a better fit of the "
+        "training data?"
+    )
+    gain = "over SGD with the same response (and not only by a better fit of the training data)"
     needs = "a tuned arm of indian, one of sgd, and one of sgd with response_of"
     add = ("an INDIAN arm and a baseline, named in claims.h2", ADD_C1)
     find = "indian_tune.analysis.isolation:find"

@@ -3,4 +3,4 @@ import indian_tune
 results = indian_tune.search("quickstart", workers=2)
 print(results.status())
 print(results.best("indian"))
-print(results.verdict().sentence)
+print(results.frame("runs"))
