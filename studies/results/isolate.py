@@ -131,10 +131,10 @@ def answer(database: Path, folder: Path) -> int:
         subprocess.run(program("analyze", study, *storage, "--out", str(out)), check=True)
         shorten(out / "runs.parquet")
         with tempfile.TemporaryDirectory() as exported:
-            to = ("--unseal", "--out", exported)
+            to = ("--format", "csv", "--unseal", "--out", f"{exported}/{study}")
             subprocess.run(program("export", study, *storage, *to), check=True)
             # With it the runs can be judged without the database.
-            shutil.copy(Path(exported) / "claims.json", out)
+            shutil.copy(Path(exported) / study / "claims.json", out)
         found, committed = (
             bounds(json.loads((place / study / "verdict.json").read_text(encoding="utf-8")))
             for place in (folder, PACKED)
