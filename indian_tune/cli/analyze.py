@@ -237,7 +237,7 @@ def _measure_flatness(
     examples: int | None,
 ) -> pd.DataFrame:
     """Measure flatness, before the test results are opened: a mistake here opens nothing."""
-    from indian_tune.engines import FLATNESS_EXAMPLES, artifacts_folder, flatness_frame
+    from indian_tune.engines import FLATNESS_EXAMPLES, flatness_frame, recorded_folder
     from indian_tune.ledger import Ledger
     from indian_tune.service.output import notices
     from indian_tune.service.study_status import choose_study
@@ -251,7 +251,7 @@ def _measure_flatness(
         with notices().status("Flatness …") as status:
             return flatness_frame(
                 opened,
-                artifacts or artifacts_folder(ledger.url),
+                artifacts or recorded_folder(ledger, record),
                 data_dir,
                 examples=examples or FLATNESS_EXAMPLES,
                 on_run=lambda done, runs: status.update(f"Flatness: {done} of {runs} runs"),

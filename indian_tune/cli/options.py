@@ -49,7 +49,8 @@ Artifacts = Annotated[
     typer.Option(
         "--artifacts",
         help="Folder of the checkpoints; all workers of a study share it.",
-        show_default="indian-tune-artifacts in the folder of the database",
+        show_default="as recorded for the study; at first indian-tune-artifacts in the folder of "
+        "the database",
     ),
 ]
 AllowImport = Annotated[

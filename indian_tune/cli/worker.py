@@ -58,7 +58,8 @@ def worker(
     from indian_tune.engines.interrupt import end_at_once, interruptible
     from indian_tune.engines.local.processes import ProcessEngine
     from indian_tune.engines.own_code import folders
-    from indian_tune.engines.session import artifacts_folder, note_start
+    from indian_tune.engines.rehearsal import check_writable
+    from indian_tune.engines.session import note_start, recorded_folder
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.engines.slurm.script import LEFT_IN_TIME
     from indian_tune.errors import EngineError, LedgerError, StorageError, UnfinishedError
@@ -68,18 +69,22 @@ def worker(
     from indian_tune.study.completion import completion, search_command
 
     url = storage_url(storage)
-    folder = artifacts or artifacts_folder(url)
     (device,) = worker_devices(device, 1, threads, ("--device", "--threads"))
     remarks = notices()
     with Ledger.open(url, create=False) as ledger:
         record = ledger.study(study)
         now = completion(ledger, record)
-        moved = note_start(ledger, record, folder)
+        idle = now.finished() or now.stuck()
+        folder = artifacts or recorded_folder(ledger, record)
+        moved = None
+        if not idle:
+            check_writable(folder, "--artifacts")
+            moved = note_start(ledger, record, folder, joins=True)
         search = search_command(ledger, record.id)
         before = _epochs(ledger, record)
     if moved is not None:
         remarks.print(f"Warning: {moved}", soft_wrap=True)
-    if not now.finished() and not now.stuck():
+    if not idle:
         settings = WorkerSettings(
             storage=url.render_as_string(hide_password=False),
             study=record.name,
@@ -97,8 +102,8 @@ def worker(
         leaving = partial(remarks.print, "Stopping after this epoch.")
         with interruptible(leaving, again.line, notice=True) as interrupt:
             remarks.print(
-                f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left. "
-                "Ctrl-C stops after the current epoch."
+                f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left, "
+                f"checkpoints in {folder.absolute()}. Ctrl-C stops after the current epoch."
             )
             try:
                 # In a process of its own, which can be replaced when a model ends it or hangs.
@@ -120,12 +125,12 @@ def worker(
                 status = LEFT_IN_TIME
                 try:
                     with LedgerReader.open(url) as reader:
-                        idle = _epochs(reader, record) == before
+                        none_recorded = _epochs(reader, record) == before
                 except StorageError as error:
                     # The next worker will see whether it is back.
                     remarks.print(f"Warning: {error}", soft_wrap=True)
                 else:
-                    if idle:
+                    if none_recorded:
                         raise UnfinishedError(
                             f"this worker recorded no epoch of {record.name}, and the next one "
                             "would not either: give its job a longer time limit"

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
         make_optuna_tables,
         note_start,
         open_session,
+        recorded_folder,
+        study_folder,
     )
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.engines.simulated.curves import CurveTable
@@ -120,8 +122,10 @@ __all__ = [
     "prepared",
     "problem_of",
     "record_epoch_reports",
+    "recorded_folder",
     "registered_study",
     "short_limit",
+    "study_folder",
     "submit_workers",
     "trainer_of",
     "training_runs",
@@ -161,6 +165,8 @@ _MODULES = {
         "make_optuna_tables",
         "note_start",
         "open_session",
+        "recorded_folder",
+        "study_folder",
     ),
     "settings": ("WorkerSettings",),
     "simulated.curves": ("CurveTable",),

@@ -11,9 +11,9 @@ from indian_tune.engines import process_info
 from indian_tune.engines.own_code import prepared, remember
 from indian_tune.engines.rehearsal import check_memory, check_split
 from indian_tune.engines.runs import missing_data
-from indian_tune.errors import DataError, LedgerError, StudyFileError
+from indian_tune.errors import DataError, LedgerError, StorageError, StudyFileError
 from indian_tune.imports import imports_allowed
-from indian_tune.ledger import STARTED, Ledger, sqlite_file
+from indian_tune.ledger import STARTED, Ledger, LedgerReader, sqlite_file
 from indian_tune.study.optuna.projection import Projection
 from indian_tune.study.optuna.reconcile import Repairs, rebuild, reconcile
 from indian_tune.study.registered_study import RegisteredStudy
@@ -121,7 +121,12 @@ def make_optuna_tables(ledger: Ledger) -> None:
 
 
 def note_start(
-    ledger: Ledger, study: StudyRecord, artifacts: Path, command: str | None = None
+    ledger: Ledger,
+    study: StudyRecord,
+    artifacts: Path,
+    command: str | None = None,
+    *,
+    joins: bool = False,
 ) -> str | None:
     """Record where the checkpoints of a study are written from now on.
 
@@ -130,20 +135,38 @@ def note_start(
         study: that is worked on.
         artifacts: folder of the checkpoints.
         command: with which the study is searched, without passwords; ``None`` for a worker.
+        joins: whether this is one worker among others, for which a folder that is recorded stays
+            recorded: the same folder may have another path on its machine.
 
     Returns:
-        What to warn of if they were written to another folder before.
+        What to warn of if the checkpoints may not be found there.
     """
     now = {"artifacts": str(artifacts.absolute()), "command": command}
+    here = process_info.host()
     known = [event.data for event in ledger.events(study.id, STARTED)]
-    if not known or now != {key: known[-1][key] for key in now}:
-        ledger.record_event(study.id, STARTED, {**now, "host": process_info.host()})
-    if not known or known[-1]["artifacts"] == now["artifacts"]:
+    if not known or not (joins or now == {key: known[-1][key] for key in now}):
+        ledger.record_event(study.id, STARTED, {**now, "host": here})
+    if not known:
         return None
+    before, host = known[-1]["artifacts"], known[-1]["host"]
+    if before == now["artifacts"]:
+        if host == here or artifacts.exists():
+            return None
+        return (
+            f"the checkpoints of study {study.name!r} are in {before} on host {host!r}, but "
+            f"{here!r} has no such folder and creates one: unfinished trials start from the "
+            "beginning. Mount the folder here; if it has another path, give it with --artifacts"
+        )
+    if joins:
+        return (
+            f"the checkpoints of study {study.name!r} are in {before}, but this worker uses "
+            f"{now['artifacts']}. Unless both are the same folder, trials that go from one worker "
+            "to another start from the beginning"
+        )
     return (
-        f"the checkpoints of study {study.name!r} were written to {known[-1]['artifacts']} "
-        f"before, but are now read from {now['artifacts']}: unfinished trials start from the "
-        "beginning. Give the former folder with --artifacts"
+        f"the checkpoints of study {study.name!r} were written to {before} before, but are now "
+        f"read from {now['artifacts']}. Unless both are the same folder, unfinished trials start "
+        "from the beginning: give the former folder with --artifacts"
     )
 
 
@@ -192,3 +215,33 @@ def artifacts_folder(storage: URL) -> Path:
     """Return the folder of the checkpoints: beside an SQLite file, else where we stand."""
     file = sqlite_file(storage)
     return (Path.cwd() if file is None else file.absolute().parent) / ARTIFACTS
+
+
+def recorded_folder(ledger: LedgerReader, study: StudyRecord) -> Path:
+    """Return the folder that is recorded for the checkpoints of a study, or else the usual one.
+
+    An SQLite file may have been moved together with its folder.
+    """
+    usual = artifacts_folder(ledger.url)
+    known = [Path(event.data["artifacts"]) for event in ledger.events(study.id, STARTED)]
+    if not known or (sqlite_file(ledger.url) is not None and not known[-1].exists()):
+        return usual
+    return known[-1]
+
+
+def study_folder(storage: URL, study: str) -> Path:
+    """Return the folder of the checkpoints of a study that need not be registered yet.
+
+    Raises:
+        StorageError: the database cannot be reached.
+    """
+    try:
+        with LedgerReader.open(storage) as ledger:
+            record = ledger.find_study(study)
+            if record is not None:
+                return recorded_folder(ledger, record)
+    except StorageError as error:
+        # Without a cause: there is no database of ours yet, or it must be upgraded first.
+        if error.__cause__ is not None:
+            raise
+    return artifacts_folder(storage)

@@ -11,7 +11,6 @@ from indian_tune.engines import (
     LocalOptions,
     LoopMaker,
     WorkerSettings,
-    artifacts_folder,
     asked_run,
     check_asked,
     check_writable,
@@ -19,6 +18,7 @@ from indian_tune.engines import (
     folders,
     note_start,
     open_session,
+    study_folder,
 )
 from indian_tune.imports import imports_allowed, load_named
 from indian_tune.ledger import LedgerReader, Phase, storage_url
@@ -150,7 +150,7 @@ def register(
     beside = () if found.file is None else (found.file.parent,)
     imports = folders(*beside) if allow_import else None
     url = storage_url(storage)
-    folder = request.artifacts or artifacts_folder(url)
+    folder = request.artifacts or study_folder(url, spec.name)
     check_writable(folder, "artifacts")
     with (
         found.at_hand(),

@@ -10,13 +10,13 @@ from indian_tune.engines import (
     EngineOptions,
     PreparedEngine,
     WorkerSettings,
-    artifacts_folder,
     check_writable,
     engine_options,
     folders,
     interruptible,
     note_start,
     open_session,
+    study_folder,
 )
 from indian_tune.errors import EngineError, InputError, LedgerError, StorageError, UnfinishedError
 from indian_tune.ledger import Phase, storage_url
@@ -180,7 +180,7 @@ def run_search(
     beside = () if found.file is None else (found.file.parent,)
     imports = folders(*beside) if request.allow_import else None
     url = storage_url(request.storage)
-    folder = request.artifacts or artifacts_folder(url)
+    folder = request.artifacts or study_folder(url, spec.name)
     check_writable(folder, "--artifacts")
     if request.log is not None:
         check_writable(request.log, "--log")

@@ -21,6 +21,7 @@ from indian_tune.engines import (
     notice_seconds,
     open_session,
     short_limit,
+    study_folder,
     submit_workers,
 )
 from indian_tune.errors import InputError, StorageError, StudyFileError, alternatives
@@ -83,7 +84,13 @@ def dry_script(request: SlurmRequest) -> str:
         # Not a file, so one that is registered.
         with LedgerReader.open(url) as ledger:
             ledger.study(name)
-    return _fleet(request, url, name, found, longest_epoch=0.0).script(f"indian-tune-{name}")
+    try:
+        folder = request.artifacts or study_folder(url, name)
+    except StorageError:
+        # A script can be read also where the database cannot be reached.
+        folder = artifacts_folder(url)
+    fleet = _fleet(request, url, folder.absolute(), name, found, longest_epoch=0.0)
+    return fleet.script(f"indian-tune-{name}")
 
 
 def submit(
@@ -110,13 +117,15 @@ def submit(
     url = _absolute(storage_url(request.storage))
     _check_partition(request.job, cluster, url)
     found = _found(request)
-    artifacts = _artifacts(request, url)
+    name = request.study if found is None else found.spec.name
+    artifacts = (request.artifacts or study_folder(url, name)).absolute()
     check_writable(artifacts, "--artifacts")
     with _registered(request, url, found, trying) as (ledger, study):
         now = completion(ledger, study)
         if now.finished() or now.stuck():
             return study, None
-        fleet = _fleet(request, url, study.name, found, ledger.longest_epoch(study.id))
+        longest = ledger.longest_epoch(study.id)
+        fleet = _fleet(request, url, artifacts, study.name, found, longest)
         command = None
         if found is not None:
             search = SearchRequest(
@@ -172,10 +181,6 @@ def _imports(request: SlurmRequest, found: FoundStudy | None) -> tuple[str, ...]
     return folders(*beside) if request.allow_import else None
 
 
-def _artifacts(request: SlurmRequest, url: URL) -> Path:
-    return (request.artifacts or artifacts_folder(url)).absolute()
-
-
 def _absolute(url: URL) -> URL:
     """Return an address that means the same in any folder."""
     file = sqlite_file(url)
@@ -183,10 +188,14 @@ def _absolute(url: URL) -> URL:
 
 
 def _fleet(
-    request: SlurmRequest, url: URL, study: str, found: FoundStudy | None, longest_epoch: float
+    request: SlurmRequest,
+    url: URL,
+    artifacts: Path,
+    study: str,
+    found: FoundStudy | None,
+    longest_epoch: float,
 ) -> Fleet:
     address = url.render_as_string(hide_password=False)
-    artifacts = _artifacts(request, url)
     data_dir = None if request.data_dir is None else request.data_dir.absolute()
     words = [
         *("worker", study, "--device", "cuda:0" if request.job.gpus else "cpu"),

@@ -14,7 +14,12 @@ from optuna.trial import TrialState
 from indian_tune.engines.interrupt import Interrupt, interruptible
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine, train
-from indian_tune.engines.session import artifacts_folder, open_session
+from indian_tune.engines.session import (
+    artifacts_folder,
+    note_start,
+    open_session,
+    study_folder,
+)
 from indian_tune.errors import EngineError, InputError
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.file.spec import parse_study
@@ -278,3 +283,19 @@ def test_checkpoints_lie_beside_the_database_or_where_we_stand(
     server = storage_url("postgresql+psycopg://host/studies")
     assert artifacts_folder(sqlite) == tmp_path / "deep" / "indian-tune-artifacts"
     assert artifacts_folder(server) == tmp_path / "indian-tune-artifacts"
+
+
+def test_a_study_keeps_its_folder_of_checkpoints(
+    tmp_path: Path, tiny: dict[str, Any], storage: str
+) -> None:
+    url, chosen = storage_url(storage), tmp_path / "chosen"
+    usual = artifacts_folder(url)
+    assert study_folder(url, "tiny") == usual
+    with open_session(parse_study(tiny, source="test"), url, None) as session:
+        assert study_folder(url, "tiny") == usual
+        note_start(session.ledger, session.record, chosen)
+    # The file and its folder were moved together.
+    assert study_folder(url, "tiny") == usual
+    chosen.mkdir()
+    assert study_folder(url, "tiny") == chosen
+    assert study_folder(url, "other") == usual
