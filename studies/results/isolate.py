@@ -131,7 +131,7 @@ def answer(database: Path, folder: Path) -> int:
         subprocess.run(program("analyze", study, *storage, "--out", str(out)), check=True)
         shorten(out / "runs.parquet")
         with tempfile.TemporaryDirectory() as exported:
-            to = ("--unseal", "--out", exported)
+            to = ("--unseal", "--format", "parquet", "--out", exported)
             subprocess.run(program("export", study, *storage, *to), check=True)
             # With it the runs can be judged without the database.
             shutil.copy(Path(exported) / "claims.json", out)
