@@ -105,9 +105,9 @@ def analyze(
     storage: Storage = None,
     as_json: Json = False,
 ) -> None:
-    """Test whether tuning (α, β) regularizes, and report the evidence.
+    """Open the test results: rank the arms, and judge whether tuning (α, β) regularizes.
 
-    Opens the test results of a finished study, and records the opening.
+    The study must be finished, and the opening is recorded. Without a claim there is no verdict.
     """
     from indian_tune.errors import InputError
     from indian_tune.service.output import notices, print_json, results

@@ -34,7 +34,7 @@ COMMANDS = {
     "slurm": "Submit workers of a study to a Slurm cluster, and register the study if it is new.",
     "status": "Show the progress of a study, its workers, and the ranking of its arms.",
     "show": "Show the trials of a study, those of one arm, or one trial epoch by epoch.",
-    "analyze": "Test whether tuning (α, β) regularizes, and report the evidence.",
+    "analyze": "Open the test results: rank the arms, and judge whether tuning (α, β) regularizes.",
     "compare": "Test whether the difference between two arms is real, with runs from any source.",
     "replay": "Simulate other samplers and pruners on the recorded learning curves of a finished "
     "study.",
