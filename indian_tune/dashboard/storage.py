@@ -13,7 +13,7 @@ from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StorageError
 from indian_tune.ledger import show_url, sqlite_file, sqlite_settings
 from indian_tune.ledger.connections import engine_options
-from indian_tune.ledger.database import explained
+from indian_tune.ledger.explanations import explained
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
