@@ -7,6 +7,7 @@ import multiprocessing
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.local.log_pipe import relay_log, send_log
+from indian_tune.ledger.outage import Outage
 
 if TYPE_CHECKING:
     import pytest
@@ -21,11 +22,17 @@ def test_a_worker_whose_parent_is_gone_prints_no_traceback(
     try:
         send_log(writing, logging.INFO)
         logging.getLogger("indian_tune").info("heard")
+        # Two workers whose database is away send what is told once here.
+        outages = Outage(), Outage()
+        for outage in outages:
+            outage.away("away")
+        for outage in outages:
+            outage.back("back")
         reads = root.handlers[:]
         root.handlers[:] = handlers
         with caplog.at_level(logging.INFO):
             assert relay_log(reading) is None
-        assert caplog.messages == ["heard"]
+        assert caplog.messages == ["heard", "away", "back"]
         root.handlers[:] = reads
         reading.close()
         logging.getLogger("indian_tune").info("not heard")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from indian_tune.ledger.outage import OUTAGE
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
@@ -25,7 +27,8 @@ class _PipeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; a parent that is gone hears nothing."""
         try:
-            self._pipe.send((record.name, record.levelno, self.format(record)))
+            outage = getattr(record, "outage", None)
+            self._pipe.send((record.name, record.levelno, self.format(record), outage))
         except OSError:
             # Nobody reads the pipe any more, and a traceback would only look like a fault.
             return
@@ -55,8 +58,12 @@ def relay_log(pipe: Connection) -> str | None:
             sent = pipe.recv()
             if isinstance(sent, str):
                 return sent
-            name, level, text = sent
-            logging.getLogger(name).log(level, "%s", text)
+            name, level, text, outage = sent
+            if outage is None:
+                logging.getLogger(name).log(level, "%s", text)
+            else:
+                # All workers tell of it.
+                (OUTAGE.away if outage else OUTAGE.back)(text)
     except (EOFError, OSError):
         # The worker is gone; what it had half-written cannot be read.
         pass
