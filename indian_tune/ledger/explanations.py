@@ -45,18 +45,14 @@ _ADVICE = {
     'role "[^"]*" does not exist|no such user': (
         "create it with `createuser` on the server, or correct the user in --storage"
     ),
-    "Connection refused|No such file or directory|server closed the connection unexpectedly": (
+    "Connection refused|socket .* No such file|server closed the connection unexpectedly": (
         "check that the server runs, and host and port in --storage"
     ),
-    "resolve host|translate host name": "correct the host in --storage",
+    "failed to resolve host|could not translate host name": "correct the host in --storage",
     "[Tt]imeout|timed out|No route to host|Network is unreachable": (
         "check host and port in --storage, and that no firewall is in between"
     ),
 }
-# What was tried comes before what was said.
-_TRIED = re.compile(
-    r"^.*connection (?:failed|is bad): |connection to server at .*? failed: |FATAL: +|fe_sendauth: "
-)
 
 
 def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableError:
@@ -75,9 +71,10 @@ def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableEr
         )
     if sqlite_file(url) is None and (state is None or state.startswith(_REFUSED)):
         for words, advice in _ADVICE.items():
-            lines = [line for line in said.splitlines() if re.search(words, line)]
-            if lines:
-                reason = _TRIED.sub("", lines[-1]).strip()
+            # Each address of a host may have been tried; what was tried comes before what was said.
+            reasons = re.findall(f"(?:{words}).*", said)
+            if reasons:
+                reason = reasons[-1].strip()
                 return StorageError(
                     f"database {show_url(url)}: {reason}: {advice.format(**_places(url))}"
                 )

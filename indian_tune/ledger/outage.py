@@ -7,6 +7,7 @@ meets the same outage, and every worker of a search, whose logs come together in
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 
@@ -23,39 +24,40 @@ class Outage:
         self._lock = threading.Lock()
         self._since: float | None = None
         self._told = 0.0
+        self._back = -math.inf
 
-    def away(self, text: str) -> None:
+    def away(self, text: str, at: float | None = None) -> None:
         """Tell that it does not answer, unless that was told less than a minute ago.
 
         Args:
             text: what is told.
+            at: when that was seen, by the machine's monotonic clock; ``None`` for now.
         """
-        now = time.monotonic()
+        at = time.monotonic() if at is None else at
         with self._lock:
-            if self._since is None:
-                self._since = now
-            elif now - self._told < TELL_SECONDS:
+            # What a worker saw may be heard later than that the database is back.
+            if at <= self._back:
                 return
-            self._told = now
-        logger.warning("%s", text, extra={"outage": True})
+            if self._since is None:
+                self._since = at
+            elif at - self._told < TELL_SECONDS:
+                return
+            self._told = at
+        logger.warning("%s", text, extra={"away_at": at})
 
-    def back(self, text: str | None = None) -> None:
+    def back(self, at: float | None = None) -> None:
         """Tell that it answers, if it was told to be away.
 
         Args:
-            text: what is told; ``None`` for how long it was away.
+            at: see :meth:`away`.
         """
+        at = time.monotonic() if at is None else at
         with self._lock:
-            if self._since is None:
+            if self._since is None or at < self._since:
                 return
-            seconds, self._since = time.monotonic() - self._since, None
-        said = text or f"the database answers again after {seconds:.1f} s"
-        logger.warning("%s", said, extra={"outage": False, "notice": True})
-
-    def given_up(self) -> None:
-        """Take in that it is waited for no longer; whoever waited says so."""
-        with self._lock:
-            self._since = None
+            seconds, self._since, self._back = at - self._since, None, at
+        said = f"the database answers again after {seconds:.1f} s"
+        logger.warning("%s", said, extra={"back_at": at, "notice": True})
 
 
 OUTAGE = Outage()

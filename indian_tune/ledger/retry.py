@@ -84,7 +84,6 @@ def retry_transient(do: Callable[[], T]) -> T:
             if deadline is None:
                 deadline = now + PATIENCE_SECONDS
             elif now >= deadline:
-                OUTAGE.given_up()
                 raise StorageError(
                     f"{error}\n"
                     f"It was tried again for {PATIENCE_SECONDS:.0f} s. Earlier records are safe: "
@@ -96,12 +95,10 @@ def retry_transient(do: Callable[[], T]) -> T:
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         except LedgerError:
-            if deadline is not None:
-                OUTAGE.back()
+            OUTAGE.back()
             raise
         else:
-            if deadline is not None:
-                OUTAGE.back()
+            OUTAGE.back()
             return answer
 
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from indian_tune.errors import LeaseLostError, StorageError
 from indian_tune.ledger import ArmPlan, Ledger, Phase, State
+from indian_tune.ledger.outage import Outage
 from indian_tune.ledger.retry import is_transient, retry_transient
 from tests.conftest import measured, postgres_server
 from tests.reports import record as record_one
@@ -72,6 +73,7 @@ def test_an_outage_is_told_when_it_begins_once_a_minute_and_when_it_ends(
     clock = SimpleNamespace(monotonic=lambda: now, sleep=lambda _: None)
     for module in ("outage", "retry"):
         monkeypatch.setattr(f"indian_tune.ledger.{module}.time", clock)
+    monkeypatch.setattr("indian_tune.ledger.retry.OUTAGE", Outage())
     times = [100.0, 100.1, 130.0, 130.0, 165.0, 190.5]
 
     def act(error: Exception | None = None) -> str:

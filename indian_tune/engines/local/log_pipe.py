@@ -27,8 +27,8 @@ class _PipeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; a parent that is gone hears nothing."""
         try:
-            outage = getattr(record, "outage", None)
-            self._pipe.send((record.name, record.levelno, self.format(record), outage))
+            away, back = (getattr(record, name, None) for name in ("away_at", "back_at"))
+            self._pipe.send((record.name, record.levelno, self.format(record), away, back))
         except OSError:
             # Nobody reads the pipe any more, and a traceback would only look like a fault.
             return
@@ -58,12 +58,14 @@ def relay_log(pipe: Connection) -> str | None:
             sent = pipe.recv()
             if isinstance(sent, str):
                 return sent
-            name, level, text, outage = sent
-            if outage is None:
-                logging.getLogger(name).log(level, "%s", text)
+            name, level, text, away, back = sent
+            # All workers tell of a database that is away.
+            if away is not None:
+                OUTAGE.away(text, away)
+            elif back is not None:
+                OUTAGE.back(back)
             else:
-                # All workers tell of it.
-                (OUTAGE.away if outage else OUTAGE.back)(text)
+                logging.getLogger(name).log(level, "%s", text)
     except (EOFError, OSError):
         # The worker is gone; what it had half-written cannot be read.
         pass
