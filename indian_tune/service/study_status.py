@@ -135,11 +135,13 @@ class StudyStatus(Shown):
                 trial = ", ".join(loss["trials"]) or "–"
                 made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)
-        if self.taken_over or self.repeated:
-            parts.append(
-                "\nTrials taken over from workers that died or fell silent: "
-                f"{self.taken_over}. Epochs trained twice: {self.repeated}."
-            )
+        counts = {
+            "Trials taken over from workers that died or fell silent": self.taken_over,
+            "Epochs trained twice": self.repeated,
+        }
+        if any(counts.values()):
+            told = " ".join(f"{what}: {count}." for what, count in counts.items() if count)
+            parts.append(f"\n{told}")
         if self.arrays:
             made = table("array", "workers", "submitted", "jobs", "logs", title="Slurm")
             for submission in self.arrays:
