@@ -39,10 +39,13 @@ _ADVICE = {
     "no pg_hba.conf entry|no such entry in HBA|login rejected": (
         "add a line for this user, database and machine to pg_hba.conf of the server and reload it"
     ),
-    'database "[^"]*" does not exist|no such database': (
+    "no such database|no such user": (
+        "add it to pgbouncer.ini or to its auth_file, or correct its name in --storage"
+    ),
+    'database "[^"]*" does not exist': (
         "create it with `{createdb}`, or correct its name in --storage"
     ),
-    'role "[^"]*" does not exist|no such user': (
+    'role "[^"]*" does not exist': (
         "create it with `createuser` on the server, or correct the user in --storage"
     ),
     "Connection refused|socket .* No such file|server closed the connection unexpectedly": (
