@@ -8,6 +8,7 @@
     │   ├── NoDataError                     a figure of what was not measured
     │   ├── DataError                       a data set that is missing or damaged
     │   ├── StorageError                    a database that is unreachable, not ours, or too new
+    │   │   └── EmptyDatabaseError          a database in which nothing was registered yet
     │   └── MissingPackageError (ImportError)   a package of an extra that is not installed
     ├── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
     │   ├── IllegalTransitionError          a state change that the state machine does not have
@@ -97,6 +98,10 @@ class DataError(InputError):
 
 class StorageError(InputError):
     """A database cannot be reached, is not ours, or is newer than this version."""
+
+
+class EmptyDatabaseError(StorageError):
+    """A database can be used, but has no tables of ours yet."""
 
 
 class MissingPackageError(InputError, ImportError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.checkup.check import CheckResult, Level
 from indian_tune.checkup.cluster import check_ray
-from indian_tune.checkup.database import check_database, check_new_database
+from indian_tune.checkup.database import check_database, check_empty_database, check_new_database
 from indian_tune.checkup.hardware import check_hardware
 from indian_tune.checkup.software import check_software
 from indian_tune.checkup.store import check_data, check_disks
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import URL
 
-__all__ = ["CheckResult", "Level", "check_database", "check_machine", "check_new_database"]
+__all__ = [
+    "CheckResult",
+    "Level",
+    "check_database",
+    "check_empty_database",
+    "check_machine",
+    "check_new_database",
+]
 
 
 def check_machine(

@@ -46,6 +46,16 @@ def check_new_database(url: URL) -> CheckResult:
     return CheckResult("database", Level.OK, text)
 
 
+def check_empty_database(url: URL) -> CheckResult:
+    """Return what a database is that can be used, and has no tables of ours yet."""
+    return CheckResult(
+        "database",
+        Level.OK,
+        f"{show_url(url)}: can be used, and has no tables of indian-tune yet",
+        "`indian-tune search` creates them, or `indian-tune doctor --create` now",
+    )
+
+
 def _lies_on(url: URL) -> str:
     file = sqlite_file(url)
     kind = None if file is None else file_system(file)

@@ -49,21 +49,26 @@ def doctor(
     The exit status is 1 when a check fails or something could not be repaired, and 2 when the
     database cannot be used. Warnings do not change it.
     """
-    from indian_tune.checkup import check_database, check_machine, check_new_database
+    from indian_tune.checkup import (
+        check_database,
+        check_empty_database,
+        check_machine,
+        check_new_database,
+    )
     from indian_tune.checkup.check import CheckResult, Level
     from indian_tune.engines.session import artifacts_folder, examine, make_optuna_tables
-    from indian_tune.errors import StorageError
+    from indian_tune.errors import EmptyDatabaseError, StorageError
     from indian_tune.ledger import Ledger, show_url, sqlite_file, storage_url
     from indian_tune.service.output import print_json, results
 
     url = storage_url(storage)
-    checks = check_machine(url, artifacts or artifacts_folder(url), data_dir, ray_address)
     console = results()
-    if not as_json:
-        _print_checks(console, checks)
     told: dict[str, Any] = {"storage": show_url(url), "damages": [], "studies": []}
     unusable: StorageError | None = None
     file = sqlite_file(url)
+    failed = opened = False
+    damages: list[str] = []
+    examined: list[Examination] = []
     if (
         storage is None
         and not (create or rebuild_optuna)
@@ -71,9 +76,6 @@ def doctor(
         and not file.exists()
     ):
         about = check_new_database(url)
-        failed = False
-        if not as_json:
-            _print_checks(console, [about])
     else:
         try:
             with Ledger.open(url, create=create) as ledger:
@@ -84,24 +86,36 @@ def doctor(
                 # What is written into a damaged file is lost, or damages more.
                 examined = [] if damages else examine(ledger, rebuild_optuna=rebuild_optuna)
         except StorageError as error:
-            unusable, failed = error, True
-            # Nothing was looked at, so nothing is known to be sound.
-            told |= {"damages": None, "studies": None}
-            about = CheckResult("database", Level.FAIL, str(error))
+            if isinstance(error, EmptyDatabaseError) and not rebuild_optuna:
+                about = check_empty_database(url)
+            else:
+                unusable = error
+                # Nothing was looked at, so nothing is known to be sound.
+                told |= {"damages": None, "studies": None}
+                about = CheckResult("database", Level.FAIL, str(error))
         else:
+            opened = True
             told |= {
                 "damages": damages,
                 "studies": [_as_json(each) for each in examined],
             }
             failed = bool(damages) or any(each.problem for each in examined)
-            if not as_json:
-                _print_checks(console, [about])
-                _print_database(console, told["storage"], damages, examined)
+    if not as_json:
+        # What is asked for by an option comes first: the rest takes some seconds.
+        _print_checks(console, [about])
+    checks = [
+        about,
+        *check_machine(url, artifacts or artifacts_folder(url), data_dir, ray_address),
+    ]
     if as_json:
-        print_json({**told, "checks": [asdict(check) for check in (*checks, about)]})
+        print_json({**told, "checks": [asdict(check) for check in checks]})
+    else:
+        _print_checks(console, checks[1:])
+        if opened:
+            _print_database(console, told["storage"], damages, examined)
     if unusable is not None:
         raise unusable
-    if failed or any(check.level is Level.FAIL for check in (*checks, about)):
+    if failed or any(check.level is Level.FAIL for check in checks):
         raise typer.Exit(1)
 
 

@@ -17,7 +17,7 @@ from indian_tune.dashboard.guard import (
     read_only,
     without_writing_controls,
 )
-from indian_tune.dashboard.storage import DashboardStorage
+from indian_tune.dashboard.storage import DashboardStorage, short_of_outages
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Where Optuna Dashboard says why a request failed.
+REQUEST_LOG = logging.getLogger("optuna_dashboard._bottle_util")
 LOCAL_HOST = "127.0.0.1"
 DEFAULT_PORT = 8080
 
@@ -95,6 +97,8 @@ class DashboardServer:
                 f"--host {host} --port {port} cannot be used ({error}): choose another port, or 0 "
                 "for any free one"
             ) from error
+        self._filter = short_of_outages(ledger.url)
+        REQUEST_LOG.addFilter(self._filter)
         shown = f"[{host}]" if ":" in host else host
         self.address = f"http://{shown}:{self._server.server_port}/dashboard"
 
@@ -102,6 +106,7 @@ class DashboardServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        REQUEST_LOG.removeFilter(self._filter)
         self._server.server_close()
         self._storage.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -13,10 +14,16 @@ from indian_tune.dashboard.notes import study_notes
 from indian_tune.errors import StorageError
 from indian_tune.ledger import show_url, sqlite_file, sqlite_settings
 from indian_tune.ledger.connections import engine_options
-from indian_tune.ledger.database import explained
+from indian_tune.ledger.explanations import explained
+from indian_tune.ledger.outage import OUTAGE
+from indian_tune.ledger.retry import is_transient
 
 if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable
+
     from optuna.study._frozen import FrozenStudy
+    from sqlalchemy.engine import URL
 
     from indian_tune.ledger import LedgerReader
 
@@ -50,7 +57,11 @@ class DashboardStorage(RDBStorage):
         try:
             super().__init__(
                 url.render_as_string(hide_password=False),
-                engine_kwargs=engine_options(url, read_only=not writable),
+                # A server that was restarted has ended the connections that are kept.
+                engine_kwargs={
+                    **engine_options(url, read_only=not writable),
+                    "pool_pre_ping": True,
+                },
                 skip_table_creation=True,
             )
             if sqlite_file(url) is not None:
@@ -80,6 +91,7 @@ class DashboardStorage(RDBStorage):
         """Return the studies that are meant, each with its note and the name of its objective."""
         notes = self._notes()
         shown = super().get_all_studies()
+        OUTAGE.back()
         if self._study is not None:
             shown = [each for each in shown if each.study_name.startswith(f"{self._study}/")]
         for study in shown:
@@ -98,6 +110,28 @@ class DashboardStorage(RDBStorage):
             if self._study in (None, study.name)
             for name, note in study_notes(self._ledger, study).items()
         }
+
+
+def short_of_outages(url: URL) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter of Optuna Dashboard's log that tells an outage in one line.
+
+    Optuna Dashboard logs the traceback of every request that fails, and its pages ask again.
+
+    Args:
+        url: of the database.
+    """
+
+    def keep(_record: logging.LogRecord) -> bool:
+        error = sys.exc_info()[1]
+        if not is_transient(error):
+            return True
+        while not isinstance(error, sa.exc.DBAPIError):
+            assert error is not None
+            error = error.__cause__
+        OUTAGE.away(str(explained(url, error)).splitlines()[0])
+        return False
+
+    return keep
 
 
 def _is_missing_table(error: sa.exc.DBAPIError) -> bool:

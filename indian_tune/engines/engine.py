@@ -20,7 +20,7 @@ class Engine(Protocol):
 
     @property
     def place(self) -> str:
-        """Where that is, to end a sentence that begins with ``starting``, such as ``on Ray``."""
+        """Where that is, to end a sentence that begins with ``starting``, such as ``2 workers``."""
         ...
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:

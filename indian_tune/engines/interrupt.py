@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from indian_tune.engines.process_info import isolated_python
 from indian_tune.ledger.haste import hurried_when
 
 if TYPE_CHECKING:
@@ -119,9 +120,9 @@ def guarded(go_on: str = "") -> Iterator[None]:
     if go_on:
         said = f"{said} Continue with:\n{go_on}"
     guard = subprocess.Popen(  # noqa: S603 - a program of ours
-        # Alone: nothing in the folder of the program may hide a module of Python's.
         [
-            *(sys.executable, "-I", Path(__file__).with_name("guard.py")),
+            *isolated_python(),
+            Path(__file__).with_name("guard.py"),
             *(str(os.getpid()), str(GUARD_SECONDS), said),
         ],
         stdin=subprocess.PIPE,

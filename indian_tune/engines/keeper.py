@@ -217,11 +217,14 @@ class Keeper:
         if root not in sys.path:
             # After the standard library: no module of the user's may take its place.
             sys.path.insert(0, root)
+        import logging
         from datetime import timedelta
 
         from indian_tune.errors import IndianTuneError
         from indian_tune.ledger import Ledger
 
+        # The worker tells itself that the database does not answer.
+        logging.getLogger("indian_tune").setLevel(logging.ERROR)
         assert self._study is not None
         try:
             with Ledger.open(self._study["storage"], patient=True) as ledger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
 # A zombie works no more, but keeps its id until its parent looks: in a container without an init
 # process, for ever.
 _ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+
+
+def isolated_python() -> list[str]:
+    """Return the command of a Python in which nothing of the current folder hides a module.
+
+    It heeds no variables either, so what forbids to write bytecode is passed on.
+    """
+    return [sys.executable, "-I", *(["-B"] if sys.dont_write_bytecode else [])]
 
 
 def host() -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.engines.interrupt import Stalled
 from indian_tune.engines.keeper import SIGNAL, STALLED
+from indian_tune.engines.process_info import isolated_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,8 +127,7 @@ class Watchdog:
         }
         inherited = (self._stacks.fileno(), *([] if self._driver is None else [self._driver]))
         keeper = subprocess.Popen(  # noqa: S603 - a program of ours
-            # Alone: nothing in the folder of the program may hide a module of Python's.
-            [sys.executable, "-I", Path(__file__).with_name("keeper.py"), json.dumps(told)],
+            [*isolated_python(), Path(__file__).with_name("keeper.py"), json.dumps(told)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=inherited,

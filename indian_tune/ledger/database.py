@@ -16,9 +16,15 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from indian_tune.errors import IndianTuneError, StorageError, UnwritableError
+from indian_tune.errors import (
+    EmptyDatabaseError,
+    IndianTuneError,
+    StorageError,
+    UnwritableError,
+)
 from indian_tune.ledger.address import STORAGE_VARIABLE, show_url, sqlite_file
 from indian_tune.ledger.connections import configure, engine_options
+from indian_tune.ledger.explanations import explained
 from indian_tune.ledger.mounts import network_file_system
 from indian_tune.ledger.tables import HEAD_REVISION, PREFIX, VERSION_TABLE, metadata
 
@@ -29,12 +35,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How SQLite and PostgreSQL say that a disk is full, a file or a transaction read-only, or the
-# disk itself in trouble.
-_UNWRITABLE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR})
-_UNWRITABLE_STATES = frozenset({"53100", "25006", "58030"})
-# A server that refuses a connection gives no state, only these words.
-_FULL = ("too many clients", "too many connections", "remaining connection slots")
 # Of one process with a server, for moments: threads that ask for more wait for their turn.
 _MOST_CONNECTIONS = 15
 # Any number that nothing else in the database uses as an advisory lock.
@@ -83,29 +83,6 @@ def storage_errors(url: URL) -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         raise explained(url, error) from error
-
-
-def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableError:
-    """Return what a driver's error means for the user."""
-    message = f"database {show_url(url)}: {str(error.orig).strip()}"
-    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_NOTADB:
-        return StorageError(
-            f"{sqlite_file(url)} is not an SQLite database: choose another file with --storage"
-        )
-    state = getattr(error.orig, "sqlstate", None)
-    if code in _UNWRITABLE_CODES or state in _UNWRITABLE_STATES:
-        return UnwritableError(
-            f"{message}. Earlier records are safe: free disk space or make the database writable, "
-            "then run the same command again"
-        )
-    if any(words in str(error.orig) for words in _FULL):
-        return StorageError(
-            f"{message}. Every worker keeps one connection open and sometimes needs a second one: "
-            "raise max_connections of the server well above the number of workers, or start "
-            "fewer workers"
-        )
-    return StorageError(message)
 
 
 def connect(url: URL, *, write: bool, create: bool = False) -> sa.Engine:
@@ -249,8 +226,9 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
                     f"{', '.join(foreign[:5] or sorted(names)[:5])}): choose another database "
                     "with --storage"
                 )
+            _check_may_create(connection, url)
             if not create:
-                raise StorageError(
+                raise EmptyDatabaseError(
                     f"database {show_url(url)} contains no study: run `indian-tune search "
                     "STUDY.toml` first, or choose another database with --storage"
                 )
@@ -273,6 +251,20 @@ def _check_owner(engine: sa.Engine, url: URL, *, write: bool, create: bool) -> N
         raise StorageError(
             f"database {show_url(url)} has schema {revision}, older than this version's "
             f"{HEAD_REVISION}: {way}"
+        )
+
+
+def _check_may_create(connection: sa.Connection, url: URL) -> None:
+    if connection.dialect.name != "postgresql":
+        return
+    schema = sa.func.current_schema()
+    may = sa.func.has_schema_privilege(schema, "CREATE")
+    role, name, allowed = connection.execute(sa.select(sa.func.current_user(), schema, may)).one()
+    if allowed is False:
+        # PostgreSQL 15 and newer let the owner of a database alone do this.
+        raise StorageError(
+            f"database {show_url(url)}: role {role!r} may not create tables in schema {name}: let "
+            f'the owner of the database run `GRANT CREATE ON SCHEMA {name} TO "{role}"` in it'
         )
 
 

@@ -8,20 +8,18 @@ be lost after the commit, so every transaction of the ledger may be done twice w
 from __future__ import annotations
 
 import functools
-import logging
 import random
 import time
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from indian_tune.errors import StorageError
+from indian_tune.errors import LedgerError, StorageError
 from indian_tune.ledger.haste import give_up, given_up, in_haste
+from indian_tune.ledger.outage import OUTAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-logger = logging.getLogger(__name__)
 
 # A server that is restarted is back within seconds, one that fails over within a minute.
 PATIENCE_SECONDS = 120.0
@@ -75,7 +73,7 @@ def retry_transient(do: Callable[[], T]) -> T:
     deadline: float | None = None
     while True:
         try:
-            return do()
+            answer = do()
         except StorageError as error:
             if not is_transient(error):
                 raise
@@ -91,10 +89,17 @@ def retry_transient(do: Callable[[], T]) -> T:
                     f"It was tried again for {PATIENCE_SECONDS:.0f} s. Earlier records are safe: "
                     "run the same command again when the database answers"
                 ) from error
-            logger.warning("%s; trying again", str(error).splitlines()[0])
+            reason = str(error).splitlines()[0]
+            OUTAGE.away(f"{reason}; trying again for up to {deadline - now:.0f} s")
             # Workers that lost the server together should not come back together.
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        except LedgerError:
+            OUTAGE.back()
+            raise
+        else:
+            OUTAGE.back()
+            return answer
 
 
 def transaction(method: Callable[P, T]) -> Callable[P, T]:

@@ -33,6 +33,8 @@ class StudyStatus(Shown):
         packings: worker id → the shape of its packs, where it trains runs side by side.
         lost: ids of workers that are there by the record, and dead or silent.
         losses: what is known of each worker that was lost before, oldest first.
+        taken_over: how many trials were taken over from workers that died or fell silent.
+        repeated: how many epochs were trained again because a checkpoint was older.
         completion: how far the study is.
         parts: each arm's progress in each phase.
         arrays: of workers that were submitted to Slurm.
@@ -46,6 +48,8 @@ class StudyStatus(Shown):
     packings: dict[str, dict[str, Any]]
     lost: list[str]
     losses: list[dict[str, Any]]
+    taken_over: int
+    repeated: int
     completion: Completion
     parts: list[ArmProgress]
     arrays: list[ArrayStatus]
@@ -81,6 +85,8 @@ class StudyStatus(Shown):
                 for worker in self.workers
             ],
             "lost_workers": self.losses,
+            "trials_taken_over": self.taken_over,
+            "epochs_repeated": self.repeated,
             "slurm": [array.as_json() for array in self.arrays],
             "arms": ranking_json(self.ranked),
         }
@@ -129,6 +135,13 @@ class StudyStatus(Shown):
                 trial = ", ".join(loss["trials"]) or "–"
                 made.add_row(loss["worker"][:8], loss["host"], trial, status, loss["at"])
             parts.append(made)
+        counts = {
+            "Trials taken over from workers that died or fell silent": self.taken_over,
+            "Epochs trained twice": self.repeated,
+        }
+        if any(counts.values()):
+            told = " ".join(f"{what}: {count}." for what, count in counts.items() if count)
+            parts.append(f"\n{told}")
         if self.arrays:
             made = table("array", "workers", "submitted", "jobs", "logs", title="Slurm")
             for submission in self.arrays:
@@ -157,6 +170,7 @@ def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
     """Return the status of a study."""
     from indian_tune.engines import array_status, lost_workers
     from indian_tune.ledger import LOST
+    from indian_tune.ledger.slots import TAKEN_OVER
     from indian_tune.study import rank
     from indian_tune.study.completion import completion, held_trials
 
@@ -173,9 +187,25 @@ def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:
             {**event.data, "at": f"{event.at:%Y-%m-%d %H:%M:%S} UTC"}
             for event in ledger.events(study.id, LOST)
         ],
+        len({event.trial_id for event in ledger.events(study.id, TAKEN_OVER)}),
+        _repeated(ledger, study.id),
         completion(ledger, study),
         ledger.progress(study.id),
         array_status(ledger, study.id),
+    )
+
+
+def _repeated(ledger: LedgerReader, study_id: int) -> int:
+    """Return how many epochs of runs were trained more than once."""
+    from indian_tune.ledger.slots import REPEATED
+
+    return len(
+        {
+            (run, epoch)
+            for event in ledger.events(study_id, REPEATED)
+            for run, (first, last) in event.data["epochs"].items()
+            for epoch in range(first, last + 1)
+        }
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from indian_tune.ledger import ArmRecord, Lease, Phase, RunRecord, StudyRecord
     from indian_tune.study.optuna.projection import ProjectedTrial
+    from indian_tune.training.run import EpochRecord
 
 
 def run_key(study: StudyRecord, run: RunRecord) -> str:
@@ -58,12 +59,14 @@ class RunningTrial:
         open_runs: those that have not ended, by key.
         scores: of each run at its last epoch, by the run's id.
         diverged: what was not finite of the runs that diverged, by the run's id.
+        reported: the last epoch of each run that was reported, and the furthest, by the run's id.
     """
 
     assignment: Assignment
     open_runs: dict[str, RunRecord]
     scores: dict[int, float] = field(default_factory=dict)
     diverged: dict[int, str] = field(default_factory=dict)
+    reported: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def id(self) -> int:
@@ -84,6 +87,22 @@ class RunningTrial:
     def runs(self) -> Sequence[RunRecord]:
         """One per seed, as they were when the trial was claimed."""
         return self.assignment.runs
+
+    def note(self, records: Mapping[int, EpochRecord]) -> dict[int, list[int]]:
+        """Take in which epochs are reported, by the run's id.
+
+        Returns:
+            The first and the last epoch that are trained again, of each run that begins with it.
+        """
+        begun = {}
+        for run in self.runs:
+            if run.id in records:
+                epoch = records[run.id].epoch
+                last, furthest = self.reported.get(run.id, (None, run.epochs_done))
+                if epoch <= furthest and (last is None or epoch <= last):
+                    begun[run.id] = [epoch, furthest]
+                self.reported[run.id] = epoch, max(epoch, furthest)
+        return begun
 
     @property
     def path(self) -> str:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import LOST, Phase, State
+from indian_tune.ledger.slots import REPEATED
 from indian_tune.study import faults
 from indian_tune.study.assigner import Assigner
 from indian_tune.study.completion import completion
@@ -165,6 +166,12 @@ class Controller:
         """
         lost = self._ledger.record_pack([(trial.lease, records) for trial, records in reports])
         fault_point(faults.AFTER_EPOCH)
+        for trial, records in reports:
+            again = trial.note(records)
+            if again:
+                self._ledger.record_event(
+                    self.study.id, REPEATED, {"epochs": again}, trial_id=trial.id
+                )
         return [
             Decision.DROP if trial.lease in lost else self._judge(trial, records)
             for trial, records in reports

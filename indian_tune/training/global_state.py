@@ -196,8 +196,8 @@ class GlobalState:
             if (now := read()) != value:
                 set_to(value)
                 told = "" if isinstance(value, dict | list) else f" from {value} to {now}"
-                # Libraries, too, add filters of warnings when they are imported.
-                level = logging.INFO if isinstance(value, list) else logging.WARNING
+                # Libraries, too, add filters of warnings when they are imported: torch does.
+                level = logging.DEBUG if isinstance(value, list) else logging.WARNING
                 log.log(
                     level,
                     "%s changed %s%s for the whole process: changed back",

@@ -17,13 +17,16 @@ from optuna.exceptions import StorageInternalError
 
 from indian_tune.dashboard import DashboardServer
 from indian_tune.dashboard.storage import DashboardStorage
-from indian_tune.ledger import ArmPlan, Ledger, LedgerReader
+from indian_tune.engines import open_session
+from indian_tune.ledger import ArmPlan, Ledger, LedgerReader, storage_url
+from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.cli.conftest import Ended
+    from tests.conftest import PostgresServer
 
 STUDIES = ["tiny/indian", "tiny/sgd", "tiny/confirm"]
 
@@ -65,7 +68,7 @@ class Client:
 
 
 @contextmanager
-def served(database: Path, study: str | None = None, **options: Any) -> Iterator[Client]:
+def served(database: Path | str, study: str | None = None, **options: Any) -> Iterator[Client]:
     with (
         LedgerReader.open(str(database)) as ledger,
         DashboardServer(ledger, study, port=0, **options) as server,
@@ -222,6 +225,31 @@ def test_a_database_without_optuna_s_tables_is_refused_with_the_way_to_make_them
     assert command("doctor", "--create", "--storage", database).status == 0
     with LedgerReader.open(database) as ledger, DashboardServer(ledger, port=0):
         assert ledger.studies() == []
+
+
+@pytest.mark.postgres
+def test_a_server_that_restarts_is_told_in_a_line_and_waited_for(
+    postgres: PostgresServer,
+    tiny: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    database = postgres.new_database()
+    with open_session(parse_study(tiny, source="tiny.toml"), storage_url(database), None):
+        pass
+    with served(database) as client:
+        number = client.json("/api/studies")["study_summaries"][0]["study_id"]
+        with postgres.down(seconds=1.5):
+            with monkeypatch.context() as hasty:
+                hasty.setattr("indian_tune.ledger.retry.PATIENCE_SECONDS", 0.1)
+                # A page asks again every few seconds.
+                failed = [client.ask(f"/api/studies/{number}")[0] for _ in range(2)]
+            assert client.json("/api/studies")["study_summaries"]
+        assert client.ask(f"/api/studies/{number}")[0] == 200
+    assert failed == [500, 500]
+    away, back = caplog.messages
+    assert "; trying again" in away
+    assert "the database answers again after" in back
 
 
 def test_nothing_sealed_is_served(

@@ -22,7 +22,7 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
-from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
+from indian_tune.ledger import Ledger, LedgerReader, Phase, sqlite_file, storage_url
 from indian_tune.ledger.database import _rebuilding
 from indian_tune.ledger.tables import HEAD_REVISION
 from indian_tune.service.study_status import look
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from optuna.trial import FrozenTrial
+
+    from tests.conftest import PostgresServer
 
 Doctor = "Callable[..., tuple[int, str, str]]"
 
@@ -191,6 +193,15 @@ def test_a_rebuild_beside_working_workers_is_refused(
 def test_the_tables_of_an_empty_database_are_made_when_asked_for(
     database: str, doctor: Callable[..., tuple[int, str, str]]
 ) -> None:
+    file = sqlite_file(storage_url(database))
+    if file is not None:
+        file.touch()
+    status, out, err = doctor("--storage", database)
+    assert (status, err) == (0, "")
+    # First of all, and with what is to be done.
+    first, _, _ = out.partition("ok    Python")
+    assert "can be used, and has no tables of indian-tune yet" in first
+    assert "`indian-tune search` creates them" in first
     for _ in range(2):
         status, out, _ = doctor("--create", "--storage", database)
         assert (status, "contains no study" in out) == (0, True)
@@ -200,6 +211,20 @@ def test_the_tables_of_an_empty_database_are_made_when_asked_for(
     assert storage.get_all_studies() == []
     storage.remove_session()
     storage.engine.dispose()
+
+
+@pytest.mark.postgres
+def test_a_role_that_may_not_create_tables_is_told_what_it_lacks(
+    postgres: PostgresServer, doctor: Callable[..., tuple[int, str, str]]
+) -> None:
+    owned = postgres.new_database()
+    postgres.run_client("psql", owned, "-c", "CREATE ROLE guest LOGIN")
+    guest = storage_url(owned).set(username="guest")
+    status, out, err = doctor("--storage", guest)
+    assert (status, "fail  database" in out) == (2, True)
+    assert 'run `GRANT CREATE ON SCHEMA public TO "guest"` in it' in err
+    postgres.run_client("psql", owned, "-c", 'GRANT CREATE ON SCHEMA public TO "guest"')
+    assert doctor("--storage", guest)[0] == 0
 
 
 def test_a_missing_database_is_not_made(

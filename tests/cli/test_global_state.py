@@ -77,7 +77,7 @@ SWITCHES: dict[str, Callable[[Path], object]] = {
 def test_a_switch_is_changed_back_and_reported(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "indian_tune")
+    caplog.set_level(logging.DEBUG, "indian_tune")
     before = GlobalState()
     SWITCHES[name](tmp_path)
     assert GlobalState()._values != before._values

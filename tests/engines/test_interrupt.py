@@ -235,3 +235,18 @@ def test_an_end_of_our_own_is_not_taken_for_one_of_own_code() -> None:
     )
     done = subprocess.run([sys.executable, "-c", does], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_worker_ends_by_its_second_sigterm_and_the_first_changes_nothing() -> None:
+    does = (
+        "import os, signal\n"
+        "from indian_tune.engines.local.processes import _Terminated\n"
+        "terminated = _Terminated()\n"
+        "before = signal.getsignal(signal.SIGTERM)\n"
+        "for _ in range(2):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        # Or the trial in hand would be said to have changed the signal handlers.
+        "    print(terminated.asked, signal.getsignal(signal.SIGTERM) == before, flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", does], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "True True\n"), done.stderr

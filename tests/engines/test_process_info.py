@@ -97,3 +97,13 @@ def test_a_zombie_is_dead_before_its_parent_has_looked() -> None:
     finally:
         process.communicate()
     assert process_info.is_dead(record)
+
+
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_a_python_that_heeds_no_variables_writes_no_bytecode_either(
+    forbidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", forbidden)
+    asked = [*process_info.isolated_python(), "-c", "import sys; print(sys.dont_write_bytecode)"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{forbidden}\n"

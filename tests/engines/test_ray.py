@@ -407,6 +407,22 @@ def test_the_death_of_an_actor_is_recorded_and_three_without_a_new_epoch_fail_it
     assert "made no progress for 9 s" in str(failed.reason)
 
 
+@pytest.mark.parametrize(
+    ("share", "threads", "there", "words"),
+    [
+        (0, 1, {"CPU": 2.0}, "2 CPUs and 0 GPUs: 2 trials at once"),
+        (0, 4, {"CPU": 9.0, "GPU": 1.0}, "9 CPUs and 1 GPU: 2 trials at once"),
+        (0.3, 1, {"CPU": 16.0, "GPU": 2.0}, "6 trials at once"),
+        (2, 1, {"CPU": 16.0, "GPU": 3.0}, "1 trial at once"),
+        (0.25, 1, {"CPU": 3.0, "GPU": 8.0}, "3 trials at once"),
+    ],
+)
+def test_it_is_told_what_a_cluster_has(
+    share: float, threads: int, there: dict[str, float], words: str
+) -> None:
+    assert words in RayOptions(gpus_per_trial=share).capacity(there, threads)
+
+
 def test_a_folder_that_ray_cannot_write_to_is_named(
     storage: str, settings: WorkerSettings, tiny: dict[str, Any], register: Register, tmp_path: Path
 ) -> None:

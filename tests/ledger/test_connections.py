@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 
+from indian_tune.errors import StorageError
 from indian_tune.ledger import Ledger, storage_url
 from indian_tune.ledger.connections import connect_args
-from indian_tune.ledger.database import connect, explained
+from indian_tune.ledger.database import connect
+from indian_tune.ledger.explanations import explained
 from indian_tune.ledger.retry import is_transient
 from indian_tune.study.optuna.projection import Projection
 
@@ -34,6 +37,39 @@ def test_what_stands_in_the_address_goes_before_the_defaults() -> None:
     own = connect_args(storage_url("postgresql://host/studies?tcp_user_timeout=5000"))
     assert own == {name: value for name, value in plain.items() if name != "tcp_user_timeout"}
     assert connect_args(storage_url("study.db")) == {"timeout": 60}
+
+
+@pytest.mark.postgres
+def test_a_connection_that_is_refused_is_explained_with_what_to_do(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("PGPASSWORD", "PGPASSFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    url = storage_url(postgres.new_database())
+    role = f"role_{secrets.token_hex(4)}"
+    creation = f"CREATE ROLE {role} LOGIN PASSWORD 'right'"
+    postgres.run_client("psql", url.render_as_string(), "-c", creation)
+    postgres.demand_password(role)
+    host, name = url.query["host"], url.database
+    guest = url.set(username=role)
+    for address, words in (
+        (
+            guest,
+            f"no password supplied: set PGPASSWORD, or put the line {host}:5432:{name}:{role}:",
+        ),
+        (guest.set(password="wrong"), f'user "{role}": correct the user in --storage, or the pass'),
+        (url.set(database="absent"), f"create it with `createdb --host {host} --username tester a"),
+        (url.set(username="absent"), 'role "absent" does not exist: create it with `createuser`'),
+        (storage_url("postgresql://127.0.0.1:1/a"), ": Connection refused: check that the server"),
+        (storage_url("postgresql:///a?host=/none"), "No such file or directory: check that the"),
+        (storage_url("postgresql://h.invalid/a"), "correct the host in --storage"),
+    ):
+        with pytest.raises(StorageError) as raised:
+            connect(address, write=False)
+        told = str(raised.value)
+        assert words in told
+        assert len(told.splitlines()) == 1
+        assert "wrong" not in told
 
 
 @pytest.mark.postgres

@@ -6,13 +6,15 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
 
-from indian_tune.errors import StorageError
+from indian_tune.errors import LeaseLostError, StorageError
 from indian_tune.ledger import ArmPlan, Ledger, Phase, State
+from indian_tune.ledger.outage import Outage
 from indian_tune.ledger.retry import is_transient, retry_transient
 from tests.conftest import measured, postgres_server
 from tests.reports import record as record_one
@@ -61,7 +63,41 @@ def test_trying_again_ends_in_time_and_says_what_to_do(
     with pytest.raises(StorageError, match="run the same command again when the database answers"):
         retry_transient(fail)
     assert 2 <= tries <= 10
-    assert caplog.text.count("database is locked; trying again") == tries - 1
+    assert caplog.messages == ["database x: database is locked; trying again for up to 0 s"]
+
+
+def test_an_outage_is_told_when_it_begins_once_a_minute_and_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 100.0
+    clock = SimpleNamespace(monotonic=lambda: now, sleep=lambda _: None)
+    for module in ("outage", "retry"):
+        monkeypatch.setattr(f"indian_tune.ledger.{module}.time", clock)
+    monkeypatch.setattr("indian_tune.ledger.retry.OUTAGE", Outage())
+    times = [100.0, 100.1, 130.0, 130.0, 165.0, 190.5]
+
+    def act(error: Exception | None = None) -> str:
+        nonlocal now
+        now = times.pop(0)
+        if times:
+            raise StorageError("database x: refused") from busy(sqlite3.SQLITE_BUSY)
+        if error is not None:
+            raise error
+        return "answer"
+
+    assert retry_transient(act) == "answer"
+    assert caplog.messages == [
+        "database x: refused; trying again for up to 120 s",
+        "database x: refused; trying again for up to 55 s",
+        "the database answers again after 90.5 s",
+    ]
+    assert retry_transient(lambda: "at once") == "at once"
+    assert len(caplog.messages) == 3
+    # A refusal of ours is an answer, too.
+    times = [200.0, 200.5]
+    with pytest.raises(LeaseLostError):
+        retry_transient(lambda: act(LeaseLostError("taken over")))
+    assert caplog.messages[4:] == ["the database answers again after 0.5 s"]
 
 
 @pytest.mark.postgres
@@ -87,7 +123,9 @@ def test_only_a_worker_waits_for_a_server_that_does_not_answer(postgres: Postgre
     address = postgres.new_database()
     Ledger.open(address).close()
     with postgres.down(seconds=1):
-        with pytest.raises(StorageError, match="failed: No such file"):
+        with pytest.raises(
+            StorageError, match="No such file or directory: check that the server runs"
+        ):
             Ledger.open(address)
         Ledger.open(address, patient=True).close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import threading
 import time
@@ -13,9 +14,12 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
+from rich.console import Console
 
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Ledger, Phase, State
+from indian_tune.ledger.slots import REPEATED
+from indian_tune.service.study_status import look
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
@@ -235,7 +239,9 @@ def test_a_taken_over_trial_keeps_its_configuration_and_its_optuna_trial(
     with opened(storage, tiny) as first:
         lost = claim(first)
         report(first, lost, records(lost, 1, 0.4))
-        first._ledger.leave("worker")
+        assert (shown := look(first._ledger, first.study)).repeated == shown.taken_over == 0
+        (dead,) = first._ledger.workers(first.study.id)
+        first._ledger.record_lost_worker(dead, [lost.path])
     with opened(storage, tiny, worker="second") as second:
         taken = claim(second)
         assert taken.lease.trial.id == lost.lease.trial.id
@@ -243,8 +249,28 @@ def test_a_taken_over_trial_keeps_its_configuration_and_its_optuna_trial(
         assert [run.epochs_done for run in taken.runs] == [1]
         # The checkpoint may be older than the record: epoch 1 is trained and reported again.
         train(second, taken, 0.4)
+        shown = look(second._ledger, second.study)
     (told,) = optuna_trials(storage, "tiny/indian")
     assert (told.state, told.intermediate_values) == (TrialState.COMPLETE, {1: 0.4, 2: 0.4})
+    assert (shown.taken_over, shown.repeated) == (1, 1)
+    assert (shown.as_json()["trials_taken_over"], shown.as_json()["epochs_repeated"]) == (1, 1)
+    Console(file=(printed := io.StringIO()), width=100).print(shown.shown())
+    assert "that died or fell silent: 1. Epochs trained twice: 1." in printed.getvalue()
+
+
+def test_only_epochs_that_are_trained_again_are_counted_once(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["protocol"] |= {"epochs": 6}
+    with opened(storage, tiny) as controller:
+        trial = claim(controller)
+        # Back to the checkpoint after epoch 1, and further back when it is lost.
+        for epoch in (1, 2, 3, 2, 3, 4, 1, 2, 3, 4, 5, 6):
+            report(controller, trial, records(trial, epoch, 0.4))
+        told = [each.data for each in controller._ledger.events(controller.study.id, REPEATED)]
+        (run,) = trial.runs
+        assert told == [{"epochs": {str(run.id): [2, 3]}}, {"epochs": {str(run.id): [1, 4]}}]
+        assert look(controller._ledger, controller.study).repeated == 4
 
 
 def test_a_worker_that_dies_between_optuna_s_write_and_ours_leaves_no_second_trial(

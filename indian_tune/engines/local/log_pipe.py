@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from indian_tune.ledger.outage import OUTAGE
+
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
@@ -25,7 +27,8 @@ class _PipeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send one record; a parent that is gone hears nothing."""
         try:
-            self._pipe.send((record.name, record.levelno, self.format(record)))
+            away, back = (getattr(record, name, None) for name in ("away_at", "back_at"))
+            self._pipe.send((record.name, record.levelno, self.format(record), away, back))
         except OSError:
             # Nobody reads the pipe any more, and a traceback would only look like a fault.
             return
@@ -55,8 +58,14 @@ def relay_log(pipe: Connection) -> str | None:
             sent = pipe.recv()
             if isinstance(sent, str):
                 return sent
-            name, level, text = sent
-            logging.getLogger(name).log(level, "%s", text)
+            name, level, text, away, back = sent
+            # All workers tell of a database that is away.
+            if away is not None:
+                OUTAGE.away(text, away)
+            elif back is not None:
+                OUTAGE.back(back)
+            else:
+                logging.getLogger(name).log(level, "%s", text)
     except (EOFError, OSError):
         # The worker is gone; what it had half-written cannot be read.
         pass

@@ -356,6 +356,7 @@ def _main(
     else:
         if terminated.asked and not lifeline.poll():
             # The parent was not asked to stop: it takes this for a death, and starts another.
+            logger.warning("a worker got SIGTERM and ends; its trials are given back")
             return
         end = _DONE
     with contextlib.suppress(OSError):
@@ -375,9 +376,12 @@ class _Terminated:
         # Processes that own code forks end by it.
         os.register_at_fork(after_in_child=self._forget)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.asked:
+            self._forget()
+            os.kill(os.getpid(), number)
+        # The handler stays: one that changed by itself would be taken for a trial's doing.
         self.asked = True
-        self._forget()
 
     @staticmethod
     def _forget() -> None:

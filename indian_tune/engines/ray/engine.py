@@ -28,6 +28,7 @@ from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.ray.own_cluster import prepare_own_cluster
 from indian_tune.errors import EngineError, InputError
 from indian_tune.study.registration import epoch_timeout
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,6 +95,21 @@ class RayOptions(EngineOptions):
         "folder next to the artifacts.",
     )
 
+    def capacity(self, resources: Mapping[str, float], threads: int) -> str:
+        """Return what a cluster has, and how many trials it trains at once, in words.
+
+        Args:
+            resources: of the cluster, by name, such as ``CPU``.
+            threads: CPU threads of a trial.
+        """
+        cpus, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
+        trials = cpus // threads
+        if self.gpus_per_trial:
+            share = self.gpus_per_trial
+            trials = min(trials, gpus * int(1 / share) if share < 1 else int(gpus // share))
+        has = f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}"
+        return f"{has}: {counted(trials, 'trial')} at once"
+
     @field_validator("gpus_per_trial")
     @classmethod
     def _whole_or_shared(cls, value: float) -> float:
@@ -116,11 +132,17 @@ class RayOptions(EngineOptions):
 class RayEngine:
     """Runs trials as Ray actors; this process drives and keeps the record."""
 
-    place = "on Ray"
-
     def __init__(self, settings: WorkerSettings, options: RayOptions) -> None:
         self._settings = settings
         self._options = options
+
+    @property
+    def place(self) -> str:
+        """Which cluster it is."""
+        address = self._options.ray_address
+        if address is None:
+            return "Ray on this machine, which takes about ten seconds"
+        return f"on the Ray cluster at {address}"
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -180,11 +202,12 @@ class RayEngine:
             # Ray answers SIGTERM by killing its processes at once, whoever has asked before.
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_sigterm)
+        there: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        has = self._options.capacity(there, self._settings.threads)
+        _notice(f"Ray {ray.__version__} has {has}")
         dashboard = getattr(context, "dashboard_url", "")
         if dashboard:
-            # At this level to be shown, and marked as a notice, which is no warning.
-            shown = "Ray's dashboard: http://%s"
-            logger.warning(shown, dashboard, extra={"notice": True})
+            _notice(f"Ray's dashboard: http://{dashboard}")
         children = psutil.Process().children()
         return [child for child in children if child not in before and child.name() in _SERVERS]
 
@@ -256,6 +279,11 @@ class RayEngine:
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
 
 
+def _notice(text: str) -> None:
+    # At this level to be shown, and marked as a notice, which is no warning.
+    logger.warning("%s", text, extra={"notice": True})
+
+
 def _log_notice(data: Mapping[str, Any], ignore_prefix: bool) -> None:
     """Take in what Ray says of its processes, in the place of its own function that prints it."""
     for line in data["lines"]:
@@ -275,6 +303,8 @@ def _check_cluster(options: RayOptions, threads: int) -> None:
     else:
         where = f"the Ray cluster at {options.ray_address}"
         try:
+            _knock(options.ray_address)
+            _notice(f"Asking {where} what it has, which takes about ten seconds")
             there = cluster_resources(options.ray_address)
         except EngineError as error:
             raise InputError(f"--ray-address = {options.ray_address!r}: {error}") from error

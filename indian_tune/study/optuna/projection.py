@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from indian_tune.errors import StorageError
 from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
-from indian_tune.ledger.database import explained
+from indian_tune.ledger.explanations import explained
 from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
 from indian_tune.study.optuna.scores import score_insert
 from indian_tune.study.optuna.shown_trial import (

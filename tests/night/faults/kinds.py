@@ -6,7 +6,7 @@ import contextlib
 import resource
 import signal
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psutil
@@ -34,6 +34,7 @@ class Target:
         choose: what is left open is drawn from here.
         address: of the database, past the relay.
         server: and ``relay``, before it: of PostgreSQL; ``None`` on SQLite.
+        asked: processes that were asked to end, and may not have ended yet.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Target:
     address: str
     server: PostgresServer | None = None
     relay: Relay | None = None
+    asked: set[int] = field(default_factory=set)
 
     def processes(self) -> list[psutil.Process]:
         """Return the living processes of the round."""
@@ -112,6 +114,18 @@ def _send(number: signal.Signals, *, driver: bool) -> Callable[[Target], bool]:
         return True
 
     return do
+
+
+def _terminate_worker(target: Target) -> bool:
+    """Ask a worker to leave after its epoch; asked a second time, it would die."""
+    workers = [each for each in target.workers() if each.pid not in target.asked]
+    if not workers:
+        return False
+    chosen = target.choose.choice(workers)
+    target.asked.add(chosen.pid)
+    with contextlib.suppress(psutil.Error):
+        chosen.terminate()
+    return True
 
 
 def _halt(*, driver: bool) -> Callable[[Target], Callable[[], None] | bool]:
@@ -263,7 +277,7 @@ _RAY = frozenset({"ray"})
 KINDS: dict[str, Kind] = {
     "kill-worker": Kind(_send(signal.SIGKILL, driver=False), deadly=True, on=_PARALLEL),
     "kill-driver": Kind(_send(signal.SIGKILL, driver=True), deadly=True),
-    "term-worker": Kind(_send(signal.SIGTERM, driver=False), deadly=True, on=_PROCESSES),
+    "term-worker": Kind(_terminate_worker, on=_PROCESSES),
     "term-driver": Kind(_send(signal.SIGTERM, driver=True), stops=True),
     "int-worker": Kind(_send(signal.SIGINT, driver=False), on=_PROCESSES),
     "int-driver": Kind(_send(signal.SIGINT, driver=True), stops=True),
