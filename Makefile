@@ -41,7 +41,7 @@ test-slow: $(DEV)
 test-night: $(DEV)
 	$(BIN)/python -m tests.night $(if $(JOBS),--jobs $(JOBS))
 
-# Builds the container image, 7 GB, in about ten minutes: needs root, buildah and debootstrap.
+# Builds the container image, 7 GB, in ten minutes, and forty beside other work. It needs root, buildah and debootstrap.
 test-image: $(DEV)
 	$(BIN)/pytest -m image
 
