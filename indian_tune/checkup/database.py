@@ -51,7 +51,7 @@ def check_empty_database(url: URL) -> CheckResult:
     return CheckResult(
         "database",
         Level.OK,
-        f"{show_url(url)}: can be used, and has no tables of indian-tune yet",
+        f"{show_url(url)}: can be used; its tables are not created yet",
         "`indian-tune search` creates them, or `indian-tune doctor --create` now",
     )
 

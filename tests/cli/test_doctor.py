@@ -199,8 +199,8 @@ def test_the_tables_of_an_empty_database_are_made_when_asked_for(
     status, out, err = doctor("--storage", database)
     assert (status, err) == (0, "")
     # First of all, and with what is to be done.
-    first, _, _ = out.partition("ok    Python")
-    assert "can be used, and has no tables of indian-tune yet" in first
+    first = " ".join(out.partition("ok    Python")[0].split())
+    assert "can be used; its tables are not created yet" in first
     assert "`indian-tune search` creates them" in first
     for _ in range(2):
         status, out, _ = doctor("--create", "--storage", database)

@@ -302,6 +302,8 @@ sys.path.insert(0, {tests!r})
 from test_indian import make_network, train, weights
 from indian_tune.optim import Indian
 
+# Bits depend on it, and other tests may have changed it in their process.
+torch.set_num_threads({threads})
 network = make_network(seed=1)
 optimizer = Indian(network.parameters(), capturable={capturable})
 network_state, optimizer_state = torch.load({checkpoint!r}, weights_only=True)
@@ -324,6 +326,7 @@ def test_a_fresh_process_continues_to_the_last_bit(tmp_path: Path, capturable: b
         checkpoint=str(checkpoint),
         result=str(result),
         capturable=capturable,
+        threads=torch.get_num_threads(),
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     train(network, optimizer, range(10, 20))
