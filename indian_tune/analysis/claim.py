@@ -54,7 +54,7 @@ def judge(
         found, made = next(pair for pair in pairs if refutes(pair[1], gates, delta))
         reason = f"Refuted at {found.hypothesis}: {told(made, delta, outcome)}."
         if any(supports(other, gates) for other in contrasts):
-            reason += " Other contrasts show a gain, but all of them must."
+            reason += " Other contrasts show a gain, but the claim needs a gain in each of them."
         return label, False, found.hypothesis, reason
     if label is Label.SUPPORTED:
         gains = [link.gain for link in links]

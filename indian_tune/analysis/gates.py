@@ -138,7 +138,9 @@ def control(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     )
     figure = f"{made.baseline} trains at some level in {trains_in} of {len(confirmed)} searches"
     if levels is not None and not any(map(math.isnan, levels.chosen)):
-        figure += f"; chosen levels: m = {', '.join(f'{level:g}' for level in levels.chosen)}"
+        figure += (
+            f"; chosen levels m (¼ to 4): {', '.join(f'{level:g}' for level in levels.chosen)}"
+        )
     yield Gate("control", made.name, trains_in == len(confirmed), BOTH, figure, NOT_ISOLATED)
 
 
@@ -213,7 +215,7 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             holds,
             (label,),
             f"{arm} gained {told(float(gain.mean()))} {unit} from the last doubling of its "
-            "budget; with this gain once more the difference is "
+            "budget; if another doubling gained as much, the difference would be "
             f"{'at most' if refuted else 'at least'} {told(bound)}",
             "search with more trials",
             moved=Amount(float(moved.mean), float(moved.low), float(moved.high)),

@@ -57,20 +57,25 @@ def evidence_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
         ("Gates", _gates(verdict, details=details)),
         ("Failed runs (not in the means)", failed_runs(verdict)),
         (_found_by(verdict), _budgets(verdict)),
-        ("Importance in the search (descriptive)", _importances(verdict)),
+        (
+            "Importance in the search (descriptive; PED-ANOVA: for a place among the best trials, "
+            "fANOVA: for the result over the whole space)",
+            _importances(verdict),
+        ),
     ):
         if said:
             yield ""
-            yield f"{title}:"
+            yield from textwrap.wrap(f"{title}:", WIDTH)
             for line in said:
                 yield from _wrapped(line)
     if not findings:
         return
     yield ""
+    deltas = f"; Δ is a difference in test, D in training {outcome.title}"
     least = f" Smallest effect of interest: {outcome.scale * verdict.delta:g}."
     yield from textwrap.wrap(
-        f"{outcome.unit_words} at the last epoch; G is the gain in test {outcome.title} "
-        f"minus that in training {outcome.title}. Bounds are one-sided: “at "
+        f"{outcome.unit_words} at the last epoch{deltas * details}; G is the gain in test "
+        f"{outcome.title} minus that in training {outcome.title}. Bounds are one-sided: “at "
         f"least” at level {verdict.alpha:g}, “at most” at {verdict.alpha:g}/{verdict.contrasts}."
         f"{least * verdict.claimed}",
         WIDTH,
@@ -87,7 +92,14 @@ def _finding_lines(verdict: Verdict, found: Finding, listed: set[str] | None) ->
             are added; ``None`` for a row per contrast that decides something.
     """
     outcome = verdict.scope.judged
-    yield f"{found.hypothesis:4} {found.label}" if verdict.claimed else found.question
+    if not verdict.claimed:
+        yield found.question
+    elif listed is None:
+        yield f"{found.hypothesis:4} {found.label}"
+    else:
+        asked = textwrap.wrap(f"{found.label}: {found.question}", WIDTH - len(INDENT))
+        yield f"{found.hypothesis:4} {asked[0]}"
+        yield from (f"{INDENT}{line}" for line in asked[1:])
     if listed is not None:
         yield from _every(found, outcome, listed)
     else:
@@ -111,6 +123,7 @@ def _row(made: Contrast, outcome: Outcome) -> str:
 
 def _every(found: Finding, outcome: Outcome, listed: set[str]) -> Iterator[str]:
     signed = outcome.signed
+    elsewhere = [each.name for each in found.beside if each.name in listed]
     for made in (*found.contrasts, *(each for each in found.beside if each.name not in listed)):
         listed.add(made.name)
         amounts = [
@@ -120,6 +133,8 @@ def _every(found: Finding, outcome: Outcome, listed: set[str]) -> Iterator[str]:
             if each is not None
         ]
         yield from _wrapped(f"{made.name}: {', '.join(amounts)}, n {made.n} {made.unit}")
+    if elsewhere:
+        yield from _wrapped(f"Listed with another hypothesis: {', '.join(elsewhere)}.")
     for line in () if found.details is None else found.details.lines():
         yield from _wrapped(line)
 
@@ -136,7 +151,10 @@ def _gates(verdict: Verdict, *, details: bool) -> list[str]:
 def _found_by(verdict: Verdict) -> str:
     kinds = {curve.metric.partition("_")[0] for curve in verdict.budget_curves}
     title = verdict.scope.judged.title
-    return f"Best trial on validation, {''.join(kinds)} {title} by budget (descriptive)"
+    return (
+        f"Best trial on validation, {''.join(kinds)} {title} by budget (descriptive; from its runs "
+        "in the search, not from the fresh seeds)"
+    )
 
 
 def _budgets(verdict: Verdict) -> list[str]:

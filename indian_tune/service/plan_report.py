@@ -171,8 +171,9 @@ def _print_stability(console: Console, spec: StudySpec) -> None:
         made.add_row(arm.name, *shown, f"{count:,}" if count else "–")
     _print_table(console, "Share of the space predicted unstable at curvature λ", made)
     console.print(
-        "Computed for λθ²/2 with the largest step size, γ0. –: not a linear recursion "
-        "(adaptive), or matched to a winner that is not known yet."
+        "Computed for the loss λθ²/2 with the largest step size, γ0: trials in this share "
+        "of the space diverge where the curvature of the loss stays that high. –: not a linear "
+        "recursion (adaptive), or matched to a winner that is not known yet."
     )
 
 

@@ -179,7 +179,7 @@ def test_the_control_must_train_at_some_level_of_every_search(gain: Study) -> No
     assert verdict.label is Label.SUPPORTED
     (gate,) = [gate for gate in verdict.gates if gate.name == "control"]
     assert gate.figure.startswith(
-        "control trains at some level in 10 of 10 searches; chosen levels: m ="
+        "control trains at some level in 10 of 10 searches; chosen levels m (¼ to 4): "
     )
     lost = matched(gain.frame, [1.0] * 9 + [np.nan], lambda runs: runs["replicate"] == 9)
     verdict = gain.judged(lost)

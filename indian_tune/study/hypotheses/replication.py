@@ -43,8 +43,8 @@ class Replication(Hypothesis):
 
     def prospect(self) -> Prospect:
         """Count the arms."""
-        compares = f"{len(self.arms)} × {len(self.baselines)} arms at their end"
-        return Prospect(self.name, True, compares)
+        compared = len(self.pairs())
+        return Prospect(self.name, True, f"{compared} pair{'s' * (compared > 1)} of arms")
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return every arm with every baseline."""

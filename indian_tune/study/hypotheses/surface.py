@@ -25,7 +25,7 @@ class Surface(Hypothesis):
 
     name = "H3a"
     role = "secondary"
-    question = "At a fixed learning rate, does accuracy depend on (α, β)?"
+    question = "At a fixed learning rate, do the results depend on (α, β)?"
     needs = (
         f"sampler = 'grid', an arm of indian with {POINTS} values or more of alpha, beta and the "
         "rate, tune_seeds of 2 or more"
