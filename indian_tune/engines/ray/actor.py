@@ -12,6 +12,7 @@ import pickle
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -49,11 +50,16 @@ LANES = "lanes"
 # by default; the file for the stacks of an actor that takes longer, ``None`` for its log; and
 # whether the driver has given the trial up meanwhile.
 LIMIT, DEFAULT_LIMIT, STACKS, GIVEN_UP = "epoch_timeout", "timeout", "stacks", "given_up"
-# Keys of a result, as the driver reads it.
-RECORDS, COMPLETE, BROKE, PROVENANCE = "records", "complete", "broke", "provenance"
-FINAL = "final"
+# Seconds in which an actor goes on to the next epoch before it reports, as a report costs
+# milliseconds in which nothing is trained.
+AHEAD = "ahead"
+# Keys of a result, as the driver reads it: of each epoch, the records, and the runs that turned out
+# to be complete before it; a traceback, and whether another attempt would end the same way; and what
+# is trained with.
+EPOCHS, RECORDS, COMPLETE = "epochs", "records", "complete"
+BROKE, FINAL, PROVENANCE = "broke", "final", "provenance"
 
-# The last record of every run, beside its checkpoint.
+# The records of every run that its last result had, beside its checkpoint.
 _LAST_RECORDS = "records.json"
 
 
@@ -82,9 +88,10 @@ class TrialTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch."""
+        """Train one epoch, or as many as are to be reported together."""
         if self._config[GIVEN_UP]:
             return {"done": True}
+        self._epochs: list[dict[str, Any]] = []
         try:
             with self._watched(), imports_allowed(self._config[IMPORTS]), in_hand(self._objects):
                 return self._step()
@@ -97,13 +104,18 @@ class TrialTrainable(tune.Trainable):
                 logger.error("this actor cannot use the GPU any more: %s", error)
                 logging.shutdown()
                 os._exit(1)
-            return {BROKE: traceback.format_exc(), FINAL: is_final(error), "done": True}
+            return {
+                EPOCHS: self._epochs,
+                BROKE: traceback.format_exc(),
+                FINAL: is_final(error),
+                "done": True,
+            }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the checkpoints of the trial's runs."""
         if self._in_hand is not None:
             self._in_hand.save()
-            last = {key: asdict(record) for key, record in self._last.items()}
+            last = {key: [asdict(each) for each in records] for key, records in self._last.items()}
             (self._folder / _LAST_RECORDS).write_text(json.dumps(last), encoding="utf-8")
         shutil.copytree(self._folder, checkpoint_dir, dirs_exist_ok=True)
 
@@ -181,24 +193,41 @@ class TrialTrainable(tune.Trainable):
         if self._in_hand is None:
             self._in_hand = self._start()
         in_hand, trial = self._in_hand, self._config[TRIAL]
-        complete, owed = [], []
+        until = time.monotonic() + self._config[AHEAD]
+        trained: dict[str, list[EpochRecord]] = {}
+        while True:
+            for record in self._advance(in_hand):
+                trained.setdefault(record.key, []).append(record)
+            is_open = in_hand.is_open(trial)
+            due = is_open and (in_hand.checkpoint_due() or self._catches_up(in_hand))
+            if due or not is_open or time.monotonic() >= until:
+                break
+        self._last |= trained
+        return {
+            EPOCHS: self._epochs,
+            # In a list: Ray takes the dictionaries in a result apart.
+            PROVENANCE: [asdict(in_hand.trainer.provenance)],
+            SHOULD_CHECKPOINT: due,
+            "done": not is_open,
+        }
+
+    def _advance(self, in_hand: TrialsInHand) -> list[EpochRecord]:
+        """Train one epoch, and note it for the result; or what a checkpoint is ahead of it."""
+        trial = self._config[TRIAL]
+        complete: list[str] = []
+        owed: list[EpochRecord] = []
         for key, done in in_hand.begin(trial):
-            if done > self._config[RECORDED][key]:
+            recorded = self._config[RECORDED][key]
+            if done > recorded:
                 # Ray may stop an actor after an epoch was checkpointed and before its result came.
-                owed.append(self._last[key])
+                owed += [record for record in self._last[key] if record.epoch > recorded]
             elif not in_hand.is_open(trial, key):
                 complete.append(key)
         records = owed or in_hand.advance()[trial]
-        self._last.update({record.key: record for record in records})
-        is_open = in_hand.is_open(trial)
-        return {
-            RECORDS: [asdict(record) for record in records],
-            COMPLETE: complete,
-            # In a list: Ray takes the dictionaries in a result apart.
-            PROVENANCE: [asdict(in_hand.trainer.provenance)],
-            SHOULD_CHECKPOINT: is_open and (in_hand.checkpoint_due() or self._catches_up(in_hand)),
-            "done": not is_open,
-        }
+        for epoch in sorted({record.epoch for record in records}) or [0]:
+            now = [asdict(record) for record in records if record.epoch == epoch]
+            self._epochs.append({RECORDS: now, COMPLETE: complete})
+        return records
 
     def _catches_up(self, in_hand: TrialsInHand) -> bool:
         """Whether the trial lost an actor, and what was recorded before is trained again.
@@ -209,14 +238,16 @@ class TrialTrainable(tune.Trainable):
             self._config[TRIAL], self._config[RECORDED]
         )
 
-    def _last_records(self) -> dict[str, EpochRecord]:
+    def _last_records(self) -> dict[str, list[EpochRecord]]:
         from indian_tune.training import EpochRecord
 
         path = self._folder / _LAST_RECORDS
         if not path.exists():
             return {}
         known = json.loads(path.read_text(encoding="utf-8"))
-        return {key: EpochRecord(**record) for key, record in known.items()}
+        # An earlier version has written one record without a list.
+        lists = {key: rows if isinstance(rows, list) else [rows] for key, rows in known.items()}
+        return {key: [EpochRecord(**row) for row in rows] for key, rows in lists.items()}
 
 
 def _lost(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ from indian_tune.engines.ray import actor as keys
 from indian_tune.engines.runs import keeps_weights, training_runs
 from indian_tune.engines.watchdog import LEAST_SECONDS
 from indian_tune.errors import CheckpointError, LeaseLostError
+from indian_tune.ledger import Phase
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.training import EpochRecord
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.study.assignment import RunningTrial
+
+
+# How long a short trial is trained without a word.
+AHEAD_SECONDS = 0.5
 
 
 class _Unsaved:
@@ -104,6 +109,7 @@ class RayDriver(_Unsaved):
             keys.TRIAL: trial.id,
             keys.SPLIT: 0 if same else trial.lease.trial.replicate,
             keys.ATTEMPT: trial.lease.trial.attempts,
+            keys.AHEAD: self._ahead(trial),
             # Attempts are counted from the beginning again after every new epoch; this only grows.
             keys.BEGUN: time.time_ns() // 1_000_000,
         }
@@ -113,20 +119,24 @@ class RayDriver(_Unsaved):
         trial = self._running.get(ray_id)
         if trial is None:
             return True
-        if keys.BROKE in result:
-            del self._running[ray_id]
-            outcomes.fail_attempt(
-                self._controller, trial, result[keys.BROKE], final=result[keys.FINAL]
-            )
-            return True
         try:
             if ray_id not in self._described and keys.PROVENANCE in result:
                 (provenance,) = result[keys.PROVENANCE]
                 self._controller.describe(trial, provenance)
                 self._described.add(ray_id)
-            decision = self._record(trial, result)
+            decision = Decision.CONTINUE
+            for epoch in result.get(keys.EPOCHS, ()):
+                decision = self._record(trial, epoch)
+                if decision is not Decision.CONTINUE:
+                    break
         except LeaseLostError:
             decision = Decision.DROP
+        if decision is Decision.CONTINUE and keys.BROKE in result:
+            del self._running[ray_id]
+            outcomes.fail_attempt(
+                self._controller, trial, result[keys.BROKE], final=result[keys.FINAL]
+            )
+            return True
         if decision is Decision.CONTINUE and trial.open_runs:
             return False
         del self._running[ray_id]
@@ -165,6 +175,15 @@ class RayDriver(_Unsaved):
         details = (stacks if stalled else why).strip()
         outcomes.fail_attempt(self._controller, trial, f"{details}\n{told}".strip())
 
+    def _ahead(self, trial: RunningTrial) -> float:
+        """Return the seconds in which an actor need not report an epoch.
+
+        A trial that may be pruned is not to be trained further than it will be, and one that was
+        lost before is to lose nothing again.
+        """
+        judged = trial.phase is Phase.TUNE and self._controller.spec.search.pruner.judges
+        return 0.0 if judged or trial.lease.trial.attempts > 1 else AHEAD_SECONDS
+
     def _default_limit(self) -> float:
         return max(LEAST_SECONDS, FACTOR * self._controller.longest_epoch())
 
@@ -188,13 +207,13 @@ class RayDriver(_Unsaved):
         outcomes.give_back(self._controller, self._running.values())
         self._running.clear()
 
-    def _record(self, trial: RunningTrial, result: dict[str, Any]) -> Decision:
-        for key in result[keys.COMPLETE]:
+    def _record(self, trial: RunningTrial, epoch: dict[str, Any]) -> Decision:
+        for key in epoch[keys.COMPLETE]:
             if key in trial.open_runs:
                 decision = outcomes.end_run(self._controller, trial, key)
                 if decision is not Decision.CONTINUE:
                     return decision
-        records = [EpochRecord(**record) for record in result[keys.RECORDS]]
+        records = [EpochRecord(**record) for record in epoch[keys.RECORDS]]
         records = [record for record in records if record.key in trial.open_runs]
         if not records:
             return Decision.CONTINUE
@@ -260,7 +279,7 @@ class DriverScheduler(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Record the last result."""
-        if keys.RECORDS in result or keys.BROKE in result:
+        if keys.EPOCHS in result:
             self._driver.record(trial.trial_id, result)
 
 

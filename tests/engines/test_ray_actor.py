@@ -1,0 +1,162 @@
+"""What an actor of the Ray engine reports, and what the driver makes of it; without Ray."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.joining import joined_controller, registered_study
+from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.ray import actor, driver
+from indian_tune.engines.trials_in_hand import TrialsInHand
+from indian_tune.ledger import LedgerReader, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from indian_tune.engines.settings import WorkerSettings
+    from tests.engines.conftest import Metrics
+
+EPOCHS = 6
+
+
+@pytest.fixture
+def short(tiny: dict[str, Any]) -> dict[str, Any]:
+    """A study of one short trial."""
+    tiny["protocol"] |= {"epochs": EPOCHS, "tune_epochs": EPOCHS, "confirm_seeds": 0}
+    tiny["search"]["trials"] = 1
+    tiny["arms"] = tiny["arms"][:1]
+    return tiny
+
+
+@pytest.fixture
+def driving(
+    storage: str,
+    short: dict[str, Any],
+    settings_for: Callable[[str], WorkerSettings],
+    register: Callable[..., object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[driver.RayDriver]:
+    """A driver of that study, and actors that would train all of it before they report."""
+    monkeypatch.setattr(driver, "AHEAD_SECONDS", 600.0)
+    monkeypatch.setattr(actor, "_device", lambda: "cpu")
+    register(storage, short)
+    settings = settings_for(storage)
+    with (
+        registered_study(settings) as study,
+        joined_controller(settings, study, "ray") as controller,
+    ):
+        yield driver.RayDriver(controller, settings, Interrupt(), str(tmp_path / "ray"), None)
+
+
+@pytest.fixture
+def alone(
+    tmp_path: Path,
+    short: dict[str, Any],
+    settings_for: Callable[[str], WorkerSettings],
+    register: Callable[..., object],
+    metrics: Callable[[str], Metrics],
+) -> Metrics:
+    """The record that one worker leaves in this process."""
+    storage = f"sqlite:///{tmp_path / 'alone.db'}"
+    register(storage, short)
+    InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    return metrics(storage)
+
+
+def begun(config: dict[str, Any]) -> actor.TrialTrainable:
+    """Return an actor with a trial, as Ray would make it in a process of its own."""
+    made = object.__new__(actor.TrialTrainable)
+    made.setup(config)
+    return made
+
+
+def suggested(driving: driver.RayDriver) -> dict[str, Any]:
+    config = driving.suggest("ray-0")
+    assert isinstance(config, dict)
+    return config
+
+
+def numbers(result: dict[str, Any]) -> list[int]:
+    return [row["epoch"] for epoch in result[actor.EPOCHS] for row in epoch[actor.RECORDS]]
+
+
+def test_short_epochs_are_reported_together_and_leave_the_same_record(
+    storage: str, driving: driver.RayDriver, alone: Metrics, metrics: Callable[[str], Metrics]
+) -> None:
+    result = begun(suggested(driving)).step()
+    assert numbers(result) == list(range(1, EPOCHS + 1))
+    assert result["done"]
+    assert driving.record("ray-0", result)
+    # Ray shows it again.
+    assert driving.record("ray-0", result)
+    assert metrics(storage) == alone
+
+
+def test_epochs_that_a_checkpoint_has_and_the_record_has_not_are_told_again(
+    storage: str,
+    driving: driver.RayDriver,
+    alone: Metrics,
+    metrics: Callable[[str], Metrics],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    config = suggested(driving)
+    # A checkpoint is due after the second epoch, and after the fifth.
+    due = iter([False, True, False, False, True, False])
+    monkeypatch.setattr(TrialsInHand, "checkpoint_due", lambda _self: next(due))
+    first = begun(config)
+    assert not driving.record("ray-0", first.step())
+    lost = first.step()
+    assert numbers(lost) == [3, 4, 5]
+    first.save_checkpoint(str(tmp_path / "checkpoint"))
+    first.cleanup()
+    second = begun({**config, actor.RECORDED: dict.fromkeys(config[actor.RECORDED], 2)})
+    second.load_checkpoint(str(tmp_path / "checkpoint"))
+    result = second.step()
+    assert numbers(result) == [3, 4, 5, 6]
+    assert driving.record("ray-0", result)
+    assert metrics(storage) == alone
+
+
+def test_what_was_trained_before_an_exception_is_recorded(
+    storage: str,
+    driving: driver.RayDriver,
+    metrics: Callable[[str], Metrics],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    advance, asked = TrialsInHand.advance, iter(range(3))
+
+    def failing(self: TrialsInHand) -> Any:
+        if next(asked) == 2:
+            raise ValueError("the third epoch")
+        return advance(self)
+
+    monkeypatch.setattr(TrialsInHand, "advance", failing)
+    result = begun(suggested(driving)).step()
+    assert numbers(result) == [1, 2]
+    assert driving.record("ray-0", result)
+    assert [len(epochs) for epochs in metrics(storage).values()] == [2]
+    with LedgerReader.open(storage) as ledger:
+        (trial,) = ledger.trials(ledger.study("tiny").id)
+    assert trial.state is State.WAITING
+    # It is now to lose nothing again.
+    assert suggested(driving)[actor.AHEAD] == 0.0
+
+
+class TestPruned:
+    @pytest.fixture
+    def short(self, short: dict[str, Any]) -> dict[str, Any]:
+        short["search"] |= {"pruner": "median", "trials": 6}
+        return short
+
+    def test_a_trial_that_may_be_pruned_reports_every_epoch(
+        self, driving: driver.RayDriver
+    ) -> None:
+        config = suggested(driving)
+        assert config[actor.AHEAD] == 0.0
+        assert numbers(begun(config).step()) == [1]
