@@ -161,9 +161,10 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
     scale = 100.0 if values.max() > 1 else 1.0
     shares = values / scale
     spread = scale * math.sqrt(max(float(np.mean(shares * (1 - shares))), 0.0) / count)
+    of = "test examples" if "test" in runs.metric else "examples"
     said = (
-        f"The values of {runs.metric} are multiples of {scale / count:.3g}, as of {count} test "
-        f"examples{' (or rounded)' if count in (10, 100, 1000) else ''}: with other test examples "
+        f"The values of {runs.metric} are multiples of {scale / count:.3g}, as of {count} "
+        f"{of}{' (or rounded)' if count in (10, 100, 1000) else ''}: with other {of} "
         f"each value would change by about {spread:.2g}, which the interval does not include"
     )
     if delta is not None and delta < 3 * scale / count:

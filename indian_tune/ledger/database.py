@@ -197,8 +197,9 @@ def check_file(file: Path, *, write: bool, create: bool) -> None:
     if not file.exists():
         if not create:
             raise StorageError(
-                f"there is no database {file}: run `indian-tune search STUDY.toml` first, or name "
-                f"another with --storage or {STORAGE_VARIABLE}"
+                f"there is no database {file}: run this in the folder in which the search was "
+                "run, name another database with --storage or "
+                f"{STORAGE_VARIABLE}, or run `indian-tune search STUDY.toml` first"
             )
         if not file.parent.is_dir():
             raise StorageError(f"database {file}: folder {file.parent} does not exist: create it")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from indian_tune.problems.task import Task
 
+# How many examples are read a second time, to find random transforms: few, and each may be left as
+# it is by a flip.
+READ_AGAIN = 8
 # A float64 table would be rounded to float32 when it is used anyway.
 NARROWED = {torch.float64: torch.float32, torch.int32: torch.int64, torch.int16: torch.int64}
 
@@ -35,7 +38,8 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
         ) from error
     if count == 0:
         raise InputError(f"{name} is empty: give at least one example")
-    inputs, labels = [], []
+    inputs: list[Tensor] = []
+    labels: list[Tensor] = []
     for n in range(count):
         item = dataset[n]
         if not isinstance(item, tuple | list) or len(item) != 2:
@@ -53,6 +57,16 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
             raise InputError(
                 f"{name}[{n}][0] has the shape {list(inputs[n].shape)}, but the first input "
                 f"{list(inputs[0].shape)}: give all inputs the same shape"
+            )
+    for n in range(min(count, READ_AGAIN)):
+        again = _tensor(dataset[n][0], f"{name}[{n}][0]")
+        if again.shape != inputs[n].shape or not torch.equal(
+            again.nan_to_num(), inputs[n].nan_to_num()
+        ):
+            raise InputError(
+                f"{name}[{n}] is another input when it is read again, so its transform is random. "
+                "Every example is read once here: give a data set without random transforms, and "
+                "for augmentation a DataLoader as train, or problem.augmentation"
             )
     return torch.stack(inputs), torch.stack(labels)
 

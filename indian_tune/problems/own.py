@@ -416,6 +416,7 @@ def _check_outputs(
     found = type(outputs).__name__
     if isinstance(outputs, Tensor):
         if tuple(outputs.shape) in allowed and outputs.is_floating_point():
+            _check_no_probabilities(outputs, where, made)
             return
         found = f"{outputs.dtype} of shape {list(outputs.shape)}"
     kind = "logits" if made.classes > 1 and get_task(made.task).name != "regression" else "numbers"
@@ -424,6 +425,16 @@ def _check_outputs(
         f"{where}: its model {made.model!r} must return {kind} of shape {list(allowed[0])}{each}, "
         f"got {found}"
     )
+
+
+def _check_no_probabilities(outputs: Tensor, where: str, made: Problem) -> None:
+    """Refuse the outputs of a softmax: the loss applies one, so the network would hardly learn."""
+    probabilities = bool((outputs >= 0).all() and ((outputs.sum(-1) - 1).abs() < 1e-4).all())
+    if probabilities and get_task(made.task).name in ("classification", "tokens"):
+        raise InputError(
+            f"{where}: its model {made.model!r} returns probabilities, but must return logits: "
+            "remove its last softmax, which is part of the loss"
+        )
 
 
 def _try_metrics(task: Task, outputs: Tensor, labels: Tensor, where: str) -> None:

@@ -87,7 +87,8 @@ class Split:
             task: what the labels are of.
 
         Raises:
-            InputError: it has no length, or an item is something else or of another shape.
+            InputError: it has no length, an item is something else or of another shape, or its
+                transform is random: every item is read once.
         """
         from indian_tune.problems.conversion import split_of_dataset
 

@@ -32,6 +32,10 @@ def find_study_file(given: str) -> Path:
     """
     path = Path(given)
     if path.exists() or path.suffix:
+        if path.suffix == ".py":
+            raise StudyFileError(
+                f"{given} is a Python script, not a study file: run it with `python {given}`"
+            )
         if path.exists():
             return path
         raise StudyFileError(
@@ -42,7 +46,8 @@ def find_study_file(given: str) -> Path:
             return shipped
     names = ", ".join(shipped.stem for shipped in shipped_studies()) or "none"
     raise StudyFileError(
-        f"there is no study file {given}, and none of that name is shipped (shipped are {names})"
+        f"there is no study file {given}, and none of that name is shipped (shipped are {names}). "
+        "A study of a Python script continues when the script is run again"
     )
 
 

@@ -35,7 +35,7 @@ class Arm:
         space: hyperparameter → number, truth value, text, tuple, ``None``, :class:`Range`,
             :class:`Grid`, :class:`Choices`, or a table as a study file has it; what is left out
             keeps the family's default.
-        name: of the arm; that of its optimizer if empty.
+        name: of the arm; that of its optimizer, or of its class in small letters, if empty.
         options: other keys of ``[[arms]]``, such as ``fixed`` or ``response_of``.
     """
 
@@ -46,8 +46,14 @@ class Arm:
 
     def plain(self) -> dict[str, Any]:
         """Return the arm as a study file has it."""
+        if not isinstance(self.space, Mapping):
+            raise InputError(
+                f"space = {self.space!r} of Arm {self.optimizer!r} must be a dictionary from "
+                'hyperparameters to values: write Arm(optimizer, space, name="…")'
+            )
         space = {name: _plain(value) for name, value in self.space.items()}
-        arm = {"name": self.name or self.optimizer, "optimizer": self.optimizer, **self.options}
+        name = self.name or _name_of(self.optimizer)
+        arm = {"name": name, "optimizer": self.optimizer, **self.options}
         return {**arm, "space": space} if space else arm
 
 
@@ -60,7 +66,8 @@ class Study:
     Attributes:
         name: of the study.
         arms: each an :class:`Arm`, or the name of an optimizer whose default space is searched.
-        problem: ``[problem]`` as a table; or a function that returns a ``Problem`` or a ``Loop``.
+        problem: a function that returns a ``Problem`` or a ``Loop``; or ``[problem]`` as a table,
+            in which ``factory`` may be such a function, beside ``dropout`` or ``batch_size``.
         protocol: ``[protocol]``.
         search: ``[search]``.
         claims: ``[claims]``.
@@ -75,11 +82,20 @@ class Study:
     claims: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
 
+    @property
+    def function(self) -> Factory | None:
+        """What makes the problem, if the study has it in hand."""
+        if not isinstance(self.problem, Mapping):
+            return self.problem
+        factory = self.problem.get("factory")
+        return factory if callable(factory) else None
+
     def plain(self) -> dict[str, Any]:
         """Return the study as a study file has it."""
-        problem = self.problem
-        if not isinstance(problem, Mapping):
-            problem = {"factory": reference_to(problem)}
+        function = self.function
+        problem = dict(self.problem) if isinstance(self.problem, Mapping) else {}
+        if function is not None:
+            problem["factory"] = reference_to(function)
         if isinstance(self.arms, str) or not isinstance(self.arms, Sequence):
             raise InputError(
                 "arms must be a list of optimizers and Arms, but is of type "
@@ -155,9 +171,8 @@ def find_study(study: AnyStudy, problem: Factory | None = None) -> FoundStudy:
         StudyFileError: there is no such study, or it is not valid.
         InputError: ``problem`` is no function that has a name.
     """
-    given = study.problem if isinstance(study, Study) else None
-    if problem is None and given is not None and not isinstance(given, Mapping):
-        problem = given
+    if problem is None and isinstance(study, Study):
+        problem = study.function
     functions = {} if problem is None else {reference_to(problem): problem}
     if isinstance(study, StudySpec):
         return FoundStudy(_with_problem(study.canonical(), study.name, functions), None, functions)
@@ -192,6 +207,12 @@ def _with_problem(raw: dict[str, Any], name: object, functions: Mapping[str, Fac
 def _listed(arms: object) -> str:
     """Return how a list of arms is written, with what was given if it names one."""
     return f"[{arms!r}]" if isinstance(arms, str) else '["indian", "adam"]'
+
+
+def _name_of(optimizer: str) -> str:
+    """Return the name of an arm that is given none."""
+    one_class = optimizer.count(":") == 1 and "=" not in optimizer
+    return optimizer.partition(":")[2].lower() if one_class else optimizer
 
 
 def _plain(value: object) -> object:

@@ -182,8 +182,9 @@ class LoopRun:
                 sealed ones alone it is refused.
 
         Raises:
-            LoopError: outside of an epoch, for the second time, with other keys than before, or
-                with a value that cannot be.
+            LoopError: outside of an epoch, for the second time, with other keys than before,
+                without one that is needed (``train_loss``, what trials are judged by, and
+                ``test_error`` where the ``Loop`` has test data), or with a value that cannot be.
         """
         if not self._in_epoch:
             where = "after run.epochs() had ended" if self._closed else "outside run.epochs()"
@@ -199,7 +200,16 @@ class LoopRun:
                 raise LoopError(unknown_name("run.report", name, known))
         for name in self._required:
             if name not in metrics:
-                raise LoopError(f"run.report() lacks {name}, which trials are judged by: add it")
+                why = "which every epoch is recorded with"
+                if name != "train_loss":
+                    why = "which trials are judged by"
+                raise LoopError(f"run.report() lacks {name}, {why}: add it")
+        if self._loop.test is not None and "test_error" not in metrics:
+            # An analysis would find out, when everything has been trained.
+            raise LoopError(
+                "the Loop has test data, but run.report() lacks test_error: add "
+                "test_error=run.sealed(evaluate), or give the Loop no test=…"
+            )
         if self._keys not in (None, metrics.keys()):
             before, now = (", ".join(sorted(keys)) for keys in (self._keys or (), metrics))
             raise LoopError(f"the loop reported {before} before, but {now} now: report the same")

@@ -221,7 +221,7 @@ def test_pairs_are_joined_seed_by_seed_and_counted(frame: pd.DataFrame) -> None:
             for arm in ("sgd", "indian")
         ]
         assert line.get_ydata() == pytest.approx(accuracies)
-    assert axes.get_title(loc="left") == "ahead on 4 of 4"
+    assert axes.get_title(loc="left") == "right is better: 4 of 4"
     with pytest.raises(NoDataError, match="none of the pairs"):
         figures.paired_seeds(frame, [("indian", "absent")])
 

@@ -399,9 +399,16 @@ def test_a_missing_data_set_is_named_with_the_command_that_gets_it(
             ("search", "quickstart", "--storage", "mysql://host/db"),
             "'mysql' in --storage or INDIAN_TUNE_STORAGE is not supported",
         ),
-        (("status",), "/indian-tune.db: run `indian-tune search"),
+        (
+            ("search", "mine.py"),
+            "is a Python script, not a study file: run it with `python mine.py`",
+        ),
+        (("status",), "/indian-tune.db: run this in the folder in which the search was run"),
         (("show", "tiny"), "there is no database"),
-        (("studies", "--storage", "absent.db"), "/absent.db: run `indian-tune search"),
+        (
+            ("studies", "--storage", "absent.db"),
+            "/absent.db: run this in the folder in which the search was run",
+        ),
     ],
 )
 def test_bad_input_ends_with_2_one_message_and_nothing_written(

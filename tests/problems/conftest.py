@@ -32,7 +32,7 @@ def md5(content: bytes) -> str:
 def tar_gz(members: Mapping[str, bytes | tarfile.TarInfo]) -> bytes:
     """An archive of files; a TarInfo stands for a member that is not a file."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as tar:
         for name, content in members.items():
             if isinstance(content, tarfile.TarInfo):
                 tar.addfile(content)

@@ -236,6 +236,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: network(nn.Linear(3, 3)), "giving its model 'net' inputs of shape [4, 2] failed"),
     (lambda: network(nn.Linear(2, 5)), "must return logits of shape [4, 3]"),
     (
+        lambda: network(nn.Sequential(nn.Linear(2, 3), nn.Softmax(1))),
+        "returns probabilities, but must return logits: remove its last softmax",
+    ),
+    (
         lambda: images(8, 8),
         "Its inputs of shape [N, 8, 8] have no axis of channels, which the network's Conv2d needs: "
         "give it [N, 1, 8, 8], by inputs.unsqueeze(1)",
@@ -299,6 +303,13 @@ class Examples(torch.utils.data.Dataset[Any]):
         return self.odd.get(n, (torch.full((1, 2, 2), float(n)), n % 2))
 
 
+class RandomExamples(Examples):
+    """With a transform that draws."""
+
+    def __getitem__(self, n: int) -> Any:
+        return torch.rand(1, 2, 2), n % 2
+
+
 def test_a_data_set_of_torch_becomes_a_split() -> None:
     split = Split.from_dataset(Examples(e3=(np.full((1, 2, 2), 3.0), torch.tensor(1))))
     assert split.inputs[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
@@ -315,8 +326,9 @@ def test_a_data_set_of_torch_becomes_a_split() -> None:
         (Examples(e2=(torch.zeros(3), 1)), "the same shape"),
         (Examples(e2=(torch.zeros(1, 2, 2), 0.5)), "= 0.5 is not a whole number"),
         (Examples(e2=("text", 1)), r"Examples\[2\]\[0\] is a "),
+        (RandomExamples(), r"Examples\[0\] is another input .* its transform is random"),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_a_data_set_that_is_no_split_is_refused(dataset: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -239,6 +239,21 @@ def test_a_study_is_the_same_however_it_is_given(tmp_path: Path) -> None:
     text = to_toml({**bare, "arms": [{"name": "sgd", "optimizer": "sgd"}]})
     built = Study("bare", ["sgd"], problem, *least)
     assert find_study(built).spec.digest == find_study(text).spec.digest
+    of_torch = Study("bare", ["torch.optim:RMSprop"], problem, *least).plain()["arms"]
+    assert of_torch == [{"name": "rmsprop", "optimizer": "torch.optim:RMSprop"}]
+
+
+def test_a_function_can_be_given_with_the_keys_of_its_problem() -> None:
+    def problem() -> Loop:
+        return Loop(report, "points", "line", 2)
+
+    section = {"factory": problem, "dropout": 0.0, "batch_size": 64}
+    found = find_study(Study("small", ["sgd"], section, **SMALL))
+    assert list(found.functions.values()) == [problem]
+    assert found.spec.digest == find_study(found.spec, problem).spec.digest
+    assert (found.spec.problem.dropout, found.spec.problem.batch_size) == (0.0, 64)
+    bare = find_study(Study("small", ["sgd"], problem, **SMALL))
+    assert bare.spec.problem.factory == found.spec.problem.factory
 
 
 def small(problem: Callable[[], Loop]) -> Study:
@@ -283,14 +298,20 @@ def test_runs_that_cannot_be_judged_are_refused_while_their_results_are_sealed(
 ) -> None:
     def train(run: LoopRun) -> None:
         for _ in run.epochs():
-            test = run.sealed(float)
-            values = {k: test if k == "test_error" else v for k, v in reported.items()}
+            values = {k: run.sealed(float) if k == "test_error" else v for k, v in reported.items()}
             run.report(train_loss=0.5 + run.config["gamma0"], error=0.25, **values)
 
     study = Study(
         "small",
         ["indian", "sgd"],
-        lambda: Loop(train, "points", "line", 2, test=torch.tensor(0.25)),
+        lambda: Loop(
+            train,
+            "points",
+            "line",
+            2,
+            # Without test data there is nothing to report of them.
+            test=torch.tensor(0.25) if "test_error" in reported else None,
+        ),
         **{**SMALL, "claims": {"verdict": "none"}},
     )
     storage = str(tmp_path / "a.db")
@@ -461,6 +482,10 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
         (
             lambda: indian_tune.search(Study("x", "indian", lambda: None)),
             "arms must be a list of optimizers and Arms, but is of type str: write ['indian']",
+        ),
+        (
+            lambda: indian_tune.search(Study("x", [Arm("rms", "torch.optim:RMSprop")], {})),  # type: ignore[arg-type]
+            "must be a dictionary from hyperparameters to values: write Arm(optimizer, space",
         ),
         (lambda: indian_tune.plan("quickstart", sd=2.0), "must be above 0 and below 1"),
         (lambda: indian_tune.replay(seeds=1), "seeds = 1 must be a whole number of at least 2"),

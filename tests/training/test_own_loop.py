@@ -202,6 +202,8 @@ def test_the_test_data_open_on_the_fresh_seeds_alone() -> None:
 
     records = trained(LoopTrainer(loop(train, test="loader")))
     assert opened == []
+    with pytest.raises(LoopError, match=r"has test data, but run\.report\(\) lacks test_error"):
+        trained(LoopTrainer(loop(fit, test="loader")))
     assert records[0].sealed == {}
     records = trained(LoopTrainer(loop(train, test="loader")), replace(RUN, opens_test=True))
     assert opened == ["loader"] * 4
@@ -224,7 +226,8 @@ def test_a_sealed_value_that_is_not_finite_is_refused_unless_the_run_diverged(na
     def train(run: LoopRun, loss: float) -> None:
         assert run.config
         for _ in run.epochs():
-            run.report(train_loss=loss, error=0.25, **{name: run.sealed(lambda _: nan)})
+            sealed = {"test_error": run.sealed(lambda _: 0.5), name: run.sealed(lambda _: nan)}
+            run.report(train_loss=loss, error=0.25, **sealed)
 
     fresh = replace(RUN, opens_test=True)
     with pytest.raises(LoopError, match=rf"{name}=….*sealed value that is not finite, while"):

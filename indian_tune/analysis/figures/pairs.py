@@ -109,7 +109,7 @@ def paired_seeds(frame: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Figur
         axes.set_xticks([0, 1], [str(name).replace("-", "-\n") for name in (baseline, arm)])
         axes.set_xlim(-0.4, 1.4)
         ahead = int(_ahead(part, frame).sum())
-        title(axes, f"ahead on {ahead} of {len(part)}")
+        title(axes, f"right is better: {ahead} of {len(part)}")
         tidy(axes)
     both = scale * table[[first, second]]
     outcome_axis(grid[0, 0], float(both.min().min()), float(both.max().max()), outcome)

@@ -135,7 +135,8 @@ def _exhibit(material: Material) -> Exhibit:
     return Exhibit(
         name="step-size",
         title="Sensitivity to the step size",
-        caption="Every trial of the search by its γ0; the ring is the best. Dotted vertical lines "
+        caption="Every trial of the search by its γ0; the ring has the best "
+        "score, which need not be the winner if finalists were compared. Dotted vertical lines "
         "are the ends of the range: if the ring is at one of them, better values may be "
         "outside the range. Crosses diverged or were pruned.",
         alt="Scores over the first step size, a panel per arm. "

@@ -54,8 +54,8 @@ LIMIT, DEFAULT_LIMIT, STACKS, GIVEN_UP = "epoch_timeout", "timeout", "stacks", "
 # milliseconds in which nothing is trained.
 AHEAD = "ahead"
 # Keys of a result, as the driver reads it: of each epoch, the records, and the runs that turned out
-# to be complete before it; a traceback, and whether another attempt would end the same way; and what
-# is trained with.
+# to be complete before it; a traceback, and whether another attempt would end the same way; what is
+# trained with.
 EPOCHS, RECORDS, COMPLETE = "epochs", "records", "complete"
 BROKE, FINAL, PROVENANCE = "broke", "final", "provenance"
 
