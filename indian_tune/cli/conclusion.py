@@ -49,7 +49,12 @@ def conclude(
         (("show", name, f"{session.record.search_name(shown, 0)}/0"), "one, epoch by epoch"),
         (("dashboard", name), "the search in a browser"),
     ]
-    if any(result.confirm for result in ranked):
+    confirmed = [result.name for result in ranked if result.confirm]
+    if len(confirmed) > 1:
+        first, second = confirmed[:2]
+        pair = ("compare", name, "--a", first, "--b", second)
+        hints.insert(0, (pair, "whether two arms differ, on test results once they are open"))
+    if confirmed:
         opened = "open the test results (effects, intervals, a verdict, figures)"
         hints.insert(0, (("analyze", name, "--out", "report"), opened))
     console.print("Next:")

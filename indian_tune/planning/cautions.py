@@ -68,7 +68,7 @@ def _about_controls(spec: StudySpec) -> Iterator[str]:
             "mode = 'paper' selects on training loss and reports on the test images: a descriptive "
             "replication, underpowered, without a verdict"
         )
-    elif spec.claims.verdict != "none":
+    elif spec.claims.claimed:
         for section in spec.claims.tested:
             yield from section.warnings()
 

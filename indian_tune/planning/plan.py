@@ -167,7 +167,7 @@ class Plan:
             return said
         needed = max(power.needed for power in self.powers.values())
         n = self.spec.replicates
-        judged = self.spec.protocol.mode == "honest" and self.spec.claims.verdict == "claim"
+        judged = self.spec.protocol.mode == "honest" and self.spec.claims.claimed
         if judged and n < needed:
             said.append(
                 f"{counted(n, 'search', 'searches')} of every arm: fewer than the {needed} that "

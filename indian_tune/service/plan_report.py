@@ -60,7 +60,12 @@ def print_report(console: Console, plan: Plan) -> None:
     _print_memory(console, plan.memory, inputs)
     _print_stability(console, spec)
     told = any(power.planned != DEFAULT_SD for power in plan.powers.values())
-    if spec.claims.verdict != "none" or plan.pilot is not None or told:
+    if spec.claims.verdict != "none" and not spec.claims.claimed:
+        console.print(
+            "\nThese arms are compared with intervals. They cannot test the claim on (α, β), so "
+            "there will be no verdict on it: studies/README.md says which arms it needs."
+        )
+    if spec.claims.claimed or plan.pilot is not None or told:
         _print_power(console, plan)
         _print_gates(console, spec)
         _print_allocations(console, plan)

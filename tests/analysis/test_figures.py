@@ -234,7 +234,7 @@ def test_pairs_are_joined_seed_by_seed_and_counted(frame: pd.DataFrame) -> None:
         (["indian", "sgd"], ["tune"], {"best-so-far", "step-size"}),
     ],
 )
-@pytest.mark.parametrize("searches", [1, 2])
+@pytest.mark.parametrize("searches", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_figure_of_which_every_run_failed_is_left_out(
     frame: pd.DataFrame, arms: list[str], phases: list[str], missing: set[str], searches: int
 ) -> None:

@@ -25,12 +25,12 @@ GRID = {"gamma0": {"grid": [0.001, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5]}}
     ("sampler", "pruner", "seeds"),
     [
         ("grid", "none", 1),
-        ("random", "percentile", 1),
+        pytest.param("random", "percentile", 1, marks=pytest.mark.slow),
         ("random", "wilcoxon", 2),
-        ("qmc", "hyperband", 1),
+        pytest.param("qmc", "hyperband", 1, marks=pytest.mark.slow),
         ("tpe", "median", 1),
-        ("gp", "none", 1),
-        ("cmaes", "patient", 1),
+        pytest.param("gp", "none", 1, marks=pytest.mark.slow),
+        pytest.param("cmaes", "patient", 1, marks=pytest.mark.slow),
     ],
 )
 def test_every_trial_ends_and_optuna_knows_how(

@@ -79,7 +79,7 @@ def record(storage: str) -> list[Any]:
     return rows
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_blocks_leave_the_record_of_a_search(seeds: int, tmp_path: Path) -> None:
     changes = {"protocol": {"tune_seeds": seeds}}
     here = asked(tmp_path, **changes)

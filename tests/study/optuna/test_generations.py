@@ -115,7 +115,12 @@ def test_a_generation_is_asked_for_whole_and_the_next_waits_for_it(
 
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
-    [("random", "median"), ("tpe", "hyperband"), ("gp", "none"), ("cmaes", "median")],
+    [
+        ("tpe", "hyperband"),
+        pytest.param("random", "median", marks=pytest.mark.slow),
+        pytest.param("gp", "none", marks=pytest.mark.slow),
+        pytest.param("cmaes", "median", marks=pytest.mark.slow),
+    ],
 )
 def test_the_record_does_not_depend_on_who_does_what_when(
     storage: str, tmp_path: Path, study: dict[str, Any], sampler: str, pruner: str
