@@ -384,7 +384,7 @@ def test_the_death_of_an_actor_is_recorded_and_three_without_a_new_epoch_fail_it
     ):
         driver = RayDriver(controller, settings, Interrupt(), str(tmp_path / "ray"), 9.0)
         for n in range(3):
-            config = driver.suggest(f"ray-{n}")
+            config = driver.suggest(f"ray-{n}", 1)
             assert isinstance(config, dict)
             assert config[actor.ATTEMPT] == n + 1
             stacks = config[actor.STACKS]

@@ -76,7 +76,8 @@ def begun(config: dict[str, Any]) -> actor.TrialTrainable:
 
 
 def suggested(driving: driver.RayDriver) -> dict[str, Any]:
-    config = driving.suggest("ray-0")
+    config = driving.suggest("ray-0", 1)
+    assert driving.suggest("ray-1", 1) is None
     assert isinstance(config, dict)
     return config
 

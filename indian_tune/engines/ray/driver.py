@@ -70,10 +70,17 @@ class RayDriver(_Unsaved):
         self._running: dict[str, RunningTrial] = {}
         self._described: set[str] = set()
 
-    def suggest(self, ray_id: str) -> dict[str, Any] | str | None:
-        """Return what a new Ray trial is to train; nothing for now, or nothing any more."""
+    def suggest(self, ray_id: str, slots: int) -> dict[str, Any] | str | None:
+        """Return what a new Ray trial is to train; nothing for now, or nothing any more.
+
+        Args:
+            ray_id: of the new trial.
+            slots: how many may be under way at once.
+        """
         if self._interrupt.requested or self._controller.done:
             return str(Searcher.FINISHED)
+        if len(self._running) >= slots:
+            return None
         # What a trial is computed with, its actor tells with its first result.
         trial = self._controller.claim({})
         if trial is None:
@@ -81,7 +88,7 @@ class RayDriver(_Unsaved):
         controller, settings = self._controller, self._settings
         if not trial.open_runs:
             outcomes.end_trial(controller, trial, Decision.CONTINUE)
-            return self.suggest(ray_id)
+            return self.suggest(ray_id, slots)
         self._running[ray_id] = trial
         begun = sum(run.epochs_done for run in trial.open_runs.values())
         checkpoint = newest_checkpoint(self._folder, trial.id) if begun else None
@@ -222,15 +229,21 @@ class RayDriver(_Unsaved):
 
 
 class DriverSearcher(Searcher):
-    """Asks the driver where Ray asks for a configuration."""
+    """Asks the driver where Ray asks for a configuration.
 
-    def __init__(self, driver: RayDriver) -> None:
+    Args:
+        driver: has the study.
+        slots: returns how many trials may be claimed at once.
+    """
+
+    def __init__(self, driver: RayDriver, slots: Callable[[], int]) -> None:
         super().__init__()
         self._driver = driver
+        self._slots = slots
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next configuration, ``None`` for now, or FINISHED."""
-        return self._driver.suggest(trial_id)
+        return self._driver.suggest(trial_id, self._slots())
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -263,12 +276,19 @@ class DriverScheduler(FIFOScheduler):
         self.settled = True
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return the next trial to begin or to continue with."""
-        self.settled = not any(
-            trial.status == trial.RUNNING for trial in tune_controller.get_live_trials()
-        )
+        """Return the next trial to begin or to continue with.
+
+        The one that was claimed last: Ray gives it an actor that is free, and ends the one that
+        was requested for it. Any other may have an actor that has been starting for seconds, and
+        short trials that took its place one after the other would never let it.
+        """
+        live = tune_controller.get_live_trials()
+        self.settled = not any(trial.status == trial.RUNNING for trial in live)
         if self._interrupt.requested:
             return None
+        pending = [trial for trial in live if trial.status == trial.PENDING]
+        if pending:
+            return max(pending, key=lambda trial: int(trial.config[keys.BEGUN]))
         return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

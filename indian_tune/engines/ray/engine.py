@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,6 +53,8 @@ _START = (
     "Start it with `ray start --head`, or remove --ray-address to start a cluster on this machine"
 )
 
+# How long what a cluster has is taken for known.
+RESOURCES_SECONDS = 10.0
 _RAY_SETTINGS = {
     # The search has its own display, and its own answer to Ctrl-C.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -61,6 +64,9 @@ _RAY_SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # Files for Ray's own loggers: the ledger has all that would be in them.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # By default one actor is started after the other. How many trials are claimed at once, the
+    # searcher says.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",
     # A path in a study file means the same under every engine.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
@@ -103,12 +109,17 @@ class RayOptions(EngineOptions):
             threads: CPU threads of a trial.
         """
         cpus, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
+        has = f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}"
+        return f"{has}: {counted(self.trials_at_once(resources, threads), 'trial')} at once"
+
+    def trials_at_once(self, resources: Mapping[str, float], threads: int) -> int:
+        """Return how many trials a cluster trains at once; arguments as of :meth:`capacity`."""
+        cpus, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
         trials = cpus // threads
         if self.gpus_per_trial:
             share = self.gpus_per_trial
             trials = min(trials, gpus * int(1 / share) if share < 1 else int(gpus // share))
-        has = f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}"
-        return f"{has}: {counted(trials, 'trial')} at once"
+        return trials
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -244,7 +255,7 @@ class RayEngine:
             tuner = tune.Tuner(
                 tune.with_resources(trainable, {k: v for k, v in demand.items() if v}),
                 tune_config=tune.TuneConfig(
-                    search_alg=ray_driver.DriverSearcher(driver),
+                    search_alg=ray_driver.DriverSearcher(driver, self._slots()),
                     scheduler=scheduler,
                     num_samples=-1,
                     reuse_actors=True,
@@ -277,6 +288,27 @@ class RayEngine:
         if controller.done and "://" not in root:
             # Checkpoints of finished runs are of no more use; the ledger has the rest.
             shutil.rmtree(f"{root}/{name}", ignore_errors=True)
+
+    def _slots(self) -> Callable[[], int]:
+        """Return what tells how many trials may be claimed at once, those that wait included.
+
+        On a cluster of others one trial always waits, because that lets a cluster grow. On our own
+        one, none does: Ray would request an actor for it that cannot start.
+        """
+        import ray
+
+        waiting = int(self._options.ray_address is not None)
+        asked, known = 0.0, 0
+
+        def slots() -> int:
+            nonlocal asked, known
+            if time.monotonic() - asked > RESOURCES_SECONDS or not known:
+                there: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+                known = max(1, self._options.trials_at_once(there, self._settings.threads))
+                asked = time.monotonic()
+            return known + waiting
+
+        return slots
 
 
 def _notice(text: str) -> None:
