@@ -154,8 +154,8 @@ def test_what_is_searched_leaves_constants_and_fixed_arms_out() -> None:
 def test_h2_without_its_control_cannot_be_tested() -> None:
     plain, whole = shipped("quickstart"), shipped("regularization")
     assert whole.claims.h2 is not None
-    h2 = whole.claims.h2.model_copy(update={"matched_rate": None})
-    claims = whole.claims.model_copy(update={"h2": h2})
+    without = whole.claims.h2.model_copy(update={"matched_rate": None})
+    claims = whole.claims.model_copy(update={"h2": without})
     assert "H2 cannot be tested" in said(whole.model_copy(update={"claims": claims}))
     # One that asks for no verdict, or has no arms for any, is not told so.
     assert "H2 cannot be tested" not in said(plain)

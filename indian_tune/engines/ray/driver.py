@@ -286,7 +286,7 @@ class DriverScheduler(FIFOScheduler):
         self.settled = not any(trial.status == trial.RUNNING for trial in live)
         if self._interrupt.requested:
             return None
-        pending = [trial for trial in live if trial.status == trial.PENDING]
+        pending: list[Trial] = [trial for trial in live if trial.status == trial.PENDING]
         if pending:
             return max(pending, key=lambda trial: int(trial.config[keys.BEGUN]))
         return super().choose_trial_to_run(tune_controller)
