@@ -232,8 +232,11 @@ def _speed(spec: StudySpec, problem: Problem, kind: Kind, device: str) -> Speed:
     scale = stepping.steps * measuring.images - measuring.steps * stepping.images
     step = (stepping.seconds * measuring.images - measuring.seconds * stepping.images) / scale
     image = (measuring.seconds * stepping.steps - stepping.seconds * measuring.steps) / scale
+    if step <= 0:
+        # A load met one sort of epochs alone. This is too much, but no plan may cost nothing.
+        step = stepping.seconds / stepping.steps
     return Speed(
-        step_seconds=max(step, 0.0),
+        step_seconds=step,
         image_seconds=max(image, 0.0),
         device_bytes=held,
         process_bytes=_process_bytes(),

@@ -103,7 +103,7 @@ def test_a_regression_is_planned_searched_judged_exported_and_shown_in_its_unit(
 ) -> None:
     planned = search("regression", "plan", "--no-timing").out
     assert "30 training, 10 validation and 20 test inputs" in planned.replace("\n", " ")
-    assert "find δ = 2.5 MSE is not known: give --sd" in planned.replace("\n", " ")
+    assert "They cannot test the claim on (α, β)" in planned.replace("\n", " ")
     assert "SD, MSE" in search("regression", "plan", "--no-timing", "--sd", "3").out
 
     ended = search()

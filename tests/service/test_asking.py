@@ -104,7 +104,7 @@ def test_pruning_ends_the_epochs_of_a_block(tmp_path: Path) -> None:
         epochs.append(0)
         for _ in run.epochs():
             epochs[-1] += 1
-            run.report(train_loss=0.5, error=len(epochs) / 100)
+            run.report(train_loss=0.5, error=len(epochs) / 100, test_error=run.sealed(float))
 
     trained(here, worse_and_worse)
     assert min(epochs) < 3
@@ -172,7 +172,7 @@ def test_ctrl_c_gives_the_run_back_and_the_next_block_goes_on(tmp_path: Path) ->
             kept.append(epoch)
             if len(kept) == 2:
                 raise KeyboardInterrupt
-            run.report(train_loss=0.5, error=0.25)
+            run.report(train_loss=0.5, error=0.25, test_error=run.sealed(float))
 
     with pytest.raises(KeyboardInterrupt):
         trained(here, interrupted)
@@ -197,7 +197,7 @@ def test_no_thread_or_process_stays_behind(tmp_path: Path) -> None:
 
 def early(run: LoopRun) -> None:
     for _ in run.epochs():
-        run.report(train_loss=0.5, error=0.25)
+        run.report(train_loss=0.5, error=0.25, test_error=run.sealed(float))
         break
 
 
@@ -222,7 +222,7 @@ def test_what_a_block_must_not_do_is_said_in_one_sentence(fault: str, tmp_path: 
 def test_a_value_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     def diverging(run: LoopRun) -> None:
         for _ in run.epochs():
-            run.report(train_loss=math.nan, error=0.25)
+            run.report(train_loss=math.nan, error=0.25, test_error=run.sealed(float))
 
     here = asked(tmp_path)
     with here.trial(devices="cpu") as run:

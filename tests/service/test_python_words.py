@@ -52,8 +52,14 @@ def test_an_option_is_named_as_the_argument_that_it_is(text: str, told: str) -> 
         (lambda: indian_tune.search(NAMED), "then add allow_import=True"),
         (lambda: indian_tune.register(NAMED), "then add allow_import=True"),
         (lambda: indian_tune.plan(NAMED), "then add allow_import=True"),
-        (lambda: indian_tune.open_study("t"), "name another with storage=… or INDIAN_TUNE"),
-        (lambda: indian_tune.Results("t").frame(), "name another with storage=… or INDIAN_TUNE"),
+        (
+            lambda: indian_tune.open_study("t"),
+            "name another database with storage=… or INDIAN_TUNE",
+        ),
+        (
+            lambda: indian_tune.Results("t").frame(),
+            "name another database with storage=… or INDIAN_TUNE",
+        ),
         (lambda: indian_tune.search("quickstart", workers=0), "workers = 0"),
         (lambda: indian_tune.search("quickstart", lanes=2, engine="x"), "engine = 'x' is not"),
     ],
