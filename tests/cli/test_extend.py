@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pytest
 
 from indian_tune.ledger import LedgerReader, Phase, State
 from indian_tune.service.own_study import from_study
@@ -63,6 +64,7 @@ def test_a_grid_cannot_be_extended(
     assert (status, "searches a grid, and all its points" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_range_that_was_searched_last(
     storage: str,
     tmp_path: Path,

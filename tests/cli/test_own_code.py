@@ -247,6 +247,7 @@ def test_a_hyperparameter_hides_nothing_and_is_hidden_by_nothing(
     assert [trial.user_attrs["slot"] for trial in projected] == [trial.id for trial in trials]
 
 
+@pytest.mark.slow
 def test_hyperparameters_with_the_names_of_columns_are_in_the_report_and_in_the_files(
     odd_names: Path, tmp_path: Path, command: Callable[..., Ended]
 ) -> None:

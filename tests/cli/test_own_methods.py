@@ -92,6 +92,7 @@ def outcomes(storage: str) -> dict[int, tuple[Any, State]]:
         pytest.param("ray", marks=[pytest.mark.slow, pytest.mark.night]),
     ],
 )
+@pytest.mark.slow
 def test_they_run_the_same_under_every_engine_and_are_read_without_their_code(
     study: Path,
     tmp_path: Path,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
 import sqlalchemy as sa
 
 from indian_tune.ledger import ArmPlan, Ledger, Phase, State, Winner
@@ -20,6 +21,7 @@ __all__ = ["engine", "migrate", "old"]
 # Dies after that many writing statements.
 DYING = """
 import os, signal, sys
+import pytest
 import sqlalchemy as sa
 from indian_tune.ledger import Ledger, Winner
 
@@ -49,6 +51,7 @@ def survives(folder: Path, database: str, statements: int, what: str) -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_place_of_a_migration_leaves_the_old_schema_and_the_next_open_completes_it(
     tmp_path: Path, database: str, old: sa.Engine
 ) -> None:

@@ -48,7 +48,7 @@ def decisions(storage: str, study: dict[str, Any], sealed: Callable[[int], float
     return made
 
 
-@pytest.mark.parametrize("mode", ["honest", "paper"])
+@pytest.mark.parametrize("mode", ["honest", pytest.param("paper", marks=pytest.mark.slow)])
 def test_other_test_results_change_no_decision(
     tmp_path: Any, tiny: dict[str, Any], mode: str
 ) -> None:

@@ -122,6 +122,7 @@ class TestEveryExecution:
             trainer.save()
         assert records == train(problem, arguments, run)
 
+    @pytest.mark.slow
     def test_runs_with_and_without_them_do_not_touch_each_other(
         self, problem: Problem, make_run: MakeRun, arguments: dict[str, Any]
     ) -> None:
