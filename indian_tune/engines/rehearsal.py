@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+import tempfile
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -231,11 +231,14 @@ def check_writable(folder: Path, option: str) -> None:
             raise InputError(f"{message}: choose another folder") from error
     if not there.is_dir():
         raise InputError(f"{option} = {str(folder)!r}: {there} is not a folder: choose another one")
-    if not os.access(there, os.W_OK | os.X_OK):
+    try:
+        # Permissions do not tell: root has all of them, and some file systems take nothing.
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
         raise InputError(
-            f"{option} = {str(folder)!r}: {there} is not writable: choose another folder with "
-            f"{option}, or change its permissions"
-        )
+            f"{option} = {str(folder)!r}: {there} is not writable ({error.strerror}): choose "
+            f"another folder with {option}, or change its permissions"
+        ) from error
 
 
 def _configs(spec: StudySpec, arm: str) -> Iterator[Mapping[str, float]]:

@@ -23,7 +23,11 @@ _UNREADABLE = (
     "or postgresql+psycopg://USER@HOST/DATABASE"
 )
 # An address with a slash too few, or the words of a PostgreSQL connection string.
-_LIKE_ADDRESS = re.compile(r"^(?:postgres(?:ql)?|mysql|sqlite)(?:\+\w+)?:|(?:^|\s)password\s*=")
+_LIKE_ADDRESS = re.compile(
+    r"^(?:postgres(?:ql)?|mysql|sqlite)(?:\+\w+)?:|(?:^|\s)password\s*="
+    # A server without its scheme: as a file name it would be looked for, or even made.
+    r"|^(?:[^/@]+@)?[\w.-]+:\d+/|^[\w.%:-]+@[\w.-]+/"
+)
 
 
 def storage_url(option: str | None = None) -> URL:
@@ -45,8 +49,9 @@ def storage_url(option: str | None = None) -> URL:
         ) from error
     if "\0" in (unquote(text) if "://" in text else text):
         raise StorageError("--storage or INDIAN_TUNE_STORAGE contains a NUL character: remove it")
-    if "://" not in text and _LIKE_ADDRESS.search(text):
-        # Taken for a file name, it would be shown with the password that may be in it.
+    # Taken for a file name, it would be shown with the password that may be in it.
+    unreadable = "://" not in text and _LIKE_ADDRESS.search(text)
+    if unreadable and not Path(text.partition("/")[0]).is_dir():
         raise StorageError(_UNREADABLE)
     try:
         # A plain file name may hold any character that has a meaning in an address.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +18,6 @@ from indian_tune.ledger import Phase, State, storage_url
 from indian_tune.study.file.spec import parse_study
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from indian_tune.ledger import TrialRecord
 
 MODULE = """
@@ -206,3 +205,9 @@ def test_an_error_that_another_attempt_meets_again_fails_a_trial_at_once(
     trials = work(looped(tiny, wrong=wrong, epoch=2), storage, folder)
     assert {(trial.state, trial.attempts) for trial in trials} == {(State.FAILED, attempts)}
     assert all("Error: " in str(trial.reason) for trial in trials)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a /proc, which takes no files")
+def test_a_file_system_that_takes_no_files_is_refused_whatever_permissions_say() -> None:
+    with pytest.raises(InputError, match=r"--artifacts = '/proc/x': /proc is not writable \("):
+        rehearsal.check_writable(Path("/proc/x"), "--artifacts")

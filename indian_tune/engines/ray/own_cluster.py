@@ -30,6 +30,8 @@ def prepare_own_cluster() -> None:
     file of the token is made here, because Ray would make it readable by all. A token that the
     user has chosen is kept.
     """
+    # By default Ray's workers have niceness 15: on a machine with other work they hardly begin.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Ray's workers load them while this process loads Ray Tune.
     os.environ.setdefault("RAY_preload_python_modules", ",".join(filter(_found_by_all, MODULES)))
     if "ray" not in sys.modules:
