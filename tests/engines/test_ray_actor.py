@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -161,3 +163,26 @@ class TestPruned:
         config = suggested(driving)
         assert config[actor.AHEAD] == 0.0
         assert numbers(begun(config).step()) == [1]
+
+
+@dataclass(eq=False)
+class Waiting:
+    """What the scheduler reads of a trial of Ray's."""
+
+    begun: int
+    status: str = "PENDING"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+
+    @property
+    def config(self) -> dict[str, int]:
+        return {actor.BEGUN: self.begun}
+
+
+def test_a_free_actor_goes_to_the_trial_that_was_claimed_last(driving: driver.RayDriver) -> None:
+    # The actor of the first one may have been starting for seconds: Ray would end it.
+    starting, newest, running = Waiting(1), Waiting(3), Waiting(2, "RUNNING")
+    live: Any = SimpleNamespace(get_live_trials=lambda: {starting, running, newest})
+    scheduler = driver.DriverScheduler(driving, Interrupt())
+    chosen: Any = scheduler.choose_trial_to_run(live)
+    assert (chosen, scheduler.settled) == (newest, False)

@@ -10,8 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -375,36 +373,6 @@ def test_a_function_in_hand_is_sent_to_ray(tmp_path: Path) -> None:
     )
     assert results.finished
     assert len(results.frame("epochs")) == 2
-
-
-@pytest.mark.slow
-# Ray's own code warns of itself.
-@pytest.mark.filterwarnings("ignore")
-def test_every_slot_of_ray_gets_an_actor_though_trials_are_short(tmp_path: Path) -> None:
-    trained = tmp_path / "trained"
-
-    def train(run: LoopRun) -> None:
-        for _ in run.epochs():
-            time.sleep(0.4)
-            run.report(train_loss=0.5 + run.config["gamma0"], error=0.25)
-        with trained.open("a", encoding="utf-8") as file:
-            print(os.getpid(), file=file)
-
-    study = Study(
-        "small", ["sgd"], lambda: Loop(train, "points", "line", 2), {"epochs": 1}, {"trials": 20}
-    )
-    indian_tune.search(
-        study,
-        storage=str(tmp_path / "a.db"),
-        engine="ray",
-        workers=2,
-        phase="tune",
-        progress=False,
-    )
-    by_actor = Counter(trained.read_text(encoding="utf-8").split())
-    assert sum(by_actor.values()) == 20
-    # An actor takes seconds to start, in which the other one trains.
-    assert sorted(by_actor.values())[-2] >= 3
 
 
 def test_a_function_that_cannot_be_sent_is_refused_with_the_reason(tmp_path: Path) -> None:
