@@ -7,8 +7,10 @@ problems of one's own train a few examples.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import tempfile
 from dataclasses import replace
 from itertools import pairwise
@@ -213,8 +215,13 @@ def _rehearse_loop(
                 logger.info("the first epoch takes long: its report is not tried beforehand")
 
 
-def check_writable(folder: Path, option: str) -> None:
-    """Check that files can be written to a folder, which need not exist yet; nothing is written.
+def check_writable(folder: Path, option: str, *, probe: bool = True) -> None:
+    """Check that files can be written to a folder, which need not exist yet; nothing is left in it.
+
+    Args:
+        folder: it, or where it will be.
+        option: that named it.
+        probe: whether to try it, and not to go by permissions alone.
 
     Raises:
         InputError: they cannot; the message names the option.
@@ -232,8 +239,11 @@ def check_writable(folder: Path, option: str) -> None:
     if not there.is_dir():
         raise InputError(f"{option} = {str(folder)!r}: {there} is not a folder: choose another one")
     try:
-        # Permissions do not tell: root has all of them, and some file systems take nothing.
-        tempfile.TemporaryDirectory(dir=there).cleanup()
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if probe:
+            # Permissions do not tell: root has all of them, and some file systems take nothing.
+            tempfile.TemporaryDirectory(dir=there).cleanup()
     except OSError as error:
         raise InputError(
             f"{option} = {str(folder)!r}: {there} is not writable ({error.strerror}): choose "

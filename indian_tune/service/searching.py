@@ -19,7 +19,7 @@ from indian_tune.engines import (
     study_folder,
 )
 from indian_tune.errors import EngineError, InputError, LedgerError, StorageError, UnfinishedError
-from indian_tune.ledger import Phase, storage_url
+from indian_tune.ledger import Phase, sqlite_file, storage_url
 from indian_tune.service.command import other_command
 from indian_tune.service.logging_process import logged
 from indian_tune.service.phase_name import PhaseName
@@ -181,7 +181,9 @@ def run_search(
     imports = folders(*beside) if request.allow_import else None
     url = storage_url(request.storage)
     folder = request.artifacts or study_folder(url, spec.name)
-    check_writable(folder, "--artifacts")
+    # A folder that was not named lies beside the database, whose own message is clearer.
+    beside_database = request.artifacts is None and sqlite_file(url) is not None
+    check_writable(folder, "--artifacts", probe=not beside_database)
     if request.log is not None:
         check_writable(request.log, "--log")
     tuned = Phase.FINAL if spec.protocol.finalists else Phase.TUNE
