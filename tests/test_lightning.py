@@ -71,6 +71,7 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
             self.log("weight", self.layer.weight.mean())
 
     metrics: dict[str, Any] = {"train_loss": "loss", "error": "error", "loss": "weight"}
+    metrics["test_error"] = float
     metrics |= options.pop("metrics", {})
     data = TensorDataset(torch.arange(8.0)[:, None] / 8)
     lightning.Trainer(
@@ -134,7 +135,7 @@ def test_the_end_of_a_run_is_the_end_of_its_trainer() -> None:
 
 def test_the_test_data_are_opened_where_the_run_opens_them() -> None:
     def train(run: LoopRun) -> None:
-        fit(run, metrics={"test_error": float})
+        fit(run)
 
     assert trained(LoopTrainer(loop(train)))[0].sealed == {}
     records = trained(LoopTrainer(loop(train)), replace(RUN, opens_test=True))

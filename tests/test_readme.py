@@ -81,7 +81,7 @@ def test_the_readme_s_runnable_commands_run(tmp_path: Path) -> None:
         subprocess.run(
             ["/bin/sh", "-euc", block], cwd=tmp_path, env=os.environ | {"PATH": path}, check=True
         )
-    assert (tmp_path / "report/report.html").exists()
+    assert (tmp_path / "first-study/report.html").exists()
 
 
 def test_the_guide_names_every_command_and_help_every_option() -> None:
