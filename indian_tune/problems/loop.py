@@ -22,7 +22,8 @@ class Loop:
         model: name of the network.
         classes: number of classes; of a regression, of numbers that are predicted.
         data: what ``run.data`` gives, such as the loaders of training and validation.
-        test: the sealed test loader, which ``run.sealed`` alone hands out.
+        test: the sealed test loader, which ``run.sealed`` alone hands out. With it every report
+            must have a ``test_error``.
         task: what is learned, which says what an ``error`` is that the loop reports: its name, or a
             :class:`indian_tune.problems.Task`.
         chance: the score at chance level by the metric that the task is judged by;

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from indian_tune.study.assignment import RunningTrial
 
 
-# How long a short trial is trained without a word.
+# Seconds after which an actor reports the epochs that it has trained.
 AHEAD_SECONDS = 0.5
 
 

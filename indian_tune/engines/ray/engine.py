@@ -292,8 +292,8 @@ class RayEngine:
     def _slots(self) -> Callable[[], int]:
         """Return what tells how many trials may be claimed at once, those that wait included.
 
-        On a cluster of others one trial always waits, because that lets a cluster grow. On our own
-        one, none does: Ray would request an actor for it that cannot start.
+        On a cluster that was joined, one trial always waits, because Ray adds nodes only for trials
+        that wait. On one that the search has started, none waits: its actor could not start.
         """
         import ray
 
