@@ -20,7 +20,9 @@ install: $(BASE)
 
 dev: $(DEV)
 
-test: format-check lint types unit
+# Types are checked beside the tests, which often wait.
+test: format-check lint
+	$(MAKE) --jobs 2 types unit
 
 format-check: $(DEV)
 	$(BIN)/ruff format --check .

@@ -28,7 +28,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 _BAYESIAN = ("tpe", "gp")
@@ -61,11 +61,20 @@ def alternatives(name: object, allowed: Iterable[str]) -> str:
         allowed: the names there are.
     """
     names = sorted(allowed)
+    return f"{nearest(name, names)} Allowed: {', '.join(names) or 'none'}"
+
+
+def nearest(name: object, names: Sequence[str]) -> str:
+    """Return a question that proposes the known name nearest to an unknown one; "" if none is.
+
+    Args:
+        name: what was given.
+        names: the names there are.
+    """
     text = str(name).lower()
     near = [other for other in _MEANS.get(text, ()) if other in names]
     near = near or difflib.get_close_matches(text, names, n=1, cutoff=0.65)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"{hint} Allowed: {', '.join(names)}"
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 class IndianTuneError(Exception):

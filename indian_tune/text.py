@@ -35,6 +35,14 @@ _SUBSTITUTES = str.maketrans(
 )
 
 
+def unused_path(path: Path) -> Path:
+    """Return a path like this one that does not exist yet: ``report-2`` for ``report``."""
+    number = 2
+    while (other := path.with_name(f"{path.stem}-{number}{path.suffix}")).exists():
+        number += 1
+    return other
+
+
 def tolerate_encodings() -> None:
     """Let standard output and error write other characters for those that their encoding lacks."""
     codecs.register_error("indian_tune.substitute", _substitute)

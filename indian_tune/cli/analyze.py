@@ -212,6 +212,7 @@ def _check(
 ) -> None:
     """Refuse options that do not go together, before anything is opened."""
     from indian_tune.errors import InputError
+    from indian_tune.text import unused_path
 
     if calibrate:
         others = {"STUDY": study, "--from": source, "--claims": claims, "--out": out}
@@ -224,7 +225,10 @@ def _check(
     if source is not None and study is not None:
         raise InputError(f"give either the study {study!r} or --from {source}, not both")
     if out is not None and (out / VERDICT).exists():
-        raise InputError(f"{out / VERDICT} already exists: choose another folder for --out")
+        raise InputError(
+            f"{out / VERDICT} already exists: choose another folder, such as --out "
+            f"{unused_path(out)}"
+        )
     if out is not None and out.exists() and not out.is_dir():
         raise InputError(f"--out = {out} is not a folder: choose another path")
 

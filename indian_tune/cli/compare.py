@@ -136,12 +136,14 @@ def compare(
     from indian_tune.errors import InputError
     from indian_tune.service.comparing import CompareRequest, register_comparison, run_compare
     from indian_tune.service.output import notices, print_json
-    from indian_tune.text import printable
+    from indian_tune.text import printable, unused_path
 
     if markdown and as_json:
         raise InputError("--markdown and --json cannot be used together: give one")
     if out is not None and out.exists():
-        raise InputError(f"--out = {out} already exists: choose another file")
+        raise InputError(
+            f"--out = {out} already exists: choose another file, such as {unused_path(out)}"
+        )
     request = CompareRequest(
         Request(
             sources or [],

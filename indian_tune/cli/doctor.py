@@ -92,7 +92,9 @@ def doctor(
                 unusable = error
                 # Nothing was looked at, so nothing is known to be sound.
                 told |= {"damages": None, "studies": None}
-                about = CheckResult("database", Level.FAIL, str(error))
+                # The error ends the output, in one line that can be copied.
+                below = f"{show_url(url)} cannot be used: the reason is below the table"
+                about = CheckResult("database", Level.FAIL, str(error) if as_json else below)
         else:
             opened = True
             told |= {

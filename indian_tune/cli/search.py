@@ -47,7 +47,12 @@ def search(
     storage: Storage = None,
     as_name: Annotated[
         str | None,
-        typer.Option("--as", metavar="NEW-NAME", help="Register the study under another name."),
+        typer.Option(
+            "--as",
+            metavar="NEW-NAME",
+            help="Register the study under another name, with other fresh seeds unless its file "
+            "lists them.",
+        ),
     ] = None,
     phase: Annotated[
         PhaseName,

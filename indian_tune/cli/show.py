@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from indian_tune.cli.options import Json, Storage, complete_study
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
@@ -135,16 +136,17 @@ def _replicate(record: StudyRecord, given: str | None, trial: str | None) -> int
 def _print_trials(
     console: Console, study: StudyRecord, arms: list[ArmRecord], trials: list[TrialRecord]
 ) -> None:
-    from indian_tune.service.output import config_text, number, table
+    from indian_tune.service.output import config_text, table
     from indian_tune.study.completion import trial_path
 
     names = {arm.id: arm.name for arm in arms}
-    made = table("trial", "state", "score", "configuration", right=("score",))
+    title, score = _score(study)
+    made = table("trial", "state", title, "configuration", right=(title,))
     for trial in trials:
         made.add_row(
             trial_path(study.search_name(names[trial.arm_id], trial.replicate), trial),
             str(trial.state),
-            number(trial.value, 4),
+            score(trial.value),
             config_text(trial.config),
         )
     console.print(made)
@@ -165,7 +167,8 @@ def _print_trial(
     state = f": {trial.state}" + (f" ({trial.reason})" if trial.reason else "")
     path = trial_path(study.search_name(arm.name, trial.replicate), trial)
     console.print(headed(f"{study.name} {path}", state))
-    console.print(f"score {number(trial.value, 4)}, attempt {trial.attempts}")
+    title, score = _score(study)
+    console.print(f"score ({title}) {score(trial.value)}, attempt {trial.attempts}")
     console.print(config_text(trial.config))
     if trial.config is not None:
         dynamics = dynamics_of(arm.optimizer, trial.config)
@@ -219,6 +222,21 @@ def _print_trial(
             f"{each['traceback']}",
             style="red",
         )
+
+
+def _score(study: StudyRecord) -> tuple[str, Callable[[float | None], str]]:
+    """Return what the trials of a study are judged by, in words, and what shows a score."""
+    from indian_tune.outcome import outcome_of
+    from indian_tune.service.output import number
+    from indian_tune.study.description import score_words
+    from indian_tune.study.file.protocol import ProtocolSection
+
+    objective = ProtocolSection.model_validate(study.spec["protocol"]).score
+    outcome = outcome_of(study.spec)
+    title = score_words(objective, outcome)
+    if objective != "validation_error":
+        return title, partial(number, digits=4)
+    return f"{title} %" if outcome.share else title, outcome.error_text
 
 
 def _broken_attempts(ledger: LedgerReader, trial: TrialRecord) -> list[dict[str, Any]]:

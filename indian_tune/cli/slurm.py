@@ -79,7 +79,7 @@ def slurm(
     from indian_tune.engines import JobRequest, short_limit
     from indian_tune.service.command import other_command
     from indian_tune.service.output import TRYING, notices, print_lines, results
-    from indian_tune.service.slurm import SlurmRequest, dry_script, submit
+    from indian_tune.service.slurm import SlurmRequest, dry_script, local_warning, submit
     from indian_tune.text import counted
 
     request = SlurmRequest(
@@ -107,6 +107,8 @@ def slurm(
         script = dry_script(request)
         if read := short_limit(time):
             say(f"Warning: --time {read}")
+        if local := local_warning(storage):
+            say(f"Warning: {local}")
         typer.echo(script, nl=False)
         return
     record, submitted = submit(request, say, lambda: say(TRYING))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,8 @@ from indian_tune.service.command import other_command, recorded_command
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from indian_tune.ledger import LedgerReader, StudyRecord
 
 
@@ -32,7 +35,13 @@ def worker(
         ),
     ],
     storage: Storage = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda:N.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda:N, or a list such as cuda:0,cuda:1.")
+    ] = "cpu",
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Worker processes.", min=1, show_default="one per device named"),
+    ] = None,
     threads: Annotated[
         int, typer.Option(help="CPU threads; more than 1 changes results in the last bits.", min=1)
     ] = 1,
@@ -69,7 +78,8 @@ def worker(
     from indian_tune.study.completion import completion, search_command
 
     url = storage_url(storage)
-    (device,) = worker_devices(device, 1, threads, ("--device", "--threads"))
+    count = workers or len(device.split(","))
+    devices = worker_devices(device, count, threads, ("--device", "--threads"))
     remarks = notices()
     with Ledger.open(url, create=False) as ledger:
         record = ledger.study(study)
@@ -90,7 +100,7 @@ def worker(
             study=record.name,
             artifacts=folder,
             data_dir=data_dir,
-            device=device,
+            device=devices[0],
             lanes=lanes,
             shrink=shrink_packs,
             threads=threads,
@@ -102,12 +112,13 @@ def worker(
         leaving = partial(remarks.print, "Stopping after this epoch.")
         with interruptible(leaving, again.line, notice=True) as interrupt:
             remarks.print(
-                f"Working on {record.name} with {device}: {counted(now.left(), 'trial')} left, "
-                f"checkpoints in {folder.absolute()}. Ctrl-C stops after the current epoch."
+                f"Working on {record.name} with {_places(devices)}: {counted(now.left(), 'trial')} "
+                f"left, checkpoints in {folder.absolute()}. Ctrl-C stops after the current epoch."
             )
             try:
-                # In a process of its own, which can be replaced when a model ends it or hangs.
-                ProcessEngine([settings]).run(interrupt, lambda: None)
+                # In processes of their own, which can be replaced when a model ends them or hangs.
+                each = [replace(settings, device=device) for device in devices]
+                ProcessEngine(each).run(interrupt, lambda: None)
             except KeyboardInterrupt:
                 if not interrupt.requested:
                     raise
@@ -150,6 +161,12 @@ def worker(
         freeze=recorded_command(search, "--freeze-anyway", storage=storage),
     )
     remarks.print(f"{record.name} is finished: nothing is left to train.")
+
+
+def _places(devices: Sequence[str]) -> str:
+    """Return how many workers there are and on what, in words; one on its device alone."""
+    used = ", ".join(dict.fromkeys(devices))
+    return used if len(devices) == 1 else f"{counted(len(devices), 'worker')} on {used}"
 
 
 def _epochs(ledger: LedgerReader, study: StudyRecord) -> int:

@@ -57,7 +57,8 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     from indian_tune.study import RegisteredStudy
 
     spec = RegisteredStudy.open(ledger, record).spec
-    unsealed = bool(ledger.events(record.id, UNSEALED))
+    opened = [event.at for event in ledger.events(record.id, UNSEALED)]
+    unsealed = bool(opened)
     if metric is not None and metric.startswith("test_") and not unsealed:
         raise SealedError(
             f"{metric} of study {record.name!r} is sealed: compare a validation metric, or open "
@@ -72,7 +73,12 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     notes = []
     if metric is None:
         metric = TEST if unsealed else VALIDATION
-        notes += [] if unsealed else ["Test results are sealed: validation results are compared."]
+        notes.append(
+            f"Test results are compared: they were opened at {min(opened):%Y-%m-%d %H:%M} UTC. "
+            f"--metric {VALIDATION} compares validation results."
+            if opened
+            else "Test results are sealed: validation results are compared."
+        )
     known = [name for name in (TEST, VALIDATION, "train_accuracy") if name in frame]
     if metric in frame and not frame[metric].notna().any() and known:
         raise InputError(

@@ -106,7 +106,10 @@ def remarks(found: Findings) -> Iterator[str]:
     share = made.superiority
     if math.isfinite(share.estimate):
         ends = "" if math.isnan(share.low) else f" ({share.low:.2f} to {share.high:.2f})"
-        yield f"P({found.a} better than {found.b}) for one {one} is {share.estimate:.2f}{ends}."
+        yield (
+            f"Probability that {found.a} is better than {found.b} on one new {one}: "
+            f"{share.estimate:.2f}{ends}."
+        )
     ours, theirs = made.of_a, made.of_b
     if ours.failed or theirs.failed:
         yield (
@@ -147,9 +150,9 @@ def remarks(found: Findings) -> Iterator[str]:
     for curve in found.best_of:
         most = len(curve.n) - 1
         yield (
-            f"Tuning of {curve.arm}: the median {curve.metric} is {curve.median[0]:.4g} for one "
-            f"trial and {curve.median[most]:.4g} for the best of {curve.budget} trials (95 % "
-            f"band: {_end(curve.worse[most])} at worst, {_end(curve.better[most])} at best)."
+            f"Tuning of {curve.arm}, median {curve.metric}: {curve.median[0]:.4g} after one trial, "
+            f"{curve.median[most]:.4g} after {curve.budget} trials (95 % band: "
+            f"{_end(curve.better[most])} to {_end(curve.worse[most])})."
         )
     if found.target is not None:
         for arm in found.target.arms:
@@ -182,8 +185,8 @@ def _pairing(found: Findings) -> Iterator[str]:
     if made.paired:
         if gain.width is not None and gain.correlation is not None:
             yield (
-                f"Runs with the same seed have correlation {shown(gain.correlation, 2)}: the "
-                f"paired interval is {gain.width:.2f} times as wide as the unpaired one."
+                f"Pairing by seed makes the interval {gain.width:.2f} times as wide as without it "
+                f"(correlation between the arms: {shown(gain.correlation, 2)})."
             )
         if gain.alone:
             yield (

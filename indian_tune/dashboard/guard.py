@@ -12,9 +12,16 @@ if TYPE_CHECKING:
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Controls of Optuna Dashboard's pages that send requests which are refused.
 WRITING_CONTROLS = ("delete study", "rename study", "delete artifact", "skip trial")
+# Buttons that carry a word and no label: known by their icon. This one creates a study.
+WRITING_ICONS = ("AddBoxIcon",)
 _STYLE = (
     "<style>"
-    + ",".join(f'[aria-label="{label}"]' for label in WRITING_CONTROLS)
+    + ",".join(
+        [
+            *(f'[aria-label="{label}"]' for label in WRITING_CONTROLS),
+            *(f'button:has([data-testid="{icon}"])' for icon in WRITING_ICONS),
+        ]
+    )
     + "{display:none!important}</style>"
 ).encode()
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})

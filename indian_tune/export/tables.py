@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError
 from indian_tune.ledger.frames import epoch_frame, example_frame, run_frame, trial_frame
+from indian_tune.text import unused_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ def write_tables(
     """
     files = {name: folder / f"{name}.{form}" for name in tables}
     beside = {folder / "study.json": _registered(study), folder / "claims.json": claims}
-    refuse_existing([*files.values(), *beside])
+    refuse_existing(folder, [*files.values(), *beside])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
@@ -84,8 +85,12 @@ def write_tables(
     return [*files.values(), *beside]
 
 
-def refuse_existing(files: list[Path]) -> None:
+def refuse_existing(folder: Path, files: list[Path]) -> None:
     """Refuse to write over what is there.
+
+    Args:
+        folder: given with --out.
+        files: that would be written.
 
     Raises:
         InputError: one of the files exists.
@@ -93,7 +98,8 @@ def refuse_existing(files: list[Path]) -> None:
     for file in files:
         if file.exists():
             raise InputError(
-                f"{file} already exists and is not overwritten: choose another folder with --out"
+                f"{file} already exists and is not overwritten: choose another folder, such as "
+                f"--out {unused_path(folder)}"
             )
 
 

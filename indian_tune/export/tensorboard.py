@@ -11,6 +11,7 @@ from tensorboardX.summary import hparams
 from indian_tune.columns import config_columns
 from indian_tune.errors import InputError
 from indian_tune.ledger.frames import epoch_frame
+from indian_tune.text import unused_path
 from indian_tune.training.metrics import SEALED
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def write_events(
     }
     for run in groups:
         if run.exists():
-            raise InputError(f"{run} already exists: choose another folder with --out")
+            raise InputError(
+                f"{run} already exists: choose another folder, such as --out {unused_path(folder)}"
+            )
     try:
         for run, rows in groups.items():
             _write_run(run, rows, names, tags)

@@ -59,7 +59,8 @@ def storage_url(option: str | None = None) -> URL:
     except (sa.exc.ArgumentError, ValueError) as error:
         raise StorageError(_UNREADABLE) from error
     backend = url.get_backend_name()
-    if backend == "postgresql":
+    # Some services name it by the first word.
+    if backend in ("postgres", "postgresql"):
         if "@" in (url.host or ""):
             raise StorageError(
                 "the database address in --storage or INDIAN_TUNE_STORAGE contains more than one "

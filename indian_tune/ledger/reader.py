@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import sqlalchemy as sa
 
-from indian_tune.errors import InputError
+from indian_tune.errors import InputError, alternatives
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.address import show_url, storage_url
@@ -151,8 +151,8 @@ class LedgerReader(TrialReader):
         """
         found = self.find_study(name)
         if found is None:
-            names = ", ".join(repr(study.name) for study in self.studies()) or "none"
-            raise InputError(f"there is no study {name!r} in {self.address}. Allowed: {names}")
+            known = alternatives(name, [study.name for study in self.studies()])
+            raise InputError(f"there is no study {name!r} in {self.address}.{known}")
         return found
 
     @transaction

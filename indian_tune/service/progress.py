@@ -225,6 +225,7 @@ class SearchProgress:
         self._last_line = ""
         self._table = LiveTable(study)
         self._lost: set[str] = set()
+        self._since = study.ledger.now()
 
     def __enter__(self) -> SearchProgress:
         if self._live is not None:
@@ -263,18 +264,20 @@ class SearchProgress:
             self._last_line = text
 
     def _warn_of_lost(self) -> None:
-        """Say once of every worker that it is gone, if it holds trials that wait for it."""
+        """Say once of every worker that it is gone, unless that was before and nothing waits."""
         lost = lost_workers(self._ledger, self._study.record)
         if not any(worker.id not in self._lost for worker in lost):
             return
         held = held_trials(self._ledger, self._study.record)
         for worker in lost:
-            if worker.id not in self._lost and worker.id in held:
+            news = worker.id in held or worker.heartbeat_at >= self._since
+            if worker.id not in self._lost and news:
                 self._lost.add(worker.id)
+                trials = ", ".join(held.get(worker.id, ["what it held"]))
                 logger.warning(
                     "worker %s on %s has not reported since %s UTC; another worker takes over %s",
                     worker.id[:8],
                     worker.host,
                     f"{worker.heartbeat_at:%H:%M:%S}",
-                    ", ".join(held[worker.id]),
+                    trials,
                 )

@@ -46,10 +46,13 @@ class Registered:
 
 def registered(ledger: LedgerReader) -> list[Registered]:
     """Return the studies of a database."""
+    from indian_tune.engines import lost_workers
+
     found = []
     for study in ledger.studies():
         parts, now = ledger.progress(study.id), completion(ledger, study)
-        working = any(worker.left_at is None for worker in ledger.workers(study.id))
+        there = [worker for worker in ledger.workers(study.id) if worker.left_at is None]
+        working = len(there) > len(lost_workers(ledger, study))
         state = "finished" if now.finished() else "running" if working else "not finished"
         if now.failed:
             state += f", {counted(len(now.failed), 'trial')} failed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import files
 from pathlib import Path
 
-from indian_tune.errors import StudyFileError
+from indian_tune.errors import StudyFileError, nearest
 
 
 def shipped_studies() -> list[Path]:
@@ -44,9 +44,10 @@ def find_study_file(given: str) -> Path:
     for shipped in shipped_studies():
         if shipped.stem == given:
             return shipped
-    names = ", ".join(shipped.stem for shipped in shipped_studies()) or "none"
+    names = [shipped.stem for shipped in shipped_studies()]
     raise StudyFileError(
-        f"there is no study file {given}, and none of that name is shipped (shipped are {names}). "
+        f"there is no study file {given}, and none of that name is shipped (shipped are "
+        f"{', '.join(names) or 'none'}).{nearest(given, names)} "
         "A study of a Python script continues when the script is run again"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
     from indian_tune.engines import Submitted
     from indian_tune.ledger import StudyRecord
     from indian_tune.service.studies import FoundStudy
+
+_SERVER = (
+    "use a PostgreSQL server that all of them can reach, --storage "
+    "postgresql+psycopg://USER@HOST/DATABASE"
+)
 
 
 @dataclass(frozen=True)
@@ -240,10 +246,26 @@ def _check_partition(job: JobRequest, cluster: Cluster, url: URL) -> None:
                 f"most {partition.limit}"
             )
     hosts = {host.partition(".")[0] for partition in used for host in partition.hosts}
+    reason = _local(url)
+    if reason is not None and hosts != {socket.gethostname().partition(".")[0]}:
+        raise StorageError(f"{reason}, but the jobs run on other machines: {_SERVER}")
+
+
+def local_warning(storage: str | None) -> str | None:
+    """Return a warning where jobs on other machines than this one could not use the database."""
+    reason = _local(_absolute(storage_url(storage)))
+    return reason and f"{reason}, and jobs on other machines could not use it: {_SERVER}"
+
+
+def _local(url: URL) -> str | None:
+    """Return why only this machine can use a database; ``None`` if others may reach it."""
     file = sqlite_file(url)
-    if file is not None and hosts != {socket.gethostname().partition(".")[0]}:
-        raise StorageError(
-            f"database {file} is an SQLite file, but the jobs run on other machines: use a "
-            "PostgreSQL server that all of them can reach, --storage "
-            "postgresql+psycopg://USER@HOST/DATABASE"
-        )
+    if file is not None:
+        return f"database {file} is an SQLite file"
+    if "service" in url.query:
+        return None
+    # Without a host, it is a socket in this machine's file system.
+    host = url.host or url.query.get("host") or os.environ.get("PGHOST", "")
+    if host in ("localhost", "::1", "") or str(host).startswith(("127.", "/")):
+        return f"the database's host, {host or 'not given'}, is this machine itself"
+    return None

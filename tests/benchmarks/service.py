@@ -440,6 +440,9 @@ def main() -> None:
         "sqlite": sqlite3.sqlite_version,
         "epochs": EPOCHS,
     }
+    if len(given.parts) < len(parts):
+        # Before anything is measured: what cannot be joined would be lost.
+        others(given.out, setting)
     marks = {parts[part]: vars(given)[part.replace("-", "_")] for part in given.parts}
 
     def keep(found: dict[str, Any]) -> None:

@@ -435,7 +435,8 @@ def to_markdown(report: dict[str, Any]) -> str:
             f"A step's products take {part['gflop_per_step']:.3g} GFLOP; a product of "
             f"{GEMM_SIZE} × {GEMM_SIZE} matrices runs at {rate:.0f} GFLOP/s on each core while "
             "the other one does the same. The shares and the last ratio are of the processor's "
-            f"seconds. Load of the machine when this began: {part['load']:.1f}."
+            "seconds; a share below 0 says that the convolutions in the step are faster than these "
+            f"products measured alone. Load of the machine when this began: {part['load']:.1f}."
         )
     return "\n".join(lines) + "\n"
 

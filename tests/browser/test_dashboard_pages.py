@@ -85,6 +85,10 @@ def test_controls_that_write_are_hidden_and_their_requests_refused(
         control = card.get_by_label(label)
         assert control.count() == 1, "Optuna Dashboard calls it otherwise now"
         assert not control.is_visible()
+    create = page.locator("button", has_text="Create")
+    assert create.count() == 1, "Optuna Dashboard calls it otherwise now"
+    assert not create.is_visible()
+    assert page.locator("button", has_text="Reload").is_visible()
     delete = "fetch('/api/studies/1', {method: 'DELETE'}).then(answer => answer.status)"
     assert page.evaluate(delete) == 403
     page.goto(address)

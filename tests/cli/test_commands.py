@@ -191,6 +191,7 @@ def test_show_stops_where_nobody_reads_on_and_says_how_to_see_the_rest(
     ]
     assert "3 of 8 trials. --limit 0 shows all" in " ".join(some.err.split())
     every = command("show", "tiny", "--storage", database, "--limit", "0")
+    assert "validation error %" in every.out.splitlines()[0]
     assert every.out == command("show", "tiny", "--storage", database).out
     assert every.err == ""
     told = json.loads(
@@ -288,7 +289,8 @@ def test_show_names_what_there_is_when_asked_for_what_there_is_not(
         (("show", "other"), "there is no study 'other' in"),
         (("show", "tiny", "adam/0"), "one of the arms indian, sgd"),
         (("show", "tiny", "sgd/9"), "arm 'sgd' has no tune trial 9: it has 2, numbered from 0"),
-        (("status", "other"), "Allowed: 'tiny'"),
+        (("status", "other"), "Allowed: tiny"),
+        (("status", "tinny"), "Did you mean 'tiny'? Allowed: tiny"),
     ):
         ended = command(*arguments, "--storage", database)
         assert (ended.status, ended.out) == (2, "")

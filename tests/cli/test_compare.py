@@ -148,6 +148,21 @@ def test_a_study_is_compared_on_what_is_open_and_nothing_is_written(
     connection.close()
 
 
+def test_a_study_whose_test_results_are_open_is_compared_on_them_and_that_is_said(
+    command: Callable[..., Ended],
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "own.db"
+    assert command("export", "--db", own, "--storage", finished[0]).status == 0
+    arms = ("--a", "indian", "--b", "sgd", "--json", "--storage", own)
+    assert command("export", "tiny", "--unseal", "--format", "csv", "--storage", own).status == 0
+    answer = json.loads(command("compare", "tiny", *arms).out)
+    assert answer["metric"] == "test_accuracy"
+    (note,) = answer["notes"]
+    assert note.startswith("Test results are compared: they were opened at 20")
+
+
 REFUSED: list[tuple[tuple[Any, ...], str]] = [
     ((), "name a source: a study, a file"),
     (("runs.csv",), "name two arms with --a and --b, or use --all: the arms are A, B"),

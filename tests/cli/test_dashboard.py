@@ -340,7 +340,7 @@ def test_what_cannot_be_shown_is_refused_with_the_way_on(
     assert (ended.status, ended.out) == (2, "")
     assert f"--port {taken} cannot be used" in ended.err
     ended = command("dashboard", "other", "--storage", database)
-    assert (ended.status, "Allowed: 'tiny'" in ended.err) == (2, True)
+    assert (ended.status, "Allowed: tiny" in ended.err) == (2, True)
     with Ledger.open(storage) as ledger:
         ledger.register("study", {}, "hash", [ArmPlan("indian", "indian", 1)])
     ended = command("dashboard", "--storage", storage)

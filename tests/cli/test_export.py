@@ -367,7 +367,7 @@ def test_what_lies_in_the_folder_is_not_overwritten(
     assert export(*arguments)[0] == 0
     before = everything(tmp_path / "out")
     status, said = export(*arguments)
-    assert (status, "choose another folder with --out" in said) == (2, True)
+    assert (status, "choose another folder, such as --out" in said) == (2, True)
     assert everything(tmp_path / "out") == before
 
 

@@ -52,10 +52,25 @@ def script(command: Callable[..., Ended]) -> Callable[..., str]:
     def printed(*options: object) -> str:
         given = ("slurm", "quickstart", "--workers", 32, "--time", "4:00:00", "--dry-run")
         ended = command(*given, *options)
-        assert (ended.status, ended.err) == (0, "")
+        assert ended.status == 0
+        if "--storage" in options:
+            assert ended.err == ""
+        else:
+            assert ended.err.startswith("Warning: database ")
+            assert "is an SQLite file, and jobs on other machines could not use it" in ended.err
         return ended.out
 
     return printed
+
+
+def test_a_dry_run_warns_of_a_database_that_only_this_machine_can_reach(
+    command: Callable[..., Ended],
+) -> None:
+    given = ("slurm", "quickstart", "--workers", 1, "--time", "4:00:00", "--dry-run", "--storage")
+    ended = command(*given, "postgres://me@127.0.0.1/tuning")
+    told = "Warning: the database's host, 127.0.0.1, is this machine itself, and jobs on other"
+    assert (ended.status, ended.err.startswith(told)) == (0, True)
+    assert "is this machine itself" in command(*given, "postgresql:///tuning").err
 
 
 def test_a_dry_run_prints_the_script_and_does_nothing(
@@ -106,7 +121,8 @@ def test_a_script_is_sound_for_the_shell(script: Callable[..., str], tmp_path: P
 def test_a_limit_that_may_have_been_meant_in_hours_is_read_out(
     command: Callable[..., Ended],
 ) -> None:
-    ended = command("slurm", "quickstart", "--workers", 1, "--time", "4:00", "--dry-run")
+    given = ("slurm", "quickstart", "--workers", 1, "--time", "4:00", "--dry-run")
+    ended = command(*given, "--storage", STORAGE)
     assert (ended.status, "--time=4:00" in ended.out) == (0, True)
     assert ended.err == "Warning: --time 4:00 is 4 minutes; 4 hours is 4:00:00\n"
 

@@ -94,9 +94,9 @@ def test_a_worker_uses_the_recorded_folder_and_does_not_change_the_record(
 def test_a_worker_tells_what_it_does_and_that_checkpoints_are_missing(
     tmp_path: Path, work: Callable[..., tuple[int, str]]
 ) -> None:
-    status, told = work("--artifacts", "elsewhere")
+    status, told = work("--artifacts", "elsewhere", "--workers", "2")
     assert status == 0, told
-    assert "Working on tiny with cpu" in told
+    assert "Working on tiny with 2 workers on cpu" in told
     assert (
         "no checkpoint of indian/0 found: it starts from the beginning and trains 1 epoch again"
     ) in told

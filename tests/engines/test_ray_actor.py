@@ -186,3 +186,27 @@ def test_a_free_actor_goes_to_the_trial_that_was_claimed_last(driving: driver.Ra
     scheduler = driver.DriverScheduler(driving, Interrupt())
     chosen: Any = scheduler.choose_trial_to_run(live)
     assert (chosen, scheduler.settled) == (newest, False)
+
+
+def test_a_search_says_once_that_no_trial_could_start(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: now))
+    ticks: list[float] = []
+    ticker = driver.Ticker(lambda: ticks.append(now))
+
+    def pass_to(second: float, *states: str) -> int:
+        nonlocal now
+        now = second
+        trials: Any = [Waiting(0, state) for state in states]
+        ticker.on_step_end(0, trials)
+        return caplog.text.count("Ray has started no trial for 31 s")
+
+    assert pass_to(0, "PENDING") == 0
+    assert pass_to(29, "PENDING") == 0
+    assert pass_to(29.5, "PENDING", "RUNNING") == 0
+    assert pass_to(40, "PENDING") == 0
+    assert pass_to(71, "PENDING") == 1
+    assert pass_to(171, "PENDING") == 1
+    assert len(ticks) == 6

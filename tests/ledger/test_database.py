@@ -29,8 +29,9 @@ def test_option_beats_environment_beats_default(
     assert show_url(storage_url("given.db")) == f"sqlite:///{tmp_path}/given.db"
 
 
-def test_postgresql_gets_its_driver_written_out_and_its_password_hidden() -> None:
-    url = storage_url("postgresql://someone:secret@host/studies")
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_postgresql_gets_its_driver_written_out_and_its_password_hidden(scheme: str) -> None:
+    url = storage_url(f"{scheme}://someone:secret@host/studies")
     assert url.drivername == "postgresql+psycopg"
     assert "secret" not in show_url(url)
 

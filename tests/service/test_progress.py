@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from indian_tune.ledger import Lease, Ledger, Phase, State
-from indian_tune.service.progress import BAR_COLUMNS, LiveTable, Pace, epochs_left
+from indian_tune.engines import VirtualClock
+from indian_tune.ledger import LEASE_SECONDS, Lease, Ledger, Phase, State
+from indian_tune.service.progress import (
+    BAR_COLUMNS,
+    LiveTable,
+    Pace,
+    SearchProgress,
+    epochs_left,
+)
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
 
@@ -120,3 +127,24 @@ def test_no_more_finalists_are_expected_than_a_search_has_trials(storage: str) -
     final = len(study.spec.protocol.final_seeds_of(0, 1)) * study.spec.protocol.tuning_epochs
     assert final > 0
     assert left == dict.fromkeys(("one", "two"), PLANNED + 5 * final)
+
+
+def test_a_worker_that_falls_silent_is_told_once_whether_or_not_it_holds_a_trial(
+    storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = VirtualClock()
+    with Ledger.open(storage, clock=clock) as ledger:
+        study = register(ledger, parse_study(SPEC, source="test"))
+        ledger.join(study.id, "before", host="here", pid=1, started="0", device="cpu")
+        clock.seconds += 1.0
+        progress = SearchProgress(Console(file=io.StringIO()), study)
+        ledger.join(study.id, "idle", host="here", pid=2, started="0", device="cpu")
+        begin(study)
+        clock.seconds += 2 * LEASE_SECONDS
+        progress.show()
+        progress.show()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert told[0].startswith("worker idle on here has not reported since")
+    assert told[0].endswith("another worker takes over what it held")
+    assert told[1].endswith("another worker takes over one/0")

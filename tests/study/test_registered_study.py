@@ -33,7 +33,8 @@ def test_a_name_that_is_not_there_is_answered_with_those_that_are(
     ledger: Ledger, tiny: dict[str, Any]
 ) -> None:
     register(ledger, parse_study(tiny, source="study.toml"))
-    with pytest.raises(InputError, match=r"no study 'tny' in .*study\.db\. Allowed: 'tiny'"):
+    told = r"no study 'tny' in .*study\.db\. Did you mean 'tiny'\? Allowed: tiny"
+    with pytest.raises(InputError, match=told):
         RegisteredStudy.open(ledger, "tny")
 
 

@@ -114,10 +114,10 @@ def _exhibit(material: Material) -> Exhibit:
         name="test-against-training-error",
         title="Test error against training error",
         caption="Each line shows an arm during training, from left to right, as a mean over runs "
-        "that trained; the mark is the last epoch. A mark below another and not to its right "
-        "has a lower test error without a lower training error, as expected from a "
-        "regularizer. Only the last epoch is judged: earlier points depend on how fast an "
-        "arm trains. On the grey line both errors are equal.",
+        "that trained; the mark is the last epoch. An arm whose mark is lower than "
+        "another's, but not further to the right, has a lower test error at the same or a higher "
+        "training error, as expected from a regularizer. Only the last epoch is judged: earlier "
+        "points depend on how fast an arm trains. On the grey line both errors are equal.",
         alt=f"Test error over training error, a line per arm. {said}.",
         figure=trajectories(material.frame, arms),
         table=table,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -35,8 +36,12 @@ if TYPE_CHECKING:
     from indian_tune.study.assignment import RunningTrial
 
 
+logger = logging.getLogger(__name__)
+
 # Seconds after which an actor reports the epochs that it has trained.
 AHEAD_SECONDS = 0.5
+# Seconds without a running trial after which a user is told what Ray may be waiting for.
+IDLE_SECONDS = 30.0
 
 
 class _Unsaved:
@@ -304,14 +309,30 @@ class DriverScheduler(FIFOScheduler):
 
 
 class Ticker(_Unsaved, tune.Callback):
-    """Lets progress be shown while Ray has the main thread."""
+    """Lets progress be shown while Ray has the main thread, and says once if nothing runs."""
 
     def __init__(self, tick: Callable[[], None]) -> None:
         self._tick = tick
+        self._idle_since: float | None = None
+        self._told = False
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Show progress."""
         self._tick()
+        states = {trial.status for trial in trials}
+        now = time.monotonic()
+        if "RUNNING" in states or "PENDING" not in states:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = now
+        elif now - self._idle_since > IDLE_SECONDS and not self._told:
+            self._told = True
+            logger.warning(
+                "Ray has started no trial for %.0f s: its processes are still starting, or others "
+                "use the CPUs and GPUs of the cluster (`ray status` shows them)",
+                now - self._idle_since,
+                extra={"notice": True},
+            )
 
 
 class Tidier(_Unsaved, tune.Callback):
