@@ -52,7 +52,10 @@ def judge(
     label, strongly = overall(contrasts, gates, delta, whole=whole)
     if label is Label.REFUTED:
         found, made = next(pair for pair in pairs if refutes(pair[1], gates, delta))
-        reason = f"Refuted at {found.hypothesis}: {told(made, delta, outcome)}."
+        reason = (
+            f"Refuted at {found.hypothesis}: {told(made, delta, outcome)}. The upper bound is "
+            f"below δ = {outcome.amount(delta)}, the smallest effect of interest."
+        )
         if any(supports(other, gates) for other in contrasts):
             reason += " Other contrasts show a gain, but the claim needs a gain in each of them."
         return label, False, found.hypothesis, reason
@@ -119,10 +122,12 @@ def _open(
     needed = ""
     if made.power is not None:
         needed = (
-            f" With {made.n} {made.unit} the smallest effect found with 80 % probability is "
-            f"{outcome.size(made.power.detectable or 0)} {outcome.unit}; {made.power.needed} are "
-            f"needed to find {outcome.amount(delta)}, and {made.power.needed_to_refute} to rule "
-            "it out if there is no gain."
+            f" With {made.n} {made.unit} this contrast alone finds an effect of "
+            f"{outcome.size(made.power.detectable or 0)} {outcome.unit} with 80 % probability. To "
+            f"find {outcome.amount(delta)} in all contrasts together takes {made.power.needed} "
+            f"{made.unit}, and to rule it out if there is no gain {made.power.needed_to_refute} "
+            f"(planned with a standard deviation of {outcome.size(made.power.planned)}, the 80 % "
+            f"upper bound of the {outcome.size(made.power.deviation)} between these)."
         )
     return (
         found.hypothesis,

@@ -48,7 +48,11 @@ def conclude(
     if label is Label.SUPPORTED:
         opened += f", by more than {outcome.amount(evidence.claims.delta)}" if strongly else ""
     elif label is Label.REFUTED:
-        opened = f"It does not hold that {claim}"
+        against = [made.name for made in contrasts if refutes(made, gates, evidence.claims.delta)]
+        opened = (
+            f"A gain of {outcome.amount(evidence.claims.delta)} or more is ruled out for "
+            f"{' and for '.join(against)}"
+        )
     else:
         opened = f"It is open whether {claim}"
     if missing:

@@ -164,12 +164,16 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     budget, on the same fresh seeds, paired with Δ: the bound is of Δ - g or Δ + g. Only one side
     gains: rules under which both do decide more studies, and support what is merely a rival that is
     behind at this budget (tests/benchmarks/results/searches.md).
+
+    A control of H2 has no half of a budget: it is made from the winner, so nothing is asked before
+    it is beaten. Before it refutes, the arm gains once more: a control is chosen from more runs
+    than an arm of few trials, so that it may be ahead by selection alone.
     """
-    if made.needs_gap:
-        return
     told, unit = evidence.outcome.signed, evidence.outcome.unit
     for label in asked(evidence, made):
         refuted = label is Label.REFUTED
+        if made.needs_gap and not refuted:
+            continue
         arm = made.arm if refuted else made.baseline
         first, second = evidence.arms[made.arm], evidence.arms[made.baseline]
         own = evidence.arms[arm]
@@ -269,7 +273,10 @@ def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             f"{usual} - {plain} is {outcome.signed(found.estimate)} {outcome.unit} (at least "
             f"{outcome.signed(found.low)})"
         )
-        advice = f"δ = {outcome.amount(delta)} is larger than what dropout and decay gain here"
+        advice = (
+            "register a smaller δ, or take a problem on which dropout and weight decay gain "
+            f"{outcome.amount(delta)} or more"
+        )
     yield Gate("assay", made.name, passed, (Label.REFUTED,), figure, advice)
 
 

@@ -20,6 +20,7 @@ def find(evidence: Evidence, claim: Replication) -> Finding:
     return exploratory(
         claim,
         made,
-        f"The first arm has the better mean in {ahead} of {len(made)} comparisons.",
+        "A table that is no part of the claim. The first arm has the better mean in "
+        f"{ahead} of {len(made)} comparisons.",
         missing=evidence.runs_of(claim.beside),
     )

@@ -87,14 +87,29 @@ def estimand_rows(
     return rows
 
 
+def _reached(made: Contrast, delta: float) -> list[Label]:
+    """Return the labels that the bounds of a contrast reach, whatever its gates say."""
+    gains = made.test.low > 0 and (
+        not made.needs_gap or (made.gap is not None and made.gap.low > 0)
+    )
+    return [Label.SUPPORTED] * gains + [Label.REFUTED] * (made.test.high < delta)
+
+
 def gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:
     """Return the heading, then a row per gate; contrasts with the same figure share one."""
     shared: dict[tuple[str, ...], list[str]] = {}
+    allowed = {
+        made.name: _reached(made, verdict.delta)
+        for found in verdict.findings
+        for made in found.contrasts
+    }
     for gate in verdict.gates:
-        state = "passed" if gate.passed else "stops"
-        advice = "" if gate.passed else gate.advice
-        stops = "" if gate.passed else " and ".join(map(str, gate.stops))
-        row = (gate.name, f"{state} {stops}".strip(), gate.figure, advice)
+        labels = [label for label in gate.stops if label in allowed.get(gate.contrast, gate.stops)]
+        state = "passed" if gate.passed else f"stops {' and '.join(map(str, labels))}"
+        if not gate.passed and not labels:
+            of = "either label" if len(gate.stops) > 1 else gate.stops[0]
+            state = f"failed, but the bounds do not reach {of}"
+        row = (gate.name, state, gate.figure, "" if gate.passed else gate.advice)
         shared.setdefault(row, []).append(gate.contrast)
     of_all = {gate.contrast for gate in verdict.gates}
     return [

@@ -27,6 +27,7 @@ class StudyRuns:
         trials_of: what their value is of, and its direction.
         delta: smallest effect of interest that the study registered, of accuracies and errors.
         notes: what to know, a sentence each.
+        began: when the first run on a fresh seed began; ``None`` if unknown.
     """
 
     frame: pd.DataFrame
@@ -35,6 +36,7 @@ class StudyRuns:
     trials_of: tuple[str, Better]
     delta: float | None
     notes: tuple[str, ...]
+    began: pd.Timestamp | None
 
 
 def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) -> StudyRuns:
@@ -104,4 +106,12 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
         trials_of=(spec.protocol.score, "lower"),
         delta=spec.claims.delta if shares else None,
         notes=tuple(notes),
+        began=_began(trial_frame(ledger, record.id, Phase.CONFIRM)),
     )
+
+
+def _began(trials: pd.DataFrame) -> pd.Timestamp | None:
+    import pandas as pd
+
+    times = pd.to_datetime(trials["started_at"], utc=True).dropna()
+    return None if times.empty else times.min()

@@ -121,8 +121,9 @@ def compare_many(
         exploratory=exploratory,
         cautions=(
             *cautions,
-            f"p (Holm) is one-sided, for a better than b: SUPPORTED needs p < {alpha / 2:g}; the "
-            "intervals are not corrected for multiple comparisons",
+            f"p (Holm) is one-sided, for a better than b: SUPPORTED needs p < {alpha / 2:g}. "
+            f"REFUTED rests on a test that the difference is below {delta or 0:g}, with its own "
+            "Holm correction. The intervals are not corrected",
             *(caution.sentence for caution in few(least_of(rows))),
         ),
     )

@@ -88,17 +88,18 @@ def _cheapest(
     factor = upper_factor(pilot.searches - 1)
     # A ratio of two variances over few searches is unsure: all pairs have the same.
     plain = _mean([spread.by_budget.get(trials) for spread in spreads])
-    gated = _mean([_gated(spread, goal, trials)[0] for spread in spreads if spread.gated])
-    gains = {
-        f"{spread.arm} - {spread.rival}": _gated(spread, goal, trials)[1] for spread in spreads
+    moved = {
+        f"{spread.arm} - {spread.rival}": _gated(spreads, spread, goal, trials)
+        for spread in spreads
     }
+    gated = _mean([each[0] for each in moved.values() if each is not None])
+    gains = {name: 0.0 if each is None else each[1] for name, each in moved.items()}
     best: Allocation | None = None
     for seeds in SEEDS:
         needed: dict[str, float] = {}
         for spread in spreads:
             name = f"{spread.arm} - {spread.rival}"
-            # No gate on the budget is asked of a control, which has no search of its own.
-            ratio, noise = (gated, GATED_NOISE) if spread.gated else (plain, 1.0)
+            ratio, noise = (plain, 1.0) if moved[name] is None else (gated, GATED_NOISE)
             assert spread.between is not None
             variance = (factor * spread.between) ** 2 * ratio + noise * spread.within**2 / seeds
             needed[name] = (
@@ -124,10 +125,19 @@ def _cheapest(
     return best
 
 
-def _gated(spread: Spread, goal: Goal, trials: int) -> tuple[float, float]:
-    """Return variance ratio and gain of the side that the goal speaks against."""
+def _gated(
+    spreads: Sequence[Spread], spread: Spread, goal: Goal, trials: int
+) -> tuple[float, float] | None:
+    """Return variance ratio and gain of the side that the goal speaks against.
+
+    A control has no search of its own, so no gate on the budget asks for its gain (``None``), and
+    what the arm gains is taken from the arm's other comparisons.
+    """
     side = spread.rival if goal == "SUPPORTED" else spread.arm
-    return spread.gated.get(side, {}).get(trials, (1.0, 0.0))
+    known = spread.gated.get(side)
+    if known is None and side == spread.arm:
+        known = next((each.gated[side] for each in spreads if side in each.gated), None)
+    return None if known is None else known.get(trials, (1.0, 0.0))
 
 
 def _mean(ratios: Sequence[float | None]) -> float:

@@ -47,8 +47,8 @@ class Spread:
         by_budget: trials → variance between searches of the difference of what they found, as a
             multiple of that at the whole budget.
         gated: side (the rival, or the arm) → trials → the same of the difference after that side
-            has gained once more what the last doubling gave it, and that gain; none for an arm
-            that is not searched, of which no gate on the budget is asked.
+            has gained once more what the last doubling gave it, and that gain; none where the
+            rival is not searched.
     """
 
     arm: str

@@ -72,7 +72,7 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
     judged = None if file.scope.outcome is None else file.scope.outcome.outcome
     frame = read_runs(source)
     beside = source.with_name(f"examples{source.suffix}")
-    examples = read_examples(beside) if source.stem == "epochs" and beside.exists() else None
+    examples = read_examples(beside) if beside != source and beside.exists() else None
     verdict = analysis.analyze(
         frame,
         file.claims,
@@ -87,8 +87,8 @@ def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
     frames = {RUNS: frame}
     if examples is None:
         remark = (
-            "Bounds do not include the variation between test examples: the folder of the epochs "
-            "has no exported examples."
+            "Bounds do not include the variation between test examples: beside the "
+            "runs there is no file `examples` of the same format."
         )
     else:
         provenance.append(("Test examples", str(beside)))
@@ -222,8 +222,12 @@ def read_runs(source: Path) -> pd.DataFrame:
     except (ValueError, csv.Error) as error:
         raise InputError(f"{source} cannot be read as {source.suffix[1:]}: {error}") from error
     for name in set(TEXT) & set(frame):
-        frame[name] = frame[name].where(frame[name] != "", None)
+        frame[name] = frame[name].where(frame[name].map(lambda value: not _is_empty(value)), None)
     return frame
+
+
+def _is_empty(value: object) -> bool:
+    return isinstance(value, str) and not value
 
 
 def _check_lines(source: Path) -> None:
@@ -240,7 +244,7 @@ def _check_lines(source: Path) -> None:
 
 
 def read_examples(source: Path) -> pd.DataFrame:
-    """Return which test examples every run gets right, as an export writes it.
+    """Return which test examples every run gets right, as `export` or `analyze --out` writes it.
 
     Returns:
         Its columns; correct holds arrays of bool, [examples].
@@ -252,8 +256,19 @@ def read_examples(source: Path) -> pd.DataFrame:
 
     frame = read_runs(source)
     missing = [name for name in ("arm", "seed", "correct") if name not in frame]
-    if missing or not frame["correct"].map(lambda row: set(str(row)) <= {"0", "1"}).all():
+    if missing or not frame["correct"].map(_is_row).all():
         lack = f"the column {missing[0]!r}" if missing else "a 0 or 1 for every test example"
         raise InputError(f"{source} lacks {lack}: remove it, or export the study again")
-    rows = [np.frombuffer(row.encode(), np.uint8) == ord("1") for row in frame["correct"]]
+    rows = [
+        np.frombuffer(row.encode(), np.uint8) == ord("1")
+        if isinstance(row, str)
+        else np.asarray(row, dtype=np.bool_)
+        for row in frame["correct"]
+    ]
     return frame.assign(correct=rows)
+
+
+def _is_row(row: object) -> bool:
+    """Whether a value has a 0 or 1 for every test example: as a text, or a list."""
+    values = row if isinstance(row, str) else map(int, row) if hasattr(row, "__len__") else "?"
+    return set(map(str, values)) <= {"0", "1"}

@@ -20,6 +20,7 @@ from indian_tune.planning.workload import (
     workload,
 )
 from indian_tune.service.output import Shown, duration, headed, number, table
+from indian_tune.service.progress import TITLES
 from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
@@ -95,7 +96,7 @@ def _print_work(console: Console, plan: Plan) -> None:
                 cells.append(duration(seconds[each.arm, phase]))
             made.add_row(each.arm, *cells)
         if rows:
-            _print_table(console, f"Work of the {phase} phase (upper limit)", made)
+            _print_table(console, f"Work: {TITLES[phase]} (upper limit)", made)
     total = counts(work)
     console.print(
         f"\nAll: {counted(total['runs'], 'run')}, {counted(total['epochs'], 'epoch')}, "
@@ -229,8 +230,8 @@ def _print_power(console: Console, plan: Plan) -> None:
     console.print(
         f"{bound}To support: searches needed if the gain is δ, for all contrasts together, at "
         f"level {claims.alpha:g}. To refute: searches needed if there is no gain. With {n} "
-        f"searches the smallest effect found with 80 % probability is {outcome.size(widest)} "
-        f"{outcome.unit}."
+        "searches the smallest effect found in one contrast alone with 80 % probability is "
+        f"{outcome.size(widest)} {outcome.unit}."
     )
 
 
@@ -245,8 +246,9 @@ def _print_gates(console: Console, spec: StudySpec) -> None:
         f"{spec.replicates}), at most a fifth of the pairs has a run that fails, SGD is at least "
         f"2δ = {outcome.amount(2 * claims.delta)} better on its training examples than on the test "
         "examples, the winners of half the budget are run too (claims.half_budget, here: "
-        f"{half}), and most winners are not at an end of a range. REFUTED also needs SGD that "
-        "tunes dropout and weight decay to gain δ."
+        f"{half}) and would not change it by gaining as much again, every control trains, and most "
+        "winners are not at an end of a range. REFUTED also needs SGD that tunes dropout and "
+        "weight decay to gain δ, and INDIAN not shown worse than arms that its space contains."
     )
 
 

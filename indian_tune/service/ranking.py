@@ -53,7 +53,8 @@ def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> 
         )
         rows.append(row)
     heads = ("", "arm", f"tune\n{judged}", f"fresh\n{judged}", "train\nloss", "γ0/α")
-    return _Ranking(title, heads, rows)
+    last = "configuration of the best search" if searches > 1 else "best configuration"
+    return _Ranking(title, heads, rows, last)
 
 
 def arms_table(verdict: Verdict, winners: Mapping[str, str]) -> RenderableType:
@@ -85,7 +86,7 @@ class _Ranking:
     title: str
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
-    last: str = "best configuration"
+    last: str
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions

@@ -220,7 +220,7 @@ def test_the_budget_is_asked_of_the_side_that_the_verdict_speaks_against(
     simulated: Callable[..., Study], world: str, label: Label, arms: list[str], gain: float
 ) -> None:
     study = simulated(world, draw=3)
-    # H2 needs no gate on the budget and would refute alone: here its control trains less well.
+    # H2 would refute or be open by itself: here its control trains less well.
     study.frame.loc[study.frame["arm"] == "control", "test_accuracy"] -= 0.01
     half = study.frame["phase"] == "half"
     of_arms = half & study.frame["arm"].isin(arms)
@@ -257,6 +257,30 @@ def test_the_budget_is_asked_of_the_side_that_the_verdict_speaks_against(
     bound = moved.mean() + (reach if label is Label.REFUTED else -reach)
     assert ACCURACY.signed(bound) in gates[0].figure
     assert ACCURACY.signed(g.mean()) in gates[0].figure
+
+
+def test_a_control_does_not_refute_an_arm_that_more_trials_would_bring_ahead(
+    simulated: Callable[..., Study],
+) -> None:
+    """A control is chosen among more runs than the winner of a short search."""
+    study = simulated("null", draw=3)
+    study.frame.loc[study.frame["arm"] == "control", "test_accuracy"] += 0.02
+    verdict = study.judged()
+    assert (verdict.label, verdict.hangs_on) == (Label.REFUTED, "H2")
+    frame = study.frame.copy()
+    searched = (frame["phase"] == "half") & frame["arm"].isin(["full", "full-usual"])
+    frame.loc[searched, "test_accuracy"] -= 0.04
+    verdict = study.judged(frame)
+    assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate budget")
+    (gate,) = (each for each in verdict.finding("H2").gates if each.name == "budget")
+    assert (gate.passed, gate.stops) == (False, (Label.REFUTED,))
+    assert gate.figure.startswith("full gained +4.")
+
+
+def test_a_control_has_no_budget_of_its_own_that_support_would_ask_for(gain: Study) -> None:
+    verdict = gain.judged()
+    assert verdict.label is Label.SUPPORTED
+    assert "budget" not in [gate.name for gate in verdict.finding("H2").gates]
 
 
 def test_the_budget_counts_what_the_test_examples_add(gain: Study) -> None:

@@ -106,7 +106,7 @@ TRUTHS = {
     "a baseline at the edge": Truth(Label.INCONCLUSIVE, ("edge", "gamma0"), test=GAIN, at_end=8),
     "an insensitive assay": Truth(
         Label.INCONCLUSIVE,
-        ("assay", "larger than what dropout and decay gain"),
+        ("assay", "take a problem on which dropout and weight decay gain"),
         test={arm: SGD + 0.004 * arm.endswith("usual") for arm in ARMS},
     ),
     "a spread too wide for the upper bound": Truth(

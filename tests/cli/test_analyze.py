@@ -250,7 +250,15 @@ def test_examples_beside_exported_epochs_widen_the_bounds(
         for arm in ends["arm"]
     ]
     ends[["arm", "phase", "replicate", "seed"]].assign(correct=correct).to_parquet(beside)
-    assert low() < without
+    bounded = low()
+    assert bounded < without
+    # As `analyze --out` writes them, beside runs of whatever name.
+    rows = [[one == "1" for one in row] for row in correct]
+    ends[["arm", "phase", "replicate", "seed"]].assign(correct=rows).to_parquet(beside)
+    assert low() == bounded
+    epochs.rename(tmp_path / "runs-of-mine.parquet")
+    arguments = ("analyze", "--from", tmp_path / "runs-of-mine.parquet", "--claims", claims)
+    assert low() == bounded
     ends[["arm", "seed"]].assign(correct="012").to_parquet(beside)
     ended = command(*arguments)
     assert (ended.status, "lacks a 0 or 1 for every test example" in ended.err) == (2, True)

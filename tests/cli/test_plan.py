@@ -80,7 +80,10 @@ def test_units_needed_are_those_of_the_noncentral_t(command: Callable[..., Ended
     assert power(found["detectable"] / 0.008, 5) == pytest.approx(0.8, abs=1e-4)
     said = " ".join(command(*arguments[:-1]).out.split())
     share = 100 * found["detectable"]
-    assert f"With 5 searches the smallest effect found with 80 % probability is {share:.2f}" in said
+    told = (
+        "With 5 searches the smallest effect found in one contrast alone with 80 % probability is"
+    )
+    assert f"{told} {share:.2f}" in said
 
 
 def test_a_pilot_with_one_search_says_what_is_missing(

@@ -73,7 +73,8 @@ class TuningGain(Hypothesis):
 
     def prospect(self) -> Prospect:
         """Name the arms."""
-        return Prospect(self.name, True, f"{self.full} and {self.rate}")
+        rivals = [rival for _, rival in self.pairs()]
+        return Prospect(self.name, True, f"{self.full} and {', '.join(rivals)}")
 
     def pairs(self) -> list[tuple[str, str]]:
         """Return the arm that tunes all with those that it must beat."""
