@@ -23,6 +23,7 @@ from indian_tune.analysis.label import Label
 from indian_tune.analysis.levels import LEVEL, read_levels
 from indian_tune.analysis.places import winner_places
 from indian_tune.analysis.verdict import Scope, Trained, Verdict
+from indian_tune.analysis.verdict_text import ReadableVerdict
 from indian_tune.columns import config_column
 from indian_tune.errors import InputError
 from indian_tune.outcome import ACCURACY
@@ -152,7 +153,7 @@ def judge_evidence(
             else dataclasses.replace(found, label=label, **_silent(found, label))
             for found in findings
         )
-    return Verdict(
+    return ReadableVerdict(
         study=study,
         label=label,
         strongly=strongly,

@@ -174,7 +174,7 @@ def analyze(
     if as_json:
         print_json(with_flatness(found))
         return
-    from indian_tune.cli.verdict_text import WIDTH, evidence_lines, head_lines
+    from indian_tune.analysis.verdict_text import WIDTH, evidence_lines, head_lines
     from indian_tune.service.ranking import arms_table
 
     head = "\n".join(head_lines(verdict))

@@ -56,7 +56,7 @@ def combined_lines(combined: Combined, *, details: bool = False) -> Iterator[str
         details: whether to print the whole verdict of every study.
     """
     from indian_tune.analysis.combined import joint_rows
-    from indian_tune.cli.verdict_text import INDENT, WIDTH, verdict_lines
+    from indian_tune.analysis.verdict_text import INDENT, WIDTH, verdict_lines
 
     count = len(combined.studies)
     for of, label, sentence in (

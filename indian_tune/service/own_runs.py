@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError, StorageError
 from indian_tune.service.verdict_files import EXAMPLES, RUNS, Analysis
@@ -12,7 +12,9 @@ from indian_tune.service.verdict_files import EXAMPLES, RUNS, Analysis
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from indian_tune.analysis import Registration
     from indian_tune.study.file.claims_file import ClaimsFile
@@ -252,23 +254,25 @@ def read_examples(source: Path) -> pd.DataFrame:
     Raises:
         InputError: it cannot be read, or is not such a file.
     """
-    import numpy as np
-
     frame = read_runs(source)
     missing = [name for name in ("arm", "seed", "correct") if name not in frame]
     if missing or not frame["correct"].map(_is_row).all():
         lack = f"the column {missing[0]!r}" if missing else "a 0 or 1 for every test example"
         raise InputError(f"{source} lacks {lack}: remove it, or export the study again")
-    rows = [
-        np.frombuffer(row.encode(), np.uint8) == ord("1")
-        if isinstance(row, str)
-        else np.asarray(row, dtype=np.bool_)
-        for row in frame["correct"]
-    ]
-    return frame.assign(correct=rows)
+    return frame.assign(correct=frame["correct"].map(_bits))
 
 
-def _is_row(row: object) -> bool:
+def _bits(row: Any) -> NDArray[np.bool_]:
+    import numpy as np
+
+    if isinstance(row, str):
+        row = np.frombuffer(row.encode(), np.uint8) == ord("1")
+    bits: NDArray[np.bool_] = np.asarray(row, dtype=np.bool_)
+    return bits
+
+
+def _is_row(row: Any) -> bool:
     """Whether a value has a 0 or 1 for every test example: as a text, or a list."""
-    values = row if isinstance(row, str) else map(int, row) if hasattr(row, "__len__") else "?"
-    return set(map(str, values)) <= {"0", "1"}
+    if not isinstance(row, str) and hasattr(row, "__len__"):
+        row = "".join(str(int(value)) for value in row)
+    return set(str(row)) <= {"0", "1"}

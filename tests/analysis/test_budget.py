@@ -13,7 +13,7 @@ from indian_tune.analysis import Registration, analyze
 from indian_tune.analysis.budget import budget_curves
 from indian_tune.analysis.figures import Material, exhibits
 from indian_tune.analysis.simulation import simulated_claims
-from indian_tune.cli.verdict_text import verdict_lines
+from indian_tune.analysis.verdict_text import verdict_lines
 from tests.searches import Setting, searched_frame, searches
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ the difference of their accuracies and a deviation of s·√2. Bounds of 10 sear
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import pytest
 from indian_tune.analysis import Label
 from indian_tune.analysis.ends import Ends, stuck
 from indian_tune.analysis.simulation import ARMS, UNBOUNDED, simulated_claims
-from indian_tune.cli.verdict_text import verdict_lines
+from indian_tune.analysis.verdict_text import head_lines, verdict_lines
 from indian_tune.study.file.space import Range
 from tests.analysis.conftest import SCOPE, Study
 from tests.analysis.simulated import simulated_frame
@@ -145,6 +146,12 @@ def test_the_verdict_is_that_of_the_rules(name: str) -> None:
     spaces: dict[str, Space] = {**UNBOUNDED, "rate": {"gamma0": Range(0.01, 1.0, log=True)}}
     verdict = truth.study().judged(spaces=spaces)
     text = " ".join(" ".join(verdict_lines(verdict, details=True)).lower().split())
+    # What `print(results.verdict())` shows: the claim first, then the arms.
+    shown = str(verdict).splitlines()
+    assert shown[: len(list(head_lines(verdict)))] == list(head_lines(verdict))
+    assert [line.split()[1] for line in shown if re.match(r"\d+ +\S+ +[\d–]", line)] == [
+        row.arm for row in verdict.trained
+    ]
     assert verdict.label is truth.label, verdict.sentence
     assert [words for words in truth.says if words.lower() not in text] == []
     assert [words for words in truth.never if words in text] == []

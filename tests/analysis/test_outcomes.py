@@ -13,7 +13,7 @@ from indian_tune.analysis import Label
 from indian_tune.analysis.figures import Material, exhibits
 from indian_tune.analysis.frame import ACCURACIES
 from indian_tune.analysis.typography import estimand_rows
-from indian_tune.cli.verdict_text import verdict_lines
+from indian_tune.analysis.verdict_text import verdict_lines
 from indian_tune.errors import InputError
 from indian_tune.outcome import ACCURACY, Outcome
 

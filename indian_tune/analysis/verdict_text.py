@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.analysis.budget import CONFIDENCE
-from indian_tune.analysis.typography import failed_runs, gate_rows, shown_findings
+from indian_tune.analysis.typography import (
+    arm_rows,
+    arm_title,
+    failed_runs,
+    gate_rows,
+    shown_findings,
+)
+from indian_tune.analysis.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from indian_tune.analysis import Contrast, Finding, Verdict
+    from indian_tune.analysis.verdict import Contrast, Finding
     from indian_tune.outcome import Outcome
 
 WIDTH = 80
 INDENT = "     "
+
+
+class ReadableVerdict(Verdict):
+    """A verdict that prints as text: the claim, the arms, the evidence."""
+
+    def __str__(self) -> str:
+        """Return what `indian-tune analyze` prints, without the winners."""
+        head, *rows = arm_rows(self, {})
+        widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+        arms = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in (head, *rows)
+        ]
+        title = textwrap.wrap(f"{arm_title(self, {})}:", WIDTH)
+        shown = ["", *title, *arms] if rows else []
+        return "\n".join([*head_lines(self), *shown, *evidence_lines(self)])
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """Show it in a notebook."""
+        printer.text(str(self))
 
 
 def verdict_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
@@ -72,7 +99,7 @@ def evidence_lines(verdict: Verdict, *, details: bool = False) -> Iterator[str]:
         return
     yield ""
     deltas = f"; Δ is a difference in test, D in training {outcome.title}"
-    least = f" Smallest effect of interest: {outcome.scale * verdict.delta:g}."
+    least = f" δ, the smallest effect of interest, is {outcome.amount(verdict.delta)}."
     yield from textwrap.wrap(
         f"{outcome.unit_words} at the last epoch{deltas * details}; G is the gain in test "
         f"{outcome.title} minus that in training {outcome.title}. Bounds are one-sided: “at "
