@@ -81,11 +81,13 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     if problem.sizes is not None:
         train, validation, _ = example_counts(spec)
         held = f"{validation:,} examples, and {train:,} for training"
+    # A network of the user's may do with the rate what it likes.
+    dropout = "Dropout" if problem.factory is None else "Dropout, as passed to the own code"
     return [
         ("Network", problem.network_name),
         ("Data", problem.data_name),
         ("Held out for validation", held),
-        ("Dropout", f"{problem.dropout:g}"),
+        (dropout, f"{problem.dropout:g}"),
         ("Batch size", str(problem.batch_size)),
         ("Mode", protocol.mode),
         ("Judged in the search by", score_name(spec)),
