@@ -111,6 +111,29 @@ def reference_to(function: Callable[..., object]) -> str:
     return f"{function.__module__}:{re.sub(r'[^A-Za-z0-9_]', '', name) or 'function'}"
 
 
+def class_reference(cls: type, key: str) -> str:
+    """Return what a study calls a class: ``module:name``, from which workers import it.
+
+    Args:
+        cls: that a program has in hand.
+        key: where it was given, for messages.
+
+    Raises:
+        InputError: no import finds it, because a program, a notebook or a function defines it.
+    """
+    module, name = cls.__module__, cls.__name__
+    if module == "__main__" or getattr(sys.modules.get(module), name, None) is not cls:
+        raise InputError(_not_importable(f"{key} = {name}"))
+    return f"{module}:{name}"
+
+
+def _not_importable(where: str) -> str:
+    return (
+        f"{where} is defined in a program, a notebook or a function, but a class must be in a "
+        "module that can be imported: move it to a .py file"
+    )
+
+
 def _exit_as_failed(status: int) -> NoReturn:
     if os.getpid() == _process:
         log.error("user code ended this process early, with os._exit(%s)", status)
@@ -162,16 +185,19 @@ def load_named(reference: str, *, key: str, group: str) -> object:
         return _in_hand[reference]
     if not is_reference(reference):
         return _from_entry_point(reference, where, group)
+    module_name, _, name = reference.partition(":")
+    if module_name == "__main__":
+        # Only what makes a problem is sent to workers from the program that defines it.
+        if key != "problem.factory":
+            raise InputError(_not_importable(where))
+        raise InputError(
+            f"{where} was defined in a program or a notebook: call indian_tune.search there with "
+            "that function, or move it into a module that can be imported"
+        )
     if _folders is None:
         raise InputError(
             f"{where} names code, and a study file may not run code by itself: read that code, "
             f"then add {OPTION}"
-        )
-    module_name, _, name = reference.partition(":")
-    if module_name == "__main__":
-        raise InputError(
-            f"{where} was defined in a program or a notebook: call indian_tune.search there with "
-            "that function, or move it into a module that can be imported"
         )
     with blamed(where, f"importing {module_name}", but=ModuleNotFoundError):
         try:

@@ -35,6 +35,11 @@ _SUBSTITUTES = str.maketrans(
 )
 
 
+def with_article(noun: str) -> str:
+    """Return a noun after "a" or "an", chosen by its first letter."""
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+
+
 def unused_path(path: Path) -> Path:
     """Return a path like this one that does not exist yet: ``report-2`` for ``report``."""
     number = 2

@@ -33,7 +33,7 @@ from indian_tune.columns import CONFIG
 from indian_tune.comparison.metric_names import direction_of, guessed_metric, listed
 from indian_tune.comparison.numbers import numbers
 from indian_tune.errors import InputError, alternatives
-from indian_tune.text import counted
+from indian_tune.text import counted, with_article
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,7 +140,7 @@ def runs_of(
         InputError: the frame is not what the module says; the message names column, arm and seed.
     """
     if not isinstance(frame, pd.DataFrame):
-        raise InputError(f"frame is a {type(frame).__name__}: give a pandas DataFrame")
+        raise InputError(f"frame is {with_article(type(frame).__name__)}: give a pandas DataFrame")
     if missing not in ("refuse", "failed"):
         raise InputError(f"missing = {missing!r} must be 'refuse' or 'failed'")
     frame = _renamed(frame, dict(names or {}))

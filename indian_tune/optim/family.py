@@ -175,9 +175,10 @@ class Family:
                 raise HyperparameterError(
                     f"{self.name} cannot have {name}: {self.unscheduled}; remove it"
                 ) from None
-            raise HyperparameterError(
-                unknown_name(f"hyperparameter of {self.name}", name, self.hyperparameters)
-            ) from None
+            told = unknown_name(f"hyperparameter of {self.name}", name, self.hyperparameters)
+            if name in ("lr", "learning_rate") and "gamma0" in self.hyperparameters:
+                told += ". The step size is called gamma0 here"
+            raise HyperparameterError(told) from None
 
     def check_names(self, names: Iterable[str]) -> None:
         """Check the names of a space or a configuration: all known, none missing.

@@ -10,6 +10,7 @@ import torch
 
 from indian_tune.errors import InputError
 from indian_tune.problems.task import get_task
+from indian_tune.text import with_article
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,8 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
         item = dataset[n]
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise InputError(
-                f"{name}[{n}] is a {type(item).__name__}: it must be a pair of an input and a label"
+                f"{name}[{n}] is {with_article(type(item).__name__)}: it must be a pair of an "
+                "input and a label"
             )
         inputs.append(_tensor(item[0], f"{name}[{n}][0]"))
         labels.append(_label(item[1], f"{name}[{n}][1]", get_task(task)))
@@ -122,9 +124,10 @@ def _tensor(value: Any, where: str) -> Tensor:
         try:
             value = torch.from_numpy(np.array(value))
         except (TypeError, ValueError) as error:
+            found = with_article(type(value).__name__)
             raise InputError(
-                f"{where} is a {type(value).__name__}, which numpy cannot convert to an array of "
-                "numbers: give the data set a transform that returns tensors"
+                f"{where} is {found}, which numpy cannot convert to an array of numbers: give the "
+                "data set a transform that returns tensors"
             ) from error
     tensor: Tensor = value.detach().cpu()
     return tensor.to(NARROWED.get(tensor.dtype, tensor.dtype))

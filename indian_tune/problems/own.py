@@ -19,11 +19,13 @@ from indian_tune.imports import blamed, load_named
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.machine import COPIES, check_fits, memory
 from indian_tune.problems.models import dropout_layers
+from indian_tune.problems.network_advice import channel_advice, check_call
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
 from indian_tune.problems.stream import Stream
 from indian_tune.problems.task import MetricError, get_task
+from indian_tune.text import with_article
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -230,8 +232,11 @@ def _split_fault(split: object, made: Problem) -> str | None:
             return f"cannot be read: {type(error).__name__}: {error}"
     if not isinstance(split, Split):
         if hasattr(split, "__getitem__") or hasattr(split, "__iter__"):
+            kind = with_article(type(split).__name__)
+            if isinstance(split, tuple) and len(split) == 2:
+                return f"is {kind}: write indian_tune.Split(inputs, labels)"
             return (
-                f"is a {type(split).__name__}: wrap it as indian_tune.Split.from_dataset(…), which "
+                f"is {kind}: wrap it as indian_tune.Split.from_dataset(…), which "
                 "holds it in memory, or in a torch DataLoader, which is read batch by batch"
             )
         return f"must be an indian_tune.Split, got {type(split).__name__}"
@@ -292,6 +297,7 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
         built = []
         for _ in range(2):
             with seeded_global_generator("initial weights", 0), _fitting(made, where):
+                check_call(build, where)
                 built.append(build(seed=0, dropout=dropout))
             _check_trainable(made, where, built[0])
     network = built[0]
@@ -327,38 +333,8 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
                 outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
             )
         except InputError as error:
-            raise InputError(f"{error}{_channel_advice(network, raw)}") from error
+            raise InputError(f"{error}{channel_advice(network, raw)}") from error
     _try_metrics(get_task(made.task), outputs, labels, where)
-
-
-def _channel_advice(network: nn.Module, inputs: Tensor) -> str:
-    """Return how to give inputs the axis of channels that convolutions take, where they lack it.
-
-    Args:
-        network: which could not take them.
-        inputs: [N, ...].
-    """
-    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    layer = next((each for each in network.modules() if isinstance(each, convolutions)), None)
-    if layer is None:
-        return ""
-    axes = len(layer.kernel_size) + 2
-    shape = ["N", *map(str, inputs.shape[1:])]
-    given = f"[{', '.join(shape)}]"
-    if inputs.dim() == axes - 1:
-        return (
-            f". Its inputs of shape {given} have no axis of channels, which the network's "
-            f"{type(layer).__name__} needs: give it [N, 1, {', '.join(shape[1:])}], by "
-            "inputs.unsqueeze(1)"
-        )
-    channels = layer.in_channels
-    if inputs.dim() == axes and inputs.shape[-1] == channels != inputs.shape[1]:
-        return (
-            f". Its inputs of shape {given} have their channels last, but the network's "
-            f"{type(layer).__name__} takes them first: give it [N, {channels}, "
-            f"{', '.join(shape[1:-1])}], by inputs.movedim(-1, 1)"
-        )
-    return ""
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from indian_tune.imports import imports_allowed, load_named
 from indian_tune.ledger import LedgerReader, Phase, storage_url
 from indian_tune.problems.problem import ENTRY_POINTS
 from indian_tune.service.calls import PythonCall, python_again
-from indian_tune.service.python import Results, warn_of_changes
+from indian_tune.service.python import Results
+from indian_tune.service.python_display import warn_of_changes
 from indian_tune.service.python_words import PythonWords
 from indian_tune.service.searching import SearchRequest, check_finished
 from indian_tune.service.studies import find_study
@@ -180,6 +181,7 @@ def register(
     return AskedStudy(
         spec.name,
         storage,
+        imports,
         settings=settings,
         factory=factory,
         maker=LoopMaker(function),

@@ -7,28 +7,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from indian_tune.engines import folders
 from indian_tune.errors import InputError, unknown_name
+from indian_tune.imports import imports_allowed
 from indian_tune.ledger import LedgerReader
 from indian_tune.service.calls import python_again, recorded_command
 from indian_tune.service.phase_name import PhaseName
-from indian_tune.service.python_words import PythonWords, in_arguments
-from indian_tune.service.searching import SearchRequest, check_finished, no_progress, run_search
+from indian_tune.service.python_display import PythonDisplay
+from indian_tune.service.python_words import PythonWords
+from indian_tune.service.searching import SearchRequest, check_finished, run_search
 from indian_tune.service.studies import find_study
 from indian_tune.service.study_status import StudyStatus, choose_study, look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     import pandas as pd
     from torch.optim import Optimizer
 
     from indian_tune.analysis import Verdict
     from indian_tune.analysis.figures.exhibit import Exhibit
-    from indian_tune.engines import EngineOptions, Session
-    from indian_tune.ledger import Phase, StudyRecord
+    from indian_tune.engines import EngineOptions
+    from indian_tune.ledger import StudyRecord
     from indian_tune.planning.plan import Plan
-    from indian_tune.service.searching import Progress
     from indian_tune.service.studies import AnyStudy, Factory
     from indian_tune.service.verdict_files import Analysis
 
@@ -42,10 +43,13 @@ class Results:
     Attributes:
         study: its name.
         storage: address of the database; ``None`` for the default.
+        imports: folders from which :meth:`optimizer` may import code that the study names; ``None``
+            allows nothing.
     """
 
     study: str
     storage: str | None = field(default=None, repr=False)
+    imports: Sequence[str] | None = field(default=None, repr=False)
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[LedgerReader, StudyRecord]]:
@@ -102,8 +106,14 @@ class Results:
         """
         return self._winner(arm)[1]
 
+    @PythonWords()
     def optimizer(
-        self, params: Iterable[Any], arm: str | None = None, *, steps: int | None = None
+        self,
+        params: Iterable[Any],
+        arm: str | None = None,
+        *,
+        steps: int | None = None,
+        allow_import: bool = False,
     ) -> Optimizer:
         """Return a new PyTorch optimizer with the best configuration of an arm.
 
@@ -114,15 +124,19 @@ class Results:
             params: parameters or groups, as torch's optimizers take them.
             arm: its name; ``None`` for the arm that leads the ranking.
             steps: of the whole run; needed for a schedule that has an end.
+            allow_import: lets an optimizer of your own be imported, as it may after a search or
+                an ``open_study`` with ``allow_import=True``.
 
         Raises:
-            InputError: there is no such arm, none of its trials is finished, or ``steps`` is
-                missing.
+            InputError: there is no such arm, none of its trials is finished, ``steps`` is missing,
+                or the optimizer cannot be imported.
         """
         from indian_tune.service.winner import winner_optimizer
 
         optimizer, best = self._winner(arm)
-        return winner_optimizer(optimizer, best, params, steps)
+        imports = folders() if allow_import and self.imports is None else self.imports
+        with imports_allowed(imports):
+            return winner_optimizer(optimizer, best, params, steps)
 
     def _winner(self, arm: str | None) -> tuple[str, dict[str, Any]]:
         """Return the optimizer and the best configuration of an arm."""
@@ -238,7 +252,7 @@ def search(
 
     ended = run_search(
         request,
-        _Shown(again, quiet=not progress),
+        PythonDisplay(again, quiet=not progress),
         again,
         lambda found: recorded_command(request, found),
     )
@@ -254,7 +268,7 @@ def search(
         retry=again(retry_failed=True, phase=PhaseName.ALL),
         freeze=again(freeze_anyway=True) if request.phase is not PhaseName.TUNE else None,
     )
-    return Results(ended.now.study, storage)
+    return Results(ended.now.study, storage, ended.imports)
 
 
 def _phase(name: str) -> PhaseName:
@@ -263,82 +277,24 @@ def _phase(name: str) -> PhaseName:
     return PhaseName(name)
 
 
-def warn_of_changes(session: Session, warning: str | None) -> None:
-    """Warn of what is not as it was when the study was worked on before.
-
-    Args:
-        session: open.
-        warning: of its checkpoints; ``None`` if they are where they were.
-    """
-    from indian_tune.service.output import notices
-
-    for text in (*session.changes, *([] if warning is None else [warning])):
-        notices().print(f"Warning: {in_arguments(text)}", soft_wrap=True)
-
-
-class _Shown:
-    """What a search from Python tells, on standard error or in a notebook's cell."""
-
-    def __init__(self, again: Any, *, quiet: bool) -> None:
-        from indian_tune.service.output import notices
-
-        self._again = again
-        self._quiet = quiet
-        self._remarks = notices()
-
-    def trying(self) -> None:
-        from indian_tune.service.output import TRYING
-
-        self._say(TRYING)
-
-    def opened(self, session: Session, warning: str | None) -> None:
-        warn_of_changes(session, warning)
-
-    def nothing_left(self, session: Session, until: Phase) -> None:
-        self._say(f"{session.name} is finished: nothing is left to train.")
-
-    def progress(self, session: Session, place: str) -> AbstractContextManager[Progress]:
-        if self._quiet:
-            return no_progress()
-        from indian_tune.service.progress import SearchProgress
-
-        self._say(f"{session.name}: starting {place}")
-        return SearchProgress(self._remarks, session)
-
-    def stopping(self) -> None:
-        self._say("Stopping after this epoch; another interrupt stops at once.")
-
-    def warn(self, text: str) -> None:
-        self._remarks.print(f"Warning: {in_arguments(text)}", soft_wrap=True)
-
-    def stopped_now(self, session: Session) -> None:
-        raise KeyboardInterrupt(
-            f"stopped; all results are kept in {session.ledger.address}. Continue with:\n"
-            f"{self._again().line}"
-        )
-
-    def ended(self, session: Session, until: Phase, *, interrupted: bool, broken: bool) -> None:
-        """Results are returned, not shown."""
-
-    def _say(self, text: str) -> None:
-        if not self._quiet:
-            self._remarks.print(text, soft_wrap=True)
-
-
 @PythonWords()
-def open_study(study: str | None = None, *, storage: str | None = None) -> Results:
+def open_study(
+    study: str | None = None, *, storage: str | None = None, allow_import: bool = False
+) -> Results:
     """Return the results of a registered study, finished or not.
 
     Args:
         study: its name; may be left out if there is only one.
         storage: the database; ``None`` for the default.
+        allow_import: lets code run that the study names, see :meth:`Results.optimizer`.
 
     Raises:
         InputError: there is no such study, or several and no name.
         StorageError: there is no such database.
     """
     with LedgerReader.open(storage) as ledger:
-        return Results(choose_study(ledger, study).name, storage)
+        imports = folders() if allow_import else None
+        return Results(choose_study(ledger, study).name, storage, imports)
 
 
 @PythonWords()

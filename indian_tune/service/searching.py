@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from indian_tune.engines import (
@@ -18,13 +19,20 @@ from indian_tune.engines import (
     open_session,
     study_folder,
 )
-from indian_tune.errors import EngineError, InputError, LedgerError, StorageError, UnfinishedError
-from indian_tune.ledger import Phase, sqlite_file, storage_url
+from indian_tune.errors import (
+    EngineError,
+    InputError,
+    LedgerError,
+    StorageError,
+    StudyFileError,
+    UnfinishedError,
+)
+from indian_tune.ledger import LedgerReader, Phase, sqlite_file, storage_url
 from indian_tune.service.command import other_command
 from indian_tune.service.logging_process import logged
 from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.studies import find_study
-from indian_tune.study.completion import completion, trial_path
+from indian_tune.study.completion import completion, search_command, trial_path
 from indian_tune.study.freeze import freeze
 from indian_tune.study.registration import renamed
 from indian_tune.text import counted
@@ -32,7 +40,6 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from indian_tune.engines import Engine, Session
     from indian_tune.service.studies import AnyStudy, Factory, FoundStudy
@@ -137,12 +144,14 @@ class Ended:
         until: the last phase that was asked for.
         address: of the database, to be shown.
         interrupted: whether the user has stopped it.
+        imports: folders from which code was imported that the study names; ``None`` if it may not.
     """
 
     now: Completion
     until: Phase
     address: str
     interrupted: bool
+    imports: tuple[str, ...] | None
 
 
 def run_search(
@@ -168,7 +177,7 @@ def run_search(
     asked = request.engine
     if not isinstance(asked, EngineOptions):
         asked = engine_options(asked, request.options)
-    found = find_study(request.study, request.problem)
+    found = _found(request)
     spec = found.spec
     if request.as_name is not None:
         spec = renamed(spec, request.as_name)
@@ -240,7 +249,38 @@ def run_search(
                     raise
                 now = completion(session.ledger, session.record)
         display.ended(session, until, interrupted=interrupted, broken=False)
-        return Ended(now, until, session.ledger.address, interrupted)
+        return Ended(now, until, session.ledger.address, interrupted, imports)
+
+
+def _found(request: SearchRequest) -> FoundStudy:
+    """Return the study that is asked for.
+
+    Raises:
+        StudyFileError: there is none, or it is not valid. Of one that only the database has, the
+            message says how it is continued.
+    """
+    name = request.study
+    try:
+        return find_study(name, request.problem)
+    except StudyFileError:
+        if not isinstance(name, str) or "\n" in name or Path(name).exists():
+            raise
+        with suppress(StorageError), LedgerReader.open(request.storage) as ledger:
+            record = ledger.find_study(name)
+            if record is not None:
+                command = search_command(ledger, record.id)
+                add = f"extend={request.extend}" if request.extend else "…"
+                raise StudyFileError(
+                    f"study {name!r} is registered in {ledger.address}, but "
+                    + (
+                        "it was made in Python and has no study file: run its script again, or "
+                        f"call indian_tune.search(study, {add}) there"
+                        if command is None
+                        else f"there is no study file {name}: give the path of its file. It was "
+                        f"searched with `{command}`"
+                    )
+                ) from None
+        raise
 
 
 def check_finished(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
+import re
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError, StudyFileError
-from indian_tune.imports import in_hand, reference_to
+from indian_tune.imports import class_reference, in_hand, reference_to
+from indian_tune.optim.families import FAMILIES
 from indian_tune.service.shipped import find_study_file
 from indian_tune.study.file.space import Choices, Constant, Grid, Range
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
@@ -30,8 +34,8 @@ class Arm:
     """One optimizer with its search space, as ``[[arms]]`` of a study file.
 
     Attributes:
-        optimizer: name of a family, such as ``indian``, ``package.module:Class``, or two for
-            matrices and the rest, ``matrices=torch.optim:Muon,rest=indian``.
+        optimizer: name of a family, such as ``indian``, ``package.module:Class`` or the class
+            itself, or two for matrices and the rest, ``matrices=torch.optim:Muon,rest=indian``.
         space: hyperparameter → number, truth value, text, tuple, ``None``, :class:`Range`,
             :class:`Grid`, :class:`Choices`, or a table as a study file has it; what is left out
             keeps the family's default.
@@ -39,7 +43,7 @@ class Arm:
         options: other keys of ``[[arms]]``, such as ``fixed`` or ``response_of``.
     """
 
-    optimizer: str
+    optimizer: str | type
     space: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -52,9 +56,29 @@ class Arm:
                 'hyperparameters to values: write Arm(optimizer, space, name="…")'
             )
         space = {name: _plain(value) for name, value in self.space.items()}
-        name = self.name or _name_of(self.optimizer)
-        arm = {"name": name, "optimizer": self.optimizer, **self.options}
+        optimizer = _reference(self.optimizer)
+        name = self.name or _name_of(optimizer)
+        arm = {"name": name, "optimizer": optimizer, **self.options}
         return {**arm, "space": space} if space else arm
+
+
+def _refuse_unknown(cls: type[Arm]) -> None:
+    """Let unknown arguments of an arm be refused with the place where they belong."""
+    plain = cls.__init__
+
+    @functools.wraps(plain)
+    def init(self: Arm, *args: Any, **named: Any) -> None:
+        for name in named.keys() - cls.__dataclass_fields__.keys():
+            raise InputError(
+                f"Arm has no argument {name!r}: give a key of [[arms]] as options={{{name!r}: "
+                f"{named[name]!r}}}, and a hyperparameter in space"
+            )
+        plain(self, *args, **named)
+
+    cls.__init__ = init  # type: ignore[method-assign]
+
+
+_refuse_unknown(Arm)
 
 
 @dataclass(frozen=True)
@@ -65,7 +89,8 @@ class Study:
 
     Attributes:
         name: of the study.
-        arms: each an :class:`Arm`, or the name of an optimizer whose default space is searched.
+        arms: each an :class:`Arm`, or the name or class of an optimizer whose default space is
+            searched.
         problem: a function that returns a ``Problem`` or a ``Loop``; or ``[problem]`` as a table,
             in which ``factory`` may be such a function, beside ``dropout`` or ``batch_size``.
         protocol: ``[protocol]``.
@@ -75,7 +100,7 @@ class Study:
     """
 
     name: str
-    arms: Sequence[Arm | str]
+    arms: Sequence[Arm | str | type]
     problem: Mapping[str, Any] | Factory
     protocol: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
@@ -101,17 +126,20 @@ class Study:
                 "arms must be a list of optimizers and Arms, but is of type "
                 f"{type(self.arms).__name__}: write {_listed(self.arms)}"
             )
-        arms = [arm if isinstance(arm, Arm) else Arm(arm) for arm in self.arms]
-        sections = {
-            "problem": problem,
-            "protocol": self.protocol,
-            "search": self.search,
-            "claims": self.claims,
-        }
+        sections = {"protocol": self.protocol, "search": self.search, "claims": self.claims}
+        given: dict[str, object] = {**sections}
+        for key, section in given.items():
+            if not isinstance(section, Mapping):
+                example = {"protocol": "epochs", "search": "trials"}.get(key, "verdict")
+                raise InputError(
+                    f"{key} = {section!r} of Study {self.name!r} must be a dictionary: write "
+                    f'{key}={{"{example}": …}}'
+                )
+        sections = {"problem": problem, **sections}
         return {
             "name": self.name,
             "description": self.description,
-            "arms": [arm.plain() for arm in arms],
+            "arms": [(arm if isinstance(arm, Arm) else Arm(arm)).plain() for arm in self.arms],
             **{name: dict(section) for name, section in sections.items()},
         }
 
@@ -127,16 +155,18 @@ class FoundStudy:
         spec: the study.
         file: that it was read from; ``None`` for any other source.
         functions: what the caller has in hand, by its reference in the study.
+        arms: their names, if messages are to name them instead of counting.
     """
 
     spec: StudySpec
     file: Path | None
     functions: Mapping[str, Factory]
+    arms: Sequence[object] = ()
 
     @contextmanager
     def at_hand(self) -> Iterator[None]:
         """Let the study's references lead to what the caller has in hand within the block."""
-        with in_hand(self.functions):
+        with _arms_named(self.arms), in_hand(self.functions):
             yield
 
     def packed(self) -> bytes | None:
@@ -177,7 +207,11 @@ def find_study(study: AnyStudy, problem: Factory | None = None) -> FoundStudy:
     if isinstance(study, StudySpec):
         return FoundStudy(_with_problem(study.canonical(), study.name, functions), None, functions)
     if isinstance(study, Study):
-        return FoundStudy(_with_problem(study.plain(), study.name, functions), None, functions)
+        raw = study.plain()
+        arms = [arm["name"] for arm in raw["arms"]]
+        with _arms_named(arms):
+            spec = _with_problem(raw, study.name, functions)
+        return FoundStudy(spec, None, functions, arms)
     if isinstance(study, str) and "\n" in study:
         try:
             raw = read_toml(study)
@@ -204,9 +238,48 @@ def _with_problem(raw: dict[str, Any], name: object, functions: Mapping[str, Fac
     return parse_study(raw, source=f"study {name!r}")
 
 
+@contextmanager
+def _arms_named(names: Sequence[object]) -> Iterator[None]:
+    """Let messages name the arms of a list in Python, which nobody counts from 1."""
+
+    def named(match: re.Match[str]) -> str:
+        name = names[int(match[1]) - 1]
+        if names.count(name) > 1:
+            return match[0]
+        return f"arms[{name!r}]" if match[2] is None else f"arm {name!r}"
+
+    try:
+        yield
+    except InputError as error:
+        if names:
+            error.args = (re.sub(r"\barms\[(\d+)\]( = '[^']*'|(?![\w.]))?", named, str(error)),)
+        raise
+
+
 def _listed(arms: object) -> str:
     """Return how a list of arms is written, with what was given if it names one."""
     return f"[{arms!r}]" if isinstance(arms, str) else '["indian", "adam"]'
+
+
+def _reference(optimizer: object) -> str:
+    """Return what a study file calls an optimizer.
+
+    Raises:
+        InputError: it is neither a name nor a class that can be imported.
+    """
+    if isinstance(optimizer, str):
+        return optimizer
+    if not isinstance(optimizer, type):
+        raise InputError(
+            f"optimizer = {optimizer!r} of Arm must be a name such as 'adam', or a class such as "
+            "torch.optim.RMSprop"
+        )
+    name = optimizer.__name__
+    if getattr(sys.modules.get("torch.optim"), name, None) is optimizer:
+        return f"torch.optim:{name}"
+    reference = class_reference(optimizer, "optimizer of Arm")
+    known = (family.name for family in FAMILIES.values() if family.optimizer == reference)
+    return next(known, reference)
 
 
 def _name_of(optimizer: str) -> str:

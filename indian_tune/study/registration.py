@@ -48,7 +48,9 @@ def register(
     known, now = counted(record.spec), with_recorded_seeds(spec, record.spec)
     if record.spec_hash != now.digest and spec.digest not in _digests_now(ledger, known, spec):
         lines = "\n".join(f"  {line}" for line in differences(known, spec.canonical()))
+        other = _data(known) != _data(spec.canonical())
         raise StudyFileError(
+            f"{'another study, of another problem, has this name: ' if other else ''}"
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
             f"A registered study does not change: run this one beside it with --as NEW-NAME"
             f"{_about_trials(known, spec)}"
@@ -170,6 +172,13 @@ def _refuse_budget(study: RegisteredStudy[Ledger]) -> None:
             "more trials would not change that: raise the budget in the file and run it with "
             "--as NEW-NAME"
         )
+
+
+def _data(canonical: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return what tells the problem of a study from that of another."""
+    problem = canonical["problem"]
+    facts = problem.get("facts") or {}
+    return problem.get("dataset"), problem.get("factory"), facts.get("dataset")
 
 
 def _about_trials(recorded: Mapping[str, Any], spec: StudySpec) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from indian_tune.errors import CheckpointError, InputError
+from indian_tune.text import with_article
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -239,5 +240,6 @@ def check_plain(value: object, where: str) -> None:
             check_plain(each, f"{where}[{index}]")
     elif type(value) not in _PLAIN:
         raise CheckpointError(
-            f"{where} is a {type(value).__name__}: only tensors and plain values can be saved"
+            f"{where} is {with_article(type(value).__name__)}: only tensors and plain "
+            "values can be saved"
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from indian_tune.errors import CheckpointError, IndianTuneError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.problems.task import get_task
+from indian_tune.text import with_article
 from indian_tune.training.checkpoint import Checkpoint, check_plain
 from indian_tune.training.own_report import (
     REPORTED,
@@ -267,8 +268,8 @@ class LoopRun:
         for name, each in objects.items():
             if not isinstance(each, Stateful):
                 raise LoopError(
-                    f"run.checkpoint({name}=…) got a {type(each).__name__}: it must have "
-                    "state_dict and load_state_dict"
+                    f"run.checkpoint({name}=…) got {with_article(type(each).__name__)}: it must "
+                    "have state_dict and load_state_dict"
                 )
         if self._objects and self._objects.keys() != objects.keys():
             raise LoopError(

@@ -118,6 +118,8 @@ def as_number(where: str, value: Any) -> float:
         LoopError: it is no number; the message begins with ``where``.
     """
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError("text is not converted")
         return float(value.detach() if isinstance(value, torch.Tensor) else value)
     except LoopError:
         raise

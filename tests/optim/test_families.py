@@ -281,6 +281,7 @@ def test_decoupled_decay_leaves_parameters_without_gradient_alone() -> None:
         ("indian", {"gamma0": True}, "gamma0 of indian must be .* got True"),
         ("indian", {"gamma0": 0.1, "initial_velocity": None}, "initial_velocity .* got None"),
         ("sgd", {"gamma0": 0.1, "alpha": 0.5}, "hyperparameter of sgd = 'alpha' is not known"),
+        ("adam", {"lr": 0.1}, "gamma0.*. The step size is called gamma0 here"),
         ("momentum", {"gamma0": 0.1, "momentum": 1.0}, ">= 0 and < 1, got 1.0"),
         ("nesterov", {"gamma0": 0.1, "momentum": 0.0}, "> 0 and < 1, got 0.0"),
         ("adam", {"gamma0": 0.1, "beta2": 1.0}, "beta2 of adam"),

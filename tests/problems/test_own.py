@@ -142,6 +142,17 @@ class Unseeded(nn.Linear):
         nn.init.constant_(self.weight, Unseeded.count)
 
 
+class Net(nn.Linear):
+    """A network whose class takes neither a seed nor a rate of dropout."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 3)
+
+
+class ImageFolder:
+    def __getitem__(self, place: int) -> None: ...
+
+
 def network(module: object) -> Problem:
     return sound(build_model=lambda **_: copy.deepcopy(module))
 
@@ -181,6 +192,15 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         lambda: sound(train=Split(rows(40, 2), LABELS[:40].view(-1, 1).repeat(1, 16))),
         "for a label per token, give the problem task = 'tokens'",
     ),
+    (
+        lambda: sound(train=Split(rows(40, 2), nn.functional.one_hot(LABELS[:40], 3).float())),
+        "these are one-hot: give labels.argmax(1)",
+    ),
+    (lambda: sound(train=Split(rows(40, 2), LABELS[:40].int())), "[N]; give labels.long()"),
+    (
+        lambda: sound(task="tokens", train=Split(rows(40, 2), LABELS.view(-1, 1).int())),
+        "[N, T]; give labels.long()",
+    ),
     (lambda: sound(classes="3"), "classes must be a whole number"),
     (lambda: sound(dataset=""), "its dataset must be a name"),
     (
@@ -189,7 +209,8 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     ),
     (lambda: sound(test=Split(rows(3, 2), LABELS[:4])), "test part has 3 inputs and 4 labels"),
     (lambda: sound(test=Split(rows(0, 2), LABELS[:0])), "test part is empty"),
-    (lambda: sound(test=(rows(3, 2), LABELS[:3])), "wrap it as indian_tune.Split.from_dataset"),
+    (lambda: sound(test=(rows(3, 2), LABELS[:3])), "is a tuple: write indian_tune.Split(inputs, "),
+    (lambda: sound(test=ImageFolder()), "is an ImageFolder: wrap it as indian_tune.Split.from_dat"),
     (lambda: sound(test=3), "test part must be an indian_tune.Split, got int"),
     (lambda: sound(test=Split(rows(3), LABELS[:3])), "it must be at least [N, channels]"),
     (lambda: sound(test=Split(rows(3, 5), LABELS[:3])), "but the training part has"),
@@ -249,7 +270,13 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "Its inputs of shape [N, 8, 8, 1] have their channels last, but the network's Conv2d takes "
         "them first: give it [N, 1, 8, 8], by inputs.movedim(-1, 1)",
     ),
-    (lambda: sound(build_model=lambda seed: build), "building its model 'net' failed with TypeErr"),
+    (
+        lambda: sound(build_model=lambda seed: build),
+        "called with seed= and dropout=, which it does not take (got an unexpected keyword "
+        "argument 'dropout'): write `lambda seed, dropout: Net(…)`",
+    ),
+    (lambda: sound(build_model=Net), "write `lambda seed, dropout: Net()`"),
+    (lambda: sound(build_model=lambda **_: len(3)), "building its model 'net' failed with TypeErr"),  # type: ignore[arg-type]
     (lambda: sound(build_model=lambda **_: Unseeded()), "different weights when it is built twice"),
     (
         lambda: (lambda shared: sound(build_model=lambda **_: shared))(nn.Linear(2, 3)),
@@ -322,7 +349,7 @@ def test_a_data_set_of_torch_becomes_a_split() -> None:
     [
         (iter([]), "list_iterator has no length"),
         ([], "list is empty"),
-        (Examples(e2=3), r"Examples\[2\] is a int: it must be a pair"),
+        (Examples(e2=3), r"Examples\[2\] is an int: it must be a pair"),
         (Examples(e2=(torch.zeros(3), 1)), "the same shape"),
         (Examples(e2=(torch.zeros(1, 2, 2), 0.5)), "= 0.5 is not a whole number"),
         (Examples(e2=("text", 1)), r"Examples\[2\]\[0\] is a "),

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +47,14 @@ PUBLIC = {
     "Problem": "(dataset, model, classes, train, test, build_model, validation=None, mean=(0.0,), "
     "std=(1.0,), scale=1.0, task='classification')",
     "Range": "(low, high, log=False, step=None, integer=False)",
-    "Results": "(study, storage=None)",
+    "Results": "(study, storage=None, imports=None)",
     "Split": "(inputs, labels)",
     "Study": "(name, arms, problem, protocol=<factory>, search=<factory>, claims=<factory>, "
     "description='')",
     "analyze": "(study=None, *, storage=None, out=None, figures=())",
     "compare": "(frame, a, b, *, metric=None, better=None, delta=None, alpha=0.05, columns=None, "
     "where=None, pairing='auto', missing='refuse', sequential=False, target=None)",
-    "open_study": "(study=None, *, storage=None)",
+    "open_study": "(study=None, *, storage=None, allow_import=False)",
     "plan": "(study, problem=None, *, workers=None, devices='auto', threads_per_worker=1, "
     "timing=True, assume_gpu=None, sd=None, pilot=None, storage=None, data_dir=None, "
     "allow_import=False)",
@@ -101,6 +102,10 @@ def test_the_example_scripts_are_as_short_as_the_guide_says() -> None:
     for name in ("quickstart", "own_model", "asked_runs", "lightning_module"):
         text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
         assert f"```python\n{text}```" in guide
+    (block,) = re.findall(r"```python\n([^`]*Choices\(.*?)```", guide, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "guide", "exec"), names)
+    assert find_study(Study("own", names["arms"], points, **SMALL)).spec.arm("adam").space
 
 
 def test_a_loop_of_one_s_own_changes_twenty_lines_of_a_plain_one() -> None:
@@ -198,6 +203,8 @@ def test_a_search_from_python_leaves_the_record_of_the_command(
             assert results.best("sgd").keys() == {"gamma0"}
             assert len(results.frame("epochs")) == 4
             assert "<table" in results._repr_html_()
+        with pytest.raises(StudyFileError, match=r"searched with `indian-tune search .*tiny.toml"):
+            indian_tune.search("tiny", storage="a.db")
         records.append(record("a.db"))
         for file in tmp_path.glob("a.db*"):
             file.unlink()
@@ -239,8 +246,22 @@ def test_a_study_is_the_same_however_it_is_given(tmp_path: Path) -> None:
     text = to_toml({**bare, "arms": [{"name": "sgd", "optimizer": "sgd"}]})
     built = Study("bare", ["sgd"], problem, *least)
     assert find_study(built).spec.digest == find_study(text).spec.digest
-    of_torch = Study("bare", ["torch.optim:RMSprop"], problem, *least).plain()["arms"]
-    assert of_torch == [{"name": "rmsprop", "optimizer": "torch.optim:RMSprop"}]
+    for optimizer in ("torch.optim:RMSprop", torch.optim.RMSprop):
+        of_torch = Study("bare", [optimizer], problem, *least).plain()["arms"]
+        assert of_torch == [{"name": "rmsprop", "optimizer": "torch.optim:RMSprop"}]
+    assert Arm(indian_tune.Indian).plain() == {"name": "indian", "optimizer": "indian"}
+    assert Arm(Own).plain() == {"name": "own", "optimizer": f"{__name__}:Own"}
+
+
+class Own(torch.optim.SGD):
+    """An optimizer of one's own in a module."""
+
+
+def local_optimizer() -> type:
+    class Local(torch.optim.SGD):
+        """One that no module has."""
+
+    return Local
 
 
 def test_a_function_can_be_given_with_the_keys_of_its_problem() -> None:
@@ -426,7 +447,7 @@ def test_the_winner_s_optimizer_has_its_configuration_and_steps_its_schedule(
     results = indian_tune.search(study, storage=database, engine="inline", progress=False)
     weight = torch.nn.Parameter(torch.ones(1))
 
-    def rates(arm: str, **steps: int) -> tuple[Any, list[float]]:
+    def rates(arm: str, **steps: Any) -> tuple[Any, list[float]]:
         optimizer, seen = results.optimizer([weight], arm, **steps), []
         for _ in range(3):
             seen.append(optimizer.param_groups[0]["lr"])
@@ -452,6 +473,61 @@ def test_the_winner_s_optimizer_has_its_configuration_and_steps_its_schedule(
     assert falling[0] > falling[1] > falling[2]
 
 
+def points() -> Loop:
+    return Loop(report, "points", "line", 2, test=torch.tensor(0.25))
+
+
+def test_the_winner_s_optimizer_may_be_imported_where_the_search_might(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_rivals.py").write_text("import torch\nclass Sign(torch.optim.SGD): ...\n")
+    monkeypatch.chdir(tmp_path)
+    arms = [Arm("my_rivals:Sign", {"gamma0": Range(0.1, 1.0)})]
+    study = Study("small", arms, points, **SMALL)
+    searched = indian_tune.search(
+        study, storage="a.db", engine="inline", allow_import=True, progress=False
+    )
+    weights = [torch.nn.Parameter(torch.ones(1))]
+    opened = indian_tune.open_study(storage="a.db")
+    with pytest.raises(InputError, match="then add allow_import=True"):
+        opened.optimizer(weights)
+    allowed = indian_tune.open_study(storage="a.db", allow_import=True)
+    for optimizer in (
+        allowed.optimizer(weights),
+        opened.optimizer(weights, allow_import=True),
+        searched.optimizer(weights),
+    ):
+        assert optimizer.param_groups[0]["lr"] == searched.best()["gamma0"]
+    # Where the search looked, wherever the program is now.
+    monkeypatch.delitem(sys.modules, "my_rivals")
+    monkeypatch.setenv("INDIAN_TUNE_STORAGE", str(tmp_path / "a.db"))
+    monkeypatch.chdir("/")
+    assert type(replace(searched, storage=None).optimizer(weights)).__name__ == "Sign"
+    monkeypatch.delitem(sys.modules, "my_rivals")
+
+
+def test_a_name_that_is_taken_and_a_study_without_a_file_are_explained(tmp_path: Path) -> None:
+    storage = str(tmp_path / "a.db")
+
+    def searched(study: Study) -> None:
+        indian_tune.search(study, storage=storage, engine="inline", progress=False)
+
+    def another() -> Loop:
+        return points()
+
+    searched(small(points))
+    with pytest.raises(StudyFileError, match=r"^another study, of another problem, has this name:"):
+        searched(small(another))
+    longer = {**SMALL, "protocol": {"epochs": 2, "confirm_seeds": [1000]}}
+    with pytest.raises(StudyFileError, match=r"^study 'small' is registered in .* other settings"):
+        searched(Study("small", ["sgd"], points, **longer))
+    with pytest.raises(StudyFileError) as caught:
+        indian_tune.search("small", storage=storage, extend=2)
+    told = str(caught.value)
+    assert told.startswith(f"study 'small' is registered in sqlite:///{storage}, but it was made")
+    assert "run its script again, or call indian_tune.search(study, extend=2) there" in told
+
+
 def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
     study = Study("small", ["sgd"], lambda: Loop(report, "points", "line", 2), **SMALL)
     kept = {**SMALL["protocol"], "keep_checkpoints": True}
@@ -462,7 +538,7 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
             engine="inline",
         )
     clipped = Study("small", [Arm("sgd", {"clip_norm": 1.0})], study.problem, **SMALL)
-    with pytest.raises(InputError, match=r"arms\[1\].space.clip_norm is not used with"):
+    with pytest.raises(InputError, match=r"arms\[.sgd.\].space.clip_norm is not used with"):
         indian_tune.search(clipped, storage=str(tmp_path / "a.db"), engine="inline")
     assert not (tmp_path / "a.db").exists()
 
@@ -486,6 +562,41 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
         (
             lambda: indian_tune.search(Study("x", [Arm("rms", "torch.optim:RMSprop")], {})),  # type: ignore[arg-type]
             "must be a dictionary from hyperparameters to values: write Arm(optimizer, space",
+        ),
+        (
+            lambda: indian_tune.search(
+                Study("x", ["sgd", Arm("adam", {"lr": 1})], report, **SMALL)
+            ),
+            "arms['adam'].space.lr: hyperparameter of adam = 'lr' is not known",
+        ),
+        (
+            lambda: indian_tune.search(
+                Study("x", ["sgd"], lambda: Loop(lambda run: None, "points", "line", 2), **SMALL)
+            ),
+            "calling its loop for arm 'sgd'",
+        ),
+        (
+            lambda: indian_tune.search(
+                Study("x", [Arm("__main__:Sign", {"gamma0": Range(0.1, 1.0)})], report, **SMALL)
+            ),
+            "arms['sign'].optimizer = '__main__:Sign' is defined in a program, a notebook or a "
+            "function, but a class must be in a module that can be imported: move it to a .py file",
+        ),
+        (
+            lambda: indian_tune.search(Study("x", [local_optimizer()], report)),
+            "optimizer of Arm = Local is defined in a program, a notebook or a function, but",
+        ),
+        (
+            lambda: indian_tune.search(Study("x", [3], report)),  # type: ignore[list-item]
+            "optimizer = 3 of Arm must be a name such as 'adam', or a class such as torch.optim.RM",
+        ),
+        (
+            lambda: Arm("adam", fixed=True),  # type: ignore[call-arg]
+            "Arm has no argument 'fixed': give a key of [[arms]] as options={'fixed': True}",
+        ),
+        (
+            lambda: indian_tune.search(Study("x", ["sgd"], report, {"epochs": 2}, 20)),  # type: ignore[arg-type]
+            "search = 20 of Study 'x' must be a dictionary: write search={\"trials\": …}",
         ),
         (lambda: indian_tune.plan("quickstart", sd=2.0), "must be above 0 and below 1"),
         (lambda: indian_tune.replay(seeds=1), "seeds = 1 must be a whole number of at least 2"),

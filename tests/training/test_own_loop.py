@@ -318,6 +318,10 @@ FAULTS = {
         per_epoch(lambda run, _: run.report(train_loss="low", error=0)),
         "is not a number",
     ),
+    "a number as text": (
+        per_epoch(lambda run, _: run.report(train_loss="0.123", error=0)),
+        "run.report(train_loss=…) got str, which is not a number (text is not converted)",
+    ),
     "shown test result": (
         per_epoch(lambda run, _: run.report(**GOOD, test_error=0.1)),
         "test_error=run.sealed(evaluate)",

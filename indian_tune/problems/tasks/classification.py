@@ -79,7 +79,7 @@ class Classification(Task):
         if str(labels.dtype) != "torch.int64" or labels.dim() != 1:
             return (
                 f"has labels of {labels.dtype} and shape {list(labels.shape)}: for task "
-                f"'classification' they must be int64 of shape [N]; {_remedy(labels)}"
+                f"'classification' they must be int64 of shape [N]; {_remedy(labels, classes)}"
             )
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
@@ -108,14 +108,23 @@ class Classification(Task):
         return {"loss": math.log(classes), "accuracy": 1 / classes}
 
 
-def _remedy(labels: Tensor) -> str:
+def _remedy(labels: Tensor, classes: int) -> str:
+    if labels.dim() == 2 and labels.shape[1] == classes and _one_hot(labels):
+        return "these are one-hot: give labels.argmax(1)"
     if labels.is_floating_point():
         return "to predict numbers, give the problem task = 'regression'"
     if labels.dim() == 2 and labels.shape[1] > 1:
         return "for a label per token, give the problem task = 'tokens'"
+    cast = "" if str(labels.dtype) == "torch.int64" else ".long()"
     if labels.dim() == 2:
-        return "flatten them with labels.squeeze(1)"
+        return f"flatten them with labels.squeeze(1){cast}"
+    if labels.dim() == 1:
+        return f"give labels{cast}"
     return "for any other task, use your own training loop (indian_tune.Loop)"
+
+
+def _one_hot(labels: Tensor) -> bool:
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all())
 
 
 TASK = Classification()

@@ -72,9 +72,14 @@ class Tokens(Task):
     def label_fault(self, labels: Tensor, classes: int) -> str | None:
         """Ask for int64 [N, T] from 0 to classes - 1, or ``ignored``."""
         if str(labels.dtype) != "torch.int64" or labels.dim() != 2:
+            way = (
+                "give labels.long()"
+                if labels.dim() == 2
+                else "for one label per example, remove task"
+            )
             return (
                 f"has labels of {labels.dtype} and shape {list(labels.shape)}: for task 'tokens' "
-                "they must be int64 of shape [N, T]; for one label per example, remove task"
+                f"they must be int64 of shape [N, T]; {way}"
             )
         counted = labels[labels != self.ignored]
         if not len(counted):

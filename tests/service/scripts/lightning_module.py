@@ -54,4 +54,4 @@ def problem():
 
 
 protocol = {"epochs": 3, "confirm_seeds": 2}
-print(search(Study("own", ["indian", "adam"], problem, protocol, {"trials": 3})).ranking)
+print(search(Study("own-lightning", ["indian", "adam"], problem, protocol, {"trials": 3})).ranking)

@@ -1,0 +1,77 @@
+"""What to change where a user's network cannot be built as the trainer does, or take its inputs."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from indian_tune.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+__all__ = ["channel_advice", "check_call"]
+
+
+def check_call(build: Callable[..., object], where: str) -> None:
+    """Refuse what takes other arguments than a network's, such as the network's class itself.
+
+    Args:
+        build: ``build_model`` of a problem.
+        where: the key that names the problem, for the message.
+
+    Raises:
+        InputError: it cannot be called with ``seed`` and ``dropout``.
+    """
+    try:
+        taken = inspect.signature(build)
+    except (TypeError, ValueError):
+        # Of what is written in C, only the call itself tells.
+        return
+    try:
+        taken.bind(seed=0, dropout=0.0)
+    except TypeError as error:
+        name = getattr(build, "__name__", "")
+        needed = any(
+            each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            for each in taken.parameters.values()
+        )
+        call = f"{name if name.isidentifier() else 'Net'}({'…' if needed else ''})"
+        raise InputError(
+            f"{where}: its build_model is called with seed= and dropout=, which it does not take "
+            f"({error}): write `lambda seed, dropout: {call}`"
+        ) from error
+
+
+def channel_advice(network: nn.Module, inputs: Tensor) -> str:
+    """Return how to give inputs the axis of channels that convolutions take, where they lack it.
+
+    Args:
+        network: which could not take them.
+        inputs: [N, ...].
+    """
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    layer = next((each for each in network.modules() if isinstance(each, convolutions)), None)
+    if layer is None:
+        return ""
+    axes = len(layer.kernel_size) + 2
+    shape = ["N", *map(str, inputs.shape[1:])]
+    given = f"[{', '.join(shape)}]"
+    if inputs.dim() == axes - 1:
+        return (
+            f". Its inputs of shape {given} have no axis of channels, which the network's "
+            f"{type(layer).__name__} needs: give it [N, 1, {', '.join(shape[1:])}], by "
+            "inputs.unsqueeze(1)"
+        )
+    channels = layer.in_channels
+    if inputs.dim() == axes and inputs.shape[-1] == channels != inputs.shape[1]:
+        return (
+            f". Its inputs of shape {given} have their channels last, but the network's "
+            f"{type(layer).__name__} takes them first: give it [N, {channels}, "
+            f"{', '.join(shape[1:-1])}], by inputs.movedim(-1, 1)"
+        )
+    return ""
