@@ -47,11 +47,19 @@ def work(
     return joined
 
 
+@pytest.fixture
+def keeping_weights(tiny: dict[str, Any]) -> None:
+    """Let every run on a fresh seed write a file, however fast it is."""
+    tiny["protocol"]["keep_checkpoints"] = True
+
+
+@pytest.mark.usefixtures("keeping_weights")
 def test_a_worker_that_cannot_go_on_says_with_what_to_join_again(
     tmp_path: Path, work: Callable[..., tuple[int, str]]
 ) -> None:
     (tmp_path / "here").mkdir()
-    (tmp_path / "here/checkpoints").touch()
+    # Where the weights belong.
+    (tmp_path / "here/kept").touch()
     status, told = work("--artifacts", "here")
     assert status == 1
     assert "Traceback" not in told
