@@ -66,7 +66,7 @@ class Results:
         return status(self.study, storage=self.storage)
 
     def frame(self, rows: Rows = "trials") -> pd.DataFrame:
-        """Return the record as a data frame; nothing sealed is in it.
+        """Return the record as a data frame; test metrics are in it once they were opened.
 
         Args:
             rows: ``trials``, ``runs`` (as they ended) or ``epochs``; hyperparameters are columns
@@ -76,14 +76,19 @@ class Results:
             InputError: there are no such rows.
         """
         from indian_tune.ledger.frames import epoch_frame, run_frame, trial_frame
+        from indian_tune.ledger.slots import UNSEALED
         from indian_tune.study import RegisteredStudy
 
-        makers = {"trials": trial_frame, "runs": run_frame, "epochs": epoch_frame}
-        if rows not in makers:
-            raise InputError(f"rows = {rows!r} must be {', '.join(map(repr, makers))}")
+        known = ("trials", "runs", "epochs")
+        if rows not in known:
+            raise InputError(f"rows = {rows!r} must be {', '.join(map(repr, known))}")
         with self._opened() as (ledger, record):
-            spec = RegisteredStudy.open(ledger, record).spec
-            return makers[rows](ledger, record.id, objective=spec.protocol.score)
+            objective = RegisteredStudy.open(ledger, record).spec.protocol.score
+            if rows == "trials":
+                return trial_frame(ledger, record.id, objective=objective)
+            make = run_frame if rows == "runs" else epoch_frame
+            opened = bool(ledger.events(record.id, UNSEALED))
+            return make(ledger, record.id, sealed=opened, objective=objective)
 
     @property
     def ranking(self) -> pd.DataFrame:

@@ -341,7 +341,15 @@ def test_runs_that_cannot_be_judged_are_refused_while_their_results_are_sealed(
         with pytest.raises(InputError, match=message):
             results.verdict()
     else:
-        assert results.verdict().study == "small"
+        assert not any(str(name).startswith("test_") for name in results.frame("runs"))
+        verdict = results.verdict()
+        assert verdict.study == "small"
+        assert " ".join(str(verdict).split()).startswith(verdict.sentence)
+        # From now on they are open.
+        assert [
+            any(str(name).startswith("test_") for name in results.frame(rows))
+            for rows in ("runs", "epochs", "trials")
+        ] == [True, True, False]
     with LedgerReader.open(storage) as ledger:
         assert ledger.unsealed(ledger.study("small").id) == (not message)
 
