@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 import os
 import secrets
 import shutil
@@ -77,6 +78,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         seconds = 0.0 if limit is None else float(limit.args[0])
         longest[item.path] = max(seconds, longest.get(item.path, 0.0))
     items.sort(key=lambda item: -longest[item.path])
+
+
+@pytest.fixture(autouse=True)
+def _log_level() -> Iterator[None]:
+    """Keep what a test sets from the next one: commands and keepers choose what is logged."""
+    logger = logging.getLogger("indian_tune")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture
