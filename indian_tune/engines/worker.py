@@ -182,7 +182,10 @@ class _Worker:
                 return
             else:
                 if not waiting:
-                    logger.info("no trial to take now: other workers hold the remaining ones")
+                    logger.info(
+                        "no trial to take now: the remaining ones are held by other workers, or "
+                        "wait for these (the next generation, the winners)"
+                    )
                     waiting = True
                 self._watchdog.idle()
                 time.sleep(IDLE_SECONDS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -369,6 +370,12 @@ def integrity_errors(engine: sa.Engine) -> list[str]:
     return [] if found == ["ok"] else [str(line) for line in found]
 
 
+def _libpq(url: URL) -> str:
+    """Return an address as PostgreSQL's own programs take it, without its password."""
+    plain = url._replace(drivername="postgresql", password=None)
+    return shlex.quote(plain.render_as_string())
+
+
 def copy_database(engine: sa.Engine, url: URL, file: Path) -> None:
     """Write a consistent copy of an SQLite database to a new file, also while it is in use.
 
@@ -378,7 +385,7 @@ def copy_database(engine: sa.Engine, url: URL, file: Path) -> None:
     if sqlite_file(url) is None:
         raise StorageError(
             f"database {show_url(url)} is on a PostgreSQL server, and only SQLite files can be "
-            f"copied here: use pg_dump --format=custom --file={file} {url.database}"
+            f"copied here: use pg_dump --format=custom --file={file} {_libpq(url)}"
         )
     if not file.parent.is_dir():
         raise StorageError(f"copy {file}: folder {file.parent} does not exist: create it")

@@ -151,7 +151,8 @@ class LedgerReader(TrialReader):
         """
         found = self.find_study(name)
         if found is None:
-            known = alternatives(name, [study.name for study in self.studies()])
+            names = [study.name for study in self.studies()]
+            known = alternatives(name, names) if names else " `indian-tune search` registers one"
             raise InputError(f"there is no study {name!r} in {self.address}.{known}")
         return found
 
@@ -192,7 +193,8 @@ class LedgerReader(TrialReader):
         where = t.trial.c.study_id == study_id
         key = (t.trial.c.arm_id, t.trial.c.phase)
         counts = sa.select(*key, t.trial.c.state, sa.func.count()).where(where)
-        done = sa.select(*key, sa.func.sum(t.run.c.epochs_done)).join_from(t.trial, t.run)
+        done = sa.select(*key, t.trial.c.state, sa.func.sum(t.run.c.epochs_done))
+        done = done.join_from(t.trial, t.run).where(where).group_by(*key, t.trial.c.state)
         lowest = (
             sa.select(*key, sa.func.min(t.trial.c.value).label("value"))
             .where(where, t.trial.c.state == State.COMPLETE)
@@ -217,10 +219,13 @@ class LedgerReader(TrialReader):
                 counts.group_by(*key, t.trial.c.state)
             ):
                 states.setdefault((arm_id, phase), {})[State(state)] = count
-            epochs = {
-                (arm_id, phase): total
-                for arm_id, phase, total in connection.execute(done.where(where).group_by(*key))
-            }
+            epochs: dict[tuple[int, str], int] = {}
+            still_open: dict[tuple[int, str], int] = {}
+            for arm_id, phase, state, total in connection.execute(done):
+                place = (arm_id, phase)
+                epochs[place] = epochs.get(place, 0) + int(total)
+                if not State(state).finished:
+                    still_open[place] = still_open.get(place, 0) + int(total)
             # Ties go to the lower replicate and index, the last and first row here: the winner must
             # not depend on who finished first.
             bests = {
@@ -235,7 +240,8 @@ class LedgerReader(TrialReader):
                 best=bests.get((arm.id, phase), _NONE)[0],
                 best_trial=bests.get((arm.id, phase), _NONE)[2],
                 best_replicate=bests.get((arm.id, phase), _NONE)[1],
-                epochs_done=int(epochs.get((arm.id, phase)) or 0),
+                epochs_done=epochs.get((arm.id, phase), 0),
+                epochs_open=still_open.get((arm.id, phase), 0),
             )
             for phase in Phase
             for arm in arms

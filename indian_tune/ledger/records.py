@@ -192,6 +192,7 @@ class ArmProgress:
         best_trial: index of the trial that has it.
         best_replicate: the search that the trial belongs to.
         epochs_done: epochs recorded over all runs.
+        epochs_open: those of trials that are not finished.
     """
 
     arm: ArmRecord
@@ -201,6 +202,7 @@ class ArmProgress:
     best_trial: int | None
     best_replicate: int | None
     epochs_done: int
+    epochs_open: int
 
     @property
     def total(self) -> int:

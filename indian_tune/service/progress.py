@@ -158,12 +158,9 @@ def epochs_left(
         **{Phase.HALF: protocol.epochs, Phase.CONFIRM: protocol.epochs},
     }
     left = {arm.name: 0 for arm in spec.arms}
-    # What running trials have done already is part of what their arm may need.
-    most = {arm.name: 0 for arm in spec.arms}
     for part in parts:
-        left[part.arm.name] += (part.total - part.finished) * trial[part.phase]
-        most[part.arm.name] += part.total * trial[part.phase] - part.epochs_done
-    left = {name: max(0, min(epochs, most[name])) for name, epochs in left.items()}
+        needed = (part.total - part.finished) * trial[part.phase]
+        left[part.arm.name] += max(0, needed - part.epochs_open)
     # What is not frozen yet has no slots: a search is expected to have a winner, and another
     # one in its first half.
     fresh = len(protocol.confirming_seeds) * protocol.epochs * searches

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,12 @@ import pytest
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.local.inline import InlineEngine
-from indian_tune.engines.ray import actor, driver
+from indian_tune.engines.ray import actor, driver, own_cluster
 from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.ledger import LedgerReader, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from indian_tune.engines.settings import WorkerSettings
     from tests.engines.conftest import Metrics
@@ -210,3 +211,20 @@ def test_a_search_says_once_that_no_trial_could_start(
     assert pass_to(71, "PENDING") == 1
     assert pass_to(171, "PENDING") == 1
     assert len(ticks) == 6
+
+
+def test_a_cluster_that_is_joined_is_shown_the_token_that_ray_start_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    own_cluster.show_token()
+    assert "RAY_AUTH_MODE" not in os.environ
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").touch()
+    own_cluster.show_token()
+    assert os.environ.pop("RAY_AUTH_MODE") == "token"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    own_cluster.show_token()
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"

@@ -21,6 +21,7 @@ from indian_tune.service.progress import (
 )
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.registration import register
+from tests.conftest import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,13 +96,21 @@ def test_expected_epochs_count_no_epoch_twice(study: RegisteredStudy[Ledger]) ->
     other = {"one": "two", "two": "one"}[arm]
     # One epoch of a running trial is done: the arm needs one less.
     parts = [
-        part if part.arm.name == other else replace(part, epochs_done=1)
+        part if part.arm.name == other else replace(part, epochs_done=1, epochs_open=1)
         for part in ledger.progress(study.id)
     ]
     assert epochs_left(study.spec, parts, levels_frozen=False)[arm] == PLANNED - 1
-    # A pruned trial needs nothing more.
+    # A pruned trial needs nothing more, and frees nothing that others need.
     ledger.finish(lease, State.PRUNED, 0.5, None)
     assert left() == {arm: PLANNED - 2, other: PLANNED}
+    second = ledger.claim(study.id, Phase.TUNE, "w")
+    assert second is not None
+    ledger.begin(second, {}, 0, seeds=(0,), epochs=2, provenance={})
+    (run,) = ledger.runs(second.trial.id)
+    assert ledger.record_pack([(second, {run.id: measured(1)})]) == []
+    of = next(p.arm.name for p in ledger.progress(study.id) if p.counts.get(State.RUNNING))
+    before = {arm: PLANNED - 2, other: PLANNED}
+    assert left() == before | {of: before[of] - 1}
 
 
 def test_the_pace_is_that_of_the_last_while(monkeypatch: pytest.MonkeyPatch) -> None:

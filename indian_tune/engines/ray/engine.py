@@ -26,7 +26,7 @@ from pydantic import Field, field_validator
 from indian_tune.engines.devices import cores, gpu_count
 from indian_tune.engines.engine import EngineOptions
 from indian_tune.engines.joining import joined_controller, registered_study
-from indian_tune.engines.ray.own_cluster import prepare_own_cluster
+from indian_tune.engines.ray.own_cluster import prepare_own_cluster, show_token
 from indian_tune.errors import EngineError, InputError
 from indian_tune.study.registration import epoch_timeout
 from indian_tune.text import counted
@@ -50,7 +50,8 @@ PROBE_SECONDS = 60.0
 _SERVERS = ("gcs_server", "raylet")
 
 _START = (
-    "Start it with `ray start --head`, or remove --ray-address to start a cluster on this machine"
+    "Start it with `ray start --head`, or remove --ray-address to start a cluster on this machine. "
+    "If it asks for a token, put it into ~/.ray/auth_token here"
 )
 
 # How long what a cluster has is taken for known.
@@ -166,6 +167,8 @@ class RayEngine:
             os.environ.setdefault(variable, value)
         if self._options.ray_address is None:
             prepare_own_cluster()
+        else:
+            show_token()
         from indian_tune.engines.ray.watch import ClusterWatch
 
         watch = ClusterWatch(self._connect(), interrupt.go_on)
@@ -358,6 +361,7 @@ def cluster_resources(address: str) -> dict[str, float]:
         EngineError: it cannot be reached.
     """
     _knock(address)
+    show_token()
     program = Path(__file__).with_name("probe.py")
     try:
         # Nothing in the current folder may hide a module of Python's.

@@ -49,6 +49,18 @@ def prepare_own_cluster() -> None:
         logger.warning("The file of Ray's token, %s, cannot be made private: %s", token, error)
 
 
+def show_token() -> None:
+    """Let a cluster that this process will join see the token of this account, if there is one.
+
+    `ray start` asks for a token as soon as the account has one, as it has after a search on a
+    cluster of its own; Ray's other programs offer it only if they are told to. A cluster without a
+    token takes no notice.
+    """
+    known = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
+    if known or (Path.home() / ".ray/auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _found_by_all(module: str) -> bool:
     """Whether every process finds the module where this one does.
 

@@ -155,7 +155,10 @@ class Cluster:
                 "Slurm controller answers"
             ) from error
         except subprocess.CalledProcessError as error:
-            raise EngineError(f"{words[0]} failed: {_words(error.stderr)}") from error
+            told = f"{words[0]} failed: {_words(error.stderr)}"
+            if "configuration source" in told:
+                told += ". Run this on a machine of the Slurm cluster, such as a login node"
+            raise EngineError(told) from error
         return done.stdout
 
 
