@@ -43,7 +43,7 @@ def analyze(
         typer.Option(
             "--combined",
             help="Judge several studies together: whether the claim holds in each of them, and on "
-            "their average.",
+            "average.",
         ),
     ] = False,
     source: Annotated[
@@ -80,7 +80,10 @@ def analyze(
         ),
     ] = False,
     replications: Annotated[
-        int | None, typer.Option("--replications", help="Studies per scenario for --calibrate.")
+        int | None,
+        typer.Option(
+            "--replications", help="Studies per scenario for --calibrate.", show_default="2000"
+        ),
     ] = None,
     flatness: Annotated[
         bool,

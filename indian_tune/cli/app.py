@@ -43,7 +43,7 @@ COMMANDS = {
     "dashboard": "Show a study in Optuna Dashboard, while it runs or afterwards.",
     "export": "Export a study as tables or TensorBoard event files, or copy its database.",
     "data": "List, fetch and check the data sets.",
-    "reproduce": "Reproduce the figures and the theorem of the paper.",
+    "reproduce": "Reproduce the figures and the theorem of the INDIAN paper.",
 }
 
 

@@ -51,9 +51,12 @@ def compare(
     a: Annotated[str | None, typer.Option("--a", help="The arm that may be better.")] = None,
     b: Annotated[str | None, typer.Option("--b", help="The arm it is compared with.")] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", help="Compare all other arms with this one (Holm).")
+        str | None,
+        typer.Option("--baseline", help="Compare all other arms with this one (Holm-corrected)."),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Compare all pairs of arms (Holm).")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Compare all pairs of arms (Holm-corrected).")
+    ] = False,
     metric: Annotated[
         str | None,
         typer.Option("--metric", help="Metric to compare.", show_default="the only one"),
@@ -86,11 +89,17 @@ def compare(
     ] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", metavar="COLUMN=VALUE", help="Rows to read; repeatable."),
+        typer.Option(
+            "--where", metavar="COLUMN=VALUE", help="Rows to read; repeatable: all must hold."
+        ),
     ] = None,
     pairing: Annotated[
         PairingChoice,
-        typer.Option("--pairing", help="seed: pairs with the same seed only; none: no pairs."),
+        typer.Option(
+            "--pairing",
+            help="auto: pair runs by seed if the arms share at least half of their seeds; seed: "
+            "pair on any shared seed; none: do not pair.",
+        ),
     ] = PairingChoice.AUTO,
     missing: Annotated[
         MissingValue,
@@ -101,11 +110,13 @@ def compare(
     ] = MissingValue.REFUSE,
     sequential: Annotated[
         bool,
-        typer.Option("--sequential", help="Use an interval that is valid after every seed."),
+        typer.Option(
+            "--sequential", help="Use an interval that stays valid if you look after every seed."
+        ),
     ] = False,
     target: Annotated[
         float | None,
-        typer.Option("--target", help="Also compare the steps to this value of the metric."),
+        typer.Option("--target", help="Also compare the steps until this value."),
     ] = None,
     register: Annotated[
         Path | None,
@@ -130,7 +141,7 @@ def compare(
 ) -> None:
     """Test whether the difference between two arms is real, with runs from any source.
 
-    The exit status does not depend on the answer; --json prints it as `label`.
+    --json prints the answer as `label`; the exit status is 0 whatever it is.
     """
     from indian_tune.comparison.sources import Request
     from indian_tune.errors import InputError

@@ -9,9 +9,10 @@ from indian_tune.service.command import other_command
 from indian_tune.service.output import print_lines
 from indian_tune.service.ranking import (
     edge_notes,
+    failure_notes,
     front_table,
     level_notes,
-    outcomes,
+    odd_ends,
     ranking_table,
 )
 
@@ -32,11 +33,11 @@ def conclude(
     if front is not None:
         console.print(front)
     for result in ranked:
-        parts = (result.tune, result.match, result.half, result.confirm)
-        odd = ", ".join(filter(None, map(outcomes, parts)))
+        odd = odd_ends(result)
         if odd:
             console.print(f"{result.name}: {odd}")
-    for note in (*level_notes(ranked), *edge_notes(ranked)):
+    failures = failure_notes(ranked, spec.name)
+    for note in (*level_notes(ranked), *edge_notes(ranked), *failures):
         console.print(note)
     contrasts = contrast_table(session)
     if contrasts is not None:

@@ -25,7 +25,7 @@ def doctor(
     storage: Storage = None,
     create: Annotated[
         bool,
-        typer.Option("--create", help="Create the database, or tables in one without any."),
+        typer.Option("--create", help="Create the database, or its tables if it has none."),
     ] = False,
     rebuild_optuna: Annotated[
         bool,
@@ -47,7 +47,7 @@ def doctor(
     It also updates an older schema. It is safe while workers run, except for --rebuild-optuna,
     which is then refused.
     The exit status is 1 when a check fails or something could not be repaired, and 2 when the
-    database cannot be used. Warnings do not change it.
+    database cannot be used. Warnings do not change the status.
     """
     from indian_tune.checkup import (
         check_database,

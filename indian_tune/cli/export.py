@@ -48,7 +48,7 @@ def export(
     ] = False,
     optuna_db: Annotated[
         Path | None,
-        typer.Option("--optuna", help="New SQLite file with only the Optuna studies of the study."),
+        typer.Option("--optuna", help="New SQLite file with only the study's Optuna tables."),
     ] = None,
     db: Annotated[
         Path | None,
@@ -61,8 +61,8 @@ def export(
         Path | None,
         typer.Option(
             "--log",
-            help="Folder for TensorBoard event files, written while the study runs until it is "
-            "finished; a later call continues.",
+            help="Folder for TensorBoard files that follow the study to its end; a later call "
+            "continues.",
         ),
     ] = None,
     storage: Storage = None,

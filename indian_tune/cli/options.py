@@ -49,8 +49,7 @@ Artifacts = Annotated[
     typer.Option(
         "--artifacts",
         help="Folder of the checkpoints; all workers of a study share it.",
-        show_default="as recorded for the study; at first indian-tune-artifacts in the folder of "
-        "the database",
+        show_default="as recorded for the study, else indian-tune-artifacts beside the database",
     ),
 ]
 AllowImport = Annotated[
@@ -66,14 +65,14 @@ Lanes = Annotated[
         "--lanes",
         min=1,
         help="Runs that a worker trains together; on a GPU it changes results in the last bits.",
-        show_default="1 on a CPU; on a GPU the fastest in a short measurement",
+        show_default="1 on a CPU; on a GPU the number timed as fastest",
     ),
 ]
 ShrinkPacks = Annotated[
     bool,
     typer.Option(
         "--shrink-packs",
-        help="On a GPU, train the last runs of a study in smaller packs: faster, but the number "
-        "of runs in a pack changes results in the last bits.",
+        help="On a GPU, train the last runs of a study with fewer lanes: faster, but the number "
+        "of lanes changes results in the last bits.",
     ),
 ]

@@ -35,14 +35,14 @@ def plan(
         str | None,
         typer.Option(
             metavar="GPU",
-            help="Estimate times and lanes on a GPU that is not here, by a model: A100, H100 or "
-            "H200. Nothing is timed.",
+            help="Estimate, with a model, times and lanes on a GPU that is not here: A100, H100 or "
+            "H200.",
         ),
     ] = None,
     sd: Annotated[
         float | None,
         typer.Option(
-            help="Assumed standard deviation of paired differences, as a share of accuracy.",
+            help="Assumed standard deviation of paired differences, in accuracy, 0 to 1.",
             show_default="0.01",
         ),
     ] = None,
@@ -52,7 +52,7 @@ def plan(
             metavar="NAME",
             help="Finished study in --storage. Its validation results on fresh seeds give the "
             "standard deviations; with several searches of every arm, also the cheapest "
-            "numbers of searches, trials and seeds for δ.",
+            "design that detects claims.delta.",
         ),
     ] = None,
     source: Annotated[

@@ -44,7 +44,8 @@ def replay(
     """Simulate other samplers and pruners on the recorded learning curves of a finished study.
 
     Nothing is trained: a proposed configuration gets the curve of the nearest recorded trial. The
-    samplers and pruners are ranked by the regret of the configurations that they choose.
+    samplers and pruners are ranked by the regret of the configurations that they choose: the score
+    that these lose to the best trial.
     """
     from indian_tune.service.output import notices, print_json, results
     from indian_tune.service.replaying import replay as run

@@ -17,7 +17,9 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from indian_tune.reproduce import ConvergenceRow, Difference, Discretisation
 
-app = typer.Typer(help="Reproduce the figures and the theorem of the paper.", no_args_is_help=True)
+app = typer.Typer(
+    help="Reproduce the figures and the theorem of the INDIAN paper.", no_args_is_help=True
+)
 
 Out = Annotated[Path, typer.Option(help="Folder for the figure and its numbers.")]
 DEFAULT_OUT = Path("reproduced")

@@ -57,23 +57,23 @@ def search(
     phase: Annotated[
         PhaseName,
         typer.Option(
-            help="Run one phase only. match (the levels of response-matched controls) and confirm "
-            "choose the winners first if needed."
+            help="Run one phase only. match (tunes the controls) and confirm choose the winners "
+            "first if needed."
         ),
     ] = PhaseName.ALL,
     retry_failed: Annotated[
         bool,
         typer.Option(
             "--retry-failed",
-            help="Run failed trials again (failed cells of a grid are always run again).",
+            help="Run failed trials again (failed grid points are always run again).",
         ),
     ] = False,
     freeze_anyway: Annotated[
         bool,
         typer.Option(
             "--freeze-anyway",
-            help="Choose winners (and levels of controls) among the other trials although some "
-            "failed; this is recorded.",
+            help="Choose winners (and levels of controls) although some trials failed, among the "
+            "rest; this is recorded.",
         ),
     ] = False,
     extend: Annotated[
@@ -83,14 +83,15 @@ def search(
         bool,
         typer.Option(
             "--extend-space",
-            help="Widen ranges that have a winner at an end, and add trials there.",
+            help="Widen ranges that have a winner at an end. Every arm gets search.trials more "
+            "trials, or N with --extend N; of a grid, the new points are added.",
         ),
     ] = False,
     engine: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="optuna: one worker process per device; ray: Ray Tune; inline: this process; or "
+            help="optuna: worker processes; ray: Ray Tune; inline: this process; or "
             "an engine of an installed package.",
             autocompletion=_engine_names,
         ),
@@ -141,7 +142,7 @@ def search(
     ray_storage: Annotated[
         str | None,
         typer.Option(
-            help="Folder or address for Ray's checkpoints that every node can reach.",
+            help="Folder or address, reachable from every node, for Ray's checkpoints.",
             show_default="in --artifacts",
         ),
     ] = None,

@@ -34,9 +34,9 @@ def show(
         str | None,
         typer.Argument(
             metavar="[ARM[/rN][/match|/half|/confirm][/INDEX]]",
-            help="An arm, or one of its trials: indian, indian/3, indian/confirm/0, "
-            "control/match/0 for a level of a response-matched control, indian/r2/3 for a trial "
-            "of one of several searches.",
+            help="An arm, or one of its trials: indian, indian/3, indian/confirm/0, indian/half/0 "
+            "for a winner of half the budget, control/match/0 for a level of a control, "
+            "indian/r2/3 for a trial of one of several searches.",
         ),
     ] = None,
     best: Annotated[

@@ -28,7 +28,7 @@ def status(
 ) -> None:
     """Show the progress of a study, its workers, and the ranking of its arms.
 
-    Without a name, the studies are listed where a database contains several.
+    Without a name, the studies are listed if the database has several.
     """
     from indian_tune.errors import InputError
     from indian_tune.ledger import LedgerReader

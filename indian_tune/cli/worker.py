@@ -56,8 +56,8 @@ def worker(
     Start it on any machine that can reach the database and the checkpoint folder. The exit status
     is 1 when a trial is unfinished or has failed.
 
-    SIGUSR1 stops it like Ctrl-C. The exit status is then 75 if it has recorded epochs, so that a
-    scheduler that sends SIGUSR1 before a time limit can start the worker again.
+    SIGUSR1 stops it like Ctrl-C. The exit status is then 75 if epochs were recorded: a scheduler
+    that sends SIGUSR1 before a time limit can start it again.
     """
     again = command_line(worker, dict(locals()))
 

@@ -94,7 +94,7 @@ def end_trial(controller: Controller, trial: RunningTrial, decision: Decision) -
     except LeaseLostError:
         pass
     if state is None:
-        logger.warning("%s: another worker took it over", trial.title)
+        logger.warning("%s: another worker took it over", trial.path)
     else:
         logger.info("%s: %s", trial.path, state)
     return state
@@ -114,10 +114,10 @@ def fail_attempt(
     try:
         state = controller.fail_attempt(trial, traceback, final=final)
     except LeaseLostError as lost:
-        logger.warning("%s: %s", trial.title, lost)
+        logger.warning("%s: %s", trial.path, lost)
         return
     reason = traceback.strip().splitlines()[-1]
-    logger.warning("%s: an attempt failed, and it is now %s: %s", trial.title, state, reason)
+    logger.warning("%s: an attempt failed, and it is now %s: %s", trial.path, state, reason)
 
 
 def give_back(controller: Controller, trials: Iterable[RunningTrial]) -> None:
@@ -126,7 +126,7 @@ def give_back(controller: Controller, trials: Iterable[RunningTrial]) -> None:
         try:
             controller.release(trial)
         except LeaseLostError as error:
-            logger.warning("%s: %s", trial.title, error)
+            logger.warning("%s: %s", trial.path, error)
 
 
 def warn_of_loss(trial: RunningTrial, epochs: int) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from indian_tune.problems import Problem, Split
     from indian_tune.study.file.arm import ArmSection
     from indian_tune.study.file.spec import StudySpec
+    from indian_tune.training import GlobalState
+    from indian_tune.training.loop_trainer import Rehearsal
 
 logger = logging.getLogger(__name__)
 
@@ -135,15 +137,14 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
 
     state = GlobalState()
     where = f"problem.factory = {spec.problem.factory!r}"
-    if isinstance(problem, Loop) and problem.train is None:
+    if isinstance(problem, Loop):
+        if problem.train is not None:
+            _rehearse_loops(spec, problem, state)
         return
+    _compare_batch_size(spec, problem)
     for n, arm in enumerate(spec.arms, 1):
         for place, config in enumerate(_configs(spec, arm.name)):
             values, own = split_training_parameters(config)
-            if isinstance(problem, Loop):
-                _rehearse_loop(spec, problem, n, arm, values, own, reports=(n, place) == (1, 0))
-                state.restore(f"Trying arm {arm.name!r}")
-                continue
             training = training_values(own, spec.problem)
             size = training["batch_size"]
             step = min(size, TRIED)
@@ -172,22 +173,63 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
             state.restore(f"Trying arm {arm.name!r}")
 
 
+def _compare_batch_size(spec: StudySpec, problem: Problem) -> None:
+    """Say once that the batch size of a loader is not used, where it is not the study's."""
+    from indian_tune.problems.stream import Stream
+
+    train, used = problem.train, spec.problem.batch_size
+    searched = all("batch_size" in spec.space(arm.source or arm.name) for arm in spec.arms)
+    if searched or not isinstance(train, Stream):
+        return
+    if train.loader_batch_size not in (None, used):
+        logger.warning(
+            "batch size %d (that of your DataLoader, %d, is not used: set problem.batch_size)",
+            used,
+            train.loader_batch_size,
+        )
+
+
+def _rehearse_loops(spec: StudySpec, loop: Loop, state: GlobalState) -> None:
+    alike, errors = False, []
+    for n, arm in enumerate(spec.arms, 1):
+        for place, config in enumerate(_configs(spec, arm.name)):
+            found = _rehearse_loop(spec, loop, n, arm, config, reports=(n, place) == (1, 0))
+            state.restore(f"Trying arm {arm.name!r}")
+            if found is not None:
+                alike |= found.seeds_alike
+                errors += [found.error] if found.error is not None else []
+    if alike:
+        logger.warning(
+            "train of problem.factory = %r seeds torch's generator itself (torch.manual_seed), so "
+            "all seeds of a trial begin alike, and ± is too small: remove that call, or seed with "
+            "run.seed",
+            spec.problem.factory,
+        )
+    if errors:
+        logger.warning(
+            "in the trial run before registration, which ends early, the code after the loop over "
+            "run.epochs() raised %s: %s. This is harmless if it needs values of the last epoch",
+            type(errors[0]).__name__,
+            errors[0],
+        )
+
+
 def _rehearse_loop(
     spec: StudySpec,
     loop: Loop,
     n: int,
     arm: ArmSection,
-    values: Mapping[str, float],
-    own: Mapping[str, float],
+    config: Mapping[str, float],
     *,
     reports: bool,
-) -> None:
+) -> Rehearsal | None:
     import torch
 
     from indian_tune.engines.runs import trainer_of
     from indian_tune.engines.trainers import is_final
     from indian_tune.training import LoopTrainer, Run
 
+    values, own = split_training_parameters(config)
     run = Run(
         key="rehearsal",
         seed=spec.protocol.tuning_seeds[0],
@@ -200,19 +242,16 @@ def _rehearse_loop(
     with blamed(f"problem.factory = {spec.problem.factory!r}", doing):
         trainer = trainer_of(spec, loop, "cpu", None)
         assert isinstance(trainer, LoopTrainer)
-        if not reports:
-            trainer.add(run)
-            trainer.remove(run.key)
-            return
         try:
-            in_time = trainer.rehearse(run, FIRST_REPORT_SECONDS)
+            found = trainer.rehearse(run, FIRST_REPORT_SECONDS if reports else None)
         except RuntimeError as error:
-            if is_final(error) or not torch.accelerator.is_available():
+            if not reports or is_final(error) or not torch.accelerator.is_available():
                 raise
             logger.info("not judged, as the CPU may lack what a GPU has: %s", error)
-        else:
-            if not in_time:
-                logger.info("the first epoch takes long: its report is not tried beforehand")
+            return None
+        if not found.in_time:
+            logger.info("the first epoch takes long: its report is not tried beforehand")
+        return found
 
 
 def check_writable(folder: Path, option: str, *, probe: bool = True) -> None:

@@ -51,14 +51,22 @@ class Stream(Split):
     Args:
         dataset: has a length and examples by index.
         collate: list of examples → a pair of tensors, inputs [B, …] and labels [B, …].
+        loader_batch_size: of the loader that it comes from, which is not used; ``None`` without
+            one.
     """
 
     streamed = True
     dataset: Any
     collate: Callable[[list[Any]], Any]
+    loader_batch_size: int | None
 
-    def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any] = default_collate) -> None:
-        vars(self).update(dataset=dataset, collate=collate)
+    def __init__(
+        self,
+        dataset: Any,
+        collate: Callable[[list[Any]], Any] = default_collate,
+        loader_batch_size: int | None = None,
+    ) -> None:
+        vars(self).update(dataset=dataset, collate=collate, loader_batch_size=loader_batch_size)
 
     def __repr__(self) -> str:
         return f"Stream({type(self.dataset).__name__} of {len(self):,})"
@@ -102,7 +110,7 @@ class Stream(Split):
                 "and epoch only: give a loader with a batch size and no sampler, or use your own "
                 "training loop (indian_tune.Loop)"
             )
-        return cls(dataset, loader.collate_fn)
+        return cls(dataset, loader.collate_fn, loader.batch_size)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -159,13 +167,15 @@ class Stream(Split):
 
     def at(self, positions: Tensor) -> Stream:
         """Return some of the examples, by their positions, int64; still unread."""
-        return Stream(Subset(self.dataset, positions.tolist()), self.collate)
+        chosen = Subset(self.dataset, positions.tolist())
+        return Stream(chosen, self.collate, self.loader_batch_size)
 
     def joined(self, other: Split) -> Stream:
         """Return these examples and others after them."""
         if not isinstance(other, Stream):
             raise InputError("a part that is read in batches cannot be combined with one in memory")
-        return Stream(ConcatDataset([self.dataset, other.dataset]), self.collate)
+        both: Any = ConcatDataset([self.dataset, other.dataset])
+        return Stream(both, self.collate, self.loader_batch_size)
 
 
 def seed_transforms() -> None:

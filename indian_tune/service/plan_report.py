@@ -50,7 +50,7 @@ def print_report(console: Console, plan: Plan) -> None:
         examples = "its own training loop, with an unknown number of examples and steps"
     problem = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
-        f"{spec.protocol.mode} mode; {examples}"
+        f"{spec.protocol.mode} mode; {examples}; batch size {_batch_size(spec)}"
     )
     console.print(headed(spec.name, problem))
     _print_work(console, plan)
@@ -78,6 +78,13 @@ def print_report(console: Console, plan: Plan) -> None:
         for sentence in found:
             listed.add_row("•", sentence)
         _print_table(console, "Before you run it", listed)
+
+
+def _batch_size(spec: StudySpec) -> str:
+    searched = ["batch_size" in spec.space(arm.source or arm.name) for arm in spec.arms]
+    if all(searched):
+        return "searched"
+    return f"{spec.problem.batch_size}" + ", or as searched" * any(searched)
 
 
 def _print_work(console: Console, plan: Plan) -> None:

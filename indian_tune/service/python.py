@@ -107,7 +107,7 @@ class Results:
             arm: its name; ``None`` for the arm that leads the ranking.
 
         Raises:
-            InputError: there is no such arm, or none of its trials is finished.
+            InputError: there is no such arm, or none of its trials is complete.
         """
         return self._winner(arm)[1]
 
@@ -133,7 +133,7 @@ class Results:
                 an ``open_study`` with ``allow_import=True``.
 
         Raises:
-            InputError: there is no such arm, none of its trials is finished, ``steps`` is missing,
+            InputError: there is no such arm, none of its trials is complete, ``steps`` is missing,
                 or the optimizer cannot be imported.
         """
         from indian_tune.service.winner import winner_optimizer
@@ -145,16 +145,22 @@ class Results:
 
     def _winner(self, arm: str | None) -> tuple[str, dict[str, Any]]:
         """Return the optimizer and the best configuration of an arm."""
-        ranked = self.status().ranked
+        now = self.status()
+        ranked = now.ranked
         names = [result.name for result in ranked]
         if arm is not None and arm not in names:
             raise InputError(f"arm = {arm!r} is not in the study. Allowed: {', '.join(names)}")
         chosen = ranked[0] if arm is None else ranked[names.index(arm)]
         if chosen.config is None:
-            raise InputError(
-                f"arm {chosen.name!r} of study {self.study!r} has no finished trial yet: continue "
-                "the search"
-            )
+            from indian_tune.service.ranking import no_winner
+
+            named = f"arm {chosen.name!r} of study {self.study!r}"
+            reason = no_winner(chosen)
+            if reason is not None:
+                raise InputError(f"{named} has no winner, as {reason}")
+            if now.finished:
+                raise InputError(f"{named} has no winner: status() says what became of its trials")
+            raise InputError(f"{named} has no complete trial yet: continue the search")
         return chosen.optimizer, dict(chosen.config)
 
     def analysis(self) -> Analysis:

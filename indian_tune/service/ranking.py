@@ -12,7 +12,7 @@ from indian_tune.ledger import State
 from indian_tune.outcome import ACCURACY
 from indian_tune.service.output import config_text, number, table
 from indian_tune.study.description import score_words
-from indian_tune.text import SYMBOLS
+from indian_tune.text import SYMBOLS, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from indian_tune.ledger import ArmProgress
     from indian_tune.outcome import Outcome
     from indian_tune.study.ranking import ArmResult, Metrics
+
+# Fresh seeds that a note lists; the rest is counted.
+SEEDS = 5
 
 
 def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> RenderableType:
@@ -147,6 +150,42 @@ def front_table(
     return made
 
 
+def no_winner(result: ArmResult) -> str | None:
+    """Return why an arm has no winner although its search is over; ``None`` for any other arm.
+
+    Where trials failed, nothing is decided: they may be run again.
+    """
+    tune = result.tune
+    if tune is None or result.value is not None or not tune.total:
+        return None
+    diverged = tune.counts.get(State.DIVERGED, 0)
+    if tune.finished < tune.total or tune.counts.get(State.FAILED) or not diverged:
+        return None
+    if diverged == tune.total:
+        found = "all of its trials diverged"
+    else:
+        found = f"none of its {tune.total} trials is complete ({outcomes(tune)})"
+    return f"{found}: run a study with smaller step sizes, or with a metric that is finite"
+
+
+def failure_notes(results: Sequence[ArmResult], study: str) -> list[str]:
+    """Return a sentence for every arm without a winner, and for fresh seeds that did not train."""
+    notes = []
+    for result in results:
+        reason = no_winner(result)
+        if reason is not None:
+            notes.append(f"{result.name}: no winner, as {reason}")
+        if result.untrained:
+            seeds = [str(run.seed) for run in result.untrained]
+            more = f" and {len(seeds) - SEEDS} more" if seeds[SEEDS:] else ""
+            notes.append(
+                f"{result.name}: {len(seeds)} of {counted(result.fresh, 'run')} on fresh seeds did "
+                f"not train (seed{'s' * (len(seeds) > 1)} {', '.join(seeds[:SEEDS])}{more}): see "
+                f"indian-tune show {study} {result.untrained[0].path}"
+            )
+    return notes
+
+
 def edge_notes(results: Sequence[ArmResult]) -> list[str]:
     """Return a sentence for every winner's value at an end of its range.
 
@@ -193,6 +232,21 @@ def outcomes(progress: ArmProgress | None) -> str:
         return ""
     shown = (State.RUNNING, State.PRUNED, State.DIVERGED, State.FAILED)
     return ", ".join(f"{progress.counts[s]} {s}" for s in shown if progress.counts.get(s))
+
+
+def odd_ends(result: ArmResult) -> str:
+    """Return what became of trials of each phase, as a clause; empty if all are complete."""
+    parts = {
+        "tuning trials": result.tune,
+        "trials of levels": result.match,
+        "trials of half the budget on fresh seeds": result.half,
+        "trials on fresh seeds": result.confirm,
+    }
+    return "; ".join(
+        f"of {part.total} {what}, {found}"
+        for what, part in parts.items()
+        if part is not None and (found := outcomes(part))
+    )
 
 
 def ranking_json(results: Sequence[ArmResult]) -> list[dict[str, Any]]:

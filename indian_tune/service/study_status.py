@@ -102,7 +102,12 @@ class StudyStatus(Shown):
         from indian_tune.outcome import outcome_of
         from indian_tune.service.output import headed, table
         from indian_tune.service.progress import progress_table
-        from indian_tune.service.ranking import edge_notes, level_notes, ranking_table
+        from indian_tune.service.ranking import (
+            edge_notes,
+            failure_notes,
+            level_notes,
+            ranking_table,
+        )
 
         parts: list[RenderableType] = [
             headed(
@@ -157,6 +162,7 @@ class StudyStatus(Shown):
                 *level_notes(self.ranked),
             ]
             parts += edge_notes(self.ranked)
+        parts += failure_notes(self.ranked, self.study.name)
         if self.completion.failed:
             frozen = f", so {self.completion.withheld}" if self.completion.withheld else ""
             parts.append(f"\n{self.completion.failures}{frozen}")

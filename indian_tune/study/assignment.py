@@ -108,8 +108,3 @@ class RunningTrial:
     def path(self) -> str:
         """The trial as `indian-tune show` takes it."""
         return trial_path(self.assignment.search, self.lease.trial)
-
-    @property
-    def title(self) -> str:
-        """The trial as shown to people."""
-        return f"{self.assignment.search} {self.phase} {self.lease.trial.index}"

@@ -11,6 +11,7 @@ from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.outcome import ACCURACY, outcome_of
 from indian_tune.problems.catalog import get_dataset_info
+from indian_tune.study.completion import trial_path
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.finalists import leading
@@ -75,6 +76,19 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
+class Untrained:
+    """A run on a fresh seed that diverged, or ended hardly better than chance.
+
+    Attributes:
+        path: of its trial, as `indian-tune show` takes it.
+        seed: of the run.
+    """
+
+    path: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class ArmResult:
     """The state of one arm.
 
@@ -104,6 +118,9 @@ class ArmResult:
         confirmed: metrics of the same configuration on fresh seeds, diverged runs left out.
         trained: whether the best trial ended clearly better than chance; ``None`` where neither
             its training nor its validation error is known.
+        fresh: how many runs of the present winners on fresh seeds have ended, those that failed
+            left out.
+        untrained: those of them that did not train, by the training error where it is known.
     """
 
     name: str
@@ -126,6 +143,8 @@ class ArmResult:
     tuned: Metrics | None
     confirmed: Metrics | None
     trained: bool | None
+    fresh: int
+    untrained: Sequence[Untrained]
 
 
 def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
@@ -170,6 +189,7 @@ class _Known:
         spaces: that are searched last, by the name of the arm.
         last: last epochs of leaders and confirms, by trial.
         outcome: what runs are judged by, with its chance where that is known.
+        untrained: the seeds of runs on fresh seeds that did not train, by trial.
     """
 
     study: StudyRecord
@@ -179,6 +199,7 @@ class _Known:
     spaces: Mapping[str, Space]
     last: Mapping[int, Sequence[EpochRecord]]
     outcome: Outcome
+    untrained: Mapping[int, Sequence[int]]
 
     @classmethod
     def read(cls, ledger: LedgerReader, study: StudyRecord) -> Self:
@@ -187,14 +208,27 @@ class _Known:
         for trial in ledger.confirms(study.id):
             confirms.setdefault((trial.arm_id, trial.replicate), []).append(trial)
         shown = [*leaders.values(), *(trial for trials in confirms.values() for trial in trials)]
+        last, outcome = ledger.last_epochs([trial.id for trial in shown]), _outcome(study)
+        lost = {
+            trial.id
+            for trials in confirms.values()
+            for trial in trials
+            if trial.state is State.DIVERGED
+            or (trial.state is State.COMPLETE and _stuck(last[trial.id], outcome))
+        }
+        untrained: dict[int, list[int]] = {}
+        for run in ledger.study_runs(study.id, Phase.CONFIRM) if lost else ():
+            if run.trial_id in lost:
+                untrained.setdefault(run.trial_id, []).append(run.seed)
         return cls(
             study,
             leaders,
             confirms,
             ledger.levels(study.id),
             latest_spaces(ledger, study),
-            ledger.last_epochs([trial.id for trial in shown]),
-            _outcome(study),
+            last,
+            outcome,
+            untrained,
         )
 
 
@@ -252,14 +286,22 @@ def _result(
         for replicate in replicates
         if (leader := known.leaders.get((arm.id, replicate))) is not None
     ]
+    fresh = [
+        [
+            trial
+            for trial in known.confirms.get((arm.id, search.replicate), ())
+            if trial.state in (State.COMPLETE, State.DIVERGED) and trial.config == search.config
+        ]
+        for search in searches
+    ]
     confirmed = [
         [
             epoch
-            for trial in known.confirms.get((arm.id, search.replicate), ())
-            if trial.state is State.COMPLETE and trial.config == search.config
+            for trial in trials
+            if trial.state is State.COMPLETE
             for epoch in known.last[trial.id]
         ]
-        for search in searches
+        for trials in fresh
     ]
     confirmed = [epochs for epochs in confirmed if epochs]
     values = [search.value for search in searches if search.value is not None]
@@ -290,6 +332,13 @@ def _result(
         tuned=metrics,
         confirmed=_metrics(confirmed, known.outcome) if confirm is not None and confirmed else None,
         trained=None if metrics is None else _trained(metrics, known.outcome.chance),
+        fresh=sum(map(len, fresh)),
+        untrained=[
+            Untrained(trial_path(known.study.search_name(arm.name, trial.replicate), trial), seed)
+            for trials in fresh
+            for trial in trials
+            for seed in known.untrained.get(trial.id, ())
+        ],
     )
 
 
@@ -306,6 +355,14 @@ def _outcome(study: StudyRecord) -> Outcome:
 def _trained(metrics: Metrics, chance: float | None) -> bool | None:
     error = metrics.validation_error if metrics.train_error is None else metrics.train_error
     return None if error is None or chance is None else error <= FAILED_SHARE * chance
+
+
+def _stuck(epochs: Sequence[EpochRecord], outcome: Outcome) -> bool:
+    """Whether a run ended with nearly the training error at chance level."""
+    if outcome.chance is None:
+        return False
+    errors = [outcome.error(epoch.value(f"train_{outcome.name}")) for epoch in epochs]
+    return any(error > FAILED_SHARE * outcome.chance for error in errors)
 
 
 def _search(

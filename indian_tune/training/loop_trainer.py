@@ -48,6 +48,22 @@ class _Held:
     saved_epoch: int = 0
 
 
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run showed that was tried.
+
+    Attributes:
+        in_time: whether its first epoch ended in time, if it was trained.
+        seeds_alike: whether its function seeds torch's generator with the same number whatever the
+            run's seed is.
+        error: what the code after its loop raised; ``None`` for nothing.
+    """
+
+    in_time: bool
+    seeds_alike: bool
+    error: Exception | None
+
+
 class LoopTrainer:
     """Trains runs by a loop of one's own, an epoch of each at a time; see :class:`Trainer`.
 
@@ -72,6 +88,8 @@ class LoopTrainer:
         needed = [NEEDED_FOR[name] for name in objectives if name in NEEDED_FOR]
         self._required = tuple(dict.fromkeys(["train_loss", *needed]))
         self._runs: dict[str, _Held] = {}
+        # What the function that ran last has seeded torch's generator with, if it has.
+        self._own_seed: int | None = None
 
     def __del__(self) -> None:
         self._abandon()
@@ -144,27 +162,27 @@ class LoopTrainer:
         active = self.active
         return [self._advance(self._held(key)) for key in chosen if key in active]
 
-    def rehearse(self, run: Run, seconds: float) -> bool:
-        """Train the first epoch of a run, up to its report, and let go of it.
+    def rehearse(self, run: Run, seconds: float | None) -> Rehearsal:
+        """Follow a run up to its first epoch or the report of it, and let go of it.
 
         Args:
             run: whose key is not held.
-            seconds: how long the epoch may take.
-
-        Returns:
-            Whether it ended in time.
+            seconds: how long the epoch may take; ``None`` to train none.
 
         Raises:
             LoopError: the loop does what it must not; or whatever it raises.
         """
         self.add(run)
-        live = self._runs[run.key].live
-        there = self._resume(live, "epoch", run.seed, 1, seconds=seconds)
-        if there:
-            self.remove(run.key)
-        else:
-            del self._runs[run.key]
-        return there
+        live, own_seed = self._runs.pop(run.key).live, self._own_seed
+        in_time = seconds is None or self._resume(live, "epoch", run.seed, 1, seconds=seconds)
+        error = _closed(live) if in_time else None
+        alike = False
+        if seconds is not None and own_seed is not None:
+            # A function may well seed it from the run's seed: only another seed tells.
+            self.add(replace(run, seed=run.seed + 1))
+            _closed(self._runs.pop(run.key).live)
+            alike = self._own_seed == own_seed
+        return Rehearsal(in_time, alike, error)
 
     def save(self, keys: Iterable[str] | None = None) -> None:
         """Write the checkpoints of runs whose records are safe, and that say what these hold.
@@ -198,9 +216,8 @@ class LoopTrainer:
         """
         held = self._held(key)
         del self._runs[key]
-        try:
-            held.live.close()
-        except Exception as error:  # noqa: BLE001 - its record is made: only told
+        error = _closed(held.live)
+        if error is not None:
             log.warning("run %s after its end: %s: %s", key, type(error).__name__, error)
 
     def _advance(self, held: _Held) -> EpochRecord:
@@ -224,7 +241,11 @@ class LoopTrainer:
         random.seed(word)
         np.random.seed(word)
         with seeded_global_generator(*key, device=self._device):
-            return live.resume(seconds)
+            given = torch.initial_seed()
+            there = live.resume(seconds)
+            now = torch.initial_seed()
+        self._own_seed = None if now == given else now
+        return there
 
     def _abandon(self) -> None:
         for held in self.__dict__.get("_runs", {}).values():
@@ -237,3 +258,12 @@ class LoopTrainer:
         except KeyError:
             keys = ", ".join(map(repr, self._runs)) or "none"
             raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
+
+
+def _closed(live: LoopRun) -> Exception | None:
+    """End a run's loop; return what the code after it raised, as its record is made by then."""
+    try:
+        live.close()
+    except Exception as error:  # noqa: BLE001 - only told
+        return error
+    return None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MODULE = """
 import time
+from dataclasses import replace
 import torch
 from torch import nn
 from indian_tune import Loop
@@ -61,6 +62,26 @@ WRONG = {
     "a wrong argument": lambda: len(3),
     "nothing": lambda: {"train_loss": 0.5, "error": 0.5},
 }
+
+def problem_of_loader(batch_size):
+    made = problem("plain")
+    data = torch.utils.data.TensorDataset(made.train.inputs, made.train.labels)
+    return replace(made, train=torch.utils.data.DataLoader(data, batch_size))
+
+SEEDS = {"fixed": lambda run: 42, "own": lambda run: run.seed, "none": None}
+
+def seeding_loop(seeds):
+    def train(run):
+        if SEEDS[seeds] is not None:
+            torch.manual_seed(SEEDS[seeds](run))
+        optimizer = run.optimizer([nn.Parameter(torch.zeros(1))])
+        for number in run.epochs():
+            optimizer.step()
+            error = 0.5
+            run.report(train_loss=0.5, error=error)
+            last = number == run.total_epochs
+        return last + error
+    return Loop(train, "own", "none", 2)
 
 def loop(wrong, epoch=1):
     def train(run):
@@ -185,6 +206,60 @@ def test_a_loop_is_refused_whose_first_report_is_wrong(
     with pytest.raises(InputError, match=message):
         work(looped(tiny, wrong=wrong), storage, folder)
     assert not (folder / "study.db").exists()
+
+
+def rehearsed(study: dict[str, Any], storage: str, folder: Path) -> None:
+    spec = parse_study(study, source="study.toml")
+    with open_session(spec, storage_url(storage), None, imports=(str(folder),)):
+        pass
+
+
+@pytest.mark.parametrize(("seeds", "told"), [("fixed", True), ("own", False), ("none", False)])
+def test_a_loop_that_seeds_all_runs_alike_or_fails_after_its_loop_is_told_of_once(
+    seeds: str,
+    told: bool,
+    tiny: dict[str, Any],
+    storage: str,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    study = looped(tiny)
+    study["problem"] = {"factory": "rehearsed:seeding_loop", "arguments": {"seeds": seeds}}
+    rehearsed(study, storage, folder)
+    *alike, after = caplog.messages
+    assert [text.partition(" (")[0] for text in alike] == told * [
+        "train of problem.factory = 'rehearsed:seeding_loop' seeds torch's generator itself"
+    ]
+    assert after.startswith(
+        "in the trial run before registration, which ends early, the code after"
+    )
+    assert "raised UnboundLocalError: " in after
+
+
+@pytest.mark.parametrize(
+    ("searched", "size", "told"), [(False, 8, True), (False, 16, False), (True, 8, False)]
+)
+def test_the_batch_size_of_a_loader_that_is_not_used_is_told(
+    searched: bool,
+    size: int,
+    told: bool,
+    tiny: dict[str, Any],
+    storage: str,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    study = own(tiny)
+    study["problem"] |= {
+        "factory": "rehearsed:problem_of_loader",
+        "arguments": {"batch_size": size},
+    }
+    if searched:
+        for arm in study["arms"]:
+            arm["space"] = {**arm.get("space", {}), "batch_size": {"choices": [16, 32]}}
+    rehearsed(study, storage, folder)
+    assert caplog.messages == told * [
+        "batch size 16 (that of your DataLoader, 8, is not used: set problem.batch_size)"
+    ]
 
 
 def test_a_first_epoch_that_takes_long_is_not_waited_for(

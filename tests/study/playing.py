@@ -67,12 +67,12 @@ class Played:
         return self.controller.finish(assignment)
 
     def work(self) -> list[str]:
-        """Train all there is; return the titles of the trials in turn."""
-        titles = []
+        """Train all there is; return the paths of the trials in turn."""
+        paths = []
         while (assignment := self.claim()) is not None:
-            titles.append(assignment.title)
+            paths.append(assignment.path)
             self.train(assignment)
-        return titles
+        return paths
 
     def trials(self, arm: str, phase: Phase) -> list[TrialRecord]:
         return self.ledger.trials(self.study.id, phase=phase, arm_id=self.arms[arm].id)

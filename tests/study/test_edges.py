@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from indian_tune.service.ranking import edge_notes
+from indian_tune.errors import InputError
+from indian_tune.ledger import Phase
+from indian_tune.service.python import Results
+from indian_tune.service.ranking import edge_notes, failure_notes, odd_ends
+from indian_tune.service.study_status import look
 from indian_tune.study import rank
 from indian_tune.study.edges import Edge, find_edges
 from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 from tests.study.playing import played
+
+if TYPE_CHECKING:
+    from indian_tune.study.assignment import RunningTrial
 
 LOG = Range(0.01, 1.0, log=True)
 
@@ -68,3 +76,39 @@ def test_a_winner_that_did_not_train_is_at_no_end(storage: str, tiny: dict[str, 
     assert untrained.startswith("sgd: nothing trained")
     assert at_end.startswith("indian: γ0 = 1 is at an end of its range")
     assert edge_notes(ranked[:1]) == [at_end]
+
+
+def test_an_arm_of_which_all_trials_diverged_is_named_with_what_to_do(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    # A run on a fresh seed ends at chance, and one diverges.
+    fresh = iter([0.3, 0.85, math.nan, 0.3])
+    tiny["protocol"] |= {"confirm_seeds": 4}
+
+    def error(trial: RunningTrial) -> float:
+        if trial.assignment.arm.name == "indian":
+            return math.nan
+        return next(fresh) if trial.phase is Phase.CONFIRM else 0.3
+
+    with played(storage, tiny, error) as study:
+        study.work()
+        ranked = rank(study.ledger, study.study.record)
+        shown = look(study.ledger, study.study.record)
+        seeds = [run.seed for run in study.ledger.study_runs(study.study.id, Phase.CONFIRM)]
+    diverged, untrained = sorted(failure_notes(ranked, "tiny"))
+    assert diverged == (
+        "indian: no winner, as all of its trials diverged: run a study with smaller step sizes, or "
+        "with a metric that is finite"
+    )
+    assert untrained == (
+        f"sgd: 2 of 4 runs on fresh seeds did not train (seeds {seeds[1]}, {seeds[2]}): see "
+        "indian-tune show tiny sgd/confirm/1"
+    )
+    assert diverged in " ".join(str(shown).split())
+    assert [odd_ends(each) for each in ranked] == [
+        "of 4 trials on fresh seeds, 1 diverged",
+        "of 2 tuning trials, 2 diverged",
+    ]
+    results = Results("tiny", storage)
+    with pytest.raises(InputError, match="'indian' of study 'tiny' has no winner, as all of its"):
+        results.best("indian")

@@ -45,10 +45,8 @@ def test_the_best_of_the_finalists_on_all_seeds_wins(study: dict[str, Any], stor
     spec = parse_study(study, source="test")
     with Ledger.open(storage) as ledger:
         played = Played(ledger, spec, error_of)
-        titles = played.work()
-        assert [title.split()[1] for title in titles] == (
-            ["tune"] * 2 * TRIALS + ["final"] * 2 * FINALISTS + ["confirm"] * 4
-        )
+        phases = [path.split("/")[1:-1] for path in played.work()]
+        assert phases == [[]] * 2 * TRIALS + [["final"]] * 2 * FINALISTS + [["confirm"]] * 4
         finals = played.trials("sgd", Phase.FINAL)
         assert [(trial.index, trial.state) for trial in finals] == [
             (0, State.DIVERGED),
@@ -125,10 +123,8 @@ def test_a_search_that_is_extended_calls_finalists_again(
         played = Played(ledger, parse_study(study, source="test"), error)
         played.work()
         extend(played.study, 1)
-        assert [title.split()[1:] for title in played.work()] == [
-            *[["tune", "4"]] * 2,
-            *[["final", "4"]] * 2,
-        ]
+        added = [path.partition("/")[2] for path in played.work()]
+        assert added == ["4", "4", "final/4", "final/4"]
         winners = ledger.events(played.study.id, FROZEN)[-1].data["winners"]
         assert {arm: winner["trial"] for arm, winner in winners.items()} == {"indian": 0, "sgd": 0}
 

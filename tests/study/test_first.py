@@ -51,9 +51,9 @@ def test_an_arm_begins_with_points_and_with_the_winners_of_earlier_arms(
     spec = parse_study(study, source="test")
     with Ledger.open(storage) as ledger:
         played = Played(ledger, spec, error_of, until=Phase.TUNE)
-        titles = played.work()
+        paths = played.work()
         # It waits until both have ended.
-        assert [title.split()[0] for title in titles] == ["sgd", "t1"] * 4 + ["t2"] * 4
+        assert [path.split("/")[0] for path in paths] == ["sgd", "t1"] * 4 + ["t2"] * 4
         configs = {
             arm: [trial.config or {} for trial in played.trials(arm, Phase.TUNE)]
             for arm in ("sgd", "t1", "t2")

@@ -71,12 +71,12 @@ def test_levels_are_searched_after_the_winners_are_frozen_and_before_the_control
     storage: str, controlled: dict[str, Any]
 ) -> None:
     with played(storage, controlled, best_at(2.0)) as study:
-        titles = study.work()
-        assert titles == [
-            *("indian tune 0", "sgd tune 0", "indian tune 1", "sgd tune 1"),
-            *(f"control match {n}" for n in range(5)),
-            *("indian confirm 0", "sgd confirm 0", "control confirm 0"),
-            *("indian confirm 1", "sgd confirm 1", "control confirm 1"),
+        paths = study.work()
+        assert paths == [
+            *("indian/0", "sgd/0", "indian/1", "sgd/1"),
+            *(f"control/match/{n}" for n in range(5)),
+            *("indian/confirm/0", "sgd/confirm/0", "control/confirm/0"),
+            *("indian/confirm/1", "sgd/confirm/1", "control/confirm/1"),
         ]
         assert study.controller.done
         source = study.trials("indian", Phase.TUNE)[0].config
@@ -226,7 +226,7 @@ def test_nothing_after_the_levels_is_begun_when_the_match_phase_is_the_last_want
     storage: str, controlled: dict[str, Any]
 ) -> None:
     with played(storage, controlled, best_at(2.0), until=Phase.MATCH) as study:
-        assert study.work()[-1] == "control match 4"
+        assert study.work()[-1] == "control/match/4"
         assert study.controller.done
         now = completion(study.ledger, study.study.record)
         assert (now.finished(Phase.MATCH), now.finished(), now.left()) == (True, False, 6)
@@ -266,7 +266,7 @@ def test_no_worker_waits_for_levels_that_are_withheld(
 ) -> None:
     with played(storage, controlled, best_at(1.0), until=Phase.MATCH) as study:
         while (assignment := study.claim()) is not None:
-            if assignment.title == "control match 4":
+            if assignment.path == "control/match/4":
                 fail_attempt(study, assignment)
             else:
                 study.train(assignment)
@@ -279,21 +279,21 @@ def test_a_match_trial_that_fails_withholds_the_level_until_it_is_tried_again_or
     storage: str, controlled: dict[str, Any]
 ) -> None:
     with played(storage, controlled, best_at(1.0)) as study:
-        titles = []
+        paths = []
         while (assignment := study.claim()) is not None:
-            titles.append(assignment.title)
-            if assignment.title == "control match 2":
+            paths.append(assignment.path)
+            if assignment.path == "control/match/2":
                 fail_attempt(study, assignment)
             else:
                 study.train(assignment)
-        assert titles[-4:] == [f"{a} confirm {n}" for n in (0, 1) for a in ("indian", "sgd")]
+        assert paths[-4:] == [f"{a}/confirm/{n}" for n in (0, 1) for a in ("indian", "sgd")]
         assert study.controller.done
         now = completion(study.ledger, study.study.record)
         assert now.withheld == "no level of a control is frozen"
         assert (now.stuck(), now.left()) == (True, 0)
         assert not now.finished()
     with played(storage, controlled, best_at(1.0), anyway=True) as study:
-        assert study.work() == ["control confirm 0", "control confirm 1"]
+        assert study.work() == ["control/confirm/0", "control/confirm/1"]
         (event,) = study.ledger.events(study.study.id, LEVELS)
         assert event.data["passed_over"] == {"control": [2]}
         assert event.data["levels"]["control"]["level"] == 0.5
@@ -304,7 +304,7 @@ def test_a_match_trial_that_fails_withholds_the_level_until_it_is_tried_again_or
         assert not completion(study.ledger, study.study.record).finished()
     with played(storage, controlled, best_at(1.0)) as study:
         assert study.work() == [
-            *("control match 2", "control confirm 2", "control confirm 3"),
+            *("control/match/2", "control/confirm/2", "control/confirm/3"),
         ]
         assert study.ledger.levels(study.study.id)["control"]["level"] == 1.0
 
@@ -324,12 +324,12 @@ def test_an_extension_with_a_new_winner_searches_the_level_of_its_control_again(
         # The winner stays: so do the level, its trials and what was confirmed.
         extend(study.study, 1)
         assert not completion(study.ledger, study.study.record).finished()
-        assert study.work() == ["indian tune 2", "sgd tune 2"]
+        assert study.work() == ["indian/2", "sgd/2"]
         assert study.ledger.levels(study.study.id)["control"] == before
         extend(study.study, 1)
-        titles = study.work()
-        assert titles[2:7] == [f"control match {n}" for n in range(5, 10)]
-        assert "control confirm 2" in titles
+        paths = study.work()
+        assert paths[2:7] == [f"control/match/{n}" for n in range(5, 10)]
+        assert "control/confirm/2" in paths
         after = study.ledger.levels(study.study.id)["control"]
         assert after["config"]["gamma0"] != before["config"]["gamma0"]
         assert [each["trial"] for each in after["tried"]] == [5, 6, 7, 8, 9]

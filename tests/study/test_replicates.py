@@ -82,8 +82,8 @@ def test_every_search_has_its_own_seeds_and_winner(storage: str, twice: dict[str
     twice["protocol"]["tune_seeds"] = 2
     with played(storage, twice, error_by(BEST)) as study:
         assert study.ledger.count_trials(study.study.id) == 2 * 2 * 4
-        titles = study.work()
-        assert titles[:3] == ["indian/r0 tune 0", "sgd/r0 tune 0", "indian/r0 tune 1"]
+        paths = study.work()
+        assert paths[:3] == ["indian/r0/0", "sgd/r0/0", "indian/r0/1"]
         assert study.controller.done
         # Tune and fresh seeds are those of the replicate, the same for all arms.
         for phase in (Phase.TUNE, Phase.CONFIRM):
@@ -117,10 +117,10 @@ def test_the_winners_of_half_the_budget_are_confirmed_and_none_is_trained_twice(
     storage: str, twice: dict[str, Any]
 ) -> None:
     with played(storage, twice, error_by(BEST)) as study:
-        titles = study.work()
-        again = ["indian/r1 half 0", "indian/r1 half 1", "sgd/r0 half 0", "sgd/r0 half 1"]
-        assert sorted(title for title in titles if "half" in title) == again
-        assert max(map(titles.index, again)) < titles.index("indian/r0 confirm 0")
+        paths = study.work()
+        again = ["indian/r1/half/0", "indian/r1/half/1", "sgd/r0/half/0", "sgd/r0/half/1"]
+        assert sorted(path for path in paths if "half" in path) == again
+        assert max(map(paths.index, again)) < paths.index("indian/r0/confirm/0")
         (frozen,) = study.ledger.events(study.study.id, FROZEN)
         assert [frozen.data["halves"][name]["trial"] for name in SEARCHES] == [1, 1, 1, 0]
         assert seeds(study, "indian", Phase.HALF)[1] == seeds(study, "indian", Phase.CONFIRM)[1]
@@ -186,9 +186,9 @@ def test_a_sampler_and_a_pruner_see_their_own_search_alone(
 
     monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", prune)
     with played(f"sqlite:///{tmp_path / 'study.db'}", twice, error_by(BEST)) as study:
-        titles = study.work()
+        paths = study.work()
         # A generation waits for its own search only.
-        assert titles.index("sgd/r0 tune 3") < titles.index("indian/r1 tune 0")
+        assert paths.index("sgd/r0/3") < paths.index("indian/r1/0")
         for arm in ("indian", "sgd"):
             for replicate in (0, 1):
                 own = {t.id for t in study.trials(arm, Phase.TUNE) if t.replicate == replicate}
@@ -284,7 +284,7 @@ def test_a_failed_trial_is_named_with_its_search(storage: str, twice: dict[str, 
         while study.ledger.open_trials(study.study.id, Phase.TUNE):
             trial = study.claim()
             assert trial is not None
-            if trial.title == "sgd/r1 tune 2":
+            if trial.path == "sgd/r1/2":
                 study.controller.fail_attempt(trial, "ValueError: played")
             else:
                 study.train(trial)
@@ -370,7 +370,7 @@ def test_one_search_is_registered_as_if_there_could_be_no_other(
         assert key not in spec.canonical()[section]
     database = f"sqlite:///{tmp_path / 'study.db'}"
     with played(database, tiny, lambda trial: 0.1 + 0.01 * trial.id) as study:
-        assert study.work()[0] == "indian tune 0"
+        assert study.work()[0] == "indian/0"
         (frozen,) = study.ledger.events(study.study.id, FROZEN)
         assert frozen.data.keys() == {"freezing", "winners", "seeds"}
         assert frozen.data["winners"].keys() == {"indian", "sgd"}

@@ -25,7 +25,7 @@ def decisions(storage: str, study: dict[str, Any], sealed: Callable[[int], float
     with opened(storage, study) as controller:
         while (assignment := controller.claim(PROVENANCE)) is not None:
             made.append(
-                (assignment.title, dict(assignment.assignment.config), assignment.assignment.epochs)
+                (assignment.path, dict(assignment.assignment.config), assignment.assignment.epochs)
             )
             for epoch in range(1, assignment.assignment.epochs + 1):
                 error = 0.1 + 0.05 * len(made) / epoch

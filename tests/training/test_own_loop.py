@@ -14,6 +14,7 @@ from torch import nn
 from indian_tune.engines.trainers import is_final
 from indian_tune.problems import Loop
 from indian_tune.training import CheckpointFolder, EpochRecord, LoopError, LoopTrainer, Run
+from indian_tune.training.loop_trainer import Rehearsal
 from indian_tune.training.own_report import StaleCheckpointError
 
 if TYPE_CHECKING:
@@ -400,7 +401,7 @@ def test_a_rehearsal_ends_with_the_first_report() -> None:
             run.report(**GOOD)
 
     trainer = LoopTrainer(loop(train))
-    assert trainer.rehearse(RUN, 9.0)
+    assert trainer.rehearse(RUN, 9.0) == Rehearsal(True, False, None)
     assert [epoch for epoch, _ in epochs] == [1]
     assert trainer.active == ()
     waiting = threading.Event()
@@ -410,5 +411,5 @@ def test_a_rehearsal_ends_with_the_first_report() -> None:
             waiting.wait()
 
     late = LoopTrainer(loop(wait))
-    assert not late.rehearse(RUN, 0.01)
+    assert not late.rehearse(RUN, 0.01).in_time
     waiting.set()
