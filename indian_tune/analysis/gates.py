@@ -114,8 +114,9 @@ def room(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         made.name,
         known and gap >= needed,
         BOTH,
-        f"{arm} is {evidence.outcome.size(gap)} {evidence.outcome.unit} better on its training "
-        "examples than on the test examples (needed: at least "
+        f"{arm} is {evidence.outcome.size(abs(gap))} {evidence.outcome.unit} "
+        f"{'better' if gap >= 0 else 'worse'} on its training examples than on the test examples "
+        "(needed: at least "
         f"{evidence.outcome.scale * needed:g})"
         if known
         else f"the training {evidence.outcome.title} of {arm} is not known",
@@ -227,18 +228,24 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
 
 
 def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
-    """Ask that the winners of the losing arm do not lie at one end of a range."""
+    """Ask that the winners of the losing arm do not lie at one end of a range.
+
+    Before a control refutes, it must not have won at an end of its levels either: the arm was then
+    searched at rates at which even its control is not at its best.
+    """
+    levels = evidence.levels.get(made.baseline) if made.needs_gap else None
+    if levels is not None and any(map(math.isnan, levels.chosen)):
+        levels = None
     for label in asked(evidence, made):
-        arm = made.baseline if label is Label.SUPPORTED else made.arm
-        levels = evidence.levels.get(arm) if made.needs_gap else None
-        advice = "widen that range with --extend-space"
-        places: Mapping[str, Sequence[float]] | None
-        if levels is not None and not any(map(math.isnan, levels.chosen)):
-            places = {"the levels m, ¼ to 4": levels.places}
+        if levels is not None:
             advice = f"the best level may be outside these: search {made.arm} at other rates"
-        else:
-            places = evidence.winners.get(arm)
-        if places is None:
+            places = {"the levels m, ¼ to 4": levels.places}
+            yield _edge(made, label, made.baseline, places, EDGE, advice)
+            if label is Label.SUPPORTED:
+                continue
+        arm = made.baseline if label is Label.SUPPORTED else made.arm
+        own = evidence.winners.get(arm)
+        if own is None:
             yield Gate(
                 "edge",
                 made.name,
@@ -248,15 +255,40 @@ def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 f'give the ranges as scope.spaces."{arm}" in the claims, and the columns config.*',
             )
             continue
-        worst, said = 0.0, f"no winner of {arm} is at an end of a range"
-        for name, values in places.items():
-            at_low = sum(value < EDGE for value in values)
-            at_high = sum(value > 1 - EDGE for value in values)
-            for side, count in (("lower", at_low), ("upper", at_high)):
-                if count > worst * len(values):
-                    worst = count / len(values)
-                    said = f"{count} of {len(values)} winners of {arm} at the {side} end of {name}"
-        yield Gate("edge", made.name, worst <= 0.5, (label,), said, advice)
+        width = edge_width(evidence, arm)
+        yield _edge(made, label, arm, own, width, "widen that range with --extend-space")
+
+
+def _edge(
+    made: Contrast,
+    label: Label,
+    arm: str,
+    places: Mapping[str, Sequence[float]],
+    width: float,
+    advice: str,
+) -> Gate:
+    worst, said = 0.0, f"no winner of {arm} is at an end of a range"
+    for name, values in places.items():
+        at_low = sum(value < width for value in values)
+        at_high = sum(value > 1 - width for value in values)
+        for side, count in (("lower", at_low), ("upper", at_high)):
+            if count > worst * len(values):
+                worst = count / len(values)
+                said = f"{count} of {len(values)} winners of {arm} at the {side} end of {name}"
+    return Gate("edge", made.name, worst <= 0.5, (label,), said, advice)
+
+
+def edge_width(evidence: Evidence, arm: str) -> float:
+    """Return the part of a range, at either end, in which a winner is at an edge.
+
+    Of few random trials the one nearest to an end is often not in the last tenth: the part is at
+    least so large that one of them lies in it in half of the searches.
+    """
+    search = evidence.search
+    if search is None or search.empty:
+        return EDGE
+    trials = search.loc[search["arm"] == arm, "trial"].nunique()
+    return max(EDGE, 1 - 0.5 ** (1 / trials)) if trials else EDGE
 
 
 def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
@@ -294,7 +326,8 @@ def tuned(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 f"{made.arm} is {outcome.size(abs(found.estimate))} {outcome.unit} "
                 f"{'worse' if found.estimate < 0 else 'better'} than {rival} on validation "
                 f"(difference at most {outcome.signed(found.high)})",
-                f"UNDER-TUNED: the space of {made.arm} contains {rival}; search it better",
+                f"UNDER-TUNED: INDIAN can do what {rival} does; search {made.arm} better, over "
+                "ranges that contain those of the other arm",
             )
 
 

@@ -37,6 +37,7 @@ def exported_claims(study: RegisteredStudy[LedgerReader]) -> dict[str, Any]:
     if not departures(study):
         registration = RegistrationSection(mode=spec.protocol.mode, seeds=list(spec.fresh_seeds))
         file = file.model_copy(update={"registration": registration})
-        registration = registration.model_copy(update={"digest": file.digest})
+        dated = {"digest": file.digest, "registered_at": study.record.created_at.isoformat()}
+        registration = registration.model_copy(update=dated)
         file = file.model_copy(update={"registration": registration})
     return file.model_dump(mode="json", exclude_none=True)

@@ -71,6 +71,22 @@ def _about_controls(spec: StudySpec) -> Iterator[str]:
     elif spec.claims.claimed:
         for section in spec.claims.tested:
             yield from section.warnings()
+        yield from _about_ranges(spec)
+
+
+def _about_ranges(spec: StudySpec) -> Iterator[str]:
+    """Warn where SGD with the usual regularizers is searched over other step sizes than SGD."""
+    h3b, h4 = spec.claims.h3b, spec.claims.h4
+    plain = None if h3b is None else h3b.baseline
+    usual = None if h4 is None else h4.baseline
+    if plain is None or usual is None:
+        return
+    ranges = [spec.space(arm).get("gamma0") for arm in (plain, usual)]
+    if ranges[0] != ranges[1]:
+        yield (
+            f"{plain!r} and {usual!r} have different ranges of gamma0: the gate “assay” would take "
+            "what the better range gains for a gain of dropout and weight decay, so use one range"
+        )
 
 
 def _about_budget(spec: StudySpec) -> Iterator[str]:

@@ -244,6 +244,9 @@ def _exploratory(
     if request.registered is None:
         return (UNREGISTERED,), (), ""
     registered = read_plan(request.registered)
+    if registered.plan.get("delta") is None and request.delta is None:
+        # Where none was registered, the one of the study's own claims departs from nothing.
+        delta = None
     plan = _plan(request, source.runs.metric, source.runs.better, delta)
     reasons = registered.departures(plan)
     at, note = in_database(registered.digest, request.source.storage)

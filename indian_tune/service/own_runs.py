@@ -132,6 +132,8 @@ def _registration(
         at = section.at
         dated = "has no date" if at is None else f"says {utc_time(at)}"
         note = f"The registration is self-declared: it is only in a file, which {dated}."
+        if at is None:
+            breaks.append("the registration has no date: export the study again, or register it")
     if at is not None:
         began, what = _began(frame, source)
         if "started_at" not in frame or frame["started_at"].isna().all():

@@ -266,7 +266,8 @@ def _print_allocations(console: Console, plan: Plan) -> None:
     if not plan.allocations:
         console.print(
             "The cheapest numbers of searches, trials and seeds for δ are not known: the pilot "
-            "has one search of every arm, or none of its trials. Set search.replicates yourself."
+            "has one search of every arm, or too few trials in each (4 are needed). Set "
+            "search.replicates yourself."
         )
         return
     numbers = ("trials", "searches", "seeds", "cost")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from scipy import stats
 
 from indian_tune.analysis import Label
-from indian_tune.analysis.gates import trains
+from indian_tune.analysis.gates import EDGE, edge_width, trains
 from indian_tune.analysis.simulation import UNBOUNDED
 from indian_tune.outcome import ACCURACY
 from indian_tune.study.file.space import Range
@@ -207,6 +208,41 @@ def test_levels_at_the_end_of_their_range_are_an_edge(
     assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate edge")
     end = "upper" if level > 1 else "lower"
     assert f"6 of 10 winners of control at the {end} end of the levels m" in verdict.sentence
+
+
+def test_a_control_that_is_best_at_other_rates_than_the_arm_was_searched_at_does_not_refute(
+    simulated: Callable[..., Study],
+) -> None:
+    study = simulated("null", draw=3)
+    study.frame.loc[study.frame["arm"] == "control", "test_accuracy"] += 0.02
+    for arms in (["full"], ["full-usual"]):
+        # So that no other contrast refutes.
+        half = (study.frame["phase"] == "half") & study.frame["arm"].isin(arms)
+        study.frame.loc[half, "test_accuracy"] -= 0.04 * (arms == ["full-usual"])
+    chosen = {name: [level] * 6 + [1.0] * 4 for name, level in (("end", 4.0), ("inside", 2.0))}
+    found = {
+        name: study.judged(matched(study.frame, levels, lambda runs: runs["seed"] < 0))
+        for name, levels in chosen.items()
+    }
+    gates = {
+        name: [
+            gate.passed
+            for gate in verdict.finding("H2").gates
+            if gate.name == "edge" and gate.stops == (Label.REFUTED,)
+        ]
+        for name, verdict in found.items()
+    }
+    assert gates == {"end": [False, True], "inside": [True, True]}
+    assert (found["inside"].label, found["inside"].hangs_on) == (Label.REFUTED, "H2")
+    assert found["end"].hangs_on != "H2"
+
+
+@pytest.mark.parametrize(("trials", "width"), [(1, 0.5), (4, 0.16), (64, 0.1)])
+def test_of_few_trials_a_larger_part_of_a_range_is_its_edge(trials: int, width: float) -> None:
+    search = pd.DataFrame({"arm": "full", "trial": range(trials)})
+    evidence = cast("Evidence", SimpleNamespace(search=search))
+    assert edge_width(evidence, "full") == pytest.approx(width, abs=0.005)
+    assert edge_width(evidence, "absent") == EDGE
 
 
 @pytest.mark.parametrize(

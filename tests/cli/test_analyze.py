@@ -268,14 +268,24 @@ def test_claims_that_changed_since_their_registration_are_exploratory(
     runs: Path, claims: Path, command: Callable[..., Ended], tmp_path: Path
 ) -> None:
     digest = load_claims(claims).digest
-    kept, changed = (
-        write_claims(tmp_path / f"{name}.toml", registration={"seeds": SEEDS, "digest": value})
-        for name, value in (("kept", digest), ("changed", "0" * 64))
+    at = {"registered_at": "2026-01-31T12:00:00+00:00"}
+    kept, changed, undated = (
+        write_claims(
+            tmp_path / f"{name}.toml", registration={"seeds": SEEDS, "digest": value, **date}
+        )
+        for name, value, date in (
+            ("kept", digest, at),
+            ("changed", "0" * 64, at),
+            ("undated", digest, {}),
+        )
     )
     assert "SUPPORTED" in command("analyze", "--from", runs, "--claims", kept).out
     ended = command("analyze", "--from", runs, "--claims", changed)
     assert "regularizes: EXPLORATORY" in ended.out
     assert digest in "".join(ended.out.split())
+    ended = command("analyze", "--from", runs, "--claims", undated)
+    assert "regularizes: EXPLORATORY" in ended.out
+    assert "the registration has no date" in ended.out
 
 
 @pytest.mark.parametrize(
