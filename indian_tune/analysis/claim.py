@@ -110,10 +110,16 @@ def _open(
             few = [gate for gate in failed if gate.name == "searches"]
             if few or (of_bounds and failed):
                 gate = (few or failed)[0]
+                others = [each.name for each in failed if each is not gate]
+                also = (
+                    f" This contrast fails at other gates too: {', '.join(others)}."
+                    if others
+                    else ""
+                )
                 return (
                     f"{found.hypothesis}, gate {gate.name}",
                     f"It depends on the gate “{gate.name}” of {found.hypothesis}: {gate.figure}. "
-                    f"What to do: {gate.advice}. {told(made, delta, outcome)}.",
+                    f"What to do: {gate.advice}.{also} {told(made, delta, outcome)}.",
                 )
     if missing:
         reason = f"Not every hypothesis is tested. Missing: {'; '.join(missing)}."

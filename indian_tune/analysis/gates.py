@@ -56,6 +56,10 @@ def trains(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         f"{made.arm} trains in {made.pairs - made.arm_failed} of {made.pairs} runs, "
         f"{made.baseline} in {made.pairs - made.baseline_failed}"
     )
+    if made.empty:
+        figure += (
+            f"; {counted(made.empty, 'search', 'searches')} without a pair in which both train"
+        )
     few = made.left_out <= MOST_LEFT_OUT * made.pairs and made.empty == 0 and made.pairs > 0
     advice = "search the arm that fails over a space in which it trains, or use more tuning seeds"
     yield Gate("trains", made.name, few, BOTH, figure, advice)
@@ -199,8 +203,9 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
                 False,
                 (label,),
                 f"the gain of {arm} from the last doubling of its budget is not known in {lost} "
-                f"of {pairs.sum()} pairs",
-                "run the winners of half the budget on the same fresh seeds",
+                f"of {pairs.sum()} pairs, in which its winner of half the budget did not train",
+                "search it over a space in which more of its trials train, or run those winners on "
+                "the same fresh seeds",
             )
             continue
         sign = 1.0 if refuted else -1.0

@@ -51,6 +51,9 @@ _ADVICE = {
     "Connection refused|socket .* No such file|server closed the connection unexpectedly": (
         "check that the server runs, and host and port in --storage"
     ),
+    "invalid response to SSL negotiation": (
+        "something other than PostgreSQL answers there: check host and port in --storage"
+    ),
     "failed to resolve host|could not translate host name": "correct the host in --storage",
     "[Tt]imeout|timed out|No route to host|Network is unreachable": (
         "check host and port in --storage, and that no firewall is in between"

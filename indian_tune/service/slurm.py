@@ -254,7 +254,10 @@ def _check_partition(job: JobRequest, cluster: Cluster, url: URL) -> None:
 def local_warning(storage: str | None) -> str | None:
     """Return a warning where jobs on other machines than this one could not use the database."""
     reason = _local(_absolute(storage_url(storage)))
-    return reason and f"{reason}, and jobs on other machines could not use it: {_SERVER}"
+    return reason and (
+        f"{reason}, and jobs on other machines could not use it (the submission is refused unless "
+        f"all run on this one): {_SERVER}"
+    )
 
 
 def _local(url: URL) -> str | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -70,6 +73,23 @@ def test_a_connection_that_is_refused_is_explained_with_what_to_do(
         assert words in told
         assert len(told.splitlines()) == 1
         assert "wrong" not in told
+
+
+def test_what_answers_and_is_no_postgresql_is_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    asking, _ = server.accept()
+                    with asking:
+                        asking.recv(1024)
+                        asking.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = server.getsockname()[1]
+        with pytest.raises(StorageError, match="something other than PostgreSQL answers there"):
+            connect(storage_url(f"postgresql://me@127.0.0.1:{port}/tuning"), write=False)
 
 
 @pytest.mark.postgres
