@@ -33,6 +33,20 @@ def test_a_plan_fits_into_80_columns_and_writes_nothing(
     assert list(Path().iterdir()) == []
 
 
+def test_a_plan_says_which_batches_it_plans_with(
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+    command: Callable[..., Ended],
+) -> None:
+    for n, said in (
+        (0, "images; batch size 128, or as searched"),
+        (1, "images; batch size searched"),
+    ):
+        tiny["arms"][n]["space"] = {"batch_size": {"choices": [32, 64]}}
+        planned = command("plan", write_study(tiny), "--no-timing").out
+        assert said in " ".join(planned.split())
+
+
 def test_programs_get_counts_shares_power_hypotheses_and_warnings(
     command: Callable[..., Ended],
 ) -> None:

@@ -23,7 +23,7 @@ def test_a_study_of_given_sizes_is_planned_searched_and_resumed(
     tiny["protocol"] |= {"epochs": 1, "tune_epochs": 1}
     file = write_study(tiny)
     planned = " ".join(command("plan", file, "--no-timing").out.split())
-    assert "200 training, 100 validation and 50 test images" in planned
+    assert "200 training, 100 validation and 50 test images; batch size 128" in planned
     for phase in ("tune", "confirm"):
         assert command("search", file, "--engine", "inline", "--phase", phase).status == 0
     with Ledger.open("sqlite:///indian-tune.db") as ledger:

@@ -102,8 +102,9 @@ def test_a_regression_is_planned_searched_judged_exported_and_shown_in_its_unit(
     tmp_path: Path, search: Callable[..., Ended], command: Callable[..., Ended]
 ) -> None:
     planned = search("regression", "plan", "--no-timing").out
-    assert "30 training, 10 validation and 20 test inputs" in planned.replace("\n", " ")
-    assert "They cannot test the claim on (α, β)" in planned.replace("\n", " ")
+    planned = planned.replace("\n", " ")
+    assert "30 training, 10 validation and 20 test inputs; batch size 8" in planned
+    assert "They cannot test the claim on (α, β)" in planned
     assert "SD, MSE" in search("regression", "plan", "--no-timing", "--sd", "3").out
 
     ended = search()
