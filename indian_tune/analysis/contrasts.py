@@ -96,10 +96,13 @@ def refutes(made: Contrast, gates: Sequence[Gate], delta: float) -> bool:
 
 def supports(made: Contrast, gates: Sequence[Gate]) -> bool:
     """Return whether a contrast is shown to be above 0, whatever its size."""
-    above = made.test.low > 0 and (
-        not made.needs_gap or (made.gap is not None and made.gap.low > 0)
-    )
-    return above and not stopped(made, gates, Label.SUPPORTED)
+    return gains(made) and not stopped(made, gates, Label.SUPPORTED)
+
+
+def gains(made: Contrast) -> bool:
+    """Return whether the bounds of a contrast are above 0, whatever its gates say."""
+    gap = made.gap is not None and made.gap.low > 0
+    return made.test.low > 0 and (gap or not made.needs_gap)
 
 
 def stopped(made: Contrast, gates: Sequence[Gate], label: Label) -> list[Gate]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from indian_tune.analysis.contrasts import gains
 from indian_tune.analysis.label import Label
 from indian_tune.outcome import ACCURACY
 
@@ -89,10 +90,7 @@ def estimand_rows(
 
 def _reached(made: Contrast, delta: float) -> list[Label]:
     """Return the labels that the bounds of a contrast reach, whatever its gates say."""
-    gains = made.test.low > 0 and (
-        not made.needs_gap or (made.gap is not None and made.gap.low > 0)
-    )
-    return [Label.SUPPORTED] * gains + [Label.REFUTED] * (made.test.high < delta)
+    return [Label.SUPPORTED] * gains(made) + [Label.REFUTED] * (made.test.high < delta)
 
 
 def gate_rows(verdict: Verdict) -> list[tuple[str, ...]]:

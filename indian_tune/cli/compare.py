@@ -141,7 +141,7 @@ def compare(
 ) -> None:
     """Test whether the difference between two arms is real, with runs from any source.
 
-    --json prints the answer as `label`; the exit status is 0 whatever it is.
+    --json prints the answer as `label`; the exit status is 0 whatever the answer is.
     """
     from indian_tune.comparison.sources import Request
     from indian_tune.errors import InputError

@@ -59,7 +59,7 @@ def storage_url(option: str | None = None) -> URL:
     except (sa.exc.ArgumentError, ValueError) as error:
         raise StorageError(_UNREADABLE) from error
     backend = url.get_backend_name()
-    # Some services name it by the first word.
+    # Some hosting services write postgres://.
     if backend in ("postgres", "postgresql"):
         if "@" in (url.host or ""):
             raise StorageError(
