@@ -17,10 +17,10 @@ def find(evidence: Evidence, claim: Replication) -> Finding:
     rivals = [*claim.baselines, *(b for b in claim.beside if b in evidence.arms)]
     made = [evidence.contrast(arm, rival) for arm in claim.arms for rival in rivals]
     ahead = sum(each.test.estimate > 0 for each in made)
+    beside = "A table that is no part of the claim. " * evidence.claims.claimed
     return exploratory(
         claim,
         made,
-        "A table that is no part of the claim. The first arm has the better mean in "
-        f"{ahead} of {len(made)} comparisons.",
+        f"{beside}The first arm has the better mean in {ahead} of {len(made)} comparisons.",
         missing=evidence.runs_of(claim.beside),
     )

@@ -11,7 +11,7 @@ import pytest
 from indian_tune.analysis import Label, Registration, Scope, analyze
 from indian_tune.analysis.claim import scope_words
 from indian_tune.study.claims import ClaimsSection
-from indian_tune.study.hypotheses import MatchedLoss, TuningGain
+from indian_tune.study.hypotheses import MatchedLoss, Replication, TuningGain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,11 +139,15 @@ def test_without_a_registration_all_is_exploratory(gain: Study) -> None:
 
 
 def test_a_study_that_registered_no_verdict_is_described(gain: Study) -> None:
-    claims = gain.claims.model_copy(update={"verdict": "none"})
+    table = Replication(arms=["full"], baselines=["sgd"])
+    claims = gain.claims.model_copy(update={"verdict": "none", "h1": table})
     verdict = gain.judged(claims=claims)
     assert verdict.label is Label.DESCRIPTIVE
     assert verdict.sentence.startswith("The study tests no claim on (α, β)")
     assert not verdict.claimed
+    assert verdict.finding("H1").sentence.startswith("The first arm has the better mean in ")
+    claimed = gain.judged(claims=gain.claims.model_copy(update={"h1": table}))
+    assert claimed.finding("H1").sentence.startswith("A table that is no part of the claim. ")
 
 
 def test_the_paper_s_protocol_is_described_and_never_supported(gain: Study) -> None:
