@@ -123,7 +123,8 @@ def compare(
         typer.Option(
             "--register",
             metavar="FILE",
-            help="Register this comparison before its runs exist, and read nothing.",
+            help="Register this comparison before its runs exist, and read nothing. Name the "
+            "SOURCE that will hold the runs: another one is then told from it.",
         ),
     ] = None,
     registered: Annotated[
@@ -178,10 +179,9 @@ def compare(
         registered=registered,
     )
     if register is not None:
-        if sources or registered or out or target is not None:
+        if registered or out or target is not None:
             raise InputError(
-                "--register cannot be used with SOURCE, --registered, --target or --out: remove "
-                "them"
+                "--register cannot be used with --registered, --target or --out: remove them"
             )
         said = register_comparison(request, register)
         print(register)

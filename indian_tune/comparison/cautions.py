@@ -138,10 +138,9 @@ def _budgets(runs: Runs, made: Contrast, tuned: Sequence[BestOf]) -> Iterator[Ca
 
 
 def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution]:
-    values = np.array([value for _, *pair in made.pairs for value in pair], dtype=np.float64)
-    if not made.pairs:
-        table = runs.table[runs.table["arm"].isin([made.a, made.b])]
-        values = table["value"].to_numpy(dtype=np.float64)
+    # Of single runs: means of several look like shares of more examples.
+    table = runs.table[runs.table["arm"].isin([made.a, made.b])]
+    values = table["value"].to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
     # A loss of few digits is rounded; it is no share of examples.
     if len(values) < 2 or _NO_SHARE.search(runs.metric):
@@ -155,8 +154,8 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
                 f"{100 * share:.0f} % of the values of {runs.metric} are {top:g}, its best "
                 "possible value, so the metric cannot show how much the arms differ",
             )
-    count = examples(values)
-    if count is None:
+    count = examples(values) if runs.examples is None else runs.examples
+    if not count or count > FEW_EXAMPLES or not _shares(values, count):
         return
     scale = 100.0 if values.max() > 1 else 1.0
     shares = values / scale
@@ -200,6 +199,12 @@ def examples(values: NDArray[np.float64]) -> int | None:
     if not fits.any():
         return None
     return int(counts[fits][0])
+
+
+def _shares(values: NDArray[np.float64], count: int) -> bool:
+    """Whether values are shares or percentages of so many examples."""
+    steps = values * count / (100.0 if values.max() > 1 else 1.0)
+    return bool((np.abs(steps - np.round(steps)) <= 0.01).all())
 
 
 def _horizons(runs: Runs, made: Contrast) -> Iterator[Caution]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError, SealedError
+from indian_tune.study.examples import shared_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ class StudyRuns:
         delta: smallest effect of interest that the study registered, of accuracies and errors.
         notes: what to know, a sentence each.
         began: when the first run on a fresh seed began; ``None`` if unknown.
+        examples: see :class:`~indian_tune.comparison.runs.Runs`.
     """
 
     frame: pd.DataFrame
@@ -37,6 +39,7 @@ class StudyRuns:
     delta: float | None
     notes: tuple[str, ...]
     began: pd.Timestamp | None
+    examples: int | None
 
 
 def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) -> StudyRuns:
@@ -107,6 +110,7 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
         delta=spec.claims.delta if shares else None,
         notes=tuple(notes),
         began=_began(trial_frame(ledger, record.id, Phase.CONFIRM)),
+        examples=shared_examples(spec, metric),
     )
 
 

@@ -32,6 +32,7 @@ class Plan:
         where: column → value of the rows that are read.
         missing: what a missing value means, "refuse" or "failed".
         names: role → column that it is read from, where that is not its own name.
+        sources: that are read, as they are named on the command line; empty if not registered.
     """
 
     a: str | None
@@ -46,6 +47,7 @@ class Plan:
     where: dict[str, str]
     missing: str
     names: dict[str, str]
+    sources: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -68,14 +70,24 @@ class Registered:
     digest: str
     at: datetime | None
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Sources that were registered; none where any may be read."""
+        named = self.plan.get("sources")
+        return tuple(str(each) for each in named) if isinstance(named, list) else ()
+
     def departures(self, plan: Plan) -> list[str]:
         """Return where a comparison is not the registered one, a clause each."""
         wanted = asdict(plan)
+        del wanted["sources"]
         found = [
             f"{key} = {value!r} differs from the registered value {self.plan.get(key)!r}"
             for key, value in wanted.items()
             if self.plan.get(key) != value
         ]
+        if self.sources and sorted(self.sources) != sorted(plan.sources):
+            read, named = (", ".join(each) for each in (plan.sources, self.sources))
+            found.append(f"the source {read} differs from the registered source {named}")
         text = json.dumps(self.plan, sort_keys=True, separators=(",", ":"))
         if hashlib.sha256(text.encode()).hexdigest() != self.digest:
             found.append("the file was changed after registration: its digest differs")

@@ -72,6 +72,8 @@ class Runs:
         began: when the first run began; ``None`` if unknown.
         undated: a start of a run that is no time; ``None`` if all are.
         selected: why a value was chosen on what it reports; empty where nothing shows that.
+        examples: how many examples every value is a share of, 0 where they are not the same for
+            all values; ``None`` if only the values tell.
     """
 
     table: pd.DataFrame
@@ -87,6 +89,7 @@ class Runs:
     began: pd.Timestamp | None = None
     undated: str | None = None
     selected: tuple[str, ...] = ()
+    examples: int | None = None
 
     @property
     def arms(self) -> list[str]:

@@ -211,4 +211,5 @@ def _study(request: Request, name: str | None, storage: str | None) -> Source:
         trials_of=found.trials_of,
         notes=found.notes,
     )
-    return Source(replace(runs, began=found.began), delta=found.delta)
+    runs = replace(runs, began=found.began, examples=found.examples)
+    return Source(runs, delta=found.delta)

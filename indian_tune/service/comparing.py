@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ def register_comparison(request: CompareRequest, out: Path) -> str:
     """Register a comparison before its runs exist; return in words where it is.
 
     Args:
-        request: names the metric and its direction; its sources are not read.
+        request: names the metric and its direction; its sources are registered and not read.
         out: the file, which must not exist.
 
     Raises:
@@ -230,7 +231,22 @@ def _plan(request: CompareRequest, metric: str, better: str, delta: float | None
         where=dict(request.source.where or {}),
         missing=request.source.missing,
         names=dict(request.source.names or {}),
+        sources=tuple(_shown_source(source) for source in request.source.sources),
     )
+
+
+def _shown_source(source: str) -> str:
+    """Return a source as it may be written to a file: without its password."""
+    import sqlalchemy as sa
+
+    from indian_tune.ledger.address import show_url
+
+    if "://" not in source:
+        return os.path.normpath(source)
+    try:
+        return show_url(sa.make_url(source))
+    except sa.exc.ArgumentError as error:
+        raise InputError(f"{source.partition('://')[0]}://… is not an address: {error}") from error
 
 
 def _exploratory(
@@ -255,6 +271,11 @@ def _exploratory(
         at = registered.at
         dated = "has no date" if at is None else f"says {utc_time(at)}"
         note = f"The registration is self-declared: it is only in a file, which {dated}."
+    if not registered.sources:
+        note += (
+            " It names no source, so runs from another one would pass too: next time name the "
+            "source with --register."
+        )
     began: datetime | None = source.runs.began
     what = "the first run began"
     if began is None and source.written is not None:

@@ -10,7 +10,7 @@ from indian_tune.problems.stratify import part_size
 if TYPE_CHECKING:
     from indian_tune.study.file.spec import StudySpec
 
-__all__ = ["example_counts"]
+__all__ = ["example_counts", "shared_examples"]
 
 
 def example_counts(spec: StudySpec) -> tuple[int, int, int]:
@@ -27,3 +27,18 @@ def example_counts(spec: StudySpec) -> tuple[int, int, int]:
     if spec.protocol.mode == "honest":
         held_out = part_size(spec.problem.validation_fraction, info.train_images)
     return info.train_images - held_out, held_out, info.test_images
+
+
+def shared_examples(spec: StudySpec, metric: str) -> int:
+    """Return on how many examples a metric of every run is measured; 0 if each search has its own.
+
+    Args:
+        spec: of the study.
+        metric: a column of its epochs, such as ``test_accuracy``.
+    """
+    train, validation, test = example_counts(spec)
+    if metric.startswith("test_"):
+        return test
+    if spec.problem.split == "replicate":
+        return 0
+    return validation if metric.startswith("validation_") else train

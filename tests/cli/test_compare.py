@@ -92,6 +92,19 @@ def test_a_comparison_that_was_registered_before_its_runs_is_not_exploratory(
     assert registered.out.startswith(file_alone)
     other = command("compare", "runs.csv", *ARMS, "--delta", "0.02", "--registered", plan)
     assert "Exploratory: delta = 0.02 differs from the registered value 0.01" in other.out
+    assert "It names no source" in " ".join(registered.out.split())
+    done = command("compare", "./runs.csv", *asked, "--register", tmp_path / "bound.json")
+    bound = ("--registered", tmp_path / "bound.json")
+    said = command("compare", "runs.csv", *asked, *bound).out
+    assert said.startswith(file_alone)
+    assert "It names no source" not in " ".join(said.split())
+    frame.to_csv(tmp_path / "other.csv", index=False)
+    said = " ".join(command("compare", "other.csv", *asked, *bound).out.split())
+    assert "the source other.csv differs from the registered source runs.csv" in said
+    address = "postgresql://me:secret@127.0.0.1/runs"
+    command("compare", address, *asked, "--register", tmp_path / "server.json")
+    written = (tmp_path / "server.json").read_text(encoding="utf-8")
+    assert ("secret" in written, "me:***@127.0.0.1" in written) == (False, True)
     again = command("compare", *asked, "--register", plan)
     assert (again.status, "already exists: choose another file" in again.err) == (2, True)
     frame.assign(started_at="2001-01-01T00:00:00+00:00").to_csv("runs.csv", index=False)
@@ -177,7 +190,7 @@ REFUSED: list[tuple[tuple[Any, ...], str]] = [
     (("runs.csv", "--a", "A", "--b", "b"), "b = 'b' has no runs. Allowed: A, B"),
     (("runs.csv", *ARMS, "--registered", "no.json"), "cannot read no.json"),
     (("runs.csv", *ARMS, "--registered", "runs.csv"), "runs.csv is not valid JSON"),
-    (("runs.csv", *ARMS, "--register", "x.json"), "--register cannot be used with SOURCE"),
+    ((*ARMS, "--target", "1", "--register", "x.json"), "--register cannot be used with --regist"),
     ((*ARMS, "--register", "x.json"), "--register needs --metric"),
     (("nothing", *ARMS), "no database"),
     (("runs.csv", *ARMS, "--delta", "nan"), "delta = nan must be a number above 0"),

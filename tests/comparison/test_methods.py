@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 import indian_tune
 from indian_tune.analysis.label import Label
-from indian_tune.comparison import compare_many, runs_of
+from indian_tune.comparison import compare_many, compare_runs, runs_of
 from indian_tune.comparison.best_of import best_of
 from indian_tune.comparison.cautions import examples
 from indian_tune.comparison.further import further, settled
@@ -214,6 +215,26 @@ def test_what_must_not_be_believed_is_said(frame: pd.DataFrame, key: str) -> Non
 def test_rounded_losses_are_no_shares_of_few_examples() -> None:
     found = indian_tune.compare(frame_of("val_loss", A=[0.9, 0.91], B=[0.9, 0.92]), "A", "B")
     assert "lattice" not in [caution.key for caution in found.cautions]
+
+
+def test_seeds_of_a_search_are_shares_of_the_same_examples() -> None:
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        {"arm": arm, "replicate": search, "seed": seed, "accuracy": rng.binomial(359, 0.9) / 359}
+        for arm in "AB"
+        for search in range(6)
+        for seed in (1, 2)
+    )
+    runs = runs_of(frame)
+
+    def said(**changes: Any) -> str:
+        found = compare_runs(replace(runs, **changes), "A", "B")
+        return next((each.sentence for each in found.cautions if each.key == "lattice"), "")
+
+    assert "as of 359 examples" in said()
+    assert "as of 718 examples" in said(examples=718)
+    # Every search has examples of its own: the interval includes their variation.
+    assert said(examples=0) == ""
 
 
 def test_unequal_tuning_is_said_with_what_equal_tuning_gives() -> None:

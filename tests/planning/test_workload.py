@@ -17,7 +17,7 @@ from indian_tune.planning.workload import (
     workload,
 )
 from indian_tune.service.shipped import find_study_file
-from indian_tune.study.examples import example_counts
+from indian_tune.study.examples import example_counts, shared_examples
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
 from indian_tune.study.typical import typical
 
@@ -66,6 +66,14 @@ def test_runs_epochs_and_steps_are_counted_by_phase_and_arm(
         ("sgd", Phase.CONFIRM, 4, 24, 24 * steps),
     ]
     assert example_counts(spec) == (TINY_IMAGES, 1438 - TINY_IMAGES, 359)
+    metrics = ("test_accuracy", "validation_error", "train_accuracy")
+    assert [shared_examples(spec, each) for each in metrics] == [
+        359,
+        1438 - TINY_IMAGES,
+        TINY_IMAGES,
+    ]
+    own = make(problem={"split": "replicate"}, replicates=2)
+    assert [shared_examples(own, each) for each in metrics] == [359, 0, 0]
 
 
 def test_the_published_experiment_comes_to_6360_epochs_of_1563_steps() -> None:
