@@ -88,6 +88,7 @@ def analyze(
         search=search,
         winners=winner_places(rows, search, spaces or {}),
         levels=read_levels(frame, rows, seeds, chance),
+        spaces=spaces or {},
         joins=joins,
     )
     study = str(frame["study"].iloc[0]) if "study" in frame else ""

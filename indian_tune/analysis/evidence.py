@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from indian_tune.analysis.power import Power
     from indian_tune.outcome import Outcome
     from indian_tune.study.claims import ClaimsSection
+    from indian_tune.study.file.space import Space
     from indian_tune.study.hypotheses import Hypothesis
 
 
@@ -42,6 +43,7 @@ class Evidence:
             on the scale of the search, a value per search. Natural ends are left out. Nothing is
             known of an arm that is not in it.
         levels: of the response-matched controls.
+        spaces: what arms were searched over, as far as it is known.
         joins: whether other studies join, so that a contrast may come to either label.
         thorough: whether to add power, which decides nothing.
     """
@@ -53,6 +55,7 @@ class Evidence:
     search: pd.DataFrame | None = None
     winners: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
     levels: Mapping[str, Levels] = field(default_factory=dict)
+    spaces: Mapping[str, Space] = field(default_factory=dict)
     joins: bool = False
     thorough: bool = True
 

@@ -297,7 +297,11 @@ def edge_width(evidence: Evidence, arm: str) -> float:
 
 
 def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
-    """Ask that dropout and weight decay gain δ here, before a gain of δ is ruled out."""
+    """Ask that dropout and weight decay gain δ here, before a gain of δ is ruled out.
+
+    Both arms must have been searched over the same ranges of what they share: a better range of
+    step sizes gains too, without a regularizer.
+    """
     h4, plain, delta = evidence.claims.h4, evidence.plain, evidence.claims.delta
     usual, outcome = None if h4 is None else h4.baseline, evidence.outcome
     if plain is None or usual is None or usual not in evidence.arms:
@@ -314,6 +318,13 @@ def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             "register a smaller δ, or take a problem on which dropout and weight decay gain "
             f"{outcome.amount(delta)} or more"
         )
+        spaces = [evidence.spaces.get(arm, {}) for arm in (usual, plain)]
+        shared = [name for name in spaces[0] if name in spaces[1]]
+        differing = [name for name in shared if spaces[0][name] != spaces[1][name]]
+        if differing:
+            passed = False
+            figure += f"; their ranges of {', '.join(differing)} differ, so these may cause it"
+            advice = f"search {usual} and {plain} over the same ranges"
     yield Gate("assay", made.name, passed, (Label.REFUTED,), figure, advice)
 
 

@@ -75,17 +75,26 @@ def _about_controls(spec: StudySpec) -> Iterator[str]:
 
 
 def _about_ranges(spec: StudySpec) -> Iterator[str]:
-    """Warn where SGD with the usual regularizers is searched over other step sizes than SGD."""
+    """Warn of arms of one optimizer that are compared, and searched over other step sizes."""
     h3b, h4 = spec.claims.h3b, spec.claims.h4
-    plain = None if h3b is None else h3b.baseline
+    tuned = [] if h3b is None else [h3b.full, h3b.rate]
+    rates = [spec.space(arm)["gamma0"] for arm in tuned if "gamma0" in spec.space(arm)]
+    if len(rates) == 2 and rates[0] != rates[1]:
+        yield (
+            f"{tuned[0]!r} and {tuned[1]!r} have different ranges of gamma0: H3b would take what "
+            "the better range gains for a gain of tuning (α, β), so use one range"
+        )
+    h2 = spec.claims.h2
+    plain = (h3b and h3b.baseline) or (h2 and h2.baseline)
     usual = None if h4 is None else h4.baseline
     if plain is None or usual is None:
         return
     ranges = [spec.space(arm).get("gamma0") for arm in (plain, usual)]
     if ranges[0] != ranges[1]:
         yield (
-            f"{plain!r} and {usual!r} have different ranges of gamma0: the gate “assay” would take "
-            "what the better range gains for a gain of dropout and weight decay, so use one range"
+            f"{plain!r} and {usual!r} have different ranges of gamma0: what the better range gains "
+            "is no gain of dropout and weight decay, so the gate “assay” would not pass; use one "
+            "range"
         )
 
 

@@ -26,6 +26,7 @@ from indian_tune.analysis.gates import (
 from indian_tune.analysis.levels import Levels
 from indian_tune.analysis.simulation import simulated_claims
 from indian_tune.analysis.verdict import Amount, Contrast
+from indian_tune.study.file.space import Range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,6 +210,17 @@ def test_the_usual_means_must_gain_the_smallest_effect_for_sure(
     gate = only(assay(evidence(arms={"sgd-usual": usual}), MADE))
     assert gate.passed is passed
     assert only(assay(evidence(), MADE)).figure.startswith("no arm of SGD with dropout")
+
+
+def test_the_usual_means_must_gain_over_the_same_ranges() -> None:
+    arms = {"sgd-usual": ends((0.56, 0.561))}
+    plain = {"gamma0": Range(0.01, 1.0, log=True)}
+    usual = {"dropout": Range(0.0, 0.5), **plain}
+    given = evidence(arms=arms, spaces={"sgd": plain, "sgd-usual": usual})
+    assert only(assay(given, MADE)).passed
+    wider = {**usual, "gamma0": Range(0.01, 2.0, log=True)}
+    gate = only(assay(evidence(arms=arms, spaces={"sgd": plain, "sgd-usual": wider}), MADE))
+    assert (gate.passed, "their ranges of gamma0 differ" in gate.figure) == (False, True)
 
 
 @pytest.mark.parametrize(("behind", "passed"), [(0.0, True), (-0.01, True), (0.01, False)])

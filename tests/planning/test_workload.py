@@ -72,7 +72,7 @@ def test_runs_epochs_and_steps_are_counted_by_phase_and_arm(
         1438 - TINY_IMAGES,
         TINY_IMAGES,
     ]
-    own = make(problem={"split": "replicate"}, replicates=2)
+    own = make(problem={"split": "replicate"}, search={"replicates": 2})
     assert [shared_examples(own, each) for each in metrics] == [359, 0, 0]
 
 
@@ -264,3 +264,16 @@ def test_a_schedule_on_an_optimizer_that_finds_its_rate_is_pointed_out(
     assert "some.package:Prodigy finds its step size by itself, and the schedule" in said(
         parse_study(tiny, source="test")
     )
+
+
+def test_arms_of_one_optimizer_are_to_have_the_same_rates() -> None:
+    raw = shipped("factorial-cpu").canonical()
+    assert "different ranges of gamma0" not in said(parse_study(raw, source="test"))
+    claims = raw["claims"]
+    for arm in raw["arms"]:
+        if arm["name"] in (claims["h3b"]["rate"], claims["h4"]["baseline"]):
+            arm["space"]["gamma0"]["high"] *= 2
+    warned = said(parse_study(raw, source="test"))
+    full, rate = claims["h3b"]["full"], claims["h3b"]["rate"]
+    assert f"{full!r} and {rate!r} have different ranges of gamma0: H3b" in warned
+    assert "so the gate “assay” would not pass" in warned
