@@ -36,7 +36,7 @@ def conclude(
         odd = odd_ends(result)
         if odd:
             console.print(f"{result.name}: {odd}")
-    failures = failure_notes(ranked, spec.name)
+    failures = failure_notes(ranked, spec.name, storage)
     for note in (*level_notes(ranked), *edge_notes(ranked), *failures):
         console.print(note)
     contrasts = contrast_table(session)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -215,13 +217,14 @@ def _print_trial(
             console.print(", ".join(f"{key} {value}" for key, value in run.provenance.items()))
         if run.error and run.error not in [each["traceback"] for each in broken]:
             console.print(f"The last failed attempt:\n{run.error}", style="red")
-    for each in broken:
-        console.print(
-            "\n"
-            f"Attempt {each['attempt']} failed at {each['at']:%Y-%m-%d %H:%M:%S} UTC:\n"
-            f"{each['traceback']}",
-            style="red",
-        )
+    for traceback, same in itertools.groupby(broken, key=itemgetter("traceback")):
+        attempts = list(same)
+        numbers = [str(each["attempt"]) for each in attempts]
+        which = f"Attempt {numbers[0]} failed"
+        if numbers[1:]:
+            which = f"Attempts {', '.join(numbers)} failed in the same way, the last one"
+        at = f"{attempts[-1]['at']:%Y-%m-%d %H:%M:%S} UTC"
+        console.print(f"\n{which} at {at}:\n{traceback}", style="red")
 
 
 def _score(study: StudyRecord) -> tuple[str, Callable[[float | None], str]]:

@@ -12,6 +12,7 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from indian_tune.comparison.best_of import BestOf
     from indian_tune.comparison.contrast import Contrast
     from indian_tune.comparison.findings import Findings, ManyFindings
     from indian_tune.comparison.intervals import Difference
@@ -148,11 +149,9 @@ def remarks(found: Findings) -> Iterator[str]:
         else:
             yield f"No decision after {last.n} differences: test again after the next one."
     for curve in found.best_of:
-        most = len(curve.n) - 1
         yield (
             f"Tuning of {curve.arm}, median {curve.metric}: {curve.median[0]:.4g} after one trial, "
-            f"{curve.median[most]:.4g} after {curve.budget} trials (95 % band: "
-            f"{_end(curve.better[most])} to {_end(curve.worse[most])})."
+            f"{curve.median[-1]:.4g} after {curve.budget} trials{_band(curve)}."
         )
     if found.target is not None:
         for arm in found.target.arms:
@@ -176,8 +175,11 @@ def remarks(found: Findings) -> Iterator[str]:
         )
 
 
-def _end(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.4g}"
+def _band(curve: BestOf) -> str:
+    """Return the ends of the band after the last trial, as far as they are known."""
+    ends = (("at best", curve.better[-1]), ("at worst", curve.worse[-1]))
+    known = [f"{side} {value:.4g}" for side, value in ends if not math.isnan(value)]
+    return f" (95 % band: {', '.join(known)})" if known else ""
 
 
 def _pairing(found: Findings) -> Iterator[str]:

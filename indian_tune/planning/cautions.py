@@ -85,7 +85,9 @@ def _about_ranges(spec: StudySpec) -> Iterator[str]:
             "the better range gains for a gain of tuning (α, β), so use one range"
         )
     h2 = spec.claims.h2
-    plain = (h3b and h3b.baseline) or (h2 and h2.baseline)
+    plain = None if h3b is None else h3b.baseline
+    if plain is None and h2 is not None:
+        plain = h2.baseline
     usual = None if h4 is None else h4.baseline
     if plain is None or usual is None:
         return

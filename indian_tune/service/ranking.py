@@ -10,6 +10,7 @@ from rich.text import Text
 
 from indian_tune.ledger import State
 from indian_tune.outcome import ACCURACY
+from indian_tune.service.command import other_command
 from indian_tune.service.output import config_text, number, table
 from indian_tune.study.description import score_words
 from indian_tune.text import SYMBOLS, counted
@@ -168,8 +169,16 @@ def no_winner(result: ArmResult) -> str | None:
     return f"{found}: run a study with smaller step sizes, or with a metric that is finite"
 
 
-def failure_notes(results: Sequence[ArmResult], study: str) -> list[str]:
-    """Return a sentence for every arm without a winner, and for fresh seeds that did not train."""
+def failure_notes(
+    results: Sequence[ArmResult], study: str, storage: str | None = None
+) -> list[str]:
+    """Return a sentence for every arm without a winner, and for fresh seeds that did not train.
+
+    Args:
+        results: of all arms.
+        study: its name, for the command that shows a trial.
+        storage: as ``--storage`` was given, likewise.
+    """
     notes = []
     for result in results:
         reason = no_winner(result)
@@ -181,7 +190,7 @@ def failure_notes(results: Sequence[ArmResult], study: str) -> list[str]:
             notes.append(
                 f"{result.name}: {len(seeds)} of {counted(result.fresh, 'run')} on fresh seeds did "
                 f"not train (seed{'s' * (len(seeds) > 1)} {', '.join(seeds[:SEEDS])}{more}): see "
-                f"indian-tune show {study} {result.untrained[0].path}"
+                f"{other_command('show', study, result.untrained[0].path, storage=storage)}"
             )
     return notes
 

@@ -163,6 +163,12 @@ def test_show_tells_of_every_attempt_that_broke_also_of_a_trial_that_was_finishe
     assert "broke" not in command("show", "tiny", "indian/1", "--storage", database).out
     told = json.loads(command("show", "tiny", "indian/0", "--storage", database, "--json").out)
     assert [each["traceback"] for each in told["broken_attempts"]] == ["in forward\nit hung"]
+    with Ledger.open(f"sqlite:///{database}") as ledger, ledger._writing() as connection:
+        again = {**data, "attempt": 2}
+        record_event(connection, study.id, BROKE, again, now, trial_id=trial.id)
+    shown = command("show", "tiny", "indian/0", "--storage", database).out
+    assert "Attempts 1, 2 failed in the same way, the last one at" in " ".join(shown.split())
+    assert shown.count("in forward") == 1
 
 
 def test_a_search_whose_engine_cannot_go_on_prints_json_too(

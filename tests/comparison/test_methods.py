@@ -248,5 +248,5 @@ def test_unequal_tuning_is_said_with_what_equal_tuning_gives() -> None:
     found = indian_tune.compare(pd.concat([pd.DataFrame(tuning), confirm]), "A", "B")
     (said,) = [caution.sentence for caution in found.cautions if caution.key == "budgets"]
     assert "A was chosen from 32 trials, B from 8; the median accuracy of the best of 8" in said
-    assert "after 32 trials (95 % band: " in found.markdown()
+    assert "after 32 trials (95 % band: at " in found.markdown()
     assert [(curve.arm, curve.budget) for curve in found.best_of] == [("A", 32), ("B", 8)]

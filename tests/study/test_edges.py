@@ -105,6 +105,7 @@ def test_an_arm_of_which_all_trials_diverged_is_named_with_what_to_do(
         "indian-tune show tiny sgd/confirm/1"
     )
     assert diverged in " ".join(str(shown).split())
+    assert sorted(failure_notes(ranked, "tiny", "own.db"))[1].endswith("confirm/1 --storage own.db")
     assert [odd_ends(each) for each in ranked] == [
         "of 4 trials on fresh seeds, 1 diverged",
         "of 2 tuning trials, 2 diverged",
