@@ -104,6 +104,13 @@ def test_a_face_holds_what_it_names_and_no_module_takes_its_place(package: str) 
         _ = face.absent
 
 
+def test_names_that_are_imported_late_are_completed() -> None:
+    for package, path in modules().items():
+        if path.name == "__init__.py" and "def __getattr__" in path.read_text(encoding="utf-8"):
+            face = importlib.import_module(package)
+            assert set(face.__all__) <= set(dir(face)), package
+
+
 def test_every_face_is_sorted() -> None:
     for package, path in modules().items():
         if path.name != "__init__.py":

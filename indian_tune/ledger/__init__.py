@@ -82,3 +82,7 @@ def __getattr__(name: str) -> object:
     if name in _WRITING:
         return getattr(importlib.import_module(f"{__name__}.{_WRITING[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -52,3 +52,7 @@ def __getattr__(name: str) -> object:
     if name in _WITH_TORCH:
         return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
