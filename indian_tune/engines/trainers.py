@@ -113,9 +113,10 @@ def is_final(error: BaseException) -> bool:
     Machines, files and memory have no part in it, so that another attempt would end in the same
     way.
     """
+    from indian_tune.problems.task import MetricError
     from indian_tune.training.own_report import LoopError, StaleCheckpointError
 
-    of_code = (LoopError, NameError, AttributeError, TypeError, ImportError)
+    of_code = (LoopError, MetricError, NameError, AttributeError, TypeError, ImportError)
     return isinstance(error, of_code) and not isinstance(error, StaleCheckpointError)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.ledger import STARTED, Phase, State
+from indian_tune.ledger.slots import RETRIED
 from indian_tune.study.finalists import called
 from indian_tune.text import counted
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 # Names that a message lists; the rest is counted.
 NAMES = 20
+# So many trials that fail with one exception, before any other trial has ended, show a fault of the
+# user's code that all of them have: the rest of the study would meet it too.
+SHARED = 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Completion:
         called: whether the finalists have their slots, if searches have finalists.
         frozen: whether the winners are frozen.
         matched: whether the levels of their controls are frozen, if there are such controls.
+        fault: see :func:`shared_fault`.
     """
 
     study: str
@@ -40,6 +45,7 @@ class Completion:
     called: bool
     frozen: bool
     matched: bool
+    fault: str | None = None
 
     def left(self, until: Phase = Phase.CONFIRM) -> int:
         """Return how many trials wait or run, up to the end of a phase."""
@@ -64,10 +70,12 @@ class Completion:
         return "no level of a control is frozen" if waits else ""
 
     def stuck(self, until: Phase = Phase.CONFIRM) -> bool:
-        """Whether nothing can be worked on up to the end of a phase because of what is withheld.
+        """Whether nothing is worked on up to the end of a phase because trials have failed.
 
         Where levels are withheld, arms that do not wait for them continue to their fresh seeds.
         """
+        if self.fault is not None and not self.finished(until):
+            return True
         return bool(self.withheld) and not (self.frozen and self.left(until))
 
     @property
@@ -76,7 +84,10 @@ class Completion:
         names = ", ".join(self.failed[:NAMES])
         if len(self.failed) > NAMES:
             names += f" and {len(self.failed) - NAMES} more"
-        return f"{counted(len(self.failed), 'trial')} of study {self.study!r} failed ({names})"
+        shared = "" if self.fault is None else f", all with {self.fault!r}, so no other was started"
+        return (
+            f"{counted(len(self.failed), 'trial')} of study {self.study!r} failed ({names}){shared}"
+        )
 
 
 def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
@@ -91,7 +102,25 @@ def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
         called=called(ledger, study),
         frozen=ledger.frozen(study.id),
         matched=ledger.has_levels(study.id),
+        fault=shared_fault(ledger, study.id),
     )
+
+
+def shared_fault(ledger: LedgerReader, study_id: int) -> str | None:
+    """Return with what all trials of a study that have ended so far have failed.
+
+    Returns:
+        ``None`` if a trial has ended otherwise, few have ended, or failed ones are tried
+        again: their user knows.
+    """
+    failed = ledger.trials(study_id, states=(State.FAILED,))
+    reasons = {trial.reason for trial in failed}
+    if len(failed) < SHARED or len(reasons) > 1:
+        return None
+    others = (State.COMPLETE, State.PRUNED, State.DIVERGED)
+    if ledger.trials(study_id, states=others) or ledger.events(study_id, RETRIED):
+        return None
+    return reasons.pop()
 
 
 def trial_path(search: str, trial: TrialRecord) -> str:

@@ -14,7 +14,7 @@ from indian_tune.ledger import LOST, Phase, State
 from indian_tune.ledger.slots import REPEATED
 from indian_tune.study import faults
 from indian_tune.study.assigner import Assigner
-from indian_tune.study.completion import completion
+from indian_tune.study.completion import completion, shared_fault
 from indian_tune.study.faults import fault_point
 from indian_tune.study.finalists import call_finalists
 from indian_tune.study.freeze import freeze
@@ -83,6 +83,8 @@ class Controller:
         self._pruner = self.spec.search.pruner.make(epochs=self.spec.protocol.tuning_epochs)
         suggester = Suggester(study, self._projection, self._pruner)
         self._assigner = Assigner(study, self._projection, suggester)
+        # Known once a trial has ended other than by an exception.
+        self._sound = freeze_anyway
 
     def close(self) -> None:
         """Close the connections to Optuna's tables; the ledger belongs to the caller."""
@@ -101,6 +103,8 @@ class Controller:
         Returns:
             ``None`` when there is nothing to do now; ``done`` tells whether there may be later.
         """
+        if not self._sound and shared_fault(self._ledger, self.study.id) is not None:
+            return None
         lease = self._claim(Phase.TUNE, beside)
         if lease is not None:
             return self._assigner.assign(lease, provenance)
@@ -345,6 +349,7 @@ class Controller:
             rows = {run.id: self._ledger.epochs(run.id) for run in runs}
             values = objective_values(self.spec, runs, rows)
         self._ledger.finish(trial.lease, state, value, reason, values=values)
+        self._sound = True
         fault_point(faults.AFTER_FINISH)
         self._tell(trial, state, values or [value])
         return state

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from indian_tune.ledger import LOST
 from indian_tune.study import assigner as assigner_module
 from indian_tune.study import controller as controller_module
+from indian_tune.study.completion import completion
 from indian_tune.study.controller import Decision
 from indian_tune.study.faults import (
     AFTER_ASK,
@@ -122,6 +123,41 @@ def test_winners_are_not_frozen_unasked_while_a_trial_has_failed(
             controller.fail_attempt(trial, "ValueError: played")
         assert controller.done
         assert not controller._ledger.frozen(controller.study.id)
+
+
+def test_no_more_trials_are_begun_where_the_first_three_fail_alike(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["search"] |= {"trials": 4}
+    said = "3 trials of study 'tiny' failed (indian/0, indian/1, sgd/0), all with 'ValueError: own"
+    with opened(storage, tiny) as controller:
+        for _ in range(3):
+            controller.fail_attempt(claim(controller), "Traceback\nValueError: own", final=True)
+        assert controller.claim(PROVENANCE) is None
+        assert controller.done
+        found = completion(controller._ledger, controller.study)
+        assert found.failures.startswith(said)
+        with opened(storage, tiny, freeze_anyway=True) as other:
+            assert claim(other) is not None
+        assert controller._ledger.retry(controller.study.id) == 3
+        for _ in range(3):
+            controller.fail_attempt(claim(controller), "Traceback\nValueError: own", final=True)
+        assert claim(controller) is not None
+
+
+@pytest.mark.parametrize("first", ["another reason", "a result"])
+def test_trials_that_fail_otherwise_do_not_end_a_search(
+    first: str, storage: str, tiny: dict[str, Any]
+) -> None:
+    tiny["search"] |= {"trials": 4}
+    with opened(storage, tiny) as controller, opened(storage, tiny) as other:
+        if first == "a result":
+            train(other, claim(other), 0.1)
+        else:
+            controller.fail_attempt(claim(controller), "KeyError: 'own'", final=True)
+        for _ in range(3):
+            controller.fail_attempt(claim(controller), "ValueError: own", final=True)
+        assert claim(controller) is not None
 
 
 def test_a_lost_process_is_recorded_with_the_reason_why_it_was_ended(

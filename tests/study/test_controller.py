@@ -46,7 +46,9 @@ def storage(database: str) -> str:
 
 
 @contextmanager
-def opened(storage: str, raw: dict[str, Any], worker: str = "worker") -> Iterator[Controller]:
+def opened(
+    storage: str, raw: dict[str, Any], worker: str = "worker", *, freeze_anyway: bool = False
+) -> Iterator[Controller]:
     spec = parse_study(raw, source="study.toml")
     with Ledger.open(storage) as ledger:
         study = register(ledger, spec)
@@ -55,7 +57,7 @@ def opened(storage: str, raw: dict[str, Any], worker: str = "worker") -> Iterato
         projection.close()
         if not any(known.id == worker for known in ledger.workers(study.id)):
             ledger.join(study.id, worker, host="here", pid=1, started="0", device="cpu")
-        controller = Controller(study, worker)
+        controller = Controller(study, worker, freeze_anyway=freeze_anyway)
         yield controller
         controller.close()
 

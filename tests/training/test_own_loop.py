@@ -13,6 +13,7 @@ from torch import nn
 
 from indian_tune.engines.trainers import is_final
 from indian_tune.problems import Loop
+from indian_tune.problems.task import MetricError
 from indian_tune.training import CheckpointFolder, EpochRecord, LoopError, LoopTrainer, Run
 from indian_tune.training.loop_trainer import Rehearsal
 from indian_tune.training.own_report import StaleCheckpointError
@@ -389,6 +390,7 @@ def test_a_checkpoint_that_does_not_fit_is_removed(tmp_path: Path) -> None:
     # Another attempt begins again, and may succeed.
     assert not is_final(bad.value)
     assert is_final(LoopError("run.report"))
+    assert is_final(MetricError("raises"))
     assert not is_final(ValueError("once"))
 
 
