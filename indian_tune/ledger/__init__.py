@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from indian_tune.ledger.address import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
+    reached_only_here,
     show_url,
     sqlite_file,
     storage_url,
@@ -68,6 +69,7 @@ __all__ = [
     "Winner",
     "WorkerRecord",
     "file_system",
+    "reached_only_here",
     "show_url",
     "sqlite_file",
     "sqlite_settings",

@@ -105,3 +105,17 @@ def show_url(url: URL) -> str:
 def sqlite_file(url: URL) -> Path | None:
     """Return the file of an SQLite database, ``None`` for a server."""
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
+
+
+def reached_only_here(url: URL) -> str | None:
+    """Return why only this machine can use a database; ``None`` if others may reach it."""
+    file = sqlite_file(url)
+    if file is not None:
+        return f"database {file} is an SQLite file"
+    if "service" in url.query:
+        return None
+    # Without a host, it is a socket in this machine's file system.
+    host = url.host or url.query.get("host") or os.environ.get("PGHOST", "")
+    if host in ("localhost", "::1", "") or str(host).startswith(("127.", "/")):
+        return f"the database's host, {host or 'not given'}, is this machine itself"
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,14 @@ from indian_tune.engines import (
     submit_workers,
 )
 from indian_tune.errors import InputError, StorageError, StudyFileError, alternatives
-from indian_tune.ledger import STORAGE_VARIABLE, Ledger, LedgerReader, sqlite_file, storage_url
+from indian_tune.ledger import (
+    STORAGE_VARIABLE,
+    Ledger,
+    LedgerReader,
+    reached_only_here,
+    sqlite_file,
+    storage_url,
+)
 from indian_tune.service.calls import recorded_command
 from indian_tune.service.command import without_password
 from indian_tune.service.searching import SearchRequest
@@ -246,29 +252,15 @@ def _check_partition(job: JobRequest, cluster: Cluster, url: URL) -> None:
                 f"most {partition.limit}"
             )
     hosts = {host.partition(".")[0] for partition in used for host in partition.hosts}
-    reason = _local(url)
+    reason = reached_only_here(url)
     if reason is not None and hosts != {socket.gethostname().partition(".")[0]}:
         raise StorageError(f"{reason}, but the jobs run on other machines: {_SERVER}")
 
 
 def local_warning(storage: str | None) -> str | None:
     """Return a warning where jobs on other machines than this one could not use the database."""
-    reason = _local(_absolute(storage_url(storage)))
+    reason = reached_only_here(_absolute(storage_url(storage)))
     return reason and (
         f"{reason}, and jobs on other machines could not use it (the submission is refused unless "
         f"all run on this one): {_SERVER}"
     )
-
-
-def _local(url: URL) -> str | None:
-    """Return why only this machine can use a database; ``None`` if others may reach it."""
-    file = sqlite_file(url)
-    if file is not None:
-        return f"database {file} is an SQLite file"
-    if "service" in url.query:
-        return None
-    # Without a host, it is a socket in this machine's file system.
-    host = url.host or url.query.get("host") or os.environ.get("PGHOST", "")
-    if host in ("localhost", "::1", "") or str(host).startswith(("127.", "/")):
-        return f"the database's host, {host or 'not given'}, is this machine itself"
-    return None

@@ -10,12 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 import torch
 
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
+from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import DeviceLostError
 from indian_tune.ledger import PACKED, Ledger, LedgerReader, Phase, State
@@ -342,3 +344,58 @@ def test_the_shape_of_a_workers_packs_is_shown_with_it(
     with LedgerReader.open(storage) as ledger:
         runs = ledger.study_runs(ledger.study("tiny").id)
     assert {(run.provenance or {})["execution"] for run in runs} == {"stacked, 3 slots, matmul"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_workers_that_ray_places_pack_runs_and_one_that_is_lost_costs_nothing(
+    storage: str,
+    alone: str,
+    study: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    metrics: Record,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    register(storage, study)
+    interrupt = Interrupt()
+    killed: list[int] = []
+
+    def epochs() -> int:
+        return sum(len(rows) for rows in metrics(storage).values())
+
+    def disturb() -> None:
+        done = epochs()
+        if done >= 4 and not killed:
+            actors = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if process.name().startswith("ray::WorkerActor")
+            ]
+            killed.append(done)
+            actors[0].kill()
+        elif killed and done >= killed[0] + 8:
+            interrupt.requests = 1
+
+    settings = settings_for(storage)
+    RayEngine(settings, RayOptions(workers=2, lanes=LANES)).run(interrupt, disturb)
+    assert killed
+    assert interrupt.requested
+    assert "an actor of Ray with a worker was lost" in caplog.text
+    assert epochs() < sum(len(rows) for rows in metrics(alone).values())
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id)
+    begun = [(each.worker_id, each.started_at, each.finished_at) for each in trials]
+    beside = [
+        sum(
+            worker == own and start <= at and (end is None or end > at)
+            for worker, start, end in begun
+            if start is not None
+        )
+        for own, at, _ in begun
+        if at is not None
+    ]
+    assert max(beside) >= LANES
+    RayEngine(settings, RayOptions(workers=1, lanes=LANES)).run(Interrupt(), lambda: None)
+    assert outcomes(storage) == outcomes(alone)
+    assert metrics(storage) == metrics(alone)

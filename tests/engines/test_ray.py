@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from pydantic import ValidationError
 
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.ray import actor
+from indian_tune.engines.ray import engine as ray_engine
 from indian_tune.engines.ray.driver import RayDriver, newest_checkpoint
 from indian_tune.engines.ray.engine import RayEngine, RayOptions
-from indian_tune.errors import CheckpointError, EngineError
+from indian_tune.errors import CheckpointError, EngineError, StorageError
 from indian_tune.ledger import LOST, LedgerReader, State
 from indian_tune.ledger.slots import BROKE
 from indian_tune.training import Provenance
@@ -421,6 +424,29 @@ def test_it_is_told_what_a_cluster_has(
     share: float, threads: int, there: dict[str, float], words: str
 ) -> None:
     assert words in RayOptions(gpus_per_trial=share).capacity(there, threads)
+
+
+def test_workers_that_pack_are_placed_where_they_reach_the_database(
+    storage: str, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValidationError, match="--ray-storage is not used with --lanes"):
+        RayOptions(lanes=2, ray_storage="/shared/ray")
+    with pytest.raises(ValidationError, match="--shrink-packs needs --lanes"):
+        RayOptions(shrink_packs=True)
+    options = RayOptions(lanes=2, ray_address="10.0.0.1:6379")
+    assert options.capacity({"CPU": 3.0}, 1) == "3 CPUs and 0 GPUs: 3 workers with 2 lanes"
+    here, there = socket.gethostname(), "far"
+    hosts = [here, there]
+    monkeypatch.setattr(ray_engine, "_knock", lambda address: None)
+    monkeypatch.setattr(
+        ray_engine, "_ask_cluster", lambda address: {"resources": {"CPU": 3.0}, "hosts": hosts}
+    )
+    with pytest.raises(StorageError, match=r"SQLite file, but with --lanes the workers on .*far"):
+        options.make(settings)
+    server = replace(settings, storage="postgresql+psycopg://me@10.0.0.2/tuning")
+    assert options.make(server) is not None
+    hosts.remove(there)
+    assert options.make(settings) is not None
 
 
 def test_a_folder_that_ray_cannot_write_to_is_named(

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from indian_tune.engines.settings import WorkerSettings
 
 
-class LocalOptions(EngineOptions, ABC):
-    """Which devices train, and how many runs side by side."""
+class PackOptions(EngineOptions, ABC):
+    """How many runs a worker trains side by side."""
 
-    devices: str = Field(default="auto", description="auto, cpu, or a list such as cuda:0,cuda:1.")
     lanes: int | None = Field(
         default=None,
         ge=1,
@@ -27,6 +26,12 @@ class LocalOptions(EngineOptions, ABC):
     shrink_packs: bool = Field(
         default=False, description="Whether fewer runs than lanes go into a smaller pack."
     )
+
+
+class LocalOptions(PackOptions, ABC):
+    """Which devices train, and how many runs side by side."""
+
+    devices: str = Field(default="auto", description="auto, cpu, or a list such as cuda:0,cuda:1.")
 
     def worker_settings(
         self, settings: WorkerSettings, workers: int | None

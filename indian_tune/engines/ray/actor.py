@@ -178,7 +178,7 @@ class TrialTrainable(tune.Trainable):
         spec, problem = _study(config[SPEC], config[DATA_DIR], config[SPLIT])
         checkpoints = CheckpointFolder(self._folder)
         in_hand = TrialsInHand(
-            lambda: trainer_of(spec, problem, _device(), checkpoints, Packing(config[LANES])),
+            lambda: trainer_of(spec, problem, lent_device(), checkpoints, Packing(config[LANES])),
             self._expect_epoch,
         )
         in_hand.take(
@@ -257,7 +257,7 @@ def _lost(error: BaseException) -> bool:
     return isinstance(error, torch.AcceleratorError)
 
 
-def _device() -> str:
+def lent_device() -> str:
     """Return the device that Ray has lent this actor."""
     import torch
 

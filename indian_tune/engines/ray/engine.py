@@ -17,17 +17,19 @@ import sys
 import threading
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, Self
 
 import psutil
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from indian_tune.engines.devices import cores, gpu_count
-from indian_tune.engines.engine import EngineOptions
 from indian_tune.engines.joining import joined_controller, registered_study
+from indian_tune.engines.local.options import PackOptions
 from indian_tune.engines.ray.own_cluster import prepare_own_cluster, show_token
-from indian_tune.errors import EngineError, InputError
+from indian_tune.errors import EngineError, InputError, StorageError
+from indian_tune.ledger import reached_only_here, storage_url
 from indian_tune.study.registration import epoch_timeout
 from indian_tune.text import counted
 
@@ -73,18 +75,18 @@ _RAY_SETTINGS = {
 }
 
 
-class RayOptions(EngineOptions):
-    """What Ray is asked for; a trial gets as many CPUs as a worker has threads."""
+class RayOptions(PackOptions):
+    """What Ray is asked for; a trial gets as many CPUs as a worker has threads.
 
-    INSTEAD: ClassVar = {
-        "lanes": "Ray packs the seeds of a trial automatically; to let several trials share a GPU, "
-        "use --gpus-per-trial"
-    }
+    With ``lanes`` Ray places workers, each of which trains as many runs together and uses the
+    database itself; without, it places trials, and this process keeps the record.
+    """
 
     workers: int | None = Field(
         default=None,
         ge=1,
-        description="Trials at once on the cluster that the search starts; None for one per CPU.",
+        description="Trials at once on the cluster that the search starts (workers, with lanes); "
+        "None for one per CPU.",
     )
     ray_address: str | None = Field(
         default=None,
@@ -94,7 +96,7 @@ class RayOptions(EngineOptions):
     gpus_per_trial: float = Field(
         default=0.0,
         ge=0,
-        description="Logical GPUs per trial; a fraction to share one.",
+        description="Logical GPUs per trial (per worker, with lanes); a fraction to share one.",
     )
     ray_storage: str | None = Field(
         default=None,
@@ -111,7 +113,10 @@ class RayOptions(EngineOptions):
         """
         cpus, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
         has = f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}"
-        return f"{has}: {counted(self.trials_at_once(resources, threads), 'trial')} at once"
+        at_once = self.trials_at_once(resources, threads)
+        if self.lanes is not None:
+            return f"{has}: {counted(at_once, 'worker')} with {counted(self.lanes, 'lane')}"
+        return f"{has}: {counted(at_once, 'trial')} at once"
 
     def trials_at_once(self, resources: Mapping[str, float], threads: int) -> int:
         """Return how many trials a cluster trains at once; arguments as of :meth:`capacity`."""
@@ -131,13 +136,25 @@ class RayOptions(EngineOptions):
             )
         return value
 
+    @model_validator(mode="after")
+    def _of_one_way(self) -> Self:
+        if self.lanes is None and self.shrink_packs:
+            raise ValueError("--shrink-packs needs --lanes with --engine ray: add it")
+        if self.lanes is not None and self.ray_storage is not None:
+            raise ValueError(
+                "--ray-storage is not used with --lanes, as workers write their checkpoints to "
+                "--artifacts: leave it out"
+            )
+        return self
+
     def make(self, settings: WorkerSettings) -> RayEngine:
         """Return the engine.
 
         Raises:
             InputError: the cluster cannot be reached, or no trial would ever start on it.
+            StorageError: workers on other nodes could not use the database.
         """
-        _check_cluster(self, settings.threads)
+        _check_cluster(self, settings)
         return RayEngine(settings, self)
 
 
@@ -175,12 +192,24 @@ class RayEngine:
         try:
             with (
                 registered_study(self._settings) as study,
-                joined_controller(self._settings, study, "ray") as controller,
                 watch.watching(),
             ):
-                self._tune(controller, epoch_timeout(study), interrupt, tick)
+                if self._options.lanes is not None:
+                    self._place(interrupt, tick)
+                    return
+                with joined_controller(self._settings, study, "ray") as controller:
+                    self._tune(controller, epoch_timeout(study), interrupt, tick)
         finally:
             watch.disconnect()
+
+    def _place(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
+        """Have workers placed that pack runs."""
+        from indian_tune.engines.ray.workers import Placement
+
+        options = self._options
+        settings = replace(self._settings, lanes=options.lanes, shrink=options.shrink_packs)
+        demand = {"num_cpus": settings.threads, "num_gpus": options.gpus_per_trial}
+        Placement(settings, demand, self._slots()).run(interrupt, tick)
 
     def _connect(self) -> list[psutil.Process]:
         """Connect to Ray; return the processes of a cluster that was started for it."""
@@ -325,12 +354,14 @@ def _log_notice(data: Mapping[str, Any], ignore_prefix: bool) -> None:
         logger.debug("Ray: %s", line)
 
 
-def _check_cluster(options: RayOptions, threads: int) -> None:
+def _check_cluster(options: RayOptions, settings: WorkerSettings) -> None:
     """Check, before anything is written, that a cluster is there and that it can place a trial.
 
     Raises:
         InputError: it cannot be reached, or no trial would ever start on it.
+        StorageError: its workers use the database, and those on other nodes could not.
     """
+    threads = settings.threads
     if options.ray_address is None:
         where, there = "this machine", {"CPU": float(cores()), "GPU": float(gpu_count())}
         if options.workers is not None:
@@ -340,9 +371,17 @@ def _check_cluster(options: RayOptions, threads: int) -> None:
         try:
             _knock(options.ray_address)
             _notice(f"Asking {where} what it has, which takes about ten seconds")
-            there = cluster_resources(options.ray_address)
+            answer = _ask_cluster(options.ray_address)
+            there = answer["resources"]
         except EngineError as error:
             raise InputError(f"--ray-address = {options.ray_address!r}: {error}") from error
+        reason = reached_only_here(storage_url(settings.storage))
+        if options.lanes is not None and reason and answer["hosts"] != [socket.gethostname()]:
+            raise StorageError(
+                f"{reason}, but with --lanes the workers on {', '.join(answer['hosts'])} use it: "
+                "use a PostgreSQL server that all of them can reach, --storage "
+                "postgresql+psycopg://USER@HOST/DATABASE, or leave --lanes out"
+            )
     for option, name, wanted in (
         ("--threads-per-worker", "CPU", threads),
         ("--gpus-per-trial", "GPU", options.gpus_per_trial),
@@ -356,6 +395,16 @@ def _check_cluster(options: RayOptions, threads: int) -> None:
 
 def cluster_resources(address: str) -> dict[str, float]:
     """Return what a Ray cluster has, by name, such as ``CPU``.
+
+    Raises:
+        EngineError: it cannot be reached.
+    """
+    resources: dict[str, float] = _ask_cluster(address)["resources"]
+    return resources
+
+
+def _ask_cluster(address: str) -> dict[str, Any]:
+    """Return ``resources`` and ``hosts`` of a Ray cluster.
 
     Raises:
         EngineError: it cannot be reached.
@@ -383,8 +432,7 @@ def cluster_resources(address: str) -> dict[str, float]:
     if "error" in answer:
         reason = answer["error"].rstrip(".")
         raise EngineError(f"Ray cannot be reached at {address}: {reason}. {_START}")
-    resources: dict[str, float] = answer["resources"]
-    return resources
+    return answer
 
 
 def _knock(address: str) -> None:

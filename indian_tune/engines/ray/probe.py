@@ -1,8 +1,8 @@
 """Reports the resources of a Ray cluster, as a separate program that can be killed.
 
 Where a cluster's server is bound to another interface, hangs or asks for another token, Ray tries
-for minutes, deaf to Ctrl-C. Argument: the address. Prints a line of JSON: ``resources``, or
-``error`` in words.
+for minutes, deaf to Ctrl-C. Argument: the address. Prints a line of JSON: ``resources`` and
+``hosts``, or ``error`` in words.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def main(address: str) -> None:
         except OSError as error:
             raise ConnectionError(f"nothing answers at {host}:{port} ({error})") from error
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-        answer: dict[str, object] = {"resources": ray.cluster_resources()}  # type: ignore[no-untyped-call]
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        answer: dict[str, object] = {
+            "resources": ray.cluster_resources(),  # type: ignore[no-untyped-call]
+            "hosts": sorted({each["NodeManagerHostname"] for each in nodes if each["Alive"]}),
+        }
     except Exception as error:  # noqa: BLE001 - what Ray raises is passed on in words
         answer = {"error": str(error).strip()}
     print(json.dumps(answer), flush=True)
