@@ -20,11 +20,12 @@ import re
 import sys
 import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from indian_tune.errors import InputError, alternatives
+from indian_tune.used_code import used_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -276,14 +277,30 @@ class Source:
         reference: as in the study file.
         module: that it names.
         version: of the installed package that the module belongs to; ``None`` if of none.
-        sha256: of the module's file, in hexadecimal; ``None`` if it has none. Modules that it
-            imports in turn are not looked at.
+        sha256: of the module's file, in hexadecimal; ``None`` if it has none.
+        used: SHA-256 of all own code that it reaches, see :func:`used_code`; empty while the module
+            is not imported.
     """
 
     reference: str
     module: str
     version: str | None
     sha256: str | None
+    used: Mapping[str, str] = field(default_factory=dict)
+
+    def differs(self, known: Mapping[str, Any]) -> list[str]:
+        """Return what of the code is not what it was, by name.
+
+        Args:
+            known: an earlier one, as a dictionary. An earlier version may not have known all of it.
+        """
+        before, now = known.get("used", {}), self.used
+        changed = [name for name, sha in now.items() if before.get(name, sha) != sha]
+        if changed:
+            return changed
+        told = ("module", "version", "sha256")
+        same = all(getattr(self, name) == known[name] for name in told)
+        return [] if same else [self.reference]
 
 
 def source_of(reference: str, group: str) -> Source | None:
@@ -313,7 +330,9 @@ def source_of(reference: str, group: str) -> Source | None:
     digest = None
     if file is not None and file.is_file():
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Source(reference, module, version, digest)
+    imported = sys.modules.get(module)
+    used = {} if imported is None or version is not None else used_code(imported)
+    return Source(reference, module, version, digest, used)
 
 
 def _importable(reference: str) -> bool:
@@ -331,7 +350,7 @@ def _source_in_hand(reference: str, found: object) -> Source:
         with contextlib.suppress(OSError, TypeError):
             text = inspect.getsource(found).encode()
     digest = None if text is None else hashlib.sha256(text).hexdigest()
-    return Source(reference, f"{module} (in hand)", None, digest)
+    return Source(reference, f"{module} (in hand)", None, digest, used_code(found))
 
 
 def _version(package: str) -> str | None:

@@ -18,7 +18,7 @@ LAYERS = (
     *("__main__", "cli", "service", "reproduce", "planning", "checkup", "export", "dashboard"),
     *("comparison", "engines", "analysis", "study", "ledger", "lightning", "training", "problems"),
     *("keras", "optax", "optim"),
-    *("imports", "outcome", "errors", "columns", "commit", "text"),
+    *("imports", "outcome", "errors", "columns", "commit", "text", "used_code"),
     "_version",
 )
 

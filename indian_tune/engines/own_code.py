@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.imports import Source
-    from indian_tune.ledger import Ledger
+    from indian_tune.ledger import EventRecord, Ledger
     from indian_tune.optim.hyperparameters import Value
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.study.optuna.methods import Method
@@ -199,21 +199,27 @@ def remember(study: RegisteredStudy[Ledger]) -> list[str]:
     Returns:
         A sentence for every module that is not what it was when the study was registered.
     """
-    now = {source.reference: asdict(source) for source in sources(study.spec)}
+    now = {source.reference: source for source in sources(study.spec)}
     if not now:
         return []
     events = study.ledger.events(study.id, OWN_CODE)
-    if not events or events[-1].data["sources"] != list(now.values()):
-        study.ledger.record_event(study.id, OWN_CODE, {"sources": list(now.values())})
-    if not events:
-        return []
+    if not events or _changed(now, events[-1]):
+        told = {"sources": [asdict(source) for source in now.values()]}
+        study.ledger.record_event(study.id, OWN_CODE, told)
     return [
-        f"the code of {reference} is not what it was when study {study.name!r} was registered: "
-        "runs from before and from now on may differ; run a new study with --as NEW-NAME to keep "
-        "them apart"
-        for known in events[0].data["sources"]
-        if (reference := known["reference"]) in now and now[reference] != known
+        f"the code of {name} is not what it was when study {study.name!r} was registered: runs "
+        "from before and from now on may differ; run a new study with --as NEW-NAME to keep them "
+        "apart"
+        for name in (_changed(now, events[0]) if events else ())
     ]
+
+
+def _changed(now: Mapping[str, Source], known: EventRecord) -> list[str]:
+    """Return the names of the code that is not what an event says."""
+    before = {each["reference"]: each for each in known.data["sources"]}
+    found = [now[name].differs(each) for name, each in before.items() if name in now]
+    found.append([name for name in now if name not in before])
+    return list(dict.fromkeys(name for names in found for name in names))
 
 
 def folders(*more: Path) -> tuple[str, ...]:

@@ -155,9 +155,11 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
     commit = _commit()
     if commit is not None:
         rows.append(("Commit of this report's code", commit))
-    for source in events[OWN_CODE].data["sources"] if OWN_CODE in events else []:
-        known = source["version"] or f"SHA-256 {source['sha256']}"
-        rows.append((f"Own code {source['reference']}", known))
+    for number, event in enumerate(ledger.events(study.id, OWN_CODE)):
+        since = f", changed at {event.at:%Y-%m-%d %H:%M} UTC" if number else ""
+        for source in event.data["sources"]:
+            known = source["version"] or f"SHA-256 {source['sha256']}"
+            rows.append((f"Own code {source['reference']}{since}", known))
     if "frozen" in events:
         rows.append(("Winners frozen", f"{events['frozen'].at:%Y-%m-%d %H:%M} UTC"))
     if "unsealed" in events:

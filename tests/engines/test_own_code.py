@@ -136,7 +136,7 @@ def test_changed_code_is_told_and_changed_data_refused(tmp_path: Path, own: Stud
         file.write("# changed\n")
     for _ in range(2):
         (told,) = changes()
-        assert told.startswith("the code of lion:Lion is not what it was")
+        assert told.startswith("the code of lion is not what it was")
     with LedgerReader.open(storage) as ledger:
         study = RegisteredStudy.open(ledger, "own")
         assert len(ledger.events(study.id, "own code")) == 2

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.processes import ProcessEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,3 +55,21 @@ def test_a_worker_loads_torch_and_none_of_the_other_large_packages(
         check=True,
     )
     assert tried.stdout.split() == ["torch"]
+
+
+def starting_a_process(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
+    """As the loader of a loop of one's own does."""
+    made = multiprocessing.get_context("fork").Process(
+        target=(settings.artifacts / "made").touch, daemon=True
+    )
+    made.start()
+    made.join()
+
+
+def test_own_code_may_start_processes_in_a_worker(
+    storage: str, settings_for: Callable[..., WorkerSettings]
+) -> None:
+    settings = settings_for(storage)
+    settings.artifacts.mkdir(parents=True)
+    ProcessEngine([settings], starting_a_process).run(Interrupt(), lambda: None)
+    assert (settings.artifacts / "made").exists()

@@ -333,6 +333,8 @@ def _main(
     driver: Connection,
     log: Connection,
 ) -> None:
+    # The loaders of own code may start processes, which a daemon must not; they end with this one.
+    vars(multiprocessing.current_process())["_config"]["daemon"] = False
     # Ctrl-C reaches the whole group: only the parent answers, and tells the workers through stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     terminated = _Terminated()

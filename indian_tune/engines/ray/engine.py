@@ -113,9 +113,9 @@ class RayOptions(PackOptions):
         """
         cpus, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
         has = f"{counted(cpus, 'CPU')} and {counted(gpus, 'GPU')}"
-        at_once = self.trials_at_once(resources, threads)
-        if self.lanes is not None:
-            return f"{has}: {counted(at_once, 'worker')} with {counted(self.lanes, 'lane')}"
+        at_once, lanes = self.trials_at_once(resources, threads), self.lanes
+        if lanes is not None:
+            return f"{has}: {counted(at_once, 'worker')} with {counted(lanes, 'lane')}"
         return f"{has}: {counted(at_once, 'trial')} at once"
 
     def trials_at_once(self, resources: Mapping[str, float], threads: int) -> int:
@@ -206,9 +206,9 @@ class RayEngine:
         """Have workers placed that pack runs."""
         from indian_tune.engines.ray.workers import Placement
 
-        options = self._options
-        settings = replace(self._settings, lanes=options.lanes, shrink=options.shrink_packs)
-        demand = {"num_cpus": settings.threads, "num_gpus": options.gpus_per_trial}
+        asked = self._options
+        settings = replace(self._settings, lanes=asked.lanes, shrink=asked.shrink_packs)
+        demand = {"num_cpus": settings.threads, "num_gpus": asked.gpus_per_trial}
         Placement(settings, demand, self._slots()).run(interrupt, tick)
 
     def _connect(self) -> list[psutil.Process]:
@@ -399,8 +399,7 @@ def cluster_resources(address: str) -> dict[str, float]:
     Raises:
         EngineError: it cannot be reached.
     """
-    resources: dict[str, float] = _ask_cluster(address)["resources"]
-    return resources
+    return dict(_ask_cluster(address)["resources"])
 
 
 def _ask_cluster(address: str) -> dict[str, Any]:
