@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.asking import LoopMaker, asked_run, check_asked
     from indian_tune.engines.devices import confine, cores, gpu_count, worker_devices
     from indian_tune.engines.engine import Engine, EngineOptions, PreparedEngine
-    from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame
+    from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame, kept_weights
     from indian_tune.engines.heartbeat import lost_workers
     from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
     from indian_tune.engines.joining import joined_controller, registered_study
@@ -112,6 +112,7 @@ __all__ = [
     "joined_controller",
     "keeps_weights",
     "kept_folder",
+    "kept_weights",
     "limit_seconds",
     "lost_workers",
     "make_optuna_tables",
@@ -138,7 +139,7 @@ _MODULES = {
     "asking": ("LoopMaker", "asked_run", "check_asked"),
     "devices": ("confine", "cores", "gpu_count", "worker_devices"),
     "engine": ("Engine", "EngineOptions", "PreparedEngine"),
-    "flatness": ("FLATNESS_EXAMPLES", "flatness_frame"),
+    "flatness": ("FLATNESS_EXAMPLES", "flatness_frame", "kept_weights"),
     "heartbeat": ("lost_workers",),
     "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
     "joining": ("joined_controller", "registered_study"),

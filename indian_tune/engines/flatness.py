@@ -1,4 +1,4 @@
-"""The flatness of a study's final weights, run by run. Loads torch and pandas."""
+"""The final weights that a study has kept, and their flatness. Loads torch and pandas."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+    from torch import Tensor
 
     from indian_tune.ledger import ArmRecord, LedgerReader, RunRecord, TrialRecord
     from indian_tune.problems import Problem, Split
     from indian_tune.study.registered_study import RegisteredStudy
-    from indian_tune.training import CheckpointFolder
+    from indian_tune.training import Checkpoint, CheckpointFolder
 
 FLATNESS_EXAMPLES = 512
 """Training examples on which flatness is measured, unless told otherwise."""
@@ -87,12 +88,7 @@ def flatness_frame(
     for done, (arm, trial, run) in enumerate(runs, 1):
         own_split = study.spec.problem.split == "replicate"
         problem, subset, feed = data_of(trial.replicate if own_split else 0)
-        saved = kept.load(run_key(study.record, run))
-        if saved is None:
-            raise CheckpointError(
-                f"the weights of {_title(arm, run)} in {kept.root} are damaged: copy them there "
-                "again, or run the study again with --as NEW-NAME"
-            )
+        saved = _load(study, kept, arm, run)
         _, own = split_training_parameters(trial.config or {})
         with seeded_global_generator("initial weights", run.seed):
             model = problem.build_model(
@@ -128,6 +124,49 @@ def flatness_frame(
     return pd.DataFrame(rows).astype({"effective_learning_rate": "float64"})
 
 
+def kept_weights(
+    study: RegisteredStudy[LedgerReader], artifacts: Path, arm: str, seed: int | None
+) -> dict[str, Tensor]:
+    """Return the final weights of a run on a fresh seed.
+
+    Args:
+        study: whose ``protocol.keep_checkpoints`` is true.
+        artifacts: folder of the checkpoints, as it was given to the search.
+        arm: of the run.
+        seed: of the run; ``None`` for the first.
+
+    Raises:
+        InputError: there is no such run, or its weights were not kept or are not there.
+        CheckpointError: they are damaged.
+    """
+    from indian_tune.training.live import MODEL
+
+    kept = kept_folder(artifacts)
+    runs = [each for each in _finished(study) if each[0].name == arm]
+    _check_kept(study, kept, runs)
+    seeds = [run.seed for *_, run in runs]
+    if not runs or (seed is not None and seed not in seeds):
+        listed = ", ".join(map(str, seeds)) or "none"
+        raise InputError(
+            f"seed = {seed}: arm {arm!r} has no finished run on that fresh seed; there are {listed}"
+        )
+    chosen, _, run = runs[0 if seed is None else seeds.index(seed)]
+    weights: dict[str, Tensor] = _load(study, kept, chosen, run).state[MODEL]
+    return weights
+
+
+def _load(
+    study: RegisteredStudy[LedgerReader], kept: CheckpointFolder, arm: ArmRecord, run: RunRecord
+) -> Checkpoint:
+    saved = kept.load(run_key(study.record, run))
+    if saved is None:
+        raise CheckpointError(
+            f"the weights of {_title(arm, run)} in {kept.root} are damaged: copy them there again, "
+            "or run the study again with --as NEW-NAME"
+        )
+    return saved
+
+
 def _finished(
     study: RegisteredStudy[LedgerReader],
 ) -> list[tuple[ArmRecord, TrialRecord, RunRecord]]:
@@ -152,7 +191,7 @@ def _check_kept(
     """Demand that every run has its weights, before the first is measured."""
     if not study.spec.protocol.keep_checkpoints:
         raise InputError(
-            f"study {study.name!r} has kept no weights to measure (protocol.keep_checkpoints = "
+            f"study {study.name!r} has kept no weights (protocol.keep_checkpoints = "
             "false): set protocol.keep_checkpoints = true and run it with --as NEW-NAME"
         )
     missing = [(arm, run) for arm, _, run in runs if not kept.has(run_key(study.record, run))]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import pandas as pd
+    from torch import Tensor
     from torch.optim import Optimizer
 
     from indian_tune.analysis import Verdict
@@ -143,13 +144,40 @@ class Results:
         with imports_allowed(imports):
             return winner_optimizer(optimizer, best, params, steps)
 
+    @PythonWords()
+    def weights(
+        self, arm: str, seed: int | None = None, *, artifacts: str | Path | None = None
+    ) -> dict[str, Tensor]:
+        """Return the trained weights of a winner, for ``model.load_state_dict``.
+
+        Args:
+            arm: its name.
+            seed: the fresh seed of the run; ``None`` for the first.
+            artifacts: folder of the checkpoints; ``None`` for the one that the search used.
+
+        Raises:
+            InputError: there is no such run, or the study keeps none
+                (``protocol.keep_checkpoints``).
+        """
+        from indian_tune.engines import kept_weights, recorded_folder
+        from indian_tune.study import RegisteredStudy
+
+        with self._opened() as (ledger, record):
+            self._known(arm, [each.name for each in ledger.arms(record.id)])
+            folder = Path(artifacts) if artifacts is not None else recorded_folder(ledger, record)
+            return kept_weights(RegisteredStudy.open(ledger, record), folder, arm, seed)
+
+    def _known(self, arm: str, names: Sequence[str]) -> None:
+        if arm not in names:
+            raise InputError(f"arm = {arm!r} is not in the study. Allowed: {', '.join(names)}")
+
     def _winner(self, arm: str | None) -> tuple[str, dict[str, Any]]:
         """Return the optimizer and the best configuration of an arm."""
         now = self.status()
         ranked = now.ranked
         names = [result.name for result in ranked]
-        if arm is not None and arm not in names:
-            raise InputError(f"arm = {arm!r} is not in the study. Allowed: {', '.join(names)}")
+        if arm is not None:
+            self._known(arm, names)
         chosen = ranked[0] if arm is None else ranked[names.index(arm)]
         if chosen.config is None:
             from indian_tune.service.ranking import no_winner

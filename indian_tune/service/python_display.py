@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.service.python_words import in_arguments
+from indian_tune.service.ranking import edge_notes, failure_notes
 from indian_tune.service.searching import no_progress
+from indian_tune.study import rank
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -79,7 +81,17 @@ class PythonDisplay:
         )
 
     def ended(self, session: Session, until: Phase, *, interrupted: bool, broken: bool) -> None:
-        """Show nothing: results are returned."""
+        """Say what a user should know of the results, which are returned."""
+        if interrupted or broken:
+            return
+        ranked = rank(session.ledger, session.record)
+        ends = edge_notes(ranked)
+        # Its first note is then of the arms of which nothing trained.
+        worthless = int(any(result.trained is False for result in ranked))
+        for note in (*failure_notes(ranked, session.name), *ends[:worthless]):
+            self.warn(note)
+        for note in ends[worthless:]:
+            self._say(note)
 
     def _say(self, text: str) -> None:
         if not self._quiet:

@@ -16,7 +16,10 @@ from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.session import artifacts_folder, open_session
 from indian_tune.engines.settings import WorkerSettings
+from indian_tune.errors import InputError
 from indian_tune.ledger import storage_url
+from indian_tune.problems.models import build_model
+from indian_tune.service.python import Results
 from indian_tune.study.file.spec import parse_study
 from tests.conftest import TINY
 
@@ -89,6 +92,21 @@ def test_kept_weights_are_measured_shown_and_written(
     for arm in ("indian", "sgd"):
         assert means[arm, "trace"] == pytest.approx(by_arm[arm], rel=1e-9)
     assert json.loads((folder / "verdict.json").read_text(encoding="utf-8"))["flatness"] == told
+
+
+def test_kept_weights_are_loaded_into_a_network(kept: Path) -> None:
+    results = Results("tiny", str(kept))
+    shape = {"classes": 10, "channels": 1, "size": 8, "width": TINY["problem"]["width"]}
+    model = build_model("nin-small", **shape, seed=0, dropout=0.0)
+    model.load_state_dict(results.weights("sgd", 1001))
+    first = results.weights("sgd")
+    assert any((first[name] != each).any() for name, each in model.state_dict().items())
+    with pytest.raises(InputError, match=r"no finished run on that fresh seed; there are 1000, 10"):
+        results.weights("sgd", 7)
+    with pytest.raises(InputError, match=r"arm = 'adam' is not in the study. Allowed: indian, sgd"):
+        results.weights("adam")
+    with pytest.raises(InputError, match="such as arm 'sgd', seed 1000, are not in"):
+        results.weights("sgd", artifacts=kept.parent / "elsewhere")
 
 
 def test_without_kept_weights_the_message_names_the_key_and_nothing_is_opened(

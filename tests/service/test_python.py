@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import os
 import re
 import signal
@@ -285,6 +286,30 @@ def report(run: LoopRun) -> None:
     assert run.config
     for _ in run.epochs():
         run.report(train_loss=0.5, error=run.seed % 2 / 2, test_error=run.sealed(float))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (math.nan, "Warning: sgd: no winner, as all of its trials diverged"),
+        (0.5, "Warning: sgd: nothing trained, as the best trial is hardly better than chance"),
+    ],
+)
+def test_a_search_warns_of_results_that_are_worthless(
+    error: float, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(run: LoopRun) -> None:
+        assert run.config
+        for _ in run.epochs():
+            run.report(train_loss=error, error=0.5)
+
+    indian_tune.search(
+        small(lambda: Loop(train, "points", "line", 2)),
+        storage=str(tmp_path / "a.db"),
+        engine="inline",
+        progress=False,
+    )
+    assert said in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) -> None:
