@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from indian_tune.errors import InputError, alternatives
-from indian_tune.used_code import used_code
+from indian_tune.used_code import own_place, used_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -211,6 +211,9 @@ def load_named(reference: str, *, key: str, group: str) -> object:
 def _from_entry_point(name: str, where: str, group: str) -> object:
     found = importlib.metadata.entry_points(group=group, name=name)
     if not found:
+        module, dot, last = name.rpartition(".")
+        if dot and module:
+            raise InputError(f"{where} has no colon: write {module}:{last}")
         raise InputError(
             f"{where} is not registered by any installed package in the entry points "
             f"{group}.{alternatives(name, entry_point_names(group))}; or write package.module:name"
@@ -221,6 +224,8 @@ def _from_entry_point(name: str, where: str, group: str) -> object:
 
 
 def _not_found(where: str, module: str, missing: str) -> str:
+    if module.endswith(".py"):
+        return f"{where}: leave out .py, as a module is named without it"
     searched = ", ".join(_folders or ())
     if module == missing or module.startswith(f"{missing}."):
         return (
@@ -262,10 +267,15 @@ def blamed(where: str, doing: str, but: type[Exception] | None = None) -> Iterat
             known = str(error).startswith(where)
             raise error if known else InputError(f"{where}: {error}") from error
         log.debug("%s failed", doing, exc_info=True)
-        place = traceback.extract_tb(error.__traceback__)[-1]
+        frames = [
+            (each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)
+        ]
+        if isinstance(error, SyntaxError):
+            # It says itself where it is.
+            raise InputError(f"{where}: {doing} failed with SyntaxError: {error}") from error
+        file, line = own_place(frames) or frames[-1]
         raise InputError(
-            f"{where}: {doing} failed with {type(error).__name__}: {error} "
-            f"({place.filename}, line {place.lineno})"
+            f"{where}: {doing} failed with {type(error).__name__}: {error} ({file}, line {line})"
         ) from error
 
 

@@ -13,7 +13,7 @@ from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
@@ -47,6 +47,16 @@ def used_code(start: object) -> dict[str, str]:
         else:
             ahead += _of_object(inspect.unwrap(each) if callable(each) else each, found)
     return dict(sorted(found.items()))
+
+
+def own_place(places: Iterable[tuple[str, int | None]]) -> tuple[str, int | None] | None:
+    """Return the last of some places in code that is own code; ``None`` if none is.
+
+    Args:
+        places: file and line of each frame, outermost first.
+    """
+    own = [(file, line) for file, line in places if _is_own(file)]
+    return own[-1] if own else None
 
 
 def _of_module(module: ModuleType, found: dict[str, str]) -> Iterator[object]:
@@ -117,18 +127,20 @@ def _own_file(module: ModuleType) -> Path | None:
     name = getattr(module, "__file__", None)
     if module.__name__ == "__main__" or not isinstance(name, str):
         return None
-    if module.__name__.partition(".")[0] == __name__.partition(".")[0]:
-        return None
+    return Path(name).resolve() if _is_own(name) else None
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file is no part of Python, of an installed package, or of this package."""
     file = Path(name).resolve()
-    if not file.is_file() or any(file.is_relative_to(folder) for folder in _installed()):
-        return None
-    return file
+    return file.is_file() and not any(file.is_relative_to(folder) for folder in _installed())
 
 
 @functools.cache
 def _installed() -> tuple[Path, ...]:
-    """Folders of Python's own modules and of installed packages."""
+    """Folders of Python's own modules, of installed packages and of this one."""
     paths = sysconfig.get_paths()
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     more = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    return tuple({Path(path).resolve() for path in (*(paths[name] for name in names), *more)})
+    installed = [*(paths[name] for name in names), *more, Path(__file__).parent]
+    return tuple({Path(path).resolve() for path in installed})

@@ -97,6 +97,18 @@ def test_an_installed_entry_point_needs_no_permission(monkeypatch: pytest.Monkey
         load_named("sien", key=KEY, group=GROUP)
 
 
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [("mine.problem", "has no colon: write mine:problem"), ("mine.py:problem", "leave out .py")],
+)
+def test_a_misspelt_reference_is_answered_with_the_right_one(
+    reference: str, said: str, folder: Path
+) -> None:
+    (folder / "mine.py").write_text("def problem(): ...\n")
+    with imports_allowed([str(folder)]), pytest.raises(InputError, match=said):
+        load_named(reference, key=KEY, group=GROUP)
+
+
 def test_a_source_is_known_by_its_file_without_being_run(folder: Path) -> None:
     file = folder / "mine_source.py"
     file.write_text("raise RuntimeError\n")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from indian_tune.imports import Source
+from indian_tune.used_code import own_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,3 +81,9 @@ def test_a_record_of_an_earlier_version_is_compared_by_what_it_has() -> None:
     now = Source("mine:made", "mine", None, "1", {"mine": "1", "nets": "2"})
     assert now.differs({"module": "mine", "version": None, "sha256": "1"}) == []
     assert now.differs({"module": "mine", "version": None, "sha256": "0"}) == ["mine:made"]
+
+
+def test_the_last_place_in_own_code_is_named() -> None:
+    places = [(__file__, 1), (__file__, 2), (pytest.__file__, 3), ("<frozen importlib>", 4)]
+    assert own_place(places) == (__file__, 2)
+    assert own_place([(pytest.__file__, 3), (Source.__module__, 4)]) is None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import LeaseLostError
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.text import counted
+from indian_tune.used_code import own_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from indian_tune.training import EpochRecord
 
 logger = logging.getLogger(__name__)
+
+# A frame of a traceback.
+_PLACE = re.compile(r'^  File "(.+)", line (\d+)', re.MULTILINE)
 
 
 def record_epoch_reports(
@@ -117,7 +123,10 @@ def fail_attempt(
         logger.warning("%s: %s", trial.path, lost)
         return
     reason = traceback.strip().splitlines()[-1]
-    logger.warning("%s: an attempt failed, and it is now %s: %s", trial.path, state, reason)
+    place = own_place((file, int(line)) for file, line in _PLACE.findall(traceback))
+    where = "" if place is None else f" ({Path(place[0]).name}, line {place[1]})"
+    then = "the trial has failed" if state.finished else "it will be tried again"
+    logger.warning("%s: an attempt failed, %s: %s%s", trial.path, then, reason, where)
 
 
 def give_back(controller: Controller, trials: Iterable[RunningTrial]) -> None:

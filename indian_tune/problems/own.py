@@ -244,7 +244,7 @@ def _split_fault(split: object, made: Problem) -> str | None:
     found: dict[str, object] = {"inputs": inputs, "labels": labels}
     for name, tensor in found.items():
         if not isinstance(tensor, Tensor):
-            return f"has {name} of type {type(tensor).__name__}: it must be a torch.Tensor"
+            return f"has {name} of type {type(tensor).__name__}: {_as_tensor(name, tensor)}"
         if tensor.device.type != "cpu":
             return f"has {name} on {tensor.device}: they must be on the CPU"
     if inputs.dim() < 2:
@@ -269,6 +269,16 @@ def _split_fault(split: object, made: Problem) -> str | None:
             f"has {first.dtype} and {list(first.shape)}"
         )
     return None
+
+
+def _as_tensor(name: str, given: object) -> str:
+    """Return how what is no tensor becomes one."""
+    if type(given).__module__ == "numpy":
+        return "use torch.from_numpy"
+    texts = isinstance(given, list | tuple) and any(isinstance(each, str) for each in given)
+    if name == "labels" and texts:
+        return "number the classes from 0, and give torch.tensor(numbers)"
+    return "it must be a torch.Tensor"
 
 
 def _normalisation_fault(made: Problem) -> str | None:

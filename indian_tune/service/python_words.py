@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _NAMES = {"as": "as_name", "map": "columns"}
+# Values of a space, as a study file and as a program writes them.
+_FORMS = {
+    "{choices = [...]}": "Choices([...])",
+    "{grid = [...]}": "Grid([...])",
+    "{low = ..., high = ..., log = true or false}": "Range(low, high, log=True or False)",
+}
 _FLAGS = {"allow-import", "retry-failed", "freeze-anyway", "extend-space", "sequential"}
 # Commands stay as they are, for a shell; an option may have a value behind it.
 _OPTION = re.compile(
@@ -45,7 +51,9 @@ class PythonWords(ContextDecorator):
 
 
 def in_arguments(text: str) -> str:
-    """Return a message with the arguments of Python in place of options."""
+    """Return a message with the arguments of Python in place of options, and its classes."""
+    for toml, python in _FORMS.items():
+        text = text.replace(toml, python)
     return _OPTION.sub(_argument, text)
 
 

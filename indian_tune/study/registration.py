@@ -53,7 +53,7 @@ def register(
             f"{'another study, of another problem, has this name: ' if other else ''}"
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
             f"A registered study does not change: run this one beside it with --as NEW-NAME"
-            f"{_about_trials(known, spec)}"
+            f"{_about_trials(known, spec)}{_about_factory(known, spec)}"
         )
     wanted = spec.protocol.epoch_timeout
     if epoch_timeout(RegisteredStudy.open(ledger, record)) != wanted:
@@ -188,6 +188,19 @@ def _about_trials(recorded: Mapping[str, Any], spec: StudySpec) -> str:
     if same != spec.canonical() or now <= before or spec.search.sampler.enumerates:
         return ""
     return f". For more trials, set search.trials = {before} again and add --extend {now - before}"
+
+
+def _about_factory(recorded: Mapping[str, Any], spec: StudySpec) -> str:
+    """Return how to continue, when the same function was named by another program."""
+    before, now = recorded["problem"].get("factory"), spec.problem.factory
+    if before is None or now is None or before == now:
+        return ""
+    same = {**recorded, "problem": {**recorded["problem"], "factory": now}}
+    if same != spec.canonical() or before.partition(":")[2] != now.partition(":")[2]:
+        return ""
+    if before.startswith("__main__:"):
+        return ". To continue it, run the script or notebook that defines the function"
+    return f". To continue it, import the function from {before.partition(':')[0]}"
 
 
 # Keys of the canonical form that have another name in a study file.

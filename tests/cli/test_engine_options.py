@@ -25,9 +25,8 @@ if TYPE_CHECKING:
         ("--workers 0", "--workers = 0 must be at least 1"),
         ("--gpus-per-trial -1 --engine ray", "--gpus-per-trial = -1.0 must be at least 0"),
         ("--gpus-per-trial 1.5 --engine ray", "= 1.5 must be a whole number, or below 1"),
-        ("--lanes 2 --engine ray", "to let several trials share a GPU, use --gpus-per-trial"),
-        ("--slots 2 --engine ray", "--lanes = 2 is not for --engine ray"),
-        ("--shrink-packs --engine ray", "--shrink-packs is not for --engine ray"),
+        ("--slots 0 --engine ray", "--lanes"),
+        ("--shrink-packs --engine ray", "--shrink-packs needs --lanes with --engine ray: add it"),
         (
             "--engine-option workerz=2",
             "--engine-option workerz = 2 is not for --engine optuna. Did you mean 'workers'?",

@@ -203,7 +203,7 @@ def test_a_trial_that_raises_is_tried_again_and_then_fails_with_its_traceback(
         assert "in broken" in run.error
     told = optuna.load_study(study_name="tiny/sgd", storage=storage).trials
     assert [trial.state for trial in told] == [TrialState.FAIL] * 2
-    assert "sgd/0: an attempt failed, and it is now failed" in caplog.text
+    assert "sgd/0: an attempt failed, the trial has failed" in caplog.text
 
 
 def test_a_worker_that_cannot_start_ends_the_engine_with_an_error(

@@ -125,7 +125,7 @@ def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
         ).stdout
         assert "Lost workers" in told
     else:
-        assert "sgd/0: an attempt failed, and it is now waiting: SystemExit: 0" in log
+        assert "sgd/0: an attempt failed, it will be tried again: SystemExit: 0" in log
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_what_a_model_raises_is_a_failed_attempt_in_this_process_too(
         states = [trial.state for trial in session.ledger.trials(session.id)]
     assert (tmp_path / "ended").exists()
     assert states == [State.COMPLETE] * 2
-    assert "sgd/0: an attempt failed, and it is now waiting" in caplog.text
+    assert "sgd/0: an attempt failed, it will be tried again" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,14 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: Loop(print, "a", "b", 2, chance=nan), "its chance must be a finite number, got nan"),
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),
+    (
+        lambda: sound(test=Split(rows(3, 2), ["cat", "dog", "cat"])),
+        "of type list: number the classes from 0, and give torch.tensor(numbers)",
+    ),
+    (
+        lambda: sound(test=Split(rows(3, 2), np.zeros(3))),
+        "has labels of type ndarray: use torch.from_numpy",
+    ),
     (lambda: sound(test=Split(rows(3, 2) / 0, LABELS[:3])), "inputs that are not finite"),
     (lambda: sound(validation=3), "validation part must be"),
     (lambda: sound(mean=(1.0, 2.0, 3.0)), "its mean must be 1 or 2 finite numbers"),

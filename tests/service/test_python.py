@@ -551,6 +551,9 @@ def test_a_name_that_is_taken_and_a_study_without_a_file_are_explained(tmp_path:
     searched(small(points))
     with pytest.raises(StudyFileError, match=r"^another study, of another problem, has this name:"):
         searched(small(another))
+    another.__name__, another.__module__ = "points", "__main__"
+    with pytest.raises(StudyFileError, match=r"To continue it, import the function from tests\."):
+        searched(small(another))
     longer = {**SMALL, "protocol": {"epochs": 2, "confirm_seeds": [1000]}}
     with pytest.raises(StudyFileError, match=r"^study 'small' is registered in .* other settings"):
         searched(Study("small", ["sgd"], points, **longer))

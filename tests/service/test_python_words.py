@@ -39,6 +39,7 @@ problem = {factory = "my_own_code:problem"}
         ("`indian-tune doctor --storage COPY` does", "`indian-tune doctor --storage COPY` does"),
         ("  indian-tune search x --retry-failed\n", "  indian-tune search x --retry-failed\n"),
         ("(pip install --upgrade indian-tune)", "(pip install --upgrade indian-tune)"),
+        ("must be a number, {grid = [...]} or 1", "must be a number, Grid([...]) or 1"),
     ],
 )
 def test_an_option_is_named_as_the_argument_that_it_is(text: str, told: str) -> None:
