@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.service.study_status import StudyStatus
 
 
 def status(
@@ -50,6 +51,33 @@ def status(
             print_json(now.as_json())
         else:
             results().print(now.shown())
+            _show_next(results(), ledger, now, storage)
+
+
+def _show_next(
+    console: Console, ledger: LedgerReader, now: StudyStatus, storage: str | None
+) -> None:
+    """Say how a study continues that nobody works on."""
+    from indian_tune.service.command import other_command, recorded_command
+    from indian_tune.service.output import print_lines
+    from indian_tune.study.completion import search_command
+
+    if now.finished and not now.completion.failed:
+        return
+    if now.arrays or any(worker.id not in now.lost for worker in now.workers):
+        return
+    failed = now.completion.failed
+    if failed:
+        cause = other_command("show", now.study.name, failed[0], storage=storage)
+        print_lines(console, "See the cause:", cause)
+    command = search_command(ledger, now.study.id)
+    if command is None:
+        changed = " with retry_failed=True" * bool(failed)
+        console.print(f"\nNo worker is running. To continue, run its script again{changed}.")
+        return
+    retry = ("--retry-failed",) if failed else ()
+    again = recorded_command(command, *retry, storage=storage)
+    print_lines(console, "\nNo worker is running. Continue with:", again)
 
 
 def _list(console: Console, ledger: LedgerReader, storage: str | None, *, as_json: bool) -> None:

@@ -166,6 +166,10 @@ def test_a_metric_that_raises_in_training_is_in_the_record_and_no_result(
         broken = "metric 'few' of the task raised AssertionError on outputs of shape"
         assert broken in str(trials[0].reason)
     assert broken in " ".join(command("show", "sums", "indian/0").out.split())
+    said = command("status").out
+    assert "See the cause:\n  indian-tune show sums indian/0\n" in said
+    assert "No worker is running. Continue with:\n  indian-tune search" in said
+    assert "--retry-failed" in said
 
 
 @pytest.mark.parametrize(
