@@ -125,7 +125,7 @@ def _is_plain(value: object) -> bool:
 def _own_file(module: ModuleType) -> Path | None:
     """Return the file of a module that belongs to no installed package; ``None`` of any other."""
     name = getattr(module, "__file__", None)
-    if module.__name__ == "__main__" or not isinstance(name, str):
+    if not isinstance(name, str) or module.__name__ == "__main__":
         return None
     return Path(name).resolve() if _is_own(name) else None
 
@@ -142,5 +142,5 @@ def _installed() -> tuple[Path, ...]:
     paths = sysconfig.get_paths()
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     more = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    installed = [*(paths[name] for name in names), *more, Path(__file__).parent]
+    installed = [*(paths[name] for name in names), *more, str(Path(__file__).parent)]
     return tuple({Path(path).resolve() for path in installed})

@@ -161,13 +161,14 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
     shares = values / scale
     spread = scale * math.sqrt(max(float(np.mean(shares * (1 - shares))), 0.0) / count)
     of = "test examples" if "test" in runs.metric else "examples"
+    rounded = " (or values are rounded)" if count in (10, 100, 1000) else ""
     said = (
-        f"The values of {runs.metric} are multiples of {scale / count:.3g}, as of {count} "
-        f"{of}{' (or rounded)' if count in (10, 100, 1000) else ''}: with other {of} "
-        f"each value would change by about {spread:.2g}, which the interval does not include"
+        f"There are {count} {of}{rounded}, so one of them is {scale / count:.3g} of {runs.metric}. "
+        f"With other {of} each value would change by about {spread:.2g}; the interval does not "
+        "include this"
     )
     if delta is not None and delta < 3 * scale / count:
-        said += f", and δ = {delta:g} is smaller than the effect of three examples"
+        said += f". δ = {delta:g} is less than three {of}"
     yield Caution("lattice", said)
 
 

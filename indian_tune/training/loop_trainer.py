@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EXECUTION = "own loop, whose bits are up to it"
+EXECUTION = "own loop, which decides what repeats to the last bit"
 
 
 @dataclass

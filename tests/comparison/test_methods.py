@@ -231,8 +231,8 @@ def test_seeds_of_a_search_are_shares_of_the_same_examples() -> None:
         found = compare_runs(replace(runs, **changes), "A", "B")
         return next((each.sentence for each in found.cautions if each.key == "lattice"), "")
 
-    assert "as of 359 examples" in said()
-    assert "as of 718 examples" in said(examples=718)
+    assert "There are 359 examples, so" in said()
+    assert "There are 718 examples, so" in said(examples=718)
     # Every search has examples of its own: the interval includes their variation.
     assert said(examples=0) == ""
 

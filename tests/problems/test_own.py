@@ -127,6 +127,8 @@ def test_what_the_factory_draws_is_the_same_in_every_process(
 
 
 NOT_A_TENSOR: Any = [0, 1, 2]
+TEXTS: Any = ["cat", "dog", "cat"]
+NUMPY: Any = np.zeros(3)
 
 
 def rows(*shape: int) -> torch.Tensor:
@@ -249,11 +251,11 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),
     (
-        lambda: sound(test=Split(rows(3, 2), ["cat", "dog", "cat"])),
+        lambda: sound(test=Split(rows(3, 2), TEXTS)),
         "of type list: number the classes from 0, and give torch.tensor(numbers)",
     ),
     (
-        lambda: sound(test=Split(rows(3, 2), np.zeros(3))),
+        lambda: sound(test=Split(rows(3, 2), NUMPY)),
         "has labels of type ndarray: use torch.from_numpy",
     ),
     (lambda: sound(test=Split(rows(3, 2) / 0, LABELS[:3])), "inputs that are not finite"),

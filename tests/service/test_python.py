@@ -321,7 +321,7 @@ def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) 
 
     results = indian_tune.search(small(problem), storage=storage, engine="inline", progress=False)
     frame = results.frame("runs")
-    assert set(frame["execution"]) == {"own loop, whose bits are up to it"}
+    assert set(frame["execution"]) == {"own loop, which decides what repeats to the last bit"}
     assert "test_accuracy" not in frame
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("small")
