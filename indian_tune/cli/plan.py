@@ -71,7 +71,7 @@ def plan(
     from indian_tune.service.output import TRYING, notices, print_json, results
     from indian_tune.service.plan_report import print_report
     from indian_tune.service.planning import PlanRequest, make
-    from indian_tune.service.studies import find_study
+    from indian_tune.service.searching import find_or_tell
 
     given_by = {"--sd": sd, "--pilot": pilot, "--from": source}
     said = [f"{option} {value}" for option, value in given_by.items() if value is not None]
@@ -83,7 +83,7 @@ def plan(
         notices().print(f"Timing a few steps with {counted(len(assigned), 'worker')} on {places} …")
 
     report = make(
-        find_study(study),
+        find_or_tell(study, None, storage),
         PlanRequest(
             workers=workers,
             devices=devices,

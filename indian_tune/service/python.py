@@ -15,8 +15,12 @@ from indian_tune.service.calls import python_again, recorded_command
 from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.python_display import PythonDisplay
 from indian_tune.service.python_words import PythonWords
-from indian_tune.service.searching import SearchRequest, check_finished, run_search
-from indian_tune.service.studies import find_study
+from indian_tune.service.searching import (
+    SearchRequest,
+    check_finished,
+    find_or_tell,
+    run_search,
+)
 from indian_tune.service.study_status import StudyStatus, choose_study, look
 
 if TYPE_CHECKING:
@@ -428,7 +432,7 @@ def plan(
 
     if sd is not None and pilot is not None:
         raise InputError(f"sd = {sd} and pilot = {pilot!r} cannot be combined: give one")
-    found = find_study(study, problem)
+    found = find_or_tell(study, problem, storage)
     request = PlanRequest(
         workers=workers,
         devices=devices,

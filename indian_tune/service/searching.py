@@ -177,7 +177,7 @@ def run_search(
     asked = request.engine
     if not isinstance(asked, EngineOptions):
         asked = engine_options(asked, request.options)
-    found = _found(request)
+    found = find_or_tell(request.study, request.problem, request.storage, request.extend)
     spec = found.spec
     if request.as_name is not None:
         spec = renamed(spec, request.as_name)
@@ -252,24 +252,31 @@ def run_search(
         return Ended(now, until, session.ledger.address, interrupted, imports)
 
 
-def _found(request: SearchRequest) -> FoundStudy:
+def find_or_tell(
+    name: AnyStudy, problem: Factory | None, storage: str | None, extend: int = 0
+) -> FoundStudy:
     """Return the study that is asked for.
+
+    Args:
+        name: see :func:`find_study`.
+        problem: likewise.
+        storage: the database that may have it.
+        extend: trials that it is extended by.
 
     Raises:
         StudyFileError: there is none, or it is not valid. Of one that only the database has, the
             message says how it is continued.
     """
-    name = request.study
     try:
-        return find_study(name, request.problem)
+        return find_study(name, problem)
     except StudyFileError:
         if not isinstance(name, str) or "\n" in name or Path(name).exists():
             raise
-        with suppress(StorageError), LedgerReader.open(request.storage) as ledger:
+        with suppress(StorageError), LedgerReader.open(storage) as ledger:
             record = ledger.find_study(name)
             if record is not None:
                 command = search_command(ledger, record.id)
-                add = f"extend={request.extend}" if request.extend else "…"
+                add = f"extend={extend}" if extend else "…"
                 raise StudyFileError(
                     f"study {name!r} is registered in {ledger.address}, but "
                     + (

@@ -562,6 +562,8 @@ def test_a_name_that_is_taken_and_a_study_without_a_file_are_explained(tmp_path:
     told = str(caught.value)
     assert told.startswith(f"study 'small' is registered in sqlite:///{storage}, but it was made")
     assert "run its script again, or call indian_tune.search(study, extend=2) there" in told
+    with pytest.raises(StudyFileError, match="'small' is registered in .* made in Python"):
+        indian_tune.plan("small", storage=storage)
 
 
 def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
