@@ -338,11 +338,16 @@ def _announce(console: Console, spec: StudySpec, session: Session) -> None:
         )
     searches = f"{spec.replicates} searches each, " if spec.replicates > 1 else ""
     halves = " and those of half the budget" if spec.claims.half_budget else ""
+    method = str(spec.search.sampler)
+    if spec.search.pruner.judges:
+        method += f", pruner {spec.search.pruner}"
+    if spec.search.generation is not None and spec.search.generation > 1:
+        method += f", generations of {spec.search.generation}"
     design = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
         f"{counted(len(spec.arms), 'arm')}, {searches}{counted(trials, 'trial')} × "
         f"{counted(len(protocol.tuning_seeds), 'seed')} × "
-        f"{counted(protocol.tuning_epochs, 'epoch')} ({spec.search.sampler}), "
+        f"{counted(protocol.tuning_epochs, 'epoch')} ({method}), "
         f"{finals}{levels}then the winners{halves} on "
         f"{counted(len(protocol.confirming_seeds), 'fresh seed')} × "
         f"{counted(protocol.epochs, 'epoch')}"
