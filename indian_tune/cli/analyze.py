@@ -18,7 +18,7 @@ from indian_tune.cli.options import (
     Storage,
     complete_study,
 )
-from indian_tune.service.verdict_files import REPORT, VERDICT, with_flatness, write_analysis
+from indian_tune.service.verdict_files import REPORT, check_out, with_flatness, write_analysis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -215,7 +215,6 @@ def _check(
 ) -> None:
     """Refuse options that do not go together, before anything is opened."""
     from indian_tune.errors import InputError
-    from indian_tune.text import unused_path
 
     if calibrate:
         others = {"STUDY": study, "--from": source, "--claims": claims, "--out": out}
@@ -227,13 +226,8 @@ def _check(
         raise InputError(f"{given} needs {other}: give both")
     if source is not None and study is not None:
         raise InputError(f"give either the study {study!r} or --from {source}, not both")
-    if out is not None and (out / VERDICT).exists():
-        raise InputError(
-            f"{out / VERDICT} already exists: choose another folder, such as --out "
-            f"{unused_path(out)}"
-        )
-    if out is not None and out.exists() and not out.is_dir():
-        raise InputError(f"--out = {out} is not a folder: choose another path")
+    if out is not None:
+        check_out(out)
 
 
 def _measure_flatness(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Rows of a table that a person still reads; laying out thousands takes seconds.
 ROWS = 100
 TRIAL = re.compile(
-    r"(?P<arm>[^/]+)(?:/r(?P<replicate>\d+))?(?:/(?P<phase>tune|match|half|confirm))?"
+    r"(?P<arm>[^/]+)(?:/r(?P<replicate>\d+))?(?:/(?P<phase>tune|final|match|half|confirm))?"
     r"(?:/(?P<index>\d+))?"
 )
 
@@ -70,8 +70,9 @@ def show(
         parts = TRIAL.fullmatch(trial) if trial is not None else None
         if trial is not None and (parts is None or parts["arm"] not in arms):
             raise InputError(
-                f"{trial!r} is not an arm or trial of {study!r}: write ARM, ARM/INDEX, "
-                f"ARM/match/INDEX or ARM/confirm/INDEX with one of the arms {', '.join(arms)}"
+                f"{trial!r} is not an arm or trial of {study!r}: write ARM, ARM/INDEX or "
+                "ARM/PHASE/INDEX (phases are final, match, half and confirm) with one of the arms "
+                f"{', '.join(arms)}"
             )
         replicate = _replicate(record, None if parts is None else parts["replicate"], trial)
         arm = None if parts is None else arms[parts["arm"]]

@@ -377,11 +377,11 @@ def analyze(
         InputError: the study is not finished, or the folder holds a verdict already.
     """
     from indian_tune.service.own_study import from_study
-    from indian_tune.service.verdict_files import VERDICT, write_analysis
+    from indian_tune.service.verdict_files import check_out, write_analysis
 
     folder = None if out is None else Path(out)
-    if folder is not None and (folder / VERDICT).exists():
-        raise InputError(f"{folder / VERDICT} exists: choose another folder for out")
+    if folder is not None:
+        check_out(folder)
     found = from_study(storage, study)
     if folder is not None:
         write_analysis(folder, found, list(figures))

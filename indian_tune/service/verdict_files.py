@@ -62,6 +62,24 @@ class Analysis:
         return list(exhibits(material))
 
 
+def check_out(out: Path) -> None:
+    """Check that an analysis can be written, before test results are opened for it.
+
+    Raises:
+        InputError: the folder holds a verdict already, or takes no files.
+    """
+    from indian_tune.engines import check_writable
+    from indian_tune.errors import InputError
+    from indian_tune.text import unused_path
+
+    if (out / VERDICT).exists():
+        raise InputError(
+            f"{out / VERDICT} already exists: choose another folder, such as --out "
+            f"{unused_path(out)}"
+        )
+    check_writable(out, "--out")
+
+
 def write_analysis(out: Path, found: Analysis, formats: list[str]) -> None:
     """Write report, verdict and frames into a folder."""
     from indian_tune.analysis.report import write_report

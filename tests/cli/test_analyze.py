@@ -18,7 +18,8 @@ from indian_tune.analysis.simulation import (
     simulate,
     simulated_claims,
 )
-from indian_tune.ledger import Ledger
+from indian_tune.ledger import Ledger, LedgerReader
+from indian_tune.ledger.slots import UNSEALED
 from indian_tune.service.output import config_text
 from indian_tune.service.own_runs import register_claims
 from indian_tune.study.file.claims_file import load_claims
@@ -143,6 +144,20 @@ def test_out_writes_the_verdict_and_the_frames_behind_it(
     assert "indian-tune that trained" in report
     again = command("analyze", "--storage", database, "--out", folder)
     assert (again.status, "verdict.json already exists" in again.err) == (2, True)
+
+
+def test_nothing_is_opened_for_a_folder_that_takes_no_report(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+    command: Callable[..., Ended],
+    tmp_path: Path,
+) -> None:
+    database = tmp_path / "copy.db"
+    shutil.copy(finished[0], database)
+    (tmp_path / "file").touch()
+    refused = command("analyze", "--storage", database, "--out", tmp_path / "file" / "report")
+    assert (refused.status, "is not a folder: choose another" in refused.err) == (2, True)
+    with LedgerReader.open(str(database)) as ledger:
+        assert not ledger.events(ledger.study("tiny").id, UNSEALED)
 
 
 def test_a_changed_registration_is_exploratory(

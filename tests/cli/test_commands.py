@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from indian_tune import __version__
 from indian_tune.cli.app import COMMANDS, app
+from indian_tune.cli.show import TRIAL
 from indian_tune.engines import TrialsInHand
 from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.ledger.connections import database_time
@@ -561,3 +562,10 @@ def test_a_name_between_colons_is_printed_as_it_is(capsys: pytest.CaptureFixture
     results().print("runs:key:3")
     notices().print("runs:key:3")
     assert capsys.readouterr() == ("runs:key:3\n", "runs:key:3\n")
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_show_takes_every_phase_that_a_trial_can_be_of(phase: Phase) -> None:
+    found = TRIAL.fullmatch(f"indian/r3/{phase}/5")
+    assert found is not None
+    assert found.groups() == ("indian", "3", str(phase), "5")

@@ -46,7 +46,7 @@ def driving(
 ) -> Iterator[driver.RayDriver]:
     """A driver of that study, and actors that would train all of it before they report."""
     monkeypatch.setattr(driver, "AHEAD_SECONDS", 600.0)
-    monkeypatch.setattr(actor, "_device", lambda: "cpu")
+    monkeypatch.setattr(actor, "lent_device", lambda: "cpu")
     register(storage, short)
     settings = settings_for(storage)
     with (

@@ -562,7 +562,7 @@ def test_a_name_that_is_taken_and_a_study_without_a_file_are_explained(tmp_path:
     told = str(caught.value)
     assert told.startswith(f"study 'small' is registered in sqlite:///{storage}, but it was made")
     assert "run its script again, or call indian_tune.search(study, extend=2) there" in told
-    with pytest.raises(StudyFileError, match="'small' is registered in .* made in Python"):
+    with pytest.raises(StudyFileError, match=r"'small' is registered in .* made in Python"):
         indian_tune.plan("small", storage=storage)
 
 
