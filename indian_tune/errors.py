@@ -8,7 +8,8 @@
     │   ├── NoDataError                     a figure of what was not measured
     │   ├── DataError                       a data set that is missing or damaged
     │   ├── StorageError                    a database that is unreachable, not ours, or too new
-    │   │   └── EmptyDatabaseError          a database in which nothing was registered yet
+    │   │   ├── EmptyDatabaseError          a database in which nothing was registered yet
+    │   │   └── DatabaseLostError           one that has stopped to answer; exits with 1
     │   └── MissingPackageError (ImportError)   a package of an extra that is not installed
     ├── LedgerError (RuntimeError)          the record refused a step; the command line exits with 1
     │   ├── IllegalTransitionError          a state change that the state machine does not have
@@ -107,6 +108,10 @@ class DataError(InputError):
 
 class StorageError(InputError):
     """A database cannot be reached, is not ours, or is newer than this version."""
+
+
+class DatabaseLostError(StorageError):
+    """A database that was in use does not answer any more."""
 
 
 class EmptyDatabaseError(StorageError):

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from indian_tune._version import __version__
 from indian_tune.cli.deferred import LOG_MORE, DeferredCommand, set_log_level
-from indian_tune.errors import IndianTuneError, InputError
+from indian_tune.errors import DatabaseLostError, IndianTuneError, InputError
 from indian_tune.text import printable, tolerate_encodings
 
 FAILED = 1
@@ -128,7 +128,8 @@ def _status() -> int:
         sys.stdout.flush()
     except InputError as error:
         _print_error(error)
-        status = BAD_INPUT
+        # A program that runs it again should not take this for a mistake of its own.
+        status = FAILED if isinstance(error, DatabaseLostError) else BAD_INPUT
     except IndianTuneError as error:
         _print_error(error)
         status = FAILED

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 
-from indian_tune.errors import LedgerError, StorageError
+from indian_tune.errors import DatabaseLostError, LedgerError, StorageError
 from indian_tune.ledger.haste import give_up, given_up, in_haste
 from indian_tune.ledger.outage import OUTAGE
 
@@ -64,8 +64,8 @@ def retry_transient(do: Callable[[], T]) -> T:
             StorageError.
 
     Raises:
-        StorageError: the error does not pass, or has not passed within ``PATIENCE_SECONDS``, or
-            somebody has asked to stop.
+        StorageError: the error does not pass, or somebody has asked to stop.
+        DatabaseLostError: it has not passed within ``PATIENCE_SECONDS``.
     """
     if given_up():
         raise StorageError("the database did not answer in time after the request to stop")
@@ -82,9 +82,11 @@ def retry_transient(do: Callable[[], T]) -> T:
                 raise
             now = time.monotonic()
             if deadline is None:
-                deadline = now + PATIENCE_SECONDS
+                # Who ends because of it asks once more, and should not wait as long again.
+                deadline = now + (0.0 if _Patience.spent else PATIENCE_SECONDS)
             elif now >= deadline:
-                raise StorageError(
+                _Patience.spent = True
+                raise DatabaseLostError(
                     f"{error}\n"
                     f"It was tried again for {PATIENCE_SECONDS:.0f} s. Earlier records are safe: "
                     "run the same command again when the database answers"
@@ -95,11 +97,22 @@ def retry_transient(do: Callable[[], T]) -> T:
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         except LedgerError:
-            OUTAGE.back()
+            _answered()
             raise
         else:
-            OUTAGE.back()
+            _answered()
             return answer
+
+
+class _Patience:
+    """Whether this process has waited for the database as long as it may, until it answers."""
+
+    spent = False
+
+
+def _answered() -> None:
+    _Patience.spent = False
+    OUTAGE.back()
 
 
 def transaction(method: Callable[P, T]) -> Callable[P, T]:

@@ -20,6 +20,7 @@ from indian_tune.engines import (
     study_folder,
 )
 from indian_tune.errors import (
+    DatabaseLostError,
     EngineError,
     InputError,
     LedgerError,
@@ -245,7 +246,8 @@ def run_search(
                 try:
                     interrupted = _work(runner, display, session, again, request.storage)
                 except (EngineError, LedgerError):
-                    display.ended(session, until, interrupted=False, broken=True)
+                    with suppress(StorageError):
+                        display.ended(session, until, interrupted=False, broken=True)
                     raise
                 now = completion(session.ledger, session.record)
         display.ended(session, until, interrupted=interrupted, broken=False)
@@ -375,12 +377,17 @@ def _work(
             if not interrupt.requested:
                 raise
         except (EngineError, LedgerError) as error:
-            failed = bool(completion(session.ledger, session.record).failed)
-            shown = _where(session, error.__cause__, storage)
+            failed, shown = False, ""
+            # A worker may have ended because the database does not answer.
+            with suppress(StorageError):
+                failed = bool(completion(session.ledger, session.record).failed)
+                shown = _where(session, error.__cause__, storage)
             raise type(error)(
                 f"{error}{shown}\nContinue with:\n{again(retry_failed=failed).line}"
             ) from error
         except StorageError as error:
+            if isinstance(error, DatabaseLostError) and not interrupt.requested:
+                raise type(error)(f"{error}\nContinue with:\n{again().line}") from error
             if not interrupt.requested:
                 raise
             silent = True
