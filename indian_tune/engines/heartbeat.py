@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from indian_tune.engines import process_info
-from indian_tune.errors import IndianTuneError
+from indian_tune.errors import DatabaseLostError, IndianTuneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,8 @@ def joined(
 
     Yields:
         The worker's id, under which trials are claimed. An exception that is neither ours nor
-        Ctrl-C is the worker's death: it does not leave, and is found to be lost.
+        Ctrl-C is the worker's death: it does not leave, and is found to be lost. So is the loss of
+        the database.
     """
     worker_id = secrets.token_hex(8)
     pid = os.getpid()
@@ -75,16 +76,20 @@ def joined(
 
     heart = threading.Thread(target=beat, name="heartbeat", daemon=True)
     heart.start()
-    leaves = False
+    leaves, lost = False, False
     try:
         yield worker_id
         leaves = True
+    except DatabaseLostError:
+        # To say so in the database would take as long again.
+        lost = True
+        raise
     except (IndianTuneError, KeyboardInterrupt):
         leaves = True
         raise
     finally:
         stopped.set()
-        heart.join()
+        heart.join(0.0 if lost else None)
         if watchdog is not None:
             # A late beat of its own would say that the worker is there.
             watchdog.end()

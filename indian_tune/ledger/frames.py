@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +60,8 @@ def epoch_frame(
         SealedError: the test metrics are asked for and nobody has unsealed them.
     """
     epochs = ledger.study_epochs(study_id, _stored(phase), sealed=sealed)
-    keys = _in_record_order(_keys(ledger, study_id, phase))
+    # Not in the order in which runs were begun, which differs from one search to the next.
+    keys = list(_keys(ledger, study_id, phase))
     records = [(key, each) for run_id, key in keys for each in epochs.get(run_id, ())]
     known = metrics_of(_study(ledger, study_id).spec)
     names = _columns(OPEN, known, (each.metrics for _, each in records))
@@ -258,18 +258,6 @@ def _key_columns(ledger: LedgerReader, study_id: int) -> list[str]:
 def _stored(phase: Phase | None) -> Phase | None:
     """Return the phase to read runs of: those of half the budget may be confirm runs."""
     return None if phase is Phase.HALF else phase
-
-
-def _in_record_order(keys: Iterable[_Key]) -> list[_Key]:
-    """Order by run, and put those that are shown in two phases again at the end."""
-    keys = list(keys)
-    views = Counter(run_id for run_id, _ in keys)
-
-    def place(key: _Key) -> tuple[bool, int]:
-        run_id, (_, trial) = key
-        return views[run_id] > 1 and trial.phase is Phase.HALF, run_id
-
-    return sorted(keys, key=place)
 
 
 def _trials(ledger: LedgerReader, study_id: int, phase: Phase | None) -> list[TrialRecord]:

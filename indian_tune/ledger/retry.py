@@ -82,10 +82,8 @@ def retry_transient(do: Callable[[], T]) -> T:
                 raise
             now = time.monotonic()
             if deadline is None:
-                # Who ends because of it asks once more, and should not wait as long again.
-                deadline = now + (0.0 if _Patience.spent else PATIENCE_SECONDS)
+                deadline = now + PATIENCE_SECONDS
             elif now >= deadline:
-                _Patience.spent = True
                 raise DatabaseLostError(
                     f"{error}\n"
                     f"It was tried again for {PATIENCE_SECONDS:.0f} s. Earlier records are safe: "
@@ -97,22 +95,11 @@ def retry_transient(do: Callable[[], T]) -> T:
             time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         except LedgerError:
-            _answered()
+            OUTAGE.back()
             raise
         else:
-            _answered()
+            OUTAGE.back()
             return answer
-
-
-class _Patience:
-    """Whether this process has waited for the database as long as it may, until it answers."""
-
-    spent = False
-
-
-def _answered() -> None:
-    _Patience.spent = False
-    OUTAGE.back()
 
 
 def transaction(method: Callable[P, T]) -> Callable[P, T]:

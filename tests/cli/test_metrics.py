@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.ledger import LedgerReader
+from indian_tune.ledger import LedgerReader, Phase
 from indian_tune.ledger.frames import epoch_frame
 from indian_tune.training.metrics import METRICS, Metric
 
@@ -35,7 +35,15 @@ def test_a_metric_that_is_declared_is_trained_recorded_exported_and_shown(
     assert search(tiny)[0] == 0
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
-        runs = [record for run in ledger.study_epochs(study.id).values() for record in run]
+        epochs = ledger.study_epochs(study.id)
+        trials = {trial.id: trial for trial in ledger.trials(study.id)}
+        order = list(Phase)
+        # The frame is ordered by trial, whoever began first.
+        ids = sorted(
+            (order.index(trials[run.trial_id].phase), run.trial_id, run.id)
+            for run in ledger.study_runs(study.id)
+        )
+        runs = [record for *_, run_id in ids for record in epochs[run_id]]
         frame = epoch_frame(ledger, study.id)
     splits = ("train", "validation")
     assert list(runs[0].metrics) == [f"{split}_{name}" for split in splits for name in METRICS]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from indian_tune.errors import DatabaseLostError, LeaseLostError, StorageError
 from indian_tune.ledger import ArmPlan, Ledger, Phase, State
 from indian_tune.ledger.outage import Outage
-from indian_tune.ledger.retry import _Patience, is_transient, retry_transient
+from indian_tune.ledger.retry import is_transient, retry_transient
 from tests.conftest import measured, postgres_server
 from tests.reports import record as record_one
 
@@ -49,12 +49,6 @@ def test_only_what_passes_is_tried_again(code: int, expected: bool) -> None:
     assert not is_transient(StorageError("there is no database"))
 
 
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever other tests have waited for."""
-    monkeypatch.setattr(_Patience, "spent", False)
-
-
 def test_trying_again_ends_in_time_and_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,16 +60,12 @@ def test_trying_again_ends_in_time_and_says_what_to_do(
         tries += 1
         raise StorageError("database x: database is locked") from busy(sqlite3.SQLITE_BUSY)
 
-    with pytest.raises(StorageError, match="run the same command again when the database answers"):
+    with pytest.raises(
+        DatabaseLostError, match="run the same command again when the database answers"
+    ):
         retry_transient(fail)
     assert 2 <= tries <= 10
     assert caplog.messages == ["database x: database is locked; trying again for up to 0 s"]
-    # It does not answer yet: this process does not wait for it as long once more.
-    monkeypatch.setattr("indian_tune.ledger.retry.PATIENCE_SECONDS", 600.0)
-    with pytest.raises(DatabaseLostError):
-        retry_transient(fail)
-    assert retry_transient(lambda: 7) == 7
-    assert not _Patience.spent
 
 
 def test_an_outage_is_told_when_it_begins_once_a_minute_and_when_it_ends(
