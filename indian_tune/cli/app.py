@@ -85,6 +85,17 @@ class _ConsoleHandler(logging.Handler):
         notices().print(f"{level}{self.format(record)}", soft_wrap=True)
 
 
+def log_with_times() -> None:
+    """Begin every line of the log with the time."""
+    import time
+
+    formatter = logging.Formatter("%(asctime)s UTC %(message)s", "%Y-%m-%d %H:%M:%S")
+    formatter.converter = time.gmtime
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _ConsoleHandler):
+            handler.setFormatter(formatter)
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"indian-tune {__version__}")

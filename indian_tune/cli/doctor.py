@@ -25,7 +25,9 @@ def doctor(
     storage: Storage = None,
     create: Annotated[
         bool,
-        typer.Option("--create", help="Create the database, or its tables if it has none."),
+        typer.Option(
+            "--create", help="Create an SQLite database, or missing tables in any database."
+        ),
     ] = False,
     rebuild_optuna: Annotated[
         bool,

@@ -100,6 +100,7 @@ def _list(console: Console, ledger: LedgerReader, storage: str | None, *, as_jso
 def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: float) -> None:
     """Show a study until it is finished, or Ctrl-C; in a log, whenever something has changed."""
     import time
+    from datetime import UTC, datetime
 
     from indian_tune.service.output import live_display
     from indian_tune.service.progress import LiveTable
@@ -117,6 +118,7 @@ def _watch(console: Console, ledger: LedgerReader, study: StudyRecord, seconds: 
                 live.update(now.shown(progress), refresh=True)
             elif now != before:
                 progress, _ = table.look(now.parts, None)
+                console.print(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
                 console.print(now.shown(progress))
             if now.finished or now.completion.stuck():
                 return

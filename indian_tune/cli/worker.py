@@ -62,7 +62,9 @@ def worker(
     again = command_line(worker, dict(locals()))
 
     import logging
+    import sys
 
+    from indian_tune.cli.app import log_with_times
     from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.interrupt import end_at_once, interruptible
     from indian_tune.engines.local.processes import ProcessEngine
@@ -109,6 +111,9 @@ def worker(
         # Its log is its only output.
         log = logging.getLogger("indian_tune")
         log.setLevel(min(logging.INFO, log.getEffectiveLevel()))
+        if not sys.stderr.isatty():
+            # Of several machines, lines are put side by side by their time.
+            log_with_times()
         leaving = partial(remarks.print, "Stopping after this epoch.")
         with interruptible(leaving, again.line, notice=True) as interrupt:
             remarks.print(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +50,12 @@ def worker_devices(
     names = _names(devices, options[0])
     if workers is None:
         workers = max(1, cores() // threads) if names == ["cpu"] else len(names)
+    elif names == ["cpu"] and workers > 1 and workers * threads > cores():
+        _warn_once(
+            f"--workers = {workers} with {counted(threads, 'thread')} each is more than the "
+            f"{counted(cores(), 'CPU core')} here: they share them, and train no faster than "
+            f"{max(1, cores() // threads)}"
+        )
     return [names[n % len(names)] for n in range(workers)]
 
 

@@ -152,7 +152,12 @@ class LedgerReader(TrialReader):
         found = self.find_study(name)
         if found is None:
             names = [study.name for study in self.studies()]
-            known = alternatives(name, names) if names else " `indian-tune search` registers one"
+            known = alternatives(name, names) if names else ""
+            if name.endswith(".toml"):
+                known += " Give the name of a registered study, not its file"
+            elif not known.startswith(" Did"):
+                known += "; " if known else " "
+                known += "`indian-tune search STUDY.toml` registers a study"
             raise InputError(f"there is no study {name!r} in {self.address}.{known}")
         return found
 

@@ -293,7 +293,8 @@ def test_show_names_what_there_is_when_asked_for_what_there_is_not(
 ) -> None:
     database, _ = finished
     for arguments, message in (
-        (("show", "other"), "there is no study 'other' in"),
+        (("show", "other"), "Allowed: tiny; `indian-tune search STUDY.toml` registers a study"),
+        (("worker", "other.toml"), "Give the name of a registered study, not its file"),
         (("show", "tiny", "adam/0"), "one of the arms indian, sgd"),
         (("show", "tiny", "sgd/9"), "arm 'sgd' has no tune trial 9: it has 2, numbered from 0"),
         (("status", "other"), "Allowed: tiny"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from indian_tune.engines import devices
 from indian_tune.engines.devices import confine, gpu_count, worker_devices
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.processes import ProcessEngine
@@ -164,3 +165,16 @@ def test_workers_are_dealt_to_devices_in_turn(
         worker_devices("gpu", None, 1)
     with pytest.raises(InputError, match="--workers = 0 must be at least 1"):
         worker_devices("cpu", 0, 1)
+
+
+def test_more_workers_than_cores_are_warned_of_once(
+    machine: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    machine(0)
+    devices._warn_once.cache_clear()
+    many = 2 * devices.cores()
+    assert worker_devices("cpu", 1, many) == ["cpu"]
+    assert caplog.messages == []
+    assert worker_devices("cpu", many, 1) == worker_devices("cpu", many, 1) == ["cpu"] * many
+    (said,) = caplog.messages
+    assert said.startswith(f"--workers = {many} with 1 thread each is more than the ")
