@@ -68,10 +68,10 @@ def plan(
     given = dict(locals())
 
     from indian_tune.errors import InputError
+    from indian_tune.service.finding import find_or_tell
     from indian_tune.service.output import TRYING, notices, print_json, results
     from indian_tune.service.plan_report import print_report
     from indian_tune.service.planning import PlanRequest, make
-    from indian_tune.service.searching import find_or_tell
 
     given_by = {"--sd": sd, "--pilot": pilot, "--from": source}
     said = [f"{option} {value}" for option, value in given_by.items() if value is not None]

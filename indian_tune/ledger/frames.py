@@ -261,10 +261,16 @@ def _stored(phase: Phase | None) -> Phase | None:
 
 
 def _trials(ledger: LedgerReader, study_id: int, phase: Phase | None) -> list[TrialRecord]:
+    """Return trials in an order that does not depend on who worked on them, and when."""
+    places = {arm.id: arm.position for arm in ledger.arms(study_id)}
+
+    def place(trial: TrialRecord) -> tuple[int, int, int]:
+        return places[trial.arm_id], trial.replicate, trial.index
+
     return [
         trial
         for each in (Phase if phase is None else (phase,))
-        for trial in _of_phase(ledger, study_id, each)
+        for trial in sorted(_of_phase(ledger, study_id, each), key=place)
     ]
 
 

@@ -12,15 +12,11 @@ from indian_tune.errors import InputError, unknown_name
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import LedgerReader
 from indian_tune.service.calls import python_again, recorded_command
+from indian_tune.service.finding import find_or_tell
 from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.python_display import PythonDisplay
 from indian_tune.service.python_words import PythonWords
-from indian_tune.service.searching import (
-    SearchRequest,
-    check_finished,
-    find_or_tell,
-    run_search,
-)
+from indian_tune.service.searching import SearchRequest, check_finished, run_search
 from indian_tune.service.study_status import StudyStatus, choose_study, look
 
 if TYPE_CHECKING:

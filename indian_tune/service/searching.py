@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from indian_tune.engines import (
@@ -25,15 +24,14 @@ from indian_tune.errors import (
     InputError,
     LedgerError,
     StorageError,
-    StudyFileError,
     UnfinishedError,
 )
-from indian_tune.ledger import LedgerReader, Phase, sqlite_file, storage_url
+from indian_tune.ledger import Phase, sqlite_file, storage_url
 from indian_tune.service.command import other_command
+from indian_tune.service.finding import find_or_tell
 from indian_tune.service.logging_process import logged
 from indian_tune.service.phase_name import PhaseName
-from indian_tune.service.studies import find_study
-from indian_tune.study.completion import completion, search_command, trial_path
+from indian_tune.study.completion import completion, trial_path
 from indian_tune.study.freeze import freeze
 from indian_tune.study.registration import renamed
 from indian_tune.text import counted
@@ -41,6 +39,7 @@ from indian_tune.text import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from indian_tune.engines import Engine, Session
     from indian_tune.service.studies import AnyStudy, Factory, FoundStudy
@@ -52,7 +51,7 @@ class SearchRequest:
     """What is asked of a search; the names are those of the command's options.
 
     Attributes:
-        study: see :func:`find_study`.
+        study: see :func:`indian_tune.service.studies.find_study`.
         problem: a function in hand that makes what is trained; ``None`` for the study's own.
         storage: database; ``None`` for the default.
         as_name: registers the study under another name.
@@ -254,44 +253,6 @@ def run_search(
         return Ended(now, until, session.ledger.address, interrupted, imports)
 
 
-def find_or_tell(
-    name: AnyStudy, problem: Factory | None, storage: str | None, extend: int = 0
-) -> FoundStudy:
-    """Return the study that is asked for.
-
-    Args:
-        name: see :func:`find_study`.
-        problem: likewise.
-        storage: the database that may have it.
-        extend: trials that it is extended by.
-
-    Raises:
-        StudyFileError: there is none, or it is not valid. Of one that only the database has, the
-            message says how it is continued.
-    """
-    try:
-        return find_study(name, problem)
-    except StudyFileError:
-        if not isinstance(name, str) or "\n" in name or Path(name).exists():
-            raise
-        with suppress(StorageError), LedgerReader.open(storage) as ledger:
-            record = ledger.find_study(name)
-            if record is not None:
-                command = search_command(ledger, record.id)
-                add = f"extend={extend}" if extend else "…"
-                raise StudyFileError(
-                    f"study {name!r} is registered in {ledger.address}, but "
-                    + (
-                        "it was made in Python and has no study file: run its script again, or "
-                        f"call indian_tune.search(study, {add}) there"
-                        if command is None
-                        else f"there is no study file {name}: give the path of its file. It was "
-                        f"searched with `{command}`"
-                    )
-                ) from None
-        raise
-
-
 def check_finished(
     now: Completion,
     until: Phase,
@@ -386,10 +347,10 @@ def _work(
                 f"{error}{shown}\nContinue with:\n{again(retry_failed=failed).line}"
             ) from error
         except StorageError as error:
-            if isinstance(error, DatabaseLostError) and not interrupt.requested:
-                raise type(error)(f"{error}\nContinue with:\n{again().line}") from error
             if not interrupt.requested:
-                raise
+                lost = isinstance(error, DatabaseLostError)
+                add = f"\nContinue with:\n{again().line}" if lost else ""
+                raise type(error)(f"{error}{add}") from error
             silent = True
             display.warn(str(error))
     if silent or interrupt.requests > 1:
