@@ -190,6 +190,8 @@ def inline_svg(exhibit: Exhibit) -> Markup:
 def _save(figure: Figure, file: Path | StringIO, form: str, name: str) -> None:
     import matplotlib
 
+    # The first drawing makes room for labels that the second one places.
+    figure.draw_without_rendering()
     # Text stays text, which can be searched and read aloud, and has the colour of the page.
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure.savefig(
