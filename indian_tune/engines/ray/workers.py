@@ -145,7 +145,7 @@ class Placement:
                 if ending:
                     self._dismiss(each for each in self._hosted if not each.started)
                 tick()
-                if not self._hosted:
+                if ending and not self._hosted:
                     return
         finally:
             self._dismiss(self._hosted)
