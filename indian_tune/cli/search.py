@@ -225,7 +225,17 @@ class _Shown:
 
     def opened(self, session: Session, warning: str | None) -> None:
         """Say what is searched."""
+        from indian_tune.engines.session import recorded_folder
+        from indian_tune.ledger import sqlite_file
+
         _announce(self._remarks, session.spec, session)
+        if sqlite_file(session.ledger.url) is None:
+            folder = recorded_folder(session.ledger, session.record)
+            self._remarks.print(
+                f"Checkpoints: {folder}; workers on other machines need a folder that all share "
+                "(--artifacts)",
+                soft_wrap=True,
+            )
         if warning is not None:
             self.warn(warning)
 
