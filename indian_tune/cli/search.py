@@ -137,7 +137,10 @@ def search(
     ] = None,
     gpus_per_trial: Annotated[
         float | None,
-        typer.Option(help="GPUs per Ray trial; a fraction to share one.", show_default="0"),
+        typer.Option(
+            help="GPUs per Ray trial (per worker, with --lanes); a fraction to share one.",
+            show_default="0",
+        ),
     ] = None,
     ray_storage: Annotated[
         str | None,
