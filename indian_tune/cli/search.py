@@ -91,8 +91,9 @@ def search(
         str,
         typer.Option(
             metavar="NAME",
-            help="optuna: worker processes; ray: Ray Tune; inline: this process; or "
-            "an engine of an installed package.",
+            help="optuna: worker processes; ray: Ray Tune, where only the seeds of a trial are "
+            "packed unless you give --lanes; inline: this process; or an engine of an installed "
+            "package.",
             autocompletion=_engine_names,
         ),
     ] = "optuna",

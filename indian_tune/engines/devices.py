@@ -81,9 +81,10 @@ def confine(device: str) -> str:
     if device == "cpu":
         os.environ[_VISIBLE] = ""
         return device
-    names = _names_of_gpus()
+    # Where none can be listed, what the environment names is still what CUDA would count.
+    names = _names_of_gpus() or _visible() or []
     number = int(device.removeprefix("cuda:"))
-    # What could not be listed is counted by CUDA itself.
+    # What is known by no name is counted by CUDA itself.
     os.environ[_VISIBLE] = names[number] if number < len(names) else str(number)
     return "cuda:0"
 

@@ -83,6 +83,15 @@ def test_a_worker_on_the_cpu_sees_no_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     assert os.environ[VISIBLE] == ""
 
 
+def test_a_gpu_that_was_lent_is_used_where_none_can_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(VISIBLE, "3")
+    assert confine("cuda:0") == "cuda:0"
+    assert os.environ[VISIBLE] == "3"
+
+
 @pytest.mark.parametrize(
     ("visible", "count"),
     [(None, 4), ("", 0), ("-1", 0), ("2", 1), ("3,1", 2), ("0,9,1", 1), ("GPU-2,GPU-0", 2)],

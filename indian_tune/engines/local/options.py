@@ -21,7 +21,8 @@ class PackOptions(EngineOptions, ABC):
     lanes: int | None = Field(
         default=None,
         ge=1,
-        description="Runs that one worker trains side by side; on a GPU None measures.",
+        description="Runs that one worker trains side by side; on a GPU None measures, and with "
+        "Ray it packs only the seeds of a trial.",
     )
     shrink_packs: bool = Field(
         default=False, description="Whether fewer runs than lanes go into a smaller pack."

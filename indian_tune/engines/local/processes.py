@@ -35,7 +35,7 @@ from indian_tune.study.completion import held_trials
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
     from types import FrameType
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.interrupt import Interrupt
     from indian_tune.engines.local.fork_server import ForkedProcess
     from indian_tune.engines.settings import WorkerSettings
+    from indian_tune.ledger import StudyRecord
 
 logger = logging.getLogger(__name__)
 
@@ -303,10 +304,8 @@ class _Loss:
 
 def _note_lost(dead: SpawnProcess | ForkedProcess, settings: WorkerSettings) -> _Loss:
     """Record that a worker's process has died."""
-    lost = []
     with Ledger.open(settings.storage, patient=True) as ledger:
         study = ledger.study(settings.study)
-        held = held_trials(ledger, study)
         stalled = {
             event.data["worker"]: event.data["reason"]
             for event in ledger.events(study.id, LOST)
@@ -316,13 +315,31 @@ def _note_lost(dead: SpawnProcess | ForkedProcess, settings: WorkerSettings) -> 
         for worker in ledger.workers(study.id):
             if worker.pid == dead.pid and worker.host == process_info.host():
                 joined, reason = True, stalled.get(worker.id)
-            if worker.left_at is None and process_info.is_dead(worker):
-                trials = held.get(worker.id, [])
-                status = dead.exitcode if worker.pid == dead.pid else None
-                ledger.record_lost_worker(worker, trials, status)
-                lost += trials
+        lost = record_dead(ledger, study, {dead.pid: dead.exitcode})
         epochs = sum(part.epochs_done for part in ledger.progress(study.id))
     return _Loss(", ".join(lost) or "no trial", epochs, joined, reason)
+
+
+def record_dead(
+    ledger: Ledger, study: StudyRecord, statuses: Mapping[int | None, int | None] | None = None
+) -> list[str]:
+    """Record the workers of this host whose processes have died; their leases end.
+
+    Args:
+        ledger: has the study.
+        study: that they worked on.
+        statuses: exit statuses that are known, by process.
+
+    Returns:
+        The trials that they held.
+    """
+    held, lost = held_trials(ledger, study), []
+    for worker in ledger.workers(study.id):
+        if worker.left_at is None and process_info.is_dead(worker):
+            trials = held.get(worker.id, [])
+            ledger.record_lost_worker(worker, trials, (statuses or {}).get(worker.pid))
+            lost += trials
+    return lost
 
 
 def _main(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.processes import (
@@ -18,9 +18,11 @@ from indian_tune.engines.local.processes import (
     MINUTE_SECONDS,
     TICK_SECONDS,
     ProcessEngine,
+    record_dead,
 )
 from indian_tune.engines.ray.actor import lent_device
 from indian_tune.errors import EngineError, IndianTuneError
+from indian_tune.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -53,6 +55,9 @@ class WorkerActor:
             settings: of the worker, without its device.
         """
         settings = replace(settings, device=lent_device())
+        with Ledger.open(settings.storage, patient=True) as ledger:
+            # An actor that was lost here may have taken its worker along.
+            record_dead(ledger, ledger.study(settings.study))
         try:
             ProcessEngine([settings]).run(self._interrupt, lambda: None)
         finally:
@@ -97,13 +102,14 @@ class _Hosted:
         actor: its handle.
         end: comes when its worker has ended.
         asked: its next answer to ``said``.
-        started: whether it has answered, and not only waits for its place on the cluster.
+        started: when it has answered first, by the monotonic clock; ``None`` while it may only wait
+            for its place on the cluster.
     """
 
     actor: Any
     end: Any
     asked: Any
-    started: bool = False
+    started: float | None = None
 
 
 @dataclass
@@ -121,6 +127,15 @@ class Placement:
     slots: Callable[[], int]
     _hosted: list[_Hosted] = field(default_factory=list)
     _deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS_PER_MINUTE))
+
+    def __post_init__(self) -> None:
+        given, data_dir = self.settings, self.settings.data_dir
+        # An actor of a cluster that was joined is in the folder in which that was started.
+        self.settings = replace(
+            given,
+            artifacts=given.artifacts.absolute(),
+            data_dir=None if data_dir is None else data_dir.absolute(),
+        )
 
     def run(self, interrupt: Interrupt, tick: Callable[[], None]) -> None:
         """Work until the study is done or interrupted.
@@ -143,7 +158,7 @@ class Placement:
                         if interrupt.requested:
                             hosted.actor.stop.options(concurrency_group="stop").remote()
                 if ending:
-                    self._dismiss(each for each in self._hosted if not each.started)
+                    self._dismiss(each for each in self._hosted if each.started is None)
                 tick()
                 if ending and not self._hosted:
                     return
@@ -180,10 +195,18 @@ class Placement:
         """
         try:
             ray.get(hosted.end)
-        except RayActorError as lost:
-            reason = (str(lost).strip().splitlines() or ["no reason given"])[0]
+        except RayTaskError as failed:
+            self._relay(hosted, patience=END_SECONDS)
+            if isinstance(failed.cause, IndianTuneError):
+                raise failed.cause from None
+            raise EngineError(f"a worker on Ray failed: {failed.cause!r}") from failed
+        except RayError as lost:
+            # Not only RayActorError: Ray ends actors of a node that is short of memory by another.
+            reason = (str(lost).strip().splitlines() or ["no reason given"])[0].rstrip(".")
             now = time.monotonic()
-            self._deaths.append(now)
+            if hosted.started is None or now - hosted.started < MINUTE_SECONDS:
+                # A node that is lost takes many along at once: those that worked do not count.
+                self._deaths.append(now)
             if len(self._deaths) == DEATHS_PER_MINUTE and now - self._deaths[0] < MINUTE_SECONDS:
                 raise EngineError(
                     f"{DEATHS_PER_MINUTE} actors of Ray were lost within a minute, the last with: "
@@ -195,11 +218,6 @@ class Placement:
                 reason,
             )
             return False
-        except RayTaskError as failed:
-            self._relay(hosted, patience=END_SECONDS)
-            if isinstance(failed.cause, IndianTuneError):
-                raise failed.cause from None
-            raise EngineError(f"a worker on Ray failed: {failed.cause!r}") from failed
         self._relay(hosted, patience=END_SECONDS)
         return True
 
@@ -210,10 +228,10 @@ class Placement:
             return
         try:
             lines = ray.get(hosted.asked)
-        except RayActorError:
+        except RayError:
             # Its end says so too.
             return
-        hosted.started = True
+        hosted.started = hosted.started or time.monotonic()
         for level, text in lines:
             logger.log(level, "%s", text)
         if not patience:
