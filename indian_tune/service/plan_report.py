@@ -194,10 +194,11 @@ def _print_power(console: Console, plan: Plan) -> None:
     claims = plan.spec.claims
     outcome = plan.spec.problem.outcome
     if not plan.powers:
+        given = f", and pilot {plan.pilot.name} does not tell (see below)" if plan.pilot else ""
         console.print(
             f"The number of searches needed to find δ = {outcome.amount(claims.delta)} is not "
-            f"known: give --sd, the standard deviation of paired differences in {outcome.unit}, "
-            "or --pilot. δ is claims.delta, in that unit."
+            f"known{given}: give --sd, the standard deviation of paired differences in "
+            f"{outcome.unit}{', or --pilot' * (not given)}. δ is claims.delta, in that unit."
         )
         return
     n = next(iter(plan.powers.values())).n
@@ -215,7 +216,10 @@ def _print_power(console: Console, plan: Plan) -> None:
         where = f"SD of pilot {plan.pilot.name}"
         bound = (
             "SD is the 80 % upper bound of the standard deviation between the "
-            f"{plan.pilot.searches} searches of the pilot. "
+            f"{plan.pilot.searches} searches of the pilot, in {plan.pilot.metric.replace('_', ' ')}"
+            + " (that of `analyze` is in test accuracy)"
+            * plan.pilot.metric.startswith("validation")
+            + ". "
         )
     made = table(
         "contrast",

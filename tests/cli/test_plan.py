@@ -143,7 +143,12 @@ def test_a_pilot_of_several_searches_gives_the_cheapest_searches_trials_and_seed
     assert "From 5 searches of 8 trials in pilot" in ended.out
     one = tmp_path / "one.parquet"
     frame[(frame["replicate"] == 0) & frame["arm"].isin(["full", "sgd"])].to_parquet(one)
-    assert "Set search.replicates" in " ".join(command(*options[:-1], one).out.split())
+    assert "of the pilot, in validation accuracy (that of `analyze` is in test" in " ".join(
+        ended.out.split()
+    )
+    told_of_one = " ".join(command(*options[:-1], one).out.split())
+    assert "Set search.replicates" in told_of_one
+    assert "does not tell (see below): give --sd" in told_of_one
 
 
 def test_missing_data_leave_the_rest_of_the_plan(
