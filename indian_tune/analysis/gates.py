@@ -15,6 +15,7 @@ from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.evidence import example_spread
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.verdict import Amount, Finding, Gate
+from indian_tune.study.file.parameters import differing_settings
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -296,6 +297,28 @@ def edge_width(evidence: Evidence, arm: str) -> float:
     return max(EDGE, 1 - 0.5 ** (1 / trials)) if trials else EDGE
 
 
+def settings(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
+    """Ask that two arms differ in nothing that regularizes or trains by itself.
+
+    Weight decay in one of them alone gains too, and that is no gain of (α, β). A control has the
+    settings of the arm that it follows. Nothing is yielded where nothing differs.
+    """
+    if made.arm not in evidence.spaces or made.baseline not in evidence.spaces:
+        return
+    spaces = evidence.spaces
+    differing = differing_settings(spaces[made.arm], spaces[made.baseline])
+    if differing and not made.needs_gap:
+        yield Gate(
+            "settings",
+            made.name,
+            False,
+            BOTH,
+            f"{made.arm} and {made.baseline} differ in {', '.join(differing)}, so the difference "
+            "may come from that",
+            "give both arms the same value or range of it",
+        )
+
+
 def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     """Ask that dropout and weight decay gain δ here, before a gain of δ is ruled out.
 
@@ -317,6 +340,9 @@ def assay(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         advice = (
             "register a smaller δ, or take a problem on which dropout and weight decay gain "
             f"{outcome.amount(delta)} or more"
+            if found.estimate < delta
+            else "the gain is not shown to be above 0: search every arm more often "
+            "(search.replicates)"
         )
         spaces = [evidence.spaces.get(arm, {}) for arm in (usual, plain)]
         shared = [name for name in spaces[0] if name in spaces[1]]
@@ -347,4 +373,4 @@ def tuned(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             )
 
 
-GATES = (searches, trains, room, control, budget, edge, assay, tuned)
+GATES = (searches, trains, room, control, settings, budget, edge, assay, tuned)

@@ -48,6 +48,7 @@ def cautions_of(
     """Return what to say beside a comparison of two arms."""
     return (
         *few(made),
+        *_copies(made),
         *_selection(runs, made),
         *_budgets(runs, made, tuned),
         *_values(runs, made, delta),
@@ -75,6 +76,18 @@ def few(made: Contrast) -> Iterator[Caution]:
             "few-seeds",
             f"With {counted(n, one, made.unit)} the interval assumes normally distributed values: "
             f"a test without this assumption cannot give p < {smallest:.2g}",
+        )
+
+
+def _copies(made: Contrast) -> Iterator[Caution]:
+    """Yield that runs may have been copied under other seeds: copies are no further evidence."""
+    pairs = [pair for _, *pair in made.pairs]
+    repeated = len(pairs) - len({tuple(pair) for pair in pairs})
+    if len(pairs) > FEW and repeated >= len(pairs) / 2:
+        yield Caution(
+            "copies",
+            f"{repeated} of {len(pairs)} pairs have the values of another pair: were runs copied, "
+            "or seeds not used? Copies make the interval too short",
         )
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from indian_tune.optim.schedules import is_scheduled
 from indian_tune.planning.workload import CURVATURES, grids, searched, unstable_shares
+from indian_tune.study.file.parameters import differing_settings
 from indian_tune.study.hypotheses import Prospect
+from indian_tune.study.registration_check import control_fault
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -71,7 +73,11 @@ def _about_controls(spec: StudySpec) -> Iterator[str]:
     elif spec.claims.claimed:
         for section in spec.claims.tested:
             yield from section.warnings()
+        fault = control_fault(spec)
+        if fault is not None:
+            yield f"{fault}. No verdict would be given"
         yield from _about_ranges(spec)
+        yield from _about_settings(spec)
 
 
 def _about_ranges(spec: StudySpec) -> Iterator[str]:
@@ -98,6 +104,25 @@ def _about_ranges(spec: StudySpec) -> Iterator[str]:
             "is no gain of dropout and weight decay, so the gate “assay” would not pass; use one "
             "range"
         )
+
+
+def _about_settings(spec: StudySpec) -> Iterator[str]:
+    """Warn of arms that the claim compares, and that differ in what regularizes by itself."""
+    h3b, h4 = spec.claims.h3b, spec.claims.h4
+    pairs: list[tuple[str | None, str | None]] = []
+    if h3b is not None:
+        pairs += [(h3b.full, h3b.rate), (h3b.full, h3b.baseline)]
+    if h4 is not None:
+        pairs.append((h4.full, h4.baseline))
+    for arm, other in pairs:
+        if arm is None or other is None:
+            continue
+        differing = differing_settings(spec.space(arm), spec.space(other))
+        if differing:
+            yield (
+                f"{arm!r} and {other!r} differ in {', '.join(differing)}: the gate “settings” "
+                "would not pass, so give both the same"
+            )
 
 
 def _about_budget(spec: StudySpec) -> Iterator[str]:

@@ -29,7 +29,7 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
     from indian_tune.service.study_status import choose_study
     from indian_tune.study.looks import looks_sentence
     from indian_tune.study.registered_study import RegisteredStudy
-    from indian_tune.study.registration_check import check_finished, departures
+    from indian_tune.study.registration_check import check_finished, control_fault, departures
     from indian_tune.study.space_history import latest_spaces, trials_added
 
     file = sqlite_file(storage_url(storage))
@@ -49,6 +49,8 @@ def from_study(storage: str | None, name: str | None, *, joins: bool = False) ->
                 soft_wrap=True,
             )
         breaks = departures(opened)
+        fault = control_fault(spec)
+        breaks += [] if fault is None else [fault]
         frame = epoch_frame(ledger, record.id, sealed=True, objective=spec.protocol.score)
         examples = example_frame(ledger, record.id)
         spaces = latest_spaces(ledger, record)

@@ -14,6 +14,7 @@ from indian_tune.text import ADDRESS_HINT, counted
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
+    from indian_tune.study.file.spec import StudySpec
     from indian_tune.study.registered_study import RegisteredStudy
 
 
@@ -87,3 +88,18 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
     if opened is not None and any(e.kind == "extended" and e.id > opened.id for e in events):
         found.append("trials were added after the test results were opened")
     return found
+
+
+def control_fault(spec: StudySpec) -> str | None:
+    """Return why what the claims name as a control is none; ``None`` if it is one."""
+    claim = spec.claims.h2
+    if claim is None or claim.matched_rate is None:
+        return None
+    follows = spec.arm(claim.matched_rate).source
+    if follows == claim.arm:
+        return None
+    how = "is searched by itself" if follows is None else f"follows {follows!r}"
+    return (
+        f"the control {claim.matched_rate!r} {how}, and does not follow {claim.arm!r}: it needs "
+        f"response_of = {claim.arm!r} and no space"
+    )

@@ -20,13 +20,14 @@ from indian_tune.analysis.gates import (
     not_isolated,
     room,
     searches,
+    settings,
     trains,
     tuned,
 )
 from indian_tune.analysis.levels import Levels
 from indian_tune.analysis.simulation import simulated_claims
 from indian_tune.analysis.verdict import Amount, Contrast
-from indian_tune.study.file.space import Range
+from indian_tune.study.file.space import Constant, Range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,6 +210,8 @@ def test_the_usual_means_must_gain_the_smallest_effect_for_sure(
     usual = ends((0.5 + gain[0], 0.5 + gain[1]))
     gate = only(assay(evidence(arms={"sgd-usual": usual}), MADE))
     assert gate.passed is passed
+    # Only of a gain that is too small does a smaller δ help.
+    assert gate.advice.startswith("register a smaller δ") is (sum(gain) / 2 < 0.005)
     assert only(assay(evidence(), MADE)).figure.startswith("no arm of SGD with dropout")
 
 
@@ -221,6 +224,19 @@ def test_the_usual_means_must_gain_over_the_same_ranges() -> None:
     wider = {**usual, "gamma0": Range(0.01, 2.0, log=True)}
     gate = only(assay(evidence(arms=arms, spaces={"sgd": plain, "sgd-usual": wider}), MADE))
     assert (gate.passed, "their ranges of gamma0 differ" in gate.figure) == (False, True)
+
+
+def test_arms_that_differ_in_what_regularizes_decide_nothing() -> None:
+    plain = {"gamma0": Range(0.01, 1.0, log=True)}
+    decayed = {"gamma0": Range(0.1, 2.0, log=True), "weight_decay": Constant(0.04)}
+    given = evidence(spaces={"full": decayed, "rate": plain})
+    gate = only(settings(given, MADE))
+    assert (gate.passed, "differ in weight_decay" in gate.figure) == (False, True)
+    assert gate.stops == (Label.SUPPORTED, Label.REFUTED)
+    assert not list(settings(given, replace(MADE, needs_gap=True)))
+    same = evidence(spaces={"full": decayed, "rate": {**decayed, **plain}})
+    assert not list(settings(same, MADE))
+    assert not list(settings(evidence(), MADE))
 
 
 @pytest.mark.parametrize(("behind", "passed"), [(0.0, True), (-0.01, True), (0.01, False)])

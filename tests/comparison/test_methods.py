@@ -217,6 +217,14 @@ def test_rounded_losses_are_no_shares_of_few_examples() -> None:
     assert "lattice" not in [caution.key for caution in found.cautions]
 
 
+def test_runs_that_were_copied_under_other_seeds_are_warned_of() -> None:
+    copied = indian_tune.compare(frame_of(A=[*A, *A], B=[*B, *B]), "A", "B").cautions
+    (said,) = (each.sentence for each in copied if each.key == "copies")
+    assert said.startswith("5 of 10 pairs have the values of another pair: were runs copied")
+    own = indian_tune.compare(frame_of(A=[*A, *B], B=[*B, *A]), "A", "B").cautions
+    assert "copies" not in [each.key for each in own]
+
+
 def test_seeds_of_a_search_are_shares_of_the_same_examples() -> None:
     rng = np.random.default_rng(4)
     frame = pd.DataFrame(

@@ -19,6 +19,7 @@ from indian_tune.planning.workload import (
 from indian_tune.service.shipped import find_study_file
 from indian_tune.study.examples import example_counts, shared_examples
 from indian_tune.study.file.spec import StudySpec, load_study, parse_study
+from indian_tune.study.registration_check import control_fault
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
@@ -277,3 +278,14 @@ def test_arms_of_one_optimizer_are_to_have_the_same_rates() -> None:
     full, rate = claims["h3b"]["full"], claims["h3b"]["rate"]
     assert f"{full!r} and {rate!r} have different ranges of gamma0: H3b" in warned
     assert "so the gate “assay” would not pass" in warned
+    assert "differ in" not in warned
+    for arm in raw["arms"]:
+        if arm["name"] == full:
+            arm["space"]["weight_decay"] = 0.04
+    spec = parse_study(raw, source="test")
+    assert f"{full!r} and {rate!r} differ in weight_decay: the gate “settings”" in said(spec)
+    assert control_fault(spec) is None
+    raw["claims"]["h2"]["matched_rate"] = claims["h3b"]["rate"]
+    other = control_fault(parse_study(raw, source="test"))
+    assert other is not None
+    assert "is searched by itself, and does not follow" in other

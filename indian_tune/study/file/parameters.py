@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.optim.hyperparameters import Hyperparameter
+from indian_tune.optim.hyperparameters import SCHEDULE_PARAMETERS, Hyperparameter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from indian_tune.optim.hyperparameters import Value
     from indian_tune.study.file.problem import ProblemSection
 
-__all__ = ["TRAINING_PARAMETERS", "split_training_parameters", "training_values"]
+__all__ = [
+    "SETTINGS",
+    "TRAINING_PARAMETERS",
+    "differing_settings",
+    "split_training_parameters",
+    "training_values",
+]
 
 TRAINING_PARAMETERS = {
     each.name: each
@@ -32,6 +38,27 @@ TRAINING_PARAMETERS = {
         ),
     )
 }
+
+SETTINGS = (
+    *TRAINING_PARAMETERS,
+    *("weight_decay", "decoupled_weight_decay", "decay_power"),
+    *(each.name for each in SCHEDULE_PARAMETERS),
+)
+"""Hyperparameters that are neither a rate nor the memory of an optimizer."""
+
+
+def differing_settings(first: Mapping[str, object], second: Mapping[str, object]) -> list[str]:
+    """Return the names of :data:`SETTINGS` in which two spaces differ.
+
+    A weight decay, a norm for clipping or a decay of the average that is 0 is like none.
+    """
+
+    def given(space: Mapping[str, object], name: str) -> object:
+        value = space.get(name)
+        none = name in ("weight_decay", "clip_norm", "ema_decay")
+        return None if none and getattr(value, "value", None) == 0 else value
+
+    return [name for name in SETTINGS if given(first, name) != given(second, name)]
 
 
 def split_training_parameters(
