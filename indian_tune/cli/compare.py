@@ -124,7 +124,7 @@ def compare(
             "--register",
             metavar="FILE",
             help="Register this comparison before its runs exist, and read nothing. Name the "
-            "SOURCE that will hold the runs: another one is then told from it.",
+            "SOURCE that will hold the runs: a comparison of another one is then exploratory.",
         ),
     ] = None,
     registered: Annotated[
