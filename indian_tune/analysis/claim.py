@@ -51,10 +51,14 @@ def judge(
     whole = not missing and all(found.contrasts for found in chain)
     label, strongly = overall(contrasts, gates, delta, whole=whole)
     if label is Label.REFUTED:
-        found, made = next(pair for pair in pairs if refutes(pair[1], gates, delta))
+        against = [(found, made) for found, made in pairs if refutes(made, gates, delta)]
+        found = against[0][0]
+        names = list(dict.fromkeys(found.hypothesis for found, _ in against))
+        bounds = "upper bound is" if len(against) == 1 else "upper bounds are"
         reason = (
-            f"Refuted at {found.hypothesis}: {told(made, delta, outcome)}. The upper bound is "
-            f"below δ = {outcome.amount(delta)}, the smallest effect of interest."
+            f"Refuted at {_listed(names)}: "
+            f"{'. '.join(told(made, delta, outcome) for _, made in against)}. The {bounds} below "
+            f"δ = {outcome.amount(delta)}, the smallest effect of interest."
         )
         if any(supports(other, gates) for other in contrasts):
             reason += " Other contrasts show a gain, but the claim needs a gain in each of them."
@@ -116,28 +120,36 @@ def _open(
                     if others
                     else ""
                 )
+                without, _ = overall([made for _, made in pairs], (), delta, whole=not missing)
                 return (
                     f"{found.hypothesis}, gate {gate.name}",
                     f"It depends on the gate “{gate.name}” of {found.hypothesis}: {gate.figure}. "
-                    f"What to do: {gate.advice}.{also} {told(made, delta, outcome)}.",
+                    f"What to do: {gate.advice}.{also} {told(made, delta, outcome)}."
+                    f"{_needed(made, delta, outcome)} The bounds alone, without gates, would say "
+                    f"{without}.",
                 )
     if missing:
         reason = f"Not every hypothesis is tested. Missing: {'; '.join(missing)}."
         return missing[0].partition(" ")[0], reason
     found, made = min(pairs, key=lambda pair: _least(pair[1]))
-    needed = ""
-    if made.power is not None:
-        needed = (
-            f" With {made.n} {made.unit} this contrast alone finds an effect of "
-            f"{outcome.size(made.power.detectable or 0)} {outcome.unit} with 80 % probability. To "
-            f"find {outcome.amount(delta)} in all contrasts together takes {made.power.needed} "
-            f"{made.unit}, and to rule it out if there is no gain {made.power.needed_to_refute} "
-            f"(planned with a standard deviation of {outcome.size(made.power.planned)}, the 80 % "
-            f"upper bound of the {outcome.size(made.power.deviation)} between these)."
-        )
     return (
         found.hypothesis,
-        f"It depends on {found.hypothesis}: {told(made, delta, outcome)}.{needed}",
+        f"It depends on {found.hypothesis}: {told(made, delta, outcome)}."
+        f"{_needed(made, delta, outcome)}",
+    )
+
+
+def _needed(made: Contrast, delta: float, outcome: Outcome) -> str:
+    """Return what the searches of a contrast can find, and how many are needed, in words."""
+    if made.power is None:
+        return ""
+    return (
+        f" With {made.n} {made.unit} this contrast alone finds an effect of "
+        f"{outcome.size(made.power.detectable or 0)} {outcome.unit} with 80 % probability. To "
+        f"find {outcome.amount(delta)} in all contrasts together takes {made.power.needed} "
+        f"{made.unit}, and to rule it out if there is no gain {made.power.needed_to_refute} "
+        f"(planned with a standard deviation of {outcome.size(made.power.planned)}, the 80 % "
+        f"upper bound of the {outcome.size(made.power.deviation)} between these)."
     )
 
 

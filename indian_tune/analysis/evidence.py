@@ -67,9 +67,7 @@ class Evidence:
     @property
     def plain(self) -> str | None:
         """The arm of tuned SGD that the claims name, if it has runs."""
-        h2, h3b = self.claims.h2, self.claims.h3b
-        names = (h3b and h3b.baseline, h2 and h2.baseline)
-        return next((name for name in names if name and name in self.arms), None)
+        return next((name for name in self.claims.plain if name in self.arms), None)
 
     def absent(self, arms: Iterable[str | None]) -> tuple[str, ...]:
         """Return those of the arms that have no runs on the fresh seeds."""

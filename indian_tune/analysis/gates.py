@@ -19,7 +19,9 @@ from indian_tune.study.file.parameters import differing_settings
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from indian_tune.analysis.evidence import Evidence
     from indian_tune.analysis.verdict import Contrast
@@ -125,7 +127,8 @@ def room(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
         f"{evidence.outcome.scale * needed:g})"
         if known
         else f"the training {evidence.outcome.title} of {arm} is not known",
-        "the baseline overfits too little: train longer, on fewer examples or on noisy labels"
+        "the baseline overfits too little: train longer, on fewer examples or with more noise in "
+        "the labels"
         if known
         else f"give the column {evidence.outcome.column('train_accuracy')}",
     )
@@ -226,11 +229,18 @@ def budget(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
             holds,
             (label,),
             f"{arm} gained {told(float(gain.mean()))} {unit} from the last doubling of its "
-            "budget; if another doubling gained as much, the difference would be "
-            f"{'at most' if refuted else 'at least'} {told(bound)}",
+            f"budget{_between(gain, made, told)}; if another doubling gained as much, the "
+            f"difference would be {'at most' if refuted else 'at least'} {told(bound)}",
             "search with more trials",
             moved=Amount(float(moved.mean), float(moved.low), float(moved.high)),
         )
+
+
+def _between(gain: NDArray[np.float64], made: Contrast, told: Callable[[float], str]) -> str:
+    """Return how far a gain varies, as a single winner may have made its mean."""
+    if len(gain) < 2:
+        return ""
+    return f" ({told(float(gain.min()))} to {told(float(gain.max()))} between {made.unit})"
 
 
 def edge(evidence: Evidence, made: Contrast) -> Iterator[Gate]:

@@ -90,10 +90,7 @@ def _about_ranges(spec: StudySpec) -> Iterator[str]:
             f"{tuned[0]!r} and {tuned[1]!r} have different ranges of gamma0: H3b would take what "
             "the better range gains for a gain of tuning (α, β), so use one range"
         )
-    h2 = spec.claims.h2
-    plain = None if h3b is None else h3b.baseline
-    if plain is None and h2 is not None:
-        plain = h2.baseline
+    plain = next(iter(spec.claims.plain), None)
     usual = None if h4 is None else h4.baseline
     if plain is None or usual is None:
         return

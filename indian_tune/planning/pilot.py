@@ -92,6 +92,9 @@ class Pilot:
         trials: of a search; 0 where none is in the frame.
         spreads: of the pairs of arms that the claim compares, or of every pair.
         price: what it cost.
+        overfit: by how much tuned SGD is better on its training examples than by ``metric``;
+            ``None`` where it was not run or its training accuracy is not known.
+        regularized: what tuned SGD gains from dropout and weight decay; likewise.
     """
 
     name: str
@@ -100,6 +103,8 @@ class Pilot:
     trials: int
     spreads: tuple[Spread, ...]
     price: Price
+    overfit: float | None = None
+    regularized: float | None = None
 
 
 def read_pilot(
@@ -143,7 +148,17 @@ def read_pilot(
     search = _phase(frame, "tune")
     found = accuracies_found(search, METRICS) if len(search) else None
     values = {} if found is None else found[1]
-    accuracies = _accuracies(with_failed(rows, chance), metric)
+    rows = with_failed(rows, chance)
+    accuracies = _accuracies(rows, metric)
+    overfit = regularized = None
+    usual = None if claims.h4 is None else claims.h4.baseline
+    plain = next((name for name in claims.plain if name in accuracies), None)
+    if plain is not None:
+        if "train_accuracy" in rows:
+            own = _accuracies(rows, "train_accuracy")[plain]
+            overfit = _mean_difference(own, accuracies[plain])
+        if usual in accuracies:
+            regularized = _mean_difference(accuracies[usual], accuracies[plain])
     return Pilot(
         name=name,
         metric=metric,
@@ -151,6 +166,8 @@ def read_pilot(
         trials=max((table.shape[1] for table in values.values()), default=0),
         spreads=tuple(_spread(accuracies, values, *pair, f"{option} {name}") for pair in pairs),
         price=_price(frame, rows["replicate"].nunique()),
+        overfit=overfit,
+        regularized=regularized,
     )
 
 
@@ -194,6 +211,26 @@ def _accuracies(rows: pd.DataFrame, metric: str) -> dict[str, dict[int, dict[int
     return made
 
 
+def _paired(
+    first: Mapping[int, Mapping[int, float]], second: Mapping[int, Mapping[int, float]]
+) -> list[NDArray[np.float64]]:
+    """Return the differences paired by seed of every search, of pairs in which both trained."""
+    groups = []
+    for replicate, own in sorted(first.items()):
+        other = second.get(replicate, {})
+        group = np.array([own[seed] - other[seed] for seed in sorted(own.keys() & other.keys())])
+        if len(group := group[np.isfinite(group)]):
+            groups.append(group)
+    return groups
+
+
+def _mean_difference(
+    first: Mapping[int, Mapping[int, float]], second: Mapping[int, Mapping[int, float]]
+) -> float | None:
+    groups = _paired(first, second)
+    return float(np.mean([group.mean() for group in groups])) if groups else None
+
+
 def _spread(
     accuracies: Mapping[str, Mapping[int, Mapping[int, float]]],
     found: Mapping[str, NDArray[np.float64]],
@@ -201,12 +238,7 @@ def _spread(
     rival: str,
     given: str,
 ) -> Spread:
-    groups = []
-    for replicate, own in sorted(accuracies[arm].items()):
-        other = accuracies[rival].get(replicate, {})
-        group = np.array([own[seed] - other[seed] for seed in sorted(own.keys() & other.keys())])
-        if len(group := group[np.isfinite(group)]):
-            groups.append(group)
+    groups = _paired(accuracies[arm], accuracies[rival])
     pairs = sum(map(len, groups))
     if pairs < 2:
         raise InputError(

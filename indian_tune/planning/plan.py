@@ -157,6 +157,7 @@ class Plan:
     def warnings(self) -> list[str]:
         """Return what to think of before the study is run."""
         said = [*self._about_precision(), *warnings(self.spec)]
+        said += self._about_gates()
         if self.missed:
             said.insert(0, str(self.not_timed))
         if not self.powers:
@@ -175,6 +176,26 @@ class Plan:
                 "deviation is right: raise search.replicates"
             )
         return said
+
+    def _about_gates(self) -> Iterator[str]:
+        """Warn of gates that more searches do not open, as far as the pilot tells."""
+        pilot, claims = self.pilot, self.spec.claims
+        if pilot is None or not claims.claimed:
+            return
+        outcome = self.spec.problem.outcome
+        where = f"in pilot {pilot.name}, by {pilot.metric.partition('_')[0]} {outcome.title},"
+        if pilot.overfit is not None and pilot.overfit < 2 * claims.delta:
+            yield (
+                f"{where} SGD is {outcome.signed(pilot.overfit)} {outcome.unit} better on its "
+                f"training examples, less than 2δ = {outcome.amount(2 * claims.delta)}: the gate "
+                "“range” would withhold every verdict, whatever the number of searches"
+            )
+        if pilot.regularized is not None and pilot.regularized < claims.delta:
+            yield (
+                f"{where} dropout and weight decay gain SGD {outcome.signed(pilot.regularized)} "
+                f"{outcome.unit}, less than δ = {outcome.amount(claims.delta)}: the gate “assay” "
+                "would withhold REFUTED, whatever the number of searches"
+            )
 
     def _about_precision(self) -> Iterator[str]:
         slower: dict[str, float] = {}

@@ -293,7 +293,8 @@ def _print_allocations(console: Console, plan: Plan) -> None:
         f"From {pilot.searches} searches of {pilot.trials} trials in pilot {pilot.name}, on "
         f"{pilot.metric.partition('_')[0]} {outcome.title}; SUPPORTED if every gain is δ, REFUTED "
         "if there is none. The cost is that of all runs in sequence, at the speed of the pilot. "
-        "The gate on the budget is included; budgets larger than the pilot's are not known."
+        "The gate “budget” is included, the other gates are not; budgets larger than the pilot's "
+        "are not known."
     )
 
 

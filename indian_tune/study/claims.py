@@ -116,6 +116,12 @@ class ClaimsSection(Section):
         """The hypotheses that have a section."""
         return [section for _, section in self.sections() if section is not None]
 
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """Names of the arms of tuned SGD, that which other arms are compared with first."""
+        names = (self.h3b and self.h3b.baseline, self.h2 and self.h2.baseline)
+        return tuple(dict.fromkeys(name for name in names if name))
+
     def named(self) -> Iterator[tuple[str, str]]:
         """Yield every arm that a hypothesis names, with the key that names it."""
         for section in self.tested:

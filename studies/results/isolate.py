@@ -180,7 +180,14 @@ def main() -> None:
     elif given.command == "pack":
         pack(database)
     elif given.command == "answer":
-        sys.exit(answer(database, given.folder / "results"))
+        results = given.folder / "results"
+        if results.exists():
+            sys.exit(f"{results} already exists: remove it, or name another folder with --folder")
+        try:
+            sys.exit(answer(database, results))
+        except subprocess.CalledProcessError as error:
+            # The command has printed what is wrong.
+            sys.exit(error.returncode)
     else:
         for study in STUDIES:
             subprocess.run(program("status", study, "--storage", str(database)), check=False)

@@ -44,6 +44,16 @@ def test_no_effect_is_refuted_by_one_contrast_that_is_named(simulated: Simulated
     assert verdict.sentence.startswith(f"Refuted at {verdict.hangs_on}: full")
 
 
+def test_every_contrast_that_refutes_is_in_the_reason(gain: Study) -> None:
+    frame = gain.frame.copy()
+    frame.loc[frame["arm"].str.startswith("full"), "test_accuracy"] -= 0.06
+    verdict = gain.judged(frame)
+    assert verdict.hangs_on == "H2"
+    assert verdict.sentence.startswith("Refuted at H2, H3b and H4: full is worse than control by ")
+    for name in ("full is worse than rate", "full is worse than sgd", "The upper bounds are below"):
+        assert name in verdict.sentence
+
+
 def test_harm_is_called_harm(gain: Study) -> None:
     frame = gain.frame.copy()
     frame.loc[frame["arm"].str.startswith("full"), "test_accuracy"] -= 0.06
@@ -113,6 +123,7 @@ def test_one_search_is_over_seeds_and_inconclusive(gain: Study) -> None:
     assert (h2.unit, h2.n) == ("seeds", 5)
     assert verdict.label is Label.INCONCLUSIVE
     assert "1 search of every arm (needed: at least 5)" in verdict.sentence
+    assert "The bounds alone, without gates, would say SUPPORTED." in verdict.sentence
 
 
 def test_a_spread_of_0_is_inconclusive(gain: Study) -> None:

@@ -253,8 +253,13 @@ def test_an_arm_may_not_be_shown_behind_one_that_its_space_contains(
     ("half", "failed", "passed", "figure"),
     [
         # Δ is 2 points. With 2 searches its lower bound is 6.3 times the spread of ±0.01 lower.
-        (0.481, (), True, "rate gained +1.90 points from the last doubling of its budget; "),
-        (0.4805, (), False, "rate gained +1.95 points from the last doubling of its budget; "),
+        (
+            0.481,
+            (),
+            True,
+            "rate gained +1.90 points from the last doubling of its budget (+1.89 to ",
+        ),
+        (0.4805, (), False, "of its budget (+1.94 to +1.96 between searches); if another doubling"),
         (0.481, (0,), False, "is not known in 1 of 4 pairs"),
     ],
 )
