@@ -120,13 +120,14 @@ def _open(
                     if others
                     else ""
                 )
-                without, _ = overall([made for _, made in pairs], (), delta, whole=not missing)
+                bare, _ = overall([made for _, made in pairs], (), delta, whole=not missing)
+                # Of too few searches the bounds say nothing of tuning.
+                without = f" The bounds alone, without gates, would say {bare}." * (not few)
                 return (
                     f"{found.hypothesis}, gate {gate.name}",
                     f"It depends on the gate “{gate.name}” of {found.hypothesis}: {gate.figure}. "
                     f"What to do: {gate.advice}.{also} {told(made, delta, outcome)}."
-                    f"{_needed(made, delta, outcome)} The bounds alone, without gates, would say "
-                    f"{without}.",
+                    f"{_needed(made, delta, outcome)}{without}",
                 )
     if missing:
         reason = f"Not every hypothesis is tested. Missing: {'; '.join(missing)}."

@@ -308,6 +308,8 @@ def test_a_control_does_not_refute_an_arm_that_more_trials_would_bring_ahead(
     frame.loc[searched, "test_accuracy"] -= 0.04
     verdict = study.judged(frame)
     assert (verdict.label, verdict.hangs_on) == (Label.INCONCLUSIVE, "H2, gate budget")
+    assert "With 10 searches this contrast alone finds an effect of" in verdict.sentence
+    assert "The bounds alone, without gates, would say REFUTED." in verdict.sentence
     (gate,) = (each for each in verdict.finding("H2").gates if each.name == "budget")
     assert (gate.passed, gate.stops) == (False, (Label.REFUTED,))
     assert gate.figure.startswith("full gained +4.")
