@@ -15,6 +15,7 @@ from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.evidence import example_spread
 from indian_tune.analysis.label import Label
 from indian_tune.analysis.verdict import Amount, Finding, Gate
+from indian_tune.study.claims import ADVISED_SEARCHES, LEAST_SEARCHES
 from indian_tune.study.file.parameters import differing_settings
 from indian_tune.text import counted
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from indian_tune.analysis.verdict import Contrast
     from indian_tune.study.hypotheses import MatchedLoss
 
-SEARCHES, ADVISED = 5, 10
 MOST_LEFT_OUT = 0.2
 # A winner in this part of its range, at either end, is at an edge.
 EDGE = 0.1
@@ -45,11 +45,12 @@ def searches(evidence: Evidence, made: Contrast) -> Iterator[Gate]:
     yield Gate(
         "searches",
         made.name,
-        made.searches >= SEARCHES,
+        made.searches >= LEAST_SEARCHES,
         BOTH,
         f"{counted(made.searches, 'search', 'searches')} of every arm (needed: at least "
-        f"{SEARCHES})",
-        f"set search.replicates = {ADVISED}",
+        f"{LEAST_SEARCHES})",
+        f"set search.replicates = {ADVISED_SEARCHES} ({LEAST_SEARCHES} are the least that can "
+        f"decide, {ADVISED_SEARCHES} are more likely to)",
     )
 
 

@@ -184,7 +184,9 @@ def analyze(
     arms = arms_table(verdict, found.background.winners)
     for part in (head, arms) if verdict.claimed else (arms, f"\n{head}"):
         results().print(part, soft_wrap=isinstance(part, str))
-    closing = filter(None, [found.looks, *textwrap.wrap(found.remark, WIDTH)])
+    # A date or a study's name is not broken at its hyphens.
+    looks = textwrap.wrap(found.looks, WIDTH, break_on_hyphens=False)
+    closing = [*looks, *textwrap.wrap(found.remark, WIDTH)]
     print("\n".join([*evidence_lines(verdict, details=details), *closing]))
     if found.flatness is not None:
         from indian_tune.cli.flatness_table import flatness_table

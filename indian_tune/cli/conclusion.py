@@ -10,6 +10,7 @@ from indian_tune.service.output import print_lines
 from indian_tune.service.ranking import (
     edge_notes,
     failure_notes,
+    former_notes,
     front_table,
     level_notes,
     odd_ends,
@@ -37,7 +38,8 @@ def conclude(
         if odd:
             console.print(f"{result.name}: {odd}")
     failures = failure_notes(ranked, spec.name, storage)
-    for note in (*level_notes(ranked), *edge_notes(ranked), *failures):
+    notes = (*level_notes(ranked), *edge_notes(ranked), *former_notes(ranked), *failures)
+    for note in notes:
         console.print(note)
     contrasts = contrast_table(session)
     if contrasts is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -43,19 +44,23 @@ def read_events(folder: Path, metric: str | None) -> tuple[pd.DataFrame, str]:
 
     Returns:
         Columns arm, seed (where every run has one), phase and trial (where the path says them),
-        step, the metric and ``config.`` for hyperparameters; and the metric.
+        started_at (the time of the first event), step, the metric and ``config.`` for
+        hyperparameters; and the metric.
 
     Raises:
         InputError: a file is not what its name says, or there is no such tag.
     """
     scalars: dict[Path, dict[str, dict[int, float]]] = {}
     settings: dict[Path, dict[str, Any]] = {}
+    began: dict[Path, float] = {}
     for file in sorted(folder.rglob(EVENTS)):
         run = file.parent
         if run != folder and _STAMP.match(run.name):
             # Where PyTorch writes the hyperparameters of a run.
             run = run.parent
         for event in _events(file):
+            if event.wall_time > 0:
+                began[run] = min(began.get(run, event.wall_time), event.wall_time)
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "hparams":
                     settings.setdefault(run, {}).update(_hyperparameters(value))
@@ -73,6 +78,8 @@ def read_events(folder: Path, metric: str | None) -> tuple[pd.DataFrame, str]:
     rows = []
     for run, found in scalars.items():
         names = _named(run.relative_to(folder).parts or (folder.name,), settings.get(run, {}))
+        if run in began:
+            names["started_at"] = datetime.fromtimestamp(began[run], UTC).isoformat()
         # A run that lacks it is refused, or has failed: its row says so.
         values: dict[int, float | None] = {**found.get(metric, {})} or {0: None}
         rows += [{**names, "step": step, metric: value} for step, value in values.items()]

@@ -6,13 +6,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError
 from indian_tune.text import read_json, read_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Plan:
         missing: what a missing value means, "refuse" or "failed".
         names: role → column that it is read from, where that is not its own name.
         sources: that are read, as they are named on the command line; empty if not registered.
+        folder: in which they were named; empty if not registered.
     """
 
     a: str | None
@@ -48,6 +50,7 @@ class Plan:
     missing: str
     names: dict[str, str]
     sources: tuple[str, ...] = ()
+    folder: str = ""
 
     @property
     def digest(self) -> str:
@@ -76,22 +79,50 @@ class Registered:
         named = self.plan.get("sources")
         return tuple(str(each) for each in named) if isinstance(named, list) else ()
 
+    @property
+    def _folder(self) -> str:
+        """Folder that registered paths are relative to; the current one if theirs is not here."""
+        folder = str(self.plan.get("folder") or "")
+        return folder if Path(folder).is_dir() else ""
+
+    def _same_sources(self, plan: Plan) -> bool:
+        # A name without a folder or an ending may be that of a study, which is in no folder.
+        names = all(not Path(each).suffix and "/" not in each for each in self.sources)
+        if names and sorted(self.sources) == sorted(plan.sources):
+            return True
+        return _resolved(self.sources, self._folder) == _resolved(plan.sources, plan.folder)
+
     def departures(self, plan: Plan) -> list[str]:
         """Return where a comparison is not the registered one, a clause each."""
         wanted = asdict(plan)
-        del wanted["sources"]
+        del wanted["sources"], wanted["folder"]
         found = [
             f"{key} = {value!r} differs from the registered value {self.plan.get(key)!r}"
             for key, value in wanted.items()
             if self.plan.get(key) != value
         ]
-        if self.sources and sorted(self.sources) != sorted(plan.sources):
-            read, named = (", ".join(each) for each in (plan.sources, self.sources))
-            found.append(f"the source {read} differs from the registered source {named}")
+        if self.sources and not self._same_sources(plan):
+            read, named = list(plan.sources), list(self.sources)
+            if sorted(read) == sorted(named):
+                # Files of one name in two folders.
+                read = _resolved(read, plan.folder)
+                named = _resolved(named, self._folder)
+            found.append(
+                f"the source {', '.join(read)} differs from the registered source "
+                f"{', '.join(named)}"
+            )
         text = json.dumps(self.plan, sort_keys=True, separators=(",", ":"))
         if hashlib.sha256(text.encode()).hexdigest() != self.digest:
             found.append("the file was changed after registration: its digest differs")
         return found
+
+
+def _resolved(sources: Sequence[str], folder: str) -> list[str]:
+    """Return sources in order: paths from the root without links, addresses without passwords."""
+    return sorted(
+        each.replace(":***@", "@") if "://" in each else str((Path(folder) / each).resolve())
+        for each in sources
+    )
 
 
 def write_plan(plan: Plan, out: Path, at: datetime) -> None:

@@ -71,6 +71,7 @@ class Runs:
         notes: what to know of the source, a sentence each.
         began: when the first run began; ``None`` if unknown.
         undated: a start of a run that is no time; ``None`` if all are.
+        timed: whether it is known of every run when it began.
         selected: why a value was chosen on what it reports; empty where nothing shows that.
         examples: how many examples every value is a share of, 0 where they are not the same for
             all values; ``None`` if only the values tell.
@@ -88,6 +89,7 @@ class Runs:
     notes: tuple[str, ...] = ()
     began: pd.Timestamp | None = None
     undated: str | None = None
+    timed: bool = False
     selected: tuple[str, ...] = ()
     examples: int | None = None
 
@@ -206,6 +208,7 @@ def runs_of(
         notes=tuple(notes),
         began=_began(frame),
         undated=_undated(frame),
+        timed="started_at" in rows and not _empty(rows["started_at"]).any(),
         selected=_selected(metric, rows),
     )
 
@@ -406,11 +409,15 @@ def _began(frame: pd.DataFrame) -> pd.Timestamp | None:
     return None if times.isna().all() else times.min()
 
 
+def _empty(starts: pd.Series) -> pd.Series:
+    return starts.isna() | (starts.map(str) == "")
+
+
 def _undated(frame: pd.DataFrame) -> str | None:
     """Return the first start that is no time."""
     if "started_at" not in frame:
         return None
-    given = frame["started_at"].dropna()
+    given = frame["started_at"][~_empty(frame["started_at"])]
     times = pd.to_datetime(given, utc=True, errors="coerce", format="ISO8601")
     unread = given[times.isna()]
     return None if unread.empty else str(unread.iloc[0])

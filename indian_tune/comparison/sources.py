@@ -211,5 +211,5 @@ def _study(request: Request, name: str | None, storage: str | None) -> Source:
         trials_of=found.trials_of,
         notes=found.notes,
     )
-    runs = replace(runs, began=found.began, examples=found.examples)
+    runs = replace(runs, began=found.began, timed=found.began is not None, examples=found.examples)
     return Source(runs, delta=found.delta)

@@ -56,6 +56,7 @@ def open_session(
     on_own_code: Callable[[], None] = lambda: None,
     trains: bool = False,
     check: Callable[[StudySpec], None] = lambda _spec: None,
+    on_new: Callable[[StudySpec], None] = lambda _spec: None,
 ) -> Iterator[Session]:
     """Register a study or take it up again, and repair what a crash left.
 
@@ -71,6 +72,7 @@ def open_session(
         on_own_code: called before own code is tried, if the study names any.
         trains: whether its runs are trained here, for which a loop needs a function.
         check: called with the study, own code included, before anything is written.
+        on_new: called with it before it is registered, if it is not registered yet.
 
     Raises:
         DataError: its data set is missing or damaged; nothing is written.
@@ -87,6 +89,8 @@ def open_session(
     spec = prepared(spec, imports, on_own_code, trains=trains)
     check(spec)
     with Ledger.open(storage) as ledger:
+        if ledger.find_study(spec.name) is None:
+            on_new(spec)
         study = register(ledger, spec, host=process_info.host())
         repairs = _repair(study)
         if retry_failed or spec.search.sampler.enumerates:

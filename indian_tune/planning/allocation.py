@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from indian_tune.analysis.gates import SEARCHES
 from indian_tune.analysis.power import power, upper_factor
+from indian_tune.study.claims import LEAST_SEARCHES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ def _cheapest(
             needed[name] = (
                 max(
                     _searches(goal, math.sqrt(variance), delta - gains[name], alpha, contrasts),
-                    SEARCHES,
+                    LEAST_SEARCHES,
                 )
                 if gains[name] < delta
                 else math.inf
@@ -148,6 +148,6 @@ def _mean(ratios: Sequence[float | None]) -> float:
 
 def _searches(goal: Goal, deviation: float, effect: float, alpha: float, contrasts: int) -> int:
     if deviation == 0:
-        return SEARCHES
+        return LEAST_SEARCHES
     found = power(deviation, effect, alpha, contrasts=contrasts)
     return found.needed if goal == "SUPPORTED" else found.needed_to_refute

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.optim.schedules import is_scheduled
 from indian_tune.planning.workload import CURVATURES, grids, searched, unstable_shares
+from indian_tune.study.claims import ADVISED_SEARCHES, LEAST_SEARCHES
 from indian_tune.study.file.parameters import differing_settings
 from indian_tune.study.hypotheses import Prospect
 from indian_tune.study.registration_check import control_fault
@@ -55,6 +56,15 @@ def warnings(spec: StudySpec) -> list[str]:
     ]
 
 
+def verdict_warnings(spec: StudySpec) -> list[str]:
+    """Return those of the warnings that say why a study can get no verdict, or an EXPLORATORY one.
+
+    They matter before a study is registered, because a registered study does not change.
+    """
+    seeds = _about_seeds(spec) if spec.claims.claimed else ()
+    return [*seeds, *_about_controls(spec)]
+
+
 def _about_seeds(spec: StudySpec) -> Iterator[str]:
     n = len(spec.protocol.confirming_seeds)
     if n < 2 and any(section.pairs() for section in spec.claims.tested):
@@ -78,6 +88,7 @@ def _about_controls(spec: StudySpec) -> Iterator[str]:
             yield f"{fault}. No verdict would be given"
         yield from _about_ranges(spec)
         yield from _about_settings(spec)
+        yield from _about_gates(spec)
 
 
 def _about_ranges(spec: StudySpec) -> Iterator[str]:
@@ -120,6 +131,23 @@ def _about_settings(spec: StudySpec) -> Iterator[str]:
                 f"{arm!r} and {other!r} differ in {', '.join(differing)}: the gate “settings” "
                 "would not pass, so give both the same"
             )
+
+
+def _about_gates(spec: StudySpec) -> Iterator[str]:
+    """Warn of gates that no result can pass."""
+    if spec.replicates < LEAST_SEARCHES:
+        yield (
+            f"search.replicates = {spec.replicates}: the gate “searches” would not pass, so no "
+            f"verdict but INCONCLUSIVE can come: set it to {ADVISED_SEARCHES} "
+            f"({LEAST_SEARCHES} are the least that can decide, {ADVISED_SEARCHES} are more likely "
+            "to)"
+        )
+    if not spec.claims.half_budget:
+        yield (
+            "claims.half_budget = false: the gate “budget” would not pass, so the claim can be "
+            "neither SUPPORTED nor REFUTED: set it to true (searches then need at least 2 trials, "
+            "and no grid)"
+        )
 
 
 def _about_budget(spec: StudySpec) -> Iterator[str]:

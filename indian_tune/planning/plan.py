@@ -12,6 +12,7 @@ from indian_tune.planning.cautions import prospects, warnings
 from indian_tune.planning.gpu_model import HOUR, estimate_on, get_gpu
 from indian_tune.planning.timing import LOOP_SECONDS
 from indian_tune.planning.workload import CURVATURES, unstable_shares, workload
+from indian_tune.study.claims import LEAST_SEARCHES
 from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 # As a multiple; what is less may be chance.
 SLOWER = 1.05
-# With fewer searches no verdict is given.
-LEAST_SEARCHES = 5
 # Where nothing is known: between the spread of runs on digits and that of long runs on CIFAR.
 DEFAULT_SD = 0.01
 # Why nothing was timed, when that was the user's wish.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,13 @@ from indian_tune.ledger import LedgerReader, Phase, storage_url
 from indian_tune.problems.problem import ENTRY_POINTS
 from indian_tune.service.calls import PythonCall, python_again
 from indian_tune.service.python import Results
-from indian_tune.service.python_display import warn_of_changes
+from indian_tune.service.python_display import warn, warn_of_changes
 from indian_tune.service.python_words import PythonWords
-from indian_tune.service.searching import SearchRequest, check_finished
+from indian_tune.service.searching import (
+    SearchRequest,
+    check_finished,
+    warn_before_registering,
+)
 from indian_tune.service.studies import find_study
 from indian_tune.study.completion import completion
 from indian_tune.study.registration import renamed
@@ -162,6 +167,7 @@ def register(
             retry_failed=retry_failed,
             imports=imports,
             check=check_asked,
+            on_new=partial(warn_before_registering, warn),
         ) as session,
     ):
         moved = note_start(session.ledger, session.record, folder)

@@ -14,6 +14,7 @@ from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.service.output import config_text
+from indian_tune.service.ranking import former_notes
 from indian_tune.study import rank
 from indian_tune.study.description import budget_sentence, question, score_name
 from indian_tune.study.examples import example_counts
@@ -46,15 +47,17 @@ COMPUTED_WITH = {
 
 def background(study: RegisteredStudy[LedgerReader]) -> Background:
     """Return what a report shows beside the verdict; nothing sealed is read."""
+    ranked = rank(study.ledger, study.record)
+    former = [("Former winners", note) for note in former_notes(ranked)]
     return Background(
         question=question(study.spec),
         protocol=_protocol(study.spec),
         budget=_spending(study.ledger, study.id),
-        provenance=_provenance(study.ledger, study.record),
+        provenance=[*_provenance(study.ledger, study.record), *former],
         spec=json.dumps(study.record.spec, indent=2, ensure_ascii=False),
         winners={
             result.name: config_text(result.config)
-            for result in rank(study.ledger, study.record)
+            for result in ranked
             if result.config is not None
         },
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
@@ -12,7 +13,6 @@ from indian_tune.service.python_words import PythonWords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import pandas as pd
 
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from indian_tune.comparison.registration import Plan
     from indian_tune.comparison.runs import Missing
     from indian_tune.comparison.sources import Request, Source
+
+
+# Why a registered comparison is exploratory, and what is said beside it.
+UNTIMED = (
+    "when the runs began is not recorded, so it is not shown that they began after the registration"
+)
+UNTIMED_CAUTION = (
+    "The source does not say when every run began, and a copy of old runs is a new file: these "
+    "runs may be older than the registration. Give the time in a column started_at, such as "
+    "2026-01-31T12:00:00+00:00"
+)
 
 
 @PythonWords()
@@ -164,6 +175,7 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
         InputError: the sources cannot be read or compared so.
     """
     from indian_tune.comparison import compare_many, compare_runs
+    from indian_tune.comparison.cautions import Caution
     from indian_tune.comparison.comparison import check_settings
     from indian_tune.comparison.sources import read
 
@@ -177,6 +189,7 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
         )
     check_settings(request.a, request.b, delta, request.alpha)
     why, notes, registered = _exploratory(request, source, delta)
+    untimed = (UNTIMED_CAUTION,) * (UNTIMED in why)
     if several:
         many = compare_many(
             runs,
@@ -185,7 +198,7 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
             alpha=request.alpha,
             pairing=request.pairing,
             exploratory=why,
-            cautions=(*notes, *runs.notes, *runs.selected),
+            cautions=(*untimed, *notes, *runs.notes, *runs.selected),
         )
         return replace(many, registered=registered)
     assert request.a is not None
@@ -201,7 +214,8 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
         target=request.target,
         exploratory=why,
     )
-    return replace(found, registered=registered)
+    cautions = (*found.cautions, *(Caution("untimed", sentence) for sentence in untimed))
+    return replace(found, registered=registered, cautions=cautions)
 
 
 def _check_choice(request: CompareRequest) -> None:
@@ -232,6 +246,7 @@ def _plan(request: CompareRequest, metric: str, better: str, delta: float | None
         missing=request.source.missing,
         names=dict(request.source.names or {}),
         sources=tuple(_shown_source(source) for source in request.source.sources),
+        folder=str(Path.cwd()) if request.source.sources else "",
     )
 
 
@@ -266,7 +281,7 @@ def _exploratory(
     plan = _plan(request, source.runs.metric, source.runs.better, delta)
     reasons = registered.departures(plan)
     at, note = in_database(registered.digest, request.source.storage)
-    vouched, undated = at is not None, source.runs.began is None
+    vouched = at is not None
     if at is None:
         at = registered.at
         dated = "has no date" if at is None else f"says {utc_time(at)}"
@@ -284,23 +299,17 @@ def _exploratory(
         reasons.append(f"started_at = {source.runs.undated!r} is not an ISO 8601 time")
     if at is None:
         reasons.append("the registration has no date")
-    elif began is None:
-        note += " It cannot be checked whether the runs began later: the source has no started_at."
-    elif began + MARGIN < at:
+    elif began is not None and began + MARGIN < at:
         reasons.append(f"it was registered at {utc_time(at)}, after {what} at {utc_time(began)}")
-    return tuple(reasons), (note,), _heading(vouched=vouched, undated=undated)
-
-
-def _heading(*, vouched: bool, undated: bool) -> str:
-    """Return what is known of a registration; empty where it is known to come before the runs.
-
-    Args:
-        vouched: whether it is in a database, and not in a file alone.
-        undated: whether it is not known when the runs began.
-    """
-    if vouched:
-        return "Registered in a database; when the runs began is not known" if undated else ""
-    alone = "no registration in a database vouches for it"
-    if undated:
-        return f"Registered by the date in a file; {alone}, and when the runs began is not known"
-    return f"Registered by the date in a file, which is before the runs; {alone}"
+    elif not source.runs.timed and source.runs.undated is None:
+        # A copy of old runs is a new file, so the date of a file shows nothing.
+        reasons.append(UNTIMED)
+    heading = (
+        ""
+        if vouched
+        else (
+            "Registered by the date in a file, which is before the runs; no registration in a "
+            "database vouches for it"
+        )
+    )
+    return tuple(reasons), (note,), heading

@@ -12,7 +12,7 @@ from indian_tune.planning.gpu_model import (
     KERNEL_SECONDS,
     PRODUCTS_SHARE,
 )
-from indian_tune.planning.plan import DEFAULT_SD, LEAST_SEARCHES, Plan, counts
+from indian_tune.planning.plan import DEFAULT_SD, Plan, counts
 from indian_tune.planning.workload import (
     CURVATURES,
     points,
@@ -21,6 +21,7 @@ from indian_tune.planning.workload import (
 )
 from indian_tune.service.output import Shown, duration, headed, number, table
 from indian_tune.service.progress import TITLES
+from indian_tune.study.claims import ADVISED_SEARCHES, LEAST_SEARCHES
 from indian_tune.study.examples import example_counts
 from indian_tune.text import counted
 
@@ -259,7 +260,9 @@ def _print_gates(console: Console, spec: StudySpec) -> None:
         "examples, the winners of half the budget are run too (claims.half_budget, here: "
         f"{half}) and would not change it by gaining as much again, every control trains, and most "
         "winners are not at an end of a range. REFUTED also needs SGD that tunes dropout and "
-        "weight decay to gain δ, and INDIAN not shown worse than arms that its space contains."
+        "weight decay to gain δ, and INDIAN not shown worse than arms that its space contains. "
+        f"{LEAST_SEARCHES} searches are the least that can decide; {ADVISED_SEARCHES} are more "
+        "likely to."
     )
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from indian_tune.engines.heartbeat import lost_workers
 from indian_tune.ledger import Phase
 from indian_tune.service.output import duration, live_display, table
-from indian_tune.service.ranking import done, outcomes
+from indian_tune.service.ranking import done, outcomes, tune_title
 from indian_tune.study.completion import held_trials
+from indian_tune.study.description import score_words
 from indian_tune.study.levels import LEVELS
 from indian_tune.text import counted
 
@@ -102,7 +103,7 @@ def progress_table(
     }
     phases = [phase for phase in TITLES if shown.get(phase, True) or phase in begun]
     titles = [TITLES[phase] for phase in phases]
-    columns = [titles[0], *(["best"] if spec else []), *titles[1:], "epochs"]
+    columns = [titles[0], *([_best_title(spec)] if spec else []), *titles[1:], "epochs"]
     bars = width is not None and width >= BAR_COLUMNS and left is not None
     made = table("arm", *([" "] if bars else []), *columns, "", right=tuple(columns))
     if bars and width is not None:
@@ -128,14 +129,22 @@ def progress_table(
     return made
 
 
+def _best_title(spec: StudySpec) -> str:
+    """Return the heading of the best score so far: that of the ranking if both show the same."""
+    if spec.protocol.score != "validation_error":
+        return f"best {score_words(spec.protocol.score, spec.problem.outcome)}".replace(
+            " ", "\n", 1
+        )
+    return f"{'best ' * (spec.replicates > 1)}{tune_title(spec.problem.outcome)}"
+
+
 def _best(spec: StudySpec, tune: ArmProgress | None) -> str:
     """Return the best score of a search so far; an error of classification in percent."""
     if tune is None or tune.best is None:
         return "–"
-    judged = spec.problem.outcome
     if spec.protocol.score != "validation_error":
         return f"{tune.best:.4f}"
-    return judged.error_text(tune.best) + " %" * judged.share
+    return spec.problem.outcome.error_text(tune.best)
 
 
 def epochs_left(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from indian_tune.ledger import Phase
     from indian_tune.service.searching import Progress
 
-__all__ = ["PythonDisplay", "warn_of_changes"]
+__all__ = ["PythonDisplay", "warn", "warn_of_changes"]
 
 
 def warn_of_changes(session: Session, warning: str | None) -> None:
@@ -26,10 +26,15 @@ def warn_of_changes(session: Session, warning: str | None) -> None:
         session: open.
         warning: of its checkpoints; ``None`` if they are where they were.
     """
+    for text in (*session.changes, *([] if warning is None else [warning])):
+        warn(text)
+
+
+def warn(text: str) -> None:
+    """Show a warning."""
     from indian_tune.service.output import notices
 
-    for text in (*session.changes, *([] if warning is None else [warning])):
-        notices().print(f"Warning: {in_arguments(text)}", soft_wrap=True)
+    notices().print(f"Warning: {in_arguments(text)}", soft_wrap=True)
 
 
 class PythonDisplay:
@@ -71,7 +76,7 @@ class PythonDisplay:
 
     def warn(self, text: str) -> None:
         """Show a warning."""
-        self._remarks.print(f"Warning: {in_arguments(text)}", soft_wrap=True)
+        warn(text)
 
     def stopped_now(self, session: Session) -> None:
         """End the call, and ask the database nothing more."""

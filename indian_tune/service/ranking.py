@@ -33,7 +33,7 @@ SEEDS = 5
 
 def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> RenderableType:
     """Return the ranking for people; of classification errors in percent."""
-    judged = "error %" if outcome.share else outcome.title
+    judged = _judged(outcome)
     searches = max((len(result.searches) for result in results), default=0)
     title = "Arms, best first" + (f"; means over {searches} searches" if searches > 1 else "")
     if any(each.confirmed and each.confirmed.validation_error_std is not None for each in results):
@@ -56,9 +56,18 @@ def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> 
             config_text(result.config),
         )
         rows.append(row)
-    heads = ("", "arm", f"tune\n{judged}", f"fresh\n{judged}", "train\nloss", "γ0/α")
+    heads = ("", "arm", tune_title(outcome), f"fresh\n{judged}", "train\nloss", "γ0/α")
     last = "configuration of the best search" if searches > 1 else "best configuration"
     return _Ranking(title, heads, rows, last)
+
+
+def tune_title(outcome: Outcome) -> str:
+    """Return the heading of the score on the tuning seeds."""
+    return f"tune\n{_judged(outcome)}"
+
+
+def _judged(outcome: Outcome) -> str:
+    return "error %" if outcome.share else outcome.title
 
 
 def arms_table(verdict: Verdict, winners: Mapping[str, str]) -> RenderableType:
@@ -193,6 +202,17 @@ def failure_notes(
                 f"{other_command('show', study, result.untrained[0].path, storage=storage)}"
             )
     return notes
+
+
+def former_notes(results: Sequence[ArmResult]) -> list[str]:
+    """Return a sentence for every arm that has trials on fresh seeds of former winners."""
+    return [
+        f"{result.name}: {result.former} of {result.confirm.total} trials on fresh seeds are of "
+        "winners that were overtaken when trials were added; they are kept, and no result counts "
+        "them"
+        for result in results
+        if result.confirm is not None and result.former
+    ]
 
 
 def edge_notes(results: Sequence[ArmResult]) -> list[str]:

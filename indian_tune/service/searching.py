@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from indian_tune.engines import (
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from indian_tune.engines import Engine, Session
     from indian_tune.service.studies import AnyStudy, Factory, FoundStudy
-    from indian_tune.study import Completion
+    from indian_tune.study import Completion, StudySpec
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,7 @@ def run_search(
             imports=imports,
             on_own_code=display.trying,
             trains=trains,
+            on_new=partial(warn_before_registering, display.warn),
         ) as session,
     ):
         if phase in (PhaseName.FREEZE, PhaseName.MATCH, PhaseName.CONFIRM):
@@ -251,6 +253,26 @@ def run_search(
                 now = completion(session.ledger, session.record)
         display.ended(session, until, interrupted=interrupted, broken=False)
         return Ended(now, until, session.ledger.address, interrupted, imports)
+
+
+def warn_before_registering(warn: Callable[[str], None], spec: StudySpec) -> None:
+    """Say why a study could get no verdict, or an EXPLORATORY one, while it can still be changed.
+
+    Args:
+        warn: shows a warning.
+        spec: of the study, which is not registered yet.
+    """
+    from indian_tune.planning.cautions import verdict_warnings
+
+    found = verdict_warnings(spec)
+    for sentence in found:
+        warn(sentence)
+    if found:
+        warn(
+            f"study {spec.name!r} is registered as it is, and does not change afterwards. "
+            "`indian-tune plan STUDY`, or `indian_tune.plan(study)` from Python, explains what a "
+            "verdict needs; --as NEW-NAME registers a corrected study"
+        )
 
 
 def check_finished(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ from indian_tune.ledger import (
 )
 from indian_tune.service.calls import recorded_command
 from indian_tune.service.command import without_password
-from indian_tune.service.searching import SearchRequest
+from indian_tune.service.searching import SearchRequest, warn_before_registering
 from indian_tune.service.studies import find_study
 from indian_tune.study.completion import completion
 
@@ -132,7 +133,7 @@ def submit(
     name = request.study if found is None else found.spec.name
     artifacts = (request.artifacts or study_folder(url, name)).absolute()
     check_writable(artifacts, "--artifacts")
-    with _registered(request, url, found, trying) as (ledger, study):
+    with _registered(request, url, found, say, trying) as (ledger, study):
         now = completion(ledger, study)
         if now.finished() or now.stuck():
             return study, None
@@ -159,7 +160,11 @@ def submit(
 
 @contextmanager
 def _registered(
-    request: SlurmRequest, url: URL, found: FoundStudy | None, trying: Callable[[], None]
+    request: SlurmRequest,
+    url: URL,
+    found: FoundStudy | None,
+    say: Callable[[str], None],
+    trying: Callable[[], None],
 ) -> Iterator[tuple[Ledger, StudyRecord]]:
     """Open the study for writing; register it if it is given by its file or shipped."""
     if found is None:
@@ -173,6 +178,7 @@ def _registered(
         imports=_imports(request, found),
         on_own_code=trying,
         trains=True,
+        on_new=partial(warn_before_registering, lambda text: say(f"Warning: {text}")),
     ) as session:
         yield session.ledger, session.record
 

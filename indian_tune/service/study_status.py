@@ -105,6 +105,7 @@ class StudyStatus(Shown):
         from indian_tune.service.ranking import (
             edge_notes,
             failure_notes,
+            former_notes,
             level_notes,
             ranking_table,
         )
@@ -162,6 +163,7 @@ class StudyStatus(Shown):
                 *level_notes(self.ranked),
             ]
             parts += edge_notes(self.ranked)
+        parts += former_notes(self.ranked)
         parts += failure_notes(self.ranked, self.study.name)
         if self.completion.failed:
             frozen = f", so {self.completion.withheld}" if self.completion.withheld else ""

@@ -47,6 +47,9 @@ class Thresholds(Section):
         return self
 
 
+# Searches of every arm. With fewer than the least no verdict is given; with the advised number
+# `analyze --calibrate` asks for power.
+LEAST_SEARCHES, ADVISED_SEARCHES = 5, 10
 # Of a metric without a unit; a share has a bound of its own.
 MAX_DELTA = 1e12
 

@@ -16,13 +16,13 @@ NAMES = 5
 
 
 def looks_sentence(data_name: str, looks: Sequence[Look]) -> str:
-    """Return which studies of a database have opened the test results of a data set.
+    """Return which studies of a database have opened the test results of a data set, and when.
 
     Args:
         data_name: of the data set.
         looks: from :meth:`LedgerReader.looks`.
     """
-    names = [look.study for look in looks]
+    names = [f"{look.study} ({look.at:%Y-%m-%d %H:%M} UTC)" for look in looks]
     listed = ", ".join(names[:NAMES])
     if len(names) > NAMES:
         listed += f" and {len(names) - NAMES} more"

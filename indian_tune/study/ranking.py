@@ -121,6 +121,8 @@ class ArmResult:
         fresh: how many runs of the present winners on fresh seeds have ended, those that failed
             left out.
         untrained: those of them that did not train, by the training error where it is known.
+        former: how many trials on fresh seeds are of winners that were overtaken after an
+            extension; ``confirm`` counts them, the results do not.
     """
 
     name: str
@@ -145,6 +147,7 @@ class ArmResult:
     trained: bool | None
     fresh: int
     untrained: Sequence[Untrained]
+    former: int
 
 
 def rank(ledger: LedgerReader, study: StudyRecord) -> list[ArmResult]:
@@ -339,6 +342,10 @@ def _result(
             for trial in trials
             for seed in known.untrained.get(trial.id, ())
         ],
+        former=0
+        if confirm is None
+        else confirm.total
+        - sum(len(known.confirms.get((arm.id, replicate), ())) for replicate in replicates),
     )
 
 

@@ -11,12 +11,12 @@ from indian_tune.study.fresh_seeds import counted, with_fresh_seeds, with_record
 from indian_tune.study.ranking import rank
 from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.space_extension import extended_space, new_cells
-from indian_tune.study.space_history import SpaceHistory
+from indian_tune.study.space_history import SpaceHistory, trials_added
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from indian_tune.ledger import Ledger, LedgerReader
+    from indian_tune.ledger import Ledger, LedgerReader, StudyRecord
     from indian_tune.study.file.spec import StudySpec
 
 
@@ -53,7 +53,7 @@ def register(
             f"{'another study, of another problem, has this name: ' if other else ''}"
             f"study {spec.name!r} is registered in {ledger.address} with other settings:\n{lines}\n"
             f"A registered study does not change: run this one beside it with --as NEW-NAME"
-            f"{_about_trials(known, spec)}{_about_factory(known, spec)}"
+            f"{_about_trials(ledger, record, known, spec)}{_about_factory(known, spec)}"
         )
     wanted = spec.protocol.epoch_timeout
     if epoch_timeout(RegisteredStudy.open(ledger, record)) != wanted:
@@ -181,13 +181,22 @@ def _data(canonical: Mapping[str, Any]) -> tuple[object, ...]:
     return problem.get("dataset"), problem.get("factory"), facts.get("dataset")
 
 
-def _about_trials(recorded: Mapping[str, Any], spec: StudySpec) -> str:
-    """Return how to get more trials, when that is all that was changed."""
+def _about_trials(
+    ledger: Ledger, record: StudyRecord, recorded: Mapping[str, Any], spec: StudySpec
+) -> str:
+    """Return how to get another number of trials, when that is all that was changed."""
     before, now = recorded["search"]["trials"], spec.search.trials
     same = {**recorded, "search": {**recorded["search"], "trials": now}}
-    if same != spec.canonical() or now <= before or spec.search.sampler.enumerates:
+    if same != spec.canonical() or spec.search.sampler.enumerates or spec.budget is not None:
         return ""
-    return f". For more trials, set search.trials = {before} again and add --extend {now - before}"
+    there = before + max(trials_added(ledger, record), default=0)
+    has = f". It has {there} trials in every search now" if there != before else ""
+    if now <= there:
+        return f"{has}. Its trials are kept: to continue, set search.trials = {before} again"
+    return (
+        f"{has}. For {now} trials in every search of every arm, set search.trials = {before} again "
+        f"and add --extend {now - there} once"
+    )
 
 
 def _about_factory(recorded: Mapping[str, Any], spec: StudySpec) -> str:

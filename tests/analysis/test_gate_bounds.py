@@ -99,7 +99,8 @@ def test_five_searches_of_every_arm_are_needed(count: int, passed: bool) -> None
         passed,
         f"{count} searches of every arm (needed: at least 5)",
     )
-    assert gate.advice == "set search.replicates = 10"
+    least = "5 are the least that can decide, 10 are more likely to"
+    assert gate.advice == f"set search.replicates = 10 ({least})"
 
 
 def test_it_is_said_how_many_runs_of_either_arm_trained() -> None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 
+from indian_tune.comparison.registration import Plan, Registered
 from indian_tune.ledger import Ledger
 from tests.comparison.test_compare import A, B, frame_of
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.cli.conftest import Ended
 
 ARMS = ("--a", "A", "--b", "B")
+PLAN = Plan("A", "B", None, "loss", "lower", None, 0.05, "auto", False, {}, "refuse", {})
 
 
 @pytest.fixture
@@ -133,10 +136,21 @@ def test_a_comparison_that_was_registered_before_its_runs_is_not_exploratory(
     frame.to_csv("runs.csv", index=False)
     assert command(*sure, *named).out.startswith("Registered before the runs.\n")
     assert command(*sure).out.startswith(file_alone)
-    frame.drop(columns="started_at").to_csv("runs.csv", index=False)
-    for given, known in ((named, "Registered in a database;"), ((), "vouches for it, and")):
-        said = " ".join(command(*sure, *given).out.split())
-        assert f"{known} when the runs began is not known." in said
+    # A copy of old runs is a new file: without times their order is not shown.
+    untimed = "Exploratory: when the runs began is not recorded, so it is not shown that they began"
+    for times in (None, [None, *frame["started_at"][1:]]):
+        kept = frame.drop(columns="started_at") if times is None else frame.assign(started_at=times)
+        kept.to_csv("runs.csv", index=False)
+        said = " ".join(command(*sure, *named).out.split())
+        assert said.startswith(f"{untimed} after the registration. SUPPORTED: ")
+        assert "! The source does not say when every run began, and a copy of old runs is" in said
+    several = ("--metric", "accuracy", "--delta", "0.01", "--all")
+    command("compare", *several, "--register", "all.json", *named)
+    said = " ".join(
+        command("compare", "runs.csv", *several, "--registered", "all.json").out.split()
+    )
+    assert untimed in said
+    assert "! The source does not say when every run began" in said
 
 
 def test_a_study_is_compared_on_what_is_open_and_nothing_is_written(
@@ -174,6 +188,49 @@ def test_a_study_whose_test_results_are_open_is_compared_on_them_and_that_is_sai
     assert answer["metric"] == "test_accuracy"
     (note,) = answer["notes"]
     assert note.startswith("Test results are compared: they were opened at 20")
+
+
+def test_a_registered_file_may_be_named_from_any_folder(
+    command: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sources(*given: str, folder: Path = tmp_path) -> str:
+        monkeypatch.chdir(folder)
+        asked = (*given, *ARMS, "--metric", "accuracy", "--registered", plan)
+        return " ".join(command("compare", *asked).out.split())
+
+    plan = tmp_path / "plan.json"
+    asked = (*ARMS, "--metric", "accuracy", "--register")
+    assert command("compare", "runs.csv", *asked, plan).status == 0
+    frame = frame_of(A=A, B=B).assign(started_at="2100-01-01T00:00:00+00:00")
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in (tmp_path, other):
+        frame.to_csv(folder / "runs.csv", index=False)
+    (other / "link.csv").symlink_to(tmp_path / "runs.csv")
+    same = "Registered by the date in a file"
+    for name in ("../runs.csv", str(tmp_path / "runs.csv"), "./../other/../runs.csv", "link.csv"):
+        assert sources(name, folder=other).startswith(same)
+    assert sources(str(tmp_path / "runs.csv")).startswith(same)
+    differs = f"the source {other}/runs.csv differs from the registered source {tmp_path}/runs.csv"
+    assert differs in sources("runs.csv", folder=other)
+
+
+def test_a_registered_study_and_address_are_compared_by_name_without_a_password() -> None:
+    def plan(*sources: str, folder: str) -> Plan:
+        return replace(PLAN, sources=sources, folder=folder)
+
+    def same(registered: Plan, now: Plan) -> bool:
+        known = json.loads(json.dumps(asdict(registered)))
+        return not Registered(known, registered.digest, None).departures(now)
+
+    address = "postgresql://me{}@host/runs"
+    first = plan(address.format(":***"), folder="/")
+    assert same(first, plan(address.format(""), folder="/tmp"))
+    assert not same(first, plan(address.format("").replace("runs", "other"), folder="/"))
+    assert same(plan("tiny", folder="/"), plan("tiny", folder="/tmp"))
+    # Where the folder is not there, as on another machine, the path is that from the current one.
+    assert same(plan("runs.csv", folder="/not/here"), plan("runs.csv", folder=str(Path.cwd())))
+    assert not same(plan("tiny", folder="/"), plan("other", folder="/"))
 
 
 REFUSED: list[tuple[tuple[Any, ...], str]] = [

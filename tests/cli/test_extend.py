@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.ledger import Ledger, LedgerReader, Phase, State
 from indian_tune.service.own_study import from_study
 from indian_tune.study.ranking import rank
 
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
 
 def test_a_finished_study_is_extended_and_its_old_trials_stay(
-    storage: str, tiny: dict[str, Any], search: Callable[..., tuple[int, str, str]]
+    storage: str,
+    tiny: dict[str, Any],
+    search: Callable[..., tuple[int, str, str]],
+    command: Callable[..., Ended],
 ) -> None:
+    at = ("--storage", storage)
     assert search(tiny)[0] == 0
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
@@ -43,8 +47,17 @@ def test_a_finished_study_is_extended_and_its_old_trials_stay(
     # Arms that kept their winner were not confirmed again.
     changed = sum(frozen[0]["winners"][arm] != frozen[1]["winners"][arm] for arm in winners)
     assert sum(trial.phase is Phase.CONFIRM for trial in after) == 4 + 2 * changed
+    said = [" ".join(text.split()) for text in (search(tiny)[1], command("status", *at).out)]
+    note = (
+        ": 2 of 4 trials on fresh seeds are of winners that were overtaken when trials were added"
+    )
+    assert [text.count(note) for text in said] == [changed, changed]
+    assert changed
     assert search(tiny)[0] == 0
-    verdict = from_study(storage, "tiny").verdict
+    found = from_study(storage, "tiny")
+    former = [text for title, text in found.background.provenance if title == "Former winners"]
+    assert [note in text for text in former] == [True] * changed
+    verdict = found.verdict
     assert (verdict.scope.trials, verdict.scope.extended) == (4, (2, 2))
     assert "a budget of 4 trials of 2 epochs per search (extended by 2)" in verdict.sentence
 
@@ -105,7 +118,15 @@ def test_a_changed_study_runs_under_another_name(
     status, _, err = search(tiny)
     assert status == 2
     assert "run this one beside it with --as NEW-NAME" in err
-    assert "set search.trials = 1 again and add --extend 1" in err
+    more = "{} trials in every search of every arm, set search.trials = 1 again and add --extend {}"
+    assert more.format(2, 1) in err
+    with Ledger.open(storage) as ledger:
+        ledger.extend(ledger.study("tiny").id, 3)
+    status, _, err = search(tiny)
+    assert (status, "search.trials: registered 1, now 2" in err) == (2, True)
+    assert "It has 4 trials in every search now. Its trials are kept: to continue, set s" in err
+    tiny["search"]["trials"] = 6
+    assert more.format(6, 2) in search(tiny)[2]
     status, _, err = search(tiny, "--as", "tiny-2")
     assert (status, "tiny-2: nin-small on digits" in err) == (0, True)
     with LedgerReader.open(storage) as ledger:

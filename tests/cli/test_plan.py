@@ -72,6 +72,7 @@ def test_a_plan_says_what_it_assumes_and_what_a_verdict_needs(
     said = " ".join(command("plan", "isolate", "--no-timing").out.split())
     assert "The SD between searches, 1 point, is not measured, but the default of --sd" in said
     assert "at least 5 searches (here: 10)" in said
+    assert "5 searches are the least that can decide; 10 are more likely to" in said
     assert "2δ = 1 point better" in said
     assert "(claims.half_budget, here: true)" in said
     given = command("plan", "isolate", "--no-timing", "--sd", "0.02").out
@@ -79,6 +80,33 @@ def test_a_plan_says_what_it_assumes_and_what_a_verdict_needs(
     # Of a study without a claim nothing of this is asked.
     plain = command("plan", "quickstart", "--no-timing").out
     assert not {"Gates", "Hypotheses", "--sd"} & set(plain.split())
+
+
+def test_a_search_warns_before_a_study_is_registered_that_can_get_no_verdict(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+    search: Callable[..., tuple[int, str, str]],
+) -> None:
+    rate = {"gamma0": {"low": 0.01, "high": 1.0, "log": True}, "weight_decay": 0.01}
+    tiny["arms"].append(
+        {"name": "rate", "optimizer": "indian", "space": {"alpha": 0.5, "beta": 0.1, **rate}}
+    )
+    tiny["protocol"] = {"epochs": 1, "confirm_seeds": 2}
+    tiny["search"]["trials"] = 1
+    planned = json.loads(command("plan", write_study(tiny), "--no-timing", "--json").out)
+    status, _, err = search(tiny, "--phase", "tune")
+    said = [line.removeprefix("Warning: ") for line in err.splitlines() if "Warning: " in line]
+    assert (status, said[:-1]) == (0, [text for text in planned["warnings"] if text in said])
+    assert "'indian' and 'rate' differ in weight_decay: the gate “settings”" in said[2]
+    assert said[3].startswith("search.replicates = 1: the gate “searches” would not pass")
+    assert "5 are the least that can decide, 10 are more likely to" in said[3]
+    assert said[4].startswith("claims.half_budget = false: the gate “budget” would not pass")
+    assert "`indian-tune plan STUDY`, or" in said[5]
+    assert err.index("Warning: ") < err.index("tiny: nin-small on digits")
+    # What only concerns the time is not said; nor is anything of a study that is registered.
+    assert len(said) == 6 < len(planned["warnings"])
+    assert "Warning: " not in search(tiny, "--phase", "tune")[2]
 
 
 def test_units_needed_are_those_of_the_noncentral_t(command: Callable[..., Ended]) -> None:

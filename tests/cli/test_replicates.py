@@ -105,8 +105,12 @@ def test_the_analysis_says_who_has_looked_at_the_test_set(
     ask: Callable[..., str], tmp_path: Path
 ) -> None:
     assert json.loads(ask("analyze", "tiny", "--json"))["looks"] == ["tiny"]
-    sentence = "The test set of digits has been opened in this database by 1 study: tiny."
-    assert ask("analyze", "tiny").endswith(sentence)
     with LedgerReader.open(str(tmp_path / "study.db")) as ledger:
+        (look,) = ledger.looks("digits")
+        sentence = (
+            "The test set of digits has been opened in this database by 1 study: tiny "
+            f"({look.at:%Y-%m-%d %H:%M} UTC)."
+        )
+        assert ask("analyze", "tiny").endswith(sentence)
         provenance = background(RegisteredStudy.open(ledger, "tiny")).provenance
     assert ("Looks at the test set", sentence) in provenance

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from indian_tune.engines import JobRequest
 from indian_tune.engines.slurm.arrays import DROPPED, INTENDED, SLURM, SUBMITTED, worker_arrays
 from indian_tune.engines.slurm.limits import limit_seconds, notice_seconds, short_limit
 from indian_tune.errors import InputError
 from indian_tune.ledger import ArmPlan, Ledger
+from indian_tune.service import slurm
+from indian_tune.service.slurm import SlurmRequest, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +102,26 @@ def test_a_dry_run_prints_the_script_and_does_nothing(
     assert own_code.removeprefix("export PYTHONPATH=").startswith(
         str(Path(__file__).parents[2] / "studies")
     )
+
+
+def test_submitting_warns_once_before_a_study_is_registered_that_can_get_no_verdict(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "Cluster", lambda: None)
+    monkeypatch.setattr(slurm, "_check_partition", lambda *_: None)
+    monkeypatch.setattr(slurm, "submit_workers", lambda *_, **__: None)
+    asked = SlurmRequest(
+        "regularization-cpu", 1, JobRequest("4:00:00"), storage=storage, artifacts=tmp_path / "own"
+    )
+    said: list[str] = []
+    submit(asked, said.append, lambda: None)
+    assert [text.partition(" = ")[0] for text in said[:2]] == [
+        "Warning: search.replicates",
+        "Warning: claims.half_budget",
+    ]
+    assert "`indian-tune plan STUDY`, or" in said[2]
+    submit(asked, said.append, lambda: None)
+    assert len(said) == 3
 
 
 def test_a_script_holds_the_address_of_the_database_but_no_password(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -172,6 +173,7 @@ def test_failed_and_pruned_trials_of_optuna_s_are_told_apart(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("layout", ["{arm}/seed-{seed}", "{arm}_s{seed}", "{arm}/{seed}"])
 def test_event_files_are_read_by_their_paths(layout: str, tmp_path: Path) -> None:
+    began = time.time()
     for arm, values in (("A", A), ("B", B)):
         for seed, value in enumerate(values):
             path = tmp_path / layout.format(arm=arm, seed=seed)
@@ -188,6 +190,9 @@ def test_event_files_are_read_by_their_paths(layout: str, tmp_path: Path) -> Non
     )
     assert values_of(Request([str(tmp_path)])) == pytest.approx(A)
     assert runs.curves is not None
+    assert runs.timed
+    assert runs.began is not None
+    assert began <= runs.began.timestamp() <= time.time()
     with pytest.raises(InputError, match=r"not a scalar in .* Did you mean 'valid/accuracy'"):
         read(Request([str(tmp_path)], metric="valid/acuracy"))
 

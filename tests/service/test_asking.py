@@ -6,6 +6,7 @@ import importlib.util
 import math
 import re
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +56,20 @@ def study(problem: Callable[[], Loop] = made, **changes: Any) -> Study:
 
 def asked(folder: Path, **changes: Any) -> AskedStudy:
     return indian_tune.register(study(**changes), storage=str(folder / "asked.db"))
+
+
+def test_registering_warns_once_of_a_study_that_can_get_no_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = replace(
+        study(), arms=[Arm("indian"), Arm("indian", {"alpha": 0.5, "beta": 0.1}, "rate")]
+    )
+    for registered in (False, True):
+        indian_tune.register(wrong, storage=str(tmp_path / "asked.db"))
+        told = capsys.readouterr().err
+        assert ("claims.half_budget = false" in told, "as_name='NEW-NAME'" in told) == (
+            (False, False) if registered else (True, True)
+        )
 
 
 def trained(asked: AskedStudy, train: Callable[[LoopRun], None] = fit) -> int:

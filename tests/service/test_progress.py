@@ -45,6 +45,26 @@ def study(storage: str) -> Iterator[RegisteredStudy[Ledger]]:
         yield register(ledger, parse_study(SPEC, source="test"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "heading"),
+    [
+        ({}, ["tune", "error %"]),
+        ({"search": {**SPEC["search"], "replicates": 2}}, ["best tune", "error %"]),
+        (
+            {"protocol": {**SPEC["protocol"], "objective": "validation_loss"}},
+            ["best", "validation loss"],
+        ),
+    ],
+)
+def test_the_best_score_has_the_heading_of_the_ranking_where_it_is_the_same(
+    storage: str, changes: dict[str, Any], heading: list[str]
+) -> None:
+    with Ledger.open(storage) as ledger:
+        study = register(ledger, parse_study({**SPEC, **changes}, source="test"))
+        first, second = (" ".join(line.split()) for line in shown(study, None).splitlines()[:2])
+    assert [first, second] == [heading[0], f"arm tune {heading[1]} fresh seeds epochs"]
+
+
 def begin(study: RegisteredStudy[Ledger]) -> Lease:
     ledger = study.ledger
     ledger.join(study.id, "w", host="here", pid=1, started="0", device="cpu")

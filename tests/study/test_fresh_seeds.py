@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,7 +127,11 @@ def test_the_ledger_counts_who_has_opened_the_test_set_of_a_data_set(
     with LedgerReader.open(ledger.url) as reader:
         looks = reader.looks("digits")
     assert [(look.study, look.by) for look in looks] == [("second", "analyze"), ("tiny", "analyze")]
+    looks = [
+        replace(look, at=datetime(2026, 1, 31 - n, 12, tzinfo=UTC)) for n, look in enumerate(looks)
+    ]
     assert looks_sentence("digits", looks) == (
-        "The test set of digits has been opened in this database by 2 studies: second, tiny."
+        "The test set of digits has been opened in this database by 2 studies: second (2026-01-31 "
+        "12:00 UTC), tiny (2026-01-30 12:00 UTC)."
     )
-    assert looks_sentence("digits", looks[:1]).endswith("database by 1 study: second.")
+    assert looks_sentence("digits", looks[:1]).endswith("1 study: second (2026-01-31 12:00 UTC).")
