@@ -51,8 +51,8 @@ _exit = os._exit
 def imports_allowed(folders: Sequence[str] | None) -> Iterator[None]:
     """Let references be imported within the block, in the whole process.
 
-    Code that ends the process in the block by ``os._exit(0)`` ends it with status 1: whoever waits
-    for the process would take the work for done.
+    Code that ends the process in the block by ``os._exit`` ends it with status 1: with a status of
+    its own, whoever waits for the process would take the work for done, or the input for bad.
 
     Args:
         folders: searched for modules before the installed packages; ``None`` allows nothing.
@@ -137,8 +137,12 @@ def _not_importable(where: str) -> str:
 
 def _exit_as_failed(status: int) -> NoReturn:
     if os.getpid() == _process:
-        log.error("user code ended this process early, with os._exit(%s)", status)
-        status = status or 1
+        log.error(
+            "user code ended this process early, with os._exit(%s): raise an exception there "
+            "instead, then run the same command again",
+            status,
+        )
+        status = 1
     _exit(status)
 
 

@@ -170,8 +170,8 @@ def test_a_search_in_this_process_that_its_model_ends_is_no_success(
     tmp_path: Path, end: str
 ) -> None:
     status, log, states = searched(tmp_path, end, "--engine", "inline", "--json")
-    assert status != 0
-    assert f"user code ended this process early, with {end}" in log
+    assert status == 1
+    assert f"user code ended this process early, with {end}: raise an exception" in log
     assert State.RUNNING in states
 
 

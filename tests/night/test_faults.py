@@ -87,7 +87,10 @@ def test_an_exit_status_that_is_not_so_is_seen() -> None:
     tried = (
         "Trying the study's own code …\nError: user code ended this process early, with os._exit(3)"
     )
-    assert not wrong(3, left, tried)
+    assert not wrong(1, left, tried)
+    ended = "Error: user code ended this process early: run the same command again"
+    assert not wrong(1, left, f"x: starting in this process\n{ended}")
+    assert wrong(1, left, f"{tried}\nx: starting 2 workers")
     assert wrong(3, left, f"{tried}\nx: starting 2 workers")
     assert wrong(1, left, f"{again}\nTraceback (most recent call last):")
 

@@ -236,7 +236,7 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
         wrong.append(f"status 0 with {record.open} open trials, {len(record.failed)} failed")
     # An address at which no database answers is bad input, unless it has answered before.
     away = "Error: database" in log and ": starting" not in log
-    # So is own code that fails in the first try of it; its own exit status is passed on.
+    # So is own code that fails in the first try of it.
     tried = "Trying the study's own code" in log and ": starting" not in log
     refused = tried and (
         status == 130
@@ -252,7 +252,10 @@ def wrong_exit(status: int, record: Record, log: str, *, stopped: bool) -> list[
     if (
         status == 1
         and not refused
-        and not any(word in log for word in ("indian-tune search", "indian-tune worker"))
+        and not any(
+            word in log
+            for word in ("indian-tune search", "indian-tune worker", "run the same command again")
+        )
     ):
         wrong.append("status 1 without the command that continues")
     allowed = (0, 1, *((130,) if stopped else ()), *((2,) if away else ()))
