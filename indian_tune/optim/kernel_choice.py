@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 SWITCH = "INDIAN_TUNE_KERNELS"
 """Environment variable: ``torch`` leaves Triton aside."""
@@ -32,6 +35,7 @@ def uses_kernels(tensor: Tensor) -> bool:
         and tensor.dtype in (torch.float32, torch.bfloat16)
         and os.environ.get(SWITCH) != "torch"
         and _has_triton()
+        and (_assumed.get() or _starts())
     )
 
 
@@ -51,3 +55,22 @@ def kernels_assumed() -> Iterator[None]:
 @cache
 def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
+
+
+@cache
+def _starts() -> bool:
+    """Return whether Triton can start a kernel here: it compiles its launcher with a C compiler."""
+    from triton.runtime import driver
+
+    try:
+        driver.active.get_current_device()
+    except Exception as error:  # noqa: BLE001 - no compiler, no headers, or a driver that is too old
+        log.warning(
+            "Triton cannot start (%s: %s), so packed runs use the slower operations of torch. "
+            "Install a C compiler such as gcc, or set %s=torch to accept this",
+            type(error).__name__,
+            str(error).strip().partition("\n")[0],
+            SWITCH,
+        )
+        return False
+    return True

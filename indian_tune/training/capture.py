@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import torch
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 WARM_UP = 3
 
+# Of every GPU. They share their memory: they are replayed one after the other and keep their
+# results outside of it, so one may overwrite what another has left. The largest decides.
 _graphs: defaultdict[int, WeakSet[torch.cuda.CUDAGraph]] = defaultdict(WeakSet)
 
 
@@ -39,8 +41,12 @@ def captured(
             warm_up(step, rewind)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=_shared_pool(index), stream=stream):
+        # Kept until the capture has begun: with the last graph of a pool the pool goes, too.
+        donor = next(iter(_graphs[index]), None)
+        pool = None if donor is None else donor.pool()
+        with torch.cuda.graph(graph, pool=pool, stream=stream):
             step()
+        del donor
         _graphs[index].add(graph)
     return graph.replay
 
@@ -57,12 +63,3 @@ def warm_up(step: Callable[[], None], rewind: Callable[[], object]) -> None:
 def _stream(index: int) -> torch.cuda.Stream:
     """Return the stream of all captures on a GPU: for each cuBLAS keeps a workspace of 32 MiB."""
     return torch.cuda.Stream(index)  # type: ignore[no-untyped-call]
-
-
-def _shared_pool(index: int) -> Any:
-    """Return the memory of the graphs that there are on a GPU, for another one to use as well.
-
-    They are replayed one after the other and keep their results outside of it, so one may overwrite
-    what another has left there: memory is needed for the largest, not for all.
-    """
-    return next((graph.pool() for graph in _graphs[index]), None)

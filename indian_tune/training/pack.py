@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,14 @@ from torch import Tensor
 
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 from indian_tune.problems.randomness import stream_key
-from indian_tune.problems.task import PACKAGE, get_task
+from indian_tune.problems.task import get_task
 from indian_tune.training.augmentation import augmentation_bits, crops
 from indian_tune.training.capture import captured
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import Feed, epoch_order
 from indian_tune.training.pack_evaluation import LaneMeasures, PackEvaluation
 from indian_tune.training.parameter_layout import ParameterLayout
-from indian_tune.training.stacked_forward import drawing_layers, make_forward
+from indian_tune.training.stacked_forward import Named, drawing_layers, make_forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -192,7 +193,7 @@ class Pack:
         """Measure all lanes and read nothing; return whether they can be measured together."""
         splits = self._setup.splits.items()
         feeds = {split: feed for split, feed in splits if isinstance(feed, Feed)}
-        own = self._task.own or not type(self._task).__module__.startswith(PACKAGE)
+        own = self._task.own or not self._task.shipped
         if own or len(feeds) < len(splits):
             return False
         if not self._evaluations:
@@ -204,9 +205,11 @@ class Pack:
     def _evaluation(self, feed: Feed) -> PackEvaluation:
         rows = self._params if self._averages is None else self._averages
         views, keys = self._layout.views(rows), self._no_keys
+        # Without a reference to the pack: in a cycle it would keep its memory when it is dropped.
+        measuring, constants = self._measuring, self._constants
 
         def forward(inputs: Tensor) -> Tensor:
-            return self._measuring(views, self._constants, inputs, keys)
+            return measuring(views, constants, inputs, keys)
 
         return PackEvaluation(forward, feed, self._task, self.lanes, self._precision)
 
@@ -224,14 +227,30 @@ class Pack:
             self.step()
             self._cursor.zero_()
 
+    @torch.no_grad()
+    def dry_losses(self, device: torch.device) -> None:
+        """Compute losses as if on another device, of tensors that have a shape and no values."""
+
+        def there(tensor: Tensor) -> Tensor:
+            return torch.empty_like(tensor, device=device)
+
+        row = {name: table[0] for name, table in self._tables.items()}
+        batch = (there(each) for each in self._batch(row, self._sizes[0]))
+        params, constants = (
+            {name: there(each) for name, each in own.items()}
+            for own in (self._param_views, self._constants)
+        )
+        self._losses(params, constants, *batch)
+
     def step(self) -> None:
         """Take the next step of an epoch, of a full batch or of what there is."""
         with self._precision.arithmetic(self._device):
             self._step_of[self._sizes[0]]()
 
     def _captured(self, size: int) -> Callable[[], None]:
+        own = weakref.proxy(self)
         with self._precision.arithmetic(self._device):
-            return captured(lambda: self._step(size), self._cursor.zero_, self._device)
+            return captured(lambda: own._step(size), self._cursor.zero_, self._device)
 
     def _step(self, size: int) -> None:
         """Take the next step of the epoch in all lanes; nothing here waits for the device."""
@@ -240,13 +259,8 @@ class Pack:
             for name, table in self._tables.items()
             if name not in ("losses", "factors")
         }
-        chosen = row["crops"][..., :size] if self._augmented else None
-        inputs, labels = self._feed.gather(row["pick"][:, :size], chosen)
-        with self._precision.forward(self._device):
-            outputs = self._forward(
-                self._param_views, self._constants, inputs, row.get("keys", self._no_keys)
-            )
-            losses = self._task.lane_losses(outputs, labels)
+        inputs, labels, keys = self._batch(row, size)
+        losses = self._losses(self._param_views, self._constants, inputs, labels, keys)
         # A loss depends on its own row alone, so the gradient of their sum holds those of each.
         grads = torch.autograd.grad(losses, list(self._param_views.values()), self._ones)
         torch._foreach_copy_(self._grad_views, grads)
@@ -260,6 +274,18 @@ class Pack:
             self._averages.lerp_(self._params, row["weights"])
         self._tables["losses"].index_copy_(0, self._cursor, losses.detach().unsqueeze(0))
         self._cursor += 1
+
+    def _batch(self, row: Mapping[str, Tensor], size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return inputs, labels and keys of the masks of a row of the tables."""
+        chosen = row["crops"][..., :size] if self._augmented else None
+        inputs, labels = self._feed.gather(row["pick"][:, :size], chosen)
+        return inputs, labels, row.get("keys", self._no_keys)
+
+    def _losses(
+        self, params: Named, constants: Named, inputs: Tensor, labels: Tensor, keys: Tensor
+    ) -> Tensor:
+        with self._precision.forward(inputs.device):
+            return self._task.lane_losses(self._forward(params, constants, inputs, keys), labels)
 
     def _check(self, lives: Sequence[LiveRun], taken: list[int], number: int) -> None:
         finite = self._tables["losses"][:number, : len(lives)].isfinite().all(0).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,10 +70,12 @@ class PackEvaluation:
         self._correct: Tensor | None = None
         full, rest = divmod(len(feed), self._batch_size)
         self._sizes = [self._batch_size] * full + [rest] * (rest > 0)
+        # A cycle would keep the memory of an evaluation that is dropped.
+        own = weakref.proxy(self)
         with torch.no_grad(), precision.arithmetic(device):
             self._allocate()
             self._step_of = {
-                size: captured(lambda size=size: self._step(size), self._cursor.zero_, device)  # type: ignore[misc]
+                size: captured(lambda size=size: own._step(size), self._cursor.zero_, device)  # type: ignore[misc]
                 for size in dict.fromkeys(self._sizes)
             }
 

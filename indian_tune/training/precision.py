@@ -60,11 +60,14 @@ class Precision:
             yield
             return
         before = read_float32()
-        # By the old switches, which torch's compiler asks for. To set them is allowed also where
-        # own code has used the new ones and asking would raise.
-        torch.backends.cuda.matmul.allow_tf32 = self.tf32
-        torch._C._set_cudnn_allow_tf32(self.tf32)
         try:
+            # What own code has set for all operations at once would contradict the old switches.
+            for backend in ("generic", "cuda"):
+                torch._C._set_fp32_precision_setter(backend, "all", "none")
+            # By the old switches, which torch's compiler asks for. To set them is allowed also
+            # where own code has used the new ones and asking would raise.
+            torch.backends.cuda.matmul.allow_tf32 = self.tf32
+            torch._C._set_cudnn_allow_tf32(self.tf32)
             with torch.backends.cudnn.flags(
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=self.tf32
             ):

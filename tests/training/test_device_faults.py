@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections import Counter, defaultdict
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from indian_tune.optim.families import get_family
 from indian_tune.problems import Loop
-from indian_tune.training import LoopTrainer, Packing, Precision, Run, Trainer
+from indian_tune.problems.tasks.classification import Classification
+from indian_tune.training import LoopTrainer, Packing, Precision, Run, Trainer, capture
 from indian_tune.training import pack as packs
 from indian_tune.training import stacked as stacking
-from indian_tune.training.capture import warm_up
+from indian_tune.training.capture import captured, warm_up
+from indian_tune.training.feed import Feed
 from indian_tune.training.float32 import read_float32, write_float32
+from indian_tune.training.live import Setup
+from indian_tune.training.packable import packing_fault
 from indian_tune.training.packing import PackShape
 from indian_tune.training.probe import choose, signatures_of
 from indian_tune.training.stacked_forward import CONVOLUTIONS
@@ -26,6 +37,17 @@ if TYPE_CHECKING:
 
 STACKED: dict[str, Any] = {"packing": Packing(2, "grouped", execution="stacked")}
 LOST = torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+
+class Own(nn.Module):
+    """A network whose last step is given."""
+
+    def __init__(self, last: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.dense, self.last = nn.Linear(64, 3), last
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.dense(images.flatten(1)))
 
 
 class Squared(nn.Module):
@@ -98,6 +120,48 @@ class TestWhetherRunsCanBePacked:
             trainer.advance()
         assert built == [1]
 
+    @pytest.mark.parametrize(
+        ("last", "copies"),
+        [
+            (lambda x: x * torch.tensor(2.0, device=x.device), True),
+            (lambda x: x + x.new_tensor([1.0, 2.0, 3.0]), True),
+            (lambda x: x + torch.arange(3).to(x.device), True),
+            (lambda x: x[:, [2, 1, 0]], True),
+            # A number of the host is given to a kernel by value.
+            (lambda x: x * torch.tensor(2.0), False),
+            (lambda x: x * torch.arange(3, device=x.device), False),
+        ],
+    )
+    def test_a_network_that_copies_from_the_host_is_not_captured(
+        self, problem: Problem, last: Callable[[Tensor], Tensor], copies: bool
+    ) -> None:
+        own = replace(problem, model="own", build_model=lambda **_: Own(last))
+        assert self.fault(own, "cpu") is None
+        fault = self.fault(own, "cuda")
+        assert (fault is not None) is copies
+        assert fault is None or "copies from the CPU's memory (aten._to_copy" in fault
+
+    def test_so_is_a_loss_of_ones_own(self, problem: Problem) -> None:
+        class Weighted(Classification):
+            def lane_losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+                scale = outputs.new_tensor([1.0, 2.0, 3.0])
+                return super().lane_losses(outputs * scale, labels)
+
+        plain = replace(
+            problem, build_model=lambda **_: nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+        )
+        assert self.fault(plain, "cuda") is None
+        fault = self.fault(replace(plain, task=Weighted()), "cuda")
+        assert fault is not None
+        assert "its forward pass or loss copies from the CPU's memory" in fault
+
+    def fault(self, problem: Problem, device: str) -> str | None:
+        run = Run("r", 0, 1, "sgd", {"gamma0": 0.1}, 16, 0.0)
+        feed = Feed(problem.train, problem, torch.device("cpu"), torch.float32)
+        setup = Setup(problem, torch.device(device), Precision("float32"), feed, feed, None, feed)
+        config = get_family("sgd").with_steps(get_family("sgd").complete(run.config), 4)
+        return packing_fault(packs.PackSignature.of(run, config), setup, "grouped")
+
     def test_decides_what_provenance_says(self, problem: Problem) -> None:
         drawing = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3))
         own = replace(problem, model="own", build_model=lambda **_: drawing)
@@ -105,6 +169,79 @@ class TestWhetherRunsCanBePacked:
         of_torch = Run("r", 0, 1, "torch.optim:RMSprop", {"gamma0": 0.1}, 16, 0.0)
         packing = replace(STACKED["packing"], typical=(of_torch,))
         assert Trainer(problem, packing=packing).provenance.execution == "loop, by hand"
+
+
+def test_a_pack_that_is_dropped_leaves_no_memory_behind(
+    problem: Problem, make_run: Callable[..., Run]
+) -> None:
+    """Its memory is wanted at once, for example by fewer lanes after an out-of-memory error."""
+    gc.disable()
+    try:
+        trainer = Trainer(problem, **STACKED)
+        trainer.add(make_run())
+        trainer.advance()
+        assert isinstance(trainer._execution, stacking.Stacked)
+        (pack,) = trainer._execution._packs.values()
+        assert pack is not None
+        assert pack._evaluations
+        kept = weakref.ref(pack)
+        del trainer, pack
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_the_graph_that_lends_its_memory_lives_until_the_next_capture_has_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uses: Counter[int] = Counter()
+
+    class Graph:
+        def __init__(self) -> None:
+            self.of: int | None = None
+            self.itself = self
+
+        def pool(self) -> int | None:
+            return self.of
+
+        def replay(self) -> None:
+            """Do nothing."""
+
+        def __del__(self) -> None:
+            if self.of is not None:
+                uses[self.of] -= 1
+
+    @contextmanager
+    def begun(graph: Graph, pool: int | None, stream: object) -> Iterator[None]:
+        del stream
+        # As the interpreter may at any time.
+        gc.collect()
+        assert pool is None or uses[pool] > 0, "the memory has been freed"
+        graph.of = 1 if pool is None else pool
+        uses[graph.of] += 1
+        yield
+
+    streams = SimpleNamespace(wait_stream=lambda _: None)
+    named = {
+        "device": lambda _: nullcontext(),
+        "current_device": lambda: 0,
+        "current_stream": lambda: streams,
+        "stream": lambda _: nullcontext(),
+        "CUDAGraph": Graph,
+        "graph": begun,
+    }
+    for name, instead in named.items():
+        monkeypatch.setattr(torch.cuda, name, instead)
+    monkeypatch.setattr(capture, "_stream", lambda _: streams)
+    monkeypatch.setattr(capture, "_graphs", defaultdict(WeakSet))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            captured(lambda: None, lambda: None, torch.device("cuda"))
+    finally:
+        gc.enable()
+    assert uses[1] > 0
 
 
 class TestTheProbe:
@@ -174,4 +311,17 @@ class TestTheNewFlagsOfTf32:
         set_by_user = read_float32()
         with Precision("float32").arithmetic(torch.device("cuda")):
             assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert set_by_user.items() <= read_float32().items()
+
+    @pytest.mark.parametrize("backend", ["generic", "cuda"])
+    @pytest.mark.parametrize("tf32", [False, True])
+    def test_for_all_operations_at_once_are_set_aside_and_put_back(
+        self, backend: str, tf32: bool
+    ) -> None:
+        torch._C._set_fp32_precision_setter(backend, "all", "tf32")
+        set_by_user = read_float32()
+        with Precision("float32", tf32=tf32).arithmetic(torch.device("cuda")):
+            for operation in ("matmul", "conv", "rnn"):
+                now = torch._C._get_fp32_precision_getter("cuda", operation)
+                assert (now == "tf32") is tf32
         assert set_by_user.items() <= read_float32().items()

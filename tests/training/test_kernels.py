@@ -58,6 +58,7 @@ def test_they_are_used_on_cuda_alone_and_can_be_switched_off(
         is_cuda, dtype = True, torch.float32
 
     on_cuda: Any = OnCuda()
+    monkeypatch.setattr(kernel_choice, "_starts", lambda: True)
     assert not uses_kernels(torch.zeros(1))
     assert uses_kernels(on_cuda)
     monkeypatch.setenv(SWITCH, "torch")
@@ -65,3 +66,34 @@ def test_they_are_used_on_cuda_alone_and_can_be_switched_off(
     monkeypatch.delenv(SWITCH)
     monkeypatch.setattr(kernel_choice, "_has_triton", lambda: False)
     assert not uses_kernels(on_cuda)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Failed to find C compiler. Please specify via CC environment variable."),
+        subprocess.CalledProcessError(1, ["gcc", "driver.c"]),
+    ],
+)
+def test_torch_is_used_where_triton_cannot_start(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class OnCuda:
+        is_cuda, dtype = True, torch.float32
+
+    class Driver:
+        @property
+        def active(self) -> Any:
+            raise error
+
+    on_cuda: Any = OnCuda()
+    monkeypatch.setattr("triton.runtime.driver", Driver())
+    kernel_choice._starts.cache_clear()
+    try:
+        assert not uses_kernels(on_cuda)
+        assert not uses_kernels(on_cuda)
+    finally:
+        kernel_choice._starts.cache_clear()
+    (message,) = caplog.messages
+    assert type(error).__name__ in message
+    assert "Install a C compiler such as gcc, or set INDIAN_TUNE_KERNELS=torch" in message
