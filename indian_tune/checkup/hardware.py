@@ -67,7 +67,24 @@ def _check_gpus() -> list[CheckResult]:
                 "install a torch build for the driver version that `nvidia-smi` shows",
             )
         ]
-    return [_check_gpu(number) for number in range(torch.cuda.device_count())]
+    return [*(_check_gpu(number) for number in range(torch.cuda.device_count())), _check_kernels()]
+
+
+def _check_kernels() -> CheckResult:
+    from indian_tune.optim.kernel_choice import SWITCH, launch_fault
+
+    if os.environ.get(SWITCH) == "torch":
+        return CheckResult("kernels", Level.OK, f"those of torch, as {SWITCH} says")
+    fault = launch_fault()
+    if fault is None:
+        return CheckResult("kernels", Level.OK, "Triton can start its kernels")
+    return CheckResult(
+        "kernels",
+        Level.WARN,
+        f"Triton cannot start its kernels ({fault}): packed runs use the slower operations of "
+        "torch",
+        "install a C compiler such as gcc",
+    )
 
 
 def _check_gpu(number: int) -> CheckResult:

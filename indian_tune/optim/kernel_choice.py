@@ -57,20 +57,30 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-@cache
-def _starts() -> bool:
-    """Return whether Triton can start a kernel here: it compiles its launcher with a C compiler."""
+def launch_fault() -> str | None:
+    """Return why Triton cannot start a kernel on this machine's GPU, ``None`` if it can.
+
+    It compiles what starts its kernels with a C compiler.
+    """
+    if not _has_triton():
+        return "Triton is not installed"
     from triton.runtime import driver
 
     try:
         driver.active.get_current_device()
     except Exception as error:  # noqa: BLE001 - no compiler, no headers, or a driver that is too old
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return None
+
+
+@cache
+def _starts() -> bool:
+    fault = launch_fault()
+    if fault is not None:
         log.warning(
-            "Triton cannot start (%s: %s), so packed runs use the slower operations of torch. "
+            "Triton cannot start kernels (%s), so packed runs use the slower operations of torch. "
             "Install a C compiler such as gcc, or set %s=torch to accept this",
-            type(error).__name__,
-            str(error).strip().partition("\n")[0],
+            fault,
             SWITCH,
         )
-        return False
-    return True
+    return fault is None

@@ -15,6 +15,7 @@ from indian_tune.checkup.cluster import check_ray
 from indian_tune.checkup.database import check_new_database
 from indian_tune.checkup.software import check_software, required_torch
 from indian_tune.ledger import storage_url
+from indian_tune.optim import kernel_choice
 from indian_tune.problems.machine import memory
 
 if TYPE_CHECKING:
@@ -129,6 +130,18 @@ def test_gpus_that_torch_does_not_find_are_a_warning(monkeypatch: pytest.MonkeyP
     found = named(hardware.check_hardware(), "GPU")
     assert (found.level, found.text[:10]) == (Level.WARN, "2 present,")
     assert "nvidia-smi" in found.fix
+
+
+def test_kernels_that_cannot_start_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr(kernel_choice, "launch_fault", lambda: "RuntimeError: no C compiler")
+    found = named(hardware.check_hardware(), "kernels")
+    assert found.level is Level.WARN
+    assert "RuntimeError: no C compiler" in found.text
+    assert "gcc" in found.fix
+    monkeypatch.setattr(kernel_choice, "launch_fault", lambda: None)
+    assert named(hardware.check_hardware(), "kernels").level is Level.OK
 
 
 @pytest.mark.gpu
