@@ -137,8 +137,8 @@ def _about_gates(spec: StudySpec) -> Iterator[str]:
     """Warn of gates that no result can pass."""
     if spec.replicates < LEAST_SEARCHES:
         yield (
-            f"search.replicates = {spec.replicates}: the gate “searches” would not pass, so no "
-            f"verdict but INCONCLUSIVE can come: set it to {ADVISED_SEARCHES} "
+            f"search.replicates = {spec.replicates}: the gate “searches” would not pass, so the "
+            f"verdict can only be INCONCLUSIVE: set it to {ADVISED_SEARCHES} "
             f"({LEAST_SEARCHES} are the least that can decide, {ADVISED_SEARCHES} are more likely "
             "to)"
         )
