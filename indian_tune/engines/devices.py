@@ -89,6 +89,25 @@ def confine(device: str) -> str:
     return "cuda:0"
 
 
+def check_unconfined(device: str) -> None:
+    """Check that a process that is not confined can use a device.
+
+    Args:
+        device: ``cpu`` or ``cuda:N``.
+
+    Raises:
+        InputError: GPUs are in slices, and CUDA shows such a process the first one alone.
+    """
+    names = _names_of_gpus()
+    number = 0 if device == "cpu" else int(device.removeprefix("cuda:"))
+    if 0 < number < len(names) and any(name.startswith("MIG-") for name in names):
+        raise InputError(
+            f"--devices = {device} cannot be used by --engine inline: GPUs here are in slices "
+            "(MIG), and a process sees the first one alone. Use --engine optuna, or set "
+            f"{_VISIBLE}={names[number]} and name cuda:0"
+        )
+
+
 def gpu_count() -> int:
     """Return how many NVIDIA GPUs, or slices of them, this process may use; 0 without a driver."""
     return len(_names_of_gpus())

@@ -132,16 +132,18 @@ def attempt(train: Callable[[], T]) -> T | Failure:
     """
     import torch
 
+    from indian_tune.training import is_out_of_memory
+
     try:
         return train()
-    except (IndianTuneError, torch.AcceleratorError):
+    except IndianTuneError:
         raise
     except BaseException as error:
+        short = is_out_of_memory(error)
         # A model may raise anything, SystemExit and KeyboardInterrupt too.
-        if is_from_user(error):
+        if is_from_user(error) or (isinstance(error, torch.AcceleratorError) and not short):
             raise
         text = "".join(traceback.format_exception(error))
-        short = isinstance(error, torch.OutOfMemoryError)
         failure = Failure(text, str(error), short, is_final(error))
     if failure.out_of_memory:
         # A network may have bound its tensors in circles.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from threading import BrokenBarrierError
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.engines import without_main
+from indian_tune.engines import confine, without_main
 from indian_tune.errors import EngineError
 from indian_tune.imports import imports_allowed, in_hand
 from indian_tune.problems import Loop
@@ -176,6 +176,9 @@ def _measure(
     from indian_tune.training import start_torch
 
     try:
+        # As a worker does: a process sees one slice of a GPU at most. Nobody returns before all
+        # have met at the barrier, so that no process gets a second device.
+        device = confine(device)
         start_torch(threads)
         spec = parse_study(canonical, source="study")
         speeds = []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
     from indian_tune.training.global_state import GlobalState
     from indian_tune.training.loop_trainer import LoopTrainer
-    from indian_tune.training.memory import keep_freed_memory
+    from indian_tune.training.memory import is_out_of_memory, keep_freed_memory
     from indian_tune.training.own_loop import LoopRun
     from indian_tune.training.own_report import LoopError
     from indian_tune.training.packing import Packing, PackShape
@@ -37,6 +37,7 @@ __all__ = [
     "Provenance",
     "Run",
     "Trainer",
+    "is_out_of_memory",
     "keep_freed_memory",
     "skip_compiler_import",
     "start_torch",
@@ -54,6 +55,7 @@ _LATER = {
     "Precision": "precision",
     "Provenance": "provenance",
     "Trainer": "trainer",
+    "is_out_of_memory": "memory",
     "keep_freed_memory": "memory",
     "skip_compiler_import": "startup",
     "start_torch": "startup",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.optim.families import FAMILIES, get_family
+from indian_tune.training.memory import is_out_of_memory
 from indian_tune.training.pack import Pack, PackSignature
 from indian_tune.training.packable import packing_fault
 from indian_tune.training.packing import PackShape
@@ -103,7 +104,8 @@ def choose(
     """Return the shape of the largest throughput, doubling the lanes while that pays.
 
     A shape that fails is passed over, as long as another one was measured. An error of the device
-    itself (``torch.AcceleratorError``) is raised, since nothing can be computed on it any more.
+    itself (``torch.AcceleratorError``) is raised, since nothing can be computed on it any more,
+    unless it says that the memory does not suffice.
 
     Args:
         seconds: measures a step of a shape; may raise RuntimeError.
@@ -140,9 +142,9 @@ def _throughputs(
     for shape in shapes:
         try:
             throughputs[shape] = shape.lanes / seconds(shape)
-        except torch.AcceleratorError:
-            raise
         except RuntimeError as error:
+            if isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error):
+                raise
             # Without its frames, which hold the tensors of what has failed.
             failures.append(error.with_traceback(None))
             log.info(

@@ -13,7 +13,9 @@ end the share of evaluation in an epoch is measured.
 
     python -m tests.benchmarks.packs --out tests/benchmarks/results
 
-takes 8 minutes at most: cells that are left by then are said to be left out. Without a GPU,
+takes 8 minutes at most: cells that would not end by then are said to be left out. The files are
+written anew after every cell, so that a command that is killed leaves what it has measured. It
+needs torch and numpy alone; the tests marked ``gpu`` need all that tests need. Without a GPU,
 ``--estimate`` tells what the counts of kernels, bytes and products come to on one.
 
 ``--device cpu --model nin-small --lanes 1 2 --batches 2`` tries the script out where there is no
@@ -25,33 +27,35 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 import indian_tune
-from indian_tune.planning.gpu_model import (
-    BANDWIDTH_SHARE,
-    EAGER_SECONDS,
-    GPUS,
-    KERNEL_SECONDS,
-    PRODUCTS_SHARE,
-)
 from indian_tune.problems.models import build_model
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.training import Packing, Precision, Run, Trainer
-from indian_tune.training.counting import Counts
+from indian_tune.training import Packing, Precision, Run, Trainer, is_out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 # Of a step, by the tests of the stand-in device.
 COUNTS = ROOT / "tests" / "training" / "launches.json"
 LEFT_OUT = "left out for want of time"
+# What comes after the cells takes some seconds.
+RESERVE = 45.0
+# Of the time of all that the tests may take; most of it is compiling kernels.
+TESTS_SHARE = 0.4
 BATCH_SIZE = 32
 LANES = (1, 2, 4, 8, 16, 32)
 CONVOLUTIONS = ("grouped", "matmul")
@@ -118,6 +122,30 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
+class Deadline:
+    """When all must have ended, and how long what was measured took.
+
+    Args:
+        at: in seconds of ``time.monotonic``.
+    """
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self._longest = 0.0
+
+    @property
+    def allows_another(self) -> bool:
+        """Whether another part ends in time, if it takes no longer than the longest so far."""
+        return time.monotonic() + self._longest < self.at
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Note how long a part takes."""
+        began = time.monotonic()
+        yield
+        self._longest = max(self._longest, time.monotonic() - began)
+
+
 def measure_cell(
     problem: Problem,
     device: str,
@@ -140,7 +168,9 @@ def measure_cell(
             rates.append(lanes * images / seconds_of_an_epoch(pack, device))
             for name, loop in eager.items():
                 ratios[name].append(rates[-1] * seconds_of_an_epoch(loop, device) / images)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return None
     return {
         "images_per_second": statistics.median(rates),
@@ -158,31 +188,45 @@ def eager_loop(problem: Problem, device: str, precision: Precision) -> Trainer:
     return loop
 
 
+def precisions(device: str) -> list[str]:
+    """Return those that the device has; what the goals are about comes first."""
+    return [name for name in ("bfloat16", "tf32", "float32") if name != "tf32" or device != "cpu"]
+
+
+def blank_rows(device: str, lanes: list[int]) -> list[dict[str, Any]]:
+    """Return the table before anything is measured."""
+    return [
+        {"precision": name, "convolutions": way, "runs": count, "cell": LEFT_OUT}
+        for name, count, way in product(precisions(device), lanes, CONVOLUTIONS)
+    ]
+
+
 def measure(
-    problem: Problem, device: str, lanes: list[int], rounds: int, deadline: float
-) -> list[dict[str, Any]]:
-    """Return the cells, of which those that are left at the deadline are left out."""
-    rows: list[dict[str, Any]] = []
-    reference = eager_loop(problem, device, PRECISIONS["float32"])
-    # What the goals are about comes first.
-    for name in ("bfloat16", "tf32", "float32"):
-        precision = PRECISIONS[name]
-        if name == "tf32" and device == "cpu":
-            continue
-        eager = {"float32": reference, "own": eager_loop(problem, device, precision)}
-        for count in lanes:
-            for way in CONVOLUTIONS:
-                key: dict[str, Any] = {"precision": name, "convolutions": way, "runs": count}
-                if time.monotonic() > deadline:
-                    rows.append({**key, "cell": LEFT_OUT})
-                    continue
-                packing = Packing(count, way, execution="stacked")
-                cell = measure_cell(problem, device, eager, packing, precision, rounds)
-                rows.append({**key, "cell": cell})
-    return rows
+    problem: Problem,
+    device: str,
+    rows: list[dict[str, Any]],
+    rounds: int,
+    deadline: Deadline,
+    keep: Callable[[], None],
+) -> None:
+    """Fill the table in, cell by cell, each of which is kept at once, while the time suffices."""
+    loops: dict[str, Trainer] = {}
+    for row in rows:
+        if not deadline.allows_another:
+            return
+        with deadline.timed():
+            name = row["precision"]
+            loops = {
+                each: loops.get(each) or eager_loop(problem, device, PRECISIONS[each])
+                for each in ("float32", name)
+            }
+            packing = Packing(row["runs"], row["convolutions"], execution="stacked")
+            eager = {"float32": loops["float32"], "own": loops[name]}
+            row["cell"] = measure_cell(problem, device, eager, packing, PRECISIONS[name], rounds)
+        keep()
 
 
-def bits_by_lane(problem: Problem, device: str) -> dict[str, bool]:
+def bits_by_lane(problem: Problem, device: str, deadline: Deadline) -> dict[str, bool | str]:
     """Return whether the metrics of runs are equal to the bit in other lanes and alone."""
 
     def records(order: list[int], packing: Packing, precision: Precision) -> dict[str, Any]:
@@ -191,16 +235,17 @@ def bits_by_lane(problem: Problem, device: str) -> dict[str, bool]:
             trainer.add(run_of(seed, epochs=1))
         return {record.key: record.metrics for record in trainer.advance()}
 
-    found = {}
-    for name, precision in PRECISIONS.items():
-        if name == "tf32" and device == "cpu":
+    found: dict[str, bool | str] = {}
+    for name, way in product(precisions(device), CONVOLUTIONS):
+        if not deadline.allows_another:
+            found[f"{name}, {way}"] = LEFT_OUT
             continue
-        for way in CONVOLUTIONS:
-            packing = Packing(4, way, execution="stacked")
+        packing, precision = Packing(4, way, execution="stacked"), PRECISIONS[name]
+        with deadline.timed():
             together = records([0, 1, 2, 3], packing, precision)
             turned = records([3, 2, 1, 0], packing, precision)
             alone = records([0], packing, precision)
-            found[f"{name}, {way}"] = turned == together and alone["0"] == together["0"]
+        found[f"{name}, {way}"] = turned == together and alone["0"] == together["0"]
     return found
 
 
@@ -216,17 +261,49 @@ def evaluation_share(model: str, batches: int, device: str, lanes: int) -> float
     return 1 - seconds[0] / seconds[1]
 
 
-def run_gpu_tests() -> str:
-    """Run the tests marked ``gpu`` and return their last line."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def gpu_tests() -> list[str]:
+    """Return the files that have tests marked ``gpu``: to collect all others takes minutes."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    marked = re.compile(r"\bpytest\.mark\.gpu\b")
+    return [
+        str(file.relative_to(ROOT))
+        for file in files
+        if marked.search(file.read_text(encoding="utf-8"))
+    ]
+
+
+def run_gpu_tests(limit: float) -> str:
+    """Run the tests marked ``gpu`` and return their last line.
+
+    Args:
+        limit: seconds that they may take.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *gpu_tests()]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit
+        )
+    except subprocess.TimeoutExpired as error:
+        print((error.stdout or b"").decode())
+        return f"ended after {limit:.0f} s, as they would have taken longer"
     if done.returncode:
-        print(done.stdout)
-    return done.stdout.strip().rpartition("\n")[2]
+        print(done.stdout, done.stderr)
+    # What is not even started says why as an error.
+    return (done.stdout.strip() or done.stderr.strip()).rpartition("\n")[2]
 
 
 def estimate(name: str, precision: str) -> str:
     """Return what the counts of a step come to on a GPU, as an estimate and no measurement."""
+    # It imports what reads studies and databases, which a machine with a GPU may not have.
+    from indian_tune.planning.gpu_model import (
+        BANDWIDTH_SHARE,
+        EAGER_SECONDS,
+        GPUS,
+        KERNEL_SECONDS,
+        PRODUCTS_SHARE,
+    )
+    from indian_tune.training.counting import Counts
+
     counts = json.loads(COUNTS.read_text(encoding="utf-8"))
     gpu = GPUS[name]
     lines = [
@@ -267,7 +344,12 @@ def describe(device: str, model: str, batches: int, rounds: int) -> dict[str, An
 
 
 def to_markdown(report: dict[str, Any]) -> str:
-    setting = report["setting"]
+    setting, evaluation = report["setting"], report["evaluation"]
+    told = {True: "yes", False: "NO", LEFT_OUT: LEFT_OUT}
+    if evaluation is None:
+        share = f"was {LEFT_OUT}"
+    else:
+        share = f"takes {100 * evaluation:.0f} % of an epoch"
     lines = [
         f"# Packs of runs of {setting['model']}",
         "",
@@ -279,11 +361,10 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Tests marked `gpu`: {report['tests']}.",
         "",
         "A run has the same bits in every lane, alone and beside others: "
-        + "; ".join(f"{name}: {'yes' if same else 'NO'}" for name, same in report["bits"].items())
+        + "; ".join(f"{name}: {told[same]}" for name, same in report["bits"].items())
         + ".",
         "",
-        f"Evaluation on as many images as are trained on takes {100 * report['evaluation']:.0f} % "
-        "of an epoch.",
+        f"Evaluation on as many images as are trained on {share}.",
         "",
         "| precision | convolutions | runs | images/s | MiB | × float32 | least | × its own |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -302,6 +383,19 @@ def to_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write(report: dict[str, Any], folder: Path | None) -> None:
+    """Write the files, each of which is whole at any time."""
+    if folder is None:
+        return
+    for name, text in (
+        ("packs.json", json.dumps(report, indent=2) + "\n"),
+        ("packs.md", to_markdown(report)),
+    ):
+        unfinished = folder / f".{name}"
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(folder / name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda")
@@ -313,6 +407,7 @@ def main() -> None:
     parser.add_argument("--estimate", action="store_true", help="measure nothing; print a model")
     parser.add_argument("--out", type=Path, help="folder for the JSON and the Markdown table")
     arguments = parser.parse_args()
+    began = time.monotonic()
     if arguments.estimate:
         print(estimate("H100", "bfloat16"))
         return
@@ -324,22 +419,32 @@ def main() -> None:
             "torch finds no CUDA device here: nothing is measured. --estimate prints what is "
             "expected of one, and --device cpu --model nin-small tries this script out"
         )
-    # What comes after the cells takes some seconds.
-    deadline = time.monotonic() + arguments.seconds - 45
-    problem = make_problem(model, batches)
-    few = make_problem(model, min(batches, 5), BATCH_SIZE)
-    report = {
+    end = began + arguments.seconds
+    deadline = Deadline(end - RESERVE)
+    report: dict[str, Any] = {
         "setting": describe(device, model, batches, arguments.rounds),
-        "tests": "none on a CPU" if device == "cpu" else run_gpu_tests(),
-        "bits": bits_by_lane(few, device),
-        "rows": measure(problem, device, arguments.lanes, arguments.rounds, deadline),
-        "evaluation": evaluation_share(model, min(batches, 50), device, max(arguments.lanes[:4])),
+        "tests": "none on a CPU",
+        "bits": {},
+        "rows": blank_rows(device, arguments.lanes),
+        "evaluation": None,
     }
-    print(to_markdown(report))
+    keep = partial(write, report, arguments.out)
     if arguments.out is not None:
         arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / "packs.json").write_text(json.dumps(report, indent=2) + "\n")
-        (arguments.out / "packs.md").write_text(to_markdown(report))
+    if device != "cpu":
+        report["tests"] = run_gpu_tests(TESTS_SHARE * arguments.seconds)
+        keep()
+    few = make_problem(model, min(batches, 5), BATCH_SIZE)
+    report["bits"] = bits_by_lane(few, device, Deadline(deadline.at))
+    keep()
+    problem = make_problem(model, batches)
+    measure(problem, device, report["rows"], arguments.rounds, deadline, keep)
+    deadline.at = end
+    if deadline.allows_another:
+        most = max(arguments.lanes[:4])
+        report["evaluation"] = evaluation_share(model, min(batches, 50), device, most)
+    keep()
+    print(to_markdown(report))
 
 
 if __name__ == "__main__":

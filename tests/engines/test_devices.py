@@ -12,6 +12,7 @@ import pytest
 from indian_tune.engines import devices
 from indian_tune.engines.devices import confine, gpu_count, worker_devices
 from indian_tune.engines.interrupt import Interrupt
+from indian_tune.engines.local.inline import InlineOptions
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.settings import WorkerSettings
 from indian_tune.errors import InputError
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@pytest.fixture(autouse=True)
+def unrestricted(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Set first, so that it is put back whatever a test leaves there.
+    monkeypatch.setenv(VISIBLE, "")
+    monkeypatch.delenv(VISIBLE)
 
 
 @pytest.fixture
@@ -34,7 +42,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
         tool.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
 
-    monkeypatch.delenv(VISIBLE, raising=False)
     return of
 
 
@@ -127,8 +134,17 @@ def test_every_slice_of_a_gpu_is_a_device(
         seen.append(os.environ[VISIBLE])
     # A whole GPU by its number, as ever; slices have none.
     assert seen == ["MIG-b", "MIG-c", "1"]
+    monkeypatch.delenv(VISIBLE)
+    # A process that is not confined to a slice sees the first one.
+    settings = WorkerSettings("", "", tmp_path)
+    InlineOptions(devices="cuda:0").make(settings)
+    with pytest.raises(
+        InputError, match=r"--devices = cuda:1 cannot be used .* set CUDA_VISIBLE_DEVICES=MIG-c and"
+    ):
+        InlineOptions(devices="cuda:1").make(settings)
     monkeypatch.setenv(VISIBLE, "MIG-c")
     assert worker_devices("auto", None, 1) == ["cuda:0"]
+    InlineOptions().make(settings)
 
 
 @pytest.mark.parametrize("tool", [None, "#!/bin/sh\nexit 9\n"], ids=["absent", "broken"])
@@ -144,7 +160,6 @@ def test_gpus_that_cannot_be_counted_are_not_passed_over_in_silence(
     driver = tmp_path / "nvidia0"
     driver.touch()
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv(VISIBLE, raising=False)
     monkeypatch.setattr("indian_tune.engines.devices._SIGNS", (str(driver),))
     assert worker_devices("auto", 1, 1) == ["cpu"]
     assert f"GPUs cannot be counted, although {driver} exists" in caplog.text

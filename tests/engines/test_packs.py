@@ -26,6 +26,7 @@ from indian_tune.service.study_status import look
 from indian_tune.training import Trainer
 from tests.conftest import TINY
 from tests.engines.pacing import looking, train_paced
+from tests.training.test_device_faults import SHORTAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -244,6 +245,9 @@ def test_where_the_memory_does_not_suffice_lanes_are_halved_and_no_attempt_is_lo
     tiny["arms"] = tiny["arms"][1:]
     advance = Trainer.advance
     failed: list[weakref.ref[Any]] = []
+    # Each halving meets another one.
+    shortages = iter(SHORTAGES.values())
+    most = 2 ** len(SHORTAGES)
 
     class Network:
         """Stands for the tensors of a step that fails."""
@@ -256,19 +260,19 @@ def test_where_the_memory_does_not_suffice_lanes_are_halved_and_no_attempt_is_lo
         if self.pack_shape.lanes > 1:
             held = Network()
             failed.extend([weakref.ref(held), weakref.ref(self)])
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise next(shortages)()
         return advance(self, keys)
 
     monkeypatch.setattr(Trainer, "advance", full)
     register(storage, tiny)
-    InlineEngine(replace(settings_for(storage), lanes=4)).run(Interrupt(), lambda: None)
+    InlineEngine(replace(settings_for(storage), lanes=most)).run(Interrupt(), lambda: None)
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny").id
         trials = ledger.trials(study, phase=Phase.TUNE)
         shapes = [event.data["slots"] for event in ledger.events(study, PACKED)]
     assert [(trial.state, trial.attempts) for trial in trials] == [(State.COMPLETE, 1)] * 4
-    assert shapes == [4, 2, 1]
-    assert len(failed) == 4
+    assert shapes == [most >> n for n in range(len(SHORTAGES) + 1)]
+    assert len(failed) == 2 * len(SHORTAGES)
     assert (
         "does not have enough memory for so many runs at once: continuing with 2 lanes"
         in caplog.text

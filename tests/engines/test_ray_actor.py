@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from indian_tune import training
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.ray import actor, driver, own_cluster
 from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.ledger import LedgerReader, State
+from indian_tune.training import Packing, PackShape, probe
+from indian_tune.training.stacked_forward import CONVOLUTIONS
+from tests.training.test_device_faults import LOST, SHORTAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,6 +130,50 @@ def test_epochs_that_a_checkpoint_has_and_the_record_has_not_are_told_again(
     assert numbers(result) == [3, 4, 5, 6]
     assert driving.record("ray-0", result)
     assert metrics(storage) == alone
+
+
+def test_trials_of_an_actor_measure_once_how_packs_are_computed_and_keep_to_it_where_they_move(
+    driving: driver.RayDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measured: list[int] = []
+
+    def choose(_seconds: object, _ways: object, lanes: int) -> PackShape:
+        measured.append(lanes)
+        # Noise decides.
+        return PackShape(lanes, CONVOLUTIONS[len(measured) % 2])
+
+    def way(of: actor.TrialTrainable) -> str:
+        of.step()
+        assert of._in_hand is not None
+        assert of._in_hand.trainer.pack_shape is not None
+        return of._in_hand.trainer.pack_shape.convolutions
+
+    monkeypatch.setattr(probe, "choose", choose)
+    monkeypatch.setattr(training, "Packing", partial(Packing, execution="stacked"))
+    config = suggested(driving) | {actor.LANES: 2, actor.AHEAD: 0.0}
+    one, other = begun(config), begun(config)
+    assert way(one) == "matmul"
+    one.save_checkpoint(str(tmp_path / "checkpoint"))
+    one.reset_config(config)
+    assert way(one) == "matmul"
+    assert measured == [2]
+    # Another actor, which finds the other way faster, for trials that begin there.
+    assert way(other) == "grouped"
+    other.reset_config(config)
+    other.load_checkpoint(str(tmp_path / "checkpoint"))
+    assert way(other) == "matmul"
+    other.reset_config(config)
+    assert way(other) == "grouped"
+    assert measured == [2, 2]
+    other.reset_config(config | {actor.LANES: 3})
+    assert way(other) == "matmul"
+    assert measured == [2, 2, 3]
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_an_actor_that_lacks_memory_has_not_lost_its_gpu(shortage: str) -> None:
+    assert not actor._lost(SHORTAGES[shortage]())
+    assert actor._lost(LOST)
 
 
 def test_what_was_trained_before_an_exception_is_recorded(

@@ -418,6 +418,8 @@ def test_a_captured_step_replays_with_present_values(foreach: bool) -> None:
     optimizer = Indian([captured], foreach=foreach, capturable=True)
     captured.grad = grad.clone()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    # The tensors are made on the default stream.
+    stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         optimizer.step()
     stream.synchronize()

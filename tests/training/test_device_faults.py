@@ -50,6 +50,23 @@ class Own(nn.Module):
         return self.last(self.dense(images.flatten(1)))
 
 
+def _by_code() -> RuntimeError:
+    error = torch.AcceleratorError("CUDA error: a text of another version")
+    error.error_code = 2  # type: ignore[attr-defined]
+    return error
+
+
+# Every error that says that a GPU's memory does not suffice.
+SHORTAGES: dict[str, Callable[[], RuntimeError]] = {
+    "torch": lambda: torch.OutOfMemoryError("CUDA out of memory"),
+    "runtime": lambda: torch.AcceleratorError("CUDA error: out of memory\nCompile with"),
+    "code": _by_code,
+    "cublas": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `create`"),
+    "cudnn": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "triton": lambda: RuntimeError("Triton Error [CUDA]: out of memory"),
+}
+
+
 class Squared(nn.Module):
     """A network that only torch.func can compute for several runs at once."""
 
@@ -256,14 +273,15 @@ class TestTheProbe:
         with pytest.raises(RuntimeError, match="no engine was found"):
             choose(seconds, ["grouped"])
 
-    def test_passes_over_what_the_memory_does_not_suffice_for(self) -> None:
+    @pytest.mark.parametrize("shortage", SHORTAGES)
+    def test_passes_over_what_the_memory_does_not_suffice_for(self, shortage: str) -> None:
         def seconds(shape: PackShape) -> float:
             if shape.convolutions == "matmul":
-                raise torch.OutOfMemoryError
+                raise SHORTAGES[shortage]()
             return 1.0
 
         assert choose(seconds, CONVOLUTIONS, 8) == PackShape(8, "grouped")
-        with pytest.raises(torch.OutOfMemoryError):
+        with pytest.raises(type(SHORTAGES[shortage]())):
             choose(seconds, ["matmul"], 8)
 
     def test_ends_with_an_error_of_the_device(self) -> None:

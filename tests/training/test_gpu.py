@@ -11,7 +11,7 @@ import torch
 from indian_tune.optim import FAMILIES
 from indian_tune.optim.kernel_choice import SWITCH
 from indian_tune.training import EpochRecord, Packing, Precision, Run, Trainer
-from tests.training.test_executions import CONFIGS, of_everyday
+from tests.training.test_executions import CONFIGS, DIVERGING, of_everyday
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +65,20 @@ def test_a_run_has_the_same_bits_in_every_lane(
     together = trained(problem, runs, **options)
     assert trained(problem, runs[::-1], **options) == together
     assert trained(problem, runs[:1], **options)["0"] == together["0"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_diverging_run_leaves_the_bits_of_those_beside_it_alone(
+    problem: Problem, make_run: Callable[..., Run], way: str, precision: str
+) -> None:
+    options = {"packing": Packing(4, way, execution="stacked"), "precision": Precision(precision)}
+    healthy = [make_run(key=f"{seed}", seed=seed) for seed in range(2)]
+    wrecks = [make_run(**{**DIVERGING, "key": f"wreck {n}", "seed": n}) for n in range(2)]
+    beside = trained(problem, [wrecks[0], *healthy, wrecks[1]], **options)
+    for wreck in wrecks:
+        assert [record.diverged for record in beside.pop(wreck.key)] == [True]
+    assert beside == trained(problem, healthy, **options)
 
 
 def test_kernels_take_the_steps_of_torch(

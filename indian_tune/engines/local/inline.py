@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.devices import check_unconfined
 from indian_tune.engines.interrupt import Stalled, is_from_user
 from indian_tune.engines.local.options import LocalOptions
 from indian_tune.engines.worker import work
@@ -23,7 +24,8 @@ class InlineOptions(LocalOptions):
         """Return the engine.
 
         Raises:
-            InputError: the device is not here, or there are several.
+            InputError: the device is not here, is a slice of a GPU that this process does not see,
+                or there are several.
         """
         if "," in self.devices:
             raise InputError(
@@ -31,6 +33,7 @@ class InlineOptions(LocalOptions):
                 "name one, or use --engine optuna"
             )
         (own,) = self.worker_settings(settings, 1)
+        check_unconfined(own.device)
         return InlineEngine(own)
 
 

@@ -61,6 +61,8 @@ BROKE, FINAL, PROVENANCE = "broke", "final", "provenance"
 
 # The records of every run that its last result had, beside its checkpoint.
 _LAST_RECORDS = "records.json"
+# How its packs compute convolutions: another actor that continues it is not to choose again.
+_CONVOLUTIONS = "convolutions"
 
 
 class TrialTrainable(tune.Trainable):
@@ -79,6 +81,9 @@ class TrialTrainable(tune.Trainable):
         """
         self._packed = in_hand
         self._unpacked: dict[str, Any] | None = None
+        # How packs of so many lanes compute convolutions, as measured here. Tried out once: another
+        # trial may come out differently, and the bits with it.
+        self._convolutions: dict[int, str] = {}
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -117,6 +122,9 @@ class TrialTrainable(tune.Trainable):
             self._in_hand.save()
             last = {key: [asdict(each) for each in records] for key, records in self._last.items()}
             (self._folder / _LAST_RECORDS).write_text(json.dumps(last), encoding="utf-8")
+            shape = self._in_hand.trainer.pack_shape
+            if shape is not None:
+                (self._folder / _CONVOLUTIONS).write_text(shape.convolutions, encoding="utf-8")
         shutil.copytree(self._folder, checkpoint_dir, dirs_exist_ok=True)
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
@@ -177,10 +185,18 @@ class TrialTrainable(tune.Trainable):
         self._last = self._last_records()
         spec, problem = _study(config[SPEC], config[DATA_DIR], config[SPLIT])
         checkpoints = CheckpointFolder(self._folder)
+        lanes, begun_with = config[LANES], self._folder / _CONVOLUTIONS
+        convolutions = self._convolutions.get(lanes)
+        if begun_with.exists():
+            convolutions = begun_with.read_text(encoding="utf-8")
+        packing = Packing(lanes, convolutions)
         in_hand = TrialsInHand(
-            lambda: trainer_of(spec, problem, lent_device(), checkpoints, Packing(config[LANES])),
+            lambda: trainer_of(spec, problem, lent_device(), checkpoints, packing),
             self._expect_epoch,
         )
+        shape = in_hand.trainer.pack_shape
+        if convolutions is None and shape is not None:
+            self._convolutions[lanes] = shape.convolutions
         in_hand.take(
             config[TRIAL],
             [Run(**run) for run in config[RUNS]],
@@ -254,7 +270,9 @@ def _lost(error: BaseException) -> bool:
     """Whether an exception says that this process cannot use its GPU any more."""
     import torch
 
-    return isinstance(error, torch.AcceleratorError)
+    from indian_tune.training import is_out_of_memory
+
+    return isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)
 
 
 def lent_device() -> str:
