@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from indian_tune.columns import CONFIG
 from indian_tune.errors import InputError, alternatives
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import optuna
 
     from indian_tune.comparison.metric_names import Better
@@ -18,20 +22,39 @@ SEED = "seed"
 # The metric that takes the reported values of every step.
 INTERMEDIATE = "intermediate"
 _STATES = {"COMPLETE": "complete", "FAIL": "failed"}
+_UNFINISHED = ("RUNNING", "WAITING")
 
 
-def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better, list[str]]:
-    """Return the trials of all studies of a database.
+class OptunaTrials(NamedTuple):
+    """What a database of Optuna holds.
+
+    Attributes:
+        frame: a row per trial, or per trial and step: columns arm (the study), trial, state, the
+            metric, seed where a parameter or user attribute has that name, ``config.`` for
+            parameters, and user attributes.
+        metric: that is compared.
+        better: its direction.
+        selected: why its values are selected, a sentence each.
+        notes: which trials are left out, a sentence each.
+    """
+
+    frame: pd.DataFrame
+    metric: str
+    better: Better
+    selected: list[str]
+    notes: list[str]
+
+
+def read_optuna(url: str, metric: str | None, only: Collection[str] = ()) -> OptunaTrials:
+    """Return the trials of the studies of a database that have begun and are not running.
+
+    A killed process leaves its trial running for ever.
 
     Args:
         url: of the database, which is not written to; or the path of a journal file.
         metric: name of an objective, of a user attribute, or ``intermediate`` for reported values;
             ``None`` for the only objective.
-
-    Returns:
-        A row per trial, or per trial and step: columns arm (the study), trial, state, the metric,
-        seed where a parameter or user attribute has that name, ``config.`` for parameters, and user
-        attributes; then the metric and its direction, and why its values are selected, if so.
+        only: studies that are read, if all of them are there; all by default.
 
     Raises:
         InputError: it cannot be read, or its studies have different directions.
@@ -41,16 +64,25 @@ def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         storage = _storage(url)
-        studies = [
-            optuna.load_study(study_name=name, storage=storage)
-            for name in optuna.get_all_study_names(storage)
-        ]
-        rows = {study.study_name: study.get_trials(deepcopy=False) for study in studies}
+        names = optuna.get_all_study_names(storage)
+        if only and set(only) <= set(names):
+            # What others lack is no matter of theirs.
+            names = [name for name in names if name in only]
+        studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
+        every = {study.study_name: study.get_trials(deepcopy=False) for study in studies}
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"the source is not a database that Optuna can read: {first}") from error
     if not studies:
         raise InputError("the Optuna database contains no study: choose another database")
+    rows, notes = {}, []
+    for name, trials in every.items():
+        rows[name] = [trial for trial in trials if trial.state.name not in _UNFINISHED]
+        states = Counter(trial.state.name for trial in trials if trial.state.name in _UNFINISHED)
+        if states:
+            counts = " and ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            of = counted(len(trials), "trial")
+            notes.append(f"Study {name!r} has {counts} of {of}: these are left out")
     found: list[dict[str, Any]] = []
     directions: dict[str, Better] = {}
     for study in studies:
@@ -73,7 +105,8 @@ def read_optuna(url: str, metric: str | None) -> tuple[pd.DataFrame, str, Better
     frame = pd.DataFrame(found).astype({"value": object} if found else {})
     if metric == INTERMEDIATE and frame.empty:
         raise InputError("no trial has intermediate values: choose another metric")
-    return frame.rename(columns={"value": name}), name, next(iter(directions.values())), selected
+    frame = frame.rename(columns={"value": name})
+    return OptunaTrials(frame, name, next(iter(directions.values())), selected, notes)
 
 
 def _storage(url: str) -> optuna.storages.BaseStorage:

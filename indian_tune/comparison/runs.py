@@ -49,7 +49,8 @@ ROLES = ("arm", "seed", "step", "task", "replicate", "trial", "state", "phase")
 _ALIASES = {"step": ("epoch", "step"), "state": ("run_state", "state", "status")}
 KEYS = ["arm", "task", "replicate", "seed"]
 _FAILED = frozenset({"diverged", "failed", "fail", "crashed", "error", "killed", "nan", "oom"})
-_OPEN = frozenset({"running", "waiting", "pending", "queued", "pruned", "paused", "preempted"})
+_PRUNED = "pruned"
+_OPEN = frozenset({"running", "waiting", "pending", "queued", _PRUNED, "paused", "preempted"})
 # Beyond it, squares have no place in a float: a loss that large has diverged.
 _MOST = 1e100
 
@@ -170,7 +171,7 @@ def runs_of(
         trials = _tuning_trials(tuning, metric, missing)
     rows, seeded = _with_keys(rows)
     values, absent = numbers(rows, metric)
-    failed = _failed(rows)
+    failed = _failed(rows, missing)
     if missing == "failed":
         failed = failed | absent
     rows = rows.assign(value=values, failed=failed | ~((np.abs(values) <= _MOST) | absent))
@@ -320,18 +321,24 @@ def _ordered(values: pd.Series) -> pd.Series:
     return values.map(str)
 
 
-def _failed(rows: pd.DataFrame) -> NDArray[np.bool_]:
+def _failed(rows: pd.DataFrame, missing: Missing) -> NDArray[np.bool_]:
     if "state" not in rows:
         return np.zeros(len(rows), dtype=bool)
     states = rows["state"].map(lambda state: str(state).lower().rpartition(".")[2])
-    unfinished = sorted(set(states) & _OPEN)
+    pruned = {_PRUNED} if missing == "failed" else set()
+    unfinished = sorted((set(states) & _OPEN) - pruned)
     if unfinished:
         first = rows[(states == unfinished[0]).to_numpy()].iloc[0]
+        hint = "wait until all runs are finished, or remove it from the source"
+        if unfinished[0] == _PRUNED:
+            hint = (
+                "give --missing failed to count pruned runs as failed; without them the arm would "
+                "look better than it is"
+            )
         raise InputError(
-            f"a run of arm {first['arm']!r} (seed {first['seed']}) is {unfinished[0]}: wait until "
-            "all runs are finished, or remove it from the source"
+            f"a run of arm {first['arm']!r} (seed {first['seed']}) is {unfinished[0]}: {hint}"
         )
-    return states.isin(_FAILED).to_numpy(dtype=bool)
+    return states.isin([*_FAILED, *pruned]).to_numpy(dtype=bool)
 
 
 def _check_once(rows: pd.DataFrame, keys: list[str], *, seeded: bool) -> None:

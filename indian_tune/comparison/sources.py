@@ -158,9 +158,10 @@ def _database(request: Request, source: str) -> Source:
         return _study(request, None, source)
     from indian_tune.comparison.optuna_database import read_optuna
 
-    frame, metric, better, selected = read_optuna(source, request.metric)
-    runs = _runs(request, frame, metric, better)
-    return Source(replace(runs, selected=(*runs.selected, *selected)))
+    found = read_optuna(source, request.metric, request.only)
+    runs = _runs(request, found.frame, found.metric, found.better)
+    selected, notes = (*runs.selected, *found.selected), (*runs.notes, *found.notes)
+    return Source(replace(runs, selected=selected, notes=notes))
 
 
 def _is_ours(url: str) -> bool:

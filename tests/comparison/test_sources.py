@@ -159,6 +159,27 @@ def test_studies_of_optuna_s_with_mixed_directions_are_refused(
         read(Request([str(optuna_files["mixed"])]))
 
 
+def test_other_studies_and_unfinished_trials_of_optuna_s_do_not_matter(tmp_path: Path) -> None:
+    """A study beside the two arms has other objectives; a killed process left a trial running."""
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    for arm in ("A", "B"):
+        study = optuna.create_study(storage=url, study_name=arm, direction="maximize")
+        for seed in range(3):
+            study.enqueue_trial({"seed": seed})
+            trial = study.ask()
+            trial.suggest_int("seed", 0, 9)
+            study.tell(trial, 0.9 + seed / 100)
+    study.ask()
+    study.enqueue_trial({"seed": 4})
+    optuna.create_study(storage=url, study_name="other", directions=["minimize", "maximize"])
+    runs = read(Request([str(tmp_path / "optuna.db")], only=("A", "B"))).runs
+    assert runs.arms == ["A", "B"]
+    assert len(runs.table) == 6
+    assert runs.notes == ("Study 'B' has 1 RUNNING and 1 WAITING of 5 trials: these are left out",)
+    with pytest.raises(InputError, match="has several objectives"):
+        read(Request([str(tmp_path / "optuna.db")]))
+
+
 def test_failed_and_pruned_trials_of_optuna_s_are_told_apart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
     study = optuna.create_study(storage=url, study_name="A")
@@ -167,8 +188,10 @@ def test_failed_and_pruned_trials_of_optuna_s_are_told_apart(tmp_path: Path) -> 
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     assert read(Request([url])).runs.table["failed"].tolist() == [False, False, True]
     study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
-    with pytest.raises(InputError, match=r"a run of arm 'A' .* is pruned"):
+    with pytest.raises(InputError, match=r"a run of arm 'A' .* is pruned: give --missing failed"):
         read(Request([url]))
+    failed = read(Request([url], missing="failed")).runs.table["failed"].tolist()
+    assert failed == [False, False, True, True]
 
 
 @pytest.mark.parametrize("layout", ["{arm}/seed-{seed}", "{arm}_s{seed}", "{arm}/{seed}"])
