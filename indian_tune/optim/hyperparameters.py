@@ -252,6 +252,16 @@ SCHEDULE_STEPS = Hyperparameter(
 # Without a default: what a configuration is silent about is left out of it.
 SCHEDULE_PARAMETERS = (SCHEDULE, WARMUP, FLOOR, COOLDOWN, COOLDOWN_SHAPE, SCHEDULE_STEPS)
 LABELS = {each.name: each.labels for each in SCHEDULE_PARAMETERS if each.labels}
+
+
+def labelled(config: Mapping[str, Value]) -> dict[str, Value]:
+    """Return a configuration as a study file writes it: ``schedule = "cosine"``, not its number."""
+    return {
+        name: LABELS[name][int(value)] if name in LABELS and is_number(value) else value
+        for name, value in config.items()
+    }
+
+
 CONSTANT_STEP = replace(DECAY_POWER, default=0.0)
 INITIAL_VELOCITY = Hyperparameter(
     "initial_velocity", "s in the start with velocity -s times the first gradient"

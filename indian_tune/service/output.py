@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from indian_tune.optim.hyperparameters import LABELS, is_number, value_text
+from indian_tune.optim.hyperparameters import is_number, labelled, value_text
 from indian_tune.text import SYMBOLS, printable
 
 if TYPE_CHECKING:
@@ -159,15 +159,13 @@ def config_text(config: Mapping[str, Value] | None) -> str:
     if config is None:
         return "–"
     # The hyperparameters that the paper names come first.
-    names = [*(n for n in SYMBOLS if n in config), *(n for n in config if n not in SYMBOLS)]
-    return " ".join(f"{SYMBOLS.get(name, name)}={_value(name, config[name])}" for name in names)
+    named = labelled(config)
+    names = [*(n for n in SYMBOLS if n in named), *(n for n in named if n not in SYMBOLS)]
+    return " ".join(f"{SYMBOLS.get(name, name)}={_value(named[name])}" for name in names)
 
 
-def _value(name: str, value: Value) -> str:
-    if not is_number(value):
-        return value_text(value)
-    labels = LABELS.get(name)
-    return number(value) if labels is None else labels[int(value)]
+def _value(value: Value) -> str:
+    return number(value) if is_number(value) else value_text(value)
 
 
 def duration(seconds: float) -> str:

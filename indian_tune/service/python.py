@@ -101,8 +101,11 @@ class Results:
 
         return ranking_frame(self.status().ranked)
 
-    def best(self, arm: str | None = None) -> dict[str, float]:
+    def best(self, arm: str | None = None) -> dict[str, Any]:
         """Return the best configuration of an arm: what was searched or set in its space.
+
+        A schedule has its name; in frames, exports and Optuna it has its number in the list of
+        ``studies/README.md``, from 0.
 
         Args:
             arm: its name; ``None`` for the arm that leads the ranking.
@@ -110,7 +113,9 @@ class Results:
         Raises:
             InputError: there is no such arm, or none of its trials is complete.
         """
-        return self._winner(arm)[1]
+        from indian_tune.optim.hyperparameters import labelled
+
+        return labelled(self._winner(arm)[1])
 
     @PythonWords()
     def optimizer(

@@ -489,6 +489,13 @@ def test_the_winner_s_optimizer_has_its_configuration_and_steps_its_schedule(
         return optimizer, seen
 
     best = {arm: results.best(arm) for arm in spaces}
+    assert best["momentum"]["schedule"] == "linear"
+    # Another study can begin with it.
+    begun = {"first": [best["momentum"]]}
+    arm = indian_tune.Arm("momentum", space=spaces["momentum"], options=begun)
+    again = replace(study, name="again", arms=[arm])
+    repeated = indian_tune.search(again, storage=database, engine="inline", progress=False)
+    assert repeated.best() == best["momentum"]
     indian, _ = rates("indian")
     group = indian.param_groups[0]
     assert {name: group[name] for name in ("alpha", "beta")} == {

@@ -9,7 +9,7 @@ import pytest
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import Ledger, Phase
 from indian_tune.optim import FAMILIES
-from indian_tune.study.file.first import as_family
+from indian_tune.study.file.first import as_family, first_point
 from indian_tune.study.file.spec import parse_study
 from tests.study.playing import Played
 
@@ -104,6 +104,22 @@ def test_a_configuration_of_indian_is_the_same_in_other_coordinates(
 def test_a_study_without_it_has_the_canonical_form_it_had(tiny: dict[str, Any]) -> None:
     arms = parse_study(tiny, source="test").canonical()["arms"]
     assert not any("first" in arm for arm in arms)
+
+
+def test_a_point_may_hold_constants_of_the_space_and_names_of_schedules(
+    tiny: dict[str, Any],
+) -> None:
+    """As the best configuration of another study does."""
+    space = {"schedule": {"choices": ["power", "cosine"]}, "momentum": 0.9}
+    point = {"gamma0": 0.1, "schedule": "cosine", "momentum": 0.9}
+    tiny["arms"] = [{"name": "m", "optimizer": "momentum", "space": space, "first": [point]}]
+    spec = parse_study(tiny, source="test")
+    arm = spec.arm("m")
+    begun = first_point(arm, spec.space("m"), 0, {})
+    assert begun == {"gamma0": 0.1, "schedule": 3}
+    tiny["arms"][0]["first"] = [{**point, "momentum": 0.8}]
+    with pytest.raises(StudyFileError, match=r"first\[1\].momentum is not searched"):
+        parse_study(tiny, source="test")
 
 
 def change_point(study: dict[str, Any], **changed: float | None) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.errors import StudyFileError, alternatives
 from indian_tune.optim.families import FAMILIES, get_family
-from indian_tune.optim.hyperparameters import as_value
+from indian_tune.optim.hyperparameters import LABELS, as_value
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.file.space import Constant, nearest
 
@@ -79,7 +79,7 @@ def first_point(
         return None
     each = given[index]
     if isinstance(each, dict):
-        return {name: as_value(each[name]) for name in space if name in each}
+        return {name: _value(name, each[name]) for name in _searched(space) if name in each}
     if each not in winners:
         return None
     config = winners[each]
@@ -142,15 +142,29 @@ def _check_arm(
 
 
 def _check_point(point: Mapping[str, Value], space: Space, where: str) -> None:
-    searched = [name for name, each in space.items() if not isinstance(each, Constant)]
+    searched = _searched(space)
     for name in [*point, *searched]:
         if name not in point:
             raise StudyFileError(f"{where}.{name} is missing: {name} is searched, so give a value")
+        value, constant = _value(name, point[name]), space.get(name)
+        if isinstance(constant, Constant) and value == constant.value:
+            # As in the best configuration of another study.
+            continue
         if name not in searched:
             raise StudyFileError(f"{where}.{name} is not searched.{alternatives(name, searched)}")
-        value = as_value(point[name])
         if nearest(space[name], value) != value:
             raise StudyFileError(
                 f"{where}.{name} = {point[name]!r} is outside the searched values: give one of "
                 f"them, such as {nearest(space[name], value)!r}"
             )
+
+
+def _searched(space: Space) -> list[str]:
+    return [name for name, each in space.items() if not isinstance(each, Constant)]
+
+
+def _value(name: str, raw: object) -> Value:
+    """Return what a sampler would give for a value; schedules have numbers there."""
+    value = as_value(raw)
+    labels = LABELS.get(name, ())
+    return float(labels.index(value)) if value in labels else value
