@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from indian_tune.comparison.registration import Plan
     from indian_tune.comparison.runs import Missing
     from indian_tune.comparison.sources import Request, Source
+    from indian_tune.service.python import Results
 
 
 # Why a registered comparison is exploratory, and what is said beside it.
@@ -37,7 +38,7 @@ UNTIMED_CAUTION = (
 
 @PythonWords()
 def compare(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Results | str | Path,
     a: str,
     b: str,
     *,
@@ -57,13 +58,15 @@ def compare(
     Args:
         frame: a row per run, or per run and step. The column ``arm`` names what is compared,
             ``seed`` pairs runs; ``step`` or ``epoch`` makes the last row of a run count; ``task``,
-            ``replicate``, ``trial``, ``run_state`` and ``phase`` are read where they are there.
+            ``replicate``, ``trial``, ``run_state`` and ``phase`` are read where they are there. Or
+            the results of a study, or what `indian-tune compare` reads: the name of a study, a
+            file, a folder of event files, or the address of a database.
         a: the arm that may be better.
         b: the other one.
         metric: column of the values; may be left out where only one column can be it.
         better: ``lower`` or ``higher``; guessed from the metric's name.
-        delta: smallest effect of interest in the unit of the metric; without one, nothing is called
-            negligible.
+        delta: smallest effect of interest in the unit of the metric; without one, that which a
+            study registered, or nothing is called negligible.
         alpha: level of the two-sided interval.
         columns: role → column, such as ``{"seed": "run_seed"}``.
         where: column → value: only such rows are read.
@@ -79,10 +82,29 @@ def compare(
     Raises:
         InputError: the frame cannot be compared so; the message says why.
     """
-    from indian_tune.comparison import compare_runs, runs_of
+    from indian_tune.comparison import Comparison, compare_runs, runs_of
     from indian_tune.comparison.comparison import check_settings
+    from indian_tune.comparison.sources import Request
+    from indian_tune.service.python import Results
 
     a, b = str(a), str(b)
+    if isinstance(frame, str | Path | Results):
+        of_study = isinstance(frame, Results)
+        source, storage = (frame.study, frame.storage) if of_study else (str(frame), None)
+        reading = Request([source], storage, metric, better, columns, where, missing, (a, b))
+        given = CompareRequest(
+            reading,
+            a,
+            b,
+            delta=delta,
+            alpha=alpha,
+            pairing=pairing,
+            sequential=sequential,
+            target=target,
+        )
+        found = run_compare(given)
+        assert isinstance(found, Comparison)
+        return found
     check_settings(a, b, delta, alpha)
     runs = runs_of(
         frame,

@@ -118,6 +118,20 @@ def test_a_loop_of_one_s_own_changes_twenty_lines_of_a_plain_one() -> None:
     assert 0 < changed.count("-") < changed.count("+") <= 20
 
 
+def test_two_arms_of_a_study_or_of_a_file_are_compared(tmp_path: Path) -> None:
+    protocol = {"epochs": 1, "confirm_seeds": [1000, 1001]}
+    study = Study("pair", ["indian", "adam"], points, protocol, SMALL["search"])
+    storage = str(tmp_path / "pair.db")
+    results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
+    found = indian_tune.compare(results, "indian", "adam")
+    assert (found.a, found.b) == ("indian", "adam")
+    file = tmp_path / "runs.csv"
+    file.write_text("arm,seed,loss\nA,0,1.0\nA,1,1.1\nB,0,2.0\nB,1,2.2\n")
+    assert indian_tune.compare(file, "A", "B").contrast.difference.estimate == pytest.approx(1.05)
+    with pytest.raises(InputError, match="frame is an int: give a pandas DataFrame"):
+        indian_tune.compare(3, "A", "B")  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "shown"),
