@@ -143,7 +143,8 @@ def trial_frame(
     Columns: study, arm, optimizer, phase, replicate where every arm has several searches, trial,
     trial_state, objective, score, attempts, reason, started_at, finished_at (UTC), and one per
     hyperparameter, ``config.alpha``. The score is what
-    winners are chosen by among complete trials, lower is better: the first of several objectives.
+    winners are chosen by among complete trials, lower is better: the first of several objectives,
+    each of which then has a column, ``score.seconds``, after the score.
     That of a trial that was pruned is of its last epoch, that of one that diverged is of chance.
 
     Args:
@@ -154,6 +155,7 @@ def trial_frame(
     """
     study = _study(ledger, study_id)
     arms = {arm.id: arm for arm in ledger.arms(study_id)}
+    several = [f"score.{name}" for name in study.spec["protocol"].get("objectives") or []]
     frame = pd.DataFrame(
         [
             {
@@ -166,6 +168,7 @@ def trial_frame(
                 "trial_state": str(trial.state),
                 "objective": objective,
                 "score": trial.value,
+                **dict(zip(several, trial.values or [np.nan] * len(several), strict=True)),
                 "attempts": trial.attempts,
                 "reason": trial.reason,
                 "started_at": trial.started_at,

@@ -89,8 +89,9 @@ def compare(
 
     a, b = str(a), str(b)
     if isinstance(frame, str | Path | Results):
-        of_study = isinstance(frame, Results)
-        source, storage = (frame.study, frame.storage) if of_study else (str(frame), None)
+        source, storage = str(frame), None
+        if isinstance(frame, Results):
+            source, storage = frame.study, frame.storage
         reading = Request([source], storage, metric, better, columns, where, missing, (a, b))
         given = CompareRequest(
             reading,

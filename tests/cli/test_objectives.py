@@ -12,6 +12,7 @@ import pytest
 
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import LedgerReader, Phase, RunRecord, State, TrialRecord
+from indian_tune.ledger.frames import trial_frame
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import pareto_front, rank
 from indian_tune.study.scoring import objective_values
@@ -52,6 +53,10 @@ def test_optuna_is_told_every_objective(
         fronts = {result.name: [t.values for t in result.front] for result in rank(ledger, study)}
         (frozen,) = ledger.events(study.id, "frozen")
         confirms = ledger.confirms(study.id)
+        frame = trial_frame(ledger, study.id, Phase.TUNE)
+        assert trial_frame(ledger, study.id, Phase.CONFIRM)["score.seconds"].isna().all()
+    scores = frame[["score.validation_error", "score.seconds"]].to_numpy().tolist()
+    assert sorted(scores) == sorted(list(trial.values or ()) for trial in trials)
     for trial in trials:
         assert trial.values is not None
         assert list(trial.values) == [trial.value, seconds[trial.id]]
