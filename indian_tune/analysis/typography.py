@@ -68,8 +68,8 @@ def shown_findings(verdict: Verdict) -> list[Finding]:
 def failed_runs(verdict: Verdict) -> list[str]:
     """Return a sentence for every arm of which a run failed."""
     return [
-        f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with the "
-        f"seeds {some(row.failed)}."
+        f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with "
+        f"seed{'s' * (len(row.failed) > 1)} {some(row.failed)}."
         for row in verdict.trained
         if row.failed
     ]
