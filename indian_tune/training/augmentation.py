@@ -1,4 +1,9 @@
-"""Random crops and flips whose choice is a function of (seed, step, place in the batch)."""
+"""Random crops and flips whose choice is a function of (seed, step, place in the batch).
+
+Each image is shifted by up to 4 pixels in both directions, and half of them are mirrored. All 81
+shifts are equally likely; black moves in from the border. It is what padding by 4, a random crop
+and a random horizontal flip come to.
+"""
 
 from __future__ import annotations
 
@@ -32,23 +37,6 @@ def augmentation_bits(size: int, *, seed: int | Tensor, steps: Tensor) -> Tensor
         int32 [*n, size].
     """
     return uniform_bits((size,), seed=seed, step=steps, layer=LAYER, device=steps.device)
-
-
-def crop_and_flip(images: Tensor, bits: Tensor) -> Tensor:
-    """Shift each image by up to 4 pixels in both directions, and mirror half of them.
-
-    All 81 shifts are equally likely; black moves in from the border. It is what padding by 4, a
-    random crop and a random horizontal flip come to.
-
-    Args:
-        images: [*batch, height, width, channels].
-        bits: int32 [*batch], uniform.
-
-    Returns:
-        Of ``images``' shape.
-    """
-    height, width = images.shape[-3:-1]
-    return cut(images, crops(bits, width), crop_patterns(height, width, images.device))
 
 
 def crops(bits: Tensor, width: int) -> Tensor:

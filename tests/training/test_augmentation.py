@@ -10,7 +10,13 @@ import torch
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Precision, Run, Trainer
-from indian_tune.training.augmentation import PADDING, augmentation_bits, crop_and_flip
+from indian_tune.training.augmentation import (
+    PADDING,
+    augmentation_bits,
+    crop_patterns,
+    crops,
+    cut,
+)
 from indian_tune.training.feed import Feed
 
 if TYPE_CHECKING:
@@ -34,6 +40,11 @@ def train(problem: Problem, run: Run, **arguments: Any) -> list[EpochRecord]:
 
 def bits_of(count: int, step: int = 0, seed: int = 1) -> torch.Tensor:
     return augmentation_bits(count, seed=seed, steps=torch.tensor([step]))[0]
+
+
+def crop_and_flip(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+    height, width = images.shape[-3:-1]
+    return cut(images, crops(bits, width), crop_patterns(height, width, CPU))
 
 
 def test_every_shift_is_as_likely_as_any_other_and_half_are_mirrored() -> None:
