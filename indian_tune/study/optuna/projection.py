@@ -25,6 +25,7 @@ from indian_tune.errors import StorageError
 from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.explanations import explained
+from indian_tune.ledger.retry import database_error
 from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
 from indian_tune.study.optuna.scores import score_insert
 from indian_tune.study.optuna.shown_trial import (
@@ -248,13 +249,47 @@ class Projection:
 
     @transaction
     def trials(self, part: str, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
-        """Return the Optuna trials of an arm, or of the confirm phase."""
+        """Return the Optuna trials of an arm, or of the confirm phase, that the ledger has.
+
+        Anyone may add others, with Optuna's own functions or on its dashboard: their scores mean
+        something else, so samplers and pruners must not see them.
+        """
         with self._errors():
-            return self._storage.get_all_trials(
+            trials = self._storage.get_all_trials(
                 self._id_of(part),
                 deepcopy=False,
                 states=None if states is None else tuple(states),
             )
+        return [trial for trial in trials if SLOT in trial.user_attrs]
+
+    def searched(self, part: str) -> list[FrozenTrial]:
+        """Return the Optuna trials of an arm, numbered as if there were no others beside them."""
+        trials = self.trials(part)
+        # Numbers are distinct and ascend.
+        if not trials or trials[-1].number == len(trials) - 1:
+            return trials
+        return [numbered(trial, number) for number, trial in enumerate(trials)]
+
+    @transaction
+    def foreign_trials(self) -> int:
+        """Return how many Optuna trials belong to no trial of the ledger; nothing reads them."""
+        studies, trials, attributes = (
+            sa.table(name, *map(sa.column, columns))
+            for name, columns in {
+                "studies": ("study_id", "study_name"),
+                "trials": ("trial_id", "study_id"),
+                "trial_user_attributes": ("trial_id", "key"),
+            }.items()
+        )
+        ours = sa.select(attributes.c.trial_id).where(attributes.c.key == SLOT)
+        query = (
+            sa.select(sa.func.count())
+            .select_from(trials.join(studies, trials.c.study_id == studies.c.study_id))
+            .where(studies.c.study_name.in_(map(self.name_of, self.parts)))
+            .where(trials.c.trial_id.not_in(ours))
+        )
+        with self._errors(), self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
 
     @transaction
     def states(self, part: str) -> dict[int, TrialState]:
@@ -311,16 +346,20 @@ class Projection:
             trial_id: of the Optuna trial.
             pruner: to ask.
             peers: numbers of the trials that it may be compared with, by Optuna's ids, and its
-                own; all, as Optuna numbers them, if ``None``.
+                own; all of the ledger if ``None``.
         """
         with self._errors():
             name = self.name_of(part)
             trial = self._storage.get_trial(trial_id)
-            storage = self._storage
-            if peers is not None:
+            if peers is None:
+                seen = self.searched(part)
+                # The newest are the likeliest to run.
+                own = (each for each in reversed(seen) if each._trial_id == trial_id)
+                trial = numbered(trial, next(own, trial).number)
+            else:
                 seen = self.peers(part, peers)
-                storage = cast("BaseStorage", StorageView(storage, name, seen))
                 trial = numbered(trial, peers[trial_id])
+            storage = cast("BaseStorage", StorageView(self._storage, name, seen))
             study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
             return pruner.prune(study, trial)
 
@@ -418,10 +457,11 @@ class Projection:
         try:
             yield
         except (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError) as error:
-            cause = error.__cause__ or error
-            if isinstance(cause, sa.exc.DBAPIError):
+            cause = database_error(error)
+            if cause is not None:
                 raise explained(self.url, cause) from error
-            raise StorageError(f"database {show_url(self.url)}: {cause}") from error
+            said = error.__cause__ or error
+            raise StorageError(f"database {show_url(self.url)}: {said}") from error
 
 
 def _searches(study: RegisteredStudy[LedgerReader], arms: Sequence[str]) -> list[str]:

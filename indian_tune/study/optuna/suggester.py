@@ -69,7 +69,7 @@ class Suggester:
                 return self._whole(arm, found), self._projection.known(part, found._trial_id)
         others: Sequence[FrozenTrial] = ()
         if self._spec.search.sampler.learns:
-            others = self._projection.trials(part)
+            others = self._projection.searched(part)
         return self._sample(lease.trial, arm, others, number=len(others))
 
     def _suggest_generation(
