@@ -26,6 +26,7 @@ from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.explanations import explained
 from indian_tune.ledger.retry import database_error
+from indian_tune.study.optuna.foreign import foreign_count
 from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
 from indian_tune.study.optuna.scores import score_insert
 from indian_tune.study.optuna.shown_trial import (
@@ -37,7 +38,7 @@ from indian_tune.study.optuna.shown_trial import (
     shown_trial,
 )
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
-from indian_tune.study.optuna.view import StorageView, numbered
+from indian_tune.study.optuna.view import StorageView, consecutive, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -249,11 +250,7 @@ class Projection:
 
     @transaction
     def trials(self, part: str, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
-        """Return the Optuna trials of an arm, or of the confirm phase, that the ledger has.
-
-        Anyone may add others, with Optuna's own functions or on its dashboard: their scores mean
-        something else, so samplers and pruners must not see them.
-        """
+        """Return the Optuna trials of an arm, or of the confirm phase, without foreign ones."""
         with self._errors():
             trials = self._storage.get_all_trials(
                 self._id_of(part),
@@ -262,32 +259,10 @@ class Projection:
             )
         return [trial for trial in trials if SLOT in trial.user_attrs]
 
-    def searched(self, part: str) -> list[FrozenTrial]:
-        """Return the Optuna trials of an arm, numbered as if there were no others beside them."""
-        trials = self.trials(part)
-        # Numbers are distinct and ascend.
-        if not trials or trials[-1].number == len(trials) - 1:
-            return trials
-        return [numbered(trial, number) for number, trial in enumerate(trials)]
-
     @transaction
     def foreign_trials(self) -> int:
         """Return how many Optuna trials belong to no trial of the ledger; nothing reads them."""
-        studies, trials, attributes = (
-            sa.table(name, *map(sa.column, columns))
-            for name, columns in {
-                "studies": ("study_id", "study_name"),
-                "trials": ("trial_id", "study_id"),
-                "trial_user_attributes": ("trial_id", "key"),
-            }.items()
-        )
-        ours = sa.select(attributes.c.trial_id).where(attributes.c.key == SLOT)
-        query = (
-            sa.select(sa.func.count())
-            .select_from(trials.join(studies, trials.c.study_id == studies.c.study_id))
-            .where(studies.c.study_name.in_(map(self.name_of, self.parts)))
-            .where(trials.c.trial_id.not_in(ours))
-        )
+        query = foreign_count(map(self.name_of, self.parts))
         with self._errors(), self._engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -352,7 +327,7 @@ class Projection:
             name = self.name_of(part)
             trial = self._storage.get_trial(trial_id)
             if peers is None:
-                seen = self.searched(part)
+                seen = consecutive(self.trials(part))
                 # The newest are the likeliest to run.
                 own = (each for each in reversed(seen) if each._trial_id == trial_id)
                 trial = numbered(trial, next(own, trial).number)
@@ -460,8 +435,9 @@ class Projection:
             cause = database_error(error)
             if cause is not None:
                 raise explained(self.url, cause) from error
-            said = error.__cause__ or error
-            raise StorageError(f"database {show_url(self.url)}: {said}") from error
+            raise StorageError(
+                f"database {show_url(self.url)}: {error.__cause__ or error}"
+            ) from error
 
 
 def _searches(study: RegisteredStudy[LedgerReader], arms: Sequence[str]) -> list[str]:
