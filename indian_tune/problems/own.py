@@ -136,14 +136,13 @@ def _task_fault(made: Problem | Loop) -> str | None:
 
 def _chance_fault(made: Loop) -> str | None:
     chance: object = made.chance
-    if chance is not None:
-        number = isinstance(chance, int | float) and isfinite(chance)
-        return None if number else f"its chance must be a finite number, got {chance!r}"
-    try:
-        get_task(made.task).chances(None, made.classes)
-    except InputError as error:
-        return f"its {error}"
-    return None
+    if chance is None:
+        fault = _baseline_fault(made)
+        return None if fault is None else f"its {fault}"
+    if not isinstance(chance, int | float) or not isfinite(chance):
+        return f"its chance must be a finite number, got {chance!r}"
+    # That of plain classification follows from its classes alone.
+    return None if made.task == "classification" else _baseline_fault(made, chance)
 
 
 def _with_streams(made: Problem, where: str) -> Problem:
@@ -214,9 +213,13 @@ def _part_fault(made: Problem) -> str | None:
     return _normalisation_fault(made) or _baseline_fault(made)
 
 
-def _baseline_fault(made: Problem) -> str | None:
+def _baseline_fault(made: Problem | Loop, chance: float | None = None) -> str | None:
+    task = get_task(made.task)
+    labels = None if isinstance(made, Loop) else made.train.sample().labels
     try:
-        get_task(made.task).chances(made.train.sample().labels, made.classes)
+        if chance is None:
+            chance = task.chances(labels, made.classes)[task.outcome]
+        task.judged(chance)
     except InputError as error:
         return str(error)
     return None

@@ -228,6 +228,9 @@ class Task:
 
         Args:
             chance: its value at chance level.
+
+        Raises:
+            InputError: chance is not worse than the best value, so that errors have no scale.
         """
         metric = self.metrics[self.outcome]
         outcome = Outcome(
@@ -239,7 +242,13 @@ class Task:
             best=metric.best,
             share=metric.share,
         )
-        return outcome if chance is None else replace(outcome, chance=outcome.error(chance))
+        if chance is None:
+            return outcome
+        # Errors are judged as shares of that at chance level, see `indian_tune.study.scoring`.
+        fault = _chance_fault(outcome, chance)
+        if fault is not None:
+            raise InputError(fault)
+        return replace(outcome, chance=outcome.error(chance))
 
     def with_metric(
         self,
@@ -258,11 +267,14 @@ class Task:
             function: outputs and labels of a batch → a value per example [B], or their mean.
             title: in words; the name by default.
             greater_is_better: whether it is to be large.
-            best: value that no better one exists than, where greater is better.
-            chance: its value at chance level; runs that diverge are given it.
+            best: value that no better one exists than, where greater is better: 1.0 for a share,
+                0.0 for a log-likelihood. Where it is to be small, that value is 0.
+            chance: its value at chance level, worse than the best one; runs that diverge are
+                given it.
 
         Raises:
-            InputError: the name cannot be one, or is taken.
+            InputError: the name cannot be one, or is taken, or chance is not worse than the best
+                value.
         """
         if not name.isidentifier() or name in self.metrics:
             raise InputError(
@@ -272,11 +284,32 @@ class Task:
         if not callable(function):
             raise InputError(f"metric {name!r} must be a function, got {function!r}")
         metric = Metric(title or name, None, greater_is_better=greater_is_better, best=best)
-        return replace(
+        made = replace(
             self,
             own=(*self.own, (name, OwnMetric(function, metric, chance))),
             outcome=self.outcome if chance is None else name,
         )
+        if chance is not None:
+            made.judged(chance)
+        return made
+
+
+def _chance_fault(outcome: Outcome, chance: object) -> str | None:
+    """Return what is wrong with the value at chance level, ``None`` if nothing is."""
+    given = f"metric {outcome.name!r}: chance = {chance!r} must be"
+    if not isinstance(chance, int | float) or not math.isfinite(chance):
+        return f"{given} a finite number"
+    if outcome.error(chance) > 0:
+        return None
+    if outcome.greater_is_better:
+        return (
+            f"{given} below best = {outcome.best!r}, as greater is better: give the largest value "
+            "that the metric can have, such as best=1.0 for a share, and a chance below it"
+        )
+    return (
+        f"{given} above 0, the best value of a metric that is to be small: add a constant to one "
+        "with values below 0, or give greater_is_better=True and best=…"
+    )
 
 
 def task_names() -> list[str]:

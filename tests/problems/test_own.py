@@ -247,6 +247,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         lambda: Loop(print, "a", "b", 1, task="regression"),
         "with your own training loop needs chance = …",
     ),
+    (
+        lambda: Loop(print, "a", "b", 1, task="regression", chance=-1.0),
+        "metric 'mse': chance = -1.0 must be above 0",
+    ),
     (lambda: Loop(print, "a", "b", 2, chance=nan), "its chance must be a finite number, got nan"),
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),
     (lambda: sound(test=Split(rows(3, 2), NOT_A_TENSOR)), "has labels of type list"),

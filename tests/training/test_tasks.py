@@ -248,6 +248,32 @@ def test_a_metric_of_ones_own_is_recorded_and_may_judge() -> None:
         task.with_metric("other", 3)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"greater_is_better": True, "chance": 0.3}, r"chance = 0\.3 .* best = 0\.0, .*=1\.0"),
+        (
+            {"greater_is_better": True, "best": 1.0, "chance": 1},
+            r"chance = 1 must be below best = 1\.0",
+        ),
+        ({"chance": -2.0}, r"chance = -2\.0 must be above 0, .*: add a constant"),
+        ({"chance": 0.0}, r"chance = 0\.0 must be above 0"),
+        ({"chance": math.nan}, "chance = nan must be a finite number"),
+        ({"chance": "0.1"}, r"chance = '0\.1' must be a finite number"),
+    ],
+)
+def test_chance_must_be_worse_than_the_best_value(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"metric 'own': {said}"):
+        Regression().with_metric("own", lambda outputs, labels: outputs.mean(), **given)
+
+
+def test_a_metric_with_values_below_0_may_be_judged_by() -> None:
+    task = Regression().with_metric(
+        "own", lambda outputs, labels: outputs.mean(), greater_is_better=True, chance=-2.3
+    )
+    assert task.judged(-2.3).chance == 2.3
+
+
 def test_a_metric_that_raises_or_returns_no_numbers_is_named() -> None:
     def broken(outputs: Tensor, labels: Tensor) -> Tensor:
         return outputs / float(os.environ["NO_SUCH_SCALE"])
