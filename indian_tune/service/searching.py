@@ -18,6 +18,7 @@ from indian_tune.engines import (
     note_start,
     open_session,
     study_folder,
+    training_alone,
 )
 from indian_tune.errors import (
     DatabaseLostError,
@@ -215,6 +216,7 @@ def run_search(
     interrupted = False
     trains = phase is not PhaseName.FREEZE
     with (
+        training_alone() if trains and asked.TRAINS_HERE else nullcontext(),
         # Such as importing torch, which takes as long as to open the study.
         runner.prepared() if trains and isinstance(runner, PreparedEngine) else nullcontext(),
         found.at_hand(),
