@@ -27,6 +27,7 @@ from indian_tune.errors import (
     LedgerError,
     StorageError,
     UnfinishedError,
+    check_platform,
 )
 from indian_tune.ledger import Phase, sqlite_file, storage_url
 from indian_tune.service.command import other_command
@@ -175,6 +176,7 @@ def run_search(
         EngineError: the workers cannot be kept going.
         LedgerError: the record cannot be kept.
     """
+    check_platform()
     phase = request.phase
     asked = request.engine
     if not isinstance(asked, EngineOptions):
