@@ -90,7 +90,7 @@ def imports_allowed(folders: Sequence[str] | None) -> Iterator[None]:
             # Of another thread: it puts back what this one has found.
             later[0].path, later[0].end = block.path, block.end
         else:
-            os._exit = block.end
+            os._exit = block.end  # type: ignore[assignment]
             sys.path[:] = block.path
 
 

@@ -172,7 +172,7 @@ _SWITCHES: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
     ("the time limit of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
     ("the standard streams", _streams, _set_streams),
 )
-# What no arithmetic depends on, and what another thread of the program may rightly change meanwhile.
+# What no arithmetic depends on, and another thread of the program may rightly change meanwhile.
 _OF_THE_PROGRAM = (
     *("the warning filters", "the signal handlers", "the environment", "garbage collection"),
     *("the level up to which logging is off", "the time limit of sockets", "the standard streams"),

@@ -581,7 +581,7 @@ def test_show_takes_every_phase_that_a_trial_can_be_of(phase: Phase) -> None:
 def test_windows_is_refused_before_anything_else(
     command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [indian_tune.search, indian_tune.register, indian_tune.plan]
+    jobs: list[Any] = [indian_tune.search, indian_tune.register, indian_tune.plan]
     monkeypatch.setattr(errors, "sys", SimpleNamespace(platform="win32"))
     for name in ("search", "status"):
         ended = command(name, "isolate-digits")
