@@ -26,6 +26,7 @@ A message names the key, the value and what is allowed, and ends with the way on
 from __future__ import annotations
 
 import difflib
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -166,3 +167,17 @@ class DeviceLostError(EngineError):
 
 class UnfinishedError(IndianTuneError, RuntimeError):
     """A command ends while trials are open, after trials failed, or without all of its files."""
+
+
+def check_platform() -> None:
+    """Check that searches can run on this operating system.
+
+    Raises:
+        InputError: it is Windows, which lacks signals and forks.
+    """
+    if sys.platform == "win32":
+        raise InputError(
+            "indian-tune does not run on Windows: use it on Linux or macOS, or in the Windows "
+            "Subsystem for Linux (WSL): `wsl --install`. The optimizers of indian_tune.optim can "
+            "be used anywhere"
+        )

@@ -20,6 +20,7 @@ import re
 import sys
 import traceback
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -38,10 +39,27 @@ OPTION = "--allow-import"
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _ENTRY_POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-# Folders that are searched before the installed packages; None where nothing may be imported.
-_folders: tuple[str, ...] | None = None
-# What a program has in hand, by its reference.
-_in_hand: Mapping[str, object] = {}
+
+@dataclass(eq=False)
+class _Allowed:
+    """A block in which references may be imported.
+
+    Attributes:
+        folders: that are searched before the installed packages; ``None`` allows nothing.
+        path: ``sys.path`` before it.
+        end: ``os._exit`` before it.
+    """
+
+    folders: tuple[str, ...] | None
+    path: list[str]
+    end: Callable[[int], NoReturn]
+
+
+# Those that are open, in this order; those of several threads do not end in the reverse order.
+_allowed: list[_Allowed] = []
+# What a program has in hand, by its reference: where the block is, and in any thread.
+_in_hand: ContextVar[Mapping[str, object]] = ContextVar("in_hand")
+_in_any_hand: list[Mapping[str, object]] = []
 # The process that may run own code; one that it forks ends as it likes.
 _process = 0
 _exit = os._exit
@@ -57,19 +75,29 @@ def imports_allowed(folders: Sequence[str] | None) -> Iterator[None]:
     Args:
         folders: searched for modules before the installed packages; ``None`` allows nothing.
     """
-    global _folders, _process
-    before, path, end = _folders, list(sys.path), os._exit
+    global _process
+    block = _Allowed(None if folders is None else tuple(folders), list(sys.path), os._exit)
+    _allowed.append(block)
     _process = os.getpid()
     os._exit = _exit_as_failed
-    if folders is not None:
-        _folders = tuple(folders)
-        sys.path[:0] = _folders
+    sys.path[:0] = block.folders or ()
     try:
         yield
     finally:
-        os._exit = end
-        _folders = before
-        sys.path[:] = path
+        later = _allowed[_allowed.index(block) + 1 :]
+        _allowed.remove(block)
+        if later:
+            # Of another thread: it puts back what this one has found.
+            later[0].path, later[0].end = block.path, block.end
+        else:
+            os._exit = block.end  # type: ignore[assignment]
+            sys.path[:] = block.path
+
+
+def _folders() -> tuple[str, ...] | None:
+    """Return the folders that are searched; ``None`` where nothing may be imported."""
+    given = (block.folders for block in reversed(_allowed) if block.folders is not None)
+    return next(given, None)
 
 
 @contextmanager
@@ -79,12 +107,21 @@ def in_hand(objects: Mapping[str, object]) -> Iterator[None]:
     Args:
         objects: by the reference that a study has for each, see :func:`reference_to`.
     """
-    global _in_hand
-    before, _in_hand = _in_hand, {**_in_hand, **objects}
+    token = _in_hand.set({**_in_hand.get({}), **objects})
+    _in_any_hand.append(objects)
     try:
         yield
     finally:
-        _in_hand = before
+        _in_hand.reset(token)
+        _in_any_hand.remove(objects)
+
+
+def _held() -> Mapping[str, object]:
+    """Return what is in hand here; an engine may work in threads of its own."""
+    found: dict[str, object] = {}
+    for objects in (*_in_any_hand, _in_hand.get({})):
+        found.update(objects)
+    return found
 
 
 def reference_to(function: Callable[..., object]) -> str:
@@ -186,8 +223,9 @@ def load_named(reference: str, *, key: str, group: str) -> object:
         InputError: it is not allowed here, is not found, or its module fails.
     """
     where = f"{key} = {reference!r}"
-    if reference in _in_hand:
-        return _in_hand[reference]
+    held = _held()
+    if reference in held:
+        return held[reference]
     if not is_reference(reference):
         return _from_entry_point(reference, where, group)
     module_name, _, name = reference.partition(":")
@@ -199,7 +237,7 @@ def load_named(reference: str, *, key: str, group: str) -> object:
             f"{where} was defined in a program or a notebook: call indian_tune.search there with "
             "that function, or move it into a module that can be imported"
         )
-    if _folders is None:
+    if _folders() is None:
         raise InputError(
             f"{where} names code, and a study file may not run code by itself: read that code, "
             f"then add {OPTION}"
@@ -230,7 +268,7 @@ def _from_entry_point(name: str, where: str, group: str) -> object:
 def _not_found(where: str, module: str, missing: str) -> str:
     if module.endswith(".py"):
         return f"{where}: leave out .py, as a module is named without it"
-    searched = ", ".join(_folders or ())
+    searched = ", ".join(_folders() or ())
     if module == missing or module.startswith(f"{missing}."):
         return (
             f"{where}: there is no module {missing!r} among the installed packages, on PYTHONPATH "
@@ -322,8 +360,9 @@ def source_of(reference: str, group: str) -> Source | None:
 
     The module itself is not run; packages that it lies in are.
     """
-    if reference in _in_hand and not _importable(reference):
-        return _source_in_hand(reference, _in_hand[reference])
+    held = _held()
+    if reference in held and not _importable(reference):
+        return _source_in_hand(reference, held[reference])
     module, version = reference.partition(":")[0], None
     if not is_reference(reference):
         found = importlib.metadata.entry_points(group=group, name=reference)
@@ -353,7 +392,7 @@ def _importable(reference: str) -> bool:
     """Whether what this program has in hand is what an import would find elsewhere."""
     module, _, name = reference.partition(":")
     found = getattr(sys.modules.get(module), name, None)
-    return module != "__main__" and found is _in_hand[reference]
+    return module != "__main__" and found is _held()[reference]
 
 
 def _source_in_hand(reference: str, found: object) -> Source:

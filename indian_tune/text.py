@@ -40,6 +40,11 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
+def plain_number(value: float) -> str:
+    """Return a number as text, a whole one with all its digits."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+
+
 def unused_path(path: Path) -> Path:
     """Return a path like this one that does not exist yet: ``report-2`` for ``report``."""
     number = 2

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import os
 import sys
+from contextvars import copy_context
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from indian_tune.errors import InputError
-from indian_tune.imports import imports_allowed, load_named, source_of
+from indian_tune.imports import imports_allowed, in_hand, load_named, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +44,34 @@ def test_nothing_is_imported_without_permission(folder: Path) -> None:
     ):
         load_named("mine_touch:x", key=KEY, group=GROUP)
     assert "mine_touch" not in sys.modules
+
+
+def test_blocks_of_several_threads_may_end_in_any_order(folder: Path) -> None:
+    before, end = list(sys.path), os._exit
+    contexts = [copy_context() for _ in "ab"]
+    blocks = [imports_allowed([str(folder)]) for _ in contexts]
+    hands = [in_hand({"__main__:made": n}) for n, _ in enumerate(contexts)]
+
+    def made() -> object:
+        return load_named("__main__:made", key=KEY, group=GROUP)
+
+    for context, block, hand in zip(contexts, blocks, hands, strict=True):
+        context.run(block.__enter__)
+        context.run(hand.__enter__)
+    assert [context.run(made) for context in contexts] == [0, 1]
+    # A thread that an engine has started.
+    assert made() == 1
+    ended = (None, None, None)
+    contexts[0].run(hands[0].__exit__, *ended)
+    contexts[0].run(blocks[0].__exit__, *ended)
+    assert contexts[1].run(made) == 1
+    with pytest.raises(InputError, match="no module 'mine_absent'"):
+        load_named("mine_absent:x", key=KEY, group=GROUP)
+    contexts[1].run(hands[1].__exit__, *ended)
+    contexts[1].run(blocks[1].__exit__, *ended)
+    assert (sys.path, os._exit) == (before, end)
+    with pytest.raises(InputError, match="was defined in a program or a notebook"):
+        made()
 
 
 def test_permission_and_search_path_end_with_the_block(folder: Path) -> None:

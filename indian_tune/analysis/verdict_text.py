@@ -29,6 +29,9 @@ INDENT = "     "
 class ReadableVerdict(Verdict):
     """A verdict that prints as text: the claim, the arms, the evidence."""
 
+    def __repr__(self) -> str:
+        return f"<ReadableVerdict {self.study!r}: {self.label}>"
+
     def __str__(self) -> str:
         """Return what `indian-tune analyze` prints, without the winners."""
         head, *rows = arm_rows(self, {})

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from indian_tune._version import __version__
 from indian_tune.cli.deferred import LOG_MORE, DeferredCommand, set_log_level
-from indian_tune.errors import DatabaseLostError, IndianTuneError, InputError
+from indian_tune.errors import DatabaseLostError, IndianTuneError, InputError, check_platform
 from indian_tune.text import printable, tolerate_encodings
 
 FAILED = 1
@@ -113,6 +113,7 @@ def common(
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help=LOG_MORE)] = 0,
 ) -> None:
     """Set up what all commands share."""
+    check_platform()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_ConsoleHandler()])
     set_log_level(verbose)
 

@@ -32,6 +32,13 @@ UNREGISTERED = "no comparison was registered before the runs"
 class Comparison(Findings):
     """All that was found of two arms, and how it is shown."""
 
+    def __repr__(self) -> str:
+        return f"<Comparison {self.a!r} - {self.b!r}: {self.label}>"
+
+    def __str__(self) -> str:
+        """Return the answer in plain words."""
+        return self.sentence
+
     def as_dict(self) -> dict[str, Any]:
         """Return all as plain data; infinite bounds stay infinite."""
         return dataclasses.asdict(self)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.asking import LoopMaker, asked_run, check_asked
     from indian_tune.engines.devices import confine, cores, gpu_count, worker_devices
     from indian_tune.engines.engine import Engine, EngineOptions, PreparedEngine
+    from indian_tune.engines.exclusive import training_alone
     from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame, kept_weights
     from indian_tune.engines.heartbeat import lost_workers
     from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         record_epoch_reports,
     )
     from indian_tune.engines.own_code import folders, guarded_own_code, prepared
+    from indian_tune.engines.process_info import check_not_daemonic
     from indian_tune.engines.ray.engine import RayEngine, cluster_resources
     from indian_tune.engines.rehearsal import check_writable
     from indian_tune.engines.runs import (
@@ -91,6 +93,7 @@ __all__ = [
     "artifacts_folder",
     "asked_run",
     "check_asked",
+    "check_not_daemonic",
     "check_writable",
     "cluster_resources",
     "confine",
@@ -129,6 +132,7 @@ __all__ = [
     "study_folder",
     "submit_workers",
     "trainer_of",
+    "training_alone",
     "training_runs",
     "without_main",
     "work",
@@ -139,6 +143,7 @@ _MODULES = {
     "asking": ("LoopMaker", "asked_run", "check_asked"),
     "devices": ("confine", "cores", "gpu_count", "worker_devices"),
     "engine": ("Engine", "EngineOptions", "PreparedEngine"),
+    "exclusive": ("training_alone",),
     "flatness": ("FLATNESS_EXAMPLES", "flatness_frame", "kept_weights"),
     "heartbeat": ("lost_workers",),
     "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
@@ -148,6 +153,7 @@ _MODULES = {
     "local.processes": ("ProcessEngine", "without_main"),
     "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
     "own_code": ("folders", "guarded_own_code", "prepared"),
+    "process_info": ("check_not_daemonic",),
     "ray.engine": ("RayEngine", "cluster_resources"),
     "rehearsal": ("check_writable",),
     "runs": (

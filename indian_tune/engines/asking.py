@@ -13,6 +13,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.engines.exclusive import training_alone
 from indian_tune.engines.interrupt import StoppedNow
 from indian_tune.engines.worker import work
 from indian_tune.errors import InputError
@@ -83,6 +84,7 @@ def asked_run(settings: WorkerSettings, factory: str, maker: LoopMaker) -> Itera
         The run; ``None`` when nothing is left to train. Where others hold what is left, this waits.
 
     Raises:
+        InputError: another thread trains a search.
         LoopError: the block has done what a loop must not.
         IndianTuneError: the record cannot be kept, or the study's own code cannot be used.
     """
@@ -90,7 +92,11 @@ def asked_run(settings: WorkerSettings, factory: str, maker: LoopMaker) -> Itera
 
     # How many threads an operation has is a matter of each thread that calls torch.
     start_torch(settings.threads)
-    desk = _Desk(replace(settings, one_by_one=True), factory, maker)
+    with training_alone():
+        yield from _handed_over(_Desk(replace(settings, one_by_one=True), factory, maker))
+
+
+def _handed_over(desk: _Desk) -> Iterator[LoopRun | None]:
     try:
         run = desk.arrived.get()
         if desk.failure is None:

@@ -55,6 +55,8 @@ class EngineOptions(BaseModel, ABC):
 
     INSTEAD: ClassVar[Mapping[str, str]] = {}
     """What to do in place of giving an option of another engine: option → advice."""
+    TRAINS_HERE: ClassVar[bool] = False
+    """Whether it trains in the process of the search, where no other search trains meanwhile."""
 
     @abstractmethod
     def make(self, settings: WorkerSettings) -> Engine:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from indian_tune.engines.exclusive import training_alone
 from indian_tune.engines.interrupt import guarded
 from indian_tune.engines.rehearsal import check_loop, rehearse
 from indian_tune.engines.runs import check_trains, problem_of
@@ -29,8 +30,7 @@ from indian_tune.study.file.spec import parse_study
 from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from indian_tune.imports import Source
@@ -96,9 +96,17 @@ def names_own_code(spec: StudySpec) -> bool:
     )
 
 
-def guarded_own_code(spec: StudySpec) -> AbstractContextManager[None]:
-    """Return a context in which own code may run: see :func:`guarded`; for none it does nothing."""
-    return guarded() if names_own_code(spec) else nullcontext()
+@contextmanager
+def guarded_own_code(spec: StudySpec) -> Iterator[None]:
+    """Let own code run within the block; for a study that names none this does nothing.
+
+    See :func:`guarded`, and :func:`training_alone`: it may train, and others wait until it is over.
+    """
+    if not names_own_code(spec):
+        yield
+        return
+    with training_alone(briefly=True), guarded():
+        yield
 
 
 def check_optimizers(spec: StudySpec) -> None:

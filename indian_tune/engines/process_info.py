@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import socket
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+
+from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
     from indian_tune.ledger import WorkerRecord
@@ -24,6 +27,23 @@ def isolated_python() -> list[str]:
     It heeds no variables either, so what forbids to write bytecode is passed on.
     """
     return [sys.executable, "-I", *(["-B"] if sys.dont_write_bytecode else [])]
+
+
+def check_not_daemonic(instead: str) -> None:
+    """Check that this process may start others.
+
+    Args:
+        instead: what its user can do otherwise.
+
+    Raises:
+        InputError: it is daemonic, and Python lets it have no children.
+    """
+    if multiprocessing.current_process().daemon:
+        raise InputError(
+            "this process is daemonic, as the workers of multiprocessing.Pool are, and cannot "
+            f"start worker processes: {instead}, or use a process that is not daemonic "
+            "(concurrent.futures.ProcessPoolExecutor)"
+        )
 
 
 def host() -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from threading import BrokenBarrierError
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.engines import confine, without_main
+from indian_tune.engines import check_not_daemonic, confine, without_main
 from indian_tune.errors import EngineError
 from indian_tune.imports import imports_allowed, in_hand
 from indian_tune.problems import Loop
@@ -131,7 +131,9 @@ def measure_together(
 
     Raises:
         EngineError: a worker could not measure.
+        InputError: this process cannot start others.
     """
+    check_not_daemonic("use --no-timing")
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(devices))
     with ProcessPoolExecutor(

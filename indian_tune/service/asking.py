@@ -21,6 +21,7 @@ from indian_tune.engines import (
     open_session,
     study_folder,
 )
+from indian_tune.errors import check_platform
 from indian_tune.imports import imports_allowed, load_named
 from indian_tune.ledger import LedgerReader, Phase, storage_url
 from indian_tune.problems.problem import ENTRY_POINTS
@@ -140,6 +141,7 @@ def register(
     Raises:
         InputError: something cannot be used; nothing was written.
     """
+    check_platform()
     request = SearchRequest(
         study,
         problem,

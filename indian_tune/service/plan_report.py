@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 class ShownPlan(Shown, Plan):
     """A plan that prints as `indian-tune plan` shows it."""
 
+    def __repr__(self) -> str:
+        workers = counted(len(self.devices), "worker")
+        return f"<ShownPlan {self.spec.name!r}: {counted(len(self.spec.arms), 'arm')}, {workers}>"
+
     def _show(self, console: Console) -> None:
         print_report(console, self)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.engines.devices import worker_devices
 from indian_tune.engines.own_code import folders, guarded_own_code, prepared
-from indian_tune.errors import InputError
+from indian_tune.errors import InputError, check_platform
 from indian_tune.planning import make_plan
 from indian_tune.planning.plan import DEFAULT_SD
 
@@ -70,6 +70,7 @@ def make(
     Raises:
         InputError: something cannot be used.
     """
+    check_platform()
     sd = request.sd
     own = found.spec.problem.factory is not None
     if sd is not None and not 0 < sd < (math.inf if own else 1):

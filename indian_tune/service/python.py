@@ -11,6 +11,7 @@ from indian_tune.engines import folders
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import LedgerReader
+from indian_tune.service.arguments import check_arguments
 from indian_tune.service.calls import python_again, recorded_command
 from indian_tune.service.finding import find_or_tell
 from indian_tune.service.phase_name import PhaseName
@@ -272,6 +273,7 @@ def search(
         UnfinishedError: trials have failed, or are left.
         KeyboardInterrupt: the user has stopped it; everything is kept.
     """
+    check_arguments(engine, engine_options)
     request = SearchRequest(
         study,
         problem,

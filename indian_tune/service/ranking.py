@@ -226,9 +226,10 @@ def edge_notes(results: Sequence[ArmResult]) -> list[str]:
         "data and the step sizes, or train for more epochs"
     ]
     return notes[: bool(untrained)] + [
-        f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} is at an end "
-        f"of its range [{number(edge.low)}, {number(edge.high)}], so better values may be "
-        f"outside: try [{number(edge.next_low)}, {number(edge.next_high)}]"
+        f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} is "
+        f"{edge.place} [{number(edge.low)}, {number(edge.high)}]"
+        f"{' on a log scale' if edge.scale == 'log' else ''}, so better values may be outside: "
+        f"try [{number(edge.next_low)}, {number(edge.next_high)}]"
         for result in results
         if result.trained is not False
         for edge in result.edges

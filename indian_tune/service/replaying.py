@@ -115,6 +115,10 @@ class Replay(Shown):
     methods: Sequence[Method]
     distances: Sequence[float]
 
+    def __repr__(self) -> str:
+        seeds = counted(len(self.methods[0].searches), "seed")
+        return f"<Replay {self.study!r}: {counted(len(self.methods), 'method')}, {seeds}>"
+
     @property
     def held(self) -> float:
         """Share of the configurations that the table holds."""

@@ -18,6 +18,7 @@ from indian_tune.engines import (
     note_start,
     open_session,
     study_folder,
+    training_alone,
 )
 from indian_tune.errors import (
     DatabaseLostError,
@@ -26,6 +27,7 @@ from indian_tune.errors import (
     LedgerError,
     StorageError,
     UnfinishedError,
+    check_platform,
 )
 from indian_tune.ledger import Phase, sqlite_file, storage_url
 from indian_tune.service.command import other_command
@@ -174,6 +176,7 @@ def run_search(
         EngineError: the workers cannot be kept going.
         LedgerError: the record cannot be kept.
     """
+    check_platform()
     phase = request.phase
     asked = request.engine
     if not isinstance(asked, EngineOptions):
@@ -215,6 +218,7 @@ def run_search(
     interrupted = False
     trains = phase is not PhaseName.FREEZE
     with (
+        training_alone() if trains and asked.TRAINS_HERE else nullcontext(),
         # Such as importing torch, which takes as long as to open the study.
         runner.prepared() if trains and isinstance(runner, PreparedEngine) else nullcontext(),
         found.at_hand(),

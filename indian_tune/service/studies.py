@@ -245,7 +245,8 @@ def _arms_named(names: Sequence[object]) -> Iterator[None]:
     def named(match: re.Match[str]) -> str:
         name = names[int(match[1]) - 1]
         if names.count(name) > 1:
-            return match[0]
+            # As Python counts.
+            return f"arms[{int(match[1]) - 1}]{match[2] or ''}"
         return f"arms[{name!r}]" if match[2] is None else f"arm {name!r}"
 
     try:

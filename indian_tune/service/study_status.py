@@ -54,6 +54,10 @@ class StudyStatus(Shown):
     parts: list[ArmProgress]
     arrays: list[ArrayStatus]
 
+    def __repr__(self) -> str:
+        done, total = (sum(getattr(p, n) for p in self.parts) for n in ("finished", "total"))
+        return f"<StudyStatus {self.study.name!r}: {done} of {counted(total, 'trial')} finished>"
+
     @property
     def abandoned(self) -> str:
         """Trials that are begun and that no worker holds any more."""

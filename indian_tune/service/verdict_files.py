@@ -48,6 +48,9 @@ class Analysis:
     looked: tuple[str, ...] = ()
     remark: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Analysis {self.verdict.study!r}: {self.verdict.label}>"
+
     def figures(self) -> list[Exhibit]:
         """Return every figure for which there are data, the most telling first."""
         from indian_tune.analysis.figures import Material, exhibits

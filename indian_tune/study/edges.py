@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
@@ -33,6 +33,7 @@ class Edge:
         high: upper end.
         next_low: lower end of the range to try next.
         next_high: upper end of the range to try next.
+        scale: on which it was searched: ``linear``, ``log`` or ``grid``.
     """
 
     name: str
@@ -41,6 +42,15 @@ class Edge:
     high: float
     next_low: float
     next_high: float
+    scale: Literal["linear", "log", "grid"]
+
+    @property
+    def place(self) -> str:
+        """Where the value lies, in words that say what counts as an end."""
+        if self.scale == "grid":
+            return "at an end of its grid"
+        part = "first" if self.next_low != self.low else "last"
+        return f"in the {part} {100 * MARGIN:g} % of its range"
 
 
 def find_edges(
@@ -89,6 +99,7 @@ def find_edge(hyperparameter: Hyperparameter, parameter: Parameter, value: float
         high,
         next_low if at_low else low,
         next_high if at_high else high,
+        _scale(parameter),
     )
 
 
@@ -122,6 +133,12 @@ def _ends(parameter: Parameter, value: float) -> tuple[bool, bool]:
         low, high, value = math.log(low), math.log(high), math.log(value)
     margin = MARGIN * (high - low)
     return value <= low + margin, value >= high - margin
+
+
+def _scale(parameter: Parameter) -> Literal["linear", "log", "grid"]:
+    if isinstance(parameter, Range):
+        return "log" if parameter.log else "linear"
+    return "grid"
 
 
 def _beyond(parameter: Parameter, low: float, high: float) -> tuple[float, float]:

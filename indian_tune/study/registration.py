@@ -12,6 +12,7 @@ from indian_tune.study.ranking import rank
 from indian_tune.study.registered_study import RegisteredStudy
 from indian_tune.study.space_extension import extended_space, new_cells
 from indian_tune.study.space_history import SpaceHistory, trials_added
+from indian_tune.text import plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -168,9 +169,9 @@ def _refuse_budget(study: RegisteredStudy[Ledger]) -> None:
     budget = study.spec.budget
     if budget is not None:
         raise InputError(
-            f"study {study.name!r} has a budget of {budget.limit:g} {budget.kind} per arm, and "
-            "more trials would not change that: raise the budget in the file and run it with "
-            "--as NEW-NAME"
+            f"study {study.name!r} has a budget of {plain_number(budget.limit)} {budget.kind} per "
+            "arm, and more trials would not change that: raise the budget in the file and run it "
+            "with --as NEW-NAME"
         )
 
 

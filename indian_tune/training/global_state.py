@@ -172,6 +172,17 @@ _SWITCHES: tuple[tuple[str, Callable[[], Any], Callable[[Any], object]], ...] = 
     ("the time limit of sockets", socket.getdefaulttimeout, socket.setdefaulttimeout),
     ("the standard streams", _streams, _set_streams),
 )
+# What no arithmetic depends on, and another thread of the program may rightly change meanwhile.
+_OF_THE_PROGRAM = (
+    *("the warning filters", "the signal handlers", "the environment", "garbage collection"),
+    *("the level up to which logging is off", "the time limit of sockets", "the standard streams"),
+)
+
+
+def _others_run() -> bool:
+    """Whether other threads run, of which the program's end would wait."""
+    here = threading.current_thread()
+    return any(thread is not here and not thread.daemon for thread in threading.enumerate())
 
 
 class GlobalState:
@@ -181,19 +192,33 @@ class GlobalState:
         # Own code may have left settings that contradict each other, which raise when asked for.
         write_float32(read_float32())
         self._values = [read() for _, read, _ in _SWITCHES]
+        self._others = _others_run()
         self._python = random.getstate()
         self._numpy = np.random.get_state()
 
     def restore(self, after: str, *, randomness: bool = True) -> None:
         """Bring the process back, and report what was changed.
 
+        While other threads of the program run, what was changed may be theirs: of that only what
+        the bits of a run may depend on is changed back.
+
         Args:
             after: what may have changed it, such as a trial, in words for the log.
             randomness: whether Python's and numpy's global generators start again too. Those of
                 torch are seeded wherever a run uses them.
         """
-        for (name, read, set_to), value in zip(_SWITCHES, self._values, strict=True):
+        others, self._others = self._others, _others_run()
+        others |= self._others
+        if others:
+            after += ", or another thread of the program,"
+        for n, ((name, read, set_to), value) in enumerate(
+            zip(_SWITCHES, self._values, strict=True)
+        ):
             if (now := read()) != value:
+                if others and name in _OF_THE_PROGRAM:
+                    log.debug("%s changed %s for the whole process", after, name)
+                    self._values[n] = now
+                    continue
                 set_to(value)
                 told = "" if isinstance(value, dict | list) else f" from {value} to {now}"
                 # Libraries, too, add filters of warnings when they are imported: torch does.

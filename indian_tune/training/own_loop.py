@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from indian_tune.errors import CheckpointError, IndianTuneError, unknown_name
@@ -107,7 +108,11 @@ class LoopRun:
         self._error: BaseException | None = None
         self._finished = False
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._main, name=f"loop {run.key}", daemon=True)
+        # In the context of the caller, who waits while it works: the two are one.
+        context = copy_context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._main,), name=f"loop {run.key}", daemon=True
+        )
         self._thread.start()
 
     @property

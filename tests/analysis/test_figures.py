@@ -479,6 +479,7 @@ def test_every_exhibit_says_what_to_see_and_gives_its_numbers(
     ]
     for each in shown.values():
         assert len(each.caption) > 60
+        assert len(repr(each)) < 200
         assert len(each.alt) > 40
         assert not each.table.empty
         fits(each.figure)

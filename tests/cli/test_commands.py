@@ -11,15 +11,18 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
 
-from indian_tune import __version__
+import indian_tune
+from indian_tune import __version__, errors
 from indian_tune.cli.app import COMMANDS, app
 from indian_tune.cli.show import TRIAL
 from indian_tune.engines import TrialsInHand
+from indian_tune.errors import InputError
 from indian_tune.ledger import Ledger, Phase, State
 from indian_tune.ledger.connections import database_time
 from indian_tune.ledger.slots import BROKE, record_event
@@ -573,3 +576,16 @@ def test_show_takes_every_phase_that_a_trial_can_be_of(phase: Phase) -> None:
     found = TRIAL.fullmatch(f"indian/r3/{phase}/5")
     assert found is not None
     assert found.groups() == ("indian", "3", str(phase), "5")
+
+
+def test_windows_is_refused_before_anything_else(
+    command: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Any] = [indian_tune.search, indian_tune.register, indian_tune.plan]
+    monkeypatch.setattr(errors, "sys", SimpleNamespace(platform="win32"))
+    for name in ("search", "status"):
+        ended = command(name, "isolate-digits")
+        assert (ended.status, "does not run on Windows: use it on Linux" in ended.err) == (2, True)
+    for job in jobs:
+        with pytest.raises(InputError, match=r"Windows Subsystem for Linux \(WSL\)"):
+            job("isolate-digits")

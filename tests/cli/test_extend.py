@@ -137,4 +137,4 @@ def test_a_name_that_no_study_can_have_is_refused(
     tiny: dict[str, Any], search: Callable[..., tuple[int, str, str]]
 ) -> None:
     status, _, err = search(tiny, "--as", "two words")
-    assert (status, "name = 'two words' may hold letters" in err) == (2, True)
+    assert (status, "name = 'two words' may hold ASCII letters" in err) == (2, True)

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,34 @@ def test_a_switch_is_changed_back_and_reported(
     caplog.clear()
     before.restore("Trial a/0")
     assert not caplog.messages
+
+
+def test_what_another_thread_of_the_program_may_have_changed_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ends = threading.Event()
+    other = threading.Thread(target=ends.wait)
+    other.start()
+    before, after = GlobalState(), GlobalState()
+    try:
+        os.environ["OF_A_THREAD"] = "on"
+        ends.set()
+        other.join()
+        # It ran when this began, and may have done it; not what comes later.
+        for _ in range(2):
+            before.restore("A trial", randomness=False)
+            assert os.environ["OF_A_THREAD"] == "on"
+        assert not caplog.messages
+        hook = nn.modules.module.register_module_forward_hook(lambda *_: None)
+        after.restore("A trial", randomness=False)
+        hook.remove()
+        (told,) = caplog.messages
+        assert told.startswith("A trial, or another thread of the program, changed the hooks of")
+        os.environ["OF_A_TRIAL"] = "on"
+        before.restore("A trial", randomness=False)
+        assert "OF_A_TRIAL" not in os.environ
+    finally:
+        os.environ.pop("OF_A_THREAD", None)
 
 
 @pytest.mark.parametrize("tf32", [False, True])

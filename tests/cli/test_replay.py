@@ -196,6 +196,7 @@ def test_python_prints_and_returns_what_the_command_shows(
     assert "For a configuration that is not in the table, the nearest one is used" in text
     found = indian_tune.replay(storage=storage, samplers=["random", "qmc"], seeds=2, trials=4)
     assert ended.out == f"{found}\n"
+    assert repr(found) == "<Replay 'tiny': 2 methods, 2 seeds>"
     ranking, searches = found.ranking, found.frame()
     assert list(ranking["regret"]) == [method.regret.estimate for method in found.methods]
     second = found.methods[1].worse_than(found.methods[0])

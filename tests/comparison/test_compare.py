@@ -38,6 +38,7 @@ def test_paired_runs_have_the_interval_of_a_paired_t() -> None:
         (interval.low, interval.high)
     )
     assert (found.label, found.contrast.paired, found.contrast.unit) == ("SUPPORTED", True, "seeds")
+    assert (repr(found), str(found)) == ("<Comparison 'A' - 'B': SUPPORTED>", found.sentence)
     assert found.sentence == (
         "A is better than B, by more than 0.01: in accuracy it is 0.0306 better (95 % interval "
         "+0.0280 to +0.0332, 5 seeds, paired); this holds for these configurations only."

@@ -261,3 +261,26 @@ def test_a_loop_without_a_function_is_not_searched(tmp_path: Path) -> None:
     ):
         indian_tune.search(study(), storage=str(tmp_path / "a.db"), engine="inline", progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_and_searches_of_two_threads_do_not_train_side_by_side(tmp_path: Path) -> None:
+    here, refused = asked(tmp_path), []
+
+    def block() -> None:
+        with here.trial(devices="cpu"):
+            pass
+
+    def other() -> None:
+        for act in (block, lambda: asked(tmp_path)):
+            with pytest.raises(InputError) as told:
+                act()
+            refused.append(str(told.value))
+
+    with here.trial(devices="cpu") as run:
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert run is not None
+        fit(run)
+    assert len([text for text in refused if "another search trains" in text]) == 2
+    assert trained(here)

@@ -384,6 +384,14 @@ def test_runs_that_cannot_be_judged_are_refused_while_their_results_are_sealed(
         verdict = results.verdict()
         assert verdict.study == "small"
         assert " ".join(str(verdict).split()).startswith(verdict.sentence)
+        assert [repr(each) for each in (results.status(), verdict, results.analysis())] == [
+            "<StudyStatus 'small': 4 of 4 trials finished>",
+            "<ReadableVerdict 'small': DESCRIPTIVE>",
+            "<Analysis 'small': DESCRIPTIVE>",
+        ]
+        assert repr(indian_tune.plan(study, timing=False, storage=storage, workers=2)) == (
+            "<ShownPlan 'small': 2 arms, 2 workers>"
+        )
         # From now on they are open.
         assert [
             any(str(name).startswith("test_") for name in results.frame(rows))
@@ -627,6 +635,10 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
                 Study("x", ["sgd", Arm("adam", {"lr": 1})], report, **SMALL)
             ),
             "arms['adam'].space.lr: hyperparameter of adam = 'lr' is not known",
+        ),
+        (
+            lambda: indian_tune.search(Study("x", ["sgd", "sgd"], report, **SMALL)),
+            "arms[1].name = 'sgd' is already the name of arms[0]",
         ),
         (
             lambda: indian_tune.search(

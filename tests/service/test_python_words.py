@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import indian_tune
+from indian_tune.engines.local.inline import InlineOptions
 from indian_tune.errors import IndianTuneError
 from indian_tune.service.python_words import in_arguments
 
@@ -63,6 +64,24 @@ def test_an_option_is_named_as_the_argument_that_it_is(text: str, told: str) -> 
         ),
         (lambda: indian_tune.search("quickstart", workers=0), "workers = 0"),
         (lambda: indian_tune.search("quickstart", lanes=2, engine="x"), "engine = 'x' is not"),
+        (
+            lambda: indian_tune.search("quickstart", timeout=60),
+            "search() has no argument timeout: the study may have a budget in seconds",
+        ),
+        (lambda: indian_tune.search("quickstart", n_trials=3), 'search={"trials": 20}'),
+        (lambda: indian_tune.search("quickstart", callbacks=[]), "indian_tune.status() says how"),
+        (
+            lambda: indian_tune.search("quickstart", epochs=3, engine="inline"),
+            "no argument epochs: the study says it, in search.epochs or protocol.epochs",
+        ),
+        (
+            lambda: indian_tune.search("quickstart", engine=InlineOptions(), lanes=2),
+            "lanes = 2 is not used with engine = InlineOptions(",
+        ),
+        (
+            lambda: indian_tune.search("quickstart", engine="inline", workers=2),
+            "workers = 2 is not for engine='inline': leave it out",
+        ),
     ],
 )
 def test_what_python_raises_names_no_option(

@@ -41,6 +41,8 @@ def test_a_linear_range_is_extended_by_its_width() -> None:
         ("beta1", 0.605, 0.6, 0.8)
     ]
     assert (edges[0].next_low, edges[0].next_high) == pytest.approx((0.4, 0.8))
+    assert edges[0].scale == "linear"
+    assert [edge.scale for edge in find_edges("sgd", {"gamma0": LOG}, {"gamma0": 1.0})] == ["log"]
 
 
 def test_an_end_beyond_which_there_is_nothing_is_none() -> None:
@@ -50,7 +52,8 @@ def test_an_end_beyond_which_there_is_nothing_is_none() -> None:
 
 def test_only_the_outermost_points_of_a_grid_are_ends() -> None:
     space = {"alpha": Grid((0.1, 0.101, 0.5))}
-    assert [edge.next_low for edge in find_edges("indian", space, {"alpha": 0.1})] == [0.01]
+    (low,) = find_edges("indian", space, {"alpha": 0.1})
+    assert (low.next_low, low.scale) == (0.01, "grid")
     assert find_edges("indian", space, {"alpha": 0.101}) == []
     assert [edge.next_high for edge in find_edges("indian", space, {"alpha": 0.5})] == [5.0]
 
@@ -69,12 +72,16 @@ def test_a_winner_that_did_not_train_is_at_no_end(storage: str, tiny: dict[str, 
     errors = {"indian": 0.3, "sgd": 0.85}
     with played(storage, tiny, lambda trial: errors[trial.assignment.arm.name]) as study:
         study.work()
-        edge = Edge("gamma0", 1.0, 0.1, 1.0, 0.1, 10.0)
+        edge = Edge("gamma0", 1.0, 0.1, 1.0, 0.1, 10.0, "log")
         ranked = [replace(each, edges=[edge]) for each in rank(study.ledger, study.study.record)]
     assert [(each.name, each.trained) for each in ranked] == [("indian", True), ("sgd", False)]
     untrained, at_end = edge_notes(ranked)
     assert untrained.startswith("sgd: nothing trained")
-    assert at_end.startswith("indian: γ0 = 1 is at an end of its range")
+    assert at_end.startswith(
+        "indian: γ0 = 1 is in the last 5 % of its range [0.1, 1] on a log scale, so better"
+    )
+    low, grid = (replace(edge, next_low=0.01, next_high=1.0, scale=s) for s in ("linear", "grid"))
+    assert (low.place, grid.place) == ("in the first 5 % of its range", "at an end of its grid")
     assert edge_notes(ranked[:1]) == [at_end]
 
 

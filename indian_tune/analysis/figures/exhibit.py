@@ -7,7 +7,7 @@ has to know of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import NoDataError
@@ -68,10 +68,10 @@ class Exhibit:
 
     name: str
     title: str
-    caption: str
-    alt: str
-    figure: Figure
-    table: pd.DataFrame
+    caption: str = field(repr=False)
+    alt: str = field(repr=False)
+    figure: Figure = field(repr=False)
+    table: pd.DataFrame = field(repr=False)
 
 
 Exhibits = Mapping[int, Callable[[Material], Exhibit]]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class InlineOptions(LocalOptions):
     """Options of the inline engine, which has one device."""
 
+    TRAINS_HERE = True
+
     def make(self, settings: WorkerSettings) -> InlineEngine:
         """Return the engine.
 

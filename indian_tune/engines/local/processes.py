@@ -112,8 +112,9 @@ class ProcessOptions(LocalOptions):
         """Return the engine.
 
         Raises:
-            InputError: a device is not here.
+            InputError: a device is not here, or this process cannot start others.
         """
+        process_info.check_not_daemonic("use --engine inline")
         return ProcessEngine(self.worker_settings(settings, self.workers))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from indian_tune.errors import alternatives, unknown_name
+from indian_tune.text import plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,8 +108,8 @@ def _sentence(details: ErrorDetails, model: type[BaseModel], key: str | None) ->
             return unknown_name(key, value, [str(name) for name in allowed])
         case "string_pattern_mismatch":
             return (
-                f"{key} = {value!r} may hold letters, digits, '.', '_' and '-' only, and must "
-                "begin with a letter or digit"
+                f"{key} = {value!r} may hold ASCII letters, digits, '.', '_' and '-' only, "
+                "and must begin with a letter or digit"
             )
         case "string_too_long":
             return f"{key} must have at most {context['max_length']} characters, not {len(value):,}"
@@ -124,7 +125,7 @@ def _sentence(details: ErrorDetails, model: type[BaseModel], key: str | None) ->
     }
     if details["type"] in limits:
         name, word = limits[details["type"]]
-        return f"{key} = {value!r} must be {word} {context[name]:g}"
+        return f"{key} = {value!r} must be {word} {plain_number(context[name])}"
     return f"{key} = {value!r}: {details['msg']}"
 
 

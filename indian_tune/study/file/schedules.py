@@ -8,7 +8,7 @@ from indian_tune.errors import StudyFileError
 from indian_tune.optim.hyperparameters import SCHEDULE
 from indian_tune.optim.schedules import DEFAULT_COOLDOWN, PARAMETERS_OF, is_scheduled
 from indian_tune.study.file.space import Choices, Constant, Grid, bounds, values_of
-from indian_tune.text import counted
+from indian_tune.text import counted, plain_number
 
 if TYPE_CHECKING:
     from indian_tune.optim.family import Family
@@ -43,8 +43,9 @@ def check_schedule(family: Family, space: Space, where: str) -> None:
     given = values_of(space["warmup"]) if "warmup" in space else (0.0,)
     if any(0 < value < 1 for value in given) and max(given) >= 1:
         raise StudyFileError(
-            f"{where}.warmup goes from {min(given):g} to {max(given):g}: below 1 it is a share of "
-            "the run's steps and from 1 on a number of steps, so give either shares or steps"
+            f"{where}.warmup goes from {plain_number(min(given))} to {plain_number(max(given))}: "
+            "below 1 it is a share of the run's steps and from 1 on a number of steps, so give "
+            "either shares or steps"
         )
     warmup = max(given)
     cooldown = bounds(space["cooldown"])[1] if "cooldown" in space else DEFAULT_COOLDOWN
@@ -76,8 +77,8 @@ def check_warmup(space: Space, steps: int, where: str) -> None:
     if warmup >= max(left, 1):
         before = f", and its cooldown begins after {left}" if cooldown else ""
         raise StudyFileError(
-            f"{where}.warmup = {warmup:g} steps, but the shortest run has {counted(steps, 'step')}"
-            f"{before}: lower it, or give a share of the steps, such as 0.1"
+            f"{where}.warmup = {plain_number(warmup)} steps, but the shortest run has "
+            f"{counted(steps, 'step')}{before}: lower it, or give a share of the steps, such as 0.1"
         )
 
 

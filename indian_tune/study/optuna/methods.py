@@ -100,12 +100,15 @@ class Method:
         if isinstance(raw, cls):
             return raw
         if not isinstance(raw, str | dict):
-            raise InputError(f"{cls.KEY} = {raw!r} must be a name, or a table of name and options")
+            raise InputError(
+                cls._of_optuna(raw, catalog)
+                or f"{cls.KEY} = {raw!r} must be a name, or a table of name and options"
+            )
         given: dict[str, Any] = {"name": raw} if isinstance(raw, str) else dict(raw)
         name = given.pop("name", None)
         if not isinstance(name, str):
             problem = "is missing" if name is None else f"= {name!r} must be a string"
-            raise InputError(f"{cls.KEY}.name {problem}")
+            raise InputError(cls._of_optuna(name, catalog) or f"{cls.KEY}.name {problem}")
         if name in catalog:
             method = catalog[name]
             method._check_names(given, method.options)
@@ -123,6 +126,22 @@ class Method:
         }
         check_plain(given, cls.KEY)
         return cls(name, given=dict(sorted(given.items())), **declared)
+
+    @classmethod
+    def _of_optuna(cls, given: object, catalog: Mapping[str, Self]) -> str | None:
+        """Return what to write in place of an Optuna object or class; ``None`` for all else."""
+        made = given if isinstance(given, type) else type(given)
+        suffix = cls.WORD.capitalize()
+        if f"Base{suffix}" not in [base.__name__ for base in made.__mro__]:
+            return None
+        module = f"optuna.{cls.WORD}s" if made.__module__.startswith("optuna.") else made.__module__
+        table = f'{{"name": "{module}:{made.__name__}"}} with its options and --allow-import'
+        word = made.__name__.removesuffix(suffix).lower().replace("nop", "none")
+        shipped = f'"{word}", or ' if word in catalog else ""
+        return (
+            f"{cls.KEY} = {made.__name__} must be given by its name, because every trial makes a "
+            f"{cls.WORD} of its own: write {shipped}{table}"
+        )
 
     def plain(self) -> str | dict[str, Any]:
         """Return it as a study file gives it: the name alone where nothing else is said."""

@@ -37,6 +37,8 @@ SECONDS = 0.2
 class ThreadOptions(EngineOptions):
     """Options of the engine."""
 
+    TRAINS_HERE = True
+
     at_once: int = Field(default=1, ge=1, le=8, description="Trials in hand at once.")
 
     def make(self, settings: WorkerSettings) -> ThreadEngine:

@@ -92,7 +92,7 @@ def test_a_grid_has_one_trial_per_point(tiny: dict[str, Any]) -> None:
 MISTAKES: list[tuple[str, Any, str]] = [
     ("colour", "red", "colour is not a key of a study file"),
     ("name", None, "name is missing"),
-    ("name", "a/b", "name = 'a/b' may hold letters, digits"),
+    ("name", "a/b", "name = 'a/b' may hold ASCII letters, digits"),
     ("name", 3, "name = 3 must be a string"),
     ("problem", 3, "problem = 3 must be a table"),
     ("problem.datset", "x", "problem.datset is not a key of a study file. Did you mean 'dataset'?"),
@@ -119,6 +119,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("protocol.confirm_seeds", [0, 1], "tune_seeds and confirm_seeds share [0]"),
     ("protocol.confirm_seeds", [-1], "protocol.confirm_seeds[1] = -1 must be at least 0"),
     ("protocol.objective", "error", "protocol.objective = 'error' is not known"),
+    ("search.seed", 2**40, "search.seed = 1099511627776 must be at most 2147483647"),
+    ("protocol.epoch_timeout", 1e9, "epoch_timeout = 1000000000.0 must be at most 2592000"),
     ("search.trials", 0, "search.trials = 0 must be at least 1"),
     ("search.trials", "many", "search.trials = 'many' must be a whole number"),
     ("search.sampler", "tpee", "search.sampler = 'tpee' is not known. Did you mean 'tpe'?"),
