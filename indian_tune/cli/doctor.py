@@ -158,6 +158,8 @@ def _print_database(
         made = table("study", "trials", "finished", "found", right=("trials", "finished"))
         for each in examined:
             found = each.problem or in_words(each.repairs)
+            if each.ignored:
+                found += f"; ignored Optuna trials that indian-tune did not create: {each.ignored}"
             made.add_row(each.study, str(each.trials), str(each.finished), found)
         console.print(f"{address} opens, and its file is not damaged.")
         console.print(made)
@@ -188,4 +190,5 @@ def _as_json(examination: Examination) -> dict[str, object]:
         "finished": examination.finished,
         "repaired": None if examination.repairs is None else vars(examination.repairs),
         "problem": examination.problem,
+        "ignored": examination.ignored,
     }

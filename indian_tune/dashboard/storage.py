@@ -16,7 +16,7 @@ from indian_tune.ledger import show_url, sqlite_file, sqlite_settings
 from indian_tune.ledger.connections import engine_options
 from indian_tune.ledger.explanations import explained
 from indian_tune.ledger.outage import OUTAGE
-from indian_tune.ledger.retry import is_transient
+from indian_tune.ledger.retry import database_error, is_transient
 
 if TYPE_CHECKING:
     import logging
@@ -69,8 +69,8 @@ class DashboardStorage(RDBStorage):
             self.get_all_studies()
         except (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError) as error:
             self.close()
-            cause = error.__cause__ or error
-            if isinstance(cause, sa.exc.DBAPIError) and not _is_missing_table(cause):
+            cause = database_error(error)
+            if cause is not None and not _is_missing_table(cause):
                 raise explained(url, cause) from error
             raise StorageError(
                 f"database {show_url(url)} has no Optuna tables: run `indian-tune doctor --create "
@@ -125,10 +125,9 @@ def short_of_outages(url: URL) -> Callable[[logging.LogRecord], bool]:
         error = sys.exc_info()[1]
         if not is_transient(error):
             return True
-        while not isinstance(error, sa.exc.DBAPIError):
-            assert error is not None
-            error = error.__cause__
-        OUTAGE.away(str(explained(url, error)).splitlines()[0])
+        cause = database_error(error)
+        assert cause is not None
+        OUTAGE.away(str(explained(url, cause)).splitlines()[0])
         return False
 
     return keep

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,6 +184,7 @@ class Examination:
         finished: how many of them are finished.
         repairs: what was repaired; ``None`` when it could not be examined.
         problem: why not.
+        ignored: how many Optuna trials beside it are none of its own.
     """
 
     study: str
@@ -191,6 +192,7 @@ class Examination:
     finished: int
     repairs: Repairs | None
     problem: str | None = None
+    ignored: int = 0
 
 
 def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Examination]:
@@ -203,15 +205,19 @@ def examine(ledger: Ledger, *, rebuild_optuna: bool = False) -> list[Examination
     """
     examinations = []
     for study in ledger.studies():
-        repairs, problem = None, None
+        repairs, problem, ignored = None, None, 0
         try:
             opened = RegisteredStudy.open(ledger, study)
             repairs = _repair(opened, rebuild_optuna=rebuild_optuna)
+            with closing(Projection.beside(opened)) as projection:
+                ignored = projection.foreign_trials()
         except (StudyFileError, LedgerError) as error:
             problem = str(error)
         trials = ledger.trials(study.id)
         finished = sum(trial.state.finished for trial in trials)
-        examinations.append(Examination(study.name, len(trials), finished, repairs, problem))
+        examinations.append(
+            Examination(study.name, len(trials), finished, repairs, problem, ignored)
+        )
     return examinations
 
 

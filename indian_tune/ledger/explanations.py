@@ -69,6 +69,13 @@ def explained(url: URL, error: sa.exc.DBAPIError) -> StorageError | UnwritableEr
         return StorageError(
             f"{sqlite_file(url)} is not an SQLite database: choose another file with --storage"
         )
+    if code == sqlite3.SQLITE_CORRUPT:
+        file = shlex.quote(str(sqlite_file(url)))
+        return StorageError(
+            f"database {show_url(url)}: {said}. Continue from a copy, if you made one with "
+            f"`indian-tune export --db`, or save what can still be read: "
+            f"`sqlite3 {file} .recover | sqlite3 recovered.db`"
+        )
     state = getattr(error.orig, "sqlstate", None)
     if code in _UNWRITABLE_CODES or state in _UNWRITABLE_STATES:
         return UnwritableError(

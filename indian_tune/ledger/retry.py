@@ -39,10 +39,16 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 
-def is_transient(error: BaseException | None) -> bool:
-    """Whether the same transaction may well succeed a moment later."""
+def database_error(error: BaseException | None) -> sa.exc.DBAPIError | None:
+    """Return the error of the database that an error is, or was raised from."""
     while error is not None and not isinstance(error, sa.exc.DBAPIError):
         error = error.__cause__
+    return error
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the same transaction may well succeed a moment later."""
+    error = database_error(error)
     if error is None:
         return False
     code = getattr(error.orig, "sqlite_errorcode", None)

@@ -110,10 +110,19 @@ def test_what_is_broken_is_mended_once_and_named(
     status, out, _ = doctor("--storage", storage, "--json")
     assert (status, json.loads(out)["studies"]) == (
         0,
-        [{"study": "tiny", "trials": 4, "finished": 0, "repaired": repaired, "problem": None}],
+        [
+            {
+                "study": "tiny",
+                "trials": 4,
+                "finished": 0,
+                "repaired": repaired,
+                "problem": None,
+                "ignored": 1,
+            }
+        ],
     )
     _, out, _ = doctor("--storage", storage)
-    assert "nothing to repair" in out
+    assert "nothing to repair; ignored Optuna trials that indian-tune did not create: 1" in out
 
 
 def test_optuna_s_tables_are_rebuilt_from_the_ledger(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from indian_tune.errors import UnwritableError
+from indian_tune.errors import StorageError, UnwritableError
 from indian_tune.ledger import ArmPlan, Ledger, LedgerReader
 
 if TYPE_CHECKING:
@@ -95,6 +95,19 @@ def test_a_write_without_room_is_refused_and_leaves_the_database_as_it_was(stora
             ledger.register("second", {"x": "y" * 10**6}, "hash", [ArmPlan("sgd", "sgd", 3)])
         assert (ledger.studies(), ledger.trials(1)) == before
         assert ledger.integrity_errors() == []
+
+
+def test_a_damaged_database_says_how_to_save_what_it_has(tmp_path: Path) -> None:
+    file = tmp_path / "a study.db"
+    with Ledger.open(str(file)) as ledger:
+        ledger.register("first", {}, "hash", [ArmPlan("indian", "indian", 300)])
+    content = file.read_bytes()
+    file.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with (
+        pytest.raises(StorageError, match=r"malformed\. .*`sqlite3 '.*/a study\.db' \.recover \|"),
+        LedgerReader.open(str(file)) as reader,
+    ):
+        reader.studies()
 
 
 def test_a_database_that_turns_read_only_is_refused_and_still_opens(storage: str) -> None:

@@ -31,6 +31,7 @@ from tests.reports import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.training import EpochRecord
@@ -188,6 +189,39 @@ def test_a_hopeless_trial_is_pruned_and_told_so(storage: str, tiny: dict[str, An
     told = optuna_trials(storage, "tiny/indian")
     assert told[4].state is TrialState.PRUNED
     assert told[4].intermediate_values == {1: 0.9}
+
+
+@pytest.mark.parametrize("generation", [None, 2])
+def test_trials_that_others_add_in_optuna_change_nothing(
+    tmp_path: Path, tiny: dict[str, Any], generation: int | None
+) -> None:
+    tiny["arms"] = tiny["arms"][:1]
+    tiny["protocol"] |= {"epochs": 2}
+    startup = {"n_startup_trials": 2}
+    tiny["search"] |= {"trials": 8, "sampler": {"name": "tpe", **startup}}
+    tiny["search"] |= {"pruner": {"name": "median", **startup}}
+    if generation is not None:
+        tiny["search"] |= {"generation": generation}
+    searched = []
+    for others in (0, 9):
+        storage = f"sqlite:///{tmp_path / str(others)}.db"
+        with opened(storage, tiny) as controller:
+            for n, error in enumerate((0.2, 0.3, 0.2, 0.3, 0.1, 0.9, 0.1, 0.2)):
+                if n == 4 and others:
+                    study = optuna.load_study(study_name="tiny/indian", storage=storage)
+                    best = optuna_trials(storage, "tiny/indian")[0]
+                    for value in range(-others, 0):
+                        best.values, best.user_attrs = [value], {}
+                        best.intermediate_values = {1: -1.0, 2: -1.0}
+                        study.add_trial(best)
+                    study.enqueue_trial(best.params)
+                    study.ask()
+                    study.ask()
+                train(controller, claim(controller), error)
+            trials = controller._ledger.trials(controller.study.id, phase=Phase.TUNE)
+            searched.append([(trial.config, trial.state) for trial in trials])
+    assert State.PRUNED in {state for _, state in searched[0]}
+    assert searched[0] == searched[1]
 
 
 def test_wilcoxon_compares_seeds_and_skips_the_rest_of_a_loser(

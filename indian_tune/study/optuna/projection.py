@@ -25,6 +25,8 @@ from indian_tune.errors import StorageError
 from indian_tune.ledger import State, show_url, transaction
 from indian_tune.ledger.connections import configure, engine_options
 from indian_tune.ledger.explanations import explained
+from indian_tune.ledger.retry import database_error
+from indian_tune.study.optuna.foreign import foreign_count
 from indian_tune.study.optuna.parts import CONFIRM, FINAL, HALF
 from indian_tune.study.optuna.scores import score_insert
 from indian_tune.study.optuna.shown_trial import (
@@ -36,7 +38,7 @@ from indian_tune.study.optuna.shown_trial import (
     shown_trial,
 )
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
-from indian_tune.study.optuna.view import StorageView, numbered
+from indian_tune.study.optuna.view import StorageView, consecutive, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -248,13 +250,21 @@ class Projection:
 
     @transaction
     def trials(self, part: str, states: Sequence[TrialState] | None = None) -> list[FrozenTrial]:
-        """Return the Optuna trials of an arm, or of the confirm phase."""
+        """Return the Optuna trials of an arm, or of the confirm phase, without foreign ones."""
         with self._errors():
-            return self._storage.get_all_trials(
+            trials = self._storage.get_all_trials(
                 self._id_of(part),
                 deepcopy=False,
                 states=None if states is None else tuple(states),
             )
+        return [trial for trial in trials if SLOT in trial.user_attrs]
+
+    @transaction
+    def foreign_trials(self) -> int:
+        """Return how many Optuna trials belong to no trial of the ledger; nothing reads them."""
+        query = foreign_count(map(self.name_of, self.parts))
+        with self._errors(), self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
 
     @transaction
     def states(self, part: str) -> dict[int, TrialState]:
@@ -311,16 +321,20 @@ class Projection:
             trial_id: of the Optuna trial.
             pruner: to ask.
             peers: numbers of the trials that it may be compared with, by Optuna's ids, and its
-                own; all, as Optuna numbers them, if ``None``.
+                own; all of the ledger if ``None``.
         """
         with self._errors():
             name = self.name_of(part)
             trial = self._storage.get_trial(trial_id)
-            storage = self._storage
-            if peers is not None:
+            if peers is None:
+                seen = consecutive(self.trials(part))
+                # The newest are the likeliest to run.
+                own = (each for each in reversed(seen) if each._trial_id == trial_id)
+                trial = numbered(trial, next(own, trial).number)
+            else:
                 seen = self.peers(part, peers)
-                storage = cast("BaseStorage", StorageView(storage, name, seen))
                 trial = numbered(trial, peers[trial_id])
+            storage = cast("BaseStorage", StorageView(self._storage, name, seen))
             study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
             return pruner.prune(study, trial)
 
@@ -418,10 +432,12 @@ class Projection:
         try:
             yield
         except (optuna.exceptions.StorageInternalError, sa.exc.DBAPIError) as error:
-            cause = error.__cause__ or error
-            if isinstance(cause, sa.exc.DBAPIError):
+            cause = database_error(error)
+            if cause is not None:
                 raise explained(self.url, cause) from error
-            raise StorageError(f"database {show_url(self.url)}: {cause}") from error
+            raise StorageError(
+                f"database {show_url(self.url)}: {error.__cause__ or error}"
+            ) from error
 
 
 def _searches(study: RegisteredStudy[LedgerReader], arms: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from indian_tune.study.optuna.reconcile import catch_up
 from indian_tune.study.optuna.samplers import Draw
 from indian_tune.study.optuna.sampling import IndexedSampler, distributions
 from indian_tune.study.optuna.shown_trial import SLOT
-from indian_tune.study.optuna.view import numbered, under_way
+from indian_tune.study.optuna.view import consecutive, numbered, under_way
 from indian_tune.study.space_history import SpaceHistory
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Suggester:
                 return self._whole(arm, found), self._projection.known(part, found._trial_id)
         others: Sequence[FrozenTrial] = ()
         if self._spec.search.sampler.learns:
-            others = self._projection.trials(part)
+            others = consecutive(self._projection.trials(part))
         return self._sample(lease.trial, arm, others, number=len(others))
 
     def _suggest_generation(

@@ -62,6 +62,13 @@ def numbered(trial: FrozenTrial, number: int) -> FrozenTrial:
     return renumbered
 
 
+def consecutive(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return trials, in the order of their numbers, numbered as if no others were between them."""
+    if not trials or trials[-1].number == len(trials) - 1:
+        return trials
+    return [numbered(trial, number) for number, trial in enumerate(trials)]
+
+
 def under_way(trial: FrozenTrial) -> FrozenTrial:
     """Return a trial as it looked when it was asked for: with a configuration and no result."""
     asked = copy.copy(trial)

@@ -10,7 +10,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from indian_tune.engines.session import open_session
-from indian_tune.errors import StorageError
+from indian_tune.errors import StorageError, UnwritableError
 from indian_tune.ledger import State, storage_url
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.projection import Projection
@@ -35,6 +35,17 @@ def test_tables_of_another_optuna_are_refused(tmp_path: Path, tiny: dict[str, An
         with pytest.raises(StorageError, match=r"tables have schema v0\.9\.0\.a, but Optuna"):
             Projection.beside(session)
         set_version(present)
+
+
+def test_a_score_that_cannot_be_written_is_named_with_what_to_do(storage: str) -> None:
+    projection = Projection(storage_url(storage), "full", ["sgd"])
+    projection.create()
+    trial = projection.add("sgd", 1, {}, {})
+    with projection._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(UnwritableError, match=r"readonly database\. Earlier records are safe: fr"):
+        projection.report(trial.id, 0.5, 1)
+    projection.close()
 
 
 @pytest.mark.parametrize("schema", ["known", "unknown"])
