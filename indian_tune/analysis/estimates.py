@@ -33,7 +33,11 @@ class Bounds(NamedTuple):
 
 
 def bounds(
-    values: NDArray[np.float64], alpha: float, alpha_high: float, extra: ArrayLike = 0.0
+    values: NDArray[np.float64],
+    alpha: float,
+    alpha_high: float,
+    extra: ArrayLike = 0.0,
+    size: float = 1.0,
 ) -> Bounds:
     """Return means with bounds: lower at the level ``alpha``, upper at ``alpha_high``.
 
@@ -44,13 +48,14 @@ def bounds(
         alpha: one-sided level of the lower bound.
         alpha_high: one-sided level of the upper bound.
         extra: variance that the examples add to that of the mean, [...]; negative is none.
+        size: of the scores that the values are differences of; a spread of 1e-12 of it is rounding.
     """
     n = values.shape[-1]
     mean = values.mean(-1)
     if n < 2:
         nothing = np.full(mean.shape, math.inf)
         return Bounds(mean, np.zeros(mean.shape), -nothing, nothing)
-    equal = np.ptp(values, axis=-1) <= 1e-12 * np.maximum(1, np.abs(mean))
+    equal = np.ptp(values, axis=-1) <= 1e-12 * np.maximum(size, np.abs(mean))
     deviation = np.where(equal, 0.0, values.std(-1, ddof=1))
     error = np.sqrt(deviation**2 / n + np.maximum(np.asarray(extra), 0))
     error = np.where(equal, math.inf, error)

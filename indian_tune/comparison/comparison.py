@@ -14,7 +14,7 @@ from indian_tune.comparison.cautions import cautions_of
 from indian_tune.comparison.contrast import Cells, Contrast, contrast, pairs_by_seed
 from indian_tune.comparison.findings import Findings, PairingGain, Scope
 from indian_tune.comparison.further import further
-from indian_tune.comparison.intervals import paired_difference, unpaired_difference
+from indian_tune.comparison.intervals import largest, paired_difference, unpaired_difference
 from indian_tune.comparison.sequential import ConfidenceSequence, sequence
 from indian_tune.comparison.target import to_target
 from indian_tune.errors import InputError
@@ -125,7 +125,9 @@ def compare_runs(
         kept = [pair for pair in made.pairs if all(map(math.isfinite, pair[1:]))]
         if not kept:
             raise InputError("sequential: every pair has a failed run, so add seeds")
-        looks = sequence([pair[0] for pair in kept], made.differences(runs.sign), least, alpha)
+        size = largest(np.array([pair[1:] for pair in kept]))
+        units, values = [pair[0] for pair in kept], made.differences(runs.sign)
+        looks = sequence(units, values, least, alpha, size)
         made = _sequential(made, looks)
     tuned: tuple[BestOf, ...] = ()
     if runs.trials is not None and runs.trials_of is not None:
@@ -166,6 +168,10 @@ def _sequential(made: Contrast, looks: ConfidenceSequence) -> Contrast:
 
     last = looks.looks[-1]
     difference = dataclasses.replace(made.difference, low=last.low, high=last.high)
+    if difference.settled:
+        difference = dataclasses.replace(difference, why="")
+    elif difference.why != "equal":
+        difference = dataclasses.replace(difference, why="few")
     bare = dataclasses.replace(made, difference=difference, held_back=())
     held = held_back(bare, looks.label)
     label = type(looks.label).INCONCLUSIVE if held else looks.label
@@ -216,7 +222,7 @@ def _gain(cells: Cells, made: Contrast, sign: float, alpha: float) -> PairingGai
             # Undefined for values so small that their squares vanish.
             correlation = float(np.nan_to_num(np.corrcoef(table.T)[0, 1]))
         columns = sign * table
-        narrow = paired_difference(columns[:, 0] - columns[:, 1], alpha)
+        narrow = paired_difference(columns[:, 0] - columns[:, 1], alpha, largest(columns))
         wide = unpaired_difference(columns[:, 0], columns[:, 1], alpha)
         if narrow.settled and wide.settled:
             width = (narrow.high - narrow.low) / (wide.high - wide.low)

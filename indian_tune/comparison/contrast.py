@@ -20,6 +20,7 @@ from indian_tune.comparison.intervals import (
     Superiority,
     discordant_p,
     fisher_p,
+    largest,
     paired_difference,
     paired_superiority,
     unpaired_difference,
@@ -208,7 +209,8 @@ def _on_task(
         else:
             pairs = [(str(seed), first[(r, seed)], second[(r, seed)]) for r, seed in keys]
         values = sign * np.array([one - other for _, one, other in pairs])
-        difference = paired_difference(values[np.isfinite(values)], alpha)
+        size = largest(np.array([pair[1:] for pair in pairs]))
+        difference = paired_difference(values[np.isfinite(values)], alpha, size)
         superiority = paired_superiority(pairs, sign, alpha)
         left_out, out_of = int((~both).sum()), len(keys)
         failures = discordant_p(np.isnan(table))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import special, stats
@@ -28,6 +28,7 @@ class Difference:
         error: standard error; infinite where nothing is known of it.
         freedom: degrees of freedom; NaN likewise.
         n: units behind it: pairs, or the runs of both arms.
+        why: it has no ends: one unit, all equal, or too few for a sequence.
     """
 
     estimate: float
@@ -36,6 +37,7 @@ class Difference:
     error: float
     freedom: float
     n: int
+    why: Literal["", "one", "equal", "few"] = ""
 
     @property
     def settled(self) -> bool:
@@ -58,21 +60,30 @@ class Superiority:
     high: float
 
 
-def paired_difference(values: NDArray[np.float64], alpha: float) -> Difference:
+def largest(*values: NDArray[np.float64]) -> float:
+    """Return the largest absolute value; NaN is none."""
+    return max((float(np.nanmax(np.abs(part), initial=0.0)) for part in values), default=0.0)
+
+
+def paired_difference(
+    values: NDArray[np.float64], alpha: float, size: float | None = None
+) -> Difference:
     """Return the mean of paired differences with its t interval.
 
     Args:
         values: [pairs].
         alpha: level of the two-sided interval.
+        size: largest absolute value that they are differences of; their own if ``None``.
     """
     if not len(values):
         return Difference(math.nan, -math.inf, math.inf, math.inf, math.nan, 0)
-    made = bounds(values, alpha / 2, alpha / 2)
+    made = bounds(values, alpha / 2, alpha / 2, size=largest(values) if size is None else size)
     known = math.isfinite(float(made.low))
     error = float(made.deviation) / math.sqrt(len(values)) if known else math.inf
     freedom = float(len(values) - 1) if known else math.nan
     mean, low, high = float(made.mean), float(made.low), float(made.high)
-    return Difference(mean, low, high, error, freedom, len(values))
+    why: Literal["", "one", "equal"] = "" if known else "one" if len(values) < 2 else "equal"
+    return Difference(mean, low, high, error, freedom, len(values), why)
 
 
 def unpaired_difference(
@@ -89,12 +100,11 @@ def unpaired_difference(
     if not min(counts):
         return Difference(math.nan, -math.inf, math.inf, math.inf, math.nan, sum(counts))
     mean = float(first.mean() - second.mean())
-    nothing = Difference(mean, -math.inf, math.inf, math.inf, math.nan, sum(counts))
+    nothing = Difference(mean, -math.inf, math.inf, math.inf, math.nan, sum(counts), "equal")
     if min(counts) < 2:
-        return nothing
+        return replace(nothing, why="one")
     variances = [float(values.var(ddof=1)) / len(values) for values in (first, second)]
-    size = max(1.0, abs(float(first.mean())), abs(float(second.mean())))
-    if sum(variances) <= (1e-12 * size) ** 2:
+    if sum(variances) <= (1e-12 * largest(first, second)) ** 2:
         return nothing
     # From shares, whose squares neither overflow nor vanish.
     freedom = 1 / sum(

@@ -13,6 +13,7 @@ interval around the mean.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,32 +70,48 @@ class ConfidenceSequence:
     drifts: bool = False
 
 
-def half_widths(values: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
+def fewest(alpha: float) -> int:
+    """Return after how many differences that vary there is an interval."""
+    return next(n for n in itertools.count(1) if np.isfinite(_ratios(np.array([n]), alpha))[0])
+
+
+def half_widths(
+    values: NDArray[np.float64], alpha: float, size: float = 0.0
+) -> NDArray[np.float64]:
     """Return half the width of the interval after every difference.
 
     Args:
         values: differences, [..., n].
         alpha: level of the whole sequence.
+        size: largest absolute value that they are differences of; at least their own.
 
     Returns:
-        [..., n]; infinite where all differences so far are equal, and for the first three.
+        [..., n]; infinite where all differences so far are equal, and before there are as many as
+        :func:`fewest` says.
     """
     n = np.arange(1, values.shape[-1] + 1)
     # From the first value, so that a spread that is small beside the mean is not lost.
     moved = values - values[..., :1]
     squares = np.cumsum(moved**2, axis=-1) - np.cumsum(moved, axis=-1) ** 2 / n
-    size = 1e-12 * np.maximum(1, np.abs(values[..., :1]))
-    spread = 1 + n * PRIOR_VARIANCE
-    bound = (np.sqrt(spread) / alpha) ** (2 / n)
-    with np.errstate(divide="ignore"):
-        ratio = np.where(bound < spread, (bound - 1) / (1 - bound / spread), np.inf)
-    squares = np.where(squares <= size**2, np.inf, squares)
-    half: NDArray[np.float64] = np.sqrt(ratio * squares / n)
+    rounding = 1e-12 * np.maximum(size, np.abs(values[..., :1]))
+    squares = np.where(squares <= rounding**2, np.inf, squares)
+    half: NDArray[np.float64] = np.sqrt(_ratios(n, alpha) * squares / n)
     return half
 
 
+def _ratios(n: NDArray[np.int64], alpha: float) -> NDArray[np.float64]:
+    spread = 1 + n * PRIOR_VARIANCE
+    bound = (np.sqrt(spread) / alpha) ** (2 / n)
+    with np.errstate(divide="ignore"):
+        return np.where(bound < spread, (bound - 1) / (1 - bound / spread), np.inf)
+
+
 def sequence(
-    units: Sequence[str], values: NDArray[np.float64], delta: float, alpha: float
+    units: Sequence[str],
+    values: NDArray[np.float64],
+    delta: float,
+    alpha: float,
+    size: float = 0.0,
 ) -> ConfidenceSequence:
     """Return the confidence sequence of paired differences, in their order.
 
@@ -103,8 +120,9 @@ def sequence(
         values: differences, more is better, [n].
         delta: smallest effect of interest; 0 for none.
         alpha: level of the whole sequence.
+        size: largest absolute value that they are differences of.
     """
-    half = half_widths(values, alpha)
+    half = half_widths(values, alpha, size)
     means = np.cumsum(values) / np.arange(1, len(values) + 1)
     # All intervals hold the effect at once with probability 1 - alpha, and so does their common
     # part.

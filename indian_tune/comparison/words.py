@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from indian_tune.analysis.label import Label
 from indian_tune.comparison.intervals import half_if_paired
+from indian_tune.comparison.sequential import fewest
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from indian_tune.comparison.findings import Findings, ManyFindings
     from indian_tune.comparison.intervals import Difference
 
+MOST_DECIMALS = 12
 ONE = {"seeds": "seed", "runs": "run", "searches": "search"}
 
 
@@ -26,16 +28,20 @@ def decimals(difference: Difference) -> int:
     digits, size = (1, half) if math.isfinite(half) and half > 0 else (2, abs(difference.estimate))
     if not math.isfinite(size) or size <= 0:
         return 3
-    return min(max(digits - math.floor(math.log10(size)), 0), 12)
+    return max(digits - math.floor(math.log10(size)), 0)
 
 
 def shown(value: float, places: int, *, sign: bool = False) -> str:
-    """Return a number with so many decimals; a dash for none, a minus that is no hyphen."""
+    """Return a number with so many decimals; a dash for none, a minus that is no hyphen.
+
+    With more than 12 it is written with a power of ten.
+    """
     if math.isnan(value):
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:+.{places}f}" if sign else f"{value:.{places}f}"
+    form = f".{places}f" if places <= MOST_DECIMALS else ".2e" if value else ".0f"
+    text = f"{value:{'+' if sign else ''}{form}}"
     if not text.strip("+-0."):
         text = text.lstrip("+-")
     return text.replace("-", "−")
@@ -59,7 +65,7 @@ def sentence_of(found: Findings) -> str:
         f"{100 * (1 - found.alpha):g} % interval {shown(difference.low, places, sign=True)} to "
         f"{shown(difference.high, places, sign=True)}"
         if difference.settled
-        else "no interval, as the values do not vary"
+        else _no_interval(found)
     )
     if found.sequence is not None and difference.settled:
         interval = f"anytime-valid {interval}"
@@ -87,6 +93,20 @@ def sentence_of(found: Findings) -> str:
         f"{said}: in {found.metric} it is {amount} {way} ({basis}); this holds for {found.scope} "
         "only."
     )
+
+
+def _no_interval(found: Findings) -> str:
+    """Return why there is no interval, of the first task without one where there are several."""
+    made = next((t for t in found.tasks if not t.difference.settled), found.contrast)
+    match made.difference.why:
+        case "few":
+            reason = f"a sequential interval needs at least {fewest(found.alpha)} {made.unit}"
+        case "one":
+            of = "" if made.paired else " of an arm"
+            reason = f"one {ONE[made.unit]}{of} shows no spread"
+        case _:
+            reason = "all differences are equal" if made.paired else "the values do not vary"
+    return f"no interval, as {reason}{f' on {made.task}' if found.tasks else ''}"
 
 
 def _basis(made: Contrast) -> str:

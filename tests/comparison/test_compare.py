@@ -205,7 +205,53 @@ def test_one_seed_says_that_it_shows_no_spread() -> None:
     found = indian_tune.compare(frame_of(A=A[:1], B=B[:1]), "A", "B")
     assert (found.label, found.further) == ("INCONCLUSIVE", None)
     assert found.cautions[0].key == "one-seed"
-    assert "no interval, as the values do not vary" in found.sentence
+    assert "(no interval, as one seed shows no spread, 1 seed, paired)" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("arms", "how", "reason"),
+    [
+        (
+            {"A": A[:3], "B": B[:3]},
+            {"sequential": True},
+            "a sequential interval needs at least 4 s",
+        ),
+        (
+            {"A": A[:1], "B": B[:1]},
+            {"sequential": True},
+            "a sequential interval needs at least 4 s",
+        ),
+        ({"A": [0.9] * 4, "B": [0.7] * 4}, {"sequential": True}, "all differences are equal, 4 s"),
+        ({"A": [0.9, 0.8], "B": [0.7, 0.6]}, {}, "all differences are equal, 2 seeds, paired"),
+        ({"A": [0.9, 0.3], "B": [0.3 * 3, 0.1 * 3]}, {}, "all differences are equal, 2 seeds"),
+        ({"A": [1, 1], "B": [0, 0]}, {"pairing": "none"}, "the values do not vary, 2 and 2 runs"),
+        ({"A": A, "B": B[:1]}, {"pairing": "none"}, "one run of an arm shows no spread, 5 and 1"),
+    ],
+)
+def test_why_there_is_no_interval(arms: dict[str, Any], how: dict[str, Any], reason: str) -> None:
+    found = indian_tune.compare(frame_of(**arms), "A", "B", **how)
+    assert f"(no interval, as {reason}" in found.sentence
+    assert found.label == "INCONCLUSIVE"
+
+
+def test_an_average_says_on_which_task_there_is_no_interval() -> None:
+    tasks = [frame_of(A=A, B=B).assign(task="one"), frame_of(A=A[:1], B=B[:1]).assign(task="two")]
+    found = indian_tune.compare(pd.concat(tasks), "A", "B")
+    assert "no interval, as one seed shows no spread on two" in found.sentence
+
+
+@pytest.mark.parametrize("how", [{}, {"pairing": "none"}, {"sequential": True}])
+def test_an_answer_does_not_depend_on_the_unit(how: dict[str, Any]) -> None:
+    usual, tiny = (
+        indian_tune.compare(
+            frame_of("loss", A=np.array(A) * unit, B=np.array(B) * unit), "B", "A", **how
+        )
+        for unit in (1.0, 1e-13)
+    )
+    assert tiny.label == usual.label == "SUPPORTED"
+    of, ones = usual.contrast.difference, tiny.contrast.difference
+    assert (ones.low * 1e13, ones.high * 1e13) == pytest.approx((of.low, of.high))
+    assert "in loss it is 3.06e−15 better" in tiny.sentence
 
 
 def test_the_result_is_plain_json_with_its_label() -> None:
