@@ -36,14 +36,19 @@ if TYPE_CHECKING:
 
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.engines.watchdog import Watchdog
+    from indian_tune.ledger import Phase
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import CheckpointFolder, EpochRecord, PackShape
 
 logger = logging.getLogger(__name__)
 
-# How long to wait before asking again when others hold the last trials.
+# How long to wait before asking again when others hold the last trials: a share of the time that
+# nothing could be claimed, so that many idle workers do not keep the database busy, and short
+# phases end in time.
 IDLE_SECONDS = 0.25
+MOST_IDLE_SECONDS = 2.0
+IDLE_SHARE = 1 / 8
 
 
 def work(
@@ -171,26 +176,36 @@ class _Worker:
 
     def loop(self) -> None:
         """Work until the study is done."""
-        waiting = False
+        # What was asked for in vain, and since when.
+        phase: Phase | None = None
+        since: float | None = None
         while not self._should_stop():
             self._watchdog.at("asking for a trial", epoch=False)
             self._fill()
             if self._trials:
-                waiting = False
+                since = None
                 self._advance()
             elif self._controller.done:
                 return
             else:
-                if not waiting:
+                if since is None:
                     logger.info(
                         "no trial to take now: the remaining ones are held by other workers, or "
                         "wait for these (the next generation, the winners)"
                     )
-                    waiting = True
+                if since is None or phase is not self._controller.asked_for:
+                    phase, since = self._controller.asked_for, time.monotonic()
                 self._watchdog.idle()
-                time.sleep(IDLE_SECONDS)
+                self._wait(time.monotonic() - since)
         self._save()
         outcomes.give_back(self._controller, self._trials.values())
+
+    def _wait(self, idle: float) -> None:
+        """Wait before asking again, less if the worker is asked to stop."""
+        seconds = min(max(IDLE_SECONDS, IDLE_SHARE * idle), MOST_IDLE_SECONDS)
+        until = time.monotonic() + seconds
+        while not self._should_stop() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, IDLE_SECONDS))
 
     def _fill(self) -> None:
         """Claim trials until as many runs are in hand as there are lanes."""

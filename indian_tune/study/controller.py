@@ -83,6 +83,8 @@ class Controller:
         self._pruner = self.spec.search.pruner.make(epochs=self.spec.protocol.tuning_epochs)
         suggester = Suggester(study, self._projection, self._pruner)
         self._assigner = Assigner(study, self._projection, suggester)
+        self.asked_for: Phase | None = None
+        """Phase of which a trial was asked for last."""
         # Known once a trial has ended other than by an exception.
         self._sound = freeze_anyway
 
@@ -277,6 +279,7 @@ class Controller:
         self._ledger.release(trial.lease)
 
     def _claim(self, phase: Phase, beside: RunningTrial | None) -> Lease | None:
+        self.asked_for = phase
         alike = replicate = None
         if beside is not None:
             if self.spec.problem.split == "replicate":
