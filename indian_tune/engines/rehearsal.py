@@ -133,7 +133,7 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
             the keys and what was raised.
     """
     from indian_tune.engines.runs import trainer_of
-    from indian_tune.training import GlobalState, Run
+    from indian_tune.training import GlobalState, Run, SingleExampleError
 
     state = GlobalState()
     where = f"problem.factory = {spec.problem.factory!r}"
@@ -163,13 +163,17 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
                 config=values,
                 **{**training, "batch_size": step},
             )
-            last = f", the last batch of which has 1 of {len(problem.train):,} examples"
-            told = f"training arms[{n}] = {arm.name!r} in batches of {size}{last if single else ''}"
+            told = f"training arms[{n}] = {arm.name!r} in batches of {size}"
             with blamed(where, told):
                 trainer = trainer_of(spec, few, "cpu", None)
                 trainer.add(run)
                 if place == 0:
-                    trainer.advance()
+                    try:
+                        trainer.advance()
+                    except SingleExampleError as error:
+                        # Of all the examples, in place of the few.
+                        alone = SingleExampleError(error.said, len(problem.train), size)
+                        raise alone.with_traceback(error.__traceback__) from error
             state.restore(f"Trying arm {arm.name!r}")
 
 

@@ -13,6 +13,7 @@ from indian_tune.training.run import EpochRecord, Run
 if TYPE_CHECKING:
     from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
     from indian_tune.training.global_state import GlobalState
+    from indian_tune.training.loop import SingleExampleError
     from indian_tune.training.loop_trainer import LoopTrainer
     from indian_tune.training.memory import is_out_of_memory, keep_freed_memory
     from indian_tune.training.own_loop import LoopRun
@@ -36,6 +37,7 @@ __all__ = [
     "Precision",
     "Provenance",
     "Run",
+    "SingleExampleError",
     "Trainer",
     "is_out_of_memory",
     "keep_freed_memory",
@@ -54,6 +56,7 @@ _LATER = {
     "Packing": "packing",
     "Precision": "precision",
     "Provenance": "provenance",
+    "SingleExampleError": "loop",
     "Trainer": "trainer",
     "is_out_of_memory": "memory",
     "keep_freed_memory": "memory",

@@ -26,6 +26,33 @@ if TYPE_CHECKING:
     from indian_tune.training.run import EpochRecord
 
 
+# What torch's batch normalisation says of a batch of one example.
+ONE_VALUE = "more than 1 value per channel"
+
+
+class SingleExampleError(ValueError):
+    """A batch has one example, on which batch normalisation cannot train.
+
+    Args:
+        said: by torch.
+        examples: of the training split.
+        size: of the batches.
+    """
+
+    def __init__(self, said: str, examples: int, size: int) -> None:
+        where = f"the last of {examples:,} examples in batches of {size} is alone in its batch"
+        if size == 1:
+            where = "every batch has one example"
+        advice = "give more training examples"
+        for other in range(size + 1, examples + 1):
+            last = examples % other or other
+            if last > 1:
+                advice = f"choose another batch_size, such as {other}, which leaves {last}"
+                break
+        super().__init__(f"{said}: {where}; {advice}")
+        self.said = said
+
+
 class Loop:
     """Runs one after the other, by torch's ordinary operations; takes any network.
 
@@ -96,8 +123,15 @@ class Loop:
                     layer.seek(run.seed, live.step)
                 for parameter in parameters:
                     parameter.grad = None
-                with self._setup.precision.forward(self._setup.device):
-                    loss = task.loss(model(inputs), labels)
+                try:
+                    with self._setup.precision.forward(self._setup.device):
+                        loss = task.loss(model(inputs), labels)
+                except ValueError as error:
+                    if len(labels) > 1 or ONE_VALUE not in str(error):
+                        raise
+                    alone = SingleExampleError(str(error), len(feed), run.batch_size)
+                    # It tells where in the network.
+                    raise alone.with_traceback(error.__traceback__) from error
                 loss.backward()  # type: ignore[no-untyped-call]
             if run.clip_norm:
                 torch.nn.utils.clip_grad_norm_(parameters, run.clip_norm)

@@ -146,7 +146,13 @@ FAULTS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a last batch of one example under batch normalisation": (
         {"own": {"network": "normed", "examples": 65}},
         {"own": {"network": "normed"}},
-        "the last batch of which has 1 of 49 examples",
+        "the last of 49 examples in batches of 16 is alone in its batch; choose another "
+        "batch_size, such as 17, which leaves 15",
+    ),
+    "batches of one example under batch normalisation": (
+        {"own": {"network": "normed"}, "problem": {"batch_size": 1}},
+        {"own": {"network": "normed"}},
+        "every batch has one example; choose another batch_size, such as 2, which leaves 2",
     ),
 }
 
