@@ -177,7 +177,6 @@ def check_platform() -> None:
     """
     if sys.platform == "win32":
         raise InputError(
-            "indian-tune does not run on Windows: use it on Linux or macOS, or in the Windows "
-            "Subsystem for Linux (WSL): `wsl --install`. The optimizers of indian_tune.optim can "
-            "be used anywhere"
+            "searches do not run on Windows: use Linux, macOS, or the Windows Subsystem for Linux "
+            "(WSL). The optimizers of indian_tune.optim can be used anywhere"
         )

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from indian_tune.optim.hyperparameters import Hyperparameter
     from indian_tune.study.file.space import Parameter
 
-# How near an end counts as at the end, as a share of the range (of its logarithm where log).
+# How near an end counts as at the end, as a share of the range (of its logarithm where log); it is
+# named in `Edge.place`.
 MARGIN = 0.05
 # How far the range to try next reaches beyond the old end on a log scale.
 DECADE = 10.0
@@ -50,7 +51,7 @@ class Edge:
         if self.scale == "grid":
             return "at an end of its grid"
         part = "first" if self.next_low != self.low else "last"
-        return f"in the {part} {100 * MARGIN:g} % of its range"
+        return f"in the {part} twentieth of its range"
 
 
 def find_edges(

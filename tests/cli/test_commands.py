@@ -585,7 +585,7 @@ def test_windows_is_refused_before_anything_else(
     monkeypatch.setattr(errors, "sys", SimpleNamespace(platform="win32"))
     for name in ("search", "status"):
         ended = command(name, "isolate-digits")
-        assert (ended.status, "does not run on Windows: use it on Linux" in ended.err) == (2, True)
+        assert (ended.status, "do not run on Windows: use Linux, macOS" in ended.err) == (2, True)
     for job in jobs:
         with pytest.raises(InputError, match=r"Windows Subsystem for Linux \(WSL\)"):
             job("isolate-digits")

@@ -78,10 +78,13 @@ def test_a_winner_that_did_not_train_is_at_no_end(storage: str, tiny: dict[str, 
     untrained, at_end = edge_notes(ranked)
     assert untrained.startswith("sgd: nothing trained")
     assert at_end.startswith(
-        "indian: γ0 = 1 is in the last 5 % of its range [0.1, 1] on a log scale, so better"
+        "indian: γ0 = 1 is in the last twentieth of its range [0.1, 1] on a log scale, so better"
     )
     low, grid = (replace(edge, next_low=0.01, next_high=1.0, scale=s) for s in ("linear", "grid"))
-    assert (low.place, grid.place) == ("in the first 5 % of its range", "at an end of its grid")
+    assert (low.place, grid.place) == (
+        "in the first twentieth of its range",
+        "at an end of its grid",
+    )
     assert edge_notes(ranked[:1]) == [at_end]
 
 
