@@ -113,6 +113,13 @@ def gpu_count() -> int:
     return len(_names_of_gpus())
 
 
+def show_slices() -> None:
+    """Let a program that shares GPUs out find every slice: CUDA shows the first one alone."""
+    names = _names_of_gpus()
+    if any(name.startswith("MIG-") for name in names):
+        os.environ[_VISIBLE] = ",".join(names)
+
+
 def _names_of_gpus() -> list[str]:
     """Return what CUDA calls each GPU that this process may use."""
     visible = _visible()

@@ -24,7 +24,7 @@ from indian_tune.engines.runs import (
 from indian_tune.engines.trainers import Failure, Trainers, attempt
 from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.engines.watchdog import watched
-from indian_tune.errors import DeviceLostError, LeaseLostError
+from indian_tune.errors import DeviceLostError, EngineError, LeaseLostError
 from indian_tune.ledger import PACKED
 from indian_tune.study.assignment import run_key
 from indian_tune.study.controller import Controller, Decision
@@ -107,17 +107,24 @@ def _told_if_lost(device: str) -> Iterator[None]:
 
     Raises:
         DeviceLostError: after such an error.
+        EngineError: the memory does not even suffice to begin.
     """
     import torch
 
+    from indian_tune.training import is_out_of_memory
+
     try:
         yield
-    except torch.AcceleratorError as error:
+    except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
-        raise DeviceLostError(
-            f"this process cannot use {device} any more ({reason}): its trials have checkpoints, "
-            "so run the same command again to continue"
-        ) from error
+        if is_out_of_memory(error):
+            raise EngineError(
+                f"{device} does not have enough memory for the data set and one run ({reason}): "
+                "free some (`nvidia-smi` shows what uses it), or use fewer --workers for each GPU"
+            ) from error
+        if not isinstance(error, torch.AcceleratorError):
+            raise
+        raise DeviceLostError(f"this process cannot use {device} any more ({reason})") from error
 
 
 class _Data:
@@ -277,6 +284,7 @@ class _Worker:
                 counted(self._trainers.lanes, "lane"),
             )
             self._restart()
+            self._describe()
             return
         if len(self._trials) == 1:
             self._fail_attempt(next(iter(self._trials.values())), done)
@@ -322,6 +330,15 @@ class _Worker:
         self._in_hand.restart()
         for trial in list(self._trials.values()):
             self._begin(trial)
+
+    def _describe(self) -> None:
+        """Record what the trials in hand are trained with from now on."""
+        provenance = asdict(self._in_hand.trainer.provenance)
+        for trial in list(self._trials.values()):
+            try:
+                self._controller.describe(trial, provenance)
+            except LeaseLostError:
+                self._end(trial, Decision.DROP)
 
     def _report(self, records: Mapping[int, Sequence[EpochRecord]]) -> None:
         """Report an epoch of the trials in hand, and do what is decided of each."""

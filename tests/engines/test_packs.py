@@ -19,7 +19,7 @@ from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.engines.settings import WorkerSettings
-from indian_tune.errors import DeviceLostError
+from indian_tune.errors import DeviceLostError, EngineError
 from indian_tune.ledger import LOST, PACKED, Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
 from indian_tune.service.study_status import look
@@ -270,8 +270,12 @@ def test_where_the_memory_does_not_suffice_lanes_are_halved_and_no_attempt_is_lo
         study = ledger.study("tiny").id
         trials = ledger.trials(study, phase=Phase.TUNE)
         shapes = [event.data["slots"] for event in ledger.events(study, PACKED)]
+        runs = [run for trial in trials for run in ledger.runs(trial.id)]
+        described = {run.provenance["execution"] for run in runs if run.provenance is not None}
     assert [(trial.state, trial.attempts) for trial in trials] == [(State.COMPLETE, 1)] * 4
     assert shapes == [most >> n for n in range(len(SHORTAGES) + 1)]
+    # Also of those that were claimed before.
+    assert described == {"stacked, 1 slots, matmul"}
     assert len(failed) == 2 * len(SHORTAGES)
     assert (
         "does not have enough memory for so many runs at once: continuing with 2 lanes"
@@ -297,7 +301,8 @@ def test_after_an_error_of_the_device_its_process_trains_nothing_more(
     register(storage, tiny)
     engine = InlineEngine(replace(settings_for(storage), lanes=LANES))
     with pytest.raises(
-        DeviceLostError, match=r"this process cannot use cpu any more \(CUDA error: device-"
+        DeviceLostError,
+        match=r"this process cannot use cpu any more \(CUDA error: device-.*\): .* same command",
     ):
         engine.run(Interrupt(), lambda: None)
     assert len(trained) == 1
@@ -305,6 +310,25 @@ def test_after_an_error_of_the_device_its_process_trains_nothing_more(
         (worker,) = ledger.workers(ledger.study("tiny").id)
     # As one that has died, whose trials are found to be lost.
     assert worker.left_at is None
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_a_device_without_memory_for_one_run_ends_the_search_with_one_sentence(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+    shortage: str,
+) -> None:
+    def full(self: Trainer, problem: Problem, **options: Any) -> None:
+        raise SHORTAGES[shortage]()
+
+    monkeypatch.setattr(Trainer, "__init__", full)
+    register(storage, tiny)
+    with pytest.raises(EngineError, match="cpu does not have enough memory for the data") as ended:
+        InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    assert not isinstance(ended.value, DeviceLostError)
 
 
 def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
@@ -319,12 +343,17 @@ def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) 
 
 @pytest.mark.slow
 def test_a_process_that_has_lost_its_device_is_replaced(
-    storage: str, tiny: dict[str, Any], settings_for: Settings, register: Register
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     register(storage, tiny)
     settings = settings_for(storage)
     settings.artifacts.mkdir()
     ProcessEngine([settings], lose_device_once).run(Interrupt(), lambda: None)
+    assert "cannot use cuda:0 any more: another one takes its place" in caplog.text
     assert (settings.artifacts / "continued").exists()
 
 

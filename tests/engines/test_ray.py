@@ -414,7 +414,7 @@ def test_the_death_of_an_actor_is_recorded_and_three_without_a_new_epoch_fail_it
     ("share", "threads", "there", "words"),
     [
         (0, 1, {"CPU": 2.0}, "2 CPUs and 0 GPUs: 2 trials at once"),
-        (0, 4, {"CPU": 9.0, "GPU": 1.0}, "9 CPUs and 1 GPU: 2 trials at once"),
+        (0, 4, {"CPU": 9.0, "GPU": 1.0}, "2 trials at once, on CPUs alone: --gpus-per-trial"),
         (0.3, 1, {"CPU": 16.0, "GPU": 2.0}, "6 trials at once"),
         (2, 1, {"CPU": 16.0, "GPU": 3.0}, "1 trial at once"),
         (0.25, 1, {"CPU": 3.0, "GPU": 8.0}, "3 trials at once"),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 from pydantic import Field, field_validator, model_validator
 
-from indian_tune.engines.devices import cores, gpu_count
+from indian_tune.engines.devices import cores, gpu_count, show_slices
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.local.options import PackOptions
 from indian_tune.engines.ray.own_cluster import prepare_own_cluster, show_token
@@ -116,7 +116,9 @@ class RayOptions(PackOptions):
         at_once, lanes = self.trials_at_once(resources, threads), self.lanes
         if lanes is not None:
             return f"{has}: {counted(at_once, 'worker')} with {counted(lanes, 'lane')}"
-        return f"{has}: {counted(at_once, 'trial')} at once"
+        unused = gpus > 0 and not self.gpus_per_trial
+        hint = ", on CPUs alone: --gpus-per-trial gives each a GPU or a part of one" * unused
+        return f"{has}: {counted(at_once, 'trial')} at once{hint}"
 
     def trials_at_once(self, resources: Mapping[str, float], threads: int) -> int:
         """Return how many trials a cluster trains at once; arguments as of :meth:`capacity`."""
@@ -224,6 +226,9 @@ class RayEngine:
             _knock(address)
         else:
             own["include_dashboard"] = False
+            # As it was checked before: Ray itself does not count the slices of a GPU.
+            show_slices()
+            own["num_gpus"] = gpu_count()
             if self._options.workers is not None:
                 own["num_cpus"] = self._options.workers * self._settings.threads
         on_sigterm = signal.getsignal(signal.SIGTERM)
