@@ -113,11 +113,15 @@ def gpu_count() -> int:
     return len(_names_of_gpus())
 
 
-def show_slices() -> None:
-    """Let a program that shares GPUs out find every slice: CUDA shows the first one alone."""
+def show_gpus() -> int:
+    """Return how many GPUs or slices a program that shares them out, such as Ray, can use.
+
+    Slices are named in the environment, in which it finds them: it does not count them itself.
+    """
     names = _names_of_gpus()
     if any(name.startswith("MIG-") for name in names):
         os.environ[_VISIBLE] = ",".join(names)
+    return len(names)
 
 
 def _names_of_gpus() -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from indian_tune.engines import outcomes
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.own_code import check_methods, check_optimizers
+from indian_tune.engines.pack_shapes import PackShapes
 from indian_tune.engines.runs import (
     keeps_weights,
     kept_folder,
@@ -25,7 +26,6 @@ from indian_tune.engines.trainers import Failure, Trainers, attempt
 from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.engines.watchdog import watched
 from indian_tune.errors import DeviceLostError, EngineError, LeaseLostError
-from indian_tune.ledger import PACKED
 from indian_tune.study.assignment import run_key
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.text import counted
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from indian_tune.engines.watchdog import Watchdog
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, EpochRecord, PackShape
+    from indian_tune.training import CheckpointFolder, EpochRecord
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def work(
         InputError: the study is not registered, its data are missing, or its own code may not be
             imported or cannot be used.
     """
-    from indian_tune.training import CheckpointFolder, start_torch
+    from indian_tune.training import CheckpointFolder, Provenance, start_torch
 
     with (
         watched(driver=settings.driver) as watchdog,
@@ -83,14 +83,12 @@ def work(
             worker_id = controller.worker_id
             logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
 
-            def record(shape: PackShape) -> None:
-                chosen = {"worker": worker_id, **shape.recorded()}
-                study.ledger.record_event(study.id, PACKED, chosen)
-
+            device_name = Provenance.of(settings.torch_device or settings.device).device_name
+            shapes = PackShapes(study, worker_id, device_name, settings.lanes)
             worker = _Worker(
                 controller,
                 data,
-                Trainers(settings, spec, lambda: data.problem, checkpoints, record),
+                Trainers(settings, spec, lambda: data.problem, checkpoints, shapes),
                 checkpoints,
                 kept_folder(settings.artifacts),
                 should_stop,

@@ -23,7 +23,7 @@ from indian_tune.errors import DeviceLostError, EngineError
 from indian_tune.ledger import LOST, PACKED, Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
 from indian_tune.service.study_status import look
-from indian_tune.training import Trainer
+from indian_tune.training import PackShape, Provenance, Trainer
 from tests.conftest import TINY
 from tests.engines.pacing import looking, train_paced
 from tests.training.test_device_faults import SHORTAGES
@@ -310,6 +310,51 @@ def test_after_an_error_of_the_device_its_process_trains_nothing_more(
         (worker,) = ledger.workers(ledger.study("tiny").id)
     # As one that has died, whose trials are found to be lost.
     assert worker.left_at is None
+
+
+def test_workers_on_one_kind_of_device_use_the_shape_that_was_recorded_first(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    init = Trainer.__init__
+
+    def stacked(self: Trainer, problem: Problem, **options: Any) -> None:
+        packing = replace(options["packing"], execution="stacked")
+        init(self, problem, **options | {"packing": packing})
+
+    def measure(*_: object) -> PackShape:
+        """Meanwhile others record theirs, the last of them on such a device."""
+        kind = {"device_name": Provenance.of("cpu").device_name, "lanes_asked": 2}
+        others = [{"device_name": "another"}, {"lanes_asked": None}, {}]
+        measured.append(1)
+        with Ledger.open(storage) as ledger:
+            for lanes, other in zip((3, 4, 1), others, strict=True):
+                told = {"worker": "other", **PackShape(lanes).recorded(), **kind, **other}
+                ledger.record_event(ledger.study("tiny").id, PACKED, told)
+        return PackShape(2, "matmul")
+
+    measured: list[int] = []
+    monkeypatch.setattr(Trainer, "__init__", stacked)
+    monkeypatch.setattr("indian_tune.training.probe.choose", measure)
+    register(storage, tiny)
+    settings = replace(settings_for(storage), lanes=2)
+    interrupt = Interrupt()
+
+    def stop() -> None:
+        interrupt.requests = 1
+
+    InlineEngine(settings).run(interrupt, stop)
+    InlineEngine(settings).run(Interrupt(), lambda: None)
+    assert measured == [1]
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id)
+        runs = [run for trial in trials for run in ledger.runs(trial.id)]
+    described = [run.provenance or {} for run in runs]
+    assert {each["execution"] for each in described} == {"stacked, 1 slots, grouped"}
+    assert not any("resumed_from" in each for each in described)
 
 
 @pytest.mark.parametrize("shortage", SHORTAGES)
