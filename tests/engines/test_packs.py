@@ -328,7 +328,7 @@ def test_workers_on_one_kind_of_device_use_the_shape_that_was_recorded_first(
     def measure(*_: object) -> PackShape:
         """Meanwhile others record theirs, the last of them on such a device."""
         kind = {"device_name": Provenance.of("cpu").device_name, "lanes_asked": 2}
-        others = [{"device_name": "another"}, {"lanes_asked": None}, {}]
+        others: list[dict[str, object]] = [{"device_name": "another"}, {"lanes_asked": None}, {}]
         measured.append(1)
         with Ledger.open(storage) as ledger:
             for lanes, other in zip((3, 4, 1), others, strict=True):
