@@ -63,11 +63,17 @@ def _check_gpus() -> list[CheckResult]:
             CheckResult(
                 "GPU",
                 Level.WARN,
-                f"{seen} present, but {why}: runs are trained on the CPU",
+                f"{seen} present, but {why}: a search fails unless it has --devices cpu",
                 "install a torch build for the driver version that `nvidia-smi` shows",
             )
         ]
-    return [*(_check_gpu(number) for number in range(torch.cuda.device_count())), _check_kernels()]
+    shown = torch.cuda.device_count()
+    checks = [_check_gpu(number) for number in range(shown)]
+    if seen > shown:
+        # Of slices (MIG), CUDA shows a process the first one alone.
+        text = f"{counted(seen, 'device')} by `nvidia-smi --list-gpus`, {shown} of them checked"
+        checks.append(CheckResult("GPUs", Level.OK, text))
+    return [*checks, _check_kernels()]
 
 
 def _check_kernels() -> CheckResult:

@@ -79,7 +79,7 @@ def plan(
         raise InputError(f"{' and '.join(said)} all set the standard deviation: give one of them")
 
     def on_timing(assigned: Sequence[str]) -> None:
-        places = ", ".join(set(assigned))
+        places = ", ".join(dict.fromkeys(assigned))
         notices().print(f"Timing a few steps with {counted(len(assigned), 'worker')} on {places} …")
 
     report = make(

@@ -113,6 +113,17 @@ def gpu_count() -> int:
     return len(_names_of_gpus())
 
 
+def show_gpus() -> int:
+    """Return how many GPUs or slices a program that shares them out, such as Ray, can use.
+
+    Slices are named in the environment, in which it finds them: it does not count them itself.
+    """
+    names = _names_of_gpus()
+    if any(name.startswith("MIG-") for name in names):
+        os.environ[_VISIBLE] = ",".join(names)
+    return len(names)
+
+
 def _names_of_gpus() -> list[str]:
     """Return what CUDA calls each GPU that this process may use."""
     visible = _visible()

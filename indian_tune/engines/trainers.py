@@ -14,6 +14,7 @@ from indian_tune.errors import IndianTuneError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from indian_tune.engines.pack_shapes import PackShapes
     from indian_tune.engines.settings import WorkerSettings
     from indian_tune.problems import Loop, Problem
     from indian_tune.study.file.spec import StudySpec
@@ -30,8 +31,7 @@ class Trainers:
         spec: of the study.
         problem: returns what is trained now.
         checkpoints: where runs are saved and resumed from.
-        on_shape: called with every new shape of packs: workers may choose differently, and bits
-            depend on it.
+        shapes: of packs, as recorded: bits depend on them.
 
     Attributes:
         shape: of the packs of the last trainer; ``None`` where runs are looped.
@@ -43,13 +43,13 @@ class Trainers:
         spec: StudySpec,
         problem: Callable[[], Problem | Loop],
         checkpoints: CheckpointFolder,
-        on_shape: Callable[[PackShape], None],
+        shapes: PackShapes,
     ) -> None:
         self._settings = settings
         self._spec = spec
         self._problem = problem
         self._checkpoints = checkpoints
-        self._on_shape = on_shape
+        self._shapes = shapes
         self._told: PackShape | None = None
         self.shape: PackShape | None = None
 
@@ -62,6 +62,9 @@ class Trainers:
         """Return a new trainer."""
         from indian_tune.training import Packing
 
+        measured = self.shape is None
+        if measured:
+            self.shape = self._shapes.first()
         shape, settings = self.shape, self._settings
         trainer = trainer_of(
             self._spec,
@@ -76,11 +79,17 @@ class Trainers:
         )
         # Tried out once: another trial may come out differently, and the bits with it.
         self.shape = trainer.pack_shape
-        if self.shape not in (None, self._told):
-            assert self.shape is not None
-            self._on_shape(self.shape)
-            self._told = self.shape
-        return trainer
+        if self.shape is None or self.shape == self._told:
+            return trainer
+        self._shapes.record(self.shape, measured=measured)
+        self._told = self.shape
+        first = self._shapes.first() if measured else None
+        if first is None or first == replace(self.shape, shrink=False):
+            return trainer
+        # Another worker has measured at the same time.
+        del trainer
+        self.shape = first
+        return self.make()
 
     def halve(self) -> bool:
         """Have half the lanes from now on; return whether there were several."""

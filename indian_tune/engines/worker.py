@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from indian_tune.engines import outcomes
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.own_code import check_methods, check_optimizers
+from indian_tune.engines.pack_shapes import PackShapes
 from indian_tune.engines.runs import (
     keeps_weights,
     kept_folder,
@@ -24,8 +25,7 @@ from indian_tune.engines.runs import (
 from indian_tune.engines.trainers import Failure, Trainers, attempt
 from indian_tune.engines.trials_in_hand import TrialsInHand
 from indian_tune.engines.watchdog import watched
-from indian_tune.errors import DeviceLostError, LeaseLostError
-from indian_tune.ledger import PACKED
+from indian_tune.errors import DeviceLostError, EngineError, LeaseLostError
 from indian_tune.study.assignment import run_key
 from indian_tune.study.controller import Controller, Decision
 from indian_tune.text import counted
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from indian_tune.ledger import Phase
     from indian_tune.study.assignment import RunningTrial
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import CheckpointFolder, EpochRecord, PackShape
+    from indian_tune.training import CheckpointFolder, EpochRecord
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def work(
         InputError: the study is not registered, its data are missing, or its own code may not be
             imported or cannot be used.
     """
-    from indian_tune.training import CheckpointFolder, start_torch
+    from indian_tune.training import CheckpointFolder, Provenance, start_torch
 
     with (
         watched(driver=settings.driver) as watchdog,
@@ -88,14 +88,12 @@ def work(
             worker_id = controller.worker_id
             logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
 
-            def record(shape: PackShape) -> None:
-                chosen = {"worker": worker_id, **shape.recorded()}
-                study.ledger.record_event(study.id, PACKED, chosen)
-
+            device_name = Provenance.of(settings.torch_device or settings.device).device_name
+            shapes = PackShapes(study, worker_id, device_name, settings.lanes)
             worker = _Worker(
                 controller,
                 data,
-                Trainers(settings, spec, lambda: data.problem, checkpoints, record),
+                Trainers(settings, spec, lambda: data.problem, checkpoints, shapes),
                 checkpoints,
                 kept_folder(settings.artifacts),
                 should_stop,
@@ -112,17 +110,24 @@ def _told_if_lost(device: str) -> Iterator[None]:
 
     Raises:
         DeviceLostError: after such an error.
+        EngineError: the memory does not even suffice to begin.
     """
     import torch
 
+    from indian_tune.training import is_out_of_memory
+
     try:
         yield
-    except torch.AcceleratorError as error:
+    except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
-        raise DeviceLostError(
-            f"this process cannot use {device} any more ({reason}): its trials have checkpoints, "
-            "so run the same command again to continue"
-        ) from error
+        if is_out_of_memory(error):
+            raise EngineError(
+                f"{device} does not have enough memory for the data set and one run ({reason}): "
+                "free some (`nvidia-smi` shows what uses it), or use fewer --workers for each GPU"
+            ) from error
+        if not isinstance(error, torch.AcceleratorError):
+            raise
+        raise DeviceLostError(f"this process cannot use {device} any more ({reason})") from error
 
 
 class _Data:
@@ -292,6 +297,7 @@ class _Worker:
                 counted(self._trainers.lanes, "lane"),
             )
             self._restart()
+            self._describe()
             return
         if len(self._trials) == 1:
             self._fail_attempt(next(iter(self._trials.values())), done)
@@ -337,6 +343,15 @@ class _Worker:
         self._in_hand.restart()
         for trial in list(self._trials.values()):
             self._begin(trial)
+
+    def _describe(self) -> None:
+        """Record what the trials in hand are trained with from now on."""
+        provenance = asdict(self._in_hand.trainer.provenance)
+        for trial in list(self._trials.values()):
+            try:
+                self._controller.describe(trial, provenance)
+            except LeaseLostError:
+                self._end(trial, Decision.DROP)
 
     def _report(self, records: Mapping[int, Sequence[EpochRecord]]) -> None:
         """Report an epoch of the trials in hand, and do what is decided of each."""

@@ -168,7 +168,7 @@ def _print_memory(console: Console, memory: Memory | None, inputs: str) -> None:
         f"activations: counted, not measured) and {_size(memory.data_bytes)} of {inputs}"
     )
     if memory.device_bytes is not None:
-        text += f"; {_size(memory.device_bytes)} held on the GPU for one run (measured)"
+        text += f"; {_size(memory.device_bytes)} held on the GPU for all lanes (measured)"
     if memory.process_bytes is not None:
         text += f"; {_size(memory.process_bytes)} for a worker's process (measured)"
     console.print(f"{text}.")

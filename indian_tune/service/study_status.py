@@ -225,8 +225,11 @@ def _packings(ledger: LedgerReader, study_id: int) -> dict[str, dict[str, Any]]:
     """Return the shape of the packs of each worker that has any."""
     from indian_tune.ledger import PACKED
 
-    chosen = [dict(event.data) for event in ledger.events(study_id, PACKED)]
-    return {packing.pop("worker"): packing for packing in chosen}
+    keys = ("slots", "convolutions", "shrink")
+    return {
+        event.data["worker"]: {key: event.data[key] for key in keys}
+        for event in ledger.events(study_id, PACKED)
+    }
 
 
 def choose_study(ledger: LedgerReader, name: str | None) -> StudyRecord:

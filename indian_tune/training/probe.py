@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from indian_tune.optim.families import FAMILIES, get_family
+from indian_tune.text import counted
 from indian_tune.training.memory import is_out_of_memory
 from indian_tune.training.pack import Pack, PackSignature
 from indian_tune.training.packable import packing_fault
 from indian_tune.training.packing import PackShape
 from indian_tune.training.run import Run
-from indian_tune.training.stacked_forward import CONVOLUTIONS
+from indian_tune.training.stacked_forward import CONVOLUTIONS, convolves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -54,8 +55,9 @@ def probe(
     """Return the shape that trains most inputs per second here.
 
     The number of lanes is doubled until that brings less than 10 % or the memory does not suffice
-    for a pack of every kind of run at once. Times vary, so two measurements may differ where two
-    shapes are about equally fast: for bits that are to be repeated elsewhere, give both numbers.
+    for a pack of every kind of run at once; a number that is given is halved until it does. Times
+    vary, so two measurements may differ where two shapes are about equally fast: for bits that are
+    to be repeated elsewhere, give both numbers.
 
     Args:
         setup: what the runs will share.
@@ -70,7 +72,7 @@ def probe(
         RuntimeError: a step fails on the device whatever the shape is, or not even one lane fits
             into the memory.
     """
-    ways = CONVOLUTIONS if convolutions is None else (convolutions,)
+    ways = _ways(setup) if convolutions is None else (convolutions,)
     signatures: list[PackSignature] = []
     faults: dict[str, None] = {}
     for signature in signatures_of(runs or [DEFAULT]):
@@ -83,7 +85,7 @@ def probe(
         for fault in faults:
             log.warning("%s", fault)
         return None
-    if lanes == 1 or (lanes is not None and convolutions is not None):
+    if lanes == 1 or (lanes is not None and len(ways) == 1):
         return PackShape(lanes, ways[0])
 
     def seconds(shape: PackShape) -> float:
@@ -92,10 +94,15 @@ def probe(
         return sum(_seconds_per_step(pack, setup.device) for pack in packs) / len(packs)
 
     best = choose(seconds, ways, lanes)
-    log.info(
-        "Packs on %s: %s lanes, convolutions by %s", setup.device, best.lanes, best.convolutions
-    )
+    log.info("Packs: %s lanes, convolutions by %s", best.lanes, best.convolutions)
     return best
+
+
+def _ways(setup: Setup) -> tuple[str, ...]:
+    """Return the ways to convolve that differ for the network of a problem."""
+    network = setup.problem.build_model(seed=0, dropout=0.0)
+    rank = setup.problem.train.first(1).inputs.dim()
+    return CONVOLUTIONS if convolves(network, rank) else CONVOLUTIONS[:1]
 
 
 def choose(
@@ -110,7 +117,7 @@ def choose(
     Args:
         seconds: measures a step of a shape; may raise RuntimeError.
         ways: of computing convolutions, to choose from.
-        lanes: how many, if that is decided.
+        lanes: how many, if that is decided: fewer only if the memory does not suffice.
 
     Raises:
         RuntimeError: no shape could be measured.
@@ -121,7 +128,14 @@ def choose(
     while count <= max(MOST_LANES, lanes or 1):
         throughputs, failures = _throughputs(seconds, [PackShape(count, way) for way in ways])
         if not throughputs and best is None:
-            raise failures[-1]
+            if count == 1 or not any(map(is_out_of_memory, failures)):
+                raise failures[-1]
+            count //= 2
+            log.warning(
+                "The device does not have enough memory for so many runs at once: trying %s",
+                counted(count, "lane"),
+            )
+            continue
         if not throughputs or max(throughputs.values()) < LEAST_GAIN * throughput:
             break
         best = max(throughputs, key=lambda shape: throughputs[shape])

@@ -59,6 +59,12 @@ def make_forward(
     return VmappedForward(network, training=training)
 
 
+def convolves(network: nn.Module, rank: int = IMAGE_RANK) -> bool:
+    """Whether :func:`make_forward` computes a network differently for each of CONVOLUTIONS."""
+    layers = plain_layers(network, rank) or ()
+    return any(isinstance(each, nn.Conv2d) and each.kernel_size != (1, 1) for each in layers)
+
+
 def plain_layers(network: nn.Module, rank: int = IMAGE_RANK) -> list[nn.Module] | None:
     """Return the layers of a network that is nothing but known ones in turn, else ``None``.
 

@@ -129,7 +129,20 @@ def test_gpus_that_torch_does_not_find_are_a_warning(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(hardware, "gpu_count", lambda: 2)
     found = named(hardware.check_hardware(), "GPU")
     assert (found.level, found.text[:10]) == (Level.WARN, "2 present,")
+    assert "a search fails unless it has --devices cpu" in found.text
     assert "nvidia-smi" in found.fix
+
+
+def test_slices_that_one_process_does_not_see_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "MIG 1g.10gb")
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (2**33, 2**33))
+    monkeypatch.setattr(kernel_choice, "launch_fault", lambda: None)
+    monkeypatch.setattr(hardware, "gpu_count", lambda: 3)
+    assert "3 devices" in named(hardware.check_hardware(), "GPUs").text
+    monkeypatch.setattr(hardware, "gpu_count", lambda: 1)
+    assert "GPUs" not in {check.name for check in hardware.check_hardware()}
 
 
 def test_kernels_that_cannot_start_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from indian_tune.planning.timing import Speed
 from tests.searches import Setting, searched_frame, searches
 
 if TYPE_CHECKING:
@@ -269,6 +270,27 @@ def test_a_gpu_that_is_not_here_is_estimated_and_called_an_estimate(
     assert f"--lanes {found['lanes']}" in said
     assert "Timing a few steps" not in ended.err
     assert not any("data set" in sentence for sentence in told["warnings"])
+
+
+def test_the_devices_are_named_in_their_order(
+    command: Callable[..., Ended],
+    tiny: dict[str, Any],
+    write_study: Callable[[dict[str, Any]], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    devices = [f"cuda:{n}" for n in range(6)]
+    timed: list[list[str]] = []
+
+    def measure(_spec: object, kinds: list[Any], assigned: list[str], *_: object) -> list[Any]:
+        timed.append(assigned)
+        return [[Speed(1e-3, 1e-5, 3 << 20, 1 << 20) for _ in kinds] for _ in assigned]
+
+    monkeypatch.setattr("indian_tune.service.planning.worker_devices", lambda *_: devices * 2)
+    monkeypatch.setattr("indian_tune.planning.cost.measure_together", measure)
+    ended = command("plan", write_study(tiny))
+    assert timed == [devices * 2]
+    assert f"with 12 workers on {', '.join(devices)} …" in " ".join(ended.err.split())
+    assert "3.15 MB held on the GPU for all lanes (measured)" in " ".join(ended.out.split())
 
 
 @pytest.mark.slow

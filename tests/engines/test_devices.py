@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from indian_tune.engines import devices
-from indian_tune.engines.devices import confine, gpu_count, worker_devices
+from indian_tune.engines.devices import confine, gpu_count, show_gpus, worker_devices
 from indian_tune.engines.interrupt import Interrupt
 from indian_tune.engines.local.inline import InlineOptions
 from indian_tune.engines.local.processes import ProcessEngine
@@ -134,6 +134,11 @@ def test_every_slice_of_a_gpu_is_a_device(
         seen.append(os.environ[VISIBLE])
     # A whole GPU by its number, as ever; slices have none.
     assert seen == ["MIG-b", "MIG-c", "1"]
+    monkeypatch.delenv(VISIBLE)
+    # Ray shares out what the process sees that starts it.
+    assert show_gpus() == 3
+    assert os.environ[VISIBLE] == "MIG-b,MIG-c,1"
+    assert gpu_count() == 3
     monkeypatch.delenv(VISIBLE)
     # A process that is not confined to a slice sees the first one.
     settings = WorkerSettings("", "", tmp_path)

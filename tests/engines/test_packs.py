@@ -19,11 +19,11 @@ from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.engines.settings import WorkerSettings
-from indian_tune.errors import DeviceLostError
+from indian_tune.errors import DeviceLostError, EngineError
 from indian_tune.ledger import LOST, PACKED, Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
 from indian_tune.service.study_status import look
-from indian_tune.training import Trainer
+from indian_tune.training import PackShape, Provenance, Trainer
 from tests.conftest import TINY
 from tests.engines.pacing import looking, train_paced
 from tests.training.test_device_faults import SHORTAGES
@@ -270,8 +270,12 @@ def test_where_the_memory_does_not_suffice_lanes_are_halved_and_no_attempt_is_lo
         study = ledger.study("tiny").id
         trials = ledger.trials(study, phase=Phase.TUNE)
         shapes = [event.data["slots"] for event in ledger.events(study, PACKED)]
+        runs = [run for trial in trials for run in ledger.runs(trial.id)]
+        described = {run.provenance["execution"] for run in runs if run.provenance is not None}
     assert [(trial.state, trial.attempts) for trial in trials] == [(State.COMPLETE, 1)] * 4
     assert shapes == [most >> n for n in range(len(SHORTAGES) + 1)]
+    # Also of those that were claimed before.
+    assert described == {"stacked, 1 slots, matmul"}
     assert len(failed) == 2 * len(SHORTAGES)
     assert (
         "does not have enough memory for so many runs at once: continuing with 2 lanes"
@@ -297,7 +301,8 @@ def test_after_an_error_of_the_device_its_process_trains_nothing_more(
     register(storage, tiny)
     engine = InlineEngine(replace(settings_for(storage), lanes=LANES))
     with pytest.raises(
-        DeviceLostError, match=r"this process cannot use cpu any more \(CUDA error: device-"
+        DeviceLostError,
+        match=r"this process cannot use cpu any more \(CUDA error: device-.*\): .* same command",
     ):
         engine.run(Interrupt(), lambda: None)
     assert len(trained) == 1
@@ -305,6 +310,70 @@ def test_after_an_error_of_the_device_its_process_trains_nothing_more(
         (worker,) = ledger.workers(ledger.study("tiny").id)
     # As one that has died, whose trials are found to be lost.
     assert worker.left_at is None
+
+
+def test_workers_on_one_kind_of_device_use_the_shape_that_was_recorded_first(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    init = Trainer.__init__
+
+    def stacked(self: Trainer, problem: Problem, **options: Any) -> None:
+        packing = replace(options["packing"], execution="stacked")
+        init(self, problem, **options | {"packing": packing})
+
+    def measure(*_: object) -> PackShape:
+        """Meanwhile others record theirs, the last of them on such a device."""
+        kind = {"device_name": Provenance.of("cpu").device_name, "lanes_asked": 2}
+        others: list[dict[str, object]] = [{"device_name": "another"}, {"lanes_asked": None}, {}]
+        measured.append(1)
+        with Ledger.open(storage) as ledger:
+            for lanes, other in zip((3, 4, 1), others, strict=True):
+                told = {"worker": "other", **PackShape(lanes).recorded(), **kind, **other}
+                ledger.record_event(ledger.study("tiny").id, PACKED, told)
+        return PackShape(2, "matmul")
+
+    measured: list[int] = []
+    monkeypatch.setattr(Trainer, "__init__", stacked)
+    monkeypatch.setattr("indian_tune.training.probe.choose", measure)
+    register(storage, tiny)
+    settings = replace(settings_for(storage), lanes=2)
+    interrupt = Interrupt()
+
+    def stop() -> None:
+        interrupt.requests = 1
+
+    InlineEngine(settings).run(interrupt, stop)
+    InlineEngine(settings).run(Interrupt(), lambda: None)
+    assert measured == [1]
+    with LedgerReader.open(storage) as ledger:
+        trials = ledger.trials(ledger.study("tiny").id)
+        runs = [run for trial in trials for run in ledger.runs(trial.id)]
+    described = [run.provenance or {} for run in runs]
+    assert {each["execution"] for each in described} == {"stacked, 1 slots, grouped"}
+    assert not any("resumed_from" in each for each in described)
+
+
+@pytest.mark.parametrize("shortage", SHORTAGES)
+def test_a_device_without_memory_for_one_run_ends_the_search_with_one_sentence(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+    shortage: str,
+) -> None:
+    def full(self: Trainer, problem: Problem, **options: Any) -> None:
+        raise SHORTAGES[shortage]()
+
+    monkeypatch.setattr(Trainer, "__init__", full)
+    register(storage, tiny)
+    with pytest.raises(EngineError, match="cpu does not have enough memory for the data") as ended:
+        InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
+    assert not isinstance(ended.value, DeviceLostError)
 
 
 def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:
@@ -319,12 +388,17 @@ def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) 
 
 @pytest.mark.slow
 def test_a_process_that_has_lost_its_device_is_replaced(
-    storage: str, tiny: dict[str, Any], settings_for: Settings, register: Register
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     register(storage, tiny)
     settings = settings_for(storage)
     settings.artifacts.mkdir()
     ProcessEngine([settings], lose_device_once).run(Interrupt(), lambda: None)
+    assert "cannot use cuda:0 any more: another one takes its place" in caplog.text
     assert (settings.artifacts / "continued").exists()
 
 

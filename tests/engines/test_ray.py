@@ -414,7 +414,7 @@ def test_the_death_of_an_actor_is_recorded_and_three_without_a_new_epoch_fail_it
     ("share", "threads", "there", "words"),
     [
         (0, 1, {"CPU": 2.0}, "2 CPUs and 0 GPUs: 2 trials at once"),
-        (0, 4, {"CPU": 9.0, "GPU": 1.0}, "9 CPUs and 1 GPU: 2 trials at once"),
+        (0, 4, {"CPU": 9.0, "GPU": 1.0}, "2 trials at once, on CPUs alone: see --gpus-per-trial"),
         (0.3, 1, {"CPU": 16.0, "GPU": 2.0}, "6 trials at once"),
         (2, 1, {"CPU": 16.0, "GPU": 3.0}, "1 trial at once"),
         (0.25, 1, {"CPU": 3.0, "GPU": 8.0}, "3 trials at once"),
@@ -424,6 +424,23 @@ def test_it_is_told_what_a_cluster_has(
     share: float, threads: int, there: dict[str, float], words: str
 ) -> None:
     assert words in RayOptions(gpus_per_trial=share).capacity(there, threads)
+
+
+def test_a_cluster_of_its_own_has_the_gpus_that_were_counted(
+    settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own count knows no slices, and a trial that needs one would wait for ever."""
+    asked: list[dict[str, Any]] = []
+
+    def init(**options: Any) -> None:
+        asked.append(options)
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr(ray_engine, "show_gpus", lambda: 3)
+    with pytest.raises(EngineError, match="not today"):
+        RayEngine(settings, RayOptions(workers=2))._connect()
+    assert (asked[0]["num_gpus"], asked[0]["num_cpus"]) == (3, 2)
 
 
 def test_workers_that_pack_are_placed_where_they_reach_the_database(

@@ -170,6 +170,38 @@ def test_trials_of_an_actor_measure_once_how_packs_are_computed_and_keep_to_it_w
     assert measured == [2, 2, 3]
 
 
+def test_an_actor_halves_its_lanes_where_the_memory_does_not_suffice(
+    storage: str, driving: driver.RayDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = training.Trainer.advance
+    lanes: list[int] = []
+
+    def full(self: training.Trainer, keys: Any = None) -> Any:
+        assert self.pack_shape is not None
+        lanes.append(self.pack_shape.lanes)
+        if self.pack_shape.lanes > 2 or (self.pack_shape.lanes == 2 and len(lanes) == 4):
+            raise SHORTAGES["runtime"]()
+        return advance(self, keys)
+
+    monkeypatch.setattr(training.Trainer, "advance", full)
+    monkeypatch.setattr(
+        training, "Packing", lambda lanes, _: Packing(lanes, "matmul", execution="stacked")
+    )
+    config = suggested(driving) | {actor.LANES: 4, actor.AHEAD: 0.0}
+    made = begun(config)
+    told = [made.step(), made.step(), made.step()]
+    # From the beginning, as there is no checkpoint.
+    assert [numbers(each) for each in told] == [[1], [2], [1]]
+    assert lanes == [4, 2, 2, 2, 1]
+    assert not any(driving.record("ray-0", each) for each in told)
+    with LedgerReader.open(storage) as ledger:
+        (trial,) = ledger.trials(ledger.study("tiny").id)
+        (run,) = ledger.runs(trial.id)
+    assert run.provenance is not None
+    assert run.provenance["execution"] == "stacked, 1 slots, matmul"
+    assert "epochs to 2: execution stacked, 2 slots" in run.provenance["resumed_from"]
+
+
 @pytest.mark.parametrize("shortage", SHORTAGES)
 def test_an_actor_that_lacks_memory_has_not_lost_its_gpu(shortage: str) -> None:
     assert not actor._lost(SHORTAGES[shortage]())

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
 
 from indian_tune.errors import InputError
 from indian_tune.training import Packing, PackShape, Trainer
 from indian_tune.training.probe import MOST_LANES, choose
-from indian_tune.training.stacked_forward import CONVOLUTIONS
+from indian_tune.training.stacked_forward import CONVOLUTIONS, convolves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +50,35 @@ def test_the_faster_way_to_convolve_is_taken() -> None:
 
 def test_a_number_of_lanes_that_is_given_stays() -> None:
     assert choose(device(free=8), CONVOLUTIONS, 3) == PackShape(3, "matmul")
+
+
+def test_where_that_does_not_fit_it_is_halved(caplog: pytest.LogCaptureFixture) -> None:
+    assert choose(device(free=8, memory=3), CONVOLUTIONS, 12) == PackShape(3, "matmul")
+    assert "not have enough memory for so many runs at once: trying 3 lanes" in caplog.text
+
+    def broken(shape: PackShape) -> float:
+        raise RuntimeError("no engine was found")
+
+    with pytest.raises(RuntimeError, match="no engine was found"):
+        choose(broken, CONVOLUTIONS, 8)
+
+
+def test_ways_to_convolve_are_compared_only_where_they_differ(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else chance would decide, and another worker's runs would be described otherwise."""
+
+    def dense(**_: object) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    assert convolves(problem.build_model(seed=0, dropout=0.0))
+    assert not convolves(dense())
+    assert not convolves(nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten()))
+    monkeypatch.setattr("indian_tune.training.probe.choose", None)
+    trainer = Trainer(
+        replace(problem, model="dense", build_model=dense), packing=Packing(2, execution="stacked")
+    )
+    assert trainer.pack_shape == PackShape(2, "grouped")
 
 
 def test_a_trainer_without_a_given_packing_tries_packings_out(problem: Problem) -> None:

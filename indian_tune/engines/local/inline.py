@@ -8,7 +8,7 @@ from indian_tune.engines.devices import check_unconfined
 from indian_tune.engines.interrupt import Stalled, is_from_user
 from indian_tune.engines.local.options import LocalOptions
 from indian_tune.engines.worker import work
-from indian_tune.errors import EngineError, InputError
+from indian_tune.errors import DeviceLostError, EngineError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,10 @@ class InlineEngine:
         """
         try:
             work(self._settings, lambda: interrupt.requested, on_epoch=tick)
+        except DeviceLostError as error:
+            raise DeviceLostError(
+                f"{error}: its trials have checkpoints, so run the same command again to continue"
+            ) from error
         except Stalled as stalled:
             raise EngineError(
                 f"{stalled}: its attempt ended, but no process was killed"

@@ -367,7 +367,7 @@ def _main(
             job(replace(settings, torch_device=device, driver=driver.fileno()), should_stop)
     except DeviceLostError as error:
         # No word of its end: another process is to take its place.
-        logger.error("%s", error)
+        logger.error("%s: another one takes its place", error)
         return
     except IndianTuneError as error:
         logger.error("%s", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import gc
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from indian_tune.problems import Loop, Problem
     from indian_tune.study.file.spec import StudySpec
-    from indian_tune.training import EpochRecord
+    from indian_tune.training import EpochRecord, LoopTrainer, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ class TrialTrainable(tune.Trainable):
         # How packs of so many lanes compute convolutions, as measured here. Tried out once: another
         # trial may come out differently, and the bits with it.
         self._convolutions: dict[int, str] = {}
+        # How many lanes the memory suffices for where it does not for so many.
+        self._fitting: dict[int, int] = {}
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -189,14 +192,15 @@ class TrialTrainable(tune.Trainable):
         convolutions = self._convolutions.get(lanes)
         if begun_with.exists():
             convolutions = begun_with.read_text(encoding="utf-8")
-        packing = Packing(lanes, convolutions)
-        in_hand = TrialsInHand(
-            lambda: trainer_of(spec, problem, lent_device(), checkpoints, packing),
-            self._expect_epoch,
-        )
+
+        def make() -> Trainer | LoopTrainer:
+            packing = Packing(self._fitting.get(lanes, lanes), convolutions)
+            return trainer_of(spec, problem, lent_device(), checkpoints, packing)
+
+        in_hand = TrialsInHand(make, self._expect_epoch)
         shape = in_hand.trainer.pack_shape
         if convolutions is None and shape is not None:
-            self._convolutions[lanes] = shape.convolutions
+            self._convolutions[lanes], self._fitting[lanes] = shape.convolutions, shape.lanes
         in_hand.take(
             config[TRIAL],
             [Run(**run) for run in config[RUNS]],
@@ -232,18 +236,43 @@ class TrialTrainable(tune.Trainable):
         trial = self._config[TRIAL]
         complete: list[str] = []
         owed: list[EpochRecord] = []
-        for key, done in in_hand.begin(trial):
-            recorded = self._config[RECORDED][key]
-            if done > recorded:
-                # Ray may stop an actor after an epoch was checkpointed and before its result came.
-                owed += [record for record in self._last[key] if record.epoch > recorded]
-            elif not in_hand.is_open(trial, key):
-                complete.append(key)
-        records = owed or in_hand.advance()[trial]
+        records, again = None, False
+        while records is None:
+            for key, done in in_hand.begin(trial):
+                recorded = self._config[RECORDED][key]
+                if done > recorded and not again:
+                    # Ray may stop an actor after an epoch was checkpointed and before its result
+                    # came.
+                    owed += [record for record in self._last[key] if record.epoch > recorded]
+                elif not in_hand.is_open(trial, key):
+                    complete.append(key)
+            records, again = owed or self._train(in_hand), True
         for epoch in sorted({record.epoch for record in records}) or [0]:
             now = [asdict(record) for record in records if record.epoch == epoch]
             self._epochs.append({RECORDS: now, COMPLETE: complete})
         return records
+
+    def _train(self, in_hand: TrialsInHand) -> list[EpochRecord] | None:
+        """Train one epoch; ``None`` where the memory does not suffice and fewer lanes may do.
+
+        The runs are then to begin again from their checkpoints.
+        """
+        from indian_tune.training import is_out_of_memory
+
+        try:
+            return in_hand.advance()[self._config[TRIAL]]
+        except RuntimeError as error:
+            shape = in_hand.trainer.pack_shape
+            if shape is None or shape.lanes == 1 or not is_out_of_memory(error):
+                raise
+        # Now that nothing holds the tensors of what has failed.
+        import torch
+
+        gc.collect()
+        torch.cuda.empty_cache()
+        self._fitting[self._config[LANES]] = shape.lanes // 2
+        in_hand.restart()
+        return None
 
     def _catches_up(self, in_hand: TrialsInHand) -> bool:
         """Whether the trial lost an actor, and what was recorded before is trained again.

@@ -73,7 +73,7 @@ class RayDriver(_Unsaved):
         self._folder = folder
         self._spec_text = json.dumps(controller.spec.canonical())
         self._running: dict[str, RunningTrial] = {}
-        self._described: set[str] = set()
+        self._described: dict[str, Any] = {}
 
     def suggest(self, ray_id: str, slots: int) -> dict[str, Any] | str | None:
         """Return what a new Ray trial is to train; nothing for now, or nothing any more.
@@ -132,10 +132,10 @@ class RayDriver(_Unsaved):
         if trial is None:
             return True
         try:
-            if ray_id not in self._described and keys.PROVENANCE in result:
-                (provenance,) = result[keys.PROVENANCE]
+            described = self._described.get(ray_id)
+            if result.get(keys.PROVENANCE, described) != described:
+                (provenance,) = self._described[ray_id] = result[keys.PROVENANCE]
                 self._controller.describe(trial, provenance)
-                self._described.add(ray_id)
             decision = Decision.CONTINUE
             for epoch in result.get(keys.EPOCHS, ()):
                 decision = self._record(trial, epoch)

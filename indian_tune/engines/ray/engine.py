@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psutil
 from pydantic import Field, field_validator, model_validator
 
-from indian_tune.engines.devices import cores, gpu_count
+from indian_tune.engines.devices import cores, gpu_count, show_gpus
 from indian_tune.engines.joining import joined_controller, registered_study
 from indian_tune.engines.local.options import PackOptions
 from indian_tune.engines.ray.own_cluster import prepare_own_cluster, show_token
@@ -116,7 +116,8 @@ class RayOptions(PackOptions):
         at_once, lanes = self.trials_at_once(resources, threads), self.lanes
         if lanes is not None:
             return f"{has}: {counted(at_once, 'worker')} with {counted(lanes, 'lane')}"
-        return f"{has}: {counted(at_once, 'trial')} at once"
+        hint = "" if self.gpus_per_trial or not gpus else ", on CPUs alone: see --gpus-per-trial"
+        return f"{has}: {counted(at_once, 'trial')} at once{hint}"
 
     def trials_at_once(self, resources: Mapping[str, float], threads: int) -> int:
         """Return how many trials a cluster trains at once; arguments as of :meth:`capacity`."""
@@ -223,7 +224,7 @@ class RayEngine:
         if address is not None:
             _knock(address)
         else:
-            own["include_dashboard"] = False
+            own |= {"include_dashboard": False, "num_gpus": show_gpus()}
             if self._options.workers is not None:
                 own["num_cpus"] = self._options.workers * self._settings.threads
         on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -248,11 +249,10 @@ class RayEngine:
         there: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         has = self._options.capacity(there, self._settings.threads)
         _notice(f"Ray {ray.__version__} has {has}")
-        dashboard = getattr(context, "dashboard_url", "")
-        if dashboard:
+        if dashboard := getattr(context, "dashboard_url", ""):
             _notice(f"Ray's dashboard: http://{dashboard}")
-        children = psutil.Process().children()
-        return [child for child in children if child not in before and child.name() in _SERVERS]
+        children = set(psutil.Process().children()).difference(before)
+        return [child for child in children if child.name() in _SERVERS]
 
     def _tune(
         self,
