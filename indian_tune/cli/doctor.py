@@ -159,7 +159,7 @@ def _print_database(
         for each in examined:
             found = each.problem or in_words(each.repairs)
             if each.ignored:
-                found += f"; ignored Optuna trials that indian-tune did not create: {each.ignored}"
+                found += f"; Optuna trials of others, which are ignored: {each.ignored}"
             made.add_row(each.study, str(each.trials), str(each.finished), found)
         console.print(f"{address} opens, and its file is not damaged.")
         console.print(made)

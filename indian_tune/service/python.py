@@ -11,6 +11,7 @@ from indian_tune.engines import folders
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import LedgerReader
+from indian_tune.optim.hyperparameters import labelled
 from indian_tune.service.arguments import check_arguments
 from indian_tune.service.calls import python_again, recorded_command
 from indian_tune.service.finding import find_or_tell
@@ -114,8 +115,6 @@ class Results:
         Raises:
             InputError: there is no such arm, or none of its trials is complete.
         """
-        from indian_tune.optim.hyperparameters import labelled
-
         return labelled(self._winner(arm)[1])
 
     @PythonWords()

@@ -122,7 +122,7 @@ def test_what_is_broken_is_mended_once_and_named(
         ],
     )
     _, out, _ = doctor("--storage", storage)
-    assert "nothing to repair; ignored Optuna trials that indian-tune did not create: 1" in out
+    assert "nothing to repair; Optuna trials of others, which are ignored: 1" in out
 
 
 def test_optuna_s_tables_are_rebuilt_from_the_ledger(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[2] / "indian_tune"
 # Calls of other programs, which have options of their own.
-OTHERS = re.compile(r"\b(?:pip install|tensorboard|ray start|pg_dump)\b[^,;)`\n]*")
+OTHERS = re.compile(r"\b(?:pip install|tensorboard|ray start|pg_dump|nvidia-smi)\b[^,;)`\n]*")
 # Not where it is the program itself that is spoken of.
 CALL = re.compile(r"\bindian-tune (?!that |reads )(?=[a-z-])([^`\n]+)")
 TOP = "|".join(name.split()[1] for name in COMMANDS if name.count(" ") == 1)
