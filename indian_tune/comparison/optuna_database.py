@@ -29,9 +29,9 @@ class OptunaTrials(NamedTuple):
     """What a database of Optuna holds.
 
     Attributes:
-        frame: a row per trial, or per trial and step: columns arm (the study), trial, state, the
-            metric, seed where a parameter or user attribute has that name, ``config.`` for
-            parameters, and user attributes.
+        frame: a row per trial, or per trial and step: columns arm and study (its name), trial,
+            state, the metric, seed where a parameter or user attribute has that name, ``config.``
+            for parameters, and user attributes.
         metric: that is compared.
         better: its direction.
         selected: why its values are selected, a sentence each.
@@ -54,7 +54,7 @@ def read_optuna(url: str, metric: str | None, only: Collection[str] = ()) -> Opt
         url: of the database, which is not written to; or the path of a journal file.
         metric: name of an objective, of a user attribute, or ``intermediate`` for reported values;
             ``None`` for the only objective.
-        only: studies that are read, if all of them are there; all by default.
+        only: studies that are read; all by default.
 
     Raises:
         InputError: it cannot be read, or its studies have different directions.
@@ -65,11 +65,17 @@ def read_optuna(url: str, metric: str | None, only: Collection[str] = ()) -> Opt
     try:
         storage = _storage(url)
         names = optuna.get_all_study_names(storage)
-        if only and set(only) <= set(names):
-            # What others lack is no matter of theirs.
-            names = [name for name in names if name in only]
+        for name in only:
+            if name not in names:
+                raise InputError(
+                    f"study {name!r} is not in the database.{alternatives(name, names)}"
+                )
+        # What others lack is no matter of theirs.
+        names = [name for name in names if name in only or not only]
         studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
         every = {study.study_name: study.get_trials(deepcopy=False) for study in studies}
+    except InputError:
+        raise
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"the source is not a database that Optuna can read: {first}") from error
@@ -157,6 +163,7 @@ def _rows(
     row: dict[str, Any] = {
         **attributes,
         "arm": arm,
+        "study": arm,
         "trial": trial.number,
         "state": _STATES.get(trial.state.name, trial.state.name.lower()),
         **({} if seed is None else {SEED: seed}),

@@ -150,6 +150,9 @@ def runs_of(
     if missing not in ("refuse", "failed"):
         raise InputError(f"missing = {missing!r} must be 'refuse' or 'failed'")
     frame = _renamed(frame, dict(names or {}))
+    if {"number", "datetime_start"} <= set(frame.columns):
+        # Optuna's trials_dataframe.
+        frame = frame.rename(columns=lambda name: re.sub("^params_", CONFIG, str(name)))
     for column, value in (where or {}).items():
         frame = _filtered(frame, column, value)
     if "arm" not in frame:
@@ -171,7 +174,7 @@ def runs_of(
         trials = _tuning_trials(tuning, metric, missing)
     rows, seeded = _with_keys(rows)
     values, absent = numbers(rows, metric)
-    failed = _failed(rows, missing)
+    failed = _failed(rows, missing, seeded=seeded)
     if missing == "failed":
         failed = failed | absent
     rows = rows.assign(value=values, failed=failed | ~((np.abs(values) <= _MOST) | absent))
@@ -321,7 +324,7 @@ def _ordered(values: pd.Series) -> pd.Series:
     return values.map(str)
 
 
-def _failed(rows: pd.DataFrame, missing: Missing) -> NDArray[np.bool_]:
+def _failed(rows: pd.DataFrame, missing: Missing, *, seeded: bool) -> NDArray[np.bool_]:
     if "state" not in rows:
         return np.zeros(len(rows), dtype=bool)
     states = rows["state"].map(lambda state: str(state).lower().rpartition(".")[2])
@@ -335,8 +338,9 @@ def _failed(rows: pd.DataFrame, missing: Missing) -> NDArray[np.bool_]:
                 "give --missing failed to count pruned runs as failed; without them the arm would "
                 "look better than it is"
             )
+        which = "seed" if seeded or "trial" not in rows else "trial"
         raise InputError(
-            f"a run of arm {first['arm']!r} (seed {first['seed']}) is {unfinished[0]}: {hint}"
+            f"a run of arm {first['arm']!r} ({which} {first[which]}) is {unfinished[0]}: {hint}"
         )
     return states.isin([*_FAILED, *pruned]).to_numpy(dtype=bool)
 

@@ -158,7 +158,8 @@ def _database(request: Request, source: str) -> Source:
         return _study(request, None, source)
     from indian_tune.comparison.optuna_database import read_optuna
 
-    found = read_optuna(source, request.metric, request.only)
+    mapped = "arm" in (request.names or {})
+    found = read_optuna(source, request.metric, () if mapped else request.only)
     runs = _runs(request, found.frame, found.metric, found.better)
     selected, notes = (*runs.selected, *found.selected), (*runs.notes, *found.notes)
     return Source(replace(runs, selected=selected, notes=notes))

@@ -12,6 +12,7 @@ import pytest
 import tensorboardX
 from tensorboardX.proto.event_pb2 import Event
 
+from indian_tune.comparison import runs_of
 from indian_tune.comparison.sources import Request, read
 from indian_tune.errors import InputError
 from tests.comparison.test_compare import A, B, frame_of
@@ -178,6 +179,27 @@ def test_other_studies_and_unfinished_trials_of_optuna_s_do_not_matter(tmp_path:
     assert runs.notes == ("Study 'B' has 1 RUNNING and 1 WAITING of 5 trials: these are left out",)
     with pytest.raises(InputError, match="has several objectives"):
         read(Request([str(tmp_path / "optuna.db")]))
+    with pytest.raises(InputError, match=r"study 'AB' is not in the database. .*A, B, other"):
+        read(Request([str(tmp_path / "optuna.db")], only=("AB", "B")))
+
+
+def test_arms_may_be_values_of_one_study_of_optuna_s(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    for name in ("mine", "other"):
+        study = optuna.create_study(storage=url, study_name=name)
+        for n in range(4):
+            study.enqueue_trial({"optimizer": "ab"[n % 2], "lr": 0.1 * (n + 1)})
+            trial = study.ask()
+            trial.suggest_categorical("optimizer", ["a", "b"])
+            trial.suggest_float("lr", 0.01, 1)
+            study.tell(trial, n)
+    names = {"arm": "config.optimizer"}
+    request = Request([url], names=names, where={"study": "mine"}, only=("a", "b"))
+    runs = read(request).runs
+    assert (runs.arms, runs.configurations) == (["a", "b"], {"a": 2, "b": 2})
+    frame = optuna.load_study(study_name="mine", storage=url).trials_dataframe()
+    runs = runs_of(frame, metric="value", better="lower", names={"arm": "params_optimizer"})
+    assert (runs.arms, runs.configurations) == (["a", "b"], {"a": 2, "b": 2})
 
 
 def test_failed_and_pruned_trials_of_optuna_s_are_told_apart(tmp_path: Path) -> None:
@@ -188,7 +210,9 @@ def test_failed_and_pruned_trials_of_optuna_s_are_told_apart(tmp_path: Path) -> 
     study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
     assert read(Request([url])).runs.table["failed"].tolist() == [False, False, True]
     study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
-    with pytest.raises(InputError, match=r"a run of arm 'A' .* is pruned: give --missing failed"):
+    with pytest.raises(
+        InputError, match=r"a run of arm .A. \(trial 3\) is pruned: give --missing failed"
+    ):
         read(Request([url]))
     failed = read(Request([url], missing="failed")).runs.table["failed"].tolist()
     assert failed == [False, False, True, True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.errors import InputError, StudyFileError
+from indian_tune.errors import InputError, StudyFileError, nearest
 from indian_tune.optim.families import get_family
 from indian_tune.optim.shape_family import named_by_shape
 from indian_tune.study.file import space as spaces
@@ -94,4 +94,12 @@ def check_parameter(family: Family, name: str, parameter: spaces.Parameter, wher
         for value in spaces.values_of(parameter):
             hyperparameter.read(value)
     except InputError as error:
-        raise StudyFileError(f"{where}: {error}") from error
+        told = str(error)
+        known = (*family.hyperparameters, *TRAINING_PARAMETERS, "lr", "learning_rate")
+        if name not in known and not nearest(name, known):
+            settings = ", ".join(TRAINING_PARAMETERS)
+            told += (
+                f". Settings of the training loop can be searched too ({settings}), but not those "
+                "of the network: use one study for each network"
+            )
+        raise StudyFileError(f"{where}: {told}") from error

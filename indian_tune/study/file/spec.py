@@ -407,7 +407,8 @@ def parse_study(raw: Any, *, source: str) -> StudySpec:
         spec = StudySpec.model_validate(raw)
     except ValidationError as error:
         message = explain(error, StudySpec, source)
-        raise StudyFileError(message + _made_by_factors(raw, message)) from error
+        # The message says all of it.
+        raise StudyFileError(message + _made_by_factors(raw, message)) from None
     claims = spec.claims.fill_in(
         spec.arms,
         paper=spec.protocol.mode == "paper",
