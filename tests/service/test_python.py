@@ -637,6 +637,12 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
             "arms['adam'].space.lr: hyperparameter of adam = 'lr' is not known",
         ),
         (
+            lambda: indian_tune.search(
+                Study("x", ["sgd", Arm("adam", {"hidden": 32})], report, **SMALL)
+            ),
+            "dropout, clip_norm, ema_decay), but not those of the network: use one study for each",
+        ),
+        (
             lambda: indian_tune.search(Study("x", ["sgd", "sgd"], report, **SMALL)),
             "arms[1].name = 'sgd' is already the name of arms[0]",
         ),
