@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from indian_tune.comparison.metric_names import Better
     from indian_tune.ledger import LedgerReader, StudyRecord
 
-TEST, VALIDATION = "test_accuracy", "validation_accuracy"
+SPLITS = ("test_", "validation_", "train_")
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class StudyRuns:
     Attributes:
         frame: a row per run and epoch of the phase confirm.
         metric: that was asked for, or the best that is open.
+        better: "lower" or "higher"; ``None`` where only the metric's name says it.
         trials: of the search: columns arm, replicate, trial, value.
         trials_of: what their value is of, and its direction.
-        delta: smallest effect of interest that the study registered, of accuracies and errors.
+        delta: smallest effect of interest that the study registered, of what it is judged by.
         notes: what to know, a sentence each.
         began: when the first run on a fresh seed began; ``None`` if unknown.
         examples: see :class:`~indian_tune.comparison.runs.Runs`.
@@ -34,6 +35,7 @@ class StudyRuns:
 
     frame: pd.DataFrame
     metric: str
+    better: Better | None
     trials: pd.DataFrame
     trials_of: tuple[str, Better]
     delta: float | None
@@ -48,11 +50,11 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     Args:
         ledger: that holds it.
         record: the study.
-        metric: a column of its epochs; ``None`` for test accuracy if it is open, else validation
-            accuracy.
+        metric: a column of its epochs, or a metric without its split: on the test data if they are
+            open, else on the validation data; ``None`` for what the study is judged by.
 
     Raises:
-        InputError: it has no runs on fresh seeds.
+        InputError: it has no runs on fresh seeds, or no values of the metric.
         SealedError: the metric is sealed.
     """
     from indian_tune.analysis.ends import stuck
@@ -76,24 +78,32 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
             "finished"
         )
     notes = []
+    outcome = spec.problem.outcome
+    split = "test_" if unsealed else "validation_"
     if metric is None:
-        metric = TEST if unsealed else VALIDATION
+        metric = split + outcome.name
         notes.append(
             f"Test results are compared: they were opened at {min(opened):%Y-%m-%d %H:%M} UTC. "
-            f"--metric {VALIDATION} compares validation results."
+            f"--metric validation_{outcome.name} compares validation results."
             if opened
             else "Test results are sealed: validation results are compared."
         )
-    known = [name for name in (TEST, VALIDATION, "train_accuracy") if name in frame]
-    if metric in frame and not frame[metric].notna().any() and known:
+    elif metric not in frame and split + metric in frame:
+        metric = split + metric
+    there = [name for name in map(str, frame) if name.startswith(SPLITS)]
+    there = [name for name in there if frame[name].notna().any()]
+    # Without values of any metric all runs have diverged.
+    if there and (metric not in frame or not frame[metric].notna().any()):
         raise InputError(
-            f"study {record.name!r} has no values of {metric}: choose another metric with --metric"
+            f"study {record.name!r} has no values of {metric}: choose another metric with "
+            f"--metric ({', '.join(there)})"
         )
-    if "train_accuracy" in frame and frame["train_accuracy"].notna().any():
+    train = outcome.column("train_accuracy")
+    if train in frame and frame[train].notna().any():
         keys = [name for name in ("arm", "replicate", "seed") if name in frame]
         last = frame.sort_values("epoch").groupby(keys, sort=False).tail(1)
-        chance = 1 - spec.chance_of("validation_error")
-        lost = last[stuck(last["train_accuracy"].to_numpy(float), chance)]
+        scores = outcome.score(last[train].to_numpy(float))
+        lost = last[stuck(scores, outcome.chance_score)]
         marked = frame[keys].apply(tuple, axis=1).isin(lost[keys].apply(tuple, axis=1))
         frame.loc[marked, "run_state"] = "diverged"
     tuned = trial_frame(ledger, record.id, Phase.TUNE, objective=spec.protocol.score)
@@ -101,13 +111,14 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     trials.loc[~trials["trial_state"].isin(["complete", "pruned"]), "value"] = float("nan")
     if "replicate" not in trials:
         trials["replicate"] = 0
-    shares = metric.endswith(("accuracy", "error"))
+    judged = metric in [split + outcome.name for split in SPLITS]
     return StudyRuns(
         frame=frame,
         metric=metric,
+        better=("higher" if outcome.greater_is_better else "lower") if judged else None,
         trials=trials[["arm", "replicate", "trial", "value"]],
         trials_of=(spec.protocol.score, "lower"),
-        delta=spec.claims.delta if shares else None,
+        delta=spec.claims.delta if judged else None,
         notes=tuple(notes),
         began=_began(trial_frame(ledger, record.id, Phase.CONFIRM)),
         examples=shared_examples(spec, metric),

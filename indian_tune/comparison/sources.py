@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -93,7 +93,9 @@ def _alone(request: Request, source: Source) -> Source:
     return source
 
 
-def _runs(request: Request, frame: pd.DataFrame, metric: str | None, better: Better | None) -> Runs:
+def _runs(
+    request: Request, frame: pd.DataFrame, metric: str | None, better: Better | None, **more: Any
+) -> Runs:
     if request.better is not None and better is not None and request.better != better:
         raise InputError(
             f"better = {request.better!r}, but in the source a {better} {metric} is better: "
@@ -107,6 +109,7 @@ def _runs(request: Request, frame: pd.DataFrame, metric: str | None, better: Bet
         where=request.where,
         missing=request.missing,
         only=request.only,
+        **more,
     )
 
 
@@ -201,14 +204,11 @@ def _study(request: Request, name: str | None, storage: str | None) -> Source:
         else:
             record = ledger.study(name)
         found = read_study(ledger, record, request.metric)
-    runs = runs_of(
+    runs = _runs(
+        request,
         found.frame,
-        metric=found.metric,
-        better=request.better,
-        names=request.names,
-        where=request.where,
-        missing=request.missing,
-        only=request.only,
+        found.metric,
+        found.better,
         trials=found.trials,
         trials_of=found.trials_of,
         notes=found.notes,

@@ -54,7 +54,20 @@ def later():
     from indian_tune.problems import get_task
     return regression(get_task("regression").with_metric("few", few))
 
-def loop(chance=4.0):
+def skilled():
+    from indian_tune.problems import get_task
+    def skill(outputs, labels):
+        return 1 - (outputs.flatten() - labels.flatten()).abs()
+    return get_task("regression").with_metric(
+        "skill", skill, greater_is_better=True, best=1.0, chance=-9.0)
+
+def skilled_problem():
+    return regression(skilled())
+
+def skilled_loop():
+    return loop(-9.0, skilled())
+
+def loop(chance=4.0, task="regression"):
     def train(run):
         rows, sums = run.data
         model = nn.Linear(4, 1)
@@ -66,7 +79,7 @@ def loop(chance=4.0):
             optimizer.step()
             run.report(train_loss=loss, train_error=loss, error=loss,
                        test_error=run.sealed(lambda test: 1.5))
-    return Loop(train, "sums", "linear", 1, data=linear(), test=(), task="regression",
+    return Loop(train, "sums", "linear", 1, data=linear(), test=(), task=task,
                 chance=chance)
 """
 STUDY = {
@@ -88,7 +101,7 @@ def search(
 
     def run(factory: str = "regression", name: str = "search", *more: str) -> Ended:
         problem: dict[str, Any] = {"factory": f"own_task:{factory}", "batch_size": 8}
-        if factory != "loop":
+        if not factory.endswith("loop"):
             problem["validation_fraction"] = 0.25
         text = to_toml({**STUDY, "problem": problem})
         (tmp_path / "sums.toml").write_text(text, encoding="utf-8")
@@ -151,6 +164,27 @@ def test_a_loop_of_ones_own_reports_the_metric_of_its_task(
         study = ledger.study("sums")
         (record, *_) = next(iter(ledger.study_epochs(study.id).values()))
     assert record.metrics["validation_mse"] == record.metrics["train_loss"] > 1
+
+
+@pytest.mark.parametrize("factory", ["skilled_problem", "skilled_loop"])
+def test_arms_are_compared_by_the_metric_that_the_study_is_judged_by(
+    factory: str, search: Callable[..., Ended], command: Callable[..., Ended]
+) -> None:
+    ended = search(factory)
+    assert ended.status == 0, ended.err
+    compare = ("compare", "sums", "--a", "indian", "--b", "sgd", "--json")
+    answers = [
+        json.loads(command(*compare, *metric).out)
+        for metric in ((), ("--metric", "skill"), ("--metric", "validation_skill"))
+    ]
+    found = {(each["metric"], each["better"], each["delta"]) for each in answers}
+    assert found == {("validation_skill", "higher", 2.5)}
+    wrong = command(*compare, "--metric", "f1")
+    assert wrong.status == 2
+    assert "has no values of f1: choose another metric with --metric (train_loss, " in wrong.err
+    assert "validation_skill" in wrong.err
+    turned = command(*compare, "--better", "lower")
+    assert "in the source a higher validation_skill is better" in turned.err
 
 
 def test_a_metric_that_raises_in_training_is_in_the_record_and_no_result(

@@ -105,7 +105,7 @@ class Regression(Task):
         if labels is None:
             raise InputError(
                 "task = 'regression' with your own training loop needs chance = …, the "
-                f"{METRICS[self.outcome].title} of an untrained model: give it to Loop"
+                f"{self.metrics[self.outcome].title} of an untrained model: give it to Loop"
             )
         known = labels.double()
         away = known - known.mean(0)
