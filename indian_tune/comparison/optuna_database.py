@@ -70,7 +70,7 @@ def read_optuna(url: str, metric: str | None, only: Collection[str] = ()) -> Opt
                 raise InputError(
                     f"study {name!r} is not in the database.{alternatives(name, names)}"
                 )
-        # What others lack is no matter of theirs.
+        # The others need not be complete.
         names = [name for name in names if name in only or not only]
         studies = [optuna.load_study(study_name=name, storage=storage) for name in names]
         every = {study.study_name: study.get_trials(deepcopy=False) for study in studies}

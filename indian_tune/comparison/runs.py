@@ -164,7 +164,7 @@ def runs_of(
         raise InputError("column arm has empty values: give every row the name of its arm")
     frame = frame.assign(arm=frame["arm"].map(str))
     if only and set(only) <= set(frame["arm"]):
-        # What others lack is no matter of theirs.
+        # The others need not be complete.
         frame = frame[frame["arm"].isin(only)]
     frame = frame.reset_index(drop=True)
     metric = _metric(frame, metric)
