@@ -183,16 +183,22 @@ def test_an_actor_halves_its_lanes_where_the_memory_does_not_suffice(
             raise SHORTAGES["runtime"]()
         return advance(self, keys)
 
+    ways: list[str | None] = []
+
+    def packing(lanes: int, way: str | None) -> Packing:
+        ways.append(way)
+        return Packing(lanes, "matmul", execution="stacked")
+
     monkeypatch.setattr(training.Trainer, "advance", full)
-    monkeypatch.setattr(
-        training, "Packing", lambda lanes, _: Packing(lanes, "matmul", execution="stacked")
-    )
+    monkeypatch.setattr(training, "Packing", packing)
     config = suggested(driving) | {actor.LANES: 4, actor.AHEAD: 0.0}
     made = begun(config)
     told = [made.step(), made.step(), made.step()]
     # From the beginning, as there is no checkpoint.
     assert [numbers(each) for each in told] == [[1], [2], [1]]
     assert lanes == [4, 2, 2, 2, 1]
+    # The way to convolve is chosen once, by the first trainer.
+    assert ways == [None, "matmul", "matmul"]
     assert not any(driving.record("ray-0", each) for each in told)
     with LedgerReader.open(storage) as ledger:
         (trial,) = ledger.trials(ledger.study("tiny").id)

@@ -200,7 +200,9 @@ class TrialTrainable(tune.Trainable):
         in_hand = TrialsInHand(make, self._expect_epoch)
         shape = in_hand.trainer.pack_shape
         if convolutions is None and shape is not None:
-            self._convolutions[lanes], self._fitting[lanes] = shape.convolutions, shape.lanes
+            # `make` uses it, too: fewer lanes later are no reason to measure again.
+            convolutions = shape.convolutions
+            self._convolutions[lanes], self._fitting[lanes] = convolutions, shape.lanes
         in_hand.take(
             config[TRIAL],
             [Run(**run) for run in config[RUNS]],
