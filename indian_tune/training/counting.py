@@ -41,6 +41,17 @@ FREE = (
     "lift",
 )
 FREE_NAMESPACES = ("prim", "profiler")
+# What starts two kernels, the first of which fills its result: with zeros, or with the bias.
+FILLING = (
+    "baddbmm",
+    "max_pool2d_with_indices_backward",
+    "nll_loss_backward",
+    "unfold_backward",
+)
+# How often these read and write their result beside once: a product is added to the bias.
+TOUCHED_AGAIN = dict.fromkeys(FILLING, 1) | {"baddbmm": 2}
+# Tensors that one kernel concatenates.
+CONCATENATED = 128
 
 
 @dataclass(frozen=True)
@@ -103,9 +114,14 @@ class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Count an operation that was called."""
         started = launches_of(func, args)
         if started:
-            tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, Tensor)]
-            self.launches[func.overloadpacket.__name__] += started
-            self.bytes += sum(each.numel() * each.element_size() for each in tensors)
+            # What is written to is returned as well.
+            read = {key: each for key, each in kwargs.items() if key != "out"}
+            tensors = [x for x in tree_leaves((args, read, out)) if isinstance(x, Tensor)]
+            name = func.overloadpacket.__name__
+            self.launches[name] += started
+            self.bytes += sum(_bytes(each) for each in tensors)
+            if name in TOUCHED_AGAIN:
+                self.bytes += TOUCHED_AGAIN[name] * _bytes(out)
             self.flops += _flops(func, args, kwargs, out)
 
 
@@ -121,7 +137,15 @@ def launches_of(func: Any, args: tuple[Any, ...]) -> int:
         return sum(args[-1])
     if name == "isfinite":
         return 4
+    if name == "cat":
+        return -(-len(args[0]) // CONCATENATED)
+    if name in FILLING:
+        return 2
     return 1
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def _flops(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> int:

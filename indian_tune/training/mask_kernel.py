@@ -61,14 +61,13 @@ def mask(values: Tensor, before: Tensor, between: Tensor, threshold: int, scale:
     """Return values of which some are 0.
 
     Args:
-        values: [K, …], each lane numbered row by row.
+        values: contiguous [K, …], each lane numbered row by row.
         before: int32 [K, 1], the first word of each key.
         between: the second.
         threshold: smallest bits that are kept, see
             :func:`indian_tune.problems.randomness.keep_threshold`.
         scale: that kept values are multiplied by.
     """
-    values = values.contiguous()
     out, size = torch.empty_like(values), values[0].numel()
     scale = torch.tensor(scale, dtype=values.dtype).item()
     mask_kernel[triton.cdiv(size, BLOCK), values.shape[0]](
@@ -91,7 +90,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-    masked: Tensor = mask(grad, *ctx.saved_tensors, ctx.threshold, ctx.scale)
+    masked: Tensor = mask(grad.contiguous(), *ctx.saved_tensors, ctx.threshold, ctx.scale)
     return masked, None, None, None, None
 
 

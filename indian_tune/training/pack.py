@@ -96,11 +96,11 @@ class Pack:
         self._layout = ParameterLayout({name: named[name] for name in self._trained})
         self._params = torch.zeros(lanes, self._layout.size, device=device, dtype=precision.dtype)
         self._grads = torch.zeros_like(self._params)
+        self._gaps = self._layout.gaps(self._grads)
         self._param_views = {
             name: view.detach().requires_grad_()
             for name, view in self._layout.views(self._params).items()
         }
-        self._grad_views = list(self._layout.views(self._grads).values())
         self._constants = {
             name: torch.stack([each.detach()] * lanes)
             for name, each in (*named.items(), *network.named_buffers())
@@ -263,7 +263,10 @@ class Pack:
         losses = self._losses(self._param_views, self._constants, inputs, labels, keys)
         # A loss depends on its own row alone, so the gradient of their sum holds those of each.
         grads = torch.autograd.grad(losses, list(self._param_views.values()), self._ones)
-        torch._foreach_copy_(self._grad_views, grads)
+        # One kernel of a GPU, where copies to views of the rows would be one each.
+        parts = zip(grads, self._gaps, strict=True)
+        both = [part for grad, gap in parts for part in (grad.flatten(1), gap) if part.numel()]
+        torch.cat(both, 1, out=self._grads)
         scaled = self._grads
         if self._largest_norms is not None:
             norms = torch.linalg.vector_norm(scaled, dim=1, keepdim=True)

@@ -48,3 +48,13 @@ class ParameterLayout:
             name: rows.narrow(-1, start, shape.numel()).view((*rows.shape[:-1], *shape))
             for name, (start, shape) in self._places.items()
         }
+
+    def gaps(self, rows: Tensor) -> list[Tensor]:
+        """Return zeros for the gap after each parameter, some of them empty.
+
+        Args:
+            rows: [K, N], as they are to be written.
+        """
+        lengths = [-shape.numel() % ALIGNMENT for _, shape in self._places.values()]
+        zeros = {length: rows.new_zeros(rows.shape[0], length) for length in lengths}
+        return [zeros[length] for length in lengths]

@@ -8,7 +8,7 @@ for all K networks by a few large operations; ``VmappedForward`` takes any netwo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,14 @@ class LayerwiseForward:
         dropouts: Sequence[CounterDropout] = (),
     ) -> None:
         assert convolutions in CONVOLUTIONS
-        self._layers = layers
+        # With each layer whether it computes the ReLU after it as well.
+        self._layers: list[tuple[str, nn.Module, bool]] = []
+        for name, layer in layers:
+            before = self._layers[-1] if self._layers else ("", None, False)
+            if isinstance(layer, nn.ReLU) and isinstance(before[1], nn.Conv2d | nn.Linear):
+                self._layers[-1] = before[0], before[1], True
+            else:
+                self._layers.append((name, layer, False))
         self._key_of = {id(layer): number for number, layer in enumerate(dropouts)}
         self._spatial = _grouped if convolutions == "grouped" else _unfolded
 
@@ -150,13 +157,12 @@ class LayerwiseForward:
         """See :data:`StackedForward`."""
         del buffers
         values = inputs
-        for name, layer in self._layers:
+        for name, layer, rectified in self._layers:
             if isinstance(layer, nn.Conv2d | nn.Linear):
+                spatial = isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
+                compute = self._spatial if spatial else _dense
                 weight, bias = parameters[f"{name}.weight"], parameters.get(f"{name}.bias")
-                if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
-                    values = self._spatial(values, weight, bias)
-                else:
-                    values = _dense(values, weight.flatten(2), bias)
+                values = _weighted(compute, values, weight, bias, rectified=rectified)
             elif isinstance(layer, nn.ReLU):
                 values = values.relu()
             elif isinstance(layer, CounterDropout):
@@ -229,9 +235,28 @@ def _dropped(values: Tensor, layer: CounterDropout, key: Tensor) -> Tensor:
     if uses_kernels(values):
         from indian_tune.training.mask_kernel import mask
 
-        kept: Tensor = mask(values, first, second, keep_threshold(layer.rate), 1 / (1 - layer.rate))
+        bits = first, second, keep_threshold(layer.rate)
+        # Here and not within the operation, whose copies nothing would count.
+        kept: Tensor = mask(values.contiguous(), *bits, 1 / (1 - layer.rate))
         return kept
     return values * layer.multiplier(values, tuple(values.shape[1:]), (first, second))
+
+
+def _weighted(
+    compute: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    values: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    rectified: bool,
+) -> Tensor:
+    """Compute a layer with weights, and its ReLU if it is followed by one."""
+    if rectified and bias is not None and uses_kernels(values):
+        from indian_tune.training.bias_kernel import bias_relu
+
+        return bias_relu(compute(values, weight, None), bias)
+    values = compute(values, weight, bias)
+    return values.relu() if rectified else values
 
 
 def _dense(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -239,15 +264,44 @@ def _dense(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
     Args:
         values: [K, …, inputs].
-        weight: [K, outputs, inputs].
+        weight: [K, outputs, inputs], with dimensions of length 1 after them or not.
         bias: [K, outputs].
     """
-    rows = values.flatten(1, -2)
-    if bias is None:
+    rows, weight = values.flatten(1, -2), weight.flatten(2)
+    if uses_kernels(values):
+        mapped: Tensor = _Product.apply(_cast(rows), _cast(weight))
+        mapped = mapped if bias is None else mapped + bias.unsqueeze(1).to(mapped.dtype)
+    elif bias is None:
         mapped = torch.bmm(rows, weight.transpose(1, 2))
     else:
         mapped = torch.baddbmm(bias.unsqueeze(1), rows, weight.transpose(1, 2))
     return mapped.view(*values.shape[:-1], -1)
+
+
+class _Product(torch.autograd.Function):
+    """Batched products by transposed weights, whose gradients lie as the weights do.
+
+    torch's own lie transposed, and would be copied one by one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        return torch.bmm(rows, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, Tensor]:
+        rows, weight = ctx.saved_tensors
+        of_rows = torch.bmm(grads, weight) if ctx.needs_input_grad[0] else None
+        return of_rows, torch.bmm(grads.transpose(1, 2), rows)
+
+
+def _cast(values: Tensor) -> Tensor:
+    """Shorten values as autocast does before a product, which it does not do for own functions."""
+    kind = values.device.type
+    if torch.is_autocast_enabled(kind):
+        return values.to(torch.get_autocast_dtype(kind))
+    return values
 
 
 def _grouped(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -267,7 +321,7 @@ def _grouped(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _unfolded(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve as a batched matrix product over the patches under the kernel."""
     patches = values.unfold(2, weight.shape[3], 1).unfold(3, weight.shape[4], 1)
-    return _dense(patches.flatten(4), weight.flatten(2), bias)
+    return _dense(patches.flatten(4), weight, bias)
 
 
 def _each_image(values: Tensor, layer: Callable[[Tensor], Tensor]) -> Tensor:

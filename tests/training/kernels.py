@@ -19,9 +19,9 @@ import torch
 from indian_tune.optim import FAMILIES, get_family, packed_kernel
 from indian_tune.optim import stacked as stacking
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
-from indian_tune.problems.models import CounterDropout
+from indian_tune.problems.models import CounterDropout, build_model
 from indian_tune.problems.randomness import keep_threshold, stream_key
-from indian_tune.training import mask_kernel
+from indian_tune.training import bias_kernel, mask_kernel, stacked_forward
 
 ROWS, SIZE, STEPS = 3, 1500, 4
 EXTRAS: dict[str, dict[str, float]] = {
@@ -107,6 +107,68 @@ def masks(dtype: torch.dtype) -> dict[str, bool]:
     }
 
 
+def biased(dtype: torch.dtype, rows: int, *, first: bool) -> dict[str, bool]:
+    """Return whether values with a bias, cut off below 0, and their gradients are those of torch.
+
+    Args:
+        dtype: of the values.
+        rows: images of each lane, of 6 places and 5 channels.
+        first: whether the values lie as a convolution in groups leaves them.
+    """
+    source = torch.Generator().manual_seed(2)
+    values = torch.randn(2, rows, 2, 3, 5, dtype=dtype, generator=source)
+    if first:
+        lying = values.movedim(-1, 2).transpose(0, 1).contiguous()
+        values = lying.transpose(0, 1).movedim(2, -1)
+        assert not values.is_contiguous()
+    values[0, 1, 0, 2, 3] = float("nan")
+    values.requires_grad_()
+    # A view with a distance between lanes, as parameters are.
+    bias = torch.randn(2, 16, generator=source)[:, :5].requires_grad_()
+    weights = torch.randn(values.shape, generator=source).to(dtype)
+    found = bias_kernel.bias_relu(values, bias)
+    expected = (values.float() + bias.view(2, 1, 1, 1, 5)).relu().to(dtype)
+    one = torch.autograd.grad(found, [values, bias], weights)
+    other = torch.autograd.grad(expected, [values, bias], weights)
+    return {
+        "values": _same(found.nan_to_num(nan=7.0), expected.nan_to_num(nan=7.0)),
+        "what is not a number": bool(found[0, 1, 0, 2, 3].isnan())
+        and int(found.isnan().sum()) == 1,
+        "contiguous": found.is_contiguous(),
+        "gradients": _same(one[0], other[0]),
+        "as the values": one[0].stride() == values.stride(),
+        "bias": torch.allclose(one[1], other[1], rtol=1e-5, atol=1e-4),
+    }
+
+
+def networks(way: str) -> float:
+    """Return how far logits and gradients of networks by kernels are from those of torch.
+
+    Args:
+        way: of convolving.
+    """
+    network = build_model("nin-small", seed=0, dropout=0.5, classes=10, channels=1, size=8)
+    forward = stacked_forward.make_forward(network, way)
+    source = torch.Generator().manual_seed(3)
+    images = torch.randn(2, 2, 8, 8, 1, generator=source)
+    layers = stacked_forward.drawing_layers(network)
+    keys = torch.randint(-(2**31), 2**31, (len(layers), 2, 2, 1), generator=source)
+    results = []
+    for kernels in (True, False):
+        stacked_forward.uses_kernels = lambda _, kernels=kernels: kernels  # type: ignore[attr-defined,misc]
+        parameters = {
+            name: torch.stack([each.detach()] * 2).requires_grad_()
+            for name, each in network.named_parameters()
+        }
+        logits = forward(parameters, {}, images, keys.int())
+        grads = torch.autograd.grad(logits.square().sum(), list(parameters.values()))
+        results.append([logits.detach(), *grads])
+    # What else is copied before it is gathered; how a convolution leaves its own is not known.
+    assert way == "grouped" or all(each.is_contiguous() for each in results[0])
+    pairs = zip(*results, strict=True)
+    return max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
+
+
 def compiled() -> dict[str, int]:
     """Compile every kernel for an H100 and return the sizes of their machine code."""
     import triton
@@ -136,6 +198,19 @@ def compiled() -> dict[str, int]:
         constexprs={(7,): mask_kernel.BLOCK},
     )
     sizes["mask"] = len(triton.compile(source, target=target).asm["cubin"])
+    for kernel, numbers in (
+        (bias_kernel.bias_relu_kernel, ("*bf16", "*fp32", "*bf16", *["i32"] * 5)),
+        (bias_kernel.bias_relu_backward_kernel, (*["*bf16"] * 3, "*fp32", *["i32"] * 5)),
+    ):
+        for first in (False, True):
+            constants = (first, bias_kernel.ROWS, bias_kernel.CHANNELS)
+            source = ASTSource(
+                fn=kernel,
+                signature=dict(zip(kernel.arg_names, (*numbers, *["constexpr"] * 3), strict=True)),
+                constexprs={(len(numbers) + place,): each for place, each in enumerate(constants)},
+            )
+            code = triton.compile(source, target=target).asm["cubin"]
+            sizes[f"{kernel.__name__}, {first}"] = len(code)
     return sizes
 
 
@@ -145,6 +220,13 @@ def main() -> None:
         json.dump(
             {
                 "distances": distances(),
+                "biases": {
+                    f"{dtype}, {rows}, {first}": biased(dtype, rows, first=first)
+                    for dtype in (torch.float32, torch.bfloat16)
+                    for rows in (3, 400)
+                    for first in (False, True)
+                },
+                "networks": {way: networks(way) for way in stacked_forward.CONVOLUTIONS},
                 "masks": {str(each): masks(each) for each in (torch.float32, torch.bfloat16)},
             },
             sys.stdout,

@@ -35,6 +35,12 @@ def test_in_tritons_interpreter_they_compute_what_torch_computes(tmp_path: Path)
     for family in packed:
         assert f"{family}, none" in report["distances"]
     assert {case: far for case, far in report["distances"].items() if not far < 5e-7} == {}
+    assert len(report["networks"]) == 2
+    assert {case: far for case, far in report["networks"].items() if not far < 1e-5} == {}
+    # Rows that one program sums, and rows that several do.
+    assert len(report["biases"]) == 8
+    for case, checks in report["biases"].items():
+        assert checks == dict.fromkeys(checks, True), case
     for masks in report["masks"].values():
         assert masks == {"values": True, "gradients": True, "some are dropped": True}
 
@@ -42,7 +48,7 @@ def test_in_tritons_interpreter_they_compute_what_torch_computes(tmp_path: Path)
 @pytest.mark.slow
 def test_they_are_compiled_for_a_gpu_without_one(tmp_path: Path) -> None:
     sizes = found(tmp_path)["compiled"]
-    assert len(sizes) == len(packed_kernel.RULES) * len(packed_kernel.DECAYS) + 1
+    assert len(sizes) == len(packed_kernel.RULES) * len(packed_kernel.DECAYS) + 1 + 4
     assert min(sizes.values()) > 0
 
 
