@@ -83,13 +83,33 @@ def _check_kernels() -> CheckResult:
         return CheckResult("kernels", Level.OK, f"those of torch, as {SWITCH} says")
     fault = launch_fault()
     if fault is None:
-        return CheckResult("kernels", Level.OK, "Triton can start its kernels")
+        return _check_values()
     return CheckResult(
         "kernels",
         Level.WARN,
         f"Triton cannot start its kernels ({fault}): packed runs use the slower operations of "
         "torch",
         "install a C compiler such as gcc",
+    )
+
+
+def _check_values() -> CheckResult:
+    import torch
+
+    from indian_tune.optim.kernel_choice import SWITCH
+    from indian_tune.training.kernel_check import kernel_fault
+
+    try:
+        fault = kernel_fault(torch.device("cuda"))
+    except torch.AcceleratorError as error:
+        fault = str(error).strip().partition("\n")[0]
+    if fault is None:
+        return CheckResult("kernels", Level.OK, "compute what torch computes")
+    return CheckResult(
+        "kernels",
+        Level.WARN,
+        f"{fault}: packed runs use the slower operations of torch",
+        f"report this, and set {SWITCH}=torch",
     )
 
 

@@ -22,7 +22,9 @@ log = logging.getLogger(__name__)
 SWITCH = "INDIAN_TUNE_KERNELS"
 """Environment variable: ``torch`` leaves Triton aside."""
 
-_assumed: ContextVar[bool] = ContextVar("kernels_assumed", default=False)
+_assumed: ContextVar[bool | None] = ContextVar("kernels_assumed", default=None)
+# Why they were found wrong in this process.
+_faults: list[str] = []
 
 
 def uses_kernels(tensor: Tensor) -> bool:
@@ -30,22 +32,41 @@ def uses_kernels(tensor: Tensor) -> bool:
 
     The operations of torch are their specification, and what is used everywhere else.
     """
+    assumed = _assumed.get()
     return (
-        (tensor.is_cuda or _assumed.get())
+        (tensor.is_cuda if assumed is None else assumed)
         and tensor.dtype in (torch.float32, torch.bfloat16)
         and os.environ.get(SWITCH) != "torch"
         and _has_triton()
-        and (_assumed.get() or _starts())
+        and (assumed is not None or (not _faults and _starts()))
+    )
+
+
+def leave_aside(fault: str) -> None:
+    """Compute with the operations of torch from now on in this process, and log why.
+
+    Args:
+        fault: what the kernels do wrong.
+    """
+    _faults.append(fault)
+    log.warning(
+        "The package's kernels do not work on this GPU (%s), so packed runs use the slower "
+        "operations of torch. Please report this with the output of `indian-tune doctor`",
+        fault,
     )
 
 
 @contextmanager
-def kernels_assumed() -> Iterator[None]:
-    """Take tensors for ones on a GPU within the block, to count what is called and compute nothing.
+def kernels_assumed(used: bool = True) -> Iterator[None]:
+    """Decide within the block: take any tensor for one on a GPU, or leave the kernels aside.
 
-    Kernels are still left aside where Triton is not installed.
+    To count what is called and compute nothing, or to compare. Kernels are still left aside where
+    Triton is not installed.
+
+    Args:
+        used: whether kernels are used.
     """
-    before = _assumed.set(True)
+    before = _assumed.set(used)
     try:
         yield
     finally:

@@ -263,6 +263,10 @@ class Trainer:
         # A pack takes its examples from the device.
         if (packing.execution or default) == "loop" or not isinstance(self._setup.train, Feed):
             return Loop(self._setup)
+        if self._device.type == "cuda":
+            from indian_tune.training.kernel_check import require_kernels
+
+            require_kernels(self._device)
         shape = probe(
             self._setup, packing.typical, lanes=packing.lanes, convolutions=packing.convolutions
         )

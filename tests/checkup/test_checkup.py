@@ -17,6 +17,7 @@ from indian_tune.checkup.software import check_software, required_torch
 from indian_tune.ledger import storage_url
 from indian_tune.optim import kernel_choice
 from indian_tune.problems.machine import memory
+from indian_tune.training import kernel_check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,6 +140,7 @@ def test_slices_that_one_process_does_not_see_are_counted(monkeypatch: pytest.Mo
     monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "MIG 1g.10gb")
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (2**33, 2**33))
     monkeypatch.setattr(kernel_choice, "launch_fault", lambda: None)
+    monkeypatch.setattr(kernel_check, "kernel_fault", lambda _: None)
     monkeypatch.setattr(hardware, "gpu_count", lambda: 3)
     assert "3 devices" in named(hardware.check_hardware(), "GPUs").text
     monkeypatch.setattr(hardware, "gpu_count", lambda: 1)
@@ -154,7 +156,21 @@ def test_kernels_that_cannot_start_are_a_warning(monkeypatch: pytest.MonkeyPatch
     assert "RuntimeError: no C compiler" in found.text
     assert "gcc" in found.fix
     monkeypatch.setattr(kernel_choice, "launch_fault", lambda: None)
+    monkeypatch.setattr(kernel_check, "kernel_fault", lambda _: None)
     assert named(hardware.check_hardware(), "kernels").level is Level.OK
+
+
+def test_kernels_that_compute_something_else_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr(kernel_choice, "launch_fault", lambda: None)
+    monkeypatch.setattr(kernel_check, "kernel_fault", lambda _: "the step of adam differs")
+    found = named(hardware.check_hardware(), "kernels")
+    assert found.level is Level.WARN
+    assert "the step of adam differs" in found.text
+    assert "INDIAN_TUNE_KERNELS=torch" in found.fix
 
 
 @pytest.mark.gpu

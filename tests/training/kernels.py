@@ -21,7 +21,7 @@ from indian_tune.optim import stacked as stacking
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 from indian_tune.problems.models import CounterDropout, build_model
 from indian_tune.problems.randomness import keep_threshold, stream_key
-from indian_tune.training import bias_kernel, mask_kernel, stacked_forward
+from indian_tune.training import bias_kernel, kernel_check, mask_kernel, stacked_forward
 
 ROWS, SIZE, STEPS = 3, 1500, 4
 EXTRAS: dict[str, dict[str, float]] = {
@@ -169,6 +169,25 @@ def networks(way: str) -> float:
     return max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
 
 
+def checks() -> dict[str, str | None]:
+    """Return what the check of a GPU finds, as they are and with a fault in one of them."""
+    device = torch.device("cpu")
+    # The interpreter is slow.
+    kernel_check.IMAGES = 4
+    found = {"none": kernel_check.kernel_fault(device)}
+    for module, name, wrong in (
+        (packed_kernel, "packed_step", lambda *_: None),
+        (mask_kernel, "mask", lambda values, *_: values),
+        (bias_kernel, "bias_relu", lambda values, bias: values + bias[:, None, None, None]),
+        (bias_kernel, "_bias_relu", lambda *_: 1 / 0),
+    ):
+        right = getattr(module, name)
+        setattr(module, name, wrong)
+        found[name] = kernel_check.kernel_fault(device)
+        setattr(module, name, right)
+    return found
+
+
 def compiled() -> dict[str, int]:
     """Compile every kernel for an H100 and return the sizes of their machine code."""
     import triton
@@ -219,6 +238,8 @@ def main() -> None:
     if os.environ.get("TRITON_INTERPRET"):
         json.dump(
             {
+                # Before the others, which decide for themselves what is used.
+                "checks": checks(),
                 "distances": distances(),
                 "biases": {
                     f"{dtype}, {rows}, {first}": biased(dtype, rows, first=first)

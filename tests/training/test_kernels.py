@@ -14,6 +14,7 @@ import torch
 
 from indian_tune.optim import FAMILIES, kernel_choice, packed_kernel
 from indian_tune.optim.kernel_choice import SWITCH, uses_kernels
+from indian_tune.training import kernel_check
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +30,12 @@ def found(tmp_path: Path, **variables: str) -> dict[str, Any]:
     return report
 
 
-def test_in_tritons_interpreter_they_compute_what_torch_computes(tmp_path: Path) -> None:
-    report = found(tmp_path, TRITON_INTERPRET="1")
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return found(tmp_path_factory.mktemp("triton"), TRITON_INTERPRET="1")
+
+
+def test_in_tritons_interpreter_they_compute_what_torch_computes(report: dict[str, Any]) -> None:
     packed = [name for name, family in FAMILIES.items() if family.packed is not None]
     for family in packed:
         assert f"{family}, none" in report["distances"]
@@ -43,6 +48,39 @@ def test_in_tritons_interpreter_they_compute_what_torch_computes(tmp_path: Path)
         assert checks == dict.fromkeys(checks, True), case
     for masks in report["masks"].values():
         assert masks == {"values": True, "gradients": True, "some are dropped": True}
+
+
+def test_the_check_of_a_gpu_names_the_kernel_that_is_wrong(report: dict[str, Any]) -> None:
+    checks = report["checks"]
+    assert checks.pop("none") is None
+    for name, part in {
+        "packed_step": "the step of indian differs from torch's by ",
+        "mask": "a network in float32, convolved by grouped, differs from torch's by ",
+        "bias_relu": "a network in float32, convolved by grouped, differs from torch's by ",
+        "_bias_relu": "ZeroDivisionError: division by zero",
+    }.items():
+        assert part in checks.pop(name)
+    assert checks == {}
+
+
+def test_kernels_that_are_wrong_are_left_aside(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class OnCuda:
+        is_cuda, dtype = True, torch.float32
+
+    on_cuda: Any = OnCuda()
+    monkeypatch.setattr(kernel_choice, "_starts", lambda: True)
+    monkeypatch.setattr(kernel_choice, "_faults", [])
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: on_cuda)
+    monkeypatch.setattr(kernel_check, "kernel_fault", lambda _: "the step of adam differs")
+    device = torch.device("cuda", 7)
+    for _ in range(2):
+        kernel_check.require_kernels(device)
+    assert not uses_kernels(on_cuda)
+    (message,) = caplog.messages
+    assert "do not work on this GPU (the step of adam differs)" in message
+    assert "indian-tune doctor" in message
 
 
 @pytest.mark.slow
