@@ -49,13 +49,14 @@ def bias_relu_kernel(  # type: ignore[no-untyped-def]
         block_channels: likewise.
     """
     lane = tl.program_id(2).to(tl.int64)
-    row = tl.program_id(0).to(tl.int64) * block_rows + tl.arange(0, block_rows)[:, None]
+    row = tl.program_id(0) * block_rows + tl.arange(0, block_rows)[:, None]
     channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)[None, :]
     inside = (row < rows) & (channel < channels)
     out = (lane * rows + row) * channels + channel
     at = out
     if first:
-        at = ((row // places * lanes + lane) * channels + channel) * places + row % places
+        image = row // places * lanes + lane
+        at = image * channels * places + row % places + channel * places
     values = tl.load(values_at + at, mask=inside)
     bias = tl.load(bias_at + lane * bias_stride + channel, mask=channel < channels)
     # In float32, as torch adds shorter numbers too.
@@ -96,7 +97,7 @@ def bias_relu_backward_kernel(  # type: ignore[no-untyped-def]
         block_channels: of a program.
     """
     lane = tl.program_id(2).to(tl.int64)
-    begin = tl.program_id(0).to(tl.int64) * part
+    begin = tl.program_id(0) * part
     channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)[None, :]
     total = tl.zeros((1, block_channels), dtype=tl.float32)
     for number in range(part // block_rows):
@@ -105,7 +106,8 @@ def bias_relu_backward_kernel(  # type: ignore[no-untyped-def]
         out = (lane * rows + row) * channels + channel
         at = out
         if first:
-            at = ((row // places * lanes + lane) * channels + channel) * places + row % places
+            image = row // places * lanes + lane
+            at = image * channels * places + row % places + channel * places
         grads = tl.load(grads_at + out, mask=inside, other=0.0)
         kept = tl.load(out_at + out, mask=inside, other=0.0)
         cut = tl.where(kept <= 0, 0.0, grads.to(tl.float32))
