@@ -14,17 +14,16 @@ from math import isfinite, prod, sqrt
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from indian_tune.errors import InputError, unknown_name
+from indian_tune.optim.kernel_choice import uses_kernels
 from indian_tune.problems.catalog import get_model_info
 from indian_tune.problems.randomness import bits_of_key, generator, keep_threshold, stream_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
 
 class CounterDropout(nn.Module):
@@ -82,6 +81,14 @@ class CounterDropout(nn.Module):
                 "this network's dropout needs to know the step: call seek(seed, step) on each of "
                 "dropout_layers(network) before a training step, or network.eval()"
             )
+        first, second = self._key
+        # Those of a pack are on the device.
+        if isinstance(first, Tensor) and uses_kernels(values):
+            from indian_tune.problems.mask_kernel import mask
+
+            bits = first, second, keep_threshold(self.rate), 1 / (1 - self.rate)
+            kept: Tensor = mask(values.contiguous().unsqueeze(0), *bits, values.dim() == 4)
+            return kept.squeeze(0)
         if values.dim() != 4:
             return values * self.multiplier(values, tuple(values.shape), self._key)
         pixels = values.permute(0, 2, 3, 1)

@@ -14,7 +14,12 @@ from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 from indian_tune.problems.models import build_model
 from indian_tune.training.memory import is_out_of_memory
 from indian_tune.training.precision import Precision
-from indian_tune.training.stacked_forward import CONVOLUTIONS, drawing_layers, make_forward
+from indian_tune.training.stacked_forward import (
+    CONVOLUTIONS,
+    VmappedForward,
+    drawing_layers,
+    make_forward,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +28,8 @@ if TYPE_CHECKING:
 
 # So many images that several programs sum a bias's gradient, and numbers for several blocks.
 LANES, IMAGES, SIZE = 2, 64, 3000
+# The way of networks of any kind.
+VMAP = "vmap"
 # Of the largest number: sums are taken in another order, in bfloat16 after other roundings.
 TOLERANCES = {"float32": 1e-3, "bfloat16": 0.1}
 
@@ -84,12 +91,12 @@ def _pairs(device: torch.device) -> Iterator[tuple[str, float, list[list[Tensor]
         pair = [_stepped(family, device, kernels=kernels) for kernels in (True, False)]
         yield f"the step of {family}", TOLERANCES["float32"], pair
     for name, tolerance in TOLERANCES.items():
-        for way in CONVOLUTIONS:
+        for way in (*CONVOLUTIONS, VMAP):
             pair = [
                 _gradients(Precision(name), way, device, kernels=kernels)
                 for kernels in (True, False)
             ]
-            yield f"a network in {name}, convolved by {way},", tolerance, pair
+            yield f"a network in {name}, computed by {way},", tolerance, pair
 
 
 def _stepped(family: str, device: torch.device, *, kernels: bool) -> list[Tensor]:
@@ -123,7 +130,8 @@ def _gradients(
     }
     with kernels_assumed(kernels), precision.arithmetic(device):
         with precision.forward(device):
-            logits = make_forward(network, way)(parameters, {}, images, keys)
+            forward = VmappedForward(network) if way == VMAP else make_forward(network, way)
+            logits = forward(parameters, {}, images, keys)
         loss = logits.float().logsumexp(2).sum()
         grads = torch.autograd.grad(loss, list(parameters.values()))
     return [logits.detach().float(), *grads]

@@ -233,11 +233,11 @@ def _dropped(values: Tensor, layer: CounterDropout, key: Tensor) -> Tensor:
     """Drop values, [K, …], by the keys of the lanes, int32 [2, K, 1]."""
     first, second = key
     if uses_kernels(values):
-        from indian_tune.training.mask_kernel import mask
+        from indian_tune.problems.mask_kernel import mask
 
         bits = first, second, keep_threshold(layer.rate)
         # Here and not within the operation, whose copies nothing would count.
-        kept: Tensor = mask(values.contiguous(), *bits, 1 / (1 - layer.rate))
+        kept: Tensor = mask(values.contiguous(), *bits, 1 / (1 - layer.rate), False)
         return kept
     return values * layer.multiplier(values, tuple(values.shape[1:]), (first, second))
 

@@ -18,10 +18,12 @@ import torch
 
 from indian_tune.optim import FAMILIES, get_family, packed_kernel
 from indian_tune.optim import stacked as stacking
+from indian_tune.optim.kernel_choice import kernels_assumed
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
+from indian_tune.problems import mask_kernel
 from indian_tune.problems.models import CounterDropout, build_model
 from indian_tune.problems.randomness import keep_threshold, stream_key
-from indian_tune.training import bias_kernel, kernel_check, mask_kernel, stacked_forward
+from indian_tune.training import bias_kernel, kernel_check, stacked_forward
 
 ROWS, SIZE, STEPS = 3, 1500, 4
 EXTRAS: dict[str, dict[str, float]] = {
@@ -96,7 +98,7 @@ def masks(dtype: torch.dtype) -> dict[str, bool]:
     assert isinstance(second, torch.Tensor)
     values = torch.randn(3, 4, 5, 5, 16, dtype=dtype).requires_grad_()
     weights = torch.randn_like(values)
-    masked = mask_kernel.mask(values, first, second, keep_threshold(0.3), 1 / 0.7)
+    masked = mask_kernel.mask(values, first, second, keep_threshold(0.3), 1 / 0.7, False)
     expected = values * layer.multiplier(values, tuple(values.shape[1:]), (first, second))
     (one,) = torch.autograd.grad((masked * weights).sum(), values)
     (other,) = torch.autograd.grad((expected * weights).sum(), values)
@@ -145,26 +147,28 @@ def networks(way: str) -> float:
     """Return how far logits and gradients of networks by kernels are from those of torch.
 
     Args:
-        way: of convolving.
+        way: of convolving, or ``vmap``.
     """
     network = build_model("nin-small", seed=0, dropout=0.5, classes=10, channels=1, size=8)
-    forward = stacked_forward.make_forward(network, way)
+    forward: Any = stacked_forward.VmappedForward(network)
+    if way != "vmap":
+        forward = stacked_forward.make_forward(network, way)
     source = torch.Generator().manual_seed(3)
     images = torch.randn(2, 2, 8, 8, 1, generator=source)
     layers = stacked_forward.drawing_layers(network)
     keys = torch.randint(-(2**31), 2**31, (len(layers), 2, 2, 1), generator=source)
     results = []
     for kernels in (True, False):
-        stacked_forward.uses_kernels = lambda _, kernels=kernels: kernels  # type: ignore[attr-defined,misc]
         parameters = {
             name: torch.stack([each.detach()] * 2).requires_grad_()
             for name, each in network.named_parameters()
         }
-        logits = forward(parameters, {}, images, keys.int())
+        with kernels_assumed(kernels):
+            logits = forward(parameters, {}, images, keys.int())
         grads = torch.autograd.grad(logits.square().sum(), list(parameters.values()))
         results.append([logits.detach(), *grads])
     # What else is copied before it is gathered; how a convolution leaves its own is not known.
-    assert way == "grouped" or all(each.is_contiguous() for each in results[0])
+    assert way != "matmul" or all(each.is_contiguous() for each in results[0])
     pairs = zip(*results, strict=True)
     return max(float((one - other).abs().max() / other.abs().max()) for one, other in pairs)
 
@@ -210,13 +214,14 @@ def compiled() -> dict[str, int]:
             code = triton.compile(source, target=target).asm["cubin"]
             sizes[f"{packed_kernel.RULES[rule]}, {packed_kernel.DECAYS[decay]}"] = len(code)
     names = list(mask_kernel.mask_kernel.arg_names)
-    types = ("*fp32", "*fp32", "*i32", "*i32", "i32", "i32", "fp32", "constexpr")
-    source = ASTSource(
-        fn=mask_kernel.mask_kernel,
-        signature=dict(zip(names, types, strict=True)),
-        constexprs={(7,): mask_kernel.BLOCK},
-    )
-    sizes["mask"] = len(triton.compile(source, target=target).asm["cubin"])
+    types = ("*fp32", "*fp32", "*i32", "*i32", *["i32"] * 4, "fp32", "constexpr", "constexpr")
+    for first in (False, True):
+        source = ASTSource(
+            fn=mask_kernel.mask_kernel,
+            signature=dict(zip(names, types, strict=True)),
+            constexprs={(9,): first, (10,): mask_kernel.BLOCK},
+        )
+        sizes[f"mask, {first}"] = len(triton.compile(source, target=target).asm["cubin"])
     for kernel, numbers in (
         (bias_kernel.bias_relu_kernel, ("*bf16", "*fp32", "*bf16", *["i32"] * 5)),
         (bias_kernel.bias_relu_backward_kernel, (*["*bf16"] * 3, "*fp32", *["i32"] * 5)),
@@ -247,7 +252,7 @@ def main() -> None:
                     for rows in (3, 400)
                     for first in (False, True)
                 },
-                "networks": {way: networks(way) for way in stacked_forward.CONVOLUTIONS},
+                "networks": {way: networks(way) for way in (*stacked_forward.CONVOLUTIONS, "vmap")},
                 "masks": {str(each): masks(each) for each in (torch.float32, torch.bfloat16)},
             },
             sys.stdout,

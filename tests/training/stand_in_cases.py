@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from indian_tune.optim import FAMILIES, stacked
 from indian_tune.optim.kernel_choice import uses_kernels
+from indian_tune.problems import models
 from indian_tune.problems.models import CounterDropout, build_model
 from indian_tune.problems.problem import Problem, Split
 from indian_tune.training import pack as packs
@@ -170,13 +171,13 @@ def pack_of(case: Case) -> Trained:
 def count_of(case: Case) -> dict[str, int]:
     """Return what a step of a case comes to."""
     watch = Watch()
-    for module in (stacked, stacked_forward):
+    for module in (stacked, stacked_forward, models):
         module.uses_kernels = lambda _: case.kernels  # type: ignore[attr-defined]
     with no_gpu():
         pack = pack_of(case).pack
         with watch:
             pack._step(BATCH)
-    for module in (stacked, stacked_forward):
+    for module in (stacked, stacked_forward, models):
         module.uses_kernels = uses_kernels  # type: ignore[attr-defined]
     return {"launches": watch.launches.total(), "flops": watch.flops, "bytes": watch.bytes}
 
@@ -343,6 +344,7 @@ COUNTED = {
         ("nin-small", "nin"), ("grouped", "matmul"), ((0.0, False), (0.5, True))
     )
 }
+COUNTED["own network, dropout 0.5"] = Case(way="vmap", lanes=8)
 COUNTED |= {f"{title}, kernels": replace(case, kernels=True) for title, case in COUNTED.items()}
 COUNTED |= {f"nin-small, {name}": replace(Case(lanes=8), family=name) for name in PACKED}
 
