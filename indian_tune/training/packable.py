@@ -87,7 +87,7 @@ def packing_fault(signature: PackSignature, setup: Setup, convolutions: str) -> 
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             feed = Feed(part, problem, CPU, precision.dtype)
-            alone = replace(
+            fake = replace(
                 setup,
                 problem=replace(problem, build_model=lambda **_: network),
                 device=CPU,
@@ -96,7 +96,7 @@ def packing_fault(signature: PackSignature, setup: Setup, convolutions: str) -> 
                 validation=None,
                 test=feed,
             )
-            pack = Pack(signature, LANES, alone, convolutions)
+            pack = Pack(signature, LANES, fake, convolutions)
             pack.dry_run(1)
             pack.dry_measure()
             if on_gpu:
@@ -104,10 +104,14 @@ def packing_fault(signature: PackSignature, setup: Setup, convolutions: str) -> 
                     pack.dry_losses(setup.device)
     except Exception as error:  # noqa: BLE001 - a network may raise anything, and is then looped
         reason = str(error).strip().partition("\n")[0]
-        return (
-            f"Runs of model {problem.model!r} are trained one by one: torch cannot compute it for "
-            f"several at once: {reason}"
-        )
+        alone = f"Runs of model {problem.model!r} are trained one by one: "
+        if "random operation" in reason:
+            return (
+                f"{alone}its forward pass draws from torch's global generator, as "
+                "torch.nn.Dropout does. Use indian_tune.problems.CounterDropout(rate, layer=…) in "
+                "its place, with another number for every layer"
+            )
+        return f"{alone}torch cannot compute it for several at once: {reason}"
     if copies.found is not None:
         return (
             f"Runs of model {problem.model!r} are trained one by one: its forward pass or loss "

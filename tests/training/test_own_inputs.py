@@ -150,6 +150,7 @@ def test_a_network_that_draws_from_the_global_generator_is_trained_alone_and_the
     with caplog.at_level(logging.WARNING):
         packed = trained(problem, runs(), packing=PACK)
     assert "'global_dropout' are trained one by one" in caplog.text
+    assert "Use indian_tune.problems.CounterDropout(rate, layer=…)" in caplog.text
     assert packed == trained(problem, runs(), packing=LOOP)
 
 
