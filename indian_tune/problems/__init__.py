@@ -27,7 +27,7 @@ from indian_tune.problems.task import Metric, Task, get_task
 if TYPE_CHECKING:
     from indian_tune.problems.fetching import fetch
     from indian_tune.problems.loading import load_arrays
-    from indian_tune.problems.models import CounterDropout, build_model
+    from indian_tune.problems.models import CounterDropout, build_model, replace_dropout
     from indian_tune.problems.own import make_problem
     from indian_tune.problems.splits import load_problem
     from indian_tune.problems.stream import Stream
@@ -61,6 +61,7 @@ __all__ = [
     "load_arrays",
     "load_problem",
     "make_problem",
+    "replace_dropout",
     "verify",
 ]
 
@@ -73,6 +74,7 @@ _LATER = {
     "load_arrays": "loading",
     "load_problem": "splits",
     "make_problem": "own",
+    "replace_dropout": "models",
     "Stream": "stream",
     "verify": "verification",
 }

@@ -122,6 +122,31 @@ def dropout_layers(model: nn.Module) -> tuple[CounterDropout, ...]:
     return tuple(each for each in model.modules() if isinstance(each, CounterDropout))
 
 
+def replace_dropout(network: nn.Module) -> nn.Module:
+    """Replace every ``torch.nn.Dropout`` of a network, so that runs of it can be packed on a GPU.
+
+    Args:
+        network: changed in place: its layers get the numbers 0, 1, … in the order of
+            ``network.modules()``, after those that a :class:`CounterDropout` has already.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: a rate is 1.
+    """
+    last = max((each.layer for each in dropout_layers(network)), default=-1)
+    replaced: dict[nn.Module, CounterDropout] = {}
+    for parent in list(network.modules()):
+        for name, child in parent._modules.items():
+            if type(child) is nn.Dropout:
+                if child not in replaced:
+                    new = CounterDropout(child.p, layer=last + 1 + len(replaced))
+                    replaced[child] = new.train(child.training)
+                parent._modules[name] = replaced[child]
+    return network
+
+
 class Pointwise(nn.Conv2d):
     """A 1×1 convolution computed as a matrix product over the channels.
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import logging
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from indian_tune.errors import InputError
+from indian_tune.problems.models import dropout_layers
+from indian_tune.text import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
-__all__ = ["channel_advice", "check_call"]
+__all__ = ["channel_advice", "check_call", "check_masks"]
+
+log = logging.getLogger(__name__)
 
 
 def check_call(build: Callable[..., object], where: str) -> None:
@@ -75,3 +82,46 @@ def channel_advice(network: nn.Module, inputs: Tensor) -> str:
             f"{', '.join(shape[1:-1])}], by inputs.movedim(-1, 1)"
         )
     return ""
+
+
+@contextmanager
+def check_masks(network: nn.Module, where: str) -> Iterator[None]:
+    """Refuse dropout layers of equal masks, and warn of one that is applied more than once.
+
+    Args:
+        network: is given inputs within the block, in training mode once.
+        where: the key that names the problem, for the messages.
+
+    Raises:
+        InputError: two layers have the same number.
+    """
+    names = {layer: name for name, layer in network.named_modules()}
+    numbers: dict[int, str] = {}
+    for layer in dropout_layers(network):
+        if layer.layer in numbers:
+            raise InputError(
+                f"{where}: its dropout layers {numbers[layer.layer]!r} and {names[layer]!r} both "
+                f"have layer = {layer.layer}, so their masks would be the same: give each a number "
+                "of its own"
+            )
+        numbers[layer.layer] = names[layer]
+    applied: Counter[nn.Module] = Counter()
+
+    def count(layer: nn.Module, *_: object) -> None:
+        applied[layer] += layer.training
+
+    hooks = [layer.register_forward_hook(count) for layer in dropout_layers(network)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for repeated, times in applied.items():
+        if times > 1:
+            log.warning(
+                "%s: its dropout layer %r is applied %s in one forward pass, each time with the "
+                "same mask. For other masks create a layer for each place",
+                where,
+                names[repeated],
+                counted(times, "time"),
+            )

@@ -19,7 +19,7 @@ from indian_tune.imports import blamed, load_named
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.machine import COPIES, check_fits, memory
 from indian_tune.problems.models import dropout_layers
-from indian_tune.problems.network_advice import channel_advice, check_call
+from indian_tune.problems.network_advice import channel_advice, check_call, check_masks
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
@@ -334,19 +334,22 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
     few = made.train.first(TRIED)
     raw, labels = few.inputs, few.labels
     inputs = raw if raw.dtype == torch.int64 else raw.float()
-    for training in (True, False):
-        try:
-            with (
-                blamed(where, f"giving its model {made.model!r} inputs of shape {list(raw.shape)}"),
-                seeded_global_generator("problem"),
-            ):
-                _seek(network)
-                outputs = network.train(training)(inputs)
-            _check_outputs(
-                outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
-            )
-        except InputError as error:
-            raise InputError(f"{error}{channel_advice(network, raw)}") from error
+    with check_masks(network, where):
+        for training in (True, False):
+            try:
+                with (
+                    blamed(
+                        where, f"giving its model {made.model!r} inputs of shape {list(raw.shape)}"
+                    ),
+                    seeded_global_generator("problem"),
+                ):
+                    _seek(network)
+                    outputs = network.train(training)(inputs)
+                _check_outputs(
+                    outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
+                )
+            except InputError as error:
+                raise InputError(f"{error}{channel_advice(network, raw)}") from error
     _try_metrics(get_task(made.task), outputs, labels, where)
 
 

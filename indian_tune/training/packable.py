@@ -108,8 +108,8 @@ def packing_fault(signature: PackSignature, setup: Setup, convolutions: str) -> 
         if "random operation" in reason:
             return (
                 f"{alone}its forward pass draws from torch's global generator, as "
-                "torch.nn.Dropout does. Use indian_tune.problems.CounterDropout(rate, layer=…) in "
-                "its place, with another number for every layer"
+                "torch.nn.Dropout does. Return indian_tune.problems.replace_dropout(network) from "
+                "build_model, or use CounterDropout(rate, layer=…) in its place"
             )
         return f"{alone}torch cannot compute it for several at once: {reason}"
     if copies.found is not None:

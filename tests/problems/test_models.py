@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from indian_tune.errors import InputError
-from indian_tune.problems.models import CounterDropout, Pointwise, build_model, dropout_layers
+from indian_tune.problems.models import (
+    CounterDropout,
+    Pointwise,
+    build_model,
+    dropout_layers,
+    replace_dropout,
+)
 from indian_tune.problems.randomness import generator
 
 
@@ -264,3 +270,18 @@ def test_nin_pads_images_of_28_pixels_as_the_catalog_does() -> None:
     small, large = (build_model("nin", size=size, **given).eval() for size in (28, 32))
     images = torch.rand(2, 1, 28, 28)
     assert torch.equal(small(images), large(nn.functional.pad(images, (2, 2, 2, 2))))
+
+
+def test_dropout_of_torch_is_replaced_wherever_it_is() -> None:
+    shared = nn.Dropout(0.3)
+    block = nn.ModuleDict({"dense": nn.Linear(2, 2), "drop": nn.Dropout(0.2)})
+    network = nn.Sequential(shared, block, CounterDropout(0.1, layer=4), shared).eval()
+    assert replace_dropout(network) is network
+    assert [(each.rate, each.layer, each.training) for each in dropout_layers(network)] == [
+        (0.3, 5, False),
+        (0.2, 6, False),
+        (0.1, 4, False),
+    ]
+    assert network[0] is network[3]
+    with pytest.raises(InputError, match=r"dropout = 1\.0"):
+        replace_dropout(nn.Sequential(nn.Dropout(1.0)))

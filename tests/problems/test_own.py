@@ -16,7 +16,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from indian_tune.errors import InputError
 from indian_tune.imports import imports_allowed
-from indian_tune.problems import Loop, Problem, Split, SplitSizes, make_problem
+from indian_tune.problems import (
+    CounterDropout,
+    Loop,
+    Problem,
+    Split,
+    SplitSizes,
+    make_problem,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,6 +166,10 @@ def network(module: object) -> Problem:
     return sound(build_model=lambda **_: copy.deepcopy(module))
 
 
+def masked(*dropouts: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, 3), *dropouts)
+
+
 def numbers(labels: torch.Tensor) -> Problem:
     """A regression whose network does not fit it."""
     part = Split(rows(40, 2), labels.float())
@@ -289,6 +300,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         "called with seed= and dropout=, which it does not take (got an unexpected keyword "
         "argument 'dropout'): write `lambda seed, dropout: Net(…)`",
     ),
+    (
+        lambda: network(masked(CounterDropout(0.5, layer=1), CounterDropout(0.1, layer=1))),
+        "its dropout layers '1' and '2' both have layer = 1, so their masks would be the same",
+    ),
     (lambda: sound(build_model=Net), "write `lambda seed, dropout: Net()`"),
     (lambda: sound(build_model=lambda **_: len(3)), "building its model 'net' failed with TypeErr"),  # type: ignore[arg-type]
     (lambda: sound(build_model=lambda **_: Unseeded()), "different weights when it is built twice"),
@@ -307,6 +322,17 @@ def test_what_cannot_be_trained_is_named_with_the_key(
         made(factory)
     assert str(refused.value).startswith(f"problem.factory = '{FACTORY}'")
     assert message in str(refused.value)
+
+
+def test_a_mask_that_repeats_in_a_forward_pass_is_a_warning(
+    made: Callable[..., Problem], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = CounterDropout(0.5, layer=0), CounterDropout(0.5, layer=1)
+    made(lambda: network(masked(one, other)))
+    assert caplog.messages == []
+    made(lambda: network(masked(one, one, other)))
+    (message,) = caplog.messages
+    assert "its dropout layer '1' is applied 2 times in one forward pass" in message
 
 
 def test_what_is_no_function_is_refused(made: Callable[..., Problem]) -> None:

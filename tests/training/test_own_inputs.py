@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from indian_tune.errors import InputError
-from indian_tune.problems import CounterDropout, Problem, Split
+from indian_tune.problems import CounterDropout, Problem, Split, replace_dropout
 from indian_tune.problems.randomness import generator
 from indian_tune.training import CheckpointFolder, EpochRecord, Packing, Run, Trainer
 
@@ -150,8 +150,13 @@ def test_a_network_that_draws_from_the_global_generator_is_trained_alone_and_the
     with caplog.at_level(logging.WARNING):
         packed = trained(problem, runs(), packing=PACK)
     assert "'global_dropout' are trained one by one" in caplog.text
-    assert "Use indian_tune.problems.CounterDropout(rate, layer=…)" in caplog.text
+    assert "Return indian_tune.problems.replace_dropout(network)" in caplog.text
     assert packed == trained(problem, runs(), packing=LOOP)
+    caplog.clear()
+    build = problem.build_model
+    replaced = replace(problem, build_model=lambda **given: replace_dropout(build(**given)))
+    trained(replaced, runs(), packing=PACK)
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda each: each.__name__)
