@@ -8,6 +8,7 @@ import errno
 import gc
 import logging
 import os
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
@@ -21,6 +22,8 @@ from indian_tune.text import printable, tolerate_encodings
 
 FAILED = 1
 BAD_INPUT = 2
+# By Ctrl-C, as shells have it.
+INTERRUPTED = 130
 # The reader of a pipe has gone, the disk behind a file is full, or the device is lost.
 _OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
 # Names that a file system refuses whatever is done with them.
@@ -125,7 +128,11 @@ def main() -> NoReturn:
     gc.set_threshold(*gc.get_threshold()[:2], 100)
     atexit.register(gc.freeze)
     tolerate_encodings()
-    sys.exit(_status())
+    status = _status()
+    if status == INTERRUPTED:
+        # Another Ctrl-C would only print where it met Python's own end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def _status() -> int:

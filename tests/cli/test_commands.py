@@ -589,3 +589,17 @@ def test_windows_is_refused_before_anything_else(
     for job in jobs:
         with pytest.raises(InputError, match=r"Windows Subsystem for Linux \(WSL\)"):
             job("isolate-digits")
+
+
+@pytest.mark.parametrize(("status", "ignored"), [(130, True), (0, False)])
+def test_after_ctrl_c_another_one_does_not_disturb_the_end_of_python(
+    status: int, ignored: bool
+) -> None:
+    ends = (
+        "import atexit, os, signal, sys, indian_tune.cli; app = sys.modules['indian_tune.cli.app']; "
+        f"app._status = lambda: {status}; "
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT)); app.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, check=False)
+    assert ("KeyboardInterrupt" not in done.stderr) == ignored
+    assert done.returncode == status

@@ -20,9 +20,14 @@ from indian_tune.study.file.spec import parse_study
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODEL = """
+LOADING = "pass  # raises KeyboardInterrupt while a worker loads the data"
+MODEL = f"""
+LOADING = {LOADING!r}
+"""
+MODEL += """
 import os
 import sys
+from multiprocessing import parent_process
 from pathlib import Path
 
 import torch
@@ -51,6 +56,9 @@ class Net(nn.Module):
 
 
 def make():
+    if os.environ["END"] == LOADING and parent_process() and not Path("ended").exists():
+        Path("ended").touch()
+        raise KeyboardInterrupt
     if Path("gone").exists():
         raise ValueError("the data are gone")
     inputs = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
@@ -105,7 +113,10 @@ def searched(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "end",
-    [ENDS[0], *(pytest.param(end, marks=pytest.mark.night) for end in (ENDS[1], RAISES[0]))],
+    [
+        *(ENDS[0], LOADING),
+        *(pytest.param(end, marks=pytest.mark.night) for end in (ENDS[1], RAISES[0])),
+    ],
 )
 def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
     tmp_path: Path, end: str
@@ -113,7 +124,11 @@ def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
     status, log, states = searched(tmp_path, end, "--workers", "1")
     assert (status, states) == (0, [State.COMPLETE] * 2), log
     assert "ends: starting 1 worker" in log
-    if end in ENDS:
+    if end == LOADING:
+        assert "user code ended a worker: it raised KeyboardInterrupt()" in log
+        assert "a worker died with exit status 1 and is replaced; it held no trial" in log
+        assert "Traceback" not in log
+    elif end in ENDS:
         assert "a worker died with exit status" in log
         assert "it held sgd/0" in log
         told = subprocess.run(

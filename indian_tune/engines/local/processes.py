@@ -373,6 +373,10 @@ def _main(
         logger.error("%s", error)
         refused = isinstance(error, InputError) and not isinstance(error, StorageError)
         end = _REFUSED if refused else _EXPLAINED
+    except (SystemExit, GeneratorExit, KeyboardInterrupt) as error:
+        # Signals are answered otherwise here, so it comes from the study's own code.
+        logger.error("user code ended a worker: it raised %r", error)
+        raise SystemExit(1) from None
     else:
         if terminated.asked and not lifeline.poll():
             # The parent was not asked to stop: it takes this for a death, and starts another.
