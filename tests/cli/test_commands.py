@@ -596,7 +596,8 @@ def test_after_ctrl_c_another_one_does_not_disturb_the_end_of_python(
     status: int, ignored: bool
 ) -> None:
     ends = (
-        "import atexit, os, signal, sys, indian_tune.cli; app = sys.modules['indian_tune.cli.app']; "
+        "import atexit, os, signal, sys, indian_tune.cli; "
+        "app = sys.modules['indian_tune.cli.app']; "
         f"app._status = lambda: {status}; "
         "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT)); app.main()"
     )
