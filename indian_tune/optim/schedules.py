@@ -97,7 +97,9 @@ class Schedule:
             if kind not in ("power", "constant") or 0 < warmup < 1:
                 raise HyperparameterError(
                     f"schedule = {kind!r} with warmup = {warmup:g} depends on the length of the "
-                    "run: give schedule_steps, the number of its steps"
+                    "run: give its number of steps, as schedule_steps or, in a training loop of "
+                    "your own, by run.optimizer(params, steps=batches per epoch × "
+                    "run.total_epochs)"
                 )
             total = warmup + 1
         warm = round(warmup * total) if warmup < 1 else round(warmup)

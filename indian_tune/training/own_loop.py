@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from indian_tune.errors import CheckpointError, IndianTuneError, unknown_name
 from indian_tune.optim.families import get_family
+from indian_tune.optim.schedules import Schedule
 from indian_tune.problems.task import get_task
 from indian_tune.text import with_article
 from indian_tune.training.checkpoint import Checkpoint, check_plain
@@ -29,6 +30,7 @@ from indian_tune.training.own_report import (
     as_number,
     read_report,
 )
+from indian_tune.training.own_schedule import check_length, with_length
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
 
@@ -98,6 +100,7 @@ class LoopRun:
         self._discard = discard
         self._optimizer: Optimizer | None = None
         self._scheduler: LRScheduler | None = None
+        self._schedule: Schedule | None = None
         self._objects: dict[str, Stateful] = {}
         self._keys: frozenset[str] | None = None
         self._epoch = 0
@@ -121,20 +124,27 @@ class LoopRun:
         self._config_read = True
         return self._config
 
-    def optimizer(self, params: ParamsT) -> Optimizer:
+    def optimizer(self, params: ParamsT, *, steps: int | None = None) -> Optimizer:
         """Return the arm's optimizer with the trial's configuration.
 
         Its schedule is stepped with it, its steps are counted, and both are in the checkpoints.
 
         Args:
             params: parameters or groups, as torch's optimizers take them.
+            steps: of the whole run, the batches of an epoch × ``total_epochs``: the length of a
+                schedule that ends (``cosine``, ``linear``, ``wsd``). Without meaning for others.
 
         Raises:
-            LoopError: it was called before.
+            LoopError: it was called before, or ``steps`` is no number of steps or another one than
+                the arm's space has.
+            HyperparameterError: the schedule needs ``steps``.
         """
         if self._optimizer is not None:
             raise LoopError("the loop calls run.optimizer() twice: give all parameters to one call")
-        optimizer, scheduler = get_family(self._run.family).build(params, self._run.config)
+        config = with_length(self._run, steps)
+        family = get_family(self._run.family)
+        self._schedule = None if family.unscheduled else Schedule.of(family.complete(config))
+        optimizer, scheduler = family.build(params, config)
         import_compiler_for(optimizer)
         self._optimizer, self._scheduler = optimizer, scheduler
 
@@ -365,6 +375,8 @@ class LoopRun:
             # A gradient scaler may skip the first steps, and gradients be summed over epochs.
             if self._epoch == 1:
                 log.warning("run %s: %s, or the last epoch fails", self._run.key, told)
+        elif self._epoch == 1:
+            check_length(self._run, self._schedule, self._step)
         # Loops of other frameworks make their optimizer from the configuration.
         if self._optimizer is None and not self._config_read:
             raise LoopError(

@@ -26,6 +26,7 @@ from indian_tune.ledger import LedgerReader
 from indian_tune.service.calls import python_again
 from indian_tune.service.searching import SearchRequest
 from indian_tune.service.studies import find_study
+from indian_tune.service.winner import winner_optimizer
 from tests.conftest import TINY, to_toml
 
 if TYPE_CHECKING:
@@ -533,6 +534,13 @@ def test_the_winner_s_optimizer_has_its_configuration_and_steps_its_schedule(
         rates("momentum")
     falling = rates("momentum", steps=4)[1]
     assert falling[0] > falling[1] > falling[2]
+    tuned = {**best["momentum"], "schedule_steps": 2}
+    parameters = [torch.nn.Parameter(torch.ones(1))]
+    for steps, rate in ((None, 0.0), (4, falling[2])):
+        optimizer = winner_optimizer("momentum", tuned, parameters, steps)
+        for _ in range(2):
+            optimizer.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
 
 
 def points() -> Loop:

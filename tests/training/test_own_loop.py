@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from indian_tune.engines.trainers import is_final
+from indian_tune.errors import InputError
 from indian_tune.problems import Loop
 from indian_tune.problems.task import MetricError
 from indian_tune.training import CheckpointFolder, EpochRecord, LoopError, LoopTrainer, Run
@@ -415,3 +416,59 @@ def test_a_rehearsal_ends_with_the_first_report() -> None:
     late = LoopTrainer(loop(wait))
     assert not late.rehearse(RUN, 0.01).in_time
     waiting.set()
+
+
+COSINE = replace(RUN, config={"gamma0": 0.1, "schedule": 3.0})
+
+
+def scheduled(steps: Any, rates: list[float]) -> Callable[[LoopRun], None]:
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters(), steps=steps)
+        for _ in run.epochs():
+            step(run, model, optimizer)
+            rates.append(optimizer.param_groups[0]["lr"])
+
+    return train
+
+
+def test_a_loop_gives_its_schedule_the_steps_of_its_run(caplog: pytest.LogCaptureFixture) -> None:
+    rates: list[float] = []
+    trained(LoopTrainer(loop(scheduled(8, rates))), COSINE)
+    assert rates[1] == pytest.approx(0.05)
+    assert rates[3] == pytest.approx(0.0)
+    # A schedule without an end has no use for them.
+    trained(LoopTrainer(loop(scheduled(3, []))))
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "config", "message"),
+    [
+        (None, {}, r"give its number of steps, as schedule_steps or, .* run.optimizer\(params, st"),
+        (
+            0,
+            {},
+            r"run.optimizer\(steps=0\) must be a whole number above 0: the batches of an epoch",
+        ),
+        (8.0, {}, r"run.optimizer\(steps=8.0\) must be a whole number above 0"),
+        (8, {"schedule_steps": 22.0}, "differs from schedule_steps = 22 in the arm's space: remov"),
+    ],
+)
+def test_what_is_no_length_of_a_schedule_is_refused(
+    steps: Any, config: dict[str, float], message: str
+) -> None:
+    run = replace(COSINE, config={**COSINE.config, **config})
+    with pytest.raises((LoopError, InputError), match=message):
+        trained(LoopTrainer(loop(scheduled(steps, []))), run)
+
+
+def test_a_schedule_that_does_not_end_with_its_run_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = replace(COSINE, config={**COSINE.config, "schedule_steps": 5.0})
+    for _ in range(2):
+        trained(LoopTrainer(loop(scheduled(None, []))), run)
+    (message,) = caplog.messages
+    assert "the cosine schedule of sgd ends after 5 steps, but a run of 4 epochs takes 8" in message
+    assert "run.optimizer(params, steps=…)" in message
