@@ -270,8 +270,10 @@ def _metric(frame: pd.DataFrame, metric: str | None) -> str:
         if metric in ROLES:
             raise InputError(f"metric = {metric!r} is the {metric} of a run: choose another column")
         return metric
+    free = [n for n in columns if n not in taken and not n.startswith((CONFIG, "params"))]
+    # A column without a number, such as one that is empty, is no metric.
     return guessed_metric(
-        [name for name in columns if name not in taken and not name.startswith((CONFIG, "params"))]
+        [n for n in free if pd.to_numeric(frame[n], errors="coerce").notna().any()] or free
     )
 
 

@@ -300,7 +300,11 @@ REFUSED: list[tuple[Any, dict[str, Any], str]] = [
         "column accuracy must contain numbers, got 'good' of arm 'A'",
     ),
     (GOOD.rename(columns={"accuracy": "size"}), {"metric": "size"}, "lower or a higher size is"),
-    (GOOD.assign(loss=1.0), {}, "name the metric with metric=…: accuracy, loss could be it"),
+    (
+        GOOD.assign(loss=1.0, error=float("nan"), precision="bf16"),
+        {},
+        "name the metric with metric=…: accuracy, loss could be it",
+    ),
     (GOOD, {"metric": "acuracy"}, "is not a column. Did you mean 'accuracy'?"),
     (GOOD.drop(columns="arm"), {}, r"there is no column arm: choose one with columns=\{'arm'"),
     (GOOD.assign(seed=[math.nan, *range(9)]), {}, "column seed has empty values"),
