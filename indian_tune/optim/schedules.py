@@ -97,7 +97,9 @@ class Schedule:
             if kind not in ("power", "constant") or 0 < warmup < 1:
                 raise HyperparameterError(
                     f"schedule = {kind!r} with warmup = {warmup:g} depends on the length of the "
-                    "run: give schedule_steps, the number of its steps"
+                    "run: give schedule_steps, the number of its steps (batches per epoch × "
+                    "epochs). In a study with your own training loop it is a key of the arm's "
+                    "space, such as schedule_steps = 1000"
                 )
             total = warmup + 1
         warm = round(warmup * total) if warmup < 1 else round(warmup)

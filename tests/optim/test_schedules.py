@@ -169,7 +169,7 @@ def test_a_schedule_that_depends_on_the_length_of_the_run_needs_it() -> None:
     configs: list[dict[str, Any]] = [{"schedule": "cosine"}, {"warmup": 0.1}]
     for config in configs:
         complete = family.complete({"gamma0": 0.1, **config})
-        with pytest.raises(HyperparameterError, match="give schedule_steps, the number of its"):
+        with pytest.raises(HyperparameterError, match=r"its steps \(batches per epoch × epochs\)"):
             Schedule.of(complete)
     assert Schedule.of(family.complete({"gamma0": 0.1, "warmup": 5})) is not None
     assert Schedule.of(family.complete({"gamma0": 0.1, "decay_power": 0.3})) is None
