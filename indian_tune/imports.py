@@ -309,16 +309,34 @@ def blamed(where: str, doing: str, but: type[Exception] | None = None) -> Iterat
             known = str(error).startswith(where)
             raise error if known else InputError(f"{where}: {error}") from error
         log.debug("%s failed", doing, exc_info=True)
-        frames = [
-            (each.filename, each.lineno) for each in traceback.extract_tb(error.__traceback__)
-        ]
         if isinstance(error, SyntaxError):
             # It says itself where it is.
             raise InputError(f"{where}: {doing} failed with SyntaxError: {error}") from error
-        file, line = own_place(frames) or frames[-1]
+        place = _place_of(error)
+        at = "" if place is None else f" ({place[0]}, line {place[1]})"
         raise InputError(
-            f"{where}: {doing} failed with {type(error).__name__}: {error} ({file}, line {line})"
+            f"{where}: {doing} failed with {type(error).__name__}: {error}{at}"
         ) from error
+
+
+def _place_of(error: BaseException) -> tuple[str, int | None] | None:
+    """Return file and line of somebody else's code at which an error arose; ``None`` if at none.
+
+    A loop of one's own runs in a thread, whose error is the cause of the one that is raised here.
+    """
+    frames: list[tuple[str, int | None]] = []
+    each: BaseException | None = error
+    while each is not None:
+        places = traceback.extract_tb(each.__traceback__)
+        there = [(place.filename, place.lineno) for place in places]
+        own = own_place(there)
+        if own is not None:
+            return own
+        frames += there
+        each = each.__cause__
+    here = Path(__file__).parent
+    others = [place for place in frames if not Path(place[0]).resolve().is_relative_to(here)]
+    return others[-1] if others else None
 
 
 @dataclass(frozen=True)

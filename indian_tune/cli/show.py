@@ -13,7 +13,7 @@ import typer
 from indian_tune.cli.options import Json, Storage, complete_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rich.console import Console
 
@@ -143,13 +143,14 @@ def _print_trials(
     from indian_tune.study.completion import trial_path
 
     names = {arm.id: arm.name for arm in arms}
-    title, score = _score(study)
-    made = table("trial", "state", title, "configuration", right=(title,))
+    scores = _scores(study)
+    titles = tuple(title for title, _ in scores)
+    made = table("trial", "state", *titles, "configuration", right=titles)
     for trial in trials:
         made.add_row(
             trial_path(study.search_name(names[trial.arm_id], trial.replicate), trial),
             str(trial.state),
-            score(trial.value),
+            *(text(value) for (_, text), value in zip(scores, _values(trial, scores), strict=True)),
             config_text(trial.config),
         )
     console.print(made)
@@ -170,8 +171,12 @@ def _print_trial(
     state = f": {trial.state}" + (f" ({trial.reason})" if trial.reason else "")
     path = trial_path(study.search_name(arm.name, trial.replicate), trial)
     console.print(headed(f"{study.name} {path}", state))
-    title, score = _score(study)
-    console.print(f"score ({title}) {score(trial.value)}, attempt {trial.attempts}")
+    scores = _scores(study)
+    told = ", ".join(
+        f"score ({title}) {text(value)}"
+        for (title, text), value in zip(scores, _values(trial, scores), strict=True)
+    )
+    console.print(f"{told}, attempt {trial.attempts}")
     console.print(config_text(trial.config))
     if trial.config is not None:
         dynamics = dynamics_of(arm.optimizer, trial.config)
@@ -228,19 +233,28 @@ def _print_trial(
         console.print(f"\n{which} at {at}:\n{traceback}", style="red")
 
 
-def _score(study: StudyRecord) -> tuple[str, Callable[[float | None], str]]:
-    """Return what the trials of a study are judged by, in words, and what shows a score."""
+def _scores(study: StudyRecord) -> list[tuple[str, Callable[[float | None], str]]]:
+    """Return what the trials of a study are judged by, in words, and what shows each score."""
     from indian_tune.outcome import outcome_of
     from indian_tune.service.output import number
     from indian_tune.study.description import score_words
     from indian_tune.study.file.protocol import ProtocolSection
 
-    objective = ProtocolSection.model_validate(study.spec["protocol"]).score
     outcome = outcome_of(study.spec)
-    title = score_words(objective, outcome)
-    if objective != "validation_error":
-        return title, partial(number, digits=4)
-    return f"{title} %" if outcome.share else title, outcome.error_text
+    found: list[tuple[str, Callable[[float | None], str]]] = []
+    for objective in ProtocolSection.model_validate(study.spec["protocol"]).scores:
+        title = score_words(objective, outcome)
+        if objective == "validation_error":
+            found.append((f"{title} %" if outcome.share else title, outcome.error_text))
+        else:
+            found.append((title, partial(number, digits=4)))
+    return found
+
+
+def _values(trial: TrialRecord, scores: Sequence[object]) -> list[float | None]:
+    """Return the scores of a trial; on the fresh seeds it has the first alone."""
+    others = (trial.values or ())[1:]
+    return [trial.value, *others, *[None] * (len(scores) - 1 - len(others))]
 
 
 def _broken_attempts(ledger: LedgerReader, trial: TrialRecord) -> list[dict[str, Any]]:
@@ -262,6 +276,7 @@ def _trial_json(trial: TrialRecord, arm: str, study: StudyRecord) -> dict[str, o
         "index": trial.index,
         "state": str(trial.state),
         "value": trial.value,
+        **({} if trial.values is None else {"values": list(trial.values)}),
         "config": None if trial.config is None else dict(trial.config),
         "attempts": trial.attempts,
         "reason": trial.reason,

@@ -56,11 +56,13 @@ class Source:
         runs: of all arms.
         delta: smallest effect of interest that a study registered; ``None`` for none.
         written: when the newest file was written; ``None`` where there is none.
+        of_study: whether it is a study of ours, whose metrics may be named without their split.
     """
 
     runs: Runs
     delta: float | None = None
     written: datetime | None = None
+    of_study: bool = False
 
 
 def read(request: Request) -> Source:
@@ -214,4 +216,4 @@ def _study(request: Request, name: str | None, storage: str | None) -> Source:
         notes=found.notes,
     )
     runs = replace(runs, began=found.began, timed=found.began is not None, examples=found.examples)
-    return Source(runs, delta=found.delta)
+    return Source(runs, delta=found.delta, of_study=True)

@@ -22,6 +22,7 @@ from indian_tune.problems.catalog import get_dataset_info, get_model_info
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.machine import COPIES, check_fits
 from indian_tune.problems.stratify import part_size
+from indian_tune.problems.task import get_task
 from indian_tune.study.file.parameters import split_training_parameters, training_values
 from indian_tune.study.file.space import bounds
 from indian_tune.study.typical import typical
@@ -138,6 +139,15 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
     state = GlobalState()
     where = f"problem.factory = {spec.problem.factory!r}"
     if isinstance(problem, Loop):
+        if problem.test is None and spec.fresh_seeds:
+            logger.warning(
+                "%s returns a Loop without test data, so the runs on fresh seeds have no "
+                "test_error, and analyze will refuse the study: give the Loop test=… and report "
+                "test_error=run.sealed(evaluate) in every epoch. Without test data only compare "
+                "can be used, on validation results",
+                where,
+            )
+        _check_loss_at_chance(spec, problem)
         if problem.train is not None:
             _rehearse_loops(spec, problem, state)
         return
@@ -175,6 +185,30 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
                         alone = SingleExampleError(error.said, len(problem.train), size)
                         raise alone.with_traceback(error.__traceback__) from error
             state.restore(f"Trying arm {arm.name!r}")
+
+
+def _check_loss_at_chance(spec: StudySpec, loop: Loop) -> None:
+    """Warn of a study judged by the loss whose loop tells only another metric at chance level."""
+    losses = [name for name in spec.protocol.scores if name.endswith("_loss")]
+    facts = None if spec.problem.facts is None else spec.problem.facts.task
+    if not losses or facts is None:
+        return
+    metrics, outcome = get_task(loop.task).metrics, facts.outcome.outcome
+    measured, loss = metrics[outcome.name], metrics.get("loss")
+    if loss is not None and measured.total is not None and measured.total is loss.total:
+        return
+    # A loss that the task tells by the number of classes is another number.
+    if math.isclose(outcome.value(outcome.chance), facts.loss_chance):
+        logger.warning(
+            "the study is judged by %s, but the Loop of problem.factory = %r tells only the %s at "
+            "chance level, chance = %g, which runs that diverge are given as their loss: judge by "
+            "'validation_error', or give the Loop a task that is judged by its loss, such as "
+            "task='regression' with the MSE as chance",
+            losses[0],
+            spec.problem.factory,
+            outcome.name,
+            facts.loss_chance,
+        )
 
 
 def _compare_batch_size(spec: StudySpec, problem: Problem) -> None:

@@ -26,8 +26,10 @@ class Loop:
             must have a ``test_error``.
         task: what is learned, which says what an ``error`` is that the loop reports: its name, or a
             :class:`indian_tune.problems.Task`.
-        chance: the score at chance level by the metric that the task is judged by;
-            ``None`` where the task tells it by the number of classes.
+        chance: what a model that has learned nothing scores by the metric that the task is judged
+            by, such as the MSE; runs that diverge are given it, as their loss too. Needed for a
+            regression without a metric of one's own with a ``chance``; ``None`` where the task
+            tells it by the number of classes. Plain classification does not use it.
     """
 
     train: Callable[[Any], None] | None

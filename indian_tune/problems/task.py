@@ -218,10 +218,15 @@ class Task:
     def chances(self, labels: Tensor | None, classes: int) -> dict[str, float]:
         """Return the scores at chance level by ``loss`` and by the outcome, whoever's it is."""
         own = dict(self.own).get(self.outcome)
-        found = self.baseline(labels, classes)
-        if own is not None and own.chance is not None:
-            found = {**found, self.outcome: own.chance}
-        return found
+        known = None if own is None else own.chance
+        try:
+            found = self.baseline(labels, classes)
+        except InputError:
+            if labels is not None or known is None:
+                raise
+            # A loop hides the labels, from which the loss would be told.
+            found = {"loss": known}
+        return found if known is None else {**found, self.outcome: known}
 
     def judged(self, chance: float | None = None) -> Outcome:
         """Return the metric that runs are judged by.

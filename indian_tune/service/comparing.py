@@ -163,7 +163,8 @@ def register_comparison(request: CompareRequest, out: Path) -> str:
     """Register a comparison before its runs exist; return in words where it is.
 
     Args:
-        request: names the metric and its direction; its sources are registered and not read.
+        request: names the metric and its direction; its sources are registered and not read. A
+            metric of a study that is named without its split is the one on the validation data.
         out: the file, which must not exist.
 
     Raises:
@@ -301,7 +302,17 @@ def _exploratory(
     if registered.plan.get("delta") is None and request.delta is None:
         # Where none was registered, the one of the study's own claims departs from nothing.
         delta = None
-    plan = _plan(request, source.runs.metric, source.runs.better, delta)
+    metric, named = source.runs.metric, str(registered.plan.get("metric"))
+    hint = ""
+    if source.of_study and metric == f"validation_{named}":
+        metric = named
+    elif source.of_study and metric == f"test_{named}":
+        # Once the test results are open, the short name could mean either.
+        hint = (
+            f" {named} was registered without its split, which means validation_{named}: give "
+            f"--metric validation_{named}."
+        )
+    plan = _plan(request, metric, source.runs.better, delta)
     reasons = registered.departures(plan)
     at, note = in_database(registered.digest, request.source.storage)
     vouched = at is not None
@@ -309,6 +320,7 @@ def _exploratory(
         at = registered.at
         dated = "has no date" if at is None else f"says {utc_time(at)}"
         note = f"The registration is self-declared: it is only in a file, which {dated}."
+    note += hint
     if not registered.sources:
         note += (
             " It names no source, so runs from another one would pass too: next time name the "

@@ -110,6 +110,7 @@ class StudyStatus(Shown):
             edge_notes,
             failure_notes,
             former_notes,
+            front_table,
             level_notes,
             ranking_table,
         )
@@ -162,8 +163,12 @@ class StudyStatus(Shown):
                 )
             parts.append(made)
         if any(result.value is not None for result in self.ranked):
+            outcome = outcome_of(self.study.spec)
+            objectives = self.study.spec["protocol"].get("objectives") or ()
+            front = front_table(self.ranked, objectives, outcome)
             parts += [
-                ranking_table(self.ranked, outcome_of(self.study.spec)),
+                ranking_table(self.ranked, outcome),
+                *([] if front is None else [front]),
                 *level_notes(self.ranked),
             ]
             parts += edge_notes(self.ranked)

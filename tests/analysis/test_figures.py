@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -155,6 +156,16 @@ def test_learning_curves_are_means_over_seeds_with_their_band(
                 low = (wide.mean(axis=1) - half).min()
                 high = (wide.mean(axis=1) + half).max()
             assert [edge.min(), edge.max()] == pytest.approx([scale * low, scale * high])
+
+
+def test_learning_curves_of_one_epoch_are_points(frame: pd.DataFrame) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures.learning_curves(frame[frame["epoch"] == 1])
+    for axes in panels(figure):
+        assert [line.get_marker() for line in axes.lines] == ["o"] * len(LEVELS)
+    low, high = panels(figure)[1].get_xlim()
+    assert low < 1 < high
 
 
 def test_published_end_points_are_overlaid_on_the_arms_they_belong_to(frame: pd.DataFrame) -> None:

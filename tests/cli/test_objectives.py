@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -37,12 +39,25 @@ def test_optuna_is_told_every_objective(
     storage: str,
     tiny: dict[str, Any],
     search: Callable[..., tuple[int, str, str]],
+    command: Callable[..., Ended],
     sampler: str,
 ) -> None:
     several(tiny)["search"] |= {"sampler": sampler, "trials": 3}
     status, out, _ = search(tiny)
     assert status == 0
     assert "no other trial of their arm beats" in out
+    assert "no other trial of their arm beats" in command("status", "--storage", storage).out
+    listed = command("show", "tiny", "--storage", storage).out
+    assert "seconds of training" in listed
+    shown = command("show", "tiny", "indian/0", "--storage", storage).out
+    said = re.search(
+        r"score \(validation error %\) (\S+), score \(seconds of training\) (\S+),", shown
+    )
+    assert said is not None
+    told = json.loads(command("show", "tiny", "indian", "--storage", storage, "--json").out)[0]
+    error, took = told["values"]
+    assert said.groups() == (f"{100 * error:.2f}", f"{took:.4g}")
+    assert re.search(rf"^indian/0 +complete +{said[1]} +{re.escape(said[2])} ", listed, re.M)
     with LedgerReader.open(storage) as ledger:
         study = ledger.study("tiny")
         trials = ledger.trials(study.id, phase=Phase.TUNE)

@@ -65,7 +65,7 @@ def skilled_problem():
     return regression(skilled())
 
 def skilled_loop():
-    return loop(-9.0, skilled())
+    return loop(None, skilled())
 
 def loop(chance=4.0, task="regression"):
     def train(run):
@@ -168,11 +168,19 @@ def test_a_loop_of_ones_own_reports_the_metric_of_its_task(
 
 @pytest.mark.parametrize("factory", ["skilled_problem", "skilled_loop"])
 def test_arms_are_compared_by_the_metric_that_the_study_is_judged_by(
-    factory: str, search: Callable[..., Ended], command: Callable[..., Ended]
+    factory: str, tmp_path: Path, search: Callable[..., Ended], command: Callable[..., Ended]
 ) -> None:
+    compare = ("compare", "sums", "--a", "indian", "--b", "sgd", "--json")
+    short = ("--metric", "skill", "--better", "higher", "--delta", "2.5")
+    assert command(*compare, *short, "--register", "plan.json").status == 0
     ended = search(factory)
     assert ended.status == 0, ended.err
-    compare = ("compare", "sums", "--a", "indian", "--b", "sgd", "--json")
+    with LedgerReader.open(str(tmp_path / "indian-tune.db")) as ledger:
+        task = ledger.study("sums").spec["problem"]["facts"]["task"]
+    assert task["outcome"]["chance"] == 10.0
+    planned = (*short[:2], "--registered", "plan.json")
+    answer = json.loads(command(*compare, *planned).out)
+    assert (answer["metric"], answer["exploratory"]) == ("validation_skill", [])
     answers = [
         json.loads(command(*compare, *metric).out)
         for metric in ((), ("--metric", "skill"), ("--metric", "validation_skill"))
@@ -185,6 +193,15 @@ def test_arms_are_compared_by_the_metric_that_the_study_is_judged_by(
     assert "validation_skill" in wrong.err
     turned = command(*compare, "--better", "lower")
     assert "in the source a higher validation_skill is better" in turned.err
+    # Once the test results are open, they could be meant as well.
+    assert command("analyze", "sums").status == 0
+    answer = json.loads(command(*compare, *planned).out)
+    assert answer["exploratory"] == [
+        "metric = 'test_skill' differs from the registered value 'skill'"
+    ]
+    assert "give --metric validation_skill." in " ".join(answer["notes"])
+    answer = json.loads(command(*compare, "--metric", "validation_skill", *planned[2:]).out)
+    assert answer["exploratory"] == []
 
 
 def test_a_metric_that_raises_in_training_is_in_the_record_and_no_result(

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 import tomllib
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from indian_tune.engines.interrupt import interruptible
+from indian_tune.engines.local import processes
 from indian_tune.engines.local.inline import InlineEngine
+from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.session import open_session
 from indian_tune.engines.settings import WorkerSettings
+from indian_tune.errors import EngineError
 from indian_tune.ledger import LedgerReader, State, storage_url
 from indian_tune.study.file.spec import parse_study
 
@@ -141,6 +148,34 @@ def test_a_worker_that_ends_early_is_replaced_whatever_its_exit_status(
         assert "Lost workers" in told
     else:
         assert "sgd/0: an attempt failed, it will be tried again: SystemExit: 0" in log
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "advice"),
+    [
+        (0, "a worker that held sgd/0 ended by itself (exit status 0)", "such as os._exit(0)"),
+        (-9, "a worker died with exit status -9 and is replaced; it held sgd/0", "free memory or"),
+    ],
+)
+def test_a_worker_that_ends_by_itself_is_not_said_to_lack_memory(
+    status: int,
+    said: str,
+    advice: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = WorkerSettings("sqlite:///none.db", "ends", tmp_path)
+    engine = ProcessEngine([settings])
+    loss = processes._Loss("sgd/0", epochs=0, joined=True, reason=None)
+    monkeypatch.setattr(processes, "_note_lost", lambda *_: loss)
+    monkeypatch.setattr(engine, "_start", lambda _: None)
+    dead: Any = MagicMock(process=SimpleNamespace(exitcode=status), begun=time.monotonic())
+    for _ in range(processes.DEATHS_PER_MINUTE - 1):
+        engine._replace(dead, settings)
+    assert caplog.messages[0].startswith(said)
+    with pytest.raises(EngineError, match=f"with exit status {status}, .*{re.escape(advice)}"):
+        engine._replace(dead, settings)
 
 
 @pytest.mark.slow

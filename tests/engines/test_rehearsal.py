@@ -90,6 +90,17 @@ def loop(wrong, epoch=1):
             optimizer.step()
             run.report(**WRONG[wrong if number == epoch else "nothing"]())
     return Loop(train, "own", "none", 2)
+
+def scheduled_loop():
+    def train(run):
+        run.optimizer([nn.Parameter(torch.zeros(1))])
+    return Loop(train, "own", "none", 2)
+
+def untrained(test=None, outcome="mse", own=None, chance=None):
+    task = get_task("regression", outcome=outcome)
+    if own is not None:
+        task = task.with_metric("own", lambda outputs, labels: outputs.mean(), chance=own)
+    return Loop(None, "own", "none", 1, test=test, task=task, chance=chance)
 """
 
 
@@ -240,6 +251,72 @@ def test_a_loop_that_seeds_all_runs_alike_or_fails_after_its_loop_is_told_of_onc
         "in the trial run before registration, which ends early, the code after"
     )
     assert "raised UnboundLocalError: " in after
+
+
+@pytest.mark.parametrize(("test", "seeds"), [(None, 2), (0.25, 2), (None, 0)])
+def test_a_loop_without_the_test_data_that_analyze_needs_is_told_of(
+    test: float | None,
+    seeds: int,
+    tiny: dict[str, Any],
+    storage: str,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    study = looped(tiny, chance=1.0, **({} if test is None else {"test": test}))
+    study["problem"]["factory"] = "rehearsed:untrained"
+    study["protocol"]["confirm_seeds"] = seeds
+    rehearsed(study, storage, folder)
+    assert [text.partition(": give")[0] for text in caplog.messages] == (
+        test is None and seeds > 0
+    ) * [
+        "problem.factory = 'rehearsed:untrained' returns a Loop without test data, so the runs on "
+        "fresh seeds have no test_error, and analyze will refuse the study"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("objective", "arguments", "told"),
+    [
+        ("validation_loss", {"own": 9.0}, "tells only the own at chance level, chance = 9,"),
+        ("train_loss", {"outcome": "r2", "chance": 0.0}, "tells only the r2 at chance level, chan"),
+        ("validation_error", {"own": 9.0}, None),
+        ("validation_loss", {"chance": 4.0}, None),
+    ],
+)
+def test_a_study_judged_by_the_loss_whose_loop_tells_no_loss_at_chance_is_told_of(
+    objective: str,
+    arguments: dict[str, Any],
+    told: str | None,
+    tiny: dict[str, Any],
+    storage: str,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    study = looped(tiny, **arguments)
+    study["problem"]["factory"] = "rehearsed:untrained"
+    study["protocol"]["objective"] = objective
+    rehearsed(study, storage, folder)
+    assert len(caplog.messages) == (told is not None)
+    assert told is None or told in caplog.text
+
+
+def test_a_schedule_without_its_length_is_refused_at_the_line_of_the_loop_that_needs_it(
+    tiny: dict[str, Any], storage: str, folder: Path
+) -> None:
+    study = looped(tiny)
+    study["problem"] = {"factory": "rehearsed:scheduled_loop"}
+    arm = {**study["arms"][0], "space": {**study["arms"][0].get("space", {}), "schedule": "cosine"}}
+    study["arms"] = [arm]
+    with pytest.raises(InputError, match=r"give schedule_steps, .* key of the arm's space") as said:
+        rehearsed(study, storage, folder)
+    line = 1 + MODULE.splitlines().index("        run.optimizer([nn.Parameter(torch.zeros(1))])")
+    assert f"({folder / 'rehearsed.py'}, line {line})" in str(said.value)
+    arm["space"]["schedule_steps"] = 40
+    with pytest.raises(InputError, match=r"returned without calling run.epochs") as said:
+        rehearsed(study, storage, folder)
+    # No line of the loop is at fault, and none of the package's is named.
+    assert "indian_tune" not in str(said.value)
+    assert "line" not in str(said.value)
 
 
 @pytest.mark.parametrize(

@@ -487,7 +487,9 @@ class TestSignalsOfASchedulerToAWorker:
             (joined,) = ledger.workers(ledger.study("tiny").id)
         os.kill(joined.pid, signal.SIGTERM)
         assert process.stderr is not None
-        assert any("died with exit status 0 and is replaced" in line for line in process.stderr)
+        assert any(
+            "ended by itself (exit status 0) and is replaced" in line for line in process.stderr
+        )
         assert self.released(tmp_path)
 
     @staticmethod

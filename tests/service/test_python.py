@@ -349,7 +349,11 @@ def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("reported", "message"),
     [
-        ({}, r"2 runs on fresh seeds without a finite test_accuracy .*\(indian 1000, sgd 1000\)"),
+        (
+            {},
+            r"2 runs on fresh seeds without a finite test_accuracy .*\(indian 1000, sgd 1000\).*: "
+            "give the Loop test=… and report test_error=run",
+        ),
         ({"loss": -1.0, "test_error": 0.25}, r"validation_loss = -1.0 \(indian 1000\) is below 0"),
         ({"test_error": 0.25}, ""),
     ],

@@ -108,6 +108,8 @@ def learning_curves(
                 color=style.color,
                 linestyle=style.dashes,
                 linewidth=1.5,
+                # A line through one point is not seen.
+                marker="o" if len(line) == 1 else None,
                 label=f"{arm} ({lost} failed)" if lost else str(arm),
             )
             axes.fill_between(
@@ -135,7 +137,9 @@ def learning_curves(
     bottom.set_xlabel("epoch")
     bottom.xaxis.get_major_locator().set_params(integer=True)
     beyond = 1.0 if published is None else 1.12
-    bottom.set_xlim(float(table["epoch"].min()), beyond * float(table["epoch"].max()))
+    first, last = float(table["epoch"].min()), float(table["epoch"].max())
+    # One epoch has no range of its own.
+    bottom.set_xlim(first - 0.5 * (first == last), beyond * last + 0.5 * (first == last))
     legend(figure)
     return figure
 

@@ -54,6 +54,11 @@ DEATHS_PER_MINUTE = 6
 MINUTE_SECONDS = 60.0
 # How a worker says that it ends; one that ends without a word has died.
 _DONE, _EXPLAINED, _REFUSED = "done", "explained", "refused"
+# What to do about one that ends without a word and with status 0, as nothing has killed it.
+ENDED_BY_ITSELF = (
+    "if no message above says why, look for code of yours that ends the process, such as "
+    "os._exit(0), and raise an exception there instead"
+)
 # How long a worker may take to end its process, in which a model may have left threads, and to end
 # its epoch when another one cannot continue.
 END_SECONDS = 10.0
@@ -247,11 +252,17 @@ class ProcessEngine:
         if in_a_row and now - first < MINUTE_SECONDS:
             raise EngineError(
                 f"{DEATHS_PER_MINUTE} workers died within a minute, the last with exit status "
-                f"{status}, while it held {loss.held}: the records are safe; free memory or use "
-                "fewer --workers"
+                f"{status}, while it held {loss.held}: the records are safe; "
+                + ("free memory or use fewer --workers" if status else ENDED_BY_ITSELF)
             )
         if loss.reason is not None:
             logger.warning("%s and is replaced", loss.reason)
+        elif status == 0:
+            logger.warning(
+                "a worker that held %s ended by itself (exit status 0) and is replaced; %s",
+                loss.held,
+                ENDED_BY_ITSELF,
+            )
         else:
             logger.warning(
                 "a worker died with exit status %s and is replaced; it held %s", status, loss.held

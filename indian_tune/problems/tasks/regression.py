@@ -105,7 +105,8 @@ class Regression(Task):
         if labels is None:
             raise InputError(
                 "task = 'regression' with your own training loop needs chance = …, the "
-                f"{self.metrics[self.outcome].title} of an untrained model: give it to Loop"
+                f"{self.metrics[self.outcome].title} of a model that has learned nothing, which "
+                "runs that diverge are given: give it to Loop"
             )
         known = labels.double()
         away = known - known.mean(0)
