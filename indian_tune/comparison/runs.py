@@ -272,9 +272,8 @@ def _metric(frame: pd.DataFrame, metric: str | None) -> str:
         return metric
     free = [n for n in columns if n not in taken and not n.startswith((CONFIG, "params"))]
     # A column without a number, such as one that is empty, is no metric.
-    return guessed_metric(
-        [n for n in free if pd.to_numeric(frame[n], errors="coerce").notna().any()] or free
-    )
+    filled = [n for n in free if pd.to_numeric(frame[n], errors="coerce").notna().any()]
+    return guessed_metric(filled or free)
 
 
 def _phases(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame | None]:

@@ -307,7 +307,7 @@ def test_a_schedule_without_its_length_is_refused_at_the_line_of_the_loop_that_n
     study["problem"] = {"factory": "rehearsed:scheduled_loop"}
     arm = {**study["arms"][0], "space": {**study["arms"][0].get("space", {}), "schedule": "cosine"}}
     study["arms"] = [arm]
-    with pytest.raises(InputError, match=r"give schedule_steps, .* key of the arm's space") as said:
+    with pytest.raises(InputError, match=r"by run.optimizer\(params, steps=") as said:
         rehearsed(study, storage, folder)
     line = 1 + MODULE.splitlines().index("        run.optimizer([nn.Parameter(torch.zeros(1))])")
     assert f"({folder / 'rehearsed.py'}, line {line})" in str(said.value)
