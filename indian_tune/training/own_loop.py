@@ -20,6 +20,7 @@ from indian_tune.optim.families import get_family
 from indian_tune.problems.task import get_task
 from indian_tune.text import with_article
 from indian_tune.training.checkpoint import Checkpoint, check_plain
+from indian_tune.training.own_config import PRUNING, Configuration, no_attribute
 from indian_tune.training.own_report import (
     REPORTED,
     SEALED,
@@ -67,8 +68,6 @@ class LoopRun:
             the function is called, and from it and the epoch before every epoch.
         device: where to train.
         data: as the ``Loop`` gives it.
-        batch_size: of the study, or of the arm where it is searched.
-        dropout: likewise.
         total_epochs: how many there are to train.
     """
 
@@ -82,13 +81,11 @@ class LoopRun:
         discard: Callable[[], None],
     ) -> None:
         family = get_family(run.family)
-        self._config: Mapping[str, float] = family.complete(run.config)
+        self._config = Configuration(family.complete(run.config))
         self._config_read = False
         self.seed = run.seed
         self.device = device
         self.data = loop.data
-        self.batch_size = run.batch_size
-        self.dropout = run.dropout
         self.total_epochs = run.epochs
         self._run = run
         self._loop = loop
@@ -115,6 +112,21 @@ class LoopRun:
         )
         self._thread.start()
 
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(name)
+
+    @property
+    def batch_size(self) -> int:
+        """Of the study, or of the arm where it is searched."""
+        self._config.read.add("batch_size")
+        return self._run.batch_size
+
+    @property
+    def dropout(self) -> float:
+        """Of the study, or of the arm where it is searched."""
+        self._config.read.add("dropout")
+        return self._run.dropout
+
     @property
     def config(self) -> Mapping[str, float]:
         """The trial's hyperparameters of the optimizer, all of them."""
@@ -136,6 +148,7 @@ class LoopRun:
             raise LoopError("the loop calls run.optimizer() twice: give all parameters to one call")
         optimizer, scheduler = get_family(self._run.family).build(params, self._run.config)
         import_compiler_for(optimizer)
+        self._config.read.update(self._config)
         self._optimizer, self._scheduler = optimizer, scheduler
 
         def stepped(*_: object) -> None:
@@ -236,7 +249,8 @@ class LoopRun:
     def sealed(self, evaluate: Callable[[Any], float]) -> SealedValue:
         """Measure on the test data, for :meth:`report` alone.
 
-        They are opened on the fresh seeds only; before that ``evaluate`` is not called.
+        They are opened on the fresh seeds only; in the search ``evaluate`` is not called. It is
+        called once more when a study is tried before its registration, and the result is discarded.
 
         Args:
             evaluate: takes the test data of the ``Loop`` and returns a number.
@@ -343,8 +357,10 @@ class LoopRun:
             raise LoopError("the loop returned without calling run.epochs()")
         if self._epoch < self.total_epochs and not self._closed:
             raise LoopError(
-                f"the loop returned in epoch {self._epoch} of {self.total_epochs}: let "
-                "run.epochs() end it, because runs are compared at equal lengths"
+                f"the loop returned in epoch {self._epoch} of {self.total_epochs}, but runs are "
+                "compared at equal lengths: let run.epochs() end it. In place of early stopping, "
+                "search.pruner = 'median' ends hopeless trials, and a smaller protocol.epochs "
+                "shortens all runs"
             )
         if self._in_epoch and self._unreported() and not self._closed:
             raise LoopError(f"the loop returned in epoch {self._epoch} without a report")
@@ -403,6 +419,9 @@ class LoopRun:
         if not there:
             return False
         error, self._error = self._error, None
+        if error is not None and type(error).__name__ == "TrialPruned":
+            told = LoopError(f"the loop raised TrialPruned: {PRUNING}")
+            raise told.with_traceback(error.__traceback__) from error
         if isinstance(error, IndianTuneError):
             raise LoopError(str(error)) from error
         if error is not None:
