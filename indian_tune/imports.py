@@ -139,7 +139,8 @@ def reference_to(function: Callable[..., object]) -> str:
         if type(given).__name__ in ("Problem", "Loop"):
             raise InputError(
                 f"problem must be a function that returns a {type(given).__name__}, but it is a "
-                f"{type(given).__name__}: give the function itself, without calling it"
+                f"{type(given).__name__}: give the function itself, without calling it, or a "
+                "function that returns it: factory=lambda: loop"
             )
         raise InputError(
             f"problem is of type {type(given).__name__}, but must be a function with a name that "

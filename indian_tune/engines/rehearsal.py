@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 # Examples of a step: more than one, as batch normalisation needs.
 TRIED = 4
+# What a loop of one's own reads as attributes of a run.
+OF_LOOPS = ("batch_size", "dropout")
 # How long the first epoch of a loop of one's own may take, to be tried up to its report.
 FIRST_REPORT_SECONDS = 10.0
 
@@ -229,6 +231,9 @@ def _compare_batch_size(spec: StudySpec, problem: Problem) -> None:
 
 def _rehearse_loops(spec: StudySpec, loop: Loop, state: GlobalState) -> None:
     alike, errors = False, []
+    # Read by no arm; what only the body of an epoch reads is known of the first arm.
+    unread: frozenset[str] = frozenset(OF_LOOPS)
+    whole: frozenset[str] | None = None
     for n, arm in enumerate(spec.arms, 1):
         for place, config in enumerate(_configs(spec, arm.name)):
             found = _rehearse_loop(spec, loop, n, arm, config, reports=(n, place) == (1, 0))
@@ -236,6 +241,9 @@ def _rehearse_loops(spec: StudySpec, loop: Loop, state: GlobalState) -> None:
             if found is not None:
                 alike |= found.seeds_alike
                 errors += [found.error] if found.error is not None else []
+                unread &= found.unread
+                if (n, place) == (1, 0) and found.in_time:
+                    whole = found.unread
     if alike:
         logger.warning(
             "train of problem.factory = %r seeds torch's generator itself (torch.manual_seed), so "
@@ -243,6 +251,8 @@ def _rehearse_loops(spec: StudySpec, loop: Loop, state: GlobalState) -> None:
             "run.seed",
             spec.problem.factory,
         )
+    if whole is not None:
+        _warn_of_unread(spec, unread, whole)
     if errors:
         logger.warning(
             "in the trial run before registration, which ends early, the code after the loop over "
@@ -250,6 +260,26 @@ def _rehearse_loops(spec: StudySpec, loop: Loop, state: GlobalState) -> None:
             type(errors[0]).__name__,
             errors[0],
         )
+
+
+def _warn_of_unread(spec: StudySpec, unread: frozenset[str], whole: frozenset[str]) -> None:
+    """Name what decides nothing, though trials would differ in it.
+
+    Args:
+        spec: of the study.
+        unread: of :data:`OF_LOOPS`, what the loop read with no arm.
+        whole: what it has not read in an epoch of the first arm.
+    """
+    for n, arm in enumerate(spec.arms, 1):
+        known = whole.difference(OF_LOOPS) if n == 1 else frozenset()
+        for name in sorted(spec.space(arm.name).keys() & (unread | known)):
+            logger.warning(
+                "the space of arm %r has %s, which the loop never reads (%s), so it has no effect: "
+                "read it in the loop, or remove it from the space",
+                arm.name,
+                name,
+                f"run.{name}" if name in OF_LOOPS else f"run.config[{name!r}]",
+            )
 
 
 def _rehearse_loop(

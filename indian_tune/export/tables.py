@@ -41,8 +41,8 @@ def study_tables(
     if sealed:
         examples = example_frame(ledger, study.id)
         correct = ["".join("01"[int(right)] for right in row) for row in examples["correct"]]
-        # Of other tasks no output is right or wrong.
-        if correct or study.spec.problem.task_name == "classification":
+        # Of other tasks no output is right or wrong, and a loop of one's own reports only means.
+        if correct:
             tables["examples"] = examples.assign(correct=correct)
     return tables
 

@@ -243,7 +243,8 @@ class Indian(GroupedOptimizer):
             self._warned = True
             warnings.warn(
                 f"a scheduler drives lr, and decay_power = {group['decay_power']:g} also lowers "
-                "the step size: give Indian decay_power=0, so that only the scheduler sets it",
+                "the step size: give Indian decay_power=0, so that only the scheduler sets it (in "
+                'a study: {"decay_power": 0} in the space of the arm)',
                 stacklevel=5,
             )
 

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from indian_tune.problems.own import make_problem
     from indian_tune.problems.splits import load_problem
     from indian_tune.problems.stream import Stream
+    from indian_tune.problems.tasks.classification import Classification
     from indian_tune.problems.verification import DataState, DataStatus, verify
 
 __all__ = [
     "DATASETS",
     "MODELS",
     "Archive",
+    "Classification",
     "CounterDropout",
     "DataState",
     "DataStatus",
@@ -66,6 +68,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "Classification": "tasks.classification",
     "CounterDropout": "models",
     "DataState": "verification",
     "DataStatus": "verification",

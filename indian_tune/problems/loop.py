@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +24,8 @@ class Loop:
         dataset: name of the data.
         model: name of the network.
         classes: number of classes; of a regression, of numbers that are predicted.
-        data: what ``run.data`` gives, such as the loaders of training and validation.
+        data: what ``run.data`` gives, such as the loaders of training and validation. All runs
+            share it, so it must not be an iterator.
         test: the sealed test loader, which ``run.sealed`` alone hands out. With it every report
             must have a ``test_error``.
         task: what is learned, which says what an ``error`` is that the loop reports: its name, or a
@@ -30,6 +34,9 @@ class Loop:
             by, such as the MSE; runs that diverge are given it, as their loss too. Needed for a
             regression without a metric of one's own with a ``chance``; ``None`` where the task
             tells it by the number of classes. Plain classification does not use it.
+
+    Raises:
+        InputError: ``data`` or ``test`` is an iterator, or a list or tuple that has one.
     """
 
     train: Callable[[Any], None] | None
@@ -40,3 +47,15 @@ class Loop:
     test: Any = None
     task: Task | str = "classification"
     chance: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("data", self.data), ("test", self.test)):
+            parts = value if isinstance(value, (list, tuple)) else (value,)
+            for part in parts:
+                # One that can be reset serves more than one run.
+                if isinstance(part, Iterator) and not hasattr(part, "reset"):
+                    raise InputError(
+                        f"{name} of Loop contains an iterator ({type(part).__name__}), which is "
+                        "used up after one epoch, but all runs share it: give what it iterates "
+                        "over, such as a list or a DataLoader, and call iter() in train"
+                    )

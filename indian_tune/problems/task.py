@@ -105,6 +105,12 @@ class Task:
     loss_unit: ClassVar[str] = ""
     """What the loss is in words, for axes."""
 
+    def __init_subclass__(cls) -> None:
+        # A loss of one's own also counts in packs: a faster form is of the loss that it replaces.
+        if "loss" in vars(cls):
+            for name in {"lane_losses", "summed_loss"} - vars(cls).keys():
+                setattr(cls, name, vars(Task)[name])
+
     def __post_init__(self) -> None:
         if self.outcome not in self.metrics:
             raise InputError(unknown_name("outcome", self.outcome, self.metrics))

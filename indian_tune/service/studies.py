@@ -113,7 +113,7 @@ class Study:
         if not isinstance(self.problem, Mapping):
             return self.problem
         factory = self.problem.get("factory")
-        return factory if callable(factory) else None
+        return None if isinstance(factory, str) else factory
 
     def plain(self) -> dict[str, Any]:
         """Return the study as a study file has it."""
@@ -136,12 +136,13 @@ class Study:
                     f'{key}={{"{example}": …}}'
                 )
         sections = {"problem": problem, **sections}
-        return {
+        plain = {
             "name": self.name,
             "description": self.description,
             "arms": [(arm if isinstance(arm, Arm) else Arm(arm)).plain() for arm in self.arms],
-            **{name: dict(section) for name, section in sections.items()},
+            **sections,
         }
+        return {key: _without_numpy(value) for key, value in plain.items()}
 
 
 AnyStudy = str | Path | Study | StudySpec
@@ -287,6 +288,17 @@ def _name_of(optimizer: str) -> str:
     """Return the name of an arm that is given none."""
     one_class = optimizer.count(":") == 1 and "=" not in optimizer
     return optimizer.partition(":")[2].lower() if one_class else optimizer
+
+
+def _without_numpy(value: object) -> Any:
+    """Return a value of a study with Python's numbers in place of numpy's."""
+    match value:
+        case Mapping():
+            return {key: _without_numpy(each) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(map(_without_numpy, value))
+    # A scalar of numpy, or an array without dimensions.
+    return value.item() if getattr(value, "ndim", None) == 0 else value  # type: ignore[attr-defined]
 
 
 def _plain(value: object) -> object:

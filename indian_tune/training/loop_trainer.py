@@ -57,11 +57,14 @@ class Rehearsal:
         seeds_alike: whether its function seeds torch's generator with the same number whatever the
             run's seed is.
         error: what the code after its loop raised; ``None`` for nothing.
+        unread: what its configuration holds and the function has not read: names of
+            hyperparameters, ``batch_size`` and ``dropout``.
     """
 
     in_time: bool
     seeds_alike: bool
     error: Exception | None
+    unread: frozenset[str]
 
 
 class LoopTrainer:
@@ -165,6 +168,9 @@ class LoopTrainer:
     def rehearse(self, run: Run, seconds: float | None) -> Rehearsal:
         """Follow a run up to its first epoch or the report of it, and let go of it.
 
+        The report needs a test result, as on the fresh seeds: a mistake in what measures it would
+        otherwise appear when everything has been tuned. Nothing of it is kept or shown.
+
         Args:
             run: whose key is not held.
             seconds: how long the epoch may take; ``None`` to train none.
@@ -172,7 +178,8 @@ class LoopTrainer:
         Raises:
             LoopError: the loop does what it must not; or whatever it raises.
         """
-        self.add(run)
+        # The record with the test result is dropped with the run.
+        self.add(replace(run, opens_test=seconds is not None))
         live, own_seed = self._runs.pop(run.key).live, self._own_seed
         in_time = seconds is None or self._resume(live, "epoch", run.seed, 1, seconds=seconds)
         error = _closed(live) if in_time else None
@@ -182,7 +189,7 @@ class LoopTrainer:
             self.add(replace(run, seed=run.seed + 1))
             _closed(self._runs.pop(run.key).live)
             alike = self._own_seed == own_seed
-        return Rehearsal(in_time, alike, error)
+        return Rehearsal(in_time, alike, error, live._config.unread)
 
     def save(self, keys: Iterable[str] | None = None) -> None:
         """Write the checkpoints of runs whose records are safe, and that say what these hold.

@@ -15,12 +15,18 @@ import threading
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from indian_tune.errors import CheckpointError, IndianTuneError, unknown_name
+from indian_tune.errors import CheckpointError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.optim.schedules import Schedule
 from indian_tune.problems.task import get_task
 from indian_tune.text import with_article
 from indian_tune.training.checkpoint import Checkpoint, check_plain
+from indian_tune.training.own_config import (
+    Configuration,
+    check_effect,
+    no_attribute,
+    raise_explained,
+)
 from indian_tune.training.own_report import (
     REPORTED,
     SEALED,
@@ -69,8 +75,6 @@ class LoopRun:
             the function is called, and from it and the epoch before every epoch.
         device: where to train.
         data: as the ``Loop`` gives it.
-        batch_size: of the study, or of the arm where it is searched.
-        dropout: likewise.
         total_epochs: how many there are to train.
     """
 
@@ -84,13 +88,11 @@ class LoopRun:
         discard: Callable[[], None],
     ) -> None:
         family = get_family(run.family)
-        self._config: Mapping[str, float] = family.complete(run.config)
+        self._config = Configuration(family.complete(run.config))
         self._config_read = False
         self.seed = run.seed
         self.device = device
         self.data = loop.data
-        self.batch_size = run.batch_size
-        self.dropout = run.dropout
         self.total_epochs = run.epochs
         self._run = run
         self._loop = loop
@@ -117,6 +119,21 @@ class LoopRun:
             target=context.run, args=(self._main,), name=f"loop {run.key}", daemon=True
         )
         self._thread.start()
+
+    def __getattr__(self, name: str) -> Any:
+        raise no_attribute(name)
+
+    @property
+    def batch_size(self) -> int:
+        """Of the study, or of the arm where it is searched."""
+        self._config.read.add("batch_size")
+        return self._run.batch_size
+
+    @property
+    def dropout(self) -> float:
+        """Of the study, or of the arm where it is searched."""
+        self._config.read.add("dropout")
+        return self._run.dropout
 
     @property
     def config(self) -> Mapping[str, float]:
@@ -146,6 +163,7 @@ class LoopRun:
         self._schedule = None if family.unscheduled else Schedule.of(family.complete(config))
         optimizer, scheduler = family.build(params, config)
         import_compiler_for(optimizer)
+        self._config.read.update(self._config)
         self._optimizer, self._scheduler = optimizer, scheduler
 
         def stepped(*_: object) -> None:
@@ -246,7 +264,8 @@ class LoopRun:
     def sealed(self, evaluate: Callable[[Any], float]) -> SealedValue:
         """Measure on the test data, for :meth:`report` alone.
 
-        They are opened on the fresh seeds only; before that ``evaluate`` is not called.
+        They are opened on the fresh seeds only; in the search ``evaluate`` is not called. It is
+        called once more when a study is tried before its registration, and the result is discarded.
 
         Args:
             evaluate: takes the test data of the ``Loop`` and returns a number.
@@ -353,8 +372,10 @@ class LoopRun:
             raise LoopError("the loop returned without calling run.epochs()")
         if self._epoch < self.total_epochs and not self._closed:
             raise LoopError(
-                f"the loop returned in epoch {self._epoch} of {self.total_epochs}: let "
-                "run.epochs() end it, because runs are compared at equal lengths"
+                f"the loop returned in epoch {self._epoch} of {self.total_epochs}, but runs are "
+                "compared at equal lengths: let run.epochs() end it. In place of early stopping, "
+                "search.pruner = 'median' ends hopeless trials, and a smaller protocol.epochs "
+                "shortens all runs"
             )
         if self._in_epoch and self._unreported() and not self._closed:
             raise LoopError(f"the loop returned in epoch {self._epoch} without a report")
@@ -365,25 +386,10 @@ class LoopRun:
         """Refuse an epoch in which the trial's configuration can have had no effect."""
         if self._record is None or self._record.diverged:
             return
-        if self._optimizer is not None and self._step == 0:
-            told = (
-                f"epoch {self._epoch} ended without a step of the optimizer from run.optimizer(): "
-                "call its step() after every backward pass"
-            )
-            if self._epoch == self.total_epochs:
-                raise LoopError(told)
-            # A gradient scaler may skip the first steps, and gradients be summed over epochs.
-            if self._epoch == 1:
-                log.warning("run %s: %s, or the last epoch fails", self._run.key, told)
-        elif self._epoch == 1:
+        made = self._optimizer is not None
+        check_effect(self._run, self._epoch, self._step if made else None, self._config_read)
+        if made and self._epoch == 1 and self._step:
             check_length(self._run, self._schedule, self._step)
-        # Loops of other frameworks make their optimizer from the configuration.
-        if self._optimizer is None and not self._config_read:
-            raise LoopError(
-                f"epoch {self._epoch} ended, but the loop used neither run.optimizer() nor "
-                "run.config, so all trials would train alike: create the optimizer with "
-                "run.optimizer(params), or from run.config"
-            )
 
     def _unreported(self) -> bool:
         return self._record is None and not self._resumed
@@ -415,10 +421,8 @@ class LoopRun:
         if not there:
             return False
         error, self._error = self._error, None
-        if isinstance(error, IndianTuneError):
-            raise LoopError(str(error)) from error
         if error is not None:
-            raise error
+            raise_explained(error)
         return True
 
     def close(self) -> None:

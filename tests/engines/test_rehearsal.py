@@ -83,6 +83,25 @@ def seeding_loop(seeds):
         return last + error
     return Loop(train, "own", "none", 2)
 
+def reading_loop(reads):
+    def train(run):
+        optimizer = run.optimizer([nn.Parameter(torch.zeros(1))])
+        for number in run.epochs():
+            if reads:
+                run.batch_size, run.dropout
+            optimizer.step()
+            run.report(train_loss=0.5, error=0.5)
+    return Loop(train, "own", "none", 2)
+
+def configured_loop(reads):
+    def train(run):
+        run.config["gamma0"]
+        for number in run.epochs():
+            if reads:
+                run.config["weight_decay"], run.batch_size, run.dropout
+            run.report(train_loss=0.5, error=0.5)
+    return Loop(train, "own", "none", 2)
+
 def loop(wrong, epoch=1):
     def train(run):
         optimizer = run.optimizer([nn.Parameter(torch.zeros(1))])
@@ -251,6 +270,35 @@ def test_a_loop_that_seeds_all_runs_alike_or_fails_after_its_loop_is_told_of_onc
         "in the trial run before registration, which ends early, the code after"
     )
     assert "raised UnboundLocalError: " in after
+
+
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("name", ["reading_loop", "configured_loop"])
+def test_what_a_space_has_and_a_loop_never_reads_is_told(
+    name: str,
+    reads: bool,
+    tiny: dict[str, Any],
+    storage: str,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    study = looped(tiny)
+    study["problem"] = {"factory": f"rehearsed:{name}", "arguments": {"reads": reads}}
+    decay = {"weight_decay": {"low": 1e-4, "high": 0.1}}
+    study["arms"] = [
+        {"name": "a", "optimizer": "sgd", "space": {**decay, "dropout": {"choices": [0.1, 0.2]}}},
+        {"name": "b", "optimizer": "sgd", "space": {**decay, "batch_size": 16}},
+    ]
+    rehearsed(study, storage, folder)
+    unread = [("a", "dropout", "run.dropout"), ("b", "batch_size", "run.batch_size")]
+    if name == "configured_loop":
+        # Of the other arms no epoch is trained.
+        unread.append(("a", "weight_decay", "run.config['weight_decay']"))
+    assert sorted(caplog.messages) == (not reads) * sorted(
+        f"the space of arm {arm!r} has {key}, which the loop never reads ({read}), so it has no "
+        "effect: read it in the loop, or remove it from the space"
+        for arm, key, read in unread
+    )
 
 
 @pytest.mark.parametrize(("test", "seeds"), [(None, 2), (0.25, 2), (None, 0)])

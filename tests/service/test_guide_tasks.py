@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from indian_tune.ledger import LedgerReader, State
 
 GUIDE = Path(__file__).parents[2] / "studies" / "README.md"
 
 
-def example(word: str) -> str:
+def example(word: str, guide: Path = GUIDE) -> str:
     """Return the guide's block of Python that holds a word."""
-    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
     (block,) = (block for block in blocks if word in block)
     return str(block)
 
@@ -54,3 +56,23 @@ def test_the_guide_s_metric_of_ones_own_is_one() -> None:
     names: dict[str, object] = {}
     exec(compile(example("with_metric("), "guide", "exec"), names)
     assert getattr(names["task"], "outcome") == "within"  # noqa: B009
+
+
+def test_the_guide_s_class_weights_are_those_of_the_loss() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(example("Weighted(", GUIDE.parent / "guides/python.md"), "guide", "exec"), names)
+    task = names["Weighted"]()
+    outputs, labels = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1])
+    each = torch.nn.functional.cross_entropy(outputs, labels, reduction="none")
+    mean = (each[0] + 5 * each[1]) / 6
+    torch.testing.assert_close(task.loss(outputs, labels), mean)
+    # Packs train by these, and flatness is measured by the sum.
+    lanes = task.lane_losses(torch.stack([outputs] * 2), torch.stack([labels] * 2))
+    torch.testing.assert_close(lanes, mean.expand(2))
+    torch.testing.assert_close(task.summed_loss(outputs, labels), 2 * mean)
+
+
+def test_the_guide_shows_default_ranges(capsys: pytest.CaptureFixture[str]) -> None:
+    code = example("default_space", GUIDE.parent / "guides/python.md")
+    exec(compile(code, "guide", "exec"), {})
+    assert "'beta1': {'low': 0.8, 'high': 0.99}" in capsys.readouterr().out

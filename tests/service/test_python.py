@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,11 +23,13 @@ import indian_tune
 from indian_tune import Arm, Choices, Loop, Range, Study
 from indian_tune.cli import main
 from indian_tune.errors import InputError, StudyFileError
-from indian_tune.ledger import LedgerReader
+from indian_tune.export.tables import study_tables
+from indian_tune.ledger import Ledger, LedgerReader
 from indian_tune.service.calls import python_again
 from indian_tune.service.searching import SearchRequest
 from indian_tune.service.studies import find_study
 from indian_tune.service.winner import winner_optimizer
+from indian_tune.study.registered_study import RegisteredStudy
 from tests.conftest import TINY, to_toml
 
 if TYPE_CHECKING:
@@ -293,6 +296,21 @@ def test_a_function_can_be_given_with_the_keys_of_its_problem() -> None:
     assert bare.spec.problem.factory == found.spec.problem.factory
 
 
+def test_numbers_of_numpy_are_those_of_python() -> None:
+    def made(number: Callable[[Any], Any]) -> Study:
+        space = {
+            "gamma0": Range(number(0.125), number(0.5)),
+            "momentum": Choices((number(0.5), number(0.75))),
+            "weight_decay": number(0.25),
+        }
+        arm = Arm("momentum", space, options={"first": [{"gamma0": number(0.25), "momentum": 0.5}]})
+        protocol = {**SMALL["protocol"], "epochs": 2 if number is float else np.int64(2)}
+        return Study("small", [arm], report, protocol, SMALL["search"])
+
+    plain = find_study(made(float)).spec
+    assert plain.digest == find_study(made(np.float32)).spec.digest
+
+
 def small(problem: Callable[[], Loop]) -> Study:
     return Study("small", ["sgd"], problem, **SMALL)
 
@@ -344,6 +362,11 @@ def test_a_function_in_hand_is_searched_and_its_source_recorded(tmp_path: Path) 
     (source,) = event.data["sources"]
     assert source["module"].endswith("(in hand)")
     assert len(source["sha256"]) == 64
+    # A loop of one's own does not say which examples are right.
+    with Ledger.open(storage) as opened:
+        opened.unseal(study.id, by="test")
+        tables = study_tables(RegisteredStudy.open(opened, study), sealed=True)
+    assert tables.keys() == {"trials", "runs", "epochs"}
 
 
 @pytest.mark.parametrize(
@@ -633,6 +656,12 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
         (
             lambda: indian_tune.search(Study("x", ["sgd"], Loop(report, "points", "line", 2))),  # type: ignore[arg-type]
             "but it is a Loop: give the function itself, without calling it",
+        ),
+        (
+            lambda: indian_tune.search(
+                Study("x", ["sgd"], {"factory": Loop(report, "points", "line", 2)})
+            ),
+            "or a function that returns it: factory=lambda: loop",
         ),
         (
             lambda: indian_tune.search(Study("x", "indian", lambda: None)),

@@ -279,6 +279,14 @@ def twice(run: LoopRun, _: int) -> None:
     run.report(**GOOD)
 
 
+class TrialPruned(Exception):  # noqa: N818 - Optuna's name
+    """As Optuna's, which takes long to import."""
+
+
+def pruned(*_: object) -> None:
+    raise TrialPruned
+
+
 def early(run: LoopRun) -> None:
     for _ in run.epochs():
         run.report(**GOOD)
@@ -305,7 +313,19 @@ FAULTS = {
     "never calls epochs": (lambda run: None, "returned without calling run.epochs()"),
     "never reports": (per_epoch(lambda run, _: None), "epoch 1 ended without a report"),
     "reports twice": (per_epoch(twice), "reports epoch 1 twice"),
-    "returns early": (early, "returned in epoch 1 of 4"),
+    "returns early": (early, "returned in epoch 1 of 4, but runs are compared at equal lengths"),
+    "looks for lr": (
+        lambda run: run.config["lr"],
+        "run.config['lr'] is not known: the step size is 'gamma0'. Known: gamma0, decay_power",
+    ),
+    "looks for dropout": (
+        lambda run: run.config["dropout"],
+        "run.config['dropout'] is not known: it is run.dropout",
+    ),
+    "raises TrialPruned": (
+        per_epoch(pruned),
+        "TrialPruned: run.epochs() ends by itself when a trial is pruned: choose a pruner as sea",
+    ),
     "has its own range": (after, "reports outside run.epochs()"),
     "changes its keys": (
         per_epoch(lambda run, n: run.report(**GOOD, **({"loss": 1.0} if n > 1 else {}))),
@@ -372,6 +392,86 @@ def test_what_a_loop_must_not_do_is_said_in_one_sentence(fault: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("should_prune", "run.should_prune does not exist: run.epochs() ends by itself when a tr"),
+        ("suggest_float", "run.suggest_float does not exist: give ranges in the space of an Arm"),
+        ("lr", "run.lr does not exist: help('indian_tune.training.own_loop') lists"),
+    ],
+)
+def test_what_users_of_optuna_look_for_is_explained(name: str, message: str) -> None:
+    with pytest.raises(AttributeError) as caught:
+        trained(LoopTrainer(loop(lambda run: getattr(run, name)())))
+    assert str(caught.value).startswith(message)
+
+
+OWN = {"dropout", "batch_size"}
+DECAYS = {"decay_power", "weight_decay", "decoupled_weight_decay"}
+
+
+@pytest.mark.parametrize(
+    ("read", "unread"),
+    [
+        (lambda run: run.config["gamma0"], {*DECAYS, *OWN}),
+        (lambda run: run.config.get("gamma0"), {*DECAYS, *OWN}),
+        (lambda run: {**run.config}, OWN),
+        (lambda run: dict(run.config), OWN),
+        (lambda run: run.config | {}, OWN),
+        (lambda run: run.config.items(), OWN),
+        (lambda run: run.optimizer([nn.Parameter(torch.zeros(1))]), OWN),
+        (lambda run: (dict(run.config), run.dropout), {"batch_size"}),
+    ],
+)
+def test_a_run_knows_what_its_loop_has_not_read(
+    read: Callable[[LoopRun], Any], unread: set[str]
+) -> None:
+    def train(run: LoopRun) -> None:
+        read(run)
+        for _ in run.epochs():
+            pass
+
+    trainer = LoopTrainer(loop(train))
+    assert trainer.rehearse(RUN, None).unread == unread
+
+
+@pytest.mark.parametrize("key", ["data", "test"])
+def test_an_iterator_cannot_be_the_data_of_all_runs(key: str) -> None:
+    class Resettable:
+        def __iter__(self) -> Resettable:
+            return self
+
+        def __next__(self) -> float:
+            raise StopIteration
+
+        def reset(self) -> None:
+            """Begin again."""
+
+    def made(value: Any) -> None:
+        given: dict[str, Any] = {key: value}
+        Loop(fit, "points", "line", 2, **given)
+
+    for allowed in (range(3), [1, 2], Resettable()):
+        made(allowed)
+    for iterator in (iter([1]), (each for each in "ab"), ([1], iter([1]))):
+        with pytest.raises(InputError, match=rf"^{key} of Loop contains an iterator \(\w+\), whi"):
+            made(iterator)
+
+
+def test_a_rehearsal_finds_mistakes_in_what_measures_on_the_test_data() -> None:
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        for _ in run.epochs():
+            optimizer.step()
+            run.report(**GOOD, test_error=run.sealed(lambda data: data / 0))
+
+    trainer = LoopTrainer(loop(train, test=1.0))
+    trainer.rehearse(RUN, None)
+    with pytest.raises(ZeroDivisionError):
+        trainer.rehearse(RUN, 9.0)
+
+
 def test_a_checkpoint_that_does_not_fit_is_removed(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path)
     trainer = LoopTrainer(loop(fit), checkpoints=folder)
@@ -404,7 +504,8 @@ def test_a_rehearsal_ends_with_the_first_report() -> None:
             run.report(**GOOD)
 
     trainer = LoopTrainer(loop(train))
-    assert trainer.rehearse(RUN, 9.0) == Rehearsal(True, False, None)
+    found = trainer.rehearse(RUN, 9.0)
+    assert replace(found, unread=frozenset()) == Rehearsal(True, False, None, frozenset())
     assert [epoch for epoch, _ in epochs] == [1]
     assert trainer.active == ()
     waiting = threading.Event()
