@@ -36,7 +36,7 @@ from indian_tune.training.own_report import (
     as_number,
     read_report,
 )
-from indian_tune.training.own_schedule import check_length, with_length
+from indian_tune.training.own_schedule import check_length, check_rates, with_length
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
 
@@ -169,6 +169,7 @@ class LoopRun:
         def stepped(*_: object) -> None:
             self._step += 1
             if scheduler is not None:
+                check_rates(self._run, optimizer, scheduler)
                 scheduler.step()
 
         optimizer.register_step_post_hook(stepped)

@@ -10,6 +10,9 @@ from indian_tune.optim.hyperparameters import SCHEDULE_STEPS
 from indian_tune.training.own_report import LoopError
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
     from indian_tune.optim.schedules import Schedule
     from indian_tune.training.run import Run
 
@@ -18,7 +21,7 @@ log = logging.getLogger(__name__)
 # Of all steps; the last batches of an epoch may be summed or left out.
 TOLERANCE = 0.05
 # Warned of in this process: every run of an arm has the same fault.
-_warned: set[tuple[str, int, int]] = set()
+_warned: set[tuple[object, ...]] = set()
 
 
 def with_length(run: Run, steps: object) -> dict[str, Any]:
@@ -68,4 +71,25 @@ def check_length(run: Run, schedule: Schedule | None, taken: int) -> None:
             "run.optimizer(params, steps=…) with the batches of an epoch × run.total_epochs, and "
             "remove schedule_steps from the arm's space",
             *(schedule.kind, run.family, schedule.steps, run.epochs, total),
+        )
+
+
+def check_rates(run: Run, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+    """Warn of step sizes that the arm's schedule did not set, and is about to overwrite.
+
+    Args:
+        run: of the loop.
+        optimizer: it, after a step.
+        scheduler: its own, not yet stepped.
+    """
+    fault = ("overwritten", run.family)
+    if fault in _warned:
+        return
+    if [group["lr"] for group in optimizer.param_groups] != scheduler.get_last_lr():
+        _warned.add(fault)
+        log.warning(
+            "the loop changes the step size of %s, as a scheduler of torch does, but the arm's own "
+            "schedule overwrites it in every step: give decay_power = 0 and no schedule in the "
+            "arm's space to leave it to the loop",
+            run.family,
         )

@@ -15,7 +15,14 @@ from indian_tune.engines.trainers import is_final
 from indian_tune.errors import InputError
 from indian_tune.problems import Loop
 from indian_tune.problems.task import MetricError
-from indian_tune.training import CheckpointFolder, EpochRecord, LoopError, LoopTrainer, Run
+from indian_tune.training import (
+    CheckpointFolder,
+    EpochRecord,
+    LoopError,
+    LoopTrainer,
+    Run,
+    own_schedule,
+)
 from indian_tune.training.loop_trainer import Rehearsal
 from indian_tune.training.own_report import StaleCheckpointError
 
@@ -573,3 +580,23 @@ def test_a_schedule_that_does_not_end_with_its_run_is_a_warning(
     (message,) = caplog.messages
     assert "the cosine schedule of sgd ends after 5 steps, but a run of 4 epochs takes 8" in message
     assert "run.optimizer(params, steps=…)" in message
+
+
+@pytest.mark.parametrize("decay", [{}, {"decay_power": 0.0}])
+def test_a_scheduler_that_the_schedule_of_the_arm_overwrites_is_a_warning(
+    decay: dict[str, float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_schedule, "_warned", set())
+
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        for _ in run.epochs():
+            step(run, model, optimizer)
+            scheduler.step()
+
+    trained(LoopTrainer(loop(train)), replace(RUN, config={**RUN.config, **decay}))
+    assert [text.partition(",")[0] for text in caplog.messages] == (not decay) * [
+        "the loop changes the step size of sgd"
+    ]
