@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from math import nan
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from indian_tune.engines.trainers import is_final
-from indian_tune.problems import Loop
+from indian_tune.problems import Loop, get_task
 from indian_tune.problems.task import MetricError
 from indian_tune.training import CheckpointFolder, EpochRecord, LoopError, LoopTrainer, Run
 from indian_tune.training.loop_trainer import Rehearsal
@@ -369,6 +370,51 @@ def test_what_a_loop_must_not_do_is_said_in_one_sentence(fault: str) -> None:
         trained(trainer)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "message"),
+    [
+        (
+            True,
+            87.8,
+            "error=87.8) is better than best = 1.0 of metric 'f1': divide a percentage by",
+        ),
+        (True, 1 + 1e-7, None),
+        (True, -3.0, None),
+        (
+            False,
+            -0.5,
+            "error=-0.5) is below 0, the best value of metric 'f1', which is to be small",
+        ),
+        (False, -1e-7, None),
+    ],
+)
+def test_a_metric_of_ones_own_is_not_better_than_its_best_value(
+    better: bool, value: float, message: str | None
+) -> None:
+    task = get_task("classification").with_metric(
+        "f1", greater_is_better=better, best=1.0, chance=0.1
+    )
+    made = replace(loop(per_epoch(lambda run, _: run.report(train_loss=1, error=value))), task=task)
+    if message is None:
+        assert trained(LoopTrainer(made))[0].metrics["validation_f1"] == value
+        return
+    with pytest.raises(LoopError, match=re.escape(message)):
+        trained(LoopTrainer(made))
+
+
+def test_a_sealed_value_that_is_better_than_the_best_one_stays_sealed() -> None:
+    task = get_task("regression", outcome="r2")
+    made = replace(
+        loop(
+            per_epoch(lambda run, _: run.report(**GOOD, test_error=run.sealed(lambda _: 87.8))),
+            test="loader",
+        ),
+        task=task,
+    )
+    with pytest.raises(LoopError, match=r"test_error=sealed\) is better than best = 1\.0"):
+        trained(LoopTrainer(made), replace(RUN, opens_test=True))
 
 
 def test_a_checkpoint_that_does_not_fit_is_removed(tmp_path: Path) -> None:
