@@ -237,10 +237,11 @@ def _score(study: StudyRecord) -> tuple[str, Callable[[float | None], str]]:
 
     objective = ProtocolSection.model_validate(study.spec["protocol"]).score
     outcome = outcome_of(study.spec)
-    title = score_words(objective, outcome)
     if objective != "validation_error":
-        return title, partial(number, digits=4)
-    return f"{title} %" if outcome.share else title, outcome.error_text
+        return score_words(objective, outcome), partial(number, digits=4)
+    # The text of an error is the metric itself, unless it is a share.
+    title = "validation error %" if outcome.share else f"validation {outcome.title}"
+    return title, outcome.error_text
 
 
 def _broken_attempts(ledger: LedgerReader, trial: TrialRecord) -> list[dict[str, Any]]:
