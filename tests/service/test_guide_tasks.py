@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+import indian_tune
 from indian_tune.ledger import LedgerReader, State
 
 GUIDE = Path(__file__).parents[2] / "studies" / "README.md"
+PYTHON = GUIDE.parent / "guides" / "python.md"
 
 
-def example(word: str) -> str:
+def example(word: str, guide: Path = GUIDE) -> str:
     """Return the guide's block of Python that holds a word."""
-    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text(encoding="utf-8"), re.DOTALL)
     (block,) = (block for block in blocks if word in block)
     return str(block)
 
@@ -54,3 +56,18 @@ def test_the_guide_s_metric_of_ones_own_is_one() -> None:
     names: dict[str, object] = {}
     exec(compile(example("with_metric("), "guide", "exec"), names)
     assert getattr(names["task"], "outcome") == "within"  # noqa: B009
+
+
+def test_the_guide_s_loop_reports_a_metric_that_is_to_be_large_and_the_largest_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = example('Study("own-metric"', PYTHON)
+    exec(compile(code, "guide", "exec"), {"__name__": "own_metric"})
+    results = indian_tune.open_study("own-metric")
+    runs = results.frame("runs")
+    f1 = runs[runs["phase"] == "tune"].groupby("arm")["validation_macro_f1"]
+    ranking = results.ranking.set_index("arm")
+    assert ((1 - f1.max()) - ranking["tune_error"]).abs().max() < 1e-9
+    assert (f1.max() > f1.min()).all()
+    assert 0.5 < f1.max().max() <= 1
