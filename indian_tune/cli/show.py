@@ -243,11 +243,12 @@ def _scores(study: StudyRecord) -> list[tuple[str, Callable[[float | None], str]
     outcome = outcome_of(study.spec)
     found: list[tuple[str, Callable[[float | None], str]]] = []
     for objective in ProtocolSection.model_validate(study.spec["protocol"]).scores:
-        title = score_words(objective, outcome)
         if objective == "validation_error":
-            found.append((f"{title} %" if outcome.share else title, outcome.error_text))
+            # The text of an error is the metric itself, unless it is a share.
+            title = "validation error %" if outcome.share else f"validation {outcome.title}"
+            found.append((title, outcome.error_text))
         else:
-            found.append((title, partial(number, digits=4)))
+            found.append((score_words(objective, outcome), partial(number, digits=4)))
     return found
 
 

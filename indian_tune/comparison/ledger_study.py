@@ -109,6 +109,11 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     tuned = trial_frame(ledger, record.id, Phase.TUNE, objective=spec.protocol.score)
     trials = tuned.rename(columns={"score": "value"})
     trials.loc[~trials["trial_state"].isin(["complete", "pruned"]), "value"] = float("nan")
+    scored: tuple[str, Better] = (spec.protocol.score, "lower")
+    if spec.protocol.score == "validation_error" and not outcome.share:
+        # People know the metric, and no error of it.
+        trials["value"] = outcome.value(trials["value"])
+        scored = (f"validation_{outcome.name}", "higher" if outcome.greater_is_better else "lower")
     if "replicate" not in trials:
         trials["replicate"] = 0
     judged = metric in [split + outcome.name for split in SPLITS]
@@ -117,7 +122,7 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
         metric=metric,
         better=("higher" if outcome.greater_is_better else "lower") if judged else None,
         trials=trials[["arm", "replicate", "trial", "value"]],
-        trials_of=(spec.protocol.score, "lower"),
+        trials_of=scored,
         delta=spec.claims.delta if judged else None,
         notes=tuple(notes),
         began=_began(trial_frame(ledger, record.id, Phase.CONFIRM)),

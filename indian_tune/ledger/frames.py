@@ -144,7 +144,9 @@ def trial_frame(
     trial_state, objective, score, attempts, reason, started_at, finished_at (UTC), and one per
     hyperparameter, ``config.alpha``. The score is what
     winners are chosen by among complete trials, lower is better: the first of several objectives,
-    each of which then has a column, ``score.seconds``, after the score.
+    each of which then has a column, ``score.seconds``, after the score. Under
+    ``validation_error`` it is the metric that the task is judged by, or its best value minus it
+    where greater is better.
     That of a trial that was pruned is of its last epoch, that of one that diverged is of chance.
 
     Args:

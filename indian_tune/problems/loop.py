@@ -29,7 +29,9 @@ class Loop:
         test: the sealed test loader, which ``run.sealed`` alone hands out. With it every report
             must have a ``test_error``.
         task: what is learned, which says what an ``error`` is that the loop reports: its name, or a
-            :class:`indian_tune.problems.Task`.
+            :class:`indian_tune.problems.Task`. With a metric of one's own and
+            ``greater_is_better=True``, report the metric itself as ``error``, see
+            :meth:`indian_tune.problems.Task.with_metric`.
         chance: what a model that has learned nothing scores by the metric that the task is judged
             by, such as the MSE; runs that diverge are given it, as their loss too. Needed for a
             regression without a metric of one's own with a ``chance``; ``None`` where the task

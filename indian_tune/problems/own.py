@@ -128,10 +128,11 @@ def make_problem(
 
 def _task_fault(made: Problem | Loop) -> str | None:
     try:
-        get_task(made.task)
+        task = get_task(made.task)
     except InputError as error:
         return f"its {error}"
-    return None
+    fault = task.loop_fault() if isinstance(made, Loop) else None
+    return None if fault is None else f"its {fault}"
 
 
 def _chance_fault(made: Loop) -> str | None:

@@ -10,7 +10,7 @@ import importlib
 import math
 import pkgutil
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeGuard
 
 from indian_tune.errors import InputError, unknown_name
 from indian_tune.outcome import Outcome
@@ -55,12 +55,13 @@ class OwnMetric:
     """A metric of a user's own.
 
     Attributes:
-        function: outputs and labels of a batch → a value per example [B], or their mean.
+        function: outputs and labels of a batch → a value per example [B], or their mean; ``None``
+            for one that only a loop of one's own reports.
         metric: its words.
         chance: its value at chance level; ``None`` where nothing is judged by it.
     """
 
-    function: Callable[[Tensor, Tensor], Any]
+    function: Callable[[Tensor, Tensor], Any] | None
     metric: Metric
     chance: float | None = None
 
@@ -68,10 +69,15 @@ class OwnMetric:
         """Return the sum over the examples of a batch, float64.
 
         Raises:
-            MetricError: the function raises, or returns something else than numbers.
+            MetricError: there is no function, or it raises, or returns something else than numbers.
         """
         import torch
 
+        if self.function is None:
+            raise MetricError(
+                f"metric {name!r} of the task has no function, which only a Loop can do without: "
+                f"give with_metric({name!r}, function, …)"
+            )
         try:
             values = torch.as_tensor(self.function(outputs, labels)).detach().double()
         except Exception as error:
@@ -205,6 +211,19 @@ class Task:
             return f"its classes must be a whole number of at least 1, got {classes!r}"
         return None
 
+    def loop_fault(self) -> str | None:
+        """Return what is wrong with it as the task of a ``Loop``, ``None`` if nothing is."""
+        for name, own in self.own:
+            # A loop reports what trials are judged by, and losses, but no other metric.
+            if own.chance is None:
+                judging = self.judged()
+                return (
+                    f"metric {name!r} has no chance, so trials would be judged by "
+                    f"{'error' if judging.share else judging.title}: give its value at chance "
+                    "level, with_metric(…, chance=…), or remove it"
+                )
+        return None
+
     def strata(self, labels: Tensor) -> Tensor:
         """Return what splits are stratified by, int64 [N]; one stratum by default."""
         return labels.new_zeros(len(labels)).long()
@@ -264,7 +283,7 @@ class Task:
     def with_metric(
         self,
         name: str,
-        function: Callable[[Tensor, Tensor], Any],
+        function: Callable[[Tensor, Tensor], Any] | None = None,
         *,
         title: str | None = None,
         greater_is_better: bool = False,
@@ -272,6 +291,9 @@ class Task:
         chance: float | None = None,
     ) -> Self:
         """Return the task with a metric more, by which runs are judged if ``chance`` is given.
+
+        A loop of one's own reports the metric as ``error``, as it is: with ``greater_is_better``
+        larger values win. There it needs ``chance``, and no ``function``.
 
         Args:
             name: in the record: ``validation_NAME``.
@@ -284,16 +306,20 @@ class Task:
                 given it.
 
         Raises:
-            InputError: the name cannot be one, or is taken, or chance is not worse than the best
-                value.
+            InputError: the name cannot be one, or is taken, an argument has the wrong type, or
+                chance is not worse than the best value.
         """
-        if not name.isidentifier() or name in self.metrics:
+        given: object = name
+        if not isinstance(given, str) or not name.isidentifier() or name in self.metrics:
             raise InputError(
                 f"a metric cannot have the name {name!r}: use letters and digits, and none of the "
                 f"names {', '.join(self.metrics)}"
             )
-        if not callable(function):
+        if function is not None and not callable(function):
             raise InputError(f"metric {name!r} must be a function, got {function!r}")
+        fault = _argument_fault(title, greater_is_better, best)
+        if fault is not None:
+            raise InputError(f"metric {name!r}: {fault}")
         metric = Metric(title or name, None, greater_is_better=greater_is_better, best=best)
         made = replace(
             self,
@@ -305,10 +331,25 @@ class Task:
         return made
 
 
+def _argument_fault(title: object, greater_is_better: object, best: object) -> str | None:
+    """Return what has the wrong type, ``None`` if nothing has."""
+    if title is not None and not isinstance(title, str):
+        return f"title = {title!r} must be a text"
+    if not isinstance(greater_is_better, bool):
+        return f"greater_is_better = {greater_is_better!r} must be True or False"
+    if not _is_finite(best):
+        return f"best = {best!r} must be a finite number"
+    return None
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _chance_fault(outcome: Outcome, chance: object) -> str | None:
     """Return what is wrong with the value at chance level, ``None`` if nothing is."""
     given = f"metric {outcome.name!r}: chance = {chance!r} must be"
-    if not isinstance(chance, int | float) or not math.isfinite(chance):
+    if not _is_finite(chance):
         return f"{given} a finite number"
     if outcome.error(chance) > 0:
         return None

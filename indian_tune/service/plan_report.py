@@ -51,7 +51,7 @@ def print_report(console: Console, plan: Plan) -> None:
     train, validation, test = example_counts(spec)
     inputs = "images" if spec.problem.factory is None else "inputs"
     examples = f"{train:,} training, {validation:,} validation and {test:,} test {inputs}"
-    if spec.problem.facts is not None and spec.problem.facts.loop:
+    if _own_loop(spec):
         examples = "its own training loop, with an unknown number of examples and steps"
     problem = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
@@ -85,6 +85,11 @@ def print_report(console: Console, plan: Plan) -> None:
         _print_table(console, "Before you run it", listed)
 
 
+def _own_loop(spec: StudySpec) -> bool:
+    """Whether it trains by a loop of one's own, whose steps are not known."""
+    return spec.problem.facts is not None and spec.problem.facts.loop
+
+
 def _batch_size(spec: StudySpec) -> str:
     searched = ["batch_size" in spec.space(arm.source or arm.name) for arm in spec.arms]
     if all(searched):
@@ -103,16 +108,16 @@ def _print_work(console: Console, plan: Plan) -> None:
         made = table("arm", *numbers, right=numbers)
         for each in rows:
             cells = [f"{each.runs:,}", f"{each.epochs:,}", f"{each.total_epochs:,}"]
-            cells.append(f"{each.total_steps:,}")
+            cells.append("–" if _own_loop(plan.spec) else f"{each.total_steps:,}")
             if seconds:
                 cells.append(duration(seconds[each.arm, phase]))
             made.add_row(each.arm, *cells)
         if rows:
             _print_table(console, f"Work: {TITLES[phase]} (upper limit)", made)
     total = counts(work)
+    steps = "" if _own_loop(plan.spec) else f", {counted(total['steps'], 'step')}"
     console.print(
-        f"\nAll: {counted(total['runs'], 'run')}, {counted(total['epochs'], 'epoch')}, "
-        f"{counted(total['steps'], 'step')}."
+        f"\nAll: {counted(total['runs'], 'run')}, {counted(total['epochs'], 'epoch')}{steps}."
     )
 
 
@@ -124,8 +129,7 @@ def _print_cost(console: Console, plan: Plan) -> None:
     devices = plan.devices
     kinds = sorted(set(devices))
     held = plan.estimate.device_seconds
-    loop = plan.spec.problem.facts is not None and plan.spec.problem.facts.loop
-    timed = "epochs" if loop else "steps and measurements"
+    timed = "epochs" if _own_loop(plan.spec) else "steps and measurements"
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
         f"About {duration(plan.estimate.wall_seconds)} with {counted(len(devices), 'worker')} on "

@@ -19,6 +19,7 @@ from indian_tune.ledger import Ledger, LedgerReader, Phase
 from indian_tune.service.output import Shown, duration, number, table
 from indian_tune.service.study_status import choose_study
 from indian_tune.study.controller import Controller
+from indian_tune.study.description import score_name
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.optuna.in_memory import InMemoryProjection
 from indian_tune.study.registered_study import RegisteredStudy
@@ -98,6 +99,7 @@ class Replay(Shown):
     Attributes:
         study: whose table it was.
         objective: the score; lower is better.
+        score: the same in words.
         trials: of each arm in a search.
         workers: that ran trials side by side.
         table: how many configurations each arm has in all tables together.
@@ -108,6 +110,7 @@ class Replay(Shown):
 
     study: str
     objective: str
+    score: str
     trials: int
     workers: int
     table: dict[str, int]
@@ -220,7 +223,7 @@ class Replay(Shown):
             "validation part; the seeds take them in turn"
         )
         return [
-            f"Regret: {self.objective.replace('_', ' ')} of the configuration that a search "
+            f"Regret: {self.score} of the configuration that a search "
             "chose, minus the lowest one in the table; mean over "
             f"{counted(len(self.table), 'arm')} and {counted(seeds, 'seed')}. In brackets: "
             "95 % interval over seeds for this row.",
@@ -318,6 +321,7 @@ def replay(
     return Replay(
         study=name,
         objective=source.spec.protocol.score,
+        score=score_name(source.spec),
         trials=next(iter(specs.values()))[0].search.trials,
         workers=workers,
         table={arm: sum(table.size(arm) for table in tables) for arm in arms},

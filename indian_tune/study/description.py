@@ -77,6 +77,8 @@ def score_words(objective: str, outcome: Outcome = ACCURACY) -> str:
         outcome: what runs are judged by.
     """
     if objective == "validation_error":
+        if outcome.greater_is_better and not outcome.share:
+            return f"{outcome.best:g} - validation {outcome.title}"
         return f"validation {outcome.error_title}"
     return SCORES.get(objective, objective.replace("_", " "))
 

@@ -212,9 +212,10 @@ class LoopRun:
         Args:
             **metrics: numbers: ``train_loss``, ``train_error``, ``loss`` and ``error`` (on the
                 validation data), and ``test_loss`` and ``test_error`` from :meth:`sealed`. Errors
-                are shares in [0, 1]; of a task that is no classification, the metric that it is
-                judged by, such as the MSE. One that is not finite ends the run as diverged; of the
-                sealed ones alone it is refused.
+                are shares in [0, 1]; of a task that is no classification, or has a metric of one's
+                own, the metric that it is judged by, such as the MSE. With
+                ``greater_is_better=True``, report the metric itself as ``error``. One that is not
+                finite ends the run as diverged; of the sealed ones alone it is refused.
 
         Raises:
             LoopError: outside of an epoch, for the second time, with other keys than before,

@@ -22,6 +22,9 @@ REPORTED = {
 SEALED = {"test_loss": ("test", False), "test_error": ("test", True)}
 NEEDED_FOR = {"validation_error": "error", "validation_loss": "loss", "train_loss": "train_loss"}
 
+# How much better than the best value a metric may be, from rounding.
+ROUNDING = 1e-6
+
 
 class LoopError(RuntimeError):
     """A loop of one's own does what it must not.
@@ -139,16 +142,34 @@ def _number(name: str, value: Any, outcome: Outcome) -> float | None:
         number = SealedValue.open(value)
     else:
         number = as_number(f"run.report({name}=…)", value)
-    if number is None or not name.endswith("error") or not outcome.share:
+    if number is None or not name.endswith("error"):
+        return number
+    shown = f"run.report({name}={number if name in REPORTED else 'sealed'})"
+    if not outcome.share:
+        _check_best(shown, number, outcome)
         return number
     if isfinite(number) and number > 1:
-        raise LoopError(
-            f"run.report({name}={number if name in REPORTED else 'sealed'}) must be in [0, 1]: "
-            "divide a percentage by 100"
-        )
+        raise LoopError(f"{shown} must be in [0, 1]: divide a percentage by 100")
     if number < 0:
         raise LoopError(f"run.report({name}=…) must be in [0, 1], but is negative")
     return number
+
+
+def _check_best(shown: str, number: float, outcome: Outcome) -> None:
+    """Refuse a value that is better than the best one there is."""
+    size = max(1.0, abs(outcome.best)) if outcome.greater_is_better else 1.0
+    if not isfinite(number) or outcome.error(number) >= -ROUNDING * size:
+        return
+    if outcome.greater_is_better:
+        raise LoopError(
+            f"{shown} is better than best = {outcome.best!r} of metric {outcome.name!r}: divide a "
+            "percentage by 100, or give the metric a larger best"
+        )
+    raise LoopError(
+        f"{shown} is below 0, the best value of metric {outcome.name!r}, which is to be small: "
+        "add a constant to a metric with values below 0, or give it greater_is_better=True and "
+        "best=…"
+    )
 
 
 def _recorded(key: str, outcome: Outcome) -> str:

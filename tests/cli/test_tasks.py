@@ -54,6 +54,10 @@ def later():
     from indian_tune.problems import get_task
     return regression(get_task("regression").with_metric("few", few))
 
+def lacking():
+    from indian_tune.problems import get_task
+    return regression(get_task("regression").with_metric("own", chance=2.0))
+
 def skilled():
     from indian_tune.problems import get_task
     def skill(outputs, labels):
@@ -77,8 +81,9 @@ def loop(chance=4.0, task="regression"):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            run.report(train_loss=loss, train_error=loss, error=loss,
-                       test_error=run.sealed(lambda test: 1.5))
+            error = loss if task == "regression" else -loss
+            run.report(train_loss=loss, train_error=error, error=error,
+                       test_error=run.sealed(lambda test: 0.5))
     return Loop(train, "sums", "linear", 1, data=linear(), test=(), task=task,
                 chance=chance)
 """
@@ -191,6 +196,19 @@ def test_arms_are_compared_by_the_metric_that_the_study_is_judged_by(
     assert wrong.status == 2
     assert "has no values of f1: choose another metric with --metric (train_loss, " in wrong.err
     assert "validation_skill" in wrong.err
+    (curve, *_) = answers[0]["best_of"]
+    assert (curve["metric"], curve["median"][-1] >= curve["median"][0]) == (
+        "validation_skill",
+        True,
+    )
+    said = " ".join(command(*compare[:-1]).out.split())
+    assert f"Tuning of indian, median validation_skill: {curve['median'][0]:.4g} after one" in said
+    assert "validation_error" not in said
+    shown = command("show", "sums", "indian/0").out
+    assert "score (validation skill) " in shown
+    assert " 1 - " not in command("show", "sums").out
+    replayed = command("replay", "sums", "--seeds", "2").out
+    assert "Regret: 1 - validation skill of the configuration" in " ".join(replayed.split())
     turned = command(*compare, "--better", "lower")
     assert "in the source a higher validation_skill is better" in turned.err
     # Once the test results are open, they could be meant as well.
@@ -227,6 +245,7 @@ def test_a_metric_that_raises_in_training_is_in_the_record_and_no_result(
     ("factory", "message"),
     [
         ("constant", "its training labels are all equal: give labels that vary"),
+        ("lacking", "metric 'own' of the task has no function, which only a Loop can do without"),
         ("raising", "metric 'own' of the task raised ZeroDivisionError on outputs of shape [4, 1]"),
     ],
 )

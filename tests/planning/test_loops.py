@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,12 @@ def test_epochs_of_a_loop_in_hand_are_timed_in_workers() -> None:
     epochs = 2 * (3 + 2) * 4
     assert plan.estimate.device_seconds >= epochs * LONG
     assert plan.as_dict()["cost"]["timed"]
+
+
+def test_the_steps_of_a_loop_are_not_known() -> None:
+    shown = str(indian_tune.plan(study(), timing=False))
+    assert "All: 10 runs, 40 epochs." in shown
+    assert re.search(r"sgd +3 +4 +12 +–\n", shown)
 
 
 def test_a_loop_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from indian_tune.problems import (
     Problem,
     Split,
     SplitSizes,
+    get_task,
     make_problem,
 )
 
@@ -261,6 +262,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (
         lambda: Loop(print, "a", "b", 1, task="regression", chance=-1.0),
         "metric 'mse': chance = -1.0 must be above 0",
+    ),
+    (
+        lambda: Loop(print, "a", "b", 2, task=get_task("classification").with_metric("f1")),
+        "its metric 'f1' has no chance, so trials would be judged by error: give its value at",
     ),
     (lambda: Loop(print, "a", "b", 2, chance=nan), "its chance must be a finite number, got nan"),
     (lambda: Loop(print, "a", "b", 1), "classes must be a whole number of at least 2, got 1"),

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+import indian_tune
 from indian_tune.ledger import LedgerReader, State
 
 GUIDE = Path(__file__).parents[2] / "studies" / "README.md"
+PYTHON = GUIDE.parent / "guides" / "python.md"
 
 
 def example(word: str, guide: Path = GUIDE) -> str:
@@ -76,3 +78,18 @@ def test_the_guide_shows_default_ranges(capsys: pytest.CaptureFixture[str]) -> N
     code = example("default_space", GUIDE.parent / "guides/python.md")
     exec(compile(code, "guide", "exec"), {})
     assert "'beta1': {'low': 0.8, 'high': 0.99}" in capsys.readouterr().out
+
+
+def test_the_guide_s_loop_reports_a_metric_that_is_to_be_large_and_the_largest_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = example('Study("own-metric"', PYTHON)
+    exec(compile(code, "guide", "exec"), {"__name__": "own_metric"})
+    results = indian_tune.open_study("own-metric")
+    runs = results.frame("runs")
+    f1 = runs[runs["phase"] == "tune"].groupby("arm")["validation_macro_f1"]
+    ranking = results.ranking.set_index("arm")
+    assert ((1 - f1.max()) - ranking["tune_error"]).abs().max() < 1e-9
+    assert (f1.max() > f1.min()).all()
+    assert 0.5 < f1.max().max() <= 1

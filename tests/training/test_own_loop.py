@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from math import nan
@@ -13,7 +14,7 @@ from torch import nn
 
 from indian_tune.engines.trainers import is_final
 from indian_tune.errors import InputError
-from indian_tune.problems import Loop
+from indian_tune.problems import Loop, get_task
 from indian_tune.problems.task import MetricError
 from indian_tune.training import (
     CheckpointFolder,
@@ -479,6 +480,51 @@ def test_a_rehearsal_finds_mistakes_in_what_measures_on_the_test_data() -> None:
         trainer.rehearse(RUN, 9.0)
 
 
+@pytest.mark.parametrize(
+    ("better", "value", "message"),
+    [
+        (
+            True,
+            87.8,
+            "error=87.8) is better than best = 1.0 of metric 'f1': divide a percentage by",
+        ),
+        (True, 1 + 1e-7, None),
+        (True, -3.0, None),
+        (
+            False,
+            -0.5,
+            "error=-0.5) is below 0, the best value of metric 'f1', which is to be small",
+        ),
+        (False, -1e-7, None),
+    ],
+)
+def test_a_metric_of_ones_own_is_not_better_than_its_best_value(
+    better: bool, value: float, message: str | None
+) -> None:
+    task = get_task("classification").with_metric(
+        "f1", greater_is_better=better, best=1.0, chance=0.1
+    )
+    made = replace(loop(per_epoch(lambda run, _: run.report(train_loss=1, error=value))), task=task)
+    if message is None:
+        assert trained(LoopTrainer(made))[0].metrics["validation_f1"] == value
+        return
+    with pytest.raises(LoopError, match=re.escape(message)):
+        trained(LoopTrainer(made))
+
+
+def test_a_sealed_value_that_is_better_than_the_best_one_stays_sealed() -> None:
+    task = get_task("regression", outcome="r2")
+    made = replace(
+        loop(
+            per_epoch(lambda run, _: run.report(**GOOD, test_error=run.sealed(lambda _: 87.8))),
+            test="loader",
+        ),
+        task=task,
+    )
+    with pytest.raises(LoopError, match=r"test_error=sealed\) is better than best = 1\.0"):
+        trained(LoopTrainer(made), replace(RUN, opens_test=True))
+
+
 def test_a_checkpoint_that_does_not_fit_is_removed(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path)
     trainer = LoopTrainer(loop(fit), checkpoints=folder)
@@ -572,8 +618,9 @@ def test_what_is_no_length_of_a_schedule_is_refused(
 
 
 def test_a_schedule_that_does_not_end_with_its_run_is_a_warning(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(own_schedule, "_warned", set())
     run = replace(COSINE, config={**COSINE.config, "schedule_steps": 5.0})
     for _ in range(2):
         trained(LoopTrainer(loop(scheduled(None, []))), run)

@@ -244,6 +244,8 @@ def test_a_metric_of_ones_own_is_recorded_and_may_judge() -> None:
     assert measured(torch.zeros(2, 1), labels, beside, 1)["mean"] == -1.5
     with pytest.raises(InputError, match="a metric cannot have the name 'mse'"):
         task.with_metric("mse", within)
+    with pytest.raises(InputError, match="a metric cannot have the name 3"):
+        task.with_metric(3, within)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="metric 'other' must be a function, got 3"):
         task.with_metric("other", 3)  # type: ignore[arg-type]
 
@@ -260,9 +262,14 @@ def test_a_metric_of_ones_own_is_recorded_and_may_judge() -> None:
         ({"chance": 0.0}, r"chance = 0\.0 must be above 0"),
         ({"chance": math.nan}, "chance = nan must be a finite number"),
         ({"chance": "0.1"}, r"chance = '0\.1' must be a finite number"),
+        ({"chance": True}, "chance = True must be a finite number"),
+        ({"greater_is_better": "yes"}, "greater_is_better = 'yes' must be True or False"),
+        ({"best": "1"}, "best = '1' must be a finite number"),
+        ({"best": math.inf}, "best = inf must be a finite number"),
+        ({"title": 3}, "title = 3 must be a text"),
     ],
 )
-def test_chance_must_be_worse_than_the_best_value(given: dict[str, Any], said: str) -> None:
+def test_the_arguments_of_a_metric_are_checked(given: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=f"metric 'own': {said}"):
         Regression().with_metric("own", lambda outputs, labels: outputs.mean(), **given)
 
