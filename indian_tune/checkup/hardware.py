@@ -101,8 +101,14 @@ def _check_values() -> CheckResult:
 
     try:
         fault = kernel_fault(torch.device("cuda"))
-    except torch.AcceleratorError as error:
-        fault = str(error).strip().partition("\n")[0]
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        return CheckResult(
+            "kernels",
+            Level.WARN,
+            f"could not be compared with torch: {reason}",
+            "check `nvidia-smi`, and stop other programs that use the GPU",
+        )
     if fault is None:
         return CheckResult("kernels", Level.OK, "compute what torch computes")
     return CheckResult(

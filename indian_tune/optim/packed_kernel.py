@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003 - torch reads the types of an operation
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor, library
@@ -145,14 +146,16 @@ def packed_step(
     rows, size = params.shape
     # A rule does not touch what it has no use for.
     first, second = ([*states, params, params])[:2]
-    step_kernel[triton.cdiv(size, BLOCK), rows](
-        *(params, grads, first, second, factors, step, size, rows),
-        rule=RULES.index(rule),
-        decay=DECAYS.index(decay),
-        count=factors.shape[1],
-        start=start,
-        block=BLOCK,
-    )
+    # Triton starts kernels on the present device, wherever the tensors are.
+    with torch.cuda.device_of(params):  # type: ignore[no-untyped-call]
+        step_kernel[triton.cdiv(size, BLOCK), rows](
+            *(params, grads, first, second, factors, step, size, rows),
+            rule=RULES.index(rule),
+            decay=DECAYS.index(decay),
+            count=factors.shape[1],
+            start=start,
+            block=BLOCK,
+        )
 
 
 @packed_step.register_fake

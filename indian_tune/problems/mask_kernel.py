@@ -14,6 +14,8 @@ import triton.language as tl
 from torch import Tensor, library
 
 BLOCK = 1024
+# Elements are numbered by 32 bits.
+MOST = 2**31 - BLOCK
 
 # Triton reads numbers of the module only as constants of its own.
 _FIRST, _SECOND = tl.constexpr(0x7FEB352D), tl.constexpr(0x846CA68B - 2**32)
@@ -86,13 +88,18 @@ def mask(
     out, size = torch.empty_like(values), values[0].numel()
     channels = values.shape[2] if first else 1
     places = values[0, 0, 0].numel() if first else 1
-    scale = torch.tensor(scale, dtype=values.dtype).item()
-    mask_kernel[triton.cdiv(size, BLOCK), values.shape[0]](
-        *(values, out, before.contiguous(), between.contiguous()),
-        *(size, places, channels, threshold, scale),
-        first=first,
-        block=BLOCK,
-    )
+    if size > MOST:
+        raise ValueError(f"a layer of {size} values in one run is larger than its masks can be")
+    # On the CPU whatever own code has made the default device.
+    scale = torch.tensor(scale, dtype=values.dtype, device="cpu").item()
+    # Triton starts kernels on the present device, wherever the tensors are.
+    with torch.cuda.device_of(values):  # type: ignore[no-untyped-call]
+        mask_kernel[triton.cdiv(size, BLOCK), values.shape[0]](
+            *(values, out, before.contiguous(), between.contiguous()),
+            *(size, places, channels, threshold, scale),
+            first=first,
+            block=BLOCK,
+        )
     return out
 
 

@@ -14,6 +14,11 @@ import triton.language as tl
 from torch import Tensor, library
 
 ROWS, CHANNELS = 64, 32
+# How values lie: [lanes, images, places, channels], [images, lanes, channels, places] or
+# [images, places, lanes, channels], the last two as a convolution in K groups leaves them.
+ROW_BY_ROW, CHANNELS_FIRST, SIDE_BY_SIDE = range(3)
+# Triton reads numbers of the module only as constants of its own.
+_CHANNELS_FIRST, _SIDE_BY_SIDE = tl.constexpr(CHANNELS_FIRST), tl.constexpr(SIDE_BY_SIDE)
 # So many rows or fewer are summed by one program, more in parts of so many: few programs would
 # leave most of the GPU idle.
 WHOLE, PART = 2048, 512
@@ -29,14 +34,14 @@ def bias_relu_kernel(  # type: ignore[no-untyped-def]
     places,
     channels,
     bias_stride,
-    first: tl.constexpr,
+    layout: tl.constexpr,
     block_rows: tl.constexpr,
     block_channels: tl.constexpr,
 ):
     """Compute a block of a lane.
 
     Args:
-        values_at: [lanes, rows, channels], or [images, lanes, channels, places].
+        values_at: laid out as ``layout`` says.
         bias_at: float32 [lanes, channels].
         out_at: [lanes, rows, channels].
         lanes: K.
@@ -44,7 +49,7 @@ def bias_relu_kernel(  # type: ignore[no-untyped-def]
         places: of an image.
         channels: of a place.
         bias_stride: from a lane of ``bias_at`` to the next.
-        first: whether the channels of ``values_at`` come before the places.
+        layout: one of the above.
         block_rows: of a program.
         block_channels: likewise.
     """
@@ -54,9 +59,11 @@ def bias_relu_kernel(  # type: ignore[no-untyped-def]
     inside = (row < rows) & (channel < channels)
     out = (lane * rows + row) * channels + channel
     at = out
-    if first:
+    if layout == _CHANNELS_FIRST:
         image = row // places * lanes + lane
         at = image * channels * places + row % places + channel * places
+    elif layout == _SIDE_BY_SIDE:
+        at = (row * lanes + lane) * channels + channel
     values = tl.load(values_at + at, mask=inside)
     bias = tl.load(bias_at + lane * bias_stride + channel, mask=channel < channels)
     # In float32, as torch adds shorter numbers too.
@@ -76,7 +83,7 @@ def bias_relu_backward_kernel(  # type: ignore[no-untyped-def]
     places,
     channels,
     part,
-    first: tl.constexpr,
+    layout: tl.constexpr,
     block_rows: tl.constexpr,
     block_channels: tl.constexpr,
 ):
@@ -92,7 +99,7 @@ def bias_relu_backward_kernel(  # type: ignore[no-untyped-def]
         places: of an image.
         channels: of a place.
         part: rows of a program, a multiple of ``block_rows``.
-        first: whether the channels of ``cut_at`` come before the places.
+        layout: one of the above, of ``cut_at``.
         block_rows: of a block.
         block_channels: of a program.
     """
@@ -105,9 +112,11 @@ def bias_relu_backward_kernel(  # type: ignore[no-untyped-def]
         inside = (row < rows) & (channel < channels)
         out = (lane * rows + row) * channels + channel
         at = out
-        if first:
+        if layout == _CHANNELS_FIRST:
             image = row // places * lanes + lane
             at = image * channels * places + row % places + channel * places
+        elif layout == _SIDE_BY_SIDE:
+            at = (row * lanes + lane) * channels + channel
         grads = tl.load(grads_at + out, mask=inside, other=0.0)
         kept = tl.load(out_at + out, mask=inside, other=0.0)
         cut = tl.where(kept <= 0, 0.0, grads.to(tl.float32))
@@ -131,73 +140,84 @@ def _sizes(out: Tensor) -> tuple[int, int, int, int]:
     return lanes, images * places, places, channels
 
 
-def _channels_first(values: Tensor) -> Tensor:
-    """Return [K, B, …, channels] as [B, K, channels, …]."""
-    return values.movedim(-1, 2).transpose(0, 1)
+def _in_memory(values: Tensor, layout: int) -> Tensor:
+    """Return [K, B, …, channels] with its dimensions in the order of a layout."""
+    if layout == CHANNELS_FIRST:
+        return values.movedim(-1, 2).transpose(0, 1)
+    return values.movedim(0, -2) if layout == SIDE_BY_SIDE else values
 
 
-def _is_first(values: Tensor) -> bool:
-    """Whether values lie as the output of a convolution in K groups does."""
-    return not values.is_contiguous() and _channels_first(values).is_contiguous()
+def _as_values(lying: Tensor, layout: int) -> Tensor:
+    """Undo :func:`_in_memory`."""
+    if layout == CHANNELS_FIRST:
+        return lying.transpose(0, 1).movedim(2, -1)
+    return lying.movedim(-2, 0) if layout == SIDE_BY_SIDE else lying
+
+
+def _layout_of(values: Tensor) -> int | None:
+    """Return the layout of [K, B, …, channels], ``None`` for none of these."""
+    layouts = (ROW_BY_ROW, CHANNELS_FIRST, SIDE_BY_SIDE)
+    return next((each for each in layouts if _in_memory(values, each).is_contiguous()), None)
 
 
 @library.custom_op("indian_tune::bias_relu", mutates_args=())
-def _bias_relu(values: Tensor, bias: Tensor, first: bool) -> Tensor:
+def _bias_relu(values: Tensor, bias: Tensor, layout: int) -> Tensor:
     out = torch.empty_like(values, memory_format=torch.contiguous_format)
     lanes, rows, places, channels = _sizes(values)
-    bias_relu_kernel[triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS), lanes](
-        *(values, bias, out, lanes, rows, places, channels, bias.stride(0)),
-        first=first,
-        block_rows=ROWS,
-        block_channels=CHANNELS,
-    )
+    # Triton starts kernels on the present device, wherever the tensors are.
+    with torch.cuda.device_of(values):  # type: ignore[no-untyped-call]
+        bias_relu_kernel[triton.cdiv(rows, ROWS), triton.cdiv(channels, CHANNELS), lanes](
+            *(values, bias, out, lanes, rows, places, channels, bias.stride(0)),
+            layout=layout,
+            block_rows=ROWS,
+            block_channels=CHANNELS,
+        )
     return out
 
 
 @_bias_relu.register_fake
-def _(values: Tensor, bias: Tensor, first: bool) -> Tensor:
-    del bias, first
+def _(values: Tensor, bias: Tensor, layout: int) -> Tensor:
+    del bias, layout
     return torch.empty_like(values, memory_format=torch.contiguous_format)
 
 
 @library.custom_op("indian_tune::bias_relu_backward", mutates_args=())
-def _bias_relu_backward(grads: Tensor, out: Tensor, first: bool) -> tuple[Tensor, Tensor]:
-    cut, sums = _results(grads, first)
+def _bias_relu_backward(grads: Tensor, out: Tensor, layout: int) -> tuple[Tensor, Tensor]:
+    cut, sums = _results(grads, layout)
     lanes, rows, places, channels = _sizes(out)
-    bias_relu_backward_kernel[sums.shape[1], triton.cdiv(channels, CHANNELS), lanes](
-        *(grads, out, cut, sums, lanes, rows, places, channels, part_of(rows)),
-        first=first,
-        block_rows=ROWS,
-        block_channels=CHANNELS,
-    )
+    with torch.cuda.device_of(grads):  # type: ignore[no-untyped-call]
+        bias_relu_backward_kernel[sums.shape[1], triton.cdiv(channels, CHANNELS), lanes](
+            *(grads, out, cut, sums, lanes, rows, places, channels, part_of(rows)),
+            layout=layout,
+            block_rows=ROWS,
+            block_channels=CHANNELS,
+        )
     return cut, sums
 
 
 @_bias_relu_backward.register_fake
-def _(grads: Tensor, out: Tensor, first: bool) -> tuple[Tensor, Tensor]:
+def _(grads: Tensor, out: Tensor, layout: int) -> tuple[Tensor, Tensor]:
     del out
-    return _results(grads, first)
+    return _results(grads, layout)
 
 
-def _results(grads: Tensor, first: bool) -> tuple[Tensor, Tensor]:
+def _results(grads: Tensor, layout: int) -> tuple[Tensor, Tensor]:
     """Return empty gradients of the values, and empty sums [K, parts, channels]."""
     lanes, rows, _, channels = _sizes(grads)
-    cut = torch.empty_like(grads, memory_format=torch.contiguous_format)
-    if first:
-        lying = torch.empty_like(_channels_first(grads), memory_format=torch.contiguous_format)
-        cut = lying.transpose(0, 1).movedim(2, -1)
+    lying = _in_memory(grads, layout)
+    cut = torch.empty_like(lying, memory_format=torch.contiguous_format)
     shape = (lanes, triton.cdiv(rows, part_of(rows)), channels)
-    return cut, grads.new_empty(shape, dtype=torch.float32)
+    return _as_values(cut, layout), grads.new_empty(shape, dtype=torch.float32)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, _, ctx.first = inputs
+    _, _, ctx.layout = inputs
     ctx.save_for_backward(output)
 
 
 def _backward(ctx: Any, grads: Tensor) -> tuple[Tensor, Tensor, None]:
     (out,) = ctx.saved_tensors
-    cut, sums = _bias_relu_backward(grads.contiguous(), out, ctx.first)
+    cut, sums = _bias_relu_backward(grads.contiguous(), out, ctx.layout)
     return cut, sums[:, 0] if sums.shape[1] == 1 else sums.sum(1), None
 
 
@@ -208,12 +228,12 @@ def bias_relu(values: Tensor, bias: Tensor) -> Tensor:
     """Add a bias and cut off what is negative.
 
     Args:
-        values: [K, B, …, channels], each lane row by row, or as a convolution in K groups leaves
-            them; what lies otherwise is copied first.
+        values: [K, B, …, channels], in one of the layouts; what lies otherwise is copied first.
         bias: float32 [K, channels], with any distance between lanes.
     """
-    first = _is_first(values)
-    # Here and not within the operation, whose copies nothing would count.
-    values = values if first else values.contiguous()
-    out: Tensor = _bias_relu(values, bias, first)
+    layout = _layout_of(values)
+    if layout is None:
+        # Here and not within the operation, whose copies nothing would count.
+        values, layout = values.contiguous(), ROW_BY_ROW
+    out: Tensor = _bias_relu(values, bias, layout)
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -10,7 +11,7 @@ from weakref import WeakSet
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 WARM_UP = 3
 
@@ -49,6 +50,20 @@ def captured(
         del donor
         _graphs[index].add(graph)
     return graph.replay
+
+
+@contextmanager
+def on_capture_stream(device: torch.device) -> Iterator[None]:
+    """Compute on the stream of all captures within the block; on a CPU, as always.
+
+    Args:
+        device: where the block makes all its tensors.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device), torch.cuda.stream(_stream(torch.cuda.current_device())):
+        yield
 
 
 def warm_up(step: Callable[[], None], rewind: Callable[[], object]) -> None:

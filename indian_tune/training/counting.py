@@ -41,15 +41,27 @@ FREE = (
     "lift",
 )
 FREE_NAMESPACES = ("prim", "profiler")
-# What starts two kernels, the first of which fills its result: with zeros, or with the bias.
-FILLING = (
-    "baddbmm",
-    "max_pool2d_with_indices_backward",
-    "nll_loss_backward",
-    "unfold_backward",
-)
-# How often these read and write their result beside once: a product is added to the bias.
-TOUCHED_AGAIN = dict.fromkeys(FILLING, 1) | {"baddbmm": 2}
+# What starts more than one kernel, as a rule: most fill their result first, with zeros or the bias.
+KERNELS = {
+    "baddbmm": 2,
+    "constant_pad_nd": 2,
+    "isfinite": 4,
+    "max_pool2d_with_indices_backward": 2,
+    "native_batch_norm": 3,
+    "native_batch_norm_backward": 2,
+    "nll_loss_backward": 2,
+    "select_backward": 2,
+    "slice_backward": 2,
+    "unfold_backward": 2,
+}
+# How often some of these read and write their result beside once: a product is added to the bias.
+TOUCHED_AGAIN = {
+    "baddbmm": 2,
+    "constant_pad_nd": 1,
+    "max_pool2d_with_indices_backward": 1,
+    "nll_loss_backward": 1,
+    "unfold_backward": 1,
+}
 # Tensors that one kernel concatenates.
 CONCATENATED = 128
 
@@ -132,16 +144,28 @@ def launches_of(func: Any, args: tuple[Any, ...]) -> int:
         return 0
     if name == "convolution":
         # The bias is added by a kernel of its own.
-        return 1 + (args[2] is not None)
+        return 1 + int(args[2] is not None) + _copies(args[0], args[1])
     if name == "convolution_backward":
-        return sum(args[-1])
-    if name == "isfinite":
-        return 4
+        grad, inputs, weight, *_, wanted = args
+        return int(sum(wanted)) + _copies(inputs, weight if wanted[0] else None, grad)
     if name == "cat":
         return -(-len(args[0]) // CONCATENATED)
-    if name in FILLING:
-        return 2
-    return 1
+    if name == "nll_loss_forward":
+        # Without a reduction it fills the sum of the weights.
+        return 1 + int(args[3] == 0)
+    return KERNELS.get(name, 1)
+
+
+def _copies(inputs: Tensor, weight: Tensor | None, *others: Tensor) -> int:
+    """Return how many tensors a convolution copies to the layout of its inputs."""
+    grouped = inputs.dim() == 4 and weight is not None and weight.shape[1] < inputs.shape[1]
+    if grouped and weight is not None and weight.shape[1] == 1:
+        # Of one channel for each group: by a kernel of torch, for inputs row by row.
+        return int(not inputs.is_contiguous())
+    if inputs.dim() != 4 or inputs.is_contiguous():
+        return 0
+    last = (each for each in (weight, *others) if each is not None)
+    return sum(not each.is_contiguous(memory_format=torch.channels_last) for each in last)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from functools import cache
+import logging
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +11,7 @@ from indian_tune.optim.families import FAMILIES
 from indian_tune.optim.kernel_choice import kernels_assumed, leave_aside, uses_kernels
 from indian_tune.optim.stacked import StackedOptimizer, StepSignature
 from indian_tune.problems.models import build_model
+from indian_tune.training.capture import on_capture_stream
 from indian_tune.training.memory import is_out_of_memory
 from indian_tune.training.precision import Precision
 from indian_tune.training.stacked_forward import (
@@ -22,12 +22,19 @@ from indian_tune.training.stacked_forward import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
+log = logging.getLogger(__name__)
+
 # So many images that several programs sum a bias's gradient, and numbers for several blocks.
 LANES, IMAGES, SIZE = 2, 64, 3000
+DECAYS: Mapping[str, Mapping[str, float]] = {
+    "": {},
+    " with weight decay": {"weight_decay": 0.1},
+    " with coupled weight decay": {"weight_decay": 0.1, "decoupled_weight_decay": 0.0},
+}
 # The way of networks of any kind.
 VMAP = "vmap"
 # Of the largest number: sums are taken in another order, in bfloat16 after other roundings.
@@ -37,37 +44,45 @@ TOLERANCES = {"float32": 1e-3, "bfloat16": 0.1}
 def kernel_fault(device: torch.device) -> str | None:
     """Return how a kernel differs from torch on a device; ``None`` if all agree.
 
-    That the memory does not suffice says nothing about them.
-
     Args:
         device: with a Triton that starts there.
 
     Raises:
-        AcceleratorError: nothing can be computed on the device any more.
+        RuntimeError: the memory does not suffice to compare them, or nothing can be computed on the
+            device any more.
     """
-    on_gpu = device.type == "cuda"
     try:
-        # Triton starts kernels on the present device, wherever the tensors are.
-        with torch.cuda.device(device) if on_gpu else nullcontext():
+        # On the stream of all captures: for another one cuBLAS would keep more memory.
+        with on_capture_stream(device):
             return next(_differences(device), None)
-    except torch.AcceleratorError:
-        raise
-    except Exception as error:  # noqa: BLE001 - Triton raises anything, while it compiles as well
-        if not is_out_of_memory(error):
-            return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    return None
+    except Exception as error:
+        # Triton raises anything, while it compiles as well.
+        if is_out_of_memory(error) or isinstance(error, torch.AcceleratorError):
+            raise
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-@cache
+_compared: set[torch.device] = set()
+
+
 def require_kernels(device: torch.device) -> None:
     """Compare the kernels with torch once in this process, and leave them aside if they differ.
+
+    Where the memory does not suffice, as while another program uses it, the next call does it.
 
     Args:
         device: a GPU that packs are to be trained on.
     """
-    if not uses_kernels(torch.empty(0, device=device)):
+    if device in _compared or not uses_kernels(torch.empty(0, device=device)):
         return
-    fault = kernel_fault(device)
+    try:
+        fault = kernel_fault(device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        log.info("not enough memory to compare the kernels with torch: %s", error)
+        return
+    _compared.add(device)
     if fault is not None:
         leave_aside(fault)
 
@@ -88,8 +103,10 @@ def _pairs(device: torch.device) -> Iterator[tuple[str, float, list[list[Tensor]
         if known.packed is not None and known.packed.rule:
             rules.setdefault(known.packed.rule, name)
     for family in rules.values():
-        pair = [_stepped(family, device, kernels=kernels) for kernels in (True, False)]
-        yield f"the step of {family}", TOLERANCES["float32"], pair
+        # The kernel of a family is another one for every kind of weight decay.
+        for title, extra in DECAYS.items():
+            pair = [_stepped(family, extra, device, kernels=kernels) for kernels in (True, False)]
+            yield f"the step of {family}{title}", TOLERANCES["float32"], pair
     for name, tolerance in TOLERANCES.items():
         for way in (*CONVOLUTIONS, VMAP):
             pair = [
@@ -99,13 +116,16 @@ def _pairs(device: torch.device) -> Iterator[tuple[str, float, list[list[Tensor]
             yield f"a network in {name}, computed by {way},", tolerance, pair
 
 
-def _stepped(family: str, device: torch.device, *, kernels: bool) -> list[Tensor]:
+def _stepped(
+    family: str, extra: Mapping[str, float], device: torch.device, *, kernels: bool
+) -> list[Tensor]:
     """Return parameters and states after two steps."""
     source = torch.Generator().manual_seed(0)
     params, *grads = torch.randn(3, LANES, SIZE, generator=source).to(device)
     known = FAMILIES[family]
     required = {name: 0.1 for name, each in known.hyperparameters.items() if each.required}
-    config = known.complete(required)
+    known_extra = {name: each for name, each in extra.items() if name in known.hyperparameters}
+    config = known.complete({**required, **known_extra})
     optimizer = StackedOptimizer(StepSignature.of(family, config), params)
     for lane in range(LANES):
         optimizer.set_row(lane, config, 0)
@@ -119,9 +139,9 @@ def _gradients(
     precision: Precision, way: str, device: torch.device, *, kernels: bool
 ) -> list[Tensor]:
     """Return logits and gradients of a small network."""
-    network = build_model("nin-small", seed=0, dropout=0.5, classes=10, channels=1, size=8)
+    network = build_model("nin-small", seed=0, dropout=0.5, classes=10, channels=3, size=8)
     source = torch.Generator().manual_seed(0)
-    images = torch.randn(LANES, IMAGES, 8, 8, 1, generator=source).to(device)
+    images = torch.randn(LANES, IMAGES, 8, 8, 3, generator=source).to(device)
     shape = (len(drawing_layers(network.train())), 2, LANES, 1)
     keys = torch.randint(2**31, shape, dtype=torch.int32, generator=source).to(device)
     parameters = {

@@ -265,7 +265,12 @@ class Pack:
         grads = torch.autograd.grad(losses, list(self._param_views.values()), self._ones)
         # One kernel of a GPU, where copies to views of the rows would be one each.
         parts = zip(grads, self._gaps, strict=True)
-        both = [part for grad, gap in parts for part in (grad.flatten(1), gap) if part.numel()]
+        both = [
+            part
+            for grad, gap in parts
+            for part in (grad.reshape(self.lanes, -1), gap)
+            if part.numel()
+        ]
         torch.cat(both, 1, out=self._grads)
         scaled = self._grads
         if self._largest_norms is not None:

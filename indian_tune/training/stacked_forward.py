@@ -104,7 +104,8 @@ class VmappedForward:
         # The same network is computed in both modes.
         self._network.train(self._training)
         own = dict(parameters), dict(buffers)
-        logits: Tensor = self._vmapped(*own, inputs.movedim(-1, 2), keys)
+        # Inputs that all networks share are copied: a network may change its own in place.
+        logits: Tensor = self._vmapped(*own, inputs.contiguous().movedim(-1, 2), keys)
         return logits
 
     def _one(
@@ -308,9 +309,14 @@ def _grouped(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve as one convolution whose groups are the networks."""
     count = values.shape[0]
     side_by_side = values.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+    if uses_kernels(values):
+        # Channels last as the values are: cuDNN would copy them a second time.
+        kernels = weight.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)
+    else:
+        kernels = weight.flatten(0, 1)
     convolved = functional.conv2d(
         side_by_side,
-        weight.flatten(0, 1),
+        kernels,
         None if bias is None else bias.flatten(),
         groups=count,
     )

@@ -109,20 +109,18 @@ def masks(dtype: torch.dtype) -> dict[str, bool]:
     }
 
 
-def biased(dtype: torch.dtype, rows: int, *, first: bool) -> dict[str, bool]:
+def biased(dtype: torch.dtype, rows: int, layout: int) -> dict[str, bool]:
     """Return whether values with a bias, cut off below 0, and their gradients are those of torch.
 
     Args:
         dtype: of the values.
         rows: images of each lane, of 6 places and 5 channels.
-        first: whether the values lie as a convolution in groups leaves them.
+        layout: of the values.
     """
     source = torch.Generator().manual_seed(2)
     values = torch.randn(2, rows, 2, 3, 5, dtype=dtype, generator=source)
-    if first:
-        lying = values.movedim(-1, 2).transpose(0, 1).contiguous()
-        values = lying.transpose(0, 1).movedim(2, -1)
-        assert not values.is_contiguous()
+    values = bias_kernel._as_values(bias_kernel._in_memory(values, layout).contiguous(), layout)
+    assert bias_kernel._layout_of(values) == layout
     values[0, 1, 0, 2, 3] = float("nan")
     values.requires_grad_()
     # A view with a distance between lanes, as parameters are.
@@ -149,12 +147,12 @@ def networks(way: str) -> float:
     Args:
         way: of convolving, or ``vmap``.
     """
-    network = build_model("nin-small", seed=0, dropout=0.5, classes=10, channels=1, size=8)
+    network = build_model("nin-small", seed=0, dropout=0.5, classes=10, channels=3, size=8)
     forward: Any = stacked_forward.VmappedForward(network)
     if way != "vmap":
         forward = stacked_forward.make_forward(network, way)
     source = torch.Generator().manual_seed(3)
-    images = torch.randn(2, 2, 8, 8, 1, generator=source)
+    images = torch.randn(2, 2, 8, 8, 3, generator=source)
     layers = stacked_forward.drawing_layers(network)
     keys = torch.randint(-(2**31), 2**31, (len(layers), 2, 2, 1), generator=source)
     results = []
@@ -226,15 +224,15 @@ def compiled() -> dict[str, int]:
         (bias_kernel.bias_relu_kernel, ("*bf16", "*fp32", "*bf16", *["i32"] * 5)),
         (bias_kernel.bias_relu_backward_kernel, (*["*bf16"] * 3, "*fp32", *["i32"] * 5)),
     ):
-        for first in (False, True):
-            constants = (first, bias_kernel.ROWS, bias_kernel.CHANNELS)
+        for layout in range(3):
+            constants = (layout, bias_kernel.ROWS, bias_kernel.CHANNELS)
             source = ASTSource(
                 fn=kernel,
                 signature=dict(zip(kernel.arg_names, (*numbers, *["constexpr"] * 3), strict=True)),
                 constexprs={(len(numbers) + place,): each for place, each in enumerate(constants)},
             )
             code = triton.compile(source, target=target).asm["cubin"]
-            sizes[f"{kernel.__name__}, {first}"] = len(code)
+            sizes[f"{kernel.__name__}, {layout}"] = len(code)
     return sizes
 
 
@@ -247,10 +245,10 @@ def main() -> None:
                 "checks": checks(),
                 "distances": distances(),
                 "biases": {
-                    f"{dtype}, {rows}, {first}": biased(dtype, rows, first=first)
+                    f"{dtype}, {rows}, {layout}": biased(dtype, rows, layout)
                     for dtype in (torch.float32, torch.bfloat16)
                     for rows in (3, 400)
-                    for first in (False, True)
+                    for layout in range(3)
                 },
                 "networks": {way: networks(way) for way in (*stacked_forward.CONVOLUTIONS, "vmap")},
                 "masks": {str(each): masks(each) for each in (torch.float32, torch.bfloat16)},

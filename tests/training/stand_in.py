@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._prims_common import suggest_memory_format
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
@@ -79,6 +80,16 @@ def install() -> None:
     # Else single numbers are computed for good, for which there are no kernels.
     fake_tensor.CONSTANT_NUMEL_LIMIT = 0
     nn.Module._apply = _apply  # type: ignore[method-assign]
+    torch._C._conv_determine_backend_memory_format = _layout_of_convolution  # type: ignore[assignment]
+
+
+def _layout_of_convolution(inputs: Tensor, weight: Tensor, _backend: object) -> torch.memory_format:
+    """Return the layout of a convolution's output on CUDA, where the stand-in has another one."""
+    # With one channel for each group torch has a kernel of its own, else cuDNN computes it.
+    if weight.shape[1] == 1 < inputs.shape[1]:
+        return torch.contiguous_format
+    layouts = map(suggest_memory_format, (inputs, weight))
+    return torch.channels_last if torch.channels_last in layouts else torch.contiguous_format
 
 
 def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:

@@ -179,3 +179,30 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(
 def test_only_images_are_cropped_and_flipped() -> None:
     with pytest.raises(InputError, match=r"augmentation = 'crop-flip' needs images .*\[48, 6\]"):
         Trainer(problem_for(table), augmentation="crop-flip")
+
+
+class Tempered(nn.Module):
+    """Changes its inputs in place; one parameter has no dimensions, another one is frozen."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.dense, self.dropout = nn.Linear(6, CLASSES), CounterDropout(dropout, layer=0)
+        self.temperature = nn.Parameter(torch.tensor(1.0))
+        self.shift = nn.Parameter(torch.ones(6), requires_grad=False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        values = values.relu_().add_(self.shift)
+        logits: torch.Tensor = self.dense(self.dropout(values)) * self.temperature
+        return logits
+
+
+def test_a_network_may_change_its_inputs_and_have_a_parameter_without_dimensions(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    problem = replace(problem_for(table), build_model=lambda *, seed, dropout: Tempered(dropout))
+    packed = trained(problem, runs(), packing=PACK)
+    assert caplog.messages == []
+    for key, records in trained(problem, runs(), packing=LOOP).items():
+        for record, other in zip(records, packed[key], strict=True):
+            for name in ("train_loss", "validation_loss"):
+                assert other.metrics[name] == pytest.approx(record.metrics[name], rel=1e-4)
