@@ -98,8 +98,8 @@ class Schedule:
                 raise HyperparameterError(
                     f"schedule = {kind!r} with warmup = {warmup:g} depends on the length of the "
                     "run: give its number of steps, as schedule_steps or, in a training loop of "
-                    "your own, by run.optimizer(params, steps=batches per epoch × "
-                    "run.total_epochs)"
+                    "your own, by run.optimizer(params, steps=…), the calls of "
+                    "optimizer.step() in an epoch × run.total_epochs"
                 )
             total = warmup + 1
         warm = round(warmup * total) if warmup < 1 else round(warmup)

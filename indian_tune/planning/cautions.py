@@ -7,10 +7,18 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
+from indian_tune.ledger import Phase
 from indian_tune.optim.schedules import is_scheduled
-from indian_tune.planning.workload import CURVATURES, grids, searched, unstable_shares
+from indian_tune.planning.workload import (
+    CURVATURES,
+    grids,
+    searched,
+    unstable_shares,
+    workload,
+)
 from indian_tune.study.claims import ADVISED_SEARCHES, LEAST_SEARCHES
 from indian_tune.study.file.parameters import differing_settings
+from indian_tune.study.file.space import Constant, bounds
 from indian_tune.study.hypotheses import Prospect
 from indian_tune.study.registration_check import control_fault
 from indian_tune.text import counted
@@ -190,12 +198,25 @@ def _about_spaces(spec: StudySpec) -> Iterator[str]:
                 f"arm {arm!r}: {optimizer} finds its step size by itself, and the schedule of its "
                 "space multiplies it: search it without a schedule too"
             )
+        longest = bounds(spec.space(arm).get("warmup", Constant(0.0)))[1]
+        steps = _tune_steps(spec, arm)
+        if not isinstance(longest, str) and longest >= max(steps, 1) and steps:
+            yield (
+                f"arm {arm!r}: its warm-up takes up to {longest:g} steps, and its runs in the "
+                f"search have {steps}: they never reach γ0, so give a share of the run, below 1"
+            )
         shares = unstable_shares(spec, arm)
         if shares is not None and shares[0] > MOSTLY:
             yield (
                 f"arm {arm!r}: {shares[0]:.0%} of its space is already unstable at curvature "
                 f"{CURVATURES[0]:g}, so most trials will diverge: lower its rates"
             )
+
+
+def _tune_steps(spec: StudySpec, arm: str) -> int:
+    """Return the steps of a run of an arm in the search; 0 in a loop of one's own."""
+    (work,) = (each for each in workload(spec) if (each.arm, each.phase) == (arm, Phase.TUNE))
+    return round(work.epochs * work.steps_per_epoch)
 
 
 def _holes(values: tuple[float, ...]) -> list[tuple[float, float, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError
@@ -61,3 +62,7 @@ class Loop:
                         "used up after one epoch, but all runs share it: give what it iterates "
                         "over, such as a list or a DataLoader, and call iter() in train"
                     )
+        chance: Any = self.chance
+        if type(chance) not in (bool, int, float) and isinstance(chance, Real):
+            # NumPy's, which cannot be recorded.
+            object.__setattr__(self, "chance", float(chance))

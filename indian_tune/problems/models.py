@@ -135,6 +135,8 @@ def replace_dropout(network: nn.Module) -> nn.Module:
     Raises:
         InputError: a rate is 1.
     """
+    if type(network) is nn.Dropout:
+        return CounterDropout(network.p, layer=0).train(network.training)
     last = max((each.layer for each in dropout_layers(network)), default=-1)
     replaced: dict[nn.Module, CounterDropout] = {}
     for parent in list(network.modules()):

@@ -10,6 +10,7 @@ import importlib
 import math
 import pkgutil
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeGuard
 
 from indian_tune.errors import InputError, unknown_name
@@ -320,6 +321,9 @@ class Task:
         fault = _argument_fault(title, greater_is_better, best)
         if fault is not None:
             raise InputError(f"metric {name!r}: {fault}")
+        if _is_finite(chance):
+            chance = float(chance)
+        best = float(best)
         metric = Metric(title or name, None, greater_is_better=greater_is_better, best=best)
         made = replace(
             self,
@@ -339,11 +343,17 @@ def _argument_fault(title: object, greater_is_better: object, best: object) -> s
         return f"greater_is_better = {greater_is_better!r} must be True or False"
     if not _is_finite(best):
         return f"best = {best!r} must be a finite number"
+    if best != 0 and not greater_is_better:
+        return (
+            f"best = {best!r} is of a metric that is to be large: give greater_is_better=True, or "
+            "leave best out"
+        )
     return None
 
 
 def _is_finite(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # A number of NumPy's is one as well.
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def _chance_fault(outcome: Outcome, chance: object) -> str | None:

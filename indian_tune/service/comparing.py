@@ -204,7 +204,10 @@ def run_compare(request: CompareRequest) -> Comparison | Many:
     from indian_tune.comparison.sources import read
 
     _check_choice(request)
-    source = read(request.source)
+    if request.registered is None:
+        source = read(request.source)
+    else:
+        source = _read_as_registered(request.source, request.registered)
     runs, delta = source.runs, request.delta if request.delta is not None else source.delta
     several = request.baseline is not None or request.every_pair
     if not several and (request.a is None or request.b is None):
@@ -288,6 +291,20 @@ def _shown_source(source: str) -> str:
         raise InputError(f"{source.partition('://')[0]}://… is not an address: {error}") from error
 
 
+def _read_as_registered(request: Request, plan: Path) -> Source:
+    """Read sources by the metric of a registration, unless another one is named."""
+    from indian_tune.comparison.registration import read_plan
+    from indian_tune.comparison.sources import read
+
+    named = str(read_plan(plan).plan.get("metric"))
+    request = replace(request, metric=request.metric or named)
+    source = read(request)
+    if source.of_study and request.metric == named and source.runs.metric == f"test_{named}":
+        # Registered without its split, before there were test results: it means validation.
+        return read(replace(request, metric=f"validation_{named}"))
+    return source
+
+
 def _exploratory(
     request: CompareRequest, source: Source, delta: float | None
 ) -> tuple[tuple[str, ...], tuple[str, ...], str]:
@@ -303,15 +320,8 @@ def _exploratory(
         # Where none was registered, the one of the study's own claims departs from nothing.
         delta = None
     metric, named = source.runs.metric, str(registered.plan.get("metric"))
-    hint = ""
     if source.of_study and metric == f"validation_{named}":
         metric = named
-    elif source.of_study and metric == f"test_{named}":
-        # Once the test results are open, the short name could mean either.
-        hint = (
-            f" {named} was registered without its split, which means validation_{named}: give "
-            f"--metric validation_{named}."
-        )
     plan = _plan(request, metric, source.runs.better, delta)
     reasons = registered.departures(plan)
     at, note = in_database(registered.digest, request.source.storage)
@@ -320,7 +330,6 @@ def _exploratory(
         at = registered.at
         dated = "has no date" if at is None else f"says {utc_time(at)}"
         note = f"The registration is self-declared: it is only in a file, which {dated}."
-    note += hint
     if not registered.sources:
         note += (
             " It names no source, so runs from another one would pass too: next time name the "

@@ -13,7 +13,7 @@ import pickle
 import re
 import shutil
 import tempfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -228,7 +228,7 @@ def _read(path: Path, key: str) -> Checkpoint:
 
 def check_plain(value: object, where: str) -> None:
     """Refuse what ``weights_only`` loading would refuse, while the run can still be saved."""
-    if type(value) in (dict, OrderedDict):
+    if type(value) in (dict, OrderedDict, Counter):
         assert isinstance(value, dict)
         for key, each in value.items():
             if type(key) not in (str, int):

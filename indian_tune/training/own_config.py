@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What a run has beside the hyperparameters of its optimizer.
+OWN = ("batch_size", "dropout")
 PRUNING = "run.epochs() ends by itself when a trial is pruned: choose a pruner as search.pruner"
 
 
@@ -32,19 +34,22 @@ class Configuration(dict[str, Any]):
     @property
     def unread(self) -> frozenset[str]:
         """Names of what the loop could have read, but has not."""
-        return frozenset({*super().keys(), "batch_size", "dropout"} - self.read)
+        return frozenset({*super().keys(), *OWN} - self.read)
 
     def __getitem__(self, name: str) -> Any:
-        self.read.add(name)
+        if name in self:
+            self.read.add(name)
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """Return a value, or the default."""
+        """Return a value, or the default; what is known by another name is no such case."""
+        if name not in self and name in (*OWN, "lr", "learning_rate"):
+            return self[name]
         self.read.add(name)
         return super().get(name, default)
 
     def __missing__(self, name: str) -> Any:
-        own = name in ("batch_size", "dropout")
+        own = name in OWN
         told = f"it is run.{name}" if own else "the step size is 'gamma0'"
         raise LoopError(f"run.config[{name!r}] is not known: {told}. Known: {', '.join(self)}")
 

@@ -148,8 +148,9 @@ class LoopRun:
 
         Args:
             params: parameters or groups, as torch's optimizers take them.
-            steps: of the whole run, the batches of an epoch × ``total_epochs``: the length of a
-                schedule that ends (``cosine``, ``linear``, ``wsd``). Without meaning for others.
+            steps: of the whole run, the calls of ``step()`` in an epoch × ``total_epochs``: the
+                length of a schedule that ends (``cosine``, ``linear``, ``wsd``). Without meaning
+                for others.
 
         Raises:
             LoopError: it was called before, or ``steps`` is no number of steps or another one than
@@ -169,7 +170,7 @@ class LoopRun:
         def stepped(*_: object) -> None:
             self._step += 1
             if scheduler is not None:
-                check_rates(self._run, optimizer, scheduler)
+                check_rates(self._loop, self._run, optimizer, scheduler)
                 scheduler.step()
 
         optimizer.register_step_post_hook(stepped)
@@ -390,8 +391,8 @@ class LoopRun:
             return
         made = self._optimizer is not None
         check_effect(self._run, self._epoch, self._step if made else None, self._config_read)
-        if made and self._epoch == 1 and self._step:
-            check_length(self._run, self._schedule, self._step)
+        if made and self._step:
+            check_length(self._loop, self._run, self._schedule, self._epoch, self._step)
 
     def _unreported(self) -> bool:
         return self._record is None and not self._resumed

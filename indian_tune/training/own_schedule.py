@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+import operator
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from indian_tune.optim.families import get_family
 from indian_tune.optim.hyperparameters import SCHEDULE_STEPS
@@ -14,12 +15,17 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from indian_tune.optim.schedules import Schedule
+    from indian_tune.problems.loop import Loop
     from indian_tune.training.run import Run
 
 log = logging.getLogger(__name__)
 
-# Of all steps; the last batches of an epoch may be summed or left out.
-TOLERANCE = 0.05
+# Of all steps, at the end of a run, and as the first epoch tells: a gradient scaler skips some.
+EXACT, ABOUT = 0.05, 0.25
+ADVICE = (
+    "calls of optimizer.step() in an epoch × run.total_epochs (with gradient accumulation they are "
+    "fewer than the batches)"
+)
 # Warned of in this process: every run of an arm has the same fault.
 _warned: set[tuple[object, ...]] = set()
 
@@ -36,60 +42,78 @@ def with_length(run: Run, steps: object) -> dict[str, Any]:
     """
     if steps is None:
         return dict(run.config)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    # A whole number of NumPy's is one as well.
+    count = 0
+    if not isinstance(steps, bool) and isinstance(steps, SupportsIndex):
+        count = operator.index(steps)
+    if count < 1:
         raise LoopError(
-            f"run.optimizer(steps={steps!r}) must be a whole number above 0: the batches of an "
-            "epoch × run.total_epochs"
+            f"run.optimizer(steps={steps!r}) must be a whole number above 0, such as an int: the "
+            f"{ADVICE}"
         )
     given: Any = run.config.get(SCHEDULE_STEPS.name)
-    if given not in (None, steps):
+    if given not in (None, count):
         raise LoopError(
-            f"run.optimizer(steps={steps}) differs from schedule_steps = {given:g} in the arm's "
+            f"run.optimizer(steps={count}) differs from schedule_steps = {given:g} in the arm's "
             "space: remove it from there"
         )
-    return get_family(run.family).with_steps(run.config, steps)
+    return get_family(run.family).with_steps(run.config, count)
 
 
-def check_length(run: Run, schedule: Schedule | None, taken: int) -> None:
+def check_length(loop: Loop, run: Run, schedule: Schedule | None, epoch: int, taken: int) -> None:
     """Warn of a schedule that does not end with its run.
 
     Args:
-        run: of the loop.
+        loop: whose run it is.
+        run: the run.
         schedule: its own; ``None`` if it has none.
-        taken: steps in the first epoch.
+        epoch: that has ended; the first one tells about how many steps there will be.
+        taken: steps so far.
     """
-    total = taken * run.epochs
     if schedule is None or schedule.kind in ("power", "constant"):
         return
-    if abs(schedule.steps - total) <= TOLERANCE * total:
+    last = epoch == run.epochs
+    total = taken if last else taken * run.epochs
+    if not (last or epoch == 1) or _near(schedule.steps, total, EXACT if last else ABOUT):
         return
-    fault = (run.family, schedule.steps, total)
+    found = f"a run of {run.epochs} epochs took {total} steps"
+    if not last:
+        found = (
+            f"a run has taken {taken} steps after epoch 1 of {run.epochs}, so about {total} in all"
+        )
+    remove = ", and remove schedule_steps from the arm's space"
+    _warn_once(
+        (id(loop), run.family, schedule.steps, run.epochs),
+        f"{found}, but the {schedule.kind} schedule of {run.family} ends after {schedule.steps}: "
+        f"give run.optimizer(params, steps=…) the {ADVICE}"
+        f"{remove if SCHEDULE_STEPS.name in run.config else ''}"
+        f"{'' if last else '. If later epochs have another number of steps, this may be right'}",
+    )
+
+
+def _near(one: int, other: int, tolerance: float) -> bool:
+    return abs(one - other) <= tolerance * other
+
+
+def _warn_once(fault: tuple[object, ...], message: str) -> None:
     if fault not in _warned:
         _warned.add(fault)
-        log.warning(
-            "the %s schedule of %s ends after %d steps, but a run of %d epochs takes %d. Call "
-            "run.optimizer(params, steps=…) with the batches of an epoch × run.total_epochs, and "
-            "remove schedule_steps from the arm's space",
-            *(schedule.kind, run.family, schedule.steps, run.epochs, total),
-        )
+        log.warning("%s", message)
 
 
-def check_rates(run: Run, optimizer: Optimizer, scheduler: LRScheduler) -> None:
+def check_rates(loop: Loop, run: Run, optimizer: Optimizer, scheduler: LRScheduler) -> None:
     """Warn of step sizes that the arm's schedule did not set, and is about to overwrite.
 
     Args:
-        run: of the loop.
+        loop: whose run it is.
+        run: the run.
         optimizer: it, after a step.
         scheduler: its own, not yet stepped.
     """
-    fault = ("overwritten", run.family)
-    if fault in _warned:
-        return
     if [group["lr"] for group in optimizer.param_groups] != scheduler.get_last_lr():
-        _warned.add(fault)
-        log.warning(
-            "the loop changes the step size of %s, as a scheduler of torch does, but the arm's own "
-            "schedule overwrites it in every step: give decay_power = 0 and no schedule in the "
-            "arm's space to leave it to the loop",
-            run.family,
+        _warn_once(
+            (id(loop), run.family),
+            f"the loop changes the step size of {run.family}, as a scheduler of torch does, but "
+            "the arm's own schedule overwrites it in every step: to leave it to the loop, give "
+            "decay_power = 0, and neither schedule nor warmup, in the arm's space",
         )

@@ -289,3 +289,14 @@ def test_arms_of_one_optimizer_are_to_have_the_same_rates() -> None:
     other = control_fault(parse_study(raw, source="test"))
     assert other is not None
     assert "is searched by itself, and does not follow" in other
+
+
+@pytest.mark.parametrize(
+    ("warmup", "warned"), [(10_000, True), ({"low": 5, "high": 9_999}, True), (5, False)]
+)
+def test_a_warm_up_that_is_longer_than_a_run_is_told(
+    make: Callable[..., StudySpec], warmup: Any, warned: bool
+) -> None:
+    space = {"gamma0": {"low": 0.1, "high": 1.0}, "warmup": warmup, "schedule": "cosine"}
+    spec = make(arms=[{"name": "sgd", "optimizer": "sgd", "space": space}])
+    assert ("they never reach γ0" in said(spec)) is warned

@@ -283,5 +283,8 @@ def test_dropout_of_torch_is_replaced_wherever_it_is() -> None:
         (0.1, 4, False),
     ]
     assert network[0] is network[3]
+    alone = replace_dropout(nn.Dropout(0.3))
+    assert isinstance(alone, CounterDropout)
+    assert (alone.rate, alone.layer) == (0.3, 0)
     with pytest.raises(InputError, match=r"dropout = 1\.0"):
         replace_dropout(nn.Sequential(nn.Dropout(1.0)))

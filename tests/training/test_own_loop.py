@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import nan
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,7 +23,6 @@ from indian_tune.training import (
     LoopError,
     LoopTrainer,
     Run,
-    own_schedule,
 )
 from indian_tune.training.loop_trainer import Rehearsal
 from indian_tune.training.own_report import StaleCheckpointError
@@ -423,6 +423,7 @@ DECAYS = {"decay_power", "weight_decay", "decoupled_weight_decay"}
     [
         (lambda run: run.config["gamma0"], {*DECAYS, *OWN}),
         (lambda run: run.config.get("gamma0"), {*DECAYS, *OWN}),
+        (lambda run: run.config.get("momentum", 0.0), {"gamma0", *DECAYS, *OWN}),
         (lambda run: {**run.config}, OWN),
         (lambda run: dict(run.config), OWN),
         (lambda run: run.config | {}, OWN),
@@ -501,8 +502,9 @@ def test_a_rehearsal_finds_mistakes_in_what_measures_on_the_test_data() -> None:
 def test_a_metric_of_ones_own_is_not_better_than_its_best_value(
     better: bool, value: float, message: str | None
 ) -> None:
+    best: dict[str, Any] = {"best": 1.0} if better else {}
     task = get_task("classification").with_metric(
-        "f1", greater_is_better=better, best=1.0, chance=0.1
+        "f1", greater_is_better=better, chance=0.1, **best
     )
     made = replace(loop(per_epoch(lambda run, _: run.report(train_loss=1, error=value))), task=task)
     if message is None:
@@ -588,7 +590,7 @@ def scheduled(steps: Any, rates: list[float]) -> Callable[[LoopRun], None]:
 
 def test_a_loop_gives_its_schedule_the_steps_of_its_run(caplog: pytest.LogCaptureFixture) -> None:
     rates: list[float] = []
-    trained(LoopTrainer(loop(scheduled(8, rates))), COSINE)
+    trained(LoopTrainer(loop(scheduled(np.int64(8), rates))), COSINE)
     assert rates[1] == pytest.approx(0.05)
     assert rates[3] == pytest.approx(0.0)
     # A schedule without an end has no use for them.
@@ -603,7 +605,7 @@ def test_a_loop_gives_its_schedule_the_steps_of_its_run(caplog: pytest.LogCaptur
         (
             0,
             {},
-            r"run.optimizer\(steps=0\) must be a whole number above 0: the batches of an epoch",
+            r"run.optimizer\(steps=0\) must be a whole number above 0, .* calls of optimizer.step",
         ),
         (8.0, {}, r"run.optimizer\(steps=8.0\) must be a whole number above 0"),
         (8, {"schedule_steps": 22.0}, "differs from schedule_steps = 22 in the arm's space: remov"),
@@ -617,24 +619,37 @@ def test_what_is_no_length_of_a_schedule_is_refused(
         trained(LoopTrainer(loop(scheduled(steps, []))), run)
 
 
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [
+        (5, "a run has taken 2 steps after epoch 1 of 4, so about 8 in all, but the cosine sched"),
+        # By the first epoch alone it could be right.
+        (7, "a run of 4 epochs took 8 steps, but the cosine schedule of sgd ends after 7: give"),
+        (8, None),
+    ],
+)
 def test_a_schedule_that_does_not_end_with_its_run_is_a_warning(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    length: int, told: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(own_schedule, "_warned", set())
-    run = replace(COSINE, config={**COSINE.config, "schedule_steps": 5.0})
+    run = replace(COSINE, config={**COSINE.config, "schedule_steps": float(length)})
+    same = loop(scheduled(None, []))
     for _ in range(2):
+        trained(LoopTrainer(same), run)
+    assert len(caplog.messages) == (told is not None)
+    for message in caplog.messages:
+        assert message.startswith(str(told))
+        assert "with gradient accumulation they are fewer than the batches" in message
+        assert "remove schedule_steps" in message
+    if told is not None:
+        # Another study of this process is told of it as well.
         trained(LoopTrainer(loop(scheduled(None, []))), run)
-    (message,) = caplog.messages
-    assert "the cosine schedule of sgd ends after 5 steps, but a run of 4 epochs takes 8" in message
-    assert "run.optimizer(params, steps=…)" in message
+        assert len(caplog.messages) == 2
 
 
 @pytest.mark.parametrize("decay", [{}, {"decay_power": 0.0}])
 def test_a_scheduler_that_the_schedule_of_the_arm_overwrites_is_a_warning(
-    decay: dict[str, float], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    decay: dict[str, float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(own_schedule, "_warned", set())
-
     def train(run: LoopRun) -> None:
         model = nn.Linear(1, 1)
         optimizer = run.optimizer(model.parameters())
@@ -647,3 +662,32 @@ def test_a_scheduler_that_the_schedule_of_the_arm_overwrites_is_a_warning(
     assert [text.partition(",")[0] for text in caplog.messages] == (not decay) * [
         "the loop changes the step size of sgd"
     ]
+
+
+def test_names_that_a_configuration_never_has_are_explained_by_get_too() -> None:
+    def train(run: LoopRun) -> None:
+        assert run.config.get("momentum", 0.5) == 0.5
+        run.config.get("dropout", 0.5)
+
+    with pytest.raises(LoopError, match=r"run.config\['dropout'\] is not known: it is run.dropout"):
+        trained(LoopTrainer(loop(train)))
+
+
+def test_a_scheduler_with_milestones_can_be_in_a_checkpoint(tmp_path: Path) -> None:
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2])
+        for _ in run.epochs(model=model, optimizer=optimizer, scheduler=scheduler):
+            step(run, model, optimizer)
+            scheduler.step()
+
+    constant = replace(RUN, config={**RUN.config, "decay_power": 0.0})
+    whole = trained(LoopTrainer(loop(train)), constant)
+    first = LoopTrainer(loop(train), checkpoints=CheckpointFolder(tmp_path))
+    first.add(constant)
+    early = first.advance() + first.advance()
+    first.save()
+    second = LoopTrainer(loop(train), checkpoints=CheckpointFolder(tmp_path))
+    assert second.add(constant) == 2
+    assert early + second.advance() + second.advance() == whole

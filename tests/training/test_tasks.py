@@ -256,7 +256,7 @@ def test_a_metric_of_ones_own_is_recorded_and_may_judge() -> None:
         ({"greater_is_better": True, "chance": 0.3}, r"chance = 0\.3 .* best = 0\.0, .*=1\.0"),
         (
             {"greater_is_better": True, "best": 1.0, "chance": 1},
-            r"chance = 1 must be below best = 1\.0",
+            r"chance = 1\.0 must be below best = 1\.0",
         ),
         ({"chance": -2.0}, r"chance = -2\.0 must be above 0, .*: add a constant"),
         ({"chance": 0.0}, r"chance = 0\.0 must be above 0"),
@@ -266,6 +266,7 @@ def test_a_metric_of_ones_own_is_recorded_and_may_judge() -> None:
         ({"greater_is_better": "yes"}, "greater_is_better = 'yes' must be True or False"),
         ({"best": "1"}, "best = '1' must be a finite number"),
         ({"best": math.inf}, "best = inf must be a finite number"),
+        ({"best": 1.0}, "best = 1.0 is of a metric that is to be large: give greater_is_better"),
         ({"title": 3}, "title = 3 must be a text"),
     ],
 )

@@ -96,7 +96,10 @@ def check_parameter(family: Family, name: str, parameter: spaces.Parameter, wher
     except InputError as error:
         told = str(error)
         known = (*family.hyperparameters, *TRAINING_PARAMETERS, "lr", "learning_rate")
-        if name not in known and not nearest(name, known):
+        setting = nearest(name, list(TRAINING_PARAMETERS))
+        if setting and not nearest(name, list(family.hyperparameters)):
+            told += f".{setting} It is a setting of the training loop"
+        elif name not in known and not nearest(name, known):
             settings = ", ".join(TRAINING_PARAMETERS)
             told += (
                 f". Settings of the training loop can be searched too ({settings}), but not those "
