@@ -136,6 +136,7 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
             the keys and what was raised.
     """
     from indian_tune.engines.runs import trainer_of
+    from indian_tune.problems.data_advice import warn_of_data
     from indian_tune.training import GlobalState, Run, SingleExampleError
 
     state = GlobalState()
@@ -154,6 +155,8 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
             _rehearse_loops(spec, problem, state)
         return
     _compare_batch_size(spec, problem)
+    with blamed(where, "looking at its data"):
+        warn_of_data(problem, where)
     for n, arm in enumerate(spec.arms, 1):
         for place, config in enumerate(_configs(spec, arm.name)):
             values, own = split_training_parameters(config)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Subset
 
 from indian_tune.errors import InputError
+from indian_tune.imports import blamed
 from indian_tune.problems.task import get_task
 from indian_tune.text import with_article
 
@@ -30,6 +32,8 @@ NARROWED = {torch.float64: torch.float32, torch.int32: torch.int64, torch.int16:
 def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
     """Return the inputs and the labels of a data set; see :meth:`Split.from_dataset`."""
     name = type(dataset).__name__
+    if isinstance(dataset, DataLoader):
+        raise InputError(f"got a {name}: give the data set, not its loader")
     try:
         count = len(dataset)
     except TypeError as error:
@@ -42,7 +46,11 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
     inputs: list[Tensor] = []
     labels: list[Tensor] = []
     for n in range(count):
-        item = dataset[n]
+        try:
+            item = dataset[n]
+        except Exception:
+            with blamed(place_of(dataset, n), "reading it"):
+                raise
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise InputError(
                 f"{name}[{n}] is {with_article(type(item).__name__)}: it must be a pair of an "
@@ -71,6 +79,24 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
                 "for augmentation a DataLoader as train, or problem.augmentation"
             )
     return torch.stack(inputs), torch.stack(labels)
+
+
+def place_of(dataset: Any, n: int) -> str:
+    """Return where an example is, with its file if the data set lists its files as torchvision's.
+
+    Args:
+        dataset: of which it is.
+        n: its position.
+    """
+    place = f"{type(dataset).__name__}[{n}]"
+    while isinstance(dataset, Subset):
+        dataset, n = dataset.dataset, dataset.indices[n]
+    files = getattr(dataset, "samples", getattr(dataset, "imgs", None))
+    if isinstance(files, list) and n < len(files):
+        file = files[n][0] if isinstance(files[n], tuple | list) else files[n]
+        if isinstance(file, str | Path):
+            return f"{place} ({file})"
+    return place
 
 
 def split_of_frame(
@@ -137,6 +163,11 @@ def _label(value: Any, where: str, task: Task) -> Tensor:
     if task.name != "classification":
         tensor = _tensor(value, where)
         return tensor.float() if task.name == "regression" else tensor
+    if shape := getattr(value, "shape", ()):
+        raise InputError(
+            f"{where} has shape {list(shape)}: give a number or a tensor without dimensions; for "
+            "another task, give task = 'regression' or 'tokens'"
+        )
     number = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
     if isinstance(number, bool) or not isinstance(number, int):
         raise InputError(

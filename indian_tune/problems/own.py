@@ -233,7 +233,8 @@ def _split_fault(split: object, made: Problem) -> str | None:
         try:
             split = split.sample()
         except Exception as error:  # noqa: BLE001 - of the user's own data set
-            return f"cannot be read: {type(error).__name__}: {error}"
+            places = "".join(f"{place}: " for place in getattr(error, "__notes__", ()))
+            return f"cannot be read: {places}{type(error).__name__}: {error}"
     if not isinstance(split, Split):
         if hasattr(split, "__getitem__") or hasattr(split, "__iter__"):
             kind = with_article(type(split).__name__)

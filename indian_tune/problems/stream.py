@@ -19,7 +19,7 @@ from torch.utils.data import (
 )
 
 from indian_tune.errors import InputError
-from indian_tune.problems.conversion import NARROWED
+from indian_tune.problems.conversion import NARROWED, place_of
 from indian_tune.problems.problem import Split
 from indian_tune.problems.randomness import seeded_global_generator
 
@@ -128,7 +128,7 @@ class Stream(Split):
         """
         many = getattr(self.dataset, "__getitems__", None)
         chosen = list(positions)
-        items = many(chosen) if callable(many) else [self.dataset[n] for n in chosen]
+        items = many(chosen) if callable(many) else [self._item(n) for n in chosen]
         batch = self.collate(items)
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise StreamError(
@@ -144,6 +144,13 @@ class Stream(Split):
                     f"a batch of {len(chosen)} must be a tensor of that length"
                 )
         return Split(_narrowed(inputs), _narrowed(labels))
+
+    def _item(self, n: int) -> Any:
+        try:
+            return self.dataset[n]
+        except Exception as error:
+            error.add_note(place_of(self.dataset, n))
+            raise
 
     def sample(self) -> Split:
         """Read up to :data:`SAMPLED` examples, evenly spaced."""

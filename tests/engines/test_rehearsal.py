@@ -42,7 +42,7 @@ NETWORKS = {
 def score(outputs, labels, least):
     return outputs.mean() * (1.0 if len(labels) >= least else float("nan"))
 
-def problem(network, examples=64, least=None):
+def problem(network, examples=64, least=None, scale=1.0):
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(examples, 3, generator=generator)
     split = Split(inputs, (inputs[:, 0] > 0).long())
@@ -51,7 +51,7 @@ def problem(network, examples=64, least=None):
         task = task.with_metric("own", lambda *given: score(*given, least), chance=1.0)
     return Problem(
         dataset="own", model=network, classes=2, train=split, test=split,
-        build_model=lambda *, seed, dropout: NETWORKS[network](), task=task,
+        build_model=lambda *, seed, dropout: NETWORKS[network](), task=task, scale=scale,
     )
 
 WRONG = {
@@ -365,6 +365,14 @@ def test_a_schedule_without_its_length_is_refused_at_the_line_of_the_loop_that_n
     # No line of the loop is at fault, and none of the package's is named.
     assert "indian_tune" not in str(said.value)
     assert "line" not in str(said.value)
+
+
+def test_what_is_odd_in_the_data_is_told_once(
+    tiny: dict[str, Any], storage: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rehearsed(own(tiny, network="plain", scale=100.0), storage, folder)
+    (message,) = caplog.messages
+    assert message.startswith("problem.factory = 'rehearsed:problem': its training inputs, norm")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from indian_tune.errors import InputError
 from indian_tune.imports import imports_allowed
@@ -375,6 +375,17 @@ class Examples(torch.utils.data.Dataset[Any]):
         return self.odd.get(n, (torch.full((1, 2, 2), float(n)), n % 2))
 
 
+class Files(Examples):
+    """Of which one cannot be read, as torchvision's folders list them."""
+
+    samples = [(f"images/{n}.png", 0) for n in range(5)]  # noqa: RUF012
+
+    def __getitem__(self, n: int) -> Any:
+        if n == 3:
+            raise OSError("image file is truncated")
+        return torch.zeros(2), 0
+
+
 class RandomExamples(Examples):
     """With a transform that draws."""
 
@@ -399,8 +410,12 @@ def test_a_data_set_of_torch_becomes_a_split() -> None:
         (Examples(e2=(torch.zeros(1, 2, 2), 0.5)), "= 0.5 is not a whole number"),
         (Examples(e2=("text", 1)), r"Examples\[2\]\[0\] is a "),
         (RandomExamples(), r"Examples\[0\] is another input .* its transform is random"),
+        (Files(), r"^Files\[3\] \(images/3.png\): reading it failed with OSError: image file is"),
+        (Subset(Files(), [0, 3]), r"^Subset\[1\] \(images/3.png\): reading it failed"),
+        (DataLoader(Examples()), "got a DataLoader: give the data set, not its loader"),
+        (Examples(e2=(torch.zeros(1, 2, 2), torch.tensor([0]))), r"has shape \[1\]: give a number"),
     ],
-    ids=range(7),
+    ids=range(11),
 )
 def test_a_data_set_that_is_no_split_is_refused(dataset: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -472,6 +487,7 @@ def test_a_loader_is_read_in_batches_and_its_parts_are_drawn_unread(
         (TensorDataset(torch.zeros(9, 2), torch.full((9,), 5)), "has labels from 5 to 5"),
         ([("a", 1)] * 9, "cannot be read: StreamError: list gives inputs of type tuple"),
         ([{}] * 9, "cannot be read: StreamError: list gives batches of type dict"),
+        (Files(), r"cannot be read: Files\[3\] \(images/3.png\): OSError: image file is truncated"),
     ],
 )
 def test_a_loader_that_cannot_be_trained_on_is_refused(
