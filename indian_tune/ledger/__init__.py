@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from indian_tune.ledger.address import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
+    needed_option,
     reached_only_here,
     show_url,
     sqlite_file,
@@ -69,6 +70,7 @@ __all__ = [
     "Winner",
     "WorkerRecord",
     "file_system",
+    "needed_option",
     "reached_only_here",
     "show_url",
     "sqlite_file",

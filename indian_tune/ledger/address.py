@@ -96,6 +96,19 @@ def storage_url(option: str | None = None) -> URL:
     return url.set(database=str(Path(url.database or "").absolute()))
 
 
+def needed_option(address: str) -> str | None:
+    """Return what ``--storage`` must be for a command to find a database; ``None`` for nothing.
+
+    Args:
+        address: as it is shown.
+    """
+    try:
+        usual = show_url(storage_url())
+    except StorageError:
+        return address
+    return None if address == usual else address
+
+
 def show_url(url: URL) -> str:
     """Return the address as it may be shown: without its password."""
     secret = [name for name in url.query if name in ("password", "sslpassword")]

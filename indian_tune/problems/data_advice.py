@@ -25,6 +25,8 @@ LEAST_NUMBERS = 16
 MOST_COMPARED = 300_000
 # Share of copies that real data sets have without harm.
 USUAL_COPIES = 0.01
+# Of the error at chance level: classes of which the largest one gives less are unequal.
+EQUAL = 0.8
 # Examples that tell the scale.
 MEASURED = 2000
 # Bounds of the standard deviation and the mean of normalised inputs, and how many times as large
@@ -41,7 +43,12 @@ def warn_of_data(problem: Problem, where: str) -> None:
         problem: of one's own, with its splits.
         where: the key that names it, for the messages.
     """
-    for told in (*_copies(problem), *_missing_classes(problem), *_odd_scale(problem)):
+    for told in (
+        *_copies(problem),
+        *_missing_classes(problem),
+        *_unequal_classes(problem),
+        *_odd_scale(problem),
+    ):
         log.warning("%s: %s", where, told)
 
 
@@ -99,6 +106,25 @@ def _missing_classes(problem: Problem) -> list[str]:
             "number the classes from 0 without gaps: the error at chance level depends on classes"
         )
     return told
+
+
+def _unequal_classes(problem: Problem) -> list[str]:
+    """Tell of classes of which the most frequent one alone gives a smaller error than chance."""
+    task = get_task(problem.task)
+    if task.name != "classification" or task.outcome != "accuracy" or problem.train.streamed:
+        return []
+    part = _judged(problem).get("validation", problem.train)
+    counts = part.labels.bincount()
+    chance, error = 1 - 1 / problem.classes, 1 - float(counts.max()) / len(part)
+    # Where classes are missing, that is told.
+    if error >= EQUAL * chance or int((counts > 0).sum()) < problem.classes:
+        return []
+    return [
+        f"its classes are unequal: always answering class {int(counts.argmax())} has an error of "
+        f"{error:.1%}, but a run counts as trained below {chance:.1%}, the error at chance level "
+        "of equal classes. Compare errors with the first number, or judge by another metric, such "
+        "as macro F1 (with_metric of a task)"
+    ]
 
 
 def _classes(part: Split) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.ledger import needed_option
 from indian_tune.service.python_words import in_arguments
 from indian_tune.service.ranking import edge_notes, failure_notes
 from indian_tune.service.searching import no_progress
@@ -93,7 +94,8 @@ class PythonDisplay:
         ends = edge_notes(ranked)
         # Its first note is then of the arms of which nothing trained.
         worthless = int(any(result.trained is False for result in ranked))
-        for note in (*failure_notes(ranked, session.name), *ends[:worthless]):
+        storage = needed_option(session.ledger.address)
+        for note in (*failure_notes(ranked, session.name, storage), *ends[:worthless]):
             self.warn(note)
         for note in ends[worthless:]:
             self._say(note)

@@ -103,6 +103,7 @@ class StudyStatus(Shown):
         """
         from rich.console import Group
 
+        from indian_tune.ledger import needed_option
         from indian_tune.outcome import outcome_of
         from indian_tune.service.output import headed, table
         from indian_tune.service.progress import progress_table
@@ -173,7 +174,7 @@ class StudyStatus(Shown):
             ]
             parts += edge_notes(self.ranked)
         parts += former_notes(self.ranked)
-        parts += failure_notes(self.ranked, self.study.name)
+        parts += failure_notes(self.ranked, self.study.name, needed_option(self.address))
         if self.completion.failed:
             frozen = f", so {self.completion.withheld}" if self.completion.withheld else ""
             parts.append(f"\n{self.completion.failures}{frozen}")

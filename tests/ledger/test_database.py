@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 
 import indian_tune.ledger
 from indian_tune.errors import StorageError
-from indian_tune.ledger import Ledger, LedgerReader, show_url, storage_url
+from indian_tune.ledger import Ledger, LedgerReader, needed_option, show_url, storage_url
 from indian_tune.ledger.tables import HEAD_REVISION, VERSION_TABLE, metadata
 
 
@@ -26,7 +26,12 @@ def test_option_beats_environment_beats_default(
     assert show_url(storage_url()) == f"sqlite:///{tmp_path}/indian-tune.db"
     monkeypatch.setenv("INDIAN_TUNE_STORAGE", "sqlite:///from-environment.db")
     assert show_url(storage_url()) == f"sqlite:///{tmp_path}/from-environment.db"
-    assert show_url(storage_url("given.db")) == f"sqlite:///{tmp_path}/given.db"
+    given = show_url(storage_url("given.db"))
+    assert given == f"sqlite:///{tmp_path}/given.db"
+    # A command on the one in the environment needs no option.
+    assert (needed_option(show_url(storage_url())), needed_option(given)) == (None, given)
+    monkeypatch.setenv("INDIAN_TUNE_STORAGE", "mysql://host/db")
+    assert needed_option(given) == given
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])

@@ -101,3 +101,17 @@ def test_an_odd_scale_is_told_with_its_numbers(caplog: pytest.LogCaptureFixture)
     assert "normalised by its scale = 1" in message
     tokens = as_tokens(TRAIN, 48)
     assert told(caplog, train=tokens, validation=None, test=as_tokens(TEST, 48)) == []
+
+
+def test_unequal_classes_are_told_with_the_error_of_the_largest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    labels = torch.zeros(100, dtype=torch.int64)
+    labels[:50] = torch.arange(50) % 4
+    (message,) = told(caplog, validation=part(1, 100, labels=labels))
+    assert message.startswith(
+        "its classes are unequal: always answering class 0 has an error of 37.0%, but a run counts "
+        "as trained below 75.0%"
+    )
+    labels[:80] = torch.arange(80) % 4
+    assert told(caplog, validation=part(1, 100, labels=labels)) == []
