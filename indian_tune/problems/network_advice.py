@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from indian_tune.errors import InputError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["channel_advice", "check_call", "check_masks"]
+__all__ = ["channel_advice", "check_call", "check_masks", "dtype_advice"]
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ def check_call(build: Callable[..., object], where: str) -> None:
     Raises:
         InputError: it cannot be called with ``seed`` and ``dropout``.
     """
+    if isinstance(build, nn.Module):
+        raise InputError(
+            f"{where}: its build_model is a network: give a function that builds one, "
+            "`lambda seed, dropout: Net()`"
+        )
     try:
         taken = inspect.signature(build)
     except (TypeError, ValueError):
@@ -82,6 +88,20 @@ def channel_advice(network: nn.Module, inputs: Tensor) -> str:
             f"{', '.join(shape[1:-1])}], by inputs.movedim(-1, 1)"
         )
     return ""
+
+
+def dtype_advice(network: nn.Module) -> str:
+    """Return which floating point parameters must have, where a network has other ones.
+
+    Args:
+        network: which could not take inputs of float32.
+    """
+    found = (each.dtype for each in network.parameters() if each.is_floating_point())
+    other = next((each for each in found if each != torch.float32), None)
+    if other is None:
+        return ""
+    name = str(other).removeprefix("torch.")
+    return f". Its parameters are {name}: build_model must return float32"
 
 
 @contextmanager
