@@ -72,7 +72,7 @@ def _parts_seed(section: ProblemSection, replicate: int) -> int | None:
 def _own_problem(
     section: ProblemSection, factory: str, held_out: float | None, replicate: int
 ) -> Problem | Loop:
-    from indian_tune.problems import make_problem
+    from indian_tune.problems import Loop, make_problem
     from indian_tune.study.file.problem_summary import ProblemSummary
 
     problem = make_problem(
@@ -85,6 +85,13 @@ def _own_problem(
         parts_seed=_parts_seed(section, replicate),
         label_noise=section.label_noise,
     )
+    streamed = not isinstance(problem, Loop) and problem.train.streamed
+    if section.augmentation != "none" and streamed:
+        raise InputError(
+            f"problem.augmentation = {section.augmentation!r} needs data in memory, but "
+            f"problem.factory = {factory!r} has data read in batches: remove it, and augment in "
+            "the transform of the data set"
+        )
     summary = ProblemSummary.of(problem)
     if section.facts not in (None, summary):
         assert section.facts is not None

@@ -6,8 +6,10 @@ import inspect
 import logging
 from collections import Counter
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from indian_tune.errors import InputError
@@ -19,9 +21,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["channel_advice", "check_call", "check_masks"]
+__all__ = ["channel_advice", "check_call", "check_masks", "dtype_advice", "warn"]
 
 log = logging.getLogger(__name__)
+
+
+def warn(message: str, *values: object) -> None:
+    """Warn of a network, except in a worker: the command that started it has done so."""
+    if parent_process() is None:
+        log.warning(message, *values)
 
 
 def check_call(build: Callable[..., object], where: str) -> None:
@@ -34,6 +42,11 @@ def check_call(build: Callable[..., object], where: str) -> None:
     Raises:
         InputError: it cannot be called with ``seed`` and ``dropout``.
     """
+    if isinstance(build, nn.Module):
+        raise InputError(
+            f"{where}: its build_model is a network: give a function that builds one, "
+            "`lambda seed, dropout: Net()`"
+        )
     try:
         taken = inspect.signature(build)
     except (TypeError, ValueError):
@@ -84,6 +97,20 @@ def channel_advice(network: nn.Module, inputs: Tensor) -> str:
     return ""
 
 
+def dtype_advice(network: nn.Module) -> str:
+    """Return which floating point parameters must have, where a network has other ones.
+
+    Args:
+        network: which could not take inputs of float32.
+    """
+    found = (each.dtype for each in network.parameters() if each.is_floating_point())
+    other = next((each for each in found if each != torch.float32), None)
+    if other is None:
+        return ""
+    name = str(other).removeprefix("torch.")
+    return f". Its parameters are {name}: build_model must return float32"
+
+
 @contextmanager
 def check_masks(network: nn.Module, where: str) -> Iterator[None]:
     """Refuse dropout layers of equal masks, and warn of one that is applied more than once.
@@ -118,7 +145,7 @@ def check_masks(network: nn.Module, where: str) -> Iterator[None]:
             hook.remove()
     for repeated, times in applied.items():
         if times > 1:
-            log.warning(
+            warn(
                 "%s: its dropout layer %r is applied %s in one forward pass, each time with the "
                 "same mask. For other masks create a layer for each place",
                 where,

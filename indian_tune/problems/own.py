@@ -19,7 +19,18 @@ from indian_tune.imports import blamed, load_named
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.machine import COPIES, check_fits, memory
 from indian_tune.problems.models import dropout_layers
-from indian_tune.problems.network_advice import channel_advice, check_call, check_masks
+from indian_tune.problems.network_advice import (
+    channel_advice,
+    check_call,
+    check_masks,
+    dtype_advice,
+)
+from indian_tune.problems.network_trial import (
+    check_built,
+    check_repeats,
+    check_trained,
+    graph_leaves,
+)
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
@@ -315,27 +326,11 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
                 check_call(build, where)
                 built.append(build(seed=0, dropout=dropout))
             _check_trainable(made, where, built[0])
-    network = built[0]
-    if not isinstance(network, nn.Module):
-        raise InputError(
-            f"{where}: its build_model must return a torch.nn.Module, got {type(network).__name__}"
-        )
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise InputError(f"{where}: its model {made.model!r} has no parameters to train")
-    if {id(each) for each in network.parameters()} & {id(each) for each in built[1].parameters()}:
-        raise InputError(
-            f"{where}: its build_model returns a network with the same parameters at every call, "
-            "so trials would continue each other's training: create the network inside build_model"
-        )
-    weights, again = (list(each.state_dict().values()) for each in built)
-    if not all(map(torch.equal, weights, again)):
-        raise InputError(
-            f"{where}: its model {made.model!r} gets different weights when it is built twice "
-            "with the same seed: draw them from torch's generator, or from one seeded with seed"
-        )
+    network, second = check_built(built, made.model, where)
     few = made.train.first(TRIED)
     raw, labels = few.inputs, few.labels
     inputs = raw if raw.dtype == torch.int64 else raw.float()
+    leaves = []
     with check_masks(network, where):
         for training in (True, False):
             try:
@@ -351,7 +346,11 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
                     outputs, get_task(made.task).output_shapes(labels, made.classes), where, made
                 )
             except InputError as error:
-                raise InputError(f"{error}{channel_advice(network, raw)}") from error
+                advice = channel_advice(network, raw) or dtype_advice(network)
+                raise InputError(f"{error}{advice}") from error
+            leaves.append(graph_leaves(outputs))
+    check_trained(network, leaves, inputs, made.model, where)
+    check_repeats(network, second, inputs, made.model, where)
     _try_metrics(get_task(made.task), outputs, labels, where)
 
 

@@ -171,6 +171,23 @@ def test_augmentation_is_for_images(tmp_path: Path, own: StudySpec) -> None:
         prepared(parse_study(raw, source="own"), [str(tmp_path)])
 
 
+def test_augmentation_is_for_data_in_memory(tmp_path: Path, own: StudySpec) -> None:
+    (tmp_path / "streamed_table.py").write_text(
+        "from dataclasses import replace\n"
+        "from torch.utils.data import DataLoader, TensorDataset\n"
+        "import table_mlp\n"
+        "def make(**given):\n"
+        "    made = table_mlp.make_problem(**given)\n"
+        "    data = TensorDataset(made.train.inputs, made.train.labels)\n"
+        "    return replace(made, train=DataLoader(data, 8))\n"
+    )
+    raw = own.canonical()
+    raw["problem"] |= {"factory": "streamed_table:make", "augmentation": "crop-flip"}
+    message = r"problem\.augmentation = 'crop-flip' needs data in memory, .* read in batches"
+    with pytest.raises(InputError, match=message):
+        prepared(parse_study(raw, source="own"), [str(tmp_path)])
+
+
 def test_modules_are_looked_for_where_one_stands_and_beside_the_study_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

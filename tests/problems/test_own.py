@@ -3,15 +3,16 @@ from __future__ import annotations
 import copy
 import sys
 from dataclasses import replace
-from math import nan
+from math import inf, nan
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from indian_tune.errors import InputError
@@ -24,6 +25,7 @@ from indian_tune.problems import (
     SplitSizes,
     get_task,
     make_problem,
+    network_advice,
 )
 
 if TYPE_CHECKING:
@@ -165,6 +167,75 @@ class ImageFolder:
 
 def network(module: object) -> Problem:
     return sound(build_model=lambda **_: copy.deepcopy(module))
+
+
+class InList(nn.Linear):
+    """A layer that is no attribute, before the one that is."""
+
+    def __init__(self, first: nn.Module | torch.Tensor) -> None:
+        super().__init__(2, 3)
+        self.hidden = [first]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        (first,) = self.hidden
+        return super().forward(first(inputs) if isinstance(first, nn.Module) else inputs * first)
+
+
+class Partial(Net):
+    """Has layers that its forward pass leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.ModuleList(nn.Linear(1, 1) for _ in range(2))
+
+
+class ByInputs(Net):
+    """Needs a gradient by what it makes of its inputs."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs.detach().requires_grad_())
+
+
+class Checkpointed(Net):
+    """Its graph does not contain its parameters."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = inputs.detach().requires_grad_()
+        return checkpoint(super().forward, inputs, use_reentrant=True)
+
+
+class AlwaysDropped(Net):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return nn.functional.dropout(super().forward(inputs))
+
+
+class Centred(Net):
+    """Keeps what it measures in training mode, but in no buffer."""
+
+    def __init__(self, at_first: float | None) -> None:
+        super().__init__()
+        self.centre: Any = at_first
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.centre = inputs.mean(0)
+        return super().forward(inputs - self.centre)
+
+
+class Unloadable(Centred):
+    def load_state_dict(self, *_: object, **__: object) -> NoReturn:
+        raise NotImplementedError
+
+
+class InPlace(Net):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs.add_(1))
+
+
+def infinite() -> nn.Module:
+    net = Net()
+    nn.init.constant_(net.bias, inf)
+    return net
 
 
 def masked(*dropouts: nn.Module) -> nn.Module:
@@ -309,6 +380,30 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         lambda: network(masked(CounterDropout(0.5, layer=1), CounterDropout(0.1, layer=1))),
         "its dropout layers '1' and '2' both have layer = 1, so their masks would be the same",
     ),
+    (
+        lambda: sound(build_model=nn.Linear(2, 3)),
+        "its build_model is a network: give a function that builds one, `lambda seed, dropout: Ne",
+    ),
+    (
+        lambda: network(nn.Linear(2, 3, device="meta")),
+        "its model 'net' has parameters on meta: build it on the CPU",
+    ),
+    (
+        lambda: network(nn.Sequential(nn.LazyLinear(3))),
+        "has parameters without a shape (LazyLinear): call it once with an example inside build_m",
+    ),
+    (
+        lambda: network(nn.Linear(2, 3).double()),
+        "Its parameters are float64: build_model must return float32",
+    ),
+    (
+        lambda: network(InList(nn.Linear(2, 2))),
+        "computes with parameters that model.parameters() does not contain (one of shape [2",
+    ),
+    (
+        lambda: sound(build_model=lambda **_: InList(torch.ones(2, requires_grad=True))),
+        "(one of shape [2]), so they are not trained: keep layers in nn.ModuleList",
+    ),
     (lambda: sound(build_model=Net), "write `lambda seed, dropout: Net()`"),
     (lambda: sound(build_model=lambda **_: len(3)), "building its model 'net' failed with TypeErr"),  # type: ignore[arg-type]
     (lambda: sound(build_model=lambda **_: Unseeded()), "different weights when it is built twice"),
@@ -338,6 +433,40 @@ def test_a_mask_that_repeats_in_a_forward_pass_is_a_warning(
     made(lambda: network(masked(one, one, other)))
     (message,) = caplog.messages
     assert "its dropout layer '1' is applied 2 times in one forward pass" in message
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Partial, "trained: spare.0.weight, spare.0.bias, spare.1.weight and 1 more"),
+        (infinite, "its outputs are not finite before training"),
+        (AlwaysDropped, "gives other outputs for the same inputs in eval mode"),
+        (lambda: Centred(0.0), "neither parameter nor buffer, which exported weights lack"),
+        (lambda: Centred(None), "neither parameter nor buffer, which exported weights lack"),
+        (lambda: Unloadable(0.0), None),
+        (lambda: nn.Sequential(Net(), nn.BatchNorm1d(3), nn.Dropout()), None),
+        (ByInputs, None),
+        (InPlace, None),
+        (Checkpointed, None),
+    ],
+)
+def test_a_network_that_is_not_its_weights_alone_is_a_warning(
+    module: Callable[[], nn.Module],
+    message: str | None,
+    made: Callable[..., Problem],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = torch.get_rng_state()
+    made(lambda: sound(build_model=lambda *, seed, dropout: module()))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(caplog.messages) == (message is not None)
+    assert message is None or message in caplog.text
+    # A worker does not repeat it.
+    caplog.clear()
+    monkeypatch.setattr(network_advice, "parent_process", lambda: "the command")
+    made(lambda: sound(build_model=lambda *, seed, dropout: module()))
+    assert caplog.messages == []
 
 
 def test_what_is_no_function_is_refused(made: Callable[..., Problem]) -> None:
