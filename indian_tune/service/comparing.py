@@ -185,7 +185,8 @@ def register_comparison(request: CompareRequest, out: Path) -> str:
     at = datetime.now(UTC)
     said = "The registration is self-declared: keep the file where its date can be proved."
     if has_database(wanted.storage):
-        with Ledger.open(wanted.storage, create=False) as ledger:
+        # One that is named may be the database of a study to come.
+        with Ledger.open(wanted.storage, create=wanted.storage is not None) as ledger:
             at = ledger.register_claims(plan.digest, {"compare": asdict(plan)})
             said = f"Registered in {ledger.address} at {utc_time(at)}."
     write_plan(plan, out, at)
