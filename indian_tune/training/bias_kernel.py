@@ -25,6 +25,18 @@ WHOLE, PART = 2048, 512
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def _places_of(row, channel, lane, lanes, rows, places, channels, layout: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Return where the values of some rows and channels of a lane lie."""
+    at = (lane * rows + row) * channels + channel
+    if layout == _CHANNELS_FIRST:
+        image = row // places * lanes + lane
+        at = image * channels * places + row % places + channel * places
+    elif layout == _SIDE_BY_SIDE:
+        at = (row * lanes + lane) * channels + channel
+    return at
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def bias_relu_kernel(  # type: ignore[no-untyped-def]
     values_at,
     bias_at,
@@ -58,12 +70,7 @@ def bias_relu_kernel(  # type: ignore[no-untyped-def]
     channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)[None, :]
     inside = (row < rows) & (channel < channels)
     out = (lane * rows + row) * channels + channel
-    at = out
-    if layout == _CHANNELS_FIRST:
-        image = row // places * lanes + lane
-        at = image * channels * places + row % places + channel * places
-    elif layout == _SIDE_BY_SIDE:
-        at = (row * lanes + lane) * channels + channel
+    at = _places_of(row, channel, lane, lanes, rows, places, channels, layout)
     values = tl.load(values_at + at, mask=inside)
     bias = tl.load(bias_at + lane * bias_stride + channel, mask=channel < channels)
     # In float32, as torch adds shorter numbers too.
@@ -111,12 +118,7 @@ def bias_relu_backward_kernel(  # type: ignore[no-untyped-def]
         row = begin + number * block_rows + tl.arange(0, block_rows)[:, None]
         inside = (row < rows) & (channel < channels)
         out = (lane * rows + row) * channels + channel
-        at = out
-        if layout == _CHANNELS_FIRST:
-            image = row // places * lanes + lane
-            at = image * channels * places + row % places + channel * places
-        elif layout == _SIDE_BY_SIDE:
-            at = (row * lanes + lane) * channels + channel
+        at = _places_of(row, channel, lane, lanes, rows, places, channels, layout)
         grads = tl.load(grads_at + out, mask=inside, other=0.0)
         kept = tl.load(out_at + out, mask=inside, other=0.0)
         cut = tl.where(kept <= 0, 0.0, grads.to(tl.float32))
