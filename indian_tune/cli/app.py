@@ -22,7 +22,7 @@ from indian_tune.text import printable, tolerate_encodings
 
 FAILED = 1
 BAD_INPUT = 2
-# By Ctrl-C, as shells have it.
+# After Ctrl-C, the status that shells use.
 INTERRUPTED = 130
 # The reader of a pipe has gone, the disk behind a file is full, or the device is lost.
 _OUTPUT_LOST = (errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EDQUOT)
@@ -130,7 +130,7 @@ def main() -> NoReturn:
     tolerate_encodings()
     status = _status()
     if status == INTERRUPTED:
-        # Another Ctrl-C would only print where it met Python's own end.
+        # While Python shuts down, another Ctrl-C would only print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
 

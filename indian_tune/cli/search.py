@@ -161,7 +161,8 @@ def search(
     options = dict(locals())
     again = partial(command_line, search, options)
 
-    from indian_tune.service.output import INTERRUPTED, notices, print_lines
+    from indian_tune.cli.app import INTERRUPTED
+    from indian_tune.service.output import notices, print_lines
     from indian_tune.service.searching import SearchRequest, check_finished, run_search
 
     request = SearchRequest(
@@ -268,8 +269,9 @@ class _Shown:
 
     def stopped_now(self, session: Session) -> None:
         """End the process at once: a database that may not answer is asked nothing more."""
+        from indian_tune.cli.app import INTERRUPTED
         from indian_tune.engines import end_at_once
-        from indian_tune.service.output import INTERRUPTED, print_lines
+        from indian_tune.service.output import print_lines
 
         stopped = f"Stopped; all results are kept in {session.ledger.address}. Continue with:"
         print_lines(self._remarks, stopped, self._again())

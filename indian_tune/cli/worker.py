@@ -64,7 +64,7 @@ def worker(
     import logging
     import sys
 
-    from indian_tune.cli.app import log_with_times
+    from indian_tune.cli.app import INTERRUPTED, log_with_times
     from indian_tune.engines.devices import worker_devices
     from indian_tune.engines.interrupt import end_at_once, interruptible
     from indian_tune.engines.local.processes import ProcessEngine
@@ -75,7 +75,7 @@ def worker(
     from indian_tune.engines.slurm.script import LEFT_IN_TIME
     from indian_tune.errors import EngineError, LedgerError, StorageError, UnfinishedError
     from indian_tune.ledger import Ledger, LedgerReader, Phase, storage_url
-    from indian_tune.service.output import INTERRUPTED, notices, print_lines
+    from indian_tune.service.output import notices, print_lines
     from indian_tune.service.searching import check_finished
     from indian_tune.study.completion import completion, search_command
 

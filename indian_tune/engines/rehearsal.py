@@ -277,8 +277,8 @@ def _warn_of_unread(spec: StudySpec, unread: frozenset[str], whole: frozenset[st
         known = whole.difference(OF_LOOPS) if n == 1 else frozenset()
         for name in sorted(spec.space(arm.name).keys() & (unread | known)):
             logger.warning(
-                "the space of arm %r has %s, which the loop never reads (%s), so it has no effect: "
-                "read it in the loop, or remove it from the space",
+                "the space of arm %r has %s, which the loop did not read when it was tried (%s), "
+                "so it seems to have no effect: read it in the loop, or remove it from the space",
                 arm.name,
                 name,
                 f"run.{name}" if name in OF_LOOPS else f"run.config[{name!r}]",

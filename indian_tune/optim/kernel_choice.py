@@ -58,10 +58,10 @@ def leave_aside(fault: str) -> None:
 
 @contextmanager
 def kernels_assumed(used: bool = True) -> Iterator[None]:
-    """Decide within the block: take any tensor for one on a GPU, or leave the kernels aside.
+    """Use the kernels for tensors of any device within the block, or for none.
 
-    To count what is called and compute nothing, or to compare. Kernels are still left aside where
-    Triton is not installed.
+    For counting operations that are not computed, and for comparing both ways. Without Triton no
+    kernels are used.
 
     Args:
         used: whether kernels are used.

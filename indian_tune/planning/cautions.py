@@ -199,8 +199,9 @@ def _about_spaces(spec: StudySpec) -> Iterator[str]:
                 "space multiplies it: search it without a schedule too"
             )
         longest = bounds(spec.space(arm).get("warmup", Constant(0.0)))[1]
-        steps = _tune_steps(spec, arm)
-        if not isinstance(longest, str) and longest >= max(steps, 1) and steps:
+        # Below 1 it is a share of the run.
+        steps = _tune_steps(spec, arm) if not isinstance(longest, str) and longest >= 1 else 0
+        if steps and longest >= steps:
             yield (
                 f"arm {arm!r}: its warm-up takes up to {longest:g} steps, and its runs in the "
                 f"search have {steps}: they never reach γ0, so give a share of the run, below 1"

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from indian_tune.optim.hyperparameters import Value
     from indian_tune.service.command import Command
 
-# Exit status after Ctrl-C, as shells have it.
-INTERRUPTED = 130
 # Said before own code is run for the first time, which may take long or hang.
 TRYING = "Trying the study's own code …"
 DEFAULT_COLUMNS = 80

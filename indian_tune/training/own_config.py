@@ -20,6 +20,13 @@ OWN = ("batch_size", "dropout")
 PRUNING = "run.epochs() ends by itself when a trial is pruned: choose a pruner as search.pruner"
 
 
+class UnknownNameError(LoopError, KeyError):
+    """A name that a configuration does not have; loops that several arms share may catch it."""
+
+    # A KeyError would show its message in quotation marks.
+    __str__ = Exception.__str__
+
+
 class Configuration(dict[str, Any]):
     """The hyperparameters of the optimizer; it remembers which names the loop has read.
 
@@ -51,7 +58,8 @@ class Configuration(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
         own = name in OWN
         told = f"it is run.{name}" if own else "the step size is 'gamma0'"
-        raise LoopError(f"run.config[{name!r}] is not known: {told}. Known: {', '.join(self)}")
+        known = ", ".join(dict.keys(self))
+        raise UnknownNameError(f"run.config[{name!r}] is not known: {told}. Known: {known}")
 
 
 def _reading_all(name: str) -> Callable[..., Any]:

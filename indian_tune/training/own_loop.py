@@ -125,13 +125,13 @@ class LoopRun:
 
     @property
     def batch_size(self) -> int:
-        """Of the study, or of the arm where it is searched."""
+        """Examples of a batch, as set by the study or searched by the arm."""
         self._config.read.add("batch_size")
         return self._run.batch_size
 
     @property
     def dropout(self) -> float:
-        """Of the study, or of the arm where it is searched."""
+        """Rate of dropout, as set by the study or searched by the arm."""
         self._config.read.add("dropout")
         return self._run.dropout
 

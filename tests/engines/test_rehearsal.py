@@ -295,8 +295,8 @@ def test_what_a_space_has_and_a_loop_never_reads_is_told(
         # Of the other arms no epoch is trained.
         unread.append(("a", "weight_decay", "run.config['weight_decay']"))
     assert sorted(caplog.messages) == (not reads) * sorted(
-        f"the space of arm {arm!r} has {key}, which the loop never reads ({read}), so it has no "
-        "effect: read it in the loop, or remove it from the space"
+        f"the space of arm {arm!r} has {key}, which the loop did not read when it was tried "
+        f"({read}), so it seems to have no effect: read it in the loop, or remove it from the space"
         for arm, key, read in unread
     )
 

@@ -664,6 +664,17 @@ def test_a_scheduler_that_the_schedule_of_the_arm_overwrites_is_a_warning(
     ]
 
 
+def test_a_loop_may_catch_the_error_of_a_name_that_its_arm_does_not_have() -> None:
+    def train(run: LoopRun) -> None:
+        with pytest.raises(KeyError) as caught:
+            run.config["momentum"]
+        assert str(caught.value).startswith("run.config['momentum'] is not known: the step size")
+        for _ in run.epochs():
+            pass
+
+    assert "gamma0" in LoopTrainer(loop(train)).rehearse(RUN, None).unread
+
+
 def test_names_that_a_configuration_never_has_are_explained_by_get_too() -> None:
     def train(run: LoopRun) -> None:
         assert run.config.get("momentum", 0.5) == 0.5
