@@ -9,12 +9,16 @@ Nothing relies on a session of the server's: PgBouncer may run every transaction
 from __future__ import annotations
 
 import functools
+import random
+import sqlite3
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from indian_tune.ledger.clock import steady_time
+from indian_tune.ledger.haste import in_haste
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +98,29 @@ def configure(engine: sa.Engine) -> None:
 def sqlite_settings(connection: Any) -> None:
     """Set what a connection to an SQLite file needs."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+    _write_ahead(cursor)
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Use a write-ahead log, waiting while other connections to a new file do the same.
+
+    SQLite's own timeout does not apply to this change: it fails at once where two connections would
+    wait for each other.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or in_haste() or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - no secret
+        else:
+            return
 
 
 def _server_settings(connection: Any) -> None:

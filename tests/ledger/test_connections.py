@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import sqlite3
 import threading
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy as sa
 
 from indian_tune.errors import StorageError
-from indian_tune.ledger import Ledger, storage_url
+from indian_tune.ledger import Ledger, connections, sqlite_settings, storage_url
 from indian_tune.ledger.connections import connect_args
 from indian_tune.ledger.database import connect
 from indian_tune.ledger.explanations import explained
+from indian_tune.ledger.haste import hurried_when
 from indian_tune.ledger.retry import is_transient
 from indian_tune.study.optuna.projection import Projection
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import PostgresServer
 
 LIMIT = "idle_in_transaction_session_timeout"
@@ -112,3 +117,44 @@ def test_the_server_ends_what_a_lost_worker_has_locked(postgres: PostgresServer)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT 1")) == 1
     engine.dispose()
+
+
+def test_connections_that_meet_at_a_new_file_wait_for_each_other(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
+    def settle(file: Path) -> str:
+        with contextlib.closing(
+            sqlite3.connect(file, timeout=60, isolation_level=None)
+        ) as connection:
+            together.wait()
+            sqlite_settings(connection)
+            # By a write the file gets its header, and the lock is taken.
+            connection.execute("CREATE TABLE IF NOT EXISTS met (number)")
+            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(40):
+            modes = pool.map(settle, [tmp_path / f"{number}.db"] * 8)
+            assert list(modes) == ["wal"] * 8
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_lock_that_stays_is_not_waited_for_in_haste(asked: bool) -> None:
+    tries = []
+
+    class Busy:
+        def execute(self, _: str) -> None:
+            tries.append(1)
+            if len(tries) < 3:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+                raise error
+
+    cursor: Any = Busy()
+    with hurried_when(lambda: asked):
+        if asked:
+            with pytest.raises(sqlite3.OperationalError):
+                connections._write_ahead(cursor)
+        else:
+            connections._write_ahead(cursor)
+    assert len(tries) == (1 if asked else 3)
