@@ -32,16 +32,18 @@ class Configuration(dict[str, Any]):
 
     Attributes:
         read: names of hyperparameters, and ``batch_size`` and ``dropout``.
+        built: whether an optimizer was built with all of the hyperparameters.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         super().__init__(values)
         self.read: set[str] = set()
+        self.built = False
 
     @property
     def unread(self) -> frozenset[str]:
         """Names of what the loop could have read, but has not."""
-        return frozenset({*super().keys(), *OWN} - self.read)
+        return frozenset({*(() if self.built else super().keys()), *OWN} - self.read)
 
     def __getitem__(self, name: str) -> Any:
         if name in self:

@@ -36,7 +36,7 @@ from indian_tune.training.own_report import (
     as_number,
     read_report,
 )
-from indian_tune.training.own_schedule import check_length, check_rates, with_length
+from indian_tune.training.own_schedule import check_first, check_length, check_rates, with_length
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
 
@@ -164,7 +164,8 @@ class LoopRun:
         self._schedule = None if family.unscheduled else Schedule.of(family.complete(config))
         optimizer, scheduler = family.build(params, config)
         import_compiler_for(optimizer)
-        self._config.read.update(self._config)
+        self._config.built = True
+        rates = [group["lr"] for group in optimizer.param_groups]
         self._optimizer, self._scheduler = optimizer, scheduler
 
         def stepped(*_: object) -> None:
@@ -172,6 +173,8 @@ class LoopRun:
             if scheduler is not None:
                 check_rates(self._loop, self._run, optimizer, scheduler)
                 scheduler.step()
+            elif self._step == 1:
+                check_first(self._loop, self._run, optimizer, rates, self._config.read)
 
         optimizer.register_step_post_hook(stepped)
         return optimizer

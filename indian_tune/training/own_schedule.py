@@ -11,6 +11,8 @@ from indian_tune.optim.hyperparameters import SCHEDULE_STEPS
 from indian_tune.training.own_report import LoopError
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -83,7 +85,7 @@ def check_length(loop: Loop, run: Run, schedule: Schedule | None, epoch: int, ta
         )
     remove = ", and remove schedule_steps from the arm's space"
     _warn_once(
-        (id(loop), run.family, schedule.steps, run.epochs),
+        (_identity(loop), run.family, schedule.steps, run.epochs),
         f"{found}, but the {schedule.kind} schedule of {run.family} ends after {schedule.steps}: "
         f"give run.optimizer(params, steps=…) the {ADVICE}"
         f"{remove if SCHEDULE_STEPS.name in run.config else ''}"
@@ -93,6 +95,11 @@ def check_length(loop: Loop, run: Run, schedule: Schedule | None, epoch: int, ta
 
 def _near(one: int, other: int, tolerance: float) -> bool:
     return abs(one - other) <= tolerance * other
+
+
+def _identity(loop: Loop) -> int:
+    """Return what tells loops apart; a factory may build one several times with one function."""
+    return id(loop if loop.train is None else loop.train)
 
 
 def _warn_once(fault: tuple[object, ...], message: str) -> None:
@@ -112,8 +119,35 @@ def check_rates(loop: Loop, run: Run, optimizer: Optimizer, scheduler: LRSchedul
     """
     if [group["lr"] for group in optimizer.param_groups] != scheduler.get_last_lr():
         _warn_once(
-            (id(loop), run.family),
+            (_identity(loop), run.family),
             f"the loop changes the step size of {run.family}, as a scheduler of torch does, but "
             "the arm's own schedule overwrites it in every step: to leave it to the loop, give "
             "decay_power = 0, and neither schedule nor warmup, in the arm's space",
+        )
+
+
+def check_first(
+    loop: Loop, run: Run, optimizer: Optimizer, built: Sequence[float], read: Container[str]
+) -> None:
+    """Warn of a scheduler with step sizes of its own in place of the searched one.
+
+    Those of torch keep what they multiply as ``initial_lr``, ``OneCycleLR`` as ``max_lr``.
+
+    Args:
+        loop: whose run it is.
+        run: the run.
+        optimizer: it, after its first step.
+        built: its step sizes as it was built, one per group.
+        read: names that the loop itself has read from the configuration.
+    """
+    replaced = any(
+        rate not in (group.get("initial_lr", rate), group.get("max_lr"))
+        for group, rate in zip(optimizer.param_groups, built, strict=False)
+    )
+    if replaced and "gamma0" not in read:
+        _warn_once(
+            (_identity(loop), run.family, "gamma0"),
+            f"a scheduler of the loop replaces the step size of {run.family}, so gamma0 has no "
+            "effect: give the scheduler run.config['gamma0'], such as OneCycleLR(optimizer, "
+            "max_lr=run.config['gamma0'], total_steps=…)",
         )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import CyclicLR, LinearLR, OneCycleLR
 
 from indian_tune.engines.trainers import is_final
 from indian_tune.errors import InputError
@@ -661,6 +662,35 @@ def test_a_scheduler_that_the_schedule_of_the_arm_overwrites_is_a_warning(
     trained(LoopTrainer(loop(train)), replace(RUN, config={**RUN.config, **decay}))
     assert [text.partition(",")[0] for text in caplog.messages] == (not decay) * [
         "the loop changes the step size of sgd"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one_cycle", "warned"),
+    [
+        (lambda optimizer, _: OneCycleLR(optimizer, 0.1, total_steps=16), True),
+        (lambda optimizer, run: OneCycleLR(optimizer, run.config["gamma0"], total_steps=16), False),
+        (lambda optimizer, run: CyclicLR(optimizer, run.config["gamma0"] / 9, 0.1), False),
+        (lambda optimizer, _: LinearLR(optimizer), False),
+    ],
+)
+def test_a_scheduler_that_replaces_the_searched_step_size_is_a_warning(
+    one_cycle: Callable[[Any, LoopRun], Any], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        scheduler = one_cycle(optimizer, run)
+        for _ in run.epochs():
+            step(run, model, optimizer)
+            scheduler.step()
+
+    run = replace(RUN, family="adam", config={"gamma0": 0.01, "beta1": 0.9, "beta2": 0.99})
+    for _ in range(2):
+        # A factory gives a new loop with the same function.
+        trained(LoopTrainer(loop(train)), run)
+    assert [text.partition(",")[0] for text in caplog.messages] == warned * [
+        "a scheduler of the loop replaces the step size of adam"
     ]
 
 
