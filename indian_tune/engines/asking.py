@@ -54,7 +54,7 @@ def check_asked(spec: StudySpec) -> None:
     Raises:
         InputError: they cannot; the message names the key.
     """
-    if spec.problem.facts is None or not spec.problem.facts.loop:
+    if not spec.problem.own_loop:
         raise InputError(
             f"study {spec.name!r} trains {spec.problem.network_name} with indian-tune's training "
             "loop: run it with search, or let problem.factory return an indian_tune.Loop"

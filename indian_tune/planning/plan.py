@@ -97,7 +97,8 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain data; times in seconds, shares in [0, 1]."""
         spec = self.spec
-        train, validation, test = example_counts(spec)
+        own = spec.problem.own_loop
+        sizes = (None, None, None) if own else example_counts(spec)
         cost: dict[str, Any] = {"timed": self.estimate is not None, "reason": self.not_timed}
         seconds: dict[tuple[str, Phase], tuple[float, float]] = {}
         if self.estimate is not None:
@@ -117,22 +118,22 @@ class Plan:
         return {
             "study": spec.name,
             "mode": spec.protocol.mode,
-            "images": {"train": train, "validation": validation, "test": test},
+            "images": dict(zip(("train", "validation", "test"), sizes, strict=True)),
             "workers": list(self.devices),
             "work": [
                 {
-                    **counts([each]),
+                    **counts(spec, [each]),
                     "arm": each.arm,
                     "phase": str(each.phase),
                     "trials": each.trials,
                     "epochs_per_run": each.epochs,
-                    "steps_per_epoch": each.steps_per_epoch,
+                    "steps_per_epoch": None if own else each.steps_per_epoch,
                     "epoch_seconds": seconds.get((each.arm, each.phase), (None, None))[0],
                     "seconds": seconds.get((each.arm, each.phase), (None, None))[1],
                 }
                 for each in work
             ],
-            "total": counts(work),
+            "total": counts(spec, work),
             "cost": cost,
             "assumed_gpu": None if self.assumed is None else self.assumed.as_dict(),
             "memory": None if self.memory is None else asdict(self.memory),
@@ -259,7 +260,6 @@ def make_plan(
 
     found_pilot = None if pilot is None else _pilot(spec, pilot, storage, runs)
     powers = _powers(spec, sd, found_pilot)
-    own = spec.problem.facts is not None and spec.problem.facts.loop
     reason = missing_data(spec, data_dir) or (None if timing else NOT_ASKED)
     if assumed is not None:
         reason = f"--assume-gpu {assumed.gpu.name}"
@@ -278,7 +278,7 @@ def make_plan(
         devices=tuple(devices),
         estimate=found,
         not_timed=reason,
-        memory=_memory(spec, found, imports) if timing and not own else None,
+        memory=_memory(spec, found, imports) if timing and not spec.problem.own_loop else None,
         powers=powers,
         pilot=found_pilot,
         allocations=() if found_pilot is None else _allocations(spec, found_pilot),
@@ -286,12 +286,12 @@ def make_plan(
     )
 
 
-def counts(work: Sequence[Work]) -> dict[str, int]:
-    """Return the runs, epochs and steps of several arms together."""
+def counts(spec: StudySpec, work: Sequence[Work]) -> dict[str, int | None]:
+    """Return the runs, epochs and steps of several arms together; ``None`` where not known."""
     return {
         "runs": sum(each.runs for each in work),
         "epochs": sum(each.total_epochs for each in work),
-        "steps": sum(each.total_steps for each in work),
+        "steps": None if spec.problem.own_loop else sum(each.total_steps for each in work),
     }
 
 

@@ -77,7 +77,7 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
     held = "none: all training images train"
     if protocol.mode == "honest":
         held = f"{100 * problem.validation_fraction:g} % of the training images"
-    if problem.facts is not None and problem.facts.loop:
+    if problem.own_loop:
         held = "set by the study's training loop"
     elif problem.facts is not None:
         held = f"{problem.facts.validation} of {problem.facts.train + problem.facts.validation}"

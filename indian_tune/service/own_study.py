@@ -112,12 +112,11 @@ def _check_measured(study: RegisteredStudy[LedgerReader]) -> None:
     missing = unmeasured_runs(study.ledger, study.id, metric)
     if missing:
         some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
-        own_loop = problem.facts is not None and problem.facts.loop
         fix = "give the Loop test=… and report test_error=run.sealed(evaluate) in every epoch"
         raise InputError(
             f"study {study.name!r} has {counted(len(missing), 'run')} on fresh seeds without a "
             f"finite {metric} in every epoch ({some}), and a verdict compares test results: "
-            f"{fix if own_loop else 'correct the metric'}, and search under another name "
+            f"{fix if problem.own_loop else 'correct the metric'}, and search under another name "
             "(--as NEW-NAME)"
         )
     for phase in (Phase.CONFIRM, Phase.HALF):

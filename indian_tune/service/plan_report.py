@@ -51,7 +51,7 @@ def print_report(console: Console, plan: Plan) -> None:
     train, validation, test = example_counts(spec)
     inputs = "images" if spec.problem.factory is None else "inputs"
     examples = f"{train:,} training, {validation:,} validation and {test:,} test {inputs}"
-    if _own_loop(spec):
+    if spec.problem.own_loop:
         examples = "its own training loop, with an unknown number of examples and steps"
     problem = (
         f": {spec.problem.network_name} on {spec.problem.data_name}, "
@@ -85,11 +85,6 @@ def print_report(console: Console, plan: Plan) -> None:
         _print_table(console, "Before you run it", listed)
 
 
-def _own_loop(spec: StudySpec) -> bool:
-    """Whether it trains by a loop of one's own, whose steps are not known."""
-    return spec.problem.facts is not None and spec.problem.facts.loop
-
-
 def _batch_size(spec: StudySpec) -> str:
     searched = ["batch_size" in spec.space(arm.source or arm.name) for arm in spec.arms]
     if all(searched):
@@ -108,17 +103,15 @@ def _print_work(console: Console, plan: Plan) -> None:
         made = table("arm", *numbers, right=numbers)
         for each in rows:
             cells = [f"{each.runs:,}", f"{each.epochs:,}", f"{each.total_epochs:,}"]
-            cells.append("–" if _own_loop(plan.spec) else f"{each.total_steps:,}")
+            cells.append("–" if plan.spec.problem.own_loop else f"{each.total_steps:,}")
             if seconds:
                 cells.append(duration(seconds[each.arm, phase]))
             made.add_row(each.arm, *cells)
         if rows:
             _print_table(console, f"Work: {TITLES[phase]} (upper limit)", made)
-    total = counts(work)
-    steps = "" if _own_loop(plan.spec) else f", {counted(total['steps'], 'step')}"
-    console.print(
-        f"\nAll: {counted(total['runs'], 'run')}, {counted(total['epochs'], 'epoch')}{steps}."
-    )
+    total = counts(plan.spec, work)
+    said = (counted(n, name.removesuffix("s")) for name, n in total.items() if n is not None)
+    console.print(f"\nAll: {', '.join(said)}.")
 
 
 def _print_cost(console: Console, plan: Plan) -> None:
@@ -129,7 +122,7 @@ def _print_cost(console: Console, plan: Plan) -> None:
     devices = plan.devices
     kinds = sorted(set(devices))
     held = plan.estimate.device_seconds
-    timed = "epochs" if _own_loop(plan.spec) else "steps and measurements"
+    timed = "epochs" if plan.spec.problem.own_loop else "steps and measurements"
     unit = "CPU core" if kinds == ["cpu"] else "GPU"
     console.print(
         f"About {duration(plan.estimate.wall_seconds)} with {counted(len(devices), 'worker')} on "

@@ -49,7 +49,12 @@ def test_epochs_of_a_loop_in_hand_are_timed_in_workers() -> None:
 
 
 def test_the_steps_of_a_loop_are_not_known() -> None:
-    shown = str(indian_tune.plan(study(), timing=False))
+    plan = indian_tune.plan(study(), timing=False)
+    told = plan.as_dict()
+    assert told["total"] == {"runs": 10, "epochs": 40, "steps": None}
+    assert {work["steps_per_epoch"] for work in told["work"]} == {None}
+    assert set(told["images"].values()) == {None}
+    shown = str(plan)
     assert "All: 10 runs, 40 epochs." in shown
     assert re.search(r"sgd +3 +4 +12 +–\n", shown)
 

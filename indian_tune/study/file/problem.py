@@ -101,6 +101,14 @@ class ProblemSection(Section):
         return f"{name}{size}{noise if self.label_noise else ''}"
 
     @property
+    def own_loop(self) -> bool:
+        """Whether it trains by a loop of one's own; a factory must have been called.
+
+        How many examples and steps an epoch has is not known then.
+        """
+        return self.facts is not None and self.facts.loop
+
+    @property
     def network_name(self) -> str:
         """Name of the network, and its widths; that of a factory until it was called."""
         name = self.model or (self.facts.model if self.facts else str(self.factory))
