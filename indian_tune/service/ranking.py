@@ -141,9 +141,10 @@ def front_table(
     """Return the Pareto fronts of a study with several objectives, ``None`` for one with one."""
     if not any(result.front for result in results):
         return None
-    names = [name.replace("_", " ") for name in objectives]
-    if not outcome.share:
-        names = [score_words(name, outcome) for name in objectives]
+    # As the ranking shows it: a score is to be small, of the metric as of an error.
+    shown = {"validation_error": (f"validation {_judged(outcome)}", outcome.error_text)}
+    columns = [shown.get(name, (score_words(name, outcome), number)) for name in objectives]
+    names = [name for name, _ in columns]
     made = table(
         *("arm", "trial", *names, "configuration"),
         title="Trials that no other trial of their arm beats in every objective",
@@ -154,7 +155,10 @@ def front_table(
             made.add_row(
                 result.name,
                 str(trial.index),
-                *map(number, trial.scores or ()),
+                *(
+                    text(score)
+                    for (_, text), score in zip(columns, trial.scores or (), strict=False)
+                ),
                 config_text(trial.config),
             )
     return made

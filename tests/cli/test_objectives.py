@@ -15,6 +15,8 @@ import pytest
 from indian_tune.errors import StudyFileError
 from indian_tune.ledger import LedgerReader, Phase, RunRecord, State, TrialRecord
 from indian_tune.ledger.frames import trial_frame
+from indian_tune.outcome import ACCURACY, Outcome
+from indian_tune.service.ranking import front_table
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.ranking import pareto_front, rank
 from indian_tune.study.scoring import objective_values
@@ -65,11 +67,20 @@ def test_optuna_is_told_every_objective(
             run.trial_id: sum(row.seconds for row in ledger.epochs(run.id))
             for run in ledger.study_runs(study.id, Phase.TUNE)
         }
-        fronts = {result.name: [t.values for t in result.front] for result in rank(ledger, study)}
+        ranked = rank(ledger, study)
+        fronts = {result.name: [t.values for t in result.front] for result in ranked}
         (frozen,) = ledger.events(study.id, "frozen")
         confirms = ledger.confirms(study.id)
         frame = trial_frame(ledger, study.id, Phase.TUNE)
         assert trial_frame(ledger, study.id, Phase.CONFIRM)["score.seconds"].isna().all()
+    # The front in the units of the ranking, also of a metric that is to be large.
+    f1 = Outcome("f1", "F1", "F1", greater_is_better=True, best=1.0)
+    for outcome, scale, offset in ((ACCURACY, 100, 0), (f1, -1, 1)):
+        made = front_table(ranked, OBJECTIVES, outcome)
+        assert made is not None
+        cells = [float(str(cell)) for cell in made.columns[2].cells]
+        errors = [trial.values[0] for r in ranked for trial in r.front if trial.values is not None]
+        assert cells == pytest.approx([error * scale + offset for error in errors], abs=0.01)
     scores = frame[["score.validation_error", "score.seconds"]].to_numpy().tolist()
     assert sorted(scores) == sorted(list(trial.values or ()) for trial in trials)
     for trial in trials:
