@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, starmap
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,18 +26,20 @@ LISTED = 3
 def check_built(built: Sequence[object], model: str, where: str) -> tuple[nn.Module, nn.Module]:
     """Refuse networks whose weights are not there, are shared, or no function of the seed.
 
+    Weights that are the same for every seed are a warning.
+
     Args:
-        built: two networks of the same seed.
+        built: two networks of the same seed, and one of another.
         model: their name.
         where: the key that names the problem, for the messages.
 
     Returns:
-        The two networks.
+        The two of the same seed.
 
     Raises:
         InputError: they cannot be trained.
     """
-    network, second = built
+    network, second, other = built
     if not isinstance(network, nn.Module) or not isinstance(second, nn.Module):
         raise InputError(
             f"{where}: its build_model must return a torch.nn.Module, got {type(network).__name__}"
@@ -50,13 +52,25 @@ def check_built(built: Sequence[object], model: str, where: str) -> tuple[nn.Mod
             f"{where}: its build_model returns a network with the same parameters at every call, "
             "so trials would continue each other's training: create the network inside build_model"
         )
-    weights, again = (list(each.state_dict().values()) for each in (network, second))
-    if not all(map(torch.equal, weights, again)):
+    if not _equal(network, second):
         raise InputError(
             f"{where}: its model {model!r} gets different weights when it is built twice "
             "with the same seed: draw them from torch's generator, or from one seeded with seed"
         )
+    if isinstance(other, nn.Module) and _equal(network, other):
+        warn(
+            "%s: its model %r has the same weights for every seed, as a trained model has: if "
+            "build_model draws them, remove torch.manual_seed from it, or runs of different seeds "
+            "would be too alike",
+            where,
+            model,
+        )
     return network, second
+
+
+def _equal(network: nn.Module, other: nn.Module) -> bool:
+    weights = (each.state_dict().values() for each in (network, other))
+    return all(starmap(torch.equal, zip(*weights, strict=False)))
 
 
 def _check_there(network: nn.Module, model: str, where: str) -> None:

@@ -321,12 +321,13 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
     build = made.build_model
     with blamed(where, f"building its model {made.model!r}"):
         built = []
-        for _ in range(2):
-            with seeded_global_generator("initial weights", 0), _fitting(made, where):
+        for seed in (0, 0, 1):
+            with seeded_global_generator("initial weights", seed), _fitting(made, where):
                 check_call(build, where)
-                built.append(build(seed=0, dropout=dropout))
+                built.append(build(seed=seed, dropout=dropout))
             _check_trainable(made, where, built[0])
     network, second = check_built(built, made.model, where)
+    del built
     few = made.train.first(TRIED)
     raw, labels = few.inputs, few.labels
     inputs = raw if raw.dtype == torch.int64 else raw.float()

@@ -238,6 +238,11 @@ def infinite() -> nn.Module:
     return net
 
 
+def always_alike() -> nn.Module:
+    torch.manual_seed(0)
+    return Net()
+
+
 def masked(*dropouts: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(2, 3), *dropouts)
 
@@ -428,9 +433,9 @@ def test_a_mask_that_repeats_in_a_forward_pass_is_a_warning(
     made: Callable[..., Problem], caplog: pytest.LogCaptureFixture
 ) -> None:
     one, other = CounterDropout(0.5, layer=0), CounterDropout(0.5, layer=1)
-    made(lambda: network(masked(one, other)))
+    made(lambda: sound(build_model=lambda **_: masked(one, other)))
     assert caplog.messages == []
-    made(lambda: network(masked(one, one, other)))
+    made(lambda: sound(build_model=lambda **_: masked(one, one, other)))
     (message,) = caplog.messages
     assert "its dropout layer '1' is applied 2 times in one forward pass" in message
 
@@ -439,6 +444,7 @@ def test_a_mask_that_repeats_in_a_forward_pass_is_a_warning(
     ("module", "message"),
     [
         (Partial, "trained: spare.0.weight, spare.0.bias, spare.1.weight and 1 more"),
+        (always_alike, "has the same weights for every seed, as a trained model has"),
         (infinite, "its outputs are not finite before training"),
         (AlwaysDropped, "gives other outputs for the same inputs in eval mode"),
         (lambda: Centred(0.0), "neither parameter nor buffer, which exported weights lack"),
