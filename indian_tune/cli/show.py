@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Rows of a table that a person still reads; laying out thousands takes seconds.
 ROWS = 100
+# Characters between the columns of a table.
+GAP = 3
 TRIAL = re.compile(
     r"(?P<arm>[^/]+)(?:/r(?P<replicate>\d+))?(?:/(?P<phase>tune|final|match|half|confirm))?"
     r"(?:/(?P<index>\d+))?"
@@ -191,21 +193,23 @@ def _print_trial(
         epochs = ledger.epochs(run.id)
         names = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
         views = [(name, *_view(name, known)) for name in names]
-        columns = ("epoch", "step", *(heading for _, heading, _ in views))
-        made = table(
-            *columns,
-            title=f"seed {run.seed}: {run.state}, {run.epochs_done}/{run.epochs_planned} epochs",
-            right=columns,
-        )
-        for epoch in epochs:
-            made.add_row(
-                *(str(epoch.epoch), str(epoch.step)),
-                *(
-                    percent(1 - epoch.value(name)) if share else number(epoch.value(name), 4)
-                    for name, _, share in views
-                ),
-            )
-        console.print(made)
+        columns = {
+            "epoch": [str(epoch.epoch) for epoch in epochs],
+            "step": [str(epoch.step) for epoch in epochs],
+        }
+        for name, heading, share in views:
+            values = [epoch.value(name) for epoch in epochs]
+            # A word a line, as in the ranking: so a column is no wider than its longest word.
+            columns[heading.replace(" ", "\n")] = [
+                percent(1 - v) if share else number(v, 4) for v in values
+            ]
+        title = f"seed {run.seed}: {run.state}, {run.epochs_done}/{run.epochs_planned} epochs"
+        console.print(f"\n{title}", style="bold")
+        for place, headings in enumerate(_parts(columns, console.width)):
+            made = table(*headings, right=headings)
+            for row in zip(*(columns[heading] for heading in headings), strict=True):
+                made.add_row(*row)
+            console.print(*[""] * bool(place), made, sep="\n")
         if len(epochs) > 1:
             shown = {
                 heading: [
@@ -231,6 +235,26 @@ def _print_trial(
             which = f"Attempts {', '.join(numbers)} failed in the same way, the last one"
         at = f"{attempts[-1]['at']:%Y-%m-%d %H:%M:%S} UTC"
         console.print(f"\n{which} at {at}:\n{traceback}", style="red")
+
+
+def _parts(columns: Mapping[str, Sequence[str]], room: int) -> list[tuple[str, ...]]:
+    """Split the columns of a table so that no word is cut; the first one begins every part.
+
+    Args:
+        columns: heading → cells.
+        room: columns of the terminal.
+    """
+    first, *others = columns
+    widths = {
+        heading: GAP + max(len(word) for cell in (heading, *cells) for word in cell.split())
+        for heading, cells in columns.items()
+    }
+    parts = [[first]]
+    for heading in others:
+        if parts[-1][1:] and sum(widths[each] for each in (*parts[-1], heading)) - GAP > room:
+            parts.append([first])
+        parts[-1].append(heading)
+    return [tuple(part) for part in parts]
 
 
 def _scores(study: StudyRecord) -> list[tuple[str, Callable[[float | None], str]]]:

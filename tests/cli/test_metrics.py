@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import LedgerReader, Phase
@@ -68,12 +69,18 @@ def test_a_metric_that_is_declared_is_trained_recorded_exported_and_shown(
             assert columns[first : first + len(own)] == own
         assert all(0 < float(row["test_top2"]) < 1 for row in rows)
 
+    values = [f"{100 * (1 - runs[0].metrics[f'{split}_top2']):.2f}" for split in splits]
+    # One table where there is room, otherwise several: nothing is cut.
+    for room, tables in (("200", 1), ("40", 2)):
+        monkeypatch.setenv("COLUMNS", room)
+        shown = command("show", "tiny", "indian/0", "--storage", storage).out
+        assert len(re.findall(r"^epoch  ", shown, re.M)) == tables
+        for cell in ("top-2", *values):
+            assert re.search(rf"(^| ){re.escape(cell)}( |$)", shown, re.M)
     monkeypatch.setenv("COLUMNS", "200")
     shown = command("show", "tiny", "indian/0", "--storage", storage).out
-    assert "train top-2 error %" in shown
-    # As a column of the table, and over a curve.
-    assert shown.count("valid. top-2 error %") == 2
-    assert f"{100 * (1 - runs[0].metrics['train_top2']):.2f}" in shown
+    # Over a curve.
+    assert shown.count("valid. top-2 error %") == 1
 
 
 def test_a_metric_that_is_declared_no_more_is_still_read(
