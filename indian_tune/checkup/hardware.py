@@ -73,6 +73,8 @@ def _check_gpus() -> list[CheckResult]:
         # Of slices (MIG), CUDA shows a process the first one alone.
         text = f"{counted(seen, 'device')} by `nvidia-smi --list-gpus`, {shown} of them checked"
         checks.append(CheckResult("GPUs", Level.OK, text))
+    if any(check.level is Level.FAIL for check in checks):
+        return checks
     return [*checks, _check_kernels()]
 
 
@@ -122,17 +124,22 @@ def _check_values() -> CheckResult:
 def _check_gpu(number: int) -> CheckResult:
     import torch
 
+    from indian_tune.training.device import NO_KERNEL, start_kernel
+
     name = f"cuda:{number}"
     try:
         kind = torch.cuda.get_device_name(number)
         free, total = torch.cuda.mem_get_info(number)
+        start_kernel(name)
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
+        fix = "check `nvidia-smi`"
+        if NO_KERNEL in reason:
+            fix = (
+                f"install a torch build for it (this one: {', '.join(torch.cuda.get_arch_list())})"
+            )
         return CheckResult(
-            name,
-            Level.FAIL,
-            f"cannot be used: {reason}",
-            "check `nvidia-smi`, or exclude it with --devices",
+            name, Level.FAIL, f"cannot be used: {reason}", f"{fix}, or exclude it with --devices"
         )
     text = f"{kind}, {gib(free)} free of {gib(total)}, CUDA {torch.version.cuda}"
     if free < SCARCE * total:

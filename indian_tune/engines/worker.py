@@ -64,10 +64,10 @@ def work(
         on_epoch: called after every epoch that was reported.
 
     Raises:
-        InputError: the study is not registered, its data are missing, or its own code may not be
-            imported or cannot be used.
+        InputError: the study is not registered, its data are missing, its own code may not be
+            imported or cannot be used, or torch cannot compute on the device.
     """
-    from indian_tune.training import CheckpointFolder, Provenance, start_torch
+    from indian_tune.training import CheckpointFolder, Provenance, start_torch, usable_device
 
     with (
         watched(driver=settings.driver) as watchdog,
@@ -75,6 +75,9 @@ def work(
     ):
         watchdog.at(f"loading the problem of study {study.name}", epoch=False)
         start_torch(settings.threads)
+        device = settings.torch_device or settings.device
+        with _told_if_lost(settings.device):
+            usable_device(device)
         spec = study.spec
         check_optimizers(spec)
         check_methods(spec)
@@ -88,7 +91,7 @@ def work(
             worker_id = controller.worker_id
             logger.info("%s: worker %s with %s", study.name, worker_id[:8], settings.device)
 
-            device_name = Provenance.of(settings.torch_device or settings.device).device_name
+            device_name = Provenance.of(device).device_name
             shapes = PackShapes(study, worker_id, device_name, settings.lanes)
             worker = _Worker(
                 controller,

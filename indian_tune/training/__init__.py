@@ -12,6 +12,7 @@ from indian_tune.training.run import EpochRecord, Run
 
 if TYPE_CHECKING:
     from indian_tune.training.checkpoint import Checkpoint, CheckpointFolder
+    from indian_tune.training.device import usable_device
     from indian_tune.training.global_state import GlobalState
     from indian_tune.training.loop import SingleExampleError
     from indian_tune.training.loop_trainer import LoopTrainer
@@ -43,6 +44,7 @@ __all__ = [
     "keep_freed_memory",
     "skip_compiler_import",
     "start_torch",
+    "usable_device",
 ]
 
 _LATER = {
@@ -62,6 +64,7 @@ _LATER = {
     "keep_freed_memory": "memory",
     "skip_compiler_import": "startup",
     "start_torch": "startup",
+    "usable_device": "device",
 }
 
 

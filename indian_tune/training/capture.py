@@ -12,6 +12,7 @@ import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 WARM_UP = 3
 
@@ -45,8 +46,9 @@ def captured(
         # Kept until the capture has begun: with the last graph of a pool the pool goes, too.
         donor = next(iter(_graphs[index]), None)
         pool = None if donor is None else donor.pool()
-        with torch.cuda.graph(graph, pool=pool, stream=stream):
-            step()
+        # A capture that cannot end leaves its stream the present one.
+        with torch.cuda.stream(torch.cuda.current_stream()):
+            _capture(step, torch.cuda.graph(graph, pool=pool, stream=stream))
         del donor
         _graphs[index].add(graph)
     return graph.replay
@@ -72,6 +74,28 @@ def warm_up(step: Callable[[], None], rewind: Callable[[], object]) -> None:
         rewind()
         step()
     rewind()
+
+
+def _capture(step: Callable[[], None], begun: AbstractContextManager[object]) -> None:
+    """Take a step under capture; raise its own error where it has one.
+
+    The end of a capture that was broken off raises another error, which does not tell why.
+    """
+    cause: Exception | None = None
+    try:
+        with begun:
+            try:
+                step()
+            except Exception as error:
+                cause = error
+                raise
+    except torch.AcceleratorError:
+        if cause is None:
+            raise
+        raise cause from None
+    finally:
+        # In a cycle with its own frame it would keep the tensors of the step.
+        del cause
 
 
 @cache

@@ -214,7 +214,7 @@ class Pack:
         return PackEvaluation(forward, feed, self._task, self.lanes, self._precision)
 
     def dry_run(self, steps: int) -> None:
-        """Take steps with empty lanes, to measure how long they take.
+        """Plan an epoch with empty lanes, and take steps of it.
 
         Args:
             steps: of full batches, or of what there is if it is less than one.
@@ -222,6 +222,14 @@ class Pack:
         for lane in range(self.lanes):
             self._clear(lane)
         self._plan([])
+        self.dry_steps(steps)
+
+    def dry_steps(self, steps: int) -> None:
+        """Take more steps of a :meth:`dry_run`, without what an epoch plans once for all its steps.
+
+        Args:
+            steps: as there.
+        """
         self._cursor.zero_()
         for _ in range(steps):
             self.step()

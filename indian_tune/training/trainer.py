@@ -6,14 +6,13 @@ import logging
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from indian_tune.errors import CheckpointError, InputError, unknown_name
 from indian_tune.problems.stream import Stream
 from indian_tune.problems.task import get_task
 from indian_tune.text import counted
 from indian_tune.training.augmentation import AUGMENTATIONS
 from indian_tune.training.checkpoint import Checkpoint
+from indian_tune.training.device import usable_device
 from indian_tune.training.feed import IMAGE_RANK, Feed, fingerprint, fixed_subset
 from indian_tune.training.live import MODEL, LiveRun, Setup
 from indian_tune.training.loop import Loop
@@ -26,6 +25,8 @@ from indian_tune.training.stream_feed import StreamFeed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import torch
 
     from indian_tune.problems.problem import Problem, Split
     from indian_tune.training.checkpoint import CheckpointFolder
@@ -106,7 +107,7 @@ class Trainer:
                 "None for all"
             )
         self._problem = problem
-        self._device = _usable(device)
+        self._device = usable_device(device)
         self._precision = precision
         if augmentation not in AUGMENTATIONS:
             raise InputError(unknown_name("augmentation", augmentation, AUGMENTATIONS))
@@ -344,18 +345,3 @@ class Trainer:
                 now,
                 before,
             )
-
-
-def _usable(device: torch.device | str) -> torch.device:
-    try:
-        usable = torch.device(device)
-    except RuntimeError:
-        usable = None
-    if usable is None or usable.type not in ("cpu", "cuda"):
-        raise InputError(f"device = {str(device)!r} is not known: use cpu, cuda or cuda:N")
-    if usable.type == "cuda" and (usable.index or 0) >= torch.cuda.device_count():
-        raise InputError(
-            f"device = {str(device)!r} does not exist: torch finds "
-            f"{counted(torch.cuda.device_count(), 'CUDA device')}. Use another device, or cpu"
-        )
-    return usable

@@ -17,7 +17,7 @@ from indian_tune.checkup.software import check_software, required_torch
 from indian_tune.ledger import storage_url
 from indian_tune.optim import kernel_choice
 from indian_tune.problems.machine import memory
-from indian_tune.training import kernel_check
+from indian_tune.training import device, kernel_check
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,12 +139,33 @@ def test_slices_that_one_process_does_not_see_are_counted(monkeypatch: pytest.Mo
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "MIG 1g.10gb")
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (2**33, 2**33))
+    monkeypatch.setattr(device, "start_kernel", lambda _: None)
     monkeypatch.setattr(kernel_choice, "launch_fault", lambda: None)
     monkeypatch.setattr(kernel_check, "kernel_fault", lambda _: None)
     monkeypatch.setattr(hardware, "gpu_count", lambda: 3)
     assert "3 devices" in named(hardware.check_hardware(), "GPUs").text
     monkeypatch.setattr(hardware, "gpu_count", lambda: 1)
     assert "GPUs" not in {check.name for check in hardware.check_hardware()}
+
+
+def test_a_gpu_that_torch_is_not_built_for_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def start(_: str) -> None:
+        raise torch.AcceleratorError("CUDA error: no kernel image is available for execution")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "Tesla V100")
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (2**33, 2**33))
+    monkeypatch.setattr("torch.cuda.get_arch_list", lambda: ["sm_75", "sm_80"])
+    monkeypatch.setattr(device, "start_kernel", start)
+    checks = hardware.check_hardware()
+    found = named(checks, "cuda:0")
+    assert (found.level, "no kernel image" in found.text) == (Level.FAIL, True)
+    assert "install a torch build for it (this one: sm_75, sm_80), or exclude" in found.fix
+    # They would be said not to work, and other programs to be the reason.
+    assert "kernels" not in {check.name for check in checks}
 
 
 def test_kernels_that_cannot_start_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from indian_tune.engines.local.inline import InlineEngine
 from indian_tune.engines.local.processes import ProcessEngine
 from indian_tune.engines.ray.engine import RayEngine, RayOptions
 from indian_tune.engines.settings import WorkerSettings
-from indian_tune.errors import DeviceLostError, EngineError
+from indian_tune.errors import DeviceLostError, EngineError, InputError
 from indian_tune.ledger import LOST, PACKED, Ledger, LedgerReader, Phase, State
 from indian_tune.ledger.leases import expire
 from indian_tune.service.study_status import look
@@ -374,6 +374,26 @@ def test_a_device_without_memory_for_one_run_ends_the_search_with_one_sentence(
     with pytest.raises(EngineError, match="cpu does not have enough memory for the data") as ended:
         InlineEngine(settings_for(storage)).run(Interrupt(), lambda: None)
     assert not isinstance(ended.value, DeviceLostError)
+
+
+def test_a_worker_whose_gpu_torch_cannot_use_refuses_it_before_it_takes_part(
+    storage: str,
+    tiny: dict[str, Any],
+    settings_for: Settings,
+    register: Register,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_: object) -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("indian_tune.training.device.start_kernel", start)
+    register(storage, tiny)
+    settings = replace(settings_for(storage), device="cuda:0")
+    with pytest.raises(InputError, match="cuda:0' cannot be used: The NVIDIA driver on your sys"):
+        InlineEngine(settings).run(Interrupt(), lambda: None)
+    with LedgerReader.open(storage) as ledger:
+        assert not list(ledger.workers(ledger.study("tiny").id))
 
 
 def lose_device_once(settings: WorkerSettings, should_stop: Callable[[], bool]) -> None:

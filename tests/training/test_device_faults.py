@@ -261,6 +261,52 @@ def test_the_graph_that_lends_its_memory_lives_until_the_next_capture_has_begun(
     assert uses[1] > 0
 
 
+def test_a_capture_that_is_broken_off_tells_why_and_leaves_its_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    streams = ["default"]
+
+    @contextmanager
+    def on(stream: str) -> Iterator[None]:
+        before = streams[-1]
+        streams.append(stream)
+        try:
+            yield
+        finally:
+            streams.append(before)
+
+    @contextmanager
+    def broken(graph: object, pool: object, stream: str) -> Iterator[None]:
+        del graph, pool
+        streams.append(stream)
+        try:
+            yield
+        finally:
+            # As torch's does before it goes back to the stream of before.
+            raise torch.AcceleratorError("CUDA error: a previous error during capture")
+
+    def step() -> None:
+        if streams[-1] == "capture":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    waiting = SimpleNamespace(wait_stream=lambda _: None)
+    named = {
+        "device": lambda _: nullcontext(),
+        "current_device": lambda: 0,
+        "current_stream": lambda: waiting,
+        "stream": lambda stream: on("default" if stream is waiting else "side"),
+        "CUDAGraph": object,
+        "graph": lambda graph, pool, stream: broken(graph, pool, "capture"),
+    }
+    for name, instead in named.items():
+        monkeypatch.setattr(torch.cuda, name, instead)
+    monkeypatch.setattr(capture, "_stream", lambda _: SimpleNamespace(wait_stream=lambda _: None))
+    monkeypatch.setattr(capture, "_graphs", defaultdict(WeakSet))
+    with pytest.raises(torch.OutOfMemoryError):
+        captured(step, lambda: None, torch.device("cuda"))
+    assert streams[-1] == "default"
+
+
 class TestTheProbe:
     def test_goes_on_when_a_way_of_packing_fails(self) -> None:
         def seconds(shape: PackShape) -> float:

@@ -8,8 +8,11 @@ import torch
 from torch import nn
 
 from indian_tune.errors import InputError
-from indian_tune.training import Packing, PackShape, Trainer
-from indian_tune.training.probe import MOST_LANES, choose
+from indian_tune.training import Packing, PackShape, Precision, Trainer, probe
+from indian_tune.training.feed import Feed
+from indian_tune.training.live import Setup
+from indian_tune.training.pack import Pack
+from indian_tune.training.probe import DEFAULT, MOST_LANES, choose, signatures_of
 from indian_tune.training.stacked_forward import CONVOLUTIONS, convolves
 
 if TYPE_CHECKING:
@@ -104,3 +107,25 @@ def test_a_packing_that_is_not_allowed_is_refused_by_name(
 
 def test_on_a_cpu_runs_are_looped_unless_packs_are_asked_for(problem: Problem) -> None:
     assert Trainer(problem).provenance.execution == "loop, by hand"
+
+
+def test_the_time_of_a_step_has_no_part_of_what_is_planned_once_an_epoch(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    feed = Feed(problem.train, problem, cpu)
+    setup = Setup(problem, cpu, Precision(), feed, feed, None, feed)
+    (signature,) = signatures_of([DEFAULT])
+    pack = Pack(signature, 2, setup, "grouped")
+    clock = [0.0]
+
+    def taking(seconds: float) -> Callable[..., None]:
+        def pass_time(*_: object) -> None:
+            clock[0] += seconds
+
+        return pass_time
+
+    monkeypatch.setattr(probe, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Pack, "_plan", taking(100.0))
+    monkeypatch.setattr(Pack, "step", taking(1.0))
+    assert probe._seconds_per_step(pack, cpu) == 1.0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from indian_tune.errors import HyperparameterError, InputError
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.problem import Problem, Split
-from indian_tune.training import CheckpointFolder, Provenance, Run, Trainer
+from indian_tune.training import CheckpointFolder, Provenance, Run, Trainer, device
 from indian_tune.training.evaluation import evaluate
 from indian_tune.training.execution import CHECK_EVERY
 from indian_tune.training.feed import Feed, fixed_subset
@@ -311,6 +311,31 @@ class TestRefusals:
         with pytest.raises(HyperparameterError, match="alpha"):
             trainer.add(make_run(config={"gamma0": 0.1, "alpha": -1.0, "beta": 0.1}))
         assert trainer.active == ()
+
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (RuntimeError("The NVIDIA driver on your system is too old"), True),
+            (torch.AcceleratorError("CUDA error: no kernel image is available"), True),
+            # Another process may do better.
+            (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), False),
+            (torch.OutOfMemoryError("CUDA out of memory"), False),
+        ],
+    )
+    def test_a_gpu_that_torch_cannot_compute_on_is_refused_with_the_reason(
+        self, problem: Problem, monkeypatch: pytest.MonkeyPatch, error: Exception, told: bool
+    ) -> None:
+        def start(_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(device, "start_kernel", start)
+        if told:
+            with pytest.raises(InputError, match=f"device = 'cuda:0' cannot be used: {error}"):
+                Trainer(problem, device="cuda:0")
+        else:
+            with pytest.raises(type(error)):
+                Trainer(problem, device="cuda:0")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
