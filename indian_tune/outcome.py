@@ -44,9 +44,28 @@ class Outcome:
         return 100.0 if self.share else 1.0
 
     @property
-    def chance_score(self) -> float | None:
-        """The score at chance level; ``None`` where it is not known."""
-        return None if self.chance is None else 1 - self.chance
+    def trained_share(self) -> float:
+        """Share of the error at chance level that a run which has trained stays below.
+
+        Of ten or more classes 0.8: a network that tells only two of them apart has not trained. Of
+        fewer classes chance leaves less room, and of other metrics noise may leave hardly any: from
+        0.95 for two classes to 0.8, and 0.98.
+        """
+        if not self.share or self.chance is None:
+            return 0.98
+        # Of K classes, (K - 1) / 9.
+        part = 1.0 if self.chance >= 0.9 else self.chance / (1 - self.chance) / 9
+        return 1 - max(0.05, 0.2 * part)
+
+    @property
+    def trained_error(self) -> float | None:
+        """The largest training error of a run that has trained; ``None`` if chance is not known."""
+        return None if self.chance is None else self.trained_share * self.chance
+
+    @property
+    def trained_score(self) -> float | None:
+        """The smallest training score of a run that has trained; ``None`` likewise."""
+        return None if self.trained_error is None else 1 - self.trained_error
 
     @property
     def error_title(self) -> str:

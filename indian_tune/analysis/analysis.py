@@ -71,23 +71,23 @@ def analyze(
     scope = scope or Scope()
     if scope.classes is not None and scope.classes < 2:
         raise InputError(f"classes = {scope.classes!r} must be at least 2")
-    chance, outcome = scope.chance, scope.judged
+    least, outcome = scope.trained_score, scope.judged
     frame = scored(frame, outcome)
     if outcome.name != ACCURACY.name:
         # Which examples are right tells how an accuracy varies, and no other metric.
         examples = None
     rows = confirm_rows(frame)
     control = None if claims.h2 is None else claims.h2.matched_rate
-    seeds, arms = read_ends(rows, confirm_rows(frame, "half"), examples, chance, control)
+    seeds, arms = read_ends(rows, confirm_rows(frame, "half"), examples, least, control)
     search = trial_rows(frame, "tune")
     evidence = Evidence(
         claims=claims,
         arms=arms,
-        chance=chance,
+        least=least,
         outcome=outcome,
         search=search,
         winners=winner_places(rows, search, spaces or {}),
-        levels=read_levels(frame, rows, seeds, chance),
+        levels=read_levels(frame, rows, seeds, least),
         spaces=spaces or {},
         joins=joins,
     )

@@ -52,7 +52,7 @@ def final_contrast(
     metric: str,
     *,
     confidence: float = 0.95,
-    chance: float | None = None,
+    least: float | None = None,
 ) -> Look:
     """Compare two arms at their last epoch by a paired t interval.
 
@@ -66,13 +66,13 @@ def final_contrast(
         baseline: likewise.
         metric: a column.
         confidence: of the two-sided interval, in (0, 1).
-        chance: accuracy at chance level: runs near it on their training examples have failed.
+        least: training accuracy of a run that has trained; those below it have failed.
 
     Raises:
         InputError: an arm is missing, a run is given twice, the seeds of the two arms differ, or a
             final value of a run that did not fail is not finite.
     """
-    first, second = (_final(frame, name, metric, chance) for name in (arm, baseline))
+    first, second = (_final(frame, name, metric, least) for name in (arm, baseline))
     if first.keys() != second.keys():
         lone = sorted(seed for _, seed in first.keys() ^ second.keys())
         raise InputError(
@@ -102,7 +102,7 @@ def final_contrast(
 
 
 def _final(
-    frame: pd.DataFrame, arm: str, metric: str, chance: float | None
+    frame: pd.DataFrame, arm: str, metric: str, least: float | None
 ) -> dict[tuple[int, int], float | None]:
     """Return the value of every run of an arm by search and seed; ``None`` if it failed."""
     rows = frame[frame["arm"] == arm]
@@ -118,7 +118,7 @@ def _final(
     if "run_state" in last:
         failed |= (last["run_state"] == "diverged").to_numpy()
     if "train_accuracy" in last:
-        failed |= stuck(last["train_accuracy"].to_numpy(float), chance)
+        failed |= stuck(last["train_accuracy"].to_numpy(float), least)
     values = last[metric].to_numpy(float)
     broken = sorted(last["seed"][~failed & ~np.isfinite(values)].tolist())
     if broken:

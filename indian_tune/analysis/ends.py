@@ -10,9 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A run with more than this share of the training error at chance level has not trained.
-STUCK = 0.8
-
 
 @dataclass(frozen=True)
 class Ends:
@@ -48,16 +45,17 @@ class Ends:
         return self.there & ~self.failed
 
 
-def stuck(train: NDArray[np.float64], chance: float | None) -> NDArray[np.bool_]:
-    """Return which runs ended with nearly the training error at chance level.
+def stuck(train: NDArray[np.float64], least: float | None) -> NDArray[np.bool_]:
+    """Return which runs ended too near to chance level on their training examples.
 
     Args:
         train: training accuracies.
-        chance: accuracy at chance level; ``None`` where it is not known.
+        least: accuracy of a run that has trained, see :attr:`Outcome.trained_score`; ``None`` where
+            it is not known.
     """
-    if chance is None:
+    if least is None:
         return np.zeros(train.shape, dtype=bool)
-    return np.asarray(1 - train > STUCK * (1 - chance))
+    return np.asarray(train < least)
 
 
 def unit_means(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ class Evidence:
     Attributes:
         claims: the hypotheses and levels.
         arms: the runs of every arm on the fresh seeds; all arms have the same searches and seeds.
-        chance: accuracy at chance level; ``None`` when not known.
+        least: training accuracy of a run that has trained; ``None`` when not known.
         outcome: what runs are judged by; "accuracy" here is its score.
         search: rows of the tune phase; ``None`` without one.
         winners: of an arm, where its winners lie in their ranges: hyperparameter → place in [0, 1]
@@ -50,7 +50,7 @@ class Evidence:
 
     claims: ClaimsSection
     arms: Mapping[str, Ends]
-    chance: float | None = None
+    least: float | None = None
     outcome: Outcome = ACCURACY
     search: pd.DataFrame | None = None
     winners: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)

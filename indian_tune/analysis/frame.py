@@ -210,7 +210,7 @@ def read_ends(
     rows: pd.DataFrame,
     half: pd.DataFrame,
     examples: pd.DataFrame | None,
-    chance: float | None,
+    least: float | None,
     control: str | None = None,
 ) -> tuple[dict[int, tuple[int, ...]], dict[str, Ends]]:
     """Return the seeds of every search and how the runs of every arm ended.
@@ -220,7 +220,7 @@ def read_ends(
         half: the same of the phase "half".
         examples: which test examples every run gets right: columns arm, seed, correct and, where
             there are several searches, replicate. Runs that diverged have no row.
-        chance: accuracy at chance level; ``None`` where it is not known.
+        least: training accuracy of a run that has trained; ``None`` where it is not known.
         control: the response-matched arm, which has no runs in a search in which no level trained.
 
     Raises:
@@ -250,10 +250,10 @@ def read_ends(
     full, halved = _last(rows), _last(half)
     made = {}
     for arm in sorted(of_arm):
-        ends = _ends(full[full["arm"] == arm], seeds, chance, correct.get(arm))
+        ends = _ends(full[full["arm"] == arm], seeds, least, correct.get(arm))
         part = halved[halved["arm"] == arm]
         if len(part):
-            ends = replace(ends, half=_ends(part, seeds, chance, correct_half.get(arm)))
+            ends = replace(ends, half=_ends(part, seeds, least, correct_half.get(arm)))
         made[arm] = ends
     return seeds, made
 
@@ -266,7 +266,7 @@ def _last(rows: pd.DataFrame) -> pd.DataFrame:
 def _ends(
     last: pd.DataFrame,
     seeds: dict[int, tuple[int, ...]],
-    chance: float | None,
+    least: float | None,
     correct: dict[tuple[int, int], NDArray[np.float32]] | None,
 ) -> Ends:
     place = {(r, s): (i, k) for i, (r, own) in enumerate(seeds.items()) for k, s in enumerate(own)}
@@ -285,7 +285,7 @@ def _ends(
     failed = np.zeros(shape, dtype=bool)
     if "run_state" in last:
         failed[index] = (last["run_state"] == DIVERGED).to_numpy()
-    failed |= stuck(train, chance)
+    failed |= stuck(train, least)
     examples = None
     if correct:
         size = len(next(iter(correct.values())))

@@ -42,7 +42,7 @@ class Levels:
 
 
 def read_levels(
-    frame: pd.DataFrame, rows: pd.DataFrame, searches: Iterable[int], chance: float | None
+    frame: pd.DataFrame, rows: pd.DataFrame, searches: Iterable[int], least: float | None
 ) -> dict[str, Levels]:
     """Return the levels of every arm that has some.
 
@@ -50,7 +50,7 @@ def read_levels(
         frame: of all phases.
         rows: those of the confirm phase.
         searches: numbers of the searches, in their order.
-        chance: accuracy at chance level; ``None`` where it is not known.
+        least: training accuracy of a run that has trained; ``None`` where it is not known.
 
     Raises:
         InputError: an (arm, replicate, trial, seed, epoch) is given twice.
@@ -61,7 +61,7 @@ def read_levels(
         runs = tried.sort_values("epoch").drop_duplicates(
             ["arm", "replicate", "trial", "seed"], keep="last"
         )
-        failed = stuck(_column(runs, "train_accuracy"), chance)
+        failed = stuck(_column(runs, "train_accuracy"), least)
         for column in ("run_state", "trial_state"):
             if column in runs:
                 failed |= runs[column].isin([DIVERGED, "failed"]).to_numpy()

@@ -7,12 +7,13 @@ accuracy rises as well) or without, in transit only, or by the level of the lear
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indian_tune.analysis.ends import Ends, stuck
+from indian_tune.outcome import ACCURACY
 from indian_tune.study.claims import ClaimsSection
 from indian_tune.study.hypotheses import Factorial, MatchedLoss, TuningGain
 
@@ -225,7 +226,7 @@ def _arm(world: World, arm: str, shared: NDArray[np.float64], rng: np.random.Gen
     if arm in TUNED and world.candidates > 1:
         validation = validation + luck
     validation = np.where(fails, CHANCE, validation)
-    failed = stuck(train, CHANCE)
+    failed = stuck(train, replace(ACCURACY, chance=1 - CHANCE).trained_score)
     half = Ends(
         test - 0.0005 + 0.2 * RUN * rng.standard_normal(shared.shape), train, validation, failed
     )

@@ -261,7 +261,7 @@ def _grid(evidence: Evidence, arm: str) -> Grid | str:
         return f"arm {arm!r} has {counted(int(short.sum()), 'run')} pruned or not finished"
     if "train_accuracy" in rows:
         train = last["train_accuracy"].to_numpy(dtype=np.float64).reshape(shape)
-        bad |= stuck(train, evidence.chance)
+        bad |= stuck(train, evidence.least)
     whole = ~bad.any(0)
     first = rows.drop_duplicates("trial").set_index("trial").loc[trials]
     cells = first[[ALPHA, BETA, "_rate"]].to_numpy(dtype=np.float64)

@@ -24,22 +24,22 @@ def diverged(rows: pd.DataFrame) -> pd.Series[bool]:
     return ~whole
 
 
-def with_failed(frame: pd.DataFrame, chance: float | None) -> pd.DataFrame:
+def with_failed(frame: pd.DataFrame, least: float | None) -> pd.DataFrame:
     """Return a frame in which runs on the fresh seeds that did not train count as diverged.
 
     Where none of them trained, the frame stays as it is: there is nothing to set them apart from.
 
     Args:
         frame: one row per run and epoch.
-        chance: accuracy at chance level; ``None`` where it is not known.
+        least: training accuracy of a run that has trained; ``None`` where it is not known.
     """
-    if chance is None or "train_accuracy" not in frame:
+    if least is None or "train_accuracy" not in frame:
         return frame
     keys = [key for key in RUN if key in frame]
     last = frame.loc[frame.groupby(keys, sort=False)["epoch"].idxmax()]
     if "phase" in last:
         last = last[last["phase"].isin(["confirm", "half"])]
-    lost = last[stuck(last["train_accuracy"].to_numpy(float), chance)]
+    lost = last[stuck(last["train_accuracy"].to_numpy(float), least)]
     if len(lost) in (0, len(last)):
         return frame
     states = frame["run_state"] if "run_state" in frame else pd.Series("complete", frame.index)

@@ -10,7 +10,7 @@ number of contrasts that the claim is made of. They are never one interval.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.outcome import ACCURACY
@@ -157,7 +157,7 @@ class Scope:
     Attributes:
         network: name of the network.
         dataset: name of the data set.
-        classes: number of classes; a run that ends near the training error of ``1 / classes``
+        classes: number of classes; a run that ends near their training error at chance level
             has failed.
         outcome: what runs are judged by, with its chance; ``None`` for accuracy.
         epochs: length of a run of the confirm phase.
@@ -186,11 +186,12 @@ class Scope:
         return self.outcome or ACCURACY
 
     @property
-    def chance(self) -> float | None:
-        """The score at chance level; ``None`` where it is not known."""
-        if self.outcome is not None:
-            return self.outcome.chance_score
-        return None if self.classes is None else 1 / self.classes
+    def trained_score(self) -> float | None:
+        """The smallest training score of a run that has trained; ``None`` if it is not known."""
+        outcome = self.outcome
+        if outcome is None and self.classes is not None:
+            outcome = replace(ACCURACY, chance=1 - 1 / self.classes)
+        return None if outcome is None else outcome.trained_score
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
         return None
     left_out = 0
     captions = [] if outcome.share else ["Above 0 the first arm is better."]
-    chance = outcome.chance_score
+    least = outcome.trained_score
     difference = f"difference, {outcome.unit}"
     unit = "searches" if spec.replicates > 1 else "seeds"
     by = "means of every search" if spec.replicates > 1 else "paired by seed"
@@ -58,7 +58,7 @@ def contrast_table(study: RegisteredStudy[LedgerReader]) -> Table | None:
     for arm, rival in pairs:
         name = f"{arm} - {rival}"
         try:
-            contrast = final_contrast(frame, arm, rival, METRIC, chance=chance)
+            contrast = final_contrast(frame, arm, rival, METRIC, least=least)
         except InputError as error:
             shown.add_row(name, "–", str(error), "–")
             continue

@@ -103,7 +103,7 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
         keys = [name for name in ("arm", "replicate", "seed") if name in frame]
         last = frame.sort_values("epoch").groupby(keys, sort=False).tail(1)
         scores = outcome.score(last[train].to_numpy(float))
-        lost = last[stuck(scores, outcome.chance_score)]
+        lost = last[stuck(scores, outcome.trained_score)]
         marked = frame[keys].apply(tuple, axis=1).isin(lost[keys].apply(tuple, axis=1))
         frame.loc[marked, "run_state"] = "diverged"
     tuned = trial_frame(ledger, record.id, Phase.TUNE, objective=spec.protocol.score)

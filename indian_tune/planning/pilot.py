@@ -111,7 +111,7 @@ def read_pilot(
     frame: pd.DataFrame,
     claims: ClaimsSection,
     name: str,
-    chance: float | None = None,
+    least: float | None = None,
     *,
     option: str = "--pilot",
     outcome: Outcome = ACCURACY,
@@ -123,7 +123,7 @@ def read_pilot(
         claims: of the study that is planned; where the frame has none of the arms that they
             compare, every arm of INDIAN is compared with every other.
         name: of the pilot.
-        chance: accuracy at chance level; runs near it have failed and are in no mean.
+        least: training accuracy of a run that has trained; those below it are in no mean.
         option: with which it was given, for messages.
         outcome: what runs are judged by.
 
@@ -148,7 +148,7 @@ def read_pilot(
     search = _phase(frame, "tune")
     found = accuracies_found(search, METRICS) if len(search) else None
     values = {} if found is None else found[1]
-    rows = with_failed(rows, chance)
+    rows = with_failed(rows, least)
     accuracies = _accuracies(rows, metric)
     overfit = regularized = None
     usual = None if claims.h4 is None else claims.h4.baseline

@@ -342,9 +342,9 @@ def _pilot(spec: StudySpec, name: str, storage: str | None, runs: pd.DataFrame |
     from indian_tune.planning.pilot import read_pilot
 
     outcome = spec.problem.outcome
-    chance = outcome.chance_score
+    least = outcome.trained_score
     if runs is not None:
-        return read_pilot(runs, spec.claims, name, chance, option="--from", outcome=outcome)
+        return read_pilot(runs, spec.claims, name, least, option="--from", outcome=outcome)
     with LedgerReader.open(storage) as ledger:
         runs = epoch_frame(ledger, ledger.study(name).id)
-    return read_pilot(runs, spec.claims, name, chance, outcome=outcome)
+    return read_pilot(runs, spec.claims, name, least, outcome=outcome)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.ledger import FROZEN, Phase, State, Winner
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
-from indian_tune.study.scoring import FAILED_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -225,5 +224,6 @@ def _end(ledger: LedgerReader, spec: StudySpec, run: RunRecord) -> tuple[float, 
         return math.nan, True
     outcome = spec.problem.outcome
     error = outcome.error(rows[-1].value(f"train_{outcome.name}"))
-    trained = error <= FAILED_SHARE * spec.chance_of("validation_error")
-    return outcome.score(rows[-1].value(f"validation_{outcome.name}")), not trained
+    limit = outcome.trained_error
+    assert limit is not None
+    return outcome.score(rows[-1].value(f"validation_{outcome.name}")), not error <= limit

@@ -15,7 +15,6 @@ from indian_tune.study.completion import trial_path
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.finalists import leading
-from indian_tune.study.scoring import FAILED_SHARE
 from indian_tune.study.space_history import latest_spaces
 
 if TYPE_CHECKING:
@@ -334,7 +333,7 @@ def _result(
         edges=_common_edges(edges, len(replicates)),
         tuned=metrics,
         confirmed=_metrics(confirmed, known.outcome) if confirm is not None and confirmed else None,
-        trained=None if metrics is None else _trained(metrics, known.outcome.chance),
+        trained=None if metrics is None else _trained(metrics, known.outcome.trained_error),
         fresh=sum(map(len, fresh)),
         untrained=[
             Untrained(trial_path(known.study.search_name(arm.name, trial.replicate), trial), seed)
@@ -359,17 +358,18 @@ def _outcome(study: StudyRecord) -> Outcome:
     return replace(outcome, chance=1 - 1 / classes)
 
 
-def _trained(metrics: Metrics, chance: float | None) -> bool | None:
+def _trained(metrics: Metrics, limit: float | None) -> bool | None:
     error = metrics.validation_error if metrics.train_error is None else metrics.train_error
-    return None if error is None or chance is None else error <= FAILED_SHARE * chance
+    return None if error is None or limit is None else error <= limit
 
 
 def _stuck(epochs: Sequence[EpochRecord], outcome: Outcome) -> bool:
-    """Whether a run ended with nearly the training error at chance level."""
-    if outcome.chance is None:
+    """Whether a run ended too near to chance level on its training examples."""
+    limit = outcome.trained_error
+    if limit is None:
         return False
     errors = [outcome.error(epoch.value(f"train_{outcome.name}")) for epoch in epochs]
-    return any(error > FAILED_SHARE * outcome.chance for error in errors)
+    return any(error > limit for error in errors)
 
 
 def _search(

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training.run import EpochRecord
 
-# A run that ends with this share of the error at chance level has not trained.
-FAILED_SHARE = 0.8
 UNSTABLE_AT = 0.5
 """Curvature on which a first step should be stable. On digits and MNIST-5k, of 80 configurations
 each, none in the best quarter was unstable on it, and a sixth of the worst quarter was."""
@@ -95,7 +93,7 @@ def constraints(
     if spec.search.untrained == "score" or trial.config is None:
         return {}
     shares = [_error_share(spec, run, epochs.get(run.id, ())) for run in runs] or [1.0]
-    found = {"trains": max(shares) - FAILED_SHARE}
+    found = {"trains": max(shares) - spec.problem.outcome.trained_share}
     family = get_family(optimizer)
     if family.adopt is not None:
         own, _ = split_training_parameters(trial.config)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from indian_tune.study.scoring import FAILED_SHARE
+from indian_tune.analysis import Scope
 
 SEARCHED = ("indian", "indian-rate")
 PAPER = ("indian-power", "indian-rate-power")
@@ -31,7 +31,7 @@ def main() -> None:
     runs = pd.read_parquet(parser.parse_args().runs)
     confirm = runs[runs["phase"] == "confirm"]
     ends = confirm[confirm["epoch"] == confirm["epoch"].max()]
-    trained = ends[1 - ends["train_accuracy"] <= FAILED_SHARE * (1 - 1 / CLASSES)]
+    trained = ends[ends["train_accuracy"] >= Scope(classes=CLASSES).trained_score]
     runs = 100 * trained.set_index(["replicate", "seed", "arm"])["test_accuracy"].unstack("arm")
     means = runs[[*SEARCHED, *PAPER]].dropna().groupby("replicate").mean()
     gains = {

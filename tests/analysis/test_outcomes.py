@@ -122,6 +122,24 @@ def test_runs_that_learn_nothing_are_told_by_the_error_of_what_knows_nothing(gai
     assert tests[0] == pytest.approx(ends.groupby("replicate")["test_mse"].mean().mean())
 
 
+@pytest.mark.parametrize(
+    ("outcome", "share"),
+    [
+        *((replace(ACCURACY, chance=1 - 1 / k), share) for k, share in ((2, 0.95), (3, 0.95))),
+        *((replace(ACCURACY, chance=1 - 1 / k), share) for k, share in ((10, 0.8), (1000, 0.8))),
+        (replace(ACCURACY, chance=0.8), 1 - 0.2 * 4 / 9),
+        (replace(ACCURACY, chance=1.0), 0.8),
+        (MSE, 0.98),
+        (R2, 0.98),
+    ],
+)
+def test_noise_may_leave_little_room_below_chance(outcome: Outcome, share: float) -> None:
+    assert outcome.chance is not None
+    assert outcome.trained_error == pytest.approx(share * outcome.chance)
+    assert outcome.trained_score == pytest.approx(1 - share * outcome.chance)
+    assert ACCURACY.trained_error is None
+
+
 def test_which_examples_are_right_says_nothing_of_another_metric(gain: Study) -> None:
     study = other(gain, MSE)
     examples = study.frame[["arm", "replicate", "seed"]].drop_duplicates()

@@ -30,9 +30,12 @@ def test_what_is_not_known_of_a_scope_is_said_to_be_so() -> None:
     unknown = dict.fromkeys(("network", "dataset", "classes", "epochs", "trials"))
     unknown |= {"tune_epochs": None, "outcome": None}
     assert vars(Scope()) == {**unknown, "extended": (), "searches": 0, "n": 0}
-    assert (Scope().judged, Scope().chance) == (ACCURACY, None)
-    assert Scope(classes=4).chance == 0.25
-    assert (Scope(classes=4, outcome=MSE).judged, Scope(outcome=MSE).chance) == (MSE, -89.0)
+    assert (Scope().judged, Scope().trained_score) == (ACCURACY, None)
+    assert Scope(classes=10).trained_score == pytest.approx(0.28)
+    assert (Scope(classes=4, outcome=MSE).judged, Scope(outcome=MSE).trained_score) == (
+        MSE,
+        1 - 0.98 * 90,
+    )
 
 
 def test_a_contrast_asks_for_nothing_that_it_was_not_given() -> None:

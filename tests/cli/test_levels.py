@@ -9,6 +9,7 @@ import pytest
 
 from indian_tune.errors import StorageError
 from indian_tune.ledger import LedgerReader, Phase, State
+from indian_tune.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,13 +38,13 @@ def states(storage: str, phase: Phase) -> list[State]:
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a network of one short epoch count as one that has learnt."""
-    monkeypatch.setattr("indian_tune.study.levels.FAILED_SHARE", 2.0)
+    monkeypatch.setattr(Outcome, "trained_error", 2.0)
 
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no network count as one that has learnt."""
-    monkeypatch.setattr("indian_tune.study.levels.FAILED_SHARE", -1.0)
+    monkeypatch.setattr(Outcome, "trained_error", -1.0)
 
 
 @pytest.mark.usefixtures("trained")

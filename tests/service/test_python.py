@@ -325,7 +325,7 @@ def report(run: LoopRun) -> None:
     ("error", "said"),
     [
         (math.nan, "Warning: sgd: no winner, as all of its trials diverged"),
-        (0.5, "Warning: sgd: nothing trained, as the best trial is hardly better than chance"),
+        (0.5, "Warning: sgd: nothing trained, as the best trial ends near chance level"),
     ],
 )
 def test_a_search_warns_of_results_that_are_worthless(

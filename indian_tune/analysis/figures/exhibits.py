@@ -26,7 +26,7 @@ def exhibits(material: Material) -> Iterator[Exhibit]:
     Runs on the fresh seeds that did not train are drawn as those that diverged: in no mean.
     """
     scope = Scope() if material.verdict is None else material.verdict.scope
-    frame = with_failed(scored(material.frame, scope.judged), scope.chance)
+    frame = with_failed(scored(material.frame, scope.judged), scope.trained_score)
     material = dataclasses.replace(material, frame=frame)
     for make in makers():
         try:
