@@ -5,7 +5,10 @@ Needs the extra ``lightning``.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from indian_tune.errors import MissingPackageError
 from indian_tune.training.own_report import LoopError
@@ -17,7 +20,7 @@ except ModuleNotFoundError as error:
     raise MissingPackageError.of(__name__, "lightning", missing) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lightning.pytorch import LightningModule, Trainer
 
@@ -38,7 +41,8 @@ class RunCallback(Checkpoint):  # type: ignore[misc]
         run: as the loop is called with it.
         **metrics: for each name that ``run.report`` takes, the name under which the module logs it,
             such as ``error="val_error"``; for ``test_error`` and ``test_loss`` a function that
-            takes the test data of the ``Loop`` and returns a number, see ``run.sealed``.
+            takes the test data of the ``Loop`` and returns a number, see ``run.sealed``. It is
+            called with the module in evaluation mode and without gradients, as Lightning validates.
 
     Raises:
         LoopError: while training, if no such value is logged in every epoch.
@@ -78,14 +82,27 @@ class RunCallback(Checkpoint):  # type: ignore[misc]
                     f"RunCallback({name}={key!r}): the module did not log {key!r} in this epoch, "
                     f"only {', '.join(sorted(logged)) or 'nothing'}: call self.log({key!r}, …)"
                 )
-        self._run.report(
-            **{
+        with _evaluating(pl_module):
+            values = {
                 name: self._run.sealed(key) if callable(key) else logged[key]
                 for name, key in self._metrics.items()
             }
-        )
+        self._run.report(**values)
         self._next(trainer)
 
     def _next(self, trainer: Trainer) -> None:
         if next(self._epochs, None) is None:
             trainer.should_stop = True
+
+
+@contextmanager
+def _evaluating(module: LightningModule) -> Iterator[None]:
+    """Evaluate with a module; parts of it may have a mode of their own, which they keep."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training

@@ -45,7 +45,11 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
     class Line(lightning.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.layer = nn.Linear(1, 1)
+            self.layer, self.frozen = nn.Linear(1, 1), nn.Dropout()
+
+        def on_train_start(self) -> None:
+            # It has a mode of its own from here on.
+            self.frozen.eval()
 
         def configure_optimizers(self) -> Any:
             optimizer = run.optimizer(self.parameters())
@@ -60,6 +64,7 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
             return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)]
 
         def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+            assert [part.training for part in (self, self.layer, self.frozen)] == [1, 1, 0]
             loss: torch.Tensor = (self.layer(batch[0]) - 1).square().mean()
             self.log("loss", loss, on_step=False, on_epoch=True)
             return loss
@@ -71,7 +76,14 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
             self.log("weight", self.layer.weight.mean())
 
     metrics: dict[str, Any] = {"train_loss": "loss", "error": "error", "loss": "weight"}
-    metrics["test_error"] = float
+    line = Line()
+
+    def evaluate(data: torch.Tensor) -> float:
+        assert not any(part.training for part in line.modules())
+        assert not torch.is_grad_enabled()
+        return float(data)
+
+    metrics["test_error"] = evaluate
     metrics |= options.pop("metrics", {})
     data = TensorDataset(torch.arange(8.0)[:, None] / 8)
     lightning.Trainer(
@@ -81,7 +93,7 @@ def fit(run: LoopRun, schedule: bool | str = True, **options: Any) -> None:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(Line(), DataLoader(data, run.batch_size, shuffle=True), DataLoader(data, 8))
+    ).fit(line, DataLoader(data, run.batch_size, shuffle=True), DataLoader(data, 8))
 
 
 def loop(train: Callable[[LoopRun], None]) -> Loop:
