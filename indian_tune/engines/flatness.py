@@ -58,7 +58,7 @@ def flatness_frame(
         :class:`indian_tune.training.flatness.Flatness`, and one per hyperparameter.
 
     Raises:
-        InputError: weights were not kept, or are not there.
+        InputError: weights were not kept, or are not there, or a loop of one's own trained them.
         DataError: the data set is missing or damaged.
     """
     import pandas as pd
@@ -69,6 +69,11 @@ def flatness_frame(
     from indian_tune.training.flatness import measure_flatness
     from indian_tune.training.live import MODEL
 
+    if study.spec.problem.own_loop:
+        raise InputError(
+            f"study {study.name!r} trains with your training loop, whose network and loss are not "
+            "known here: the flatness can be measured of a problem without a loop only"
+        )
     kept = kept_folder(artifacts)
     runs = _finished(study)
     _check_kept(study, kept, runs)
@@ -79,7 +84,6 @@ def flatness_frame(
     @functools.lru_cache(maxsize=1)
     def data_of(replicate: int) -> tuple[Problem, Split, Feed]:
         problem = problem_of(study.spec, data_dir, replicate)
-        # A loop of its own keeps no weights.
         assert not isinstance(problem, Loop)
         subset = fixed_subset(problem.train, examples).first(examples)
         return problem, subset, Feed(subset, problem, place, torch.float64)

@@ -65,7 +65,7 @@ _OF_PROBLEMS = {
         *("validation_fraction", "sizes", "split_seed", "split", "label_noise"),
         *("precision", "tf32", "augmentation"),
     ),
-    "protocol": ("train_eval_size", "keep_checkpoints"),
+    "protocol": ("train_eval_size",),
 }
 
 
@@ -233,6 +233,8 @@ def _compare_batch_size(spec: StudySpec, problem: Problem) -> None:
 
 
 def _rehearse_loops(spec: StudySpec, loop: Loop, state: GlobalState) -> None:
+    from indian_tune.training.loop_trainer import NO_NETWORK
+
     alike, errors = False, []
     # Read by no arm; what only the body of an epoch reads is known of the first arm.
     unread: frozenset[str] = frozenset(OF_LOOPS)
@@ -247,6 +249,10 @@ def _rehearse_loops(spec: StudySpec, loop: Loop, state: GlobalState) -> None:
                 unread &= found.unread
                 if (n, place) == (1, 0) and found.in_time:
                     whole = found.unread
+                    if spec.protocol.keep_checkpoints and not found.network:
+                        raise InputError(
+                            f"problem.factory = {spec.problem.factory!r}: {NO_NETWORK}"
+                        )
     if alike:
         logger.warning(
             "train of problem.factory = %r seeds torch's generator itself (torch.manual_seed), so "

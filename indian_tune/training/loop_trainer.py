@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from indian_tune.errors import CheckpointError, InputError
 from indian_tune.problems.randomness import key_hash, seeded_global_generator
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.float32 import shortens_products
+from indian_tune.training.live import MODEL
 from indian_tune.training.own_loop import LoopRun
 from indian_tune.training.own_report import NEEDED_FOR
 from indian_tune.training.provenance import Provenance
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+NO_NETWORK = (
+    "protocol.keep_checkpoints = True needs the network in the checkpoints of the loop: call "
+    "run.epochs(model=model, optimizer=optimizer), or remove that key"
+)
 EXECUTION = "own loop, which decides what repeats to the last bit"
 
 
@@ -59,12 +65,14 @@ class Rehearsal:
         error: what the code after its loop raised; ``None`` for nothing.
         unread: what its configuration holds and the function has not read: names of
             hyperparameters, ``batch_size`` and ``dropout``.
+        network: whether its checkpoints hold a network whose weights can be kept.
     """
 
     in_time: bool
     seeds_alike: bool
     error: Exception | None
     unread: frozenset[str]
+    network: bool
 
 
 class LoopTrainer:
@@ -189,7 +197,8 @@ class LoopTrainer:
             self.add(replace(run, seed=run.seed + 1))
             _closed(self._runs.pop(run.key).live)
             alike = self._own_seed == own_seed
-        return Rehearsal(in_time, alike, error, live._config.unread)
+        network = _network(live) is not None
+        return Rehearsal(in_time, alike, error, live._config.unread, network)
 
     def save(self, keys: Iterable[str] | None = None) -> None:
         """Write the checkpoints of runs whose records are safe, and that say what these hold.
@@ -209,11 +218,16 @@ class LoopTrainer:
             held.saved_epoch = held.epoch
 
     def save_weights(self, key: str, folder: CheckpointFolder) -> None:
-        """Refuse: what the weights of a loop are is not known."""
-        raise CheckpointError(
-            f"run {key!r} trains with your training loop, so protocol.keep_checkpoints cannot "
-            "keep its weights: save them in the loop"
-        )
+        """Write the weights of the network that the loop has in its checkpoints.
+
+        Raises:
+            CheckpointError: it has none there, or the file cannot be written.
+        """
+        held = self._held(key)
+        network = _network(held.live)
+        if network is None:
+            raise CheckpointError(f"run {key!r}: {NO_NETWORK}")
+        folder.save(key, Checkpoint(held.epoch, {MODEL: network.state_dict()}))
 
     def remove(self, key: str) -> None:
         """End a run's loop and let go of it; its checkpoints stay.
@@ -265,6 +279,12 @@ class LoopTrainer:
         except KeyError:
             keys = ", ".join(map(repr, self._runs)) or "none"
             raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
+
+
+def _network(live: LoopRun) -> nn.Module | None:
+    """Return the only network that a loop has in its checkpoints, or the one called "model"."""
+    found = {name: each for name, each in live._objects.items() if isinstance(each, nn.Module)}
+    return found.get("model") or (next(iter(found.values())) if len(found) == 1 else None)
 
 
 def _closed(live: LoopRun) -> Exception | None:

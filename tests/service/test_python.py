@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import indian_tune
 from indian_tune import Arm, Choices, Loop, Range, Study
 from indian_tune.cli import main
+from indian_tune.engines import flatness_frame
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.export.tables import study_tables
 from indian_tune.ledger import Ledger, LedgerReader
@@ -630,15 +632,53 @@ def test_a_name_that_is_taken_and_a_study_without_a_file_are_explained(tmp_path:
         indian_tune.plan("small", storage=storage)
 
 
+def test_the_weights_of_a_loop_are_those_of_its_network(tmp_path: Path) -> None:
+    ends: dict[int, dict[str, torch.Tensor]] = {}
+
+    def train(run: LoopRun) -> None:
+        model, frozen = nn.Linear(1, 1), nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        for _ in run.epochs(model=model, optimizer=optimizer, frozen=frozen):
+            optimizer.zero_grad()
+            model(torch.ones(1, 1)).square().sum().backward()
+            optimizer.step()
+            run.report(train_loss=0.5, error=0.25)
+        ends[run.seed] = model.state_dict()
+
+    results = indian_tune.search(
+        Study(
+            "small",
+            ["sgd"],
+            lambda: Loop(train, "points", "line", 2),
+            {**SMALL["protocol"], "keep_checkpoints": True},
+            SMALL["search"],
+        ),
+        storage=str(tmp_path / "a.db"),
+        engine="inline",
+        progress=False,
+    )
+    (seed,) = results.frame("runs").query("phase == 'confirm'")["seed"]
+    found = results.weights("sgd")
+    assert found.keys() == ends[seed].keys()
+    assert all(torch.equal(found[name], ends[seed][name]) for name in found)
+    with LedgerReader.open(str(tmp_path / "a.db")) as ledger:
+        study = RegisteredStudy.open(ledger, ledger.study("small"))
+        with pytest.raises(InputError, match="whose network and loss are not known here"):
+            flatness_frame(study, tmp_path)
+
+
 def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
-    study = Study("small", ["sgd"], lambda: Loop(report, "points", "line", 2), **SMALL)
-    kept = {**SMALL["protocol"], "keep_checkpoints": True}
-    with pytest.raises(InputError, match=r"protocol.keep_checkpoints = True is not used"):
-        indian_tune.search(
-            Study(study.name, study.arms, study.problem, kept, study.search),
-            storage=str(tmp_path / "a.db"),
-            engine="inline",
-        )
+    study = Study("small", ["sgd"], lambda: Loop(report, "points", "line", 2, test=0.25), **SMALL)
+    for keys, message in (
+        ({"train_eval_size": 10}, r"protocol.train_eval_size = 10 is not used"),
+        ({"keep_checkpoints": True}, r"needs the network in the checkpoints of the loop: call run"),
+    ):
+        with pytest.raises(InputError, match=message):
+            indian_tune.search(
+                replace(study, protocol={**SMALL["protocol"], **keys}),
+                storage=str(tmp_path / "a.db"),
+                engine="inline",
+            )
     clipped = Study("small", [Arm("sgd", {"clip_norm": 1.0})], study.problem, **SMALL)
     with pytest.raises(InputError, match=r"arms\[.sgd.\].space.clip_norm is not used with"):
         indian_tune.search(clipped, storage=str(tmp_path / "a.db"), engine="inline")

@@ -561,7 +561,7 @@ def test_a_rehearsal_ends_with_the_first_report() -> None:
 
     trainer = LoopTrainer(loop(train))
     found = trainer.rehearse(RUN, 9.0)
-    assert replace(found, unread=frozenset()) == Rehearsal(True, False, None, frozenset())
+    assert replace(found, unread=frozenset()) == Rehearsal(True, False, None, frozenset(), False)
     assert [epoch for epoch, _ in epochs] == [1]
     assert trainer.active == ()
     waiting = threading.Event()
