@@ -51,6 +51,13 @@ class Analysis:
     def __repr__(self) -> str:
         return f"<Analysis {self.verdict.study!r}: {self.verdict.label}>"
 
+    def __str__(self) -> str:
+        return str(self.verdict)
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """Show it in a notebook."""
+        printer.text(str(self))
+
     def figures(self) -> list[Exhibit]:
         """Return every figure for which there are data, the most telling first."""
         from indian_tune.analysis.figures import Material, exhibits
