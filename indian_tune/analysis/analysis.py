@@ -8,7 +8,7 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.analysis.budget import as_measured, budget_curves
-from indian_tune.analysis.claim import NONE, PAPER, judge, scope_words
+from indian_tune.analysis.claim import NONE, PAPER, UNCOMPARED, judge, scope_words
 from indian_tune.analysis.ends import unit_means
 from indian_tune.analysis.evidence import Evidence, not_tested
 from indian_tune.analysis.frame import (
@@ -147,6 +147,8 @@ def judge_evidence(
         label, strongly, hangs_on, reason = judge(
             findings, claims.links(), claims.delta, evidence.outcome
         )
+    if reason == NONE and len(evidence.arms) > 1 and not any(f.contrasts for f in findings):
+        reason = UNCOMPARED
     if label in (Label.DESCRIPTIVE, Label.EXPLORATORY):
         findings = tuple(
             found

@@ -22,6 +22,10 @@ PAPER = (
     "test examples that it reports, so no hypothesis is tested."
 )
 NONE = "The study tests no claim on (α, β), so no verdict is given."
+UNCOMPARED = (
+    f"{NONE} Its arms are not compared with each other either: `indian-tune compare` says whether "
+    "two of them differ."
+)
 
 
 def judge(

@@ -58,8 +58,9 @@ def conclude(
         pair = ("compare", name, "--a", first, "--b", second)
         hints.insert(0, (pair, "whether two arms differ, on test results once they are open"))
     if confirmed:
+        differences = "differences, intervals, " * bool(spec.claims.pairs())
         verdict = "a verdict, " * spec.claims.claimed
-        opened = f"open the test results (differences, intervals, {verdict}figures)"
+        opened = f"open the test results ({differences}{verdict}figures)"
         hints.insert(0, (("analyze", name, "--out", "report"), opened))
     console.print("Next:")
     for words, what in hints:

@@ -67,9 +67,12 @@ def print_report(console: Console, plan: Plan) -> None:
     _print_stability(console, spec)
     told = any(power.planned != DEFAULT_SD for power in plan.powers.values())
     if spec.claims.verdict != "none" and not spec.claims.claimed:
+        how = "are compared with intervals. They cannot test"
+        if not spec.claims.pairs():
+            how = "can be compared with `indian-tune compare`. They cannot test"
         console.print(
-            "\nThese arms are compared with intervals. They cannot test the claim on (α, β), so "
-            "there will be no verdict on it: studies/README.md says which arms it needs."
+            f"\nThese arms {how} the claim on (α, β), so there will be no verdict on it: "
+            "studies/README.md says which arms it needs."
         )
     if spec.claims.claimed or plan.pilot is not None or told:
         _print_power(console, plan)

@@ -156,7 +156,11 @@ def test_a_study_that_registered_no_verdict_is_described(gain: Study) -> None:
     assert verdict.label is Label.DESCRIPTIVE
     assert verdict.sentence.startswith("The study tests no claim on (α, β)")
     assert not verdict.claimed
+    assert "indian-tune compare" not in verdict.sentence
     assert verdict.finding("H1").sentence.startswith("The first arm has the better mean in ")
+    # Readers would take the order of the arms for a result.
+    alone = gain.judged(claims=type(claims)(verdict="none"))
+    assert "`indian-tune compare` says whether two of them differ" in alone.sentence
     claimed = gain.judged(claims=gain.claims.model_copy(update={"h1": table}))
     assert claimed.finding("H1").sentence.startswith("A table that is no part of the claim. ")
 

@@ -34,4 +34,4 @@ while True:
                 lambda data, m=model: (m(data[0]).argmax(1) != data[1]).float().mean()
             )
             run.report(train_loss=loss, error=wrong, test_error=test)
-print(study.ranking)
+print(study.status())

@@ -54,4 +54,5 @@ def problem():
 
 
 protocol = {"epochs": 3, "confirm_seeds": 2}
-print(search(Study("own-lightning", ["indian", "adam"], problem, protocol, {"trials": 3})).ranking)
+study = Study("own-lightning", ["indian", "adam"], problem, protocol, {"trials": 3})
+print(search(study).status())

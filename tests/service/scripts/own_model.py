@@ -28,4 +28,4 @@ def problem():
 
 
 protocol = {"epochs": 3, "confirm_seeds": 2}
-print(search(Study("own", ["indian", "sgd", "adam"], problem, protocol, {"trials": 3})).ranking)
+print(search(Study("own", ["indian", "sgd", "adam"], problem, protocol, {"trials": 3})).status())
