@@ -59,6 +59,9 @@ def sentence_of(found: Findings) -> str:
             f"{theirs.runs - theirs.failed} of {theirs.runs}{_failures_p(made)}."
         )
     amount = shown(abs(difference.estimate), places)
+    if difference.estimate and not amount.strip("0."):
+        # A wide interval leaves no digit of it.
+        amount = shown(abs(difference.estimate), -math.floor(math.log10(abs(difference.estimate))))
     way = "better" if difference.estimate >= 0 else "worse"
     delta = "" if found.delta is None else f"{found.delta:g}"
     interval = (

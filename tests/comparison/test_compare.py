@@ -255,6 +255,11 @@ def test_an_answer_does_not_depend_on_the_unit(how: dict[str, Any]) -> None:
     assert "in loss it is 3.06e−15 better" in tiny.sentence
 
 
+def test_a_difference_far_smaller_than_its_interval_is_no_zero() -> None:
+    wide = indian_tune.compare(frame_of(A=[0.5, 0.9, 0.404], B=[0.7, 0.6, 0.5]), "A", "B")
+    assert "it is 0.001 better (95 % interval −0.6" in wide.sentence
+
+
 def test_the_result_is_plain_json_with_its_label() -> None:
     found = indian_tune.compare(frame_of(A=A, B=B), "A", "B")
     read = json.loads(json_text(found.as_dict()))
