@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
+from indian_tune.problems.conversion import several_inputs
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.machine import COPIES, check_fits, memory
 from indian_tune.problems.metric_trial import try_metrics
@@ -296,7 +297,7 @@ def _as_tensor(name: str, given: object) -> str:
     texts = isinstance(given, list | tuple) and any(isinstance(each, str) for each in given)
     if name == "labels" and texts:
         return "number the classes from 0, and give torch.tensor(numbers)"
-    return "it must be a torch.Tensor"
+    return f"it must be a torch.Tensor{several_inputs(given)}"
 
 
 def _normalisation_fault(made: Problem) -> str | None:
@@ -415,6 +416,8 @@ def _check_outputs(
             _check_no_probabilities(outputs, where, made)
             return
         found = f"{outputs.dtype} of shape {list(outputs.shape)}"
+    elif isinstance(getattr(outputs, "logits", None), Tensor):
+        found += ": return its .logits"
     kind = "logits" if made.classes > 1 and get_task(made.task).name != "regression" else "numbers"
     each = ", one per class" if kind == "logits" else ""
     raise InputError(
