@@ -110,7 +110,9 @@ def trained(trainer: LoopTrainer, run: Run = RUN) -> list[EpochRecord]:
 
 
 @pytest.mark.parametrize("schedule", [True, False])
-def test_a_trainer_that_was_interrupted_goes_on_to_the_bit(schedule: bool, tmp_path: Path) -> None:
+def test_a_trainer_that_was_interrupted_goes_on_to_the_bit(
+    schedule: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def train(run: LoopRun) -> None:
         fit(run, schedule)
 
@@ -128,6 +130,9 @@ def test_a_trainer_that_was_interrupted_goes_on_to_the_bit(schedule: bool, tmp_p
     assert last.advance() == whole[3:]
     last.save()
     assert LoopTrainer(loop(train), checkpoints=folder).add(RUN) == 4
+    # The checkpoints of the trainer have its schedulers.
+    trained(LoopTrainer(loop(train)), replace(RUN, config={**RUN.config, "decay_power": 0.0}))
+    assert "not in run.epochs" not in caplog.text
 
 
 def test_the_end_of_a_run_is_the_end_of_its_trainer() -> None:

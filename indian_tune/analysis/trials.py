@@ -65,25 +65,24 @@ def trial_scores(rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns arm, replicate, trial, the hyperparameters, epochs (of all its runs), score,
-        objective (what the score is of, such as "validation_error") and diverged; by arm in the
-        order of the frame, then by search and trial.
+        objective (what the score is of, such as "validation_error"), diverged and pruned; by arm in
+        the order of the frame, then by search and trial.
     """
     last = _scored(ends(rows))
-    lost = last["diverged"]
-    if "trial_state" in last:
-        lost |= last["trial_state"] != "complete"
+    states = last["trial_state"] if "trial_state" in last else pd.Series("complete", last.index)
+    pruned, lost = states == "pruned", last["diverged"] | (states != "complete")
     hyperparameters = config_columns(last.columns)
-    by_trial = last.assign(_lost=lost).groupby(TRIAL, sort=False)
+    by_trial = last.assign(pruned=pruned, _lost=lost).groupby(TRIAL, sort=False)
     trials = by_trial[[*hyperparameters, "score", "objective"]].first()
     trials["score"] = trials["score"].mask(by_trial["_lost"].any())
-    trials["diverged"] = by_trial["diverged"].any()
+    trials[["diverged", "pruned"]] = by_trial[["diverged", "pruned"]].any()
     trials["epochs"] = rows.groupby(TRIAL, sort=False).size()
     trials = trials.reset_index()
     order = {arm: place for place, arm in enumerate(dict.fromkeys(rows["arm"]))}
     trials = trials.assign(_place=trials["arm"].map(order)).sort_values(
         ["_place", "replicate", "trial"]
     )
-    columns = [*TRIAL, *hyperparameters, "epochs", "score", "objective", "diverged"]
+    columns = [*TRIAL, *hyperparameters, "epochs", "score", "objective", "diverged", "pruned"]
     return trials[columns].reset_index(drop=True)
 
 

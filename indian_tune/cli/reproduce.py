@@ -143,6 +143,7 @@ def figure2(
     from indian_tune.ledger import Ledger, Phase, State
     from indian_tune.ledger.frames import epoch_frame
     from indian_tune.reproduce.figure2 import end_points, published_end_points, write_figure2
+    from indian_tune.service.command import other_command
     from indian_tune.study import check_finished
 
     if out.exists() and not out.is_dir():
@@ -156,10 +157,10 @@ def figure2(
         check_finished(ledger, study)
         failed = ledger.trials(study.id, states=(State.FAILED,))
         if failed:
+            again = other_command("search", name, "--retry-failed", storage=storage)
             raise EngineError(
                 f"{counted(len(failed), 'trial')} of study {name!r} failed, so its test results "
-                f"stay sealed: correct the cause, then run indian-tune search {name} "
-                "--retry-failed"
+                f"stay sealed: correct the cause, then run\n{again.line}"
             )
         ledger.unseal(study.id, by="reproduce figure2")
         frame = epoch_frame(ledger, study.id, Phase.CONFIRM, sealed=True)

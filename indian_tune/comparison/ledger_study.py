@@ -58,7 +58,7 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
         SealedError: the metric is sealed.
     """
     from indian_tune.analysis.ends import stuck
-    from indian_tune.ledger import Phase
+    from indian_tune.ledger import Phase, command_line
     from indian_tune.ledger.frames import epoch_frame, trial_frame
     from indian_tune.ledger.slots import UNSEALED
     from indian_tune.study import RegisteredStudy
@@ -69,7 +69,7 @@ def read_study(ledger: LedgerReader, record: StudyRecord, metric: str | None) ->
     if metric is not None and metric.startswith("test_") and not unsealed:
         raise SealedError(
             f"{metric} of study {record.name!r} is sealed: compare a validation metric, or open "
-            f"the test results with `indian-tune analyze {record.name}`"
+            f"the test results with `{command_line(ledger.address, 'analyze', record.name)}`"
         )
     frame = epoch_frame(ledger, record.id, Phase.CONFIRM, sealed=unsealed)
     if frame.empty:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import StudyFileError
-from indian_tune.ledger import Phase
+from indian_tune.ledger import Phase, command_line
 from indian_tune.ledger.slots import VERDICT
 from indian_tune.optim.families import get_family
 from indian_tune.study import RegisteredStudy
@@ -79,11 +79,12 @@ def _about_test_results(study: RegisteredStudy[LedgerReader]) -> str:
 
 def _verdict(study: RegisteredStudy[LedgerReader]) -> str:
     told = study.ledger.events(study.id, VERDICT)
+    command = command_line(study.ledger.address, "analyze", study.name)
     if told:
         # The sentence behind the label gives effects on the test set.
         label = told[-1].data.get("label") or re.split("[.:]", told[-1].data["text"])[0]
-        return f"{label}; `indian-tune analyze {study.name}` says on what grounds."
-    return f"None yet; `indian-tune analyze {study.name}` gives one when the study is finished."
+        return f"{label}; `{command}` says on what grounds."
+    return f"None yet; `{command}` gives one when the study is finished."
 
 
 def _about_arm(spec: StudySpec, arm: str, space: Space, parts: list[ArmProgress]) -> str:

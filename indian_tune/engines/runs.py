@@ -84,6 +84,7 @@ def _own_problem(
         split_seed=section.split_seed,
         parts_seed=_parts_seed(section, replicate),
         label_noise=section.label_noise,
+        registered=section.facts is not None,
     )
     streamed = not isinstance(problem, Loop) and problem.train.streamed
     if section.augmentation != "none" and streamed:

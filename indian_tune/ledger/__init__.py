@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from indian_tune.ledger.address import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
+    command_line,
     needed_option,
     reached_only_here,
     show_url,
@@ -69,6 +70,7 @@ __all__ = [
     "TrialRecord",
     "Winner",
     "WorkerRecord",
+    "command_line",
     "file_system",
     "needed_option",
     "reached_only_here",

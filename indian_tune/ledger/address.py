@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -107,6 +108,18 @@ def needed_option(address: str) -> str | None:
     except StorageError:
         return address
     return None if address == usual else address
+
+
+def command_line(address: str, *words: str) -> str:
+    """Return another command about a database, quoted for a shell.
+
+    Args:
+        address: as it is shown; it is named where the command would not find the database else.
+        *words: of the command, from its name on.
+    """
+    storage = needed_option(address)
+    named = [] if storage is None else ["--storage", storage.replace(":***@", "@")]
+    return shlex.join(["indian-tune", *words, *named])
 
 
 def show_url(url: URL) -> str:

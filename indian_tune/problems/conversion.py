@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise InputError(
                 f"{name}[{n}] is {with_article(type(item).__name__)}: it must be a pair of an "
-                "input and a label"
+                f"input and a label{several_inputs(item)}"
             )
         inputs.append(_tensor(item[0], f"{name}[{n}][0]"))
         labels.append(_label(item[1], f"{name}[{n}][1]", get_task(task)))
@@ -79,6 +80,22 @@ def split_of_dataset(dataset: Any, task: Task | str) -> tuple[Tensor, Tensor]:
                 "for augmentation a DataLoader as train, or problem.augmentation"
             )
     return torch.stack(inputs), torch.stack(labels)
+
+
+def several_inputs(found: object) -> str:
+    """Return what to do with several tensors per example, such as tokens and an attention mask.
+
+    Args:
+        found: what a data set gives; the text is empty where it does not contain several tensors.
+    """
+    if not isinstance(found, Mapping):
+        parts = found if isinstance(found, tuple | list) else ()
+        if sum(isinstance(each, torch.Tensor) for each in parts) < 2:
+            return ""
+    return (
+        ". Stack several inputs, such as tokens and an attention mask, into one tensor, and split "
+        "them in the network's forward, or use your own training loop (indian_tune.Loop)"
+    )
 
 
 def place_of(dataset: Any, n: int) -> str:
@@ -153,7 +170,7 @@ def _tensor(value: Any, where: str) -> Tensor:
             found = with_article(type(value).__name__)
             raise InputError(
                 f"{where} is {found}, which numpy cannot convert to an array of numbers: give the "
-                "data set a transform that returns tensors"
+                f"data set a transform that returns tensors{several_inputs(value)}"
             ) from error
     tensor: Tensor = value.detach().cpu()
     return tensor.to(NARROWED.get(tensor.dtype, tensor.dtype))

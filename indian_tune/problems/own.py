@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader
 
 from indian_tune.errors import InputError
 from indian_tune.imports import blamed, load_named
+from indian_tune.problems.conversion import several_inputs
 from indian_tune.problems.loop import Loop
 from indian_tune.problems.machine import COPIES, check_fits, memory
+from indian_tune.problems.metric_trial import try_metrics
 from indian_tune.problems.models import dropout_layers
 from indian_tune.problems.network_advice import (
     channel_advice,
@@ -35,14 +37,13 @@ from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
 from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
 from indian_tune.problems.stream import Stream
-from indian_tune.problems.task import MetricError, get_task
+from indian_tune.problems.task import get_task
 from indian_tune.text import with_article
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from indian_tune.problems.sizes import SplitSizes
-    from indian_tune.problems.task import Task
 
 # Examples that a network is tried on: more than one, as batch normalisation needs.
 TRIED = 4
@@ -59,6 +60,7 @@ def make_problem(
     parts_seed: int | None = None,
     label_noise: float = 0.0,
     key: str = "problem.factory",
+    registered: bool = False,
 ) -> Problem | Loop:
     """Call the function that makes a problem, check what it returns, and settle its splits.
 
@@ -78,6 +80,7 @@ def make_problem(
         label_noise: part of the training labels that is drawn at random, see
             :func:`indian_tune.problems.splits.with_noise`.
         key: of the study file that names the function, for messages.
+        registered: whether the study is: a metric that is no mean over examples is then a warning.
 
     Raises:
         InputError: the function is not found or not allowed to be imported, fails, or returns
@@ -112,7 +115,7 @@ def make_problem(
     if fault is not None:
         raise InputError(f"{where}: {fault}")
     task = get_task(made.task)
-    _try_network(made, where, dropout)
+    _try_network(made, where, dropout, registered=registered)
     if validation_fraction is None:
         made = _joined(made)
     if parts_seed is not None and made.validation is not None:
@@ -294,7 +297,7 @@ def _as_tensor(name: str, given: object) -> str:
     texts = isinstance(given, list | tuple) and any(isinstance(each, str) for each in given)
     if name == "labels" and texts:
         return "number the classes from 0, and give torch.tensor(numbers)"
-    return "it must be a torch.Tensor"
+    return f"it must be a torch.Tensor{several_inputs(given)}"
 
 
 def _normalisation_fault(made: Problem) -> str | None:
@@ -312,7 +315,7 @@ def _normalisation_fault(made: Problem) -> str | None:
     return None
 
 
-def _try_network(made: Problem, where: str, dropout: float) -> None:
+def _try_network(made: Problem, where: str, dropout: float, *, registered: bool) -> None:
     """Build a network twice and give it a few examples, as the trainer does.
 
     Raises:
@@ -352,7 +355,7 @@ def _try_network(made: Problem, where: str, dropout: float) -> None:
             leaves.append(graph_leaves(outputs))
     check_trained(network, leaves, inputs, made.model, where)
     check_repeats(network, second, inputs, made.model, where)
-    _try_metrics(get_task(made.task), outputs, labels, where)
+    try_metrics(get_task(made.task), outputs, labels, made.train, where, registered=registered)
 
 
 @contextmanager
@@ -413,6 +416,8 @@ def _check_outputs(
             _check_no_probabilities(outputs, where, made)
             return
         found = f"{outputs.dtype} of shape {list(outputs.shape)}"
+    elif isinstance(getattr(outputs, "logits", None), Tensor):
+        found += ": return its .logits"
     kind = "logits" if made.classes > 1 and get_task(made.task).name != "regression" else "numbers"
     each = ", one per class" if kind == "logits" else ""
     raise InputError(
@@ -429,16 +434,3 @@ def _check_no_probabilities(outputs: Tensor, where: str, made: Problem) -> None:
             f"{where}: its model {made.model!r} returns probabilities, but must return logits: "
             "remove its last softmax, which is part of the loss"
         )
-
-
-def _try_metrics(task: Task, outputs: Tensor, labels: Tensor, where: str) -> None:
-    """Measure a few examples, as the trainer does after every epoch.
-
-    Raises:
-        InputError: a metric of one's own raises, or returns no numbers.
-    """
-    try:
-        with torch.inference_mode():
-            task.totals(outputs, labels)
-    except MetricError as error:
-        raise InputError(f"{where}: {error}") from error

@@ -19,7 +19,7 @@ from torch.utils.data import (
 )
 
 from indian_tune.errors import InputError
-from indian_tune.problems.conversion import NARROWED, place_of
+from indian_tune.problems.conversion import NARROWED, place_of, several_inputs
 from indian_tune.problems.problem import Split
 from indian_tune.problems.randomness import seeded_global_generator
 
@@ -133,7 +133,7 @@ class Stream(Split):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise StreamError(
                 f"{type(self.dataset).__name__} gives batches of type {type(batch).__name__}: each "
-                "must be a pair of inputs and labels"
+                f"must be a pair of inputs and labels{several_inputs(batch)}"
             )
         inputs, labels = batch
         found: dict[str, object] = {"inputs": inputs, "labels": labels}
@@ -142,6 +142,7 @@ class Stream(Split):
                 raise StreamError(
                     f"{type(self.dataset).__name__} gives {name} of type {type(tensor).__name__}: "
                     f"a batch of {len(chosen)} must be a tensor of that length"
+                    f"{several_inputs(tensor)}"
                 )
         return Split(_narrowed(inputs), _narrowed(labels))
 

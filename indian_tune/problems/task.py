@@ -298,7 +298,10 @@ class Task:
 
         Args:
             name: in the record: ``validation_NAME``.
-            function: outputs and labels of a batch → a value per example [B], or their mean.
+            function: outputs and labels of a batch → a value per example [B], or their mean. It is
+                averaged over batches, so RMSE, F1, AUC and R² are refused, as they are no means
+                over examples: use the MSE, which ranks models as the RMSE does, or compute the
+                metric over all examples in a ``Loop``.
             title: in words; the name by default.
             greater_is_better: whether it is to be large.
             best: value that no better one exists than, where greater is better: 1.0 for a share,

@@ -14,6 +14,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from indian_tune.ledger import command_line
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -64,9 +66,10 @@ def logged(
             _, told = process.communicate()
         if process.returncode:
             reason = (told.strip().splitlines() or ["it was ended"])[-1]
+            words = ("export", study.name, "--log", str(folder))
             warn(
                 f"the event files in {folder} are not complete ({reason}): "
-                f"indian-tune export {study.name} --log {folder} writes what is missing"
+                f"{command_line(ledger.address, *words)} writes what is missing"
             )
 
 

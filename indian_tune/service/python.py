@@ -188,7 +188,7 @@ class Results:
             from indian_tune.service.ranking import no_winner
 
             named = f"arm {chosen.name!r} of study {self.study!r}"
-            reason = no_winner(chosen)
+            reason = no_winner(chosen, ranked)
             if reason is not None:
                 raise InputError(f"{named} has no winner, as {reason}")
             if now.finished:

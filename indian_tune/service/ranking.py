@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Fresh seeds that a note lists; the rest is counted.
 SEEDS = 5
+SMALLER = "run a study with smaller step sizes, or with a metric that is finite"
+SUSPECT = "first look for a fault in the data, the loss or the network; if there is none"
 
 
 def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> RenderableType:
@@ -164,10 +166,14 @@ def front_table(
     return made
 
 
-def no_winner(result: ArmResult) -> str | None:
+def no_winner(result: ArmResult, ranked: Sequence[ArmResult] = ()) -> str | None:
     """Return why an arm has no winner although its search is over; ``None`` for any other arm.
 
     Where trials failed, nothing is decided: they may be run again.
+
+    Args:
+        result: of the arm.
+        ranked: of all arms: if nothing else came out of any of them, it is hardly the step sizes.
     """
     tune = result.tune
     if tune is None or result.value is not None or not tune.total:
@@ -175,11 +181,20 @@ def no_winner(result: ArmResult) -> str | None:
     diverged = tune.counts.get(State.DIVERGED, 0)
     if tune.finished < tune.total or tune.counts.get(State.FAILED) or not diverged:
         return None
+    if _all_diverged(ranked):
+        return f"all trials of all arms diverged: {SUSPECT}, {SMALLER}"
     if diverged == tune.total:
         found = "all of its trials diverged"
     else:
         found = f"none of its {tune.total} trials is complete ({outcomes(tune)})"
-    return f"{found}: run a study with smaller step sizes, or with a metric that is finite"
+    return f"{found}: {SMALLER}"
+
+
+def _all_diverged(results: Sequence[ArmResult]) -> bool:
+    searched = [each.tune for each in results if each.tune is not None and each.tune.total]
+    return bool(searched) and all(
+        each.counts.get(State.DIVERGED) == each.total for each in searched
+    )
 
 
 def failure_notes(
@@ -187,14 +202,19 @@ def failure_notes(
 ) -> list[str]:
     """Return a sentence for every arm without a winner, and for fresh seeds that did not train.
 
+    Where all trials of all arms diverged, one sentence says so.
+
     Args:
         results: of all arms.
         study: its name, for the command that shows a trial.
         storage: as ``--storage`` was given, likewise.
     """
     notes = []
+    lost = _all_diverged(results)
+    if lost:
+        notes.append(f"no arm has a winner, as {no_winner(results[0], results)}")
     for result in results:
-        reason = no_winner(result)
+        reason = None if lost else no_winner(result)
         if reason is not None:
             notes.append(f"{result.name}: no winner, as {reason}")
         if result.untrained:
@@ -233,7 +253,8 @@ def edge_notes(results: Sequence[ArmResult]) -> list[str]:
         f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} is "
         f"{edge.place} [{number(edge.low)}, {number(edge.high)}]"
         f"{' on a log scale' if edge.scale == 'log' else ''}, so better values may be outside: "
-        f"try [{number(edge.next_low)}, {number(edge.next_high)}]"
+        f"try [{number(edge.next_low)}, {number(edge.next_high)}] with search --extend-space (in "
+        "Python, extend_space=True)"
         for result in results
         if result.trained is not False
         for edge in result.edges

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
-from indian_tune.ledger import FROZEN, LEVELS, Phase
+from indian_tune.ledger import FROZEN, LEVELS, Phase, command_line
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.study.completion import completion, search_command
 from indian_tune.text import ADDRESS_HINT, counted
@@ -25,27 +25,32 @@ def check_finished(ledger: LedgerReader, study: StudyRecord) -> None:
         InputError: trials wait or run, or nothing was confirmed on fresh seeds.
     """
     now = completion(ledger, study)
-    command = search_command(ledger, study.id) or "indian-tune search STUDY"
+    command = search_command(ledger, study.id) or command_line(ledger.address, "search", "STUDY")
     secret = ledger.url.password or {"password", "sslpassword"} & ledger.url.query.keys()
-    hint = f"\n  {ADDRESS_HINT}" if secret and "--storage" in command else ""
+
+    def hint(shown: str) -> str:
+        return f"\n  {ADDRESS_HINT}" if secret and "--storage" in shown else ""
+
     if now.withheld:
         raise InputError(
             f"{now.failures}, so {now.withheld}: run them again, or choose among the others\n"
             f"  {command} --retry-failed\n"
-            f"  {command} --freeze-anyway{hint}"
+            f"  {command} --freeze-anyway{hint(command)}"
         )
     if not now.finished():
         raise InputError(
             f"study {study.name!r} is not finished (left: {counted(now.left(), 'trial')}): an "
             "analysis opens the test results, so finish the study first\n"
-            f"  {command}{hint}"
+            f"  {command}{hint(command)}"
         )
     if not ledger.confirms(study.id):
         if study.spec["protocol"].get("confirm_seeds") not in (0, []):
+            show = command_line(ledger.address, "show", study.name)
             raise InputError(
                 f"study {study.name!r} has no runs on fresh seeds, because no arm has a winner: "
-                f"all trials diverged. See them with indian-tune show {study.name}, and run a "
-                "study with smaller step sizes, or with a metric that is finite"
+                "all trials diverged. First look for a fault in the data, the loss or the network; "
+                "if there is none, run a study with smaller step sizes, or with a metric that is "
+                f"finite. This shows the trials:\n  {show}{hint(show)}"
             )
         raise InputError(
             f"study {study.name!r} has no runs on fresh seeds (protocol.confirm_seeds = 0), and "

@@ -20,6 +20,7 @@ from indian_tune.optim.families import get_family
 from indian_tune.optim.schedules import Schedule
 from indian_tune.problems.task import get_task
 from indian_tune.text import with_article
+from indian_tune.training import own_schedule
 from indian_tune.training.checkpoint import Checkpoint, check_plain
 from indian_tune.training.own_config import (
     Configuration,
@@ -36,7 +37,6 @@ from indian_tune.training.own_report import (
     as_number,
     read_report,
 )
-from indian_tune.training.own_schedule import check_first, check_length, check_rates, with_length
 from indian_tune.training.run import EpochRecord
 from indian_tune.training.startup import import_compiler_for
 
@@ -159,7 +159,7 @@ class LoopRun:
         """
         if self._optimizer is not None:
             raise LoopError("the loop calls run.optimizer() twice: give all parameters to one call")
-        config = with_length(self._run, steps)
+        config = own_schedule.with_length(self._run, steps)
         family = get_family(self._run.family)
         self._schedule = None if family.unscheduled else Schedule.of(family.complete(config))
         optimizer, scheduler = family.build(params, config)
@@ -171,10 +171,10 @@ class LoopRun:
         def stepped(*_: object) -> None:
             self._step += 1
             if scheduler is not None:
-                check_rates(self._loop, self._run, optimizer, scheduler)
+                own_schedule.check_rates(self._loop, self._run, optimizer, scheduler)
                 scheduler.step()
             elif self._step == 1:
-                check_first(self._loop, self._run, optimizer, rates, self._config.read)
+                own_schedule.check_first(self._loop, self._run, optimizer, rates, self._config.read)
 
         optimizer.register_step_post_hook(stepped)
         return optimizer
@@ -392,10 +392,12 @@ class LoopRun:
         """Refuse an epoch in which the trial's configuration can have had no effect."""
         if self._record is None or self._record.diverged:
             return
-        made = self._optimizer is not None
-        check_effect(self._run, self._epoch, self._step if made else None, self._config_read)
-        if made and self._step:
-            check_length(self._loop, self._run, self._schedule, self._epoch, self._step)
+        loop, run, optimizer = self._loop, self._run, self._optimizer
+        steps = None if optimizer is None else self._step
+        check_effect(run, self._epoch, steps, self._config_read)
+        if optimizer is not None and self._step:
+            own_schedule.check_length(loop, run, self._schedule, self._epoch, self._step)
+            own_schedule.check_kept(loop, run, optimizer, self._scheduler, self._objects)
 
     def _unreported(self) -> bool:
         return self._record is None and not self._resumed

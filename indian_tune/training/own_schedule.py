@@ -11,7 +11,7 @@ from indian_tune.optim.hyperparameters import SCHEDULE_STEPS
 from indian_tune.training.own_report import LoopError
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -151,3 +151,42 @@ def check_first(
             "effect: give the scheduler run.config['gamma0'], such as OneCycleLR(optimizer, "
             "max_lr=run.config['gamma0'], total_steps=…)",
         )
+
+
+def check_kept(
+    loop: Loop,
+    run: Run,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    objects: Mapping[str, Any],
+) -> None:
+    """Warn of a scheduler of the loop that is in no checkpoint, although other objects are.
+
+    Args:
+        loop: whose run it is.
+        run: the run.
+        optimizer: its own, after an epoch.
+        scheduler: of the arm, which is in every checkpoint and overwrites another; usually none.
+        objects: of its checkpoints.
+    """
+    # A scheduler of torch replaces the step of its optimizer.
+    if scheduler is not None or not objects or not hasattr(optimizer.step, "_wrapped_by_lr_sched"):
+        return
+    from torch.optim.lr_scheduler import LRScheduler as Scheduler
+
+    held = list(objects.values())
+    if any(isinstance(each, Scheduler) for each in held):
+        return
+    if not _holds([each.state_dict() for each in held]):
+        _warn_once(
+            (_identity(loop), run.family, "scheduler"),
+            "the scheduler of the loop is not in run.epochs(…), nor in run.checkpoint(…): a run "
+            "that is interrupted would continue with wrong step sizes: add scheduler=scheduler",
+        )
+
+
+def _holds(state: object) -> bool:
+    """Return whether a state has that of a scheduler in it, as one of an object that holds one."""
+    if isinstance(state, dict):
+        return "last_epoch" in state or _holds(list(state.values()))
+    return isinstance(state, list | tuple) and any(map(_holds, state))

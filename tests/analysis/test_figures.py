@@ -291,6 +291,14 @@ def test_step_sizes_show_every_score_ring_the_best_and_flag_an_end(frame: pd.Dat
     assert np.isnan(scores[3, 1])
     assert crosses[:, 0].tolist() == [3.0]
     np.testing.assert_allclose(ring, [[0.1, errors.min()]])
+    # Pruned trials are at the top, too: their scores are of shorter runs.
+    early = (frame["arm"] == "sgd") & (frame["config.gamma0"] == 0.01)
+    pruned = frame.assign(trial_state=frame["trial_state"].mask(early, "pruned"))
+    scores, crosses = (
+        np.asarray(line.get_xydata()) for line in panels(figures.step_sizes(pruned))[1].lines[:2]
+    )
+    assert np.isnan(scores[[0, 3], 1]).all()
+    assert crosses.tolist() == [[0.01, 0.97], [3.0, 0.97]]
 
 
 def test_best_so_far_never_rises_and_counts_what_diverged(frame: pd.DataFrame) -> None:

@@ -169,6 +169,7 @@ def test_a_study_is_compared_on_what_is_open_and_nothing_is_written(
     assert answers[0]["notes"] == ["Test results are sealed: validation results are compared."]
     sealed = command("compare", *ways[0], *arms, "--metric", "test_accuracy")
     assert (sealed.status, "is sealed: compare a validation metric" in sealed.err) == (2, True)
+    assert " --storage " in sealed.err
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM ledger_event").fetchone() == events
     connection.close()

@@ -123,7 +123,7 @@ def test_a_note_tells_the_question_the_space_and_the_budget(dashboard: Client) -
     assert "2 trials per arm × 1 tuning seed × 2 epochs, proposed by random" in note
     assert "- `alpha`: 0.05 to 2, on a log scale" in note
     assert "2 of 2 trials finished" in note
-    assert "`indian-tune analyze tiny`" in note
+    assert "`indian-tune analyze tiny --storage sqlite:///" in note
     assert "4 of 4 runs finished" in dashboard.study("tiny/confirm")["note"]["body"]
 
 
@@ -134,7 +134,7 @@ def test_a_verdict_that_was_reached_stands_in_every_note(own: Path) -> None:
     with served(own) as client:
         for name in STUDIES:
             note = client.study(name)["note"]["body"]
-            assert "**Verdict.** INCONCLUSIVE; `indian-tune analyze tiny` says on what" in note
+            assert "**Verdict.** INCONCLUSIVE; `indian-tune analyze tiny --storage sql" in note
             assert "12 seeds" not in note
             assert "no value or effect of theirs is shown here" in note
 

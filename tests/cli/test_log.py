@@ -201,6 +201,7 @@ def test_a_search_has_its_log_written_beside_it(
     status, _, err = search(TINY, "--log", "logs")
     assert status == 0
     assert "event files in logs are not complete" in " ".join(err.split())
+    assert "indian-tune export tiny --log logs --storage " in " ".join(err.split())
     (tmp_path / "closed").mkdir(mode=0o500)
     if os.getuid() != 0:
         assert search(TINY, "--log", "closed/logs")[0] == 2

@@ -14,7 +14,14 @@ from alembic.script import ScriptDirectory
 
 import indian_tune.ledger
 from indian_tune.errors import StorageError
-from indian_tune.ledger import Ledger, LedgerReader, needed_option, show_url, storage_url
+from indian_tune.ledger import (
+    Ledger,
+    LedgerReader,
+    command_line,
+    needed_option,
+    show_url,
+    storage_url,
+)
 from indian_tune.ledger.tables import HEAD_REVISION, VERSION_TABLE, metadata
 
 
@@ -32,6 +39,11 @@ def test_option_beats_environment_beats_default(
     assert (needed_option(show_url(storage_url())), needed_option(given)) == (None, given)
     monkeypatch.setenv("INDIAN_TUNE_STORAGE", "mysql://host/db")
     assert needed_option(given) == given
+    secret = show_url(storage_url("postgresql://someone:secret@host/studies"))
+    shown = command_line(secret, "show", "two words")
+    assert shown.startswith(
+        "indian-tune show 'two words' --storage postgresql+psycopg://someone@ho"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])

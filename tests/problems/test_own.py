@@ -4,7 +4,7 @@ import copy
 import sys
 from dataclasses import replace
 from math import inf, nan
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -167,6 +167,13 @@ class ImageFolder:
 
 def network(module: object) -> Problem:
     return sound(build_model=lambda **_: copy.deepcopy(module))
+
+
+class Wrapped(nn.Linear):
+    """Returns an object, as the models of some packages do."""
+
+    def forward(self, inputs: torch.Tensor) -> Any:
+        return SimpleNamespace(logits=super().forward(inputs))
 
 
 class InList(nn.Linear):
@@ -409,6 +416,14 @@ WRONG: list[tuple[Callable[[], object], str]] = [
         lambda: sound(build_model=lambda **_: InList(torch.ones(2, requires_grad=True))),
         "(one of shape [2]), so they are not trained: keep layers in nn.ModuleList",
     ),
+    (
+        lambda: network(Wrapped(2, 3)),
+        "of shape [4, 3], one per class, got SimpleNamespace: return its .logits",
+    ),
+    (
+        lambda: sound(train=Split({"ids": rows(40, 2)}, LABELS)),  # type: ignore[arg-type]
+        "inputs of type dict: it must be a torch.Tensor. Stack several inputs, such as tokens and",
+    ),
     (lambda: sound(build_model=Net), "write `lambda seed, dropout: Net()`"),
     (lambda: sound(build_model=lambda **_: len(3)), "building its model 'net' failed with TypeErr"),  # type: ignore[arg-type]
     (lambda: sound(build_model=lambda **_: Unseeded()), "different weights when it is built twice"),
@@ -544,13 +559,16 @@ def test_a_data_set_of_torch_becomes_a_split() -> None:
         (Examples(e2=(torch.zeros(3), 1)), "the same shape"),
         (Examples(e2=(torch.zeros(1, 2, 2), 0.5)), "= 0.5 is not a whole number"),
         (Examples(e2=("text", 1)), r"Examples\[2\]\[0\] is a "),
+        (Examples(e2={"ids": 1}), r"is a dict: it must be .* label\. Stack several inputs, such"),
+        (Examples(e2=({"ids": 1}, 1)), r"is a dict, which numpy .* tensors\. Stack several inputs"),
+        (Examples(e2=(torch.ones(2),) * 3), r"is a tuple: it must be .* label\. Stack several"),
         (RandomExamples(), r"Examples\[0\] is another input .* its transform is random"),
         (Files(), r"^Files\[3\] \(images/3.png\): reading it failed with OSError: image file is"),
         (Subset(Files(), [0, 3]), r"^Subset\[1\] \(images/3.png\): reading it failed"),
         (DataLoader(Examples()), "got a DataLoader: give the data set, not its loader"),
         (Examples(e2=(torch.zeros(1, 2, 2), torch.tensor([0]))), r"has shape \[1\]: give a number"),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_a_data_set_that_is_no_split_is_refused(dataset: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,6 +59,22 @@ def test_the_guide_s_metric_of_ones_own_is_one() -> None:
     names: dict[str, object] = {}
     exec(compile(example("with_metric("), "guide", "exec"), names)
     assert getattr(names["task"], "outcome") == "within"  # noqa: B009
+
+
+def test_the_guide_s_network_with_a_mask_splits_its_input() -> None:
+    code = example("both.unbind(1)")
+    assert len(re.findall(r"\S.*", code)) <= 10
+    tokens = torch.arange(20).view(4, 5)
+    mask = (tokens % 5 < 3).long()
+    given = {"tokens": tokens, "mask": mask, "labels": tokens[:, 0]}
+    names: dict[str, Any] = {"torch": torch, "nn": torch.nn, "Split": indian_tune.Split, **given}
+    exec(compile(code, "guide", "exec"), names)
+
+    def model(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=(input_ids * attention_mask).sum(1))
+
+    network = names["Masked"](model)
+    assert torch.equal(network(names["train"].inputs), (tokens * mask).sum(1))
 
 
 def test_the_guide_s_class_weights_are_those_of_the_loss() -> None:

@@ -326,7 +326,7 @@ def report(run: LoopRun) -> None:
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (math.nan, "Warning: sgd: no winner, as all of its trials diverged"),
+        (math.nan, "Warning: no arm has a winner, as all trials of all arms diverged"),
         (0.5, "Warning: sgd: nothing trained, as the best trial ends near chance level"),
     ],
 )

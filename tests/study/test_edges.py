@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from indian_tune.errors import InputError
-from indian_tune.ledger import Phase
+from indian_tune.ledger import Phase, command_line
 from indian_tune.service.python import Results
 from indian_tune.service.ranking import edge_notes, failure_notes, odd_ends
 from indian_tune.service.study_status import look
-from indian_tune.study import rank
+from indian_tune.study import check_finished, rank
 from indian_tune.study.edges import Edge, find_edges
 from indian_tune.study.file.space import Choices, Constant, Grid, Parameter, Range
 from tests.study.playing import played
@@ -80,6 +80,9 @@ def test_a_winner_that_did_not_train_is_at_no_end(storage: str, tiny: dict[str, 
     assert at_end.startswith(
         "indian: γ0 = 1 is in the last twentieth of its range [0.1, 1] on a log scale, so better"
     )
+    assert at_end.endswith(
+        "try [0.1, 10] with search --extend-space (in Python, extend_space=True)"
+    )
     low, grid = (replace(edge, next_low=0.01, next_high=1.0, scale=s) for s in ("linear", "grid"))
     assert (low.place, grid.place) == (
         "in the first twentieth of its range",
@@ -123,3 +126,22 @@ def test_an_arm_of_which_all_trials_diverged_is_named_with_what_to_do(
     results = Results("tiny", storage)
     with pytest.raises(InputError, match="'indian' of study 'tiny' has no winner, as all of its"):
         results.best("indian")
+
+
+def test_a_study_of_which_all_trials_diverged_has_rather_a_fault_than_large_step_sizes(
+    storage: str, tiny: dict[str, Any]
+) -> None:
+    with played(storage, tiny, lambda _: math.nan) as study:
+        study.work()
+        ranked = rank(study.ledger, study.study.record)
+        with pytest.raises(InputError) as unconfirmed:
+            check_finished(study.ledger, study.study.record)
+        show = command_line(study.ledger.address, "show", "tiny")
+    fault = "first look for a fault in the data, the loss or the network; if there is none, run a"
+    (note,) = failure_notes(ranked, "tiny")
+    assert note.startswith(f"no arm has a winner, as all trials of all arms diverged: {fault}")
+    with pytest.raises(InputError, match=f"'sgd' of study 'tiny' has no winner, as all.*: {fault}"):
+        Results("tiny", storage).best("sgd")
+    assert "First look for a fault in the data" in str(unconfirmed.value)
+    assert str(unconfirmed.value).splitlines()[1] == f"  {show}"
+    assert " --storage " in show

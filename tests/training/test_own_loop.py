@@ -694,6 +694,54 @@ def test_a_scheduler_that_replaces_the_searched_step_size_is_a_warning(
     ]
 
 
+class Holder:
+    """Has the state of a scheduler among its own."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": 0.5, "parts": [self.scheduler.state_dict()]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.scheduler.load_state_dict(state["parts"][0])
+
+
+@pytest.mark.parametrize(
+    ("more", "late", "warned"),
+    [
+        (lambda _: {}, False, True),
+        (lambda _: {}, True, True),
+        (lambda scheduler: {"scheduler": scheduler}, False, False),
+        (lambda scheduler: {"holder": Holder(scheduler)}, True, False),
+        (lambda _: None, False, False),
+    ],
+)
+def test_a_scheduler_that_is_in_no_checkpoint_is_a_warning(
+    more: Callable[[Any], dict[str, Any] | None],
+    late: bool,
+    warned: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def train(run: LoopRun) -> None:
+        model = nn.Linear(1, 1)
+        optimizer = run.optimizer(model.parameters())
+        scheduler = LinearLR(optimizer)
+        named = more(scheduler)
+        objects = {} if named is None else {"model": model, "optimizer": optimizer, **named}
+        for _ in run.epochs(**{} if late else objects):
+            step(run, model, optimizer)
+            scheduler.step()
+            if late:
+                run.checkpoint(**objects)
+
+    for _ in range(2):
+        trained(LoopTrainer(loop(train)), replace(RUN, config={**RUN.config, "decay_power": 0.0}))
+    assert [text.partition(":")[0] for text in caplog.messages] == warned * [
+        "the scheduler of the loop is not in run.epochs(…), nor in run.checkpoint(…)"
+    ]
+
+
 def test_a_loop_may_catch_the_error_of_a_name_that_its_arm_does_not_have() -> None:
     def train(run: LoopRun) -> None:
         with pytest.raises(KeyError) as caught:

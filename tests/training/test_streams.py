@@ -195,3 +195,9 @@ def test_what_a_data_set_must_not_give_ends_the_run_and_is_named() -> None:
         Stream([(torch.zeros(2), 0)] * 2, lambda items: (torch.zeros(2, 2), "labels")).first(2)
     with pytest.raises(StreamError, match="list gives batches of type Tensor: each must be a pair"):
         Stream([torch.zeros(2)] * 2).first(2)
+    several = "Stack several inputs, such as tokens and an attention mask, into one tensor"
+    for item in ({"ids": torch.zeros(2)}, (torch.zeros(2),) * 3):
+        with pytest.raises(StreamError, match=rf"pair of inputs and labels\. {several}"):
+            Stream([item] * 2).first(2)
+    with pytest.raises(StreamError, match=rf"gives inputs of type dict: .* length\. {several}"):
+        Stream([({"ids": torch.zeros(2)}, 0)] * 2).first(2)

@@ -41,8 +41,8 @@ def step_size_table(
             of its trials.
 
     Returns:
-        Columns arm, trial, config.gamma0, score, objective, diverged, best, low, high and edge
-        (whether the best of the arm lies at an end of its range, see ``find_edge``).
+        Columns arm, trial, config.gamma0, score, objective, diverged, pruned, best, low, high and
+        edge (whether the best of the arm lies at an end of its range, see ``find_edge``).
 
     Raises:
         NoDataError: no arm of the tune phase has different γ0, or no trial has a score.
@@ -65,14 +65,15 @@ def step_size_table(
         parts.append(part.assign(best=best, low=low, high=high, edge=edge))
     if not parts:
         raise NoDataError("no arm was tried with different gamma0")
-    columns = ["arm", "trial", STEP_SIZE, "score", "objective", "diverged", "best", "low", "high"]
-    return pd.concat(parts, ignore_index=True)[[*columns, "edge"]]
+    columns = ["arm", "trial", STEP_SIZE, "score", "objective", "diverged", "pruned"]
+    return pd.concat(parts, ignore_index=True)[[*columns, "best", "low", "high", "edge"]]
 
 
 def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = None) -> Figure:
     """Draw every trial's score over its γ0, a panel per arm; the best is ringed.
 
-    Crosses at the top are trials that diverged, dotted verticals the ends of the range.
+    Crosses at the top are trials that diverged or were pruned, dotted verticals the ends of the
+    range.
 
     Args:
         frame: one row per run and epoch; the tune phase is drawn.
@@ -102,7 +103,8 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
             markersize=4,
             alpha=0.8,
         )
-        gone = part[part["diverged"]]
+        # A trial that was pruned has the score of a shorter run.
+        gone = part[part["diverged"] | part["pruned"]]
         axes.plot(
             gone[STEP_SIZE],
             np.full(len(gone), 0.97),
