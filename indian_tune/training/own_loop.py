@@ -28,13 +28,13 @@ from indian_tune.training.own_config import (
     no_attribute,
     raise_explained,
 )
+from indian_tune.training.own_evaluation import measure
 from indian_tune.training.own_report import (
     REPORTED,
     SEALED,
     LoopError,
     SealedValue,
     StaleCheckpointError,
-    as_number,
     read_report,
 )
 from indian_tune.training.run import EpochRecord
@@ -279,11 +279,7 @@ class LoopRun:
         Raises:
             LoopError: the ``Loop`` has no test data.
         """
-        if self._loop.test is None:
-            raise LoopError("the Loop has no test data for run.sealed(): give it test=…")
-        if not self._run.opens_test:
-            return SealedValue(None)
-        return SealedValue(as_number("run.sealed(evaluate)", evaluate(self._loop.test)))
+        return measure(self._loop, self._run, evaluate)
 
     @property
     def test(self) -> Any:

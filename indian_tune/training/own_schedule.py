@@ -84,8 +84,8 @@ def check_length(loop: Loop, run: Run, schedule: Schedule | None, epoch: int, ta
             f"a run has taken {taken} steps after epoch 1 of {run.epochs}, so about {total} in all"
         )
     remove = ", and remove schedule_steps from the arm's space"
-    _warn_once(
-        (_identity(loop), run.family, schedule.steps, run.epochs),
+    warn_once(
+        (identity(loop), run.family, schedule.steps, run.epochs),
         f"{found}, but the {schedule.kind} schedule of {run.family} ends after {schedule.steps}: "
         f"give run.optimizer(params, steps=…) the {ADVICE}"
         f"{remove if SCHEDULE_STEPS.name in run.config else ''}"
@@ -97,12 +97,13 @@ def _near(one: int, other: int, tolerance: float) -> bool:
     return abs(one - other) <= tolerance * other
 
 
-def _identity(loop: Loop) -> int:
+def identity(loop: Loop) -> int:
     """Return what tells loops apart; a factory may build one several times with one function."""
     return id(loop if loop.train is None else loop.train)
 
 
-def _warn_once(fault: tuple[object, ...], message: str) -> None:
+def warn_once(fault: tuple[object, ...], message: str) -> None:
+    """Warn of a fault, unless it was warned of in this process."""
     if fault not in _warned:
         _warned.add(fault)
         log.warning("%s", message)
@@ -118,8 +119,8 @@ def check_rates(loop: Loop, run: Run, optimizer: Optimizer, scheduler: LRSchedul
         scheduler: its own, not yet stepped.
     """
     if [group["lr"] for group in optimizer.param_groups] != scheduler.get_last_lr():
-        _warn_once(
-            (_identity(loop), run.family),
+        warn_once(
+            (identity(loop), run.family),
             f"the loop changes the step size of {run.family}, as a scheduler of torch does, but "
             "the arm's own schedule overwrites it in every step: to leave it to the loop, give "
             "decay_power = 0, and neither schedule nor warmup, in the arm's space",
@@ -145,8 +146,8 @@ def check_first(
         for group, rate in zip(optimizer.param_groups, built, strict=False)
     )
     if replaced and "gamma0" not in read:
-        _warn_once(
-            (_identity(loop), run.family, "gamma0"),
+        warn_once(
+            (identity(loop), run.family, "gamma0"),
             f"a scheduler of the loop replaces the step size of {run.family}, so gamma0 has no "
             "effect: give the scheduler run.config['gamma0'], such as OneCycleLR(optimizer, "
             "max_lr=run.config['gamma0'], total_steps=…)",
@@ -178,8 +179,8 @@ def check_kept(
     if any(isinstance(each, Scheduler) for each in held):
         return
     if not _holds([each.state_dict() for each in held]):
-        _warn_once(
-            (_identity(loop), run.family, "scheduler"),
+        warn_once(
+            (identity(loop), run.family, "scheduler"),
             "the scheduler of the loop is not in run.epochs(…), nor in run.checkpoint(…): a run "
             "that is interrupted would continue with wrong step sizes: add scheduler=scheduler",
         )

@@ -742,6 +742,28 @@ def test_a_scheduler_that_is_in_no_checkpoint_is_a_warning(
     ]
 
 
+@pytest.mark.parametrize("evaluates", [False, True])
+def test_measuring_in_training_mode_is_a_warning(
+    evaluates: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(run: LoopRun) -> None:
+        model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Dropout())
+        optimizer = run.optimizer(model.parameters())
+
+        def measure(data: torch.Tensor) -> float:
+            model.train(not evaluates)
+            return float(model(data).detach().mean() * 0)
+
+        for _ in run.epochs():
+            optimizer.step()
+            run.report(train_loss=0.5, error=0.5, test_error=run.sealed(measure))
+
+    for _ in range(2):
+        trained(LoopTrainer(loop(train, torch.ones(4, 1))), replace(RUN, opens_test=True))
+    assert len(caplog.messages) == (not evaluates)
+    assert evaluates or "training mode (BatchNorm1d, Dropout), so" in caplog.text
+
+
 def test_a_loop_may_catch_the_error_of_a_name_that_its_arm_does_not_have() -> None:
     def train(run: LoopRun) -> None:
         with pytest.raises(KeyError) as caught:
