@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from indian_tune._version import __version__
 
 if TYPE_CHECKING:
-    from indian_tune.optim.indian import Indian
+    from indian_tune.optim import Indian, Innaprop
     from indian_tune.problems import Loop, Problem, Split
     from indian_tune.service import (
         Arm,
@@ -35,6 +35,7 @@ __all__ = [
     "Choices",
     "Grid",
     "Indian",
+    "Innaprop",
     "Loop",
     "Problem",
     "Range",
@@ -54,6 +55,7 @@ __all__ = [
 
 _MODULES = {
     "optim.indian": ("Indian",),
+    "optim.innaprop": ("Innaprop",),
     "problems": ("Loop", "Problem", "Split"),
     "service": (
         *("Arm", "Results", "Study"),

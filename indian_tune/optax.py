@@ -89,8 +89,8 @@ def indian(
         weight_decay: strength of weight decay, >= 0; ``None`` is 0 and needs no parameters.
         decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step,
             outside the dynamics; if false, ``weight_decay`` · θ is added to the gradient.
-        initial_velocity: s in the start with velocity -s g_0; the default ``None`` starts at
-            v_0 = 0, whose first step is -γ_0 β g_0.
+        initial_velocity: s in the start v_0 = (β - s) g_0, whose first step is -γ_0 s g_0; the
+            default ``None`` is v_0 = 0, as with s = β.
 
     Returns:
         An ``optax.GradientTransformation`` whose updates are θ_{k+1} - θ_k.

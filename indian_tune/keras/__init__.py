@@ -19,5 +19,6 @@ except ModuleNotFoundError as error:
 
 from indian_tune.keras.indian import Indian
 from indian_tune.keras.innaprop import Innaprop
+from indian_tune.keras.model_state import ModelState
 
-__all__ = ["Indian", "Innaprop"]
+__all__ = ["Indian", "Innaprop", "ModelState"]

@@ -162,8 +162,17 @@ class Family:
         """The hyperparameters that set how far a step goes, such as ``gamma0``."""
         return tuple(name for name, known in self.hyperparameters.items() if known.rate)
 
-    def hyperparameter(self, name: str) -> Hyperparameter:
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The hyperparameters that a user gives: all but what a trainer fills in."""
+        return tuple(name for name in self.hyperparameters if name != SCHEDULE_STEPS.name)
+
+    def hyperparameter(self, name: str, *, beside: Iterable[str] = ()) -> Hyperparameter:
         """Return the hyperparameter called ``name``.
+
+        Args:
+            name: key in a configuration.
+            beside: names that are allowed there too, for the message.
 
         Raises:
             HyperparameterError: the family has no such hyperparameter.
@@ -175,7 +184,7 @@ class Family:
                 raise HyperparameterError(
                     f"{self.name} cannot have {name}: {self.unscheduled}; remove it"
                 ) from None
-            told = unknown_name(f"hyperparameter of {self.name}", name, self.hyperparameters)
+            told = unknown_name(f"hyperparameter of {self.name}", name, (*self.given, *beside))
             if name in ("lr", "learning_rate") and "gamma0" in self.hyperparameters:
                 told += ". The step size is called gamma0 here"
             raise HyperparameterError(told) from None

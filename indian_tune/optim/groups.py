@@ -9,6 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from indian_tune.errors import InputError
+from indian_tune.optim.checks import as_number, check_real, check_state
 from indian_tune.optim.functional import effective_gradients
 
 if TYPE_CHECKING:
@@ -27,17 +28,39 @@ class GroupedOptimizer(Optimizer):
 
     # The options of a group that are checked when it is added.
     _checked: ClassVar[tuple[Hyperparameter, ...]] = ()
+    # Options of other optimizers, by which a state with all of the own ones is known to be theirs.
+    _foreign: ClassVar[tuple[str, ...]] = ()
+    # Whether complex parameters are refused.
+    _real: ClassVar[bool] = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take up a state.
+
+        Raises:
+            InputError: it is the state of another optimizer; nothing is changed.
+        """
+        names = [each.name for each in self._checked]
+        check_state(state, type(self).__name__, names, self._foreign)
+        super().__setstate__(state)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters, whose options are checked like the constructor's.
 
         Raises:
             HyperparameterError: an option is out of range.
+            InputError: a parameter is complex, and the optimizer is for real ones only.
         """
-        options = {**self.defaults, **param_group}
+        options, owner = {**self.defaults, **param_group}, type(self).__name__
         for hyperparameter in self._checked:
-            hyperparameter.check(options[hyperparameter.name], owner=type(self).__name__)
+            name = hyperparameter.name
+            hyperparameter.check(as_number(name, options[name]), owner=owner)
         super().add_param_group(param_group)
+        if self._real:
+            try:
+                check_real(self.param_groups[-1]["params"], owner)
+            except InputError:
+                self.param_groups.pop()
+                raise
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -264,7 +264,7 @@ def labelled(config: Mapping[str, Value]) -> dict[str, Value]:
 
 CONSTANT_STEP = replace(DECAY_POWER, default=0.0)
 INITIAL_VELOCITY = Hyperparameter(
-    "initial_velocity", "s in the start with velocity -s times the first gradient"
+    "initial_velocity", "s in v_0 = (beta - s) g_0: the first step is -gamma0 s g_0"
 )
 WEIGHT_DECAY = Hyperparameter("weight_decay", "strength of weight decay", default=0.0, low=0)
 DECOUPLED_WEIGHT_DECAY = Hyperparameter(

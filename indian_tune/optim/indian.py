@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from indian_tune.errors import InputError
-from indian_tune.optim.checks import check_options, check_parameters
+from indian_tune.optim.checks import check_one_device, check_options
 from indian_tune.optim.functional import indian
 from indian_tune.optim.fused import can_fuse, fused_step
 from indian_tune.optim.groups import GroupedOptimizer
+from indian_tune.optim.hyperparameters import ALPHA, BETA, GAMMA0
 from indian_tune.optim.schedules import decay
 
 if TYPE_CHECKING:
@@ -72,8 +76,8 @@ class Indian(GroupedOptimizer):
         decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step,
             outside the dynamics; if false, ``weight_decay`` · θ is added to the gradient and so
             passes through β and the inertia.
-        initial_velocity: s in the start with velocity -s g_0, that is v_0 = (β - s) g_0; the
-            default ``None`` is v_0 = 0, whose first step is -γ_0 β g_0.
+        initial_velocity: s in the start v_0 = (β - s) g_0, whose first step is -γ_0 s g_0; the
+            default ``None`` is v_0 = 0, as with s = β.
         maximize: climb instead of descend.
         foreach: work on all tensors of a device and dtype at once; ``False`` goes tensor by
             tensor, to the same result.
@@ -100,6 +104,10 @@ class Indian(GroupedOptimizer):
     Févotte and Pauwels, 2021).
     """
 
+    _checked = (replace(GAMMA0, name="lr"), ALPHA, BETA)
+    # INNAprop's groups have all of the above, too, and those of ResponseSgd.
+    _foreign = ("sigma", "level")
+    _real = True
     _warned = False
 
     def __init__(
@@ -139,13 +147,6 @@ class Indian(GroupedOptimizer):
         Raises:
             InputError: it is the state of another optimizer; nothing is changed.
         """
-        for group in state.get("param_groups", ()):
-            missing = [name for name in ("lr", "alpha", "beta") if name not in group]
-            if missing:
-                raise InputError(
-                    f"this state has no {missing[0]!r}, so it belongs to another optimizer than "
-                    "Indian: load the state_dict() of an Indian, or start without it"
-                )
         super().__setstate__(state)
         for group in self.param_groups:
             for name, value in OPTIONS.items():
@@ -162,16 +163,18 @@ class Indian(GroupedOptimizer):
 
         Raises:
             HyperparameterError: an option is out of range.
-            InputError: a parameter is complex.
+            InputError: a parameter is complex, or the parameters are on several devices and are to
+                be captured.
         """
         check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        try:
-            check_parameters(group["params"], capturable=group["capturable"])
-        except InputError:
-            self.param_groups.pop()
-            raise
+        if group["capturable"]:
+            try:
+                check_one_device(group["params"])
+            except InputError:
+                self.param_groups.pop()
+                raise
         _capture_scalars(group)
 
     def velocity(self, param: Tensor) -> Tensor:
@@ -245,7 +248,7 @@ class Indian(GroupedOptimizer):
                 f"a scheduler drives lr, and decay_power = {group['decay_power']:g} also lowers "
                 "the step size: give Indian decay_power=0, so that only the scheduler sets it (in "
                 'a study: {"decay_power": 0} in the space of the arm)',
-                stacklevel=5,
+                stacklevel=_levels_to_user(),
             )
 
     def _move(
@@ -319,6 +322,18 @@ class Indian(GroupedOptimizer):
                 _start(state["velocity"], param, group)
                 state["started"] = 1
             velocities.append(state["velocity"])
+
+
+def _levels_to_user() -> int:
+    """Return the ``stacklevel`` of the line that called the step, for a warning of the caller.
+
+    torch wraps the step in functions of its own, and a scheduler or a gradient scaler in more.
+    """
+    skipped = tuple(f"{Path(file).parent}/" for file in (__file__, str(torch.__file__)))
+    level, frame = 1, sys._getframe(1)
+    while frame.f_code.co_filename.startswith(skipped) and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _at_rest(group: dict[str, Any]) -> bool:

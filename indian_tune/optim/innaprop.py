@@ -37,7 +37,7 @@ class Innaprop(GroupedOptimizer):
 
     Args:
         params: parameters, or groups that may differ in every option below.
-        lr: γ0 > 0; torch's schedulers drive it.
+        lr: γ0 > 0, a number or a tensor of one element; torch's schedulers drive it.
         alpha: viscous friction α > 0.
         beta: Newtonian damping β > 0.
         sigma: σ in [0, 1), decay of the mean of squared gradients.
@@ -52,18 +52,20 @@ class Innaprop(GroupedOptimizer):
     Raises:
         HyperparameterError: an option is out of range, at construction or in
             :meth:`add_param_group`.
-        InputError: a gradient is sparse (in :meth:`step`).
+        InputError: a parameter is complex, or (in :meth:`step`) a gradient is sparse.
 
     Source: algorithm 1 of "A second-order-like optimizer with adaptive gradient scaling for deep
     learning" (Bolte, Boustany, Pauwels and Purica, 2024).
     """
 
     _checked = (replace(GAMMA0, name="lr"), *INNAPROP)
+    # The mean of squares would take |g|² apart.
+    _real = True
 
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         alpha: float = 0.1,
         beta: float = 0.9,
         *,
@@ -101,7 +103,7 @@ class Innaprop(GroupedOptimizer):
     def _move(
         self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], step: float
     ) -> None:
-        gamma = group["lr"]
+        gamma = float(group["lr"])
         seen = self._effective_gradients(group, params, grads, gamma)
         innaprop(
             params,

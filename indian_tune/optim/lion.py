@@ -11,6 +11,7 @@ from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, WEIGHT_DECAY
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["Lion"]
@@ -28,7 +29,8 @@ class Lion(GroupedOptimizer):
 
     Args:
         params: parameters, or groups that may differ in every option below.
-        lr: step size > 0, the distance that every element moves in a step.
+        lr: step size > 0, the distance that every element moves in a step; a number or a tensor of
+            one element.
         beta1: weight of the momentum in the step, in [0, 1).
         beta2: decay of the momentum, in [0, 1).
         weight_decay: strength of weight decay, >= 0.
@@ -38,7 +40,7 @@ class Lion(GroupedOptimizer):
     Raises:
         HyperparameterError: an option is out of range, at construction or in
             :meth:`add_param_group`.
-        InputError: a gradient is sparse (in :meth:`step`).
+        InputError: a parameter is complex, or (in :meth:`step`) a gradient is sparse.
 
     Source: algorithm 2 of "Symbolic discovery of optimization algorithms" (Chen et al., 2023).
     """
@@ -49,11 +51,13 @@ class Lion(GroupedOptimizer):
         replace(MOMENTUM, name="beta2"),
         WEIGHT_DECAY,
     )
+    # torch.sign has no complex form.
+    _real = True
 
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 1e-4,
+        lr: float | Tensor = 1e-4,
         beta1: float = 0.9,
         beta2: float = 0.99,
         *,
@@ -73,9 +77,10 @@ class Lion(GroupedOptimizer):
         params, grads = self._with_gradients(group)
         if not params:
             return
+        gamma = float(group["lr"])
         momenta = self._buffers("momentum", params)
-        seen = self._effective_gradients(group, params, grads, group["lr"])
+        seen = self._effective_gradients(group, params, grads, gamma)
         moves = torch._foreach_lerp(momenta, seen, 1 - group["beta1"])
         torch._foreach_sign_(moves)
-        torch._foreach_add_(params, moves, alpha=-group["lr"])
+        torch._foreach_add_(params, moves, alpha=-gamma)
         torch._foreach_lerp_(momenta, seen, 1 - group["beta2"])

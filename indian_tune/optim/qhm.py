@@ -11,6 +11,7 @@ from indian_tune.optim.groups import GroupedOptimizer
 from indian_tune.optim.hyperparameters import GAMMA0, MOMENTUM, NU, WEIGHT_DECAY
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.optim.optimizer import ParamsT
 
 __all__ = ["Qhm"]
@@ -31,7 +32,7 @@ class Qhm(GroupedOptimizer):
 
     Args:
         params: parameters, or groups that may differ in every option below.
-        lr: learning rate > 0.
+        lr: learning rate > 0, a number or a tensor of one element.
         momentum: μ in [0, 1).
         nu: weight ν of the momentum against the gradient, any finite number; the published
             algorithm has it in [0, 1].
@@ -51,7 +52,7 @@ class Qhm(GroupedOptimizer):
     def __init__(
         self,
         params: ParamsT,
-        lr: float = 0.1,
+        lr: float | Tensor = 0.1,
         momentum: float = 0.999,
         nu: float = 0.7,
         *,
@@ -67,7 +68,7 @@ class Qhm(GroupedOptimizer):
         buffers = self._buffers("buffer", params)
         if group["weight_decay"] != 0:
             grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
-        lr, nu = group["lr"], group["nu"]
+        lr, nu = float(group["lr"]), group["nu"]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         torch._foreach_add_(params, grads, alpha=-lr * (1 - nu))
         torch._foreach_add_(params, buffers, alpha=-lr * nu)

@@ -12,11 +12,13 @@ memory w is a function of the hyperparameters and the number of steps, not of th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from indian_tune.optim.groups import GroupedOptimizer
+from indian_tune.optim.hyperparameters import ALPHA, BETA, GAMMA0, LEVEL
 from indian_tune.optim.schedules import decay
 
 if TYPE_CHECKING:
@@ -58,11 +60,15 @@ class ResponseSgd(GroupedOptimizer):
         weight_decay: strength of weight decay, >= 0.
         decoupled_weight_decay: if true, θ shrinks by γ_k · ``weight_decay`` · θ in each step, as
             under INDIAN and whatever the level; if false, ``weight_decay`` · θ joins the gradient.
-        initial_velocity: s of INDIAN's start with velocity -s g_0; ``None`` for a start at rest.
+        initial_velocity: s of INDIAN's start v_0 = (β - s) g_0; ``None`` for v_0 = 0.
 
     Raises:
+        HyperparameterError: an option is out of range, at construction or in
+            :meth:`add_param_group`.
         InputError: a gradient is sparse (in :meth:`step`).
     """
+
+    _checked = (replace(GAMMA0, name="lr"), ALPHA, BETA, LEVEL)
 
     def __init__(
         self,

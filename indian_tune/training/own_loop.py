@@ -13,15 +13,15 @@ import ctypes
 import logging
 import threading
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import CheckpointError, unknown_name
 from indian_tune.optim.families import get_family
 from indian_tune.optim.schedules import Schedule
 from indian_tune.problems.task import get_task
-from indian_tune.text import with_article
 from indian_tune.training import own_schedule
 from indian_tune.training.checkpoint import Checkpoint, check_plain
+from indian_tune.training.own_checkpoint import check_objects
 from indian_tune.training.own_config import (
     Configuration,
     check_effect,
@@ -49,22 +49,10 @@ if TYPE_CHECKING:
     from torch.optim.optimizer import ParamsT
 
     from indian_tune.problems.loop import Loop
+    from indian_tune.training.own_checkpoint import Stateful
     from indian_tune.training.run import Run
 
 log = logging.getLogger(__name__)
-
-
-@runtime_checkable
-class Stateful(Protocol):
-    """What a checkpoint can hold: networks, optimizers, schedules."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values."""
-        ...
-
-    def load_state_dict(self, state: Any, /) -> Any:
-        """Take up such a state."""
-        ...
 
 
 class LoopRun:
@@ -295,18 +283,14 @@ class LoopRun:
         A run that was interrupted takes its last state up when this is first called.
 
         Args:
-            **objects: each has ``state_dict`` and ``load_state_dict``.
+            **objects: each has ``state_dict`` and ``load_state_dict``; of a compiled Keras model
+                :class:`indian_tune.keras.ModelState` has.
 
         Raises:
             LoopError: one has not, holds more than tensors and plain values, or has another name
-                than before; or the checkpoint does not fit.
+                than before; the checkpoint does not fit; or there is a compiled Keras model alone.
         """
-        for name, each in objects.items():
-            if not isinstance(each, Stateful):
-                raise LoopError(
-                    f"run.checkpoint({name}=…) got {with_article(type(each).__name__)}: it must "
-                    "have state_dict and load_state_dict"
-                )
+        check_objects(objects)
         if self._objects and self._objects.keys() != objects.keys():
             raise LoopError(
                 f"a checkpoint contained {', '.join(self._objects)} before, but would contain "

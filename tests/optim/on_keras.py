@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import pytest
+import torch
 from keras import ops
 from sklearn.datasets import load_digits
 
 from indian_tune.errors import HyperparameterError, InputError
-from indian_tune.keras import Indian, Innaprop
+from indian_tune.keras import Indian, Innaprop, ModelState
+from indian_tune.problems import Loop
+from indian_tune.training import CheckpointFolder, LoopError, LoopTrainer, Run
 from tests.benchmarks.parity import BOUNDS, FEW, measure
 from tests.optim.faults import BESIDE_A_SCHEDULE, faults, innaprop_faults
 
@@ -108,6 +112,101 @@ def test_a_saved_model_that_learns_digits_goes_on_to_the_last_bit(
     assert fit(loaded, 1) == fit(model, 1)
     for one, other in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def unsteady_model(optimizer: Any) -> Any:
+    """A model whose layers hold more than weights: statistics of batches and seeds of dropout."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            *(keras.Input((64,)), layers.Dense(16, activation="relu")),
+            *(layers.BatchNormalization(), layers.Dropout(0.25, seed=1), layers.Dense(10)),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=BACKEND != "torch")
+    return model
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Indian(0.5, 0.5, 0.3, initial_velocity=0.2),
+        lambda: Innaprop(0.01, weight_decay=1e-3),
+        lambda: keras.optimizers.Adam(gradient_accumulation_steps=3),
+        lambda: keras.optimizers.LossScaleOptimizer(Indian(0.5, 0.5, 0.3), initial_scale=64.0),
+    ],
+)
+def test_an_interrupted_loop_goes_on_to_the_last_bit(
+    make: Callable[[], Any], tmp_path: Path
+) -> None:
+    models = []
+
+    def train(run: Any) -> None:
+        keras.utils.set_random_seed(run.seed)
+        assert run.config["gamma0"] == 1.0
+        model = unsteady_model(make())
+        models.append(model)
+        for _ in run.epochs(model=ModelState(model)):
+            run.report(train_loss=fit(model, 1)[0], error=0.5)
+
+    loop, run = (
+        Loop(train, "digits", "perceptron", 10, data=0),
+        Run("r", 3, 4, "sgd", {"gamma0": 1.0}, 8, 0.0),
+    )
+    folder = CheckpointFolder(tmp_path)
+    whole, first = LoopTrainer(loop), LoopTrainer(loop, checkpoints=folder)
+    for trainer in (whole, first):
+        trainer.add(run)
+    expected = [record for _ in range(4) for record in whole.advance()]
+    found = first.advance() + first.advance()
+    first.save()
+    # To save changes nothing for a run that goes on.
+    after = first.advance()
+    second = LoopTrainer(loop, checkpoints=folder)
+    assert second.add(run) == 2
+    again = second.advance() + second.advance()
+    continued = [replace(each, seconds=0.0) for each in (*found, *again)]
+    assert continued == [replace(each, seconds=0.0) for each in expected]
+    assert after[0].metrics == again[0].metrics
+    one, other = (ModelState(models[n]).state_dict() for n in (0, 2))
+    for key in ("model", "optimizer"):
+        assert all(map(torch.equal, one[key], other[key]))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_state_of_16_bits_is_kept(dtype: str) -> None:
+    keras.config.set_floatx(dtype)
+    states = [ModelState(unsteady_model(Indian(0.1))) for _ in range(2)]
+    fit(states[0].model, 1)
+    states[1].load_state_dict(states[0].state_dict())
+    for one, other in zip(*(each.model.weights for each in states), strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(one), ops.convert_to_numpy(other))
+
+
+def test_the_state_of_another_model_is_refused_and_changes_nothing() -> None:
+    state = ModelState(compiled_model(Innaprop(0.1))).state_dict()
+    # ADAM has as many variables, of the same shapes.
+    other = ModelState(compiled_model(keras.optimizers.Adam()))
+    with pytest.raises(InputError, match=r"is of the optimizer Innaprop, but .* with Adam: load"):
+        other.load_state_dict(state)
+    wider = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+    wider.compile(Innaprop(0.1))
+    with pytest.raises(InputError, match="does not fit the model: it has variables of the shapes"):
+        ModelState(wider).load_state_dict(state)
+    with pytest.raises(InputError, match=r"needs a built model: give it keras\.Input"):
+        ModelState(keras.Sequential([keras.layers.Dense(1)]))
+    with pytest.raises(InputError, match=r"needs a model with an optimizer: call model\.compile"):
+        ModelState(keras.Sequential([keras.Input((64,)), keras.layers.Dense(1)]))
+
+
+def test_a_model_without_its_optimizer_is_no_checkpoint() -> None:
+    def train(run: Any) -> None:
+        run.checkpoint(model=compiled_model(Indian(run.config["gamma0"])))
+
+    trainer = LoopTrainer(Loop(train, "digits", "perceptron", 10, data=0))
+    with pytest.raises(LoopError, match=r"give indian_tune\.keras\.ModelState\(model\), which"):
+        trainer.add(Run("r", 3, 4, "sgd", {"gamma0": 0.1}, 8, 0.0))
 
 
 @pytest.mark.slow
@@ -290,8 +389,9 @@ def test_other_faults_are_refused() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
         Indian(momentum=0.9)  # type: ignore[call-arg]
     complex_variable = keras.Variable(np.ones(2, "complex64"), dtype="complex64")
-    with pytest.raises(InputError, match="real parameters only, but parameter 0 is complex64"):
-        Indian().build([complex_variable])
+    for refusing in (Indian(), Innaprop()):
+        with pytest.raises(InputError, match="real parameters only, but parameter 0 is complex64"):
+            refusing.build([complex_variable])
     for optimizer in (Indian(), Innaprop()):
         with pytest.raises(InputError, match="real gradients only, but gradient 0 is complex64"):
             optimizer.apply(

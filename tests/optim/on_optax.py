@@ -156,10 +156,11 @@ def test_other_faults_are_refused() -> None:
         indian(0.1, jnp.asarray(-1.0))
     with pytest.raises(TypeError, match="unexpected keyword argument 'momentum'"):
         indian(0.1, momentum=0.9)  # type: ignore[call-arg]
-    with pytest.raises(
-        InputError, match=r"real parameters only, but parameter \['w'\] is complex64"
-    ):
-        indian(0.1).init({"w": jnp.ones(2, jnp.complex64)})
+    for transformation in (indian(0.1), innaprop(0.1)):
+        with pytest.raises(
+            InputError, match=r"real parameters only, but parameter \['w'\] is complex64"
+        ):
+            transformation.init({"w": jnp.ones(2, jnp.complex64)})
     plain = innaprop(0.1)
     with pytest.raises(InputError, match=r"real gradients only, but gradient \['w'\] is complex64"):
         plain.update({"w": jnp.ones(2, jnp.complex64)}, plain.init({"w": jnp.ones(2)}))

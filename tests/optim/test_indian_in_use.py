@@ -213,8 +213,9 @@ def test_a_scheduler_beside_a_decay_is_warned_of_once() -> None:
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     with pytest.warns(
         UserWarning, match=r"give Indian decay_power=0.*in a study: \{.decay_power.: 0"
-    ):
+    ) as caught:
         optimizer.step()
+    assert [each.filename for each in caught] == [__file__]
     scheduler.step()
     # A second warning would be an error here.
     optimizer.step()

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from indian_tune import Indian, Innaprop
 from indian_tune.errors import HyperparameterError, InputError
-from indian_tune.optim import FAMILIES, Innaprop
+from indian_tune.optim import FAMILIES, Qhm
+from indian_tune.optim.lion import Lion
+from indian_tune.optim.response import ResponseSgd
 from indian_tune.optim.schedules import decay
 
 STEPS = 1000
@@ -153,6 +156,84 @@ def test_its_space_draws_no_step_size_above_beta() -> None:
 def test_a_wrong_hyperparameter_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(HyperparameterError, match=message):
         Innaprop([nn.Parameter(torch.ones(2))], **options)
+
+
+@pytest.mark.parametrize("optimizer", [Innaprop, Lion])
+def test_a_complex_parameter_is_refused(optimizer: Any) -> None:
+    made = optimizer([nn.Parameter(torch.ones(1))])
+    group = {"params": [nn.Parameter(torch.ones(2, dtype=torch.complex64))]}
+    message = f"{optimizer.__name__} accepts real parameters only, but parameter 0 .*view_as_real"
+    with pytest.raises(InputError, match=message):
+        optimizer(group["params"])
+    with pytest.raises(InputError, match=message):
+        made.add_param_group(group)
+    assert len(made.param_groups) == 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "of", "message"),
+    [
+        (Innaprop, torch.optim.Adam, "has no 'alpha', so it belongs to another optimizer than Inn"),
+        (Innaprop, Indian, "has no 'sigma', .* load the state_dict\\(\\) of an Innaprop, or start"),
+        (Indian, Innaprop, "has 'sigma', so it belongs to another optimizer than Indian: load"),
+        (Indian, ResponseSgd, "has 'level', so it belongs"),
+        (ResponseSgd, Indian, "has no 'level', so it belongs"),
+        (Lion, torch.optim.Adam, r"has no 'beta1', .* of a Lion, or"),
+        (Qhm, torch.optim.Adam, "has no 'momentum', so it belongs"),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused(optimizer: Any, of: Any, message: str) -> None:
+    param = nn.Parameter(torch.ones(2))
+    other, made = of([param], lr=0.3), optimizer([param], lr=0.1)
+    param.grad = torch.ones(2)
+    other.step()
+    with pytest.raises(InputError, match=f"this state {message}"):
+        made.load_state_dict(other.state_dict())
+    assert made.param_groups[0]["lr"] == 0.1
+    made.step()
+
+
+@pytest.mark.parametrize("optimizer", [Innaprop, Lion, Qhm])
+def test_lr_may_be_a_tensor_as_for_torch(optimizer: Any) -> None:
+    rates = [0.1, torch.tensor(0.1, dtype=torch.float64), torch.tensor([0.1], dtype=torch.float64)]
+    ends = []
+    for rate in rates:
+        param = nn.Parameter(torch.linspace(1, 2, 5))
+        made = optimizer([param], lr=rate, weight_decay=0.1)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(made, 0.5)
+        for _ in range(3):
+            param.grad = param.detach().sin()
+            made.step()
+            schedule.step()
+        ends.append(param.detach())
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+    with pytest.raises(HyperparameterError, match=r"one element, got shape \(2,\)"):
+        optimizer([param], lr=torch.ones(2))
+    with pytest.raises(HyperparameterError, match=r"lr of \w+ must be a finite number > 0, got 0"):
+        optimizer([param], lr=torch.tensor(0.0))
+
+
+@pytest.mark.parametrize(("optimizer", "options"), [(Indian, {"decay_power": 0.0}), (Innaprop, {})])
+def test_one_cycle_drives_the_step_size_without_momentum(
+    optimizer: Any, options: dict[str, float]
+) -> None:
+    param = nn.Parameter(torch.ones(2))
+    made = optimizer([param], **options)
+    with pytest.raises(ValueError, match="cycle_momentum"):
+        torch.optim.lr_scheduler.OneCycleLR(made, 0.1, total_steps=10)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        made, 0.1, total_steps=10, pct_start=0.5, cycle_momentum=False
+    )
+    rates = []
+    for _ in range(9):
+        rates.append(made.param_groups[0]["lr"])
+        param.grad = param.detach().clone()
+        made.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(0.1)
+    assert rates[0] < rates[3] > rates[8]
+    assert (param < 1).all()
 
 
 def test_a_sparse_gradient_is_refused() -> None:

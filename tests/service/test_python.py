@@ -85,7 +85,7 @@ def signature(function: Callable[..., Any]) -> str:
 
 
 def test_the_public_names_and_their_signatures_are_pinned() -> None:
-    assert set(indian_tune.__all__) == {*PUBLIC, "Indian", "__version__"}
+    assert set(indian_tune.__all__) == {*PUBLIC, "Indian", "Innaprop", "__version__"}
     assert {name: signature(getattr(indian_tune, name)) for name in PUBLIC} == PUBLIC
 
 
@@ -721,7 +721,9 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
             lambda: indian_tune.search(
                 Study("x", ["sgd", Arm("adam", {"hidden": 32})], report, **SMALL)
             ),
-            "dropout, clip_norm, ema_decay), but not those of the network: use one study for each",
+            "Allowed: batch_size, beta1, beta2, clip_norm, cooldown, cooldown_shape, decay_power, "
+            "decoupled_weight_decay, dropout, ema_decay, eps, floor, gamma0, schedule, warmup, "
+            "weight_decay. Settings of the network cannot be searched: use one study for each",
         ),
         (
             lambda: indian_tune.search(Study("x", ["sgd", "sgd"], report, **SMALL)),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from dataclasses import replace
 from math import nan
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from indian_tune.training import (
     Run,
 )
 from indian_tune.training.loop_trainer import Rehearsal
+from indian_tune.training.own_checkpoint import check_objects
 from indian_tune.training.own_report import StaleCheckpointError
 
 if TYPE_CHECKING:
@@ -802,3 +805,23 @@ def test_a_scheduler_with_milestones_can_be_in_a_checkpoint(tmp_path: Path) -> N
     second = LoopTrainer(loop(train), checkpoints=CheckpointFolder(tmp_path))
     assert second.add(constant) == 2
     assert early + second.advance() + second.advance() == whole
+
+
+def test_a_keras_model_is_no_checkpoint_without_its_optimizer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Keras takes seconds to import; ``tests/optim/on_keras.py`` has a model of its own."""
+    optimizer = type("Adam", (), {})
+    model = type("Model", (nn.Linear,), {})
+    keras = SimpleNamespace(Model=model, optimizers=SimpleNamespace(Optimizer=optimizer))
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    compiled, plain = model(1, 1), model(1, 1)
+    compiled.optimizer, plain.optimizer = optimizer(), None
+    state = torch.optim.SGD(plain.parameters(), 0.1)
+    check_objects({"model": plain})
+    check_objects({"model": compiled, "optimizer": state})
+    told = r"ModelState\(model\), which holds weights and optimizer"
+    with pytest.raises(LoopError, match=rf"\(model=…\) got a Keras model, whose .*{told}"):
+        check_objects({"model": compiled})
+    with pytest.raises(LoopError, match=rf"\(optimizer=…\) got an Adam: give .*{told}"):
+        check_objects({"model": compiled, "optimizer": compiled.optimizer})

@@ -90,19 +90,14 @@ def check_parameter(family: Family, name: str, parameter: spaces.Parameter, wher
             f"{name}"
         )
     try:
-        hyperparameter = TRAINING_PARAMETERS.get(name) or family.hyperparameter(name)
+        hyperparameter = TRAINING_PARAMETERS.get(name) or family.hyperparameter(
+            name, beside=TRAINING_PARAMETERS
+        )
         for value in spaces.values_of(parameter):
             hyperparameter.read(value)
     except InputError as error:
         told = str(error)
         known = (*family.hyperparameters, *TRAINING_PARAMETERS, "lr", "learning_rate")
-        setting = nearest(name, list(TRAINING_PARAMETERS))
-        if setting and not nearest(name, list(family.hyperparameters)):
-            told += f".{setting} It is a setting of the training loop"
-        elif name not in known and not nearest(name, known):
-            settings = ", ".join(TRAINING_PARAMETERS)
-            told += (
-                f". Settings of the training loop can be searched too ({settings}), but not those "
-                "of the network: use one study for each network"
-            )
+        if name not in known and not nearest(name, known):
+            told += ". Settings of the network cannot be searched: use one study for each network"
         raise StudyFileError(f"{where}: {told}") from error

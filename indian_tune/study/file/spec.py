@@ -187,8 +187,8 @@ class StudySpec(Section):
         elif not any(not isinstance(p, spaces.Constant) for p in space.values()):
             raise StudyFileError(
                 f"{where} has nothing to search: give at least one of "
-                f"{', '.join(family.hyperparameters)} a range or a list, or write fixed = true to "
-                "run it untuned"
+                f"{', '.join((*family.given, *TRAINING_PARAMETERS))} a range or a list, or write "
+                "fixed = true to run it untuned"
             )
         check_schedule(family, space, where)
         try:

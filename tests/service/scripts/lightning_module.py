@@ -1,4 +1,5 @@
 import logging
+import warnings
 
 import lightning
 import torch
@@ -47,6 +48,8 @@ def train(run):
 
 
 def problem():
+    # A deprecation within Lightning, and its hint for Slurm. What a run sets ends with its epoch.
+    warnings.filterwarnings("ignore", ".*(LeafSpec|srun)")
     x, y = map(torch.from_numpy, load_digits(return_X_y=True))
     parts = [(x[n::3].float() / 16, y[n::3]) for n in range(3)]
     data = [TensorDataset(*part) for part in parts[:2]]
