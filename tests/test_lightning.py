@@ -186,9 +186,8 @@ def test_a_search_that_was_killed_goes_on_with_nothing_lost_or_doubled(tmp_path:
         "            os.kill(os.getpid(), signal.SIGKILL)\n\n"
         "    def validation_step(self, batch, _):\n",
     )
-    (tmp_path / "killed.py").write_text(
-        text.replace('{"trials": 3})', '{"trials": 1}), engine="inline"'), encoding="utf-8"
-    )
+    text = text.replace('"trials": 3', '"trials": 1').replace("(study)", '(study, engine="inline")')
+    (tmp_path / "killed.py").write_text(text, encoding="utf-8")
 
     def run() -> tuple[int, bytes]:
         command = [sys.executable, "killed.py"]

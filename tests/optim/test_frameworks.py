@@ -91,6 +91,10 @@ def test_torch_takes_the_same_steps_and_refuses_in_the_same_words() -> None:
 def test_a_missing_extra_is_said_with_the_command_that_installs_it(
     module: str, extra: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in list(sys.modules):
+        # Another test of this process may have imported it.
+        if name.startswith((f"{package}.", f"indian_tune.{module}")):
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     message = (
         f"indian_tune.{module} needs {package}, which is not installed: "
