@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ACCURACY", "Outcome", "metrics_of", "outcome_of"]
+__all__ = ["ACCURACY", "FAILED_SHARE", "Outcome", "metrics_of", "outcome_of"]
+
+FAILED_SHARE = 0.8
+"""A run that ends with more than this share of the training error at chance has not trained."""
 
 
 @dataclass(frozen=True)

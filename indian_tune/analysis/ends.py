@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indian_tune.outcome import FAILED_SHARE
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# A run with more than this share of the training error at chance level has not trained.
-STUCK = 0.8
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def stuck(train: NDArray[np.float64], chance: float | None) -> NDArray[np.bool_]
     """
     if chance is None:
         return np.zeros(train.shape, dtype=bool)
-    return np.asarray(1 - train > STUCK * (1 - chance))
+    return np.asarray(1 - train > FAILED_SHARE * (1 - chance))
 
 
 def unit_means(values: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from indian_tune.ledger import tables as t
 from indian_tune.ledger.records import ArmRecord, EventRecord, TrialRecord, search_name
 from indian_tune.ledger.results import ResultReader, chosen_trials
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.states import Phase, State
+from indian_tune.ledger.states import UNFINISHED, Phase, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,9 +116,9 @@ class TrialReader(ResultReader):
         with self._reading() as connection:
             return connection.execute(query).scalar_one()
 
-    def open_trials(self, study_id: int, phase: Phase) -> int:
-        """Return how many trials of a phase wait or run."""
-        return self.count_trials(study_id, phase=phase, states=(State.WAITING, State.RUNNING))
+    def open_trials(self, study_id: int, phase: Phase, arm_id: int | None = None) -> int:
+        """Return how many trials of a phase, or of one arm in it, wait or run."""
+        return self.count_trials(study_id, phase=phase, arm_id=arm_id, states=UNFINISHED)
 
     @transaction
     def begun(self, study_id: int) -> bool:

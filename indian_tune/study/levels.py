@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger import FROZEN, Phase, State, Winner
 from indian_tune.optim.families import get_family
+from indian_tune.outcome import FAILED_SHARE
 from indian_tune.study.file.parameters import split_training_parameters
-from indian_tune.study.scoring import FAILED_SHARE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

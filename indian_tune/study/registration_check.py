@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
 from indian_tune.ledger import FROZEN, LEVELS, Phase
 from indian_tune.ledger.slots import OWN_CODE
 from indian_tune.study.completion import completion, search_command
-from indian_tune.text import ADDRESS_HINT, counted
+from indian_tune.text import ADDRESS_HINT, counted, digest_of
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
@@ -58,8 +56,7 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
     """Return in what a study departs from its registration, one clause each; usually nothing."""
     found = []
     ledger, spec = study.ledger, study.spec
-    text = json.dumps(study.record.spec, sort_keys=True, separators=(",", ":"))
-    if hashlib.sha256(text.encode()).hexdigest() != study.record.spec_hash:
+    if digest_of(study.record.spec) != study.record.spec_hash:
         found.append("the registered study file was changed after registration (its hash differs)")
     for arm in ledger.arms(study.id):
         trials = ledger.count_trials(study.id, phase=Phase.TUNE, arm_id=arm.id)

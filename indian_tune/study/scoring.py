@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from indian_tune.ledger import State
 from indian_tune.optim.families import get_family
 from indian_tune.optim.stability import stability_limit
+from indian_tune.outcome import FAILED_SHARE
 from indian_tune.study.file.parameters import split_training_parameters
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training.run import EpochRecord
 
-# A run that ends with this share of the error at chance level has not trained.
-FAILED_SHARE = 0.8
 UNSTABLE_AT = 0.5
 """Curvature on which a first step should be stable. On digits and MNIST-5k, of 80 configurations
 each, none in the best quarter was unstable on it, and a sixth of the worst quarter was."""

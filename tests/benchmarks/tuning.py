@@ -40,12 +40,12 @@ import torch
 from scipy import stats
 
 from indian_tune.optim import get_family
+from indian_tune.outcome import FAILED_SHARE
 from indian_tune.problems import Split, SplitSizes, load_problem
 from indian_tune.study.file.space import constants, parse_space
 from indian_tune.study.optuna.samplers import SAMPLERS, Draw
 from indian_tune.study.optuna.sampling import distributions
 from indian_tune.study.optuna.unsaved_trial import unsaved_trial
-from indian_tune.study.scoring import FAILED_SHARE
 from indian_tune.training import Packing, Run, Trainer
 from tests.benchmarks.report import in_words, machine
 

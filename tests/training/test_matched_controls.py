@@ -10,11 +10,11 @@ from __future__ import annotations
 import pytest
 
 from indian_tune.engines.runs import problem_of
+from indian_tune.outcome import FAILED_SHARE
 from indian_tune.problems import Problem
 from indian_tune.study.file.spec import parse_study
 from indian_tune.study.freeze import matched_rate
 from indian_tune.study.levels import control_of
-from indian_tune.study.scoring import FAILED_SHARE
 from indian_tune.training import Run, Trainer
 
 CONFIGS = [
