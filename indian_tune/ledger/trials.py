@@ -176,7 +176,7 @@ class TrialReader(ResultReader):
         names = self._search_names(study_id, trials)
         return [trial for trial, name in zip(trials, names, strict=True) if name not in lost]
 
-    def halves(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
+    def halves(self, study_id: int) -> list[TrialRecord]:
         """Return the trials on fresh seeds of the winners of half the budget, by arm and index.
 
         Where the first half of a search holds the winner of the whole, these are its confirm trials
@@ -186,8 +186,8 @@ class TrialReader(ResultReader):
         record = frozen[-1].data if frozen else {}
         found = []
         for trials in (
-            self._newest(study_id, Phase.HALF, arm_id),
-            self._newest(study_id, Phase.CONFIRM, arm_id) if record.get("halves") else [],
+            self._newest(study_id, Phase.HALF),
+            self._newest(study_id, Phase.CONFIRM) if record.get("halves") else [],
         ):
             for trial, name in zip(trials, self._search_names(study_id, trials), strict=True):
                 half = record.get("halves", {}).get(name)
@@ -205,7 +205,7 @@ class TrialReader(ResultReader):
         """
         return self._newest(study_id, Phase.MATCH, arm_id)
 
-    def _newest(self, study_id: int, phase: Phase, arm_id: int | None) -> list[TrialRecord]:
+    def _newest(self, study_id: int, phase: Phase, arm_id: int | None = None) -> list[TrialRecord]:
         trials = self.trials(study_id, phase=phase, arm_id=arm_id)
         newest: dict[tuple[int, int], int] = {}
         for trial in trials:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from indian_tune.engines import (
     EngineOptions,
     PreparedEngine,
+    Stalled,
     WorkerSettings,
     check_writable,
     engine_options,
@@ -384,7 +385,6 @@ def _work(
 
 def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
     """Return how to see where a trial of this process was that has been given up, if one has."""
-    from indian_tune.engines import Stalled
     from indian_tune.ledger.slots import BROKE
 
     if not isinstance(cause, Stalled):
