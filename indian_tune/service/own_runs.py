@@ -65,6 +65,7 @@ def register_digest(
         When it was registered first, and in words where.
     """
     from indian_tune.ledger import Ledger
+    from indian_tune.ledger.address import has_database
 
     if not has_database(storage):
         said = "The registration is self-declared: keep the file where its date can be proved."
@@ -172,6 +173,7 @@ def _registration(
 def in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]:
     """Return when claims were registered in the database, and that in words."""
     from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger.address import has_database
     from indian_tune.service.output import notices
 
     if not has_database(storage):
@@ -194,14 +196,6 @@ def self_declared(at: datetime | None) -> str:
     """Return what to say of a registration that is only in a file, with the date that this has."""
     dated = "has no date" if at is None else f"says {utc_time(at)}"
     return f"The registration is self-declared: it is only in a file, which {dated}."
-
-
-def has_database(storage: str | None) -> bool:
-    """Whether a database was named, or the default one is there."""
-    from indian_tune.ledger import sqlite_file, storage_url
-
-    file = sqlite_file(storage_url(storage))
-    return storage is not None or file is None or file.exists()
 
 
 def _began(frame: pd.DataFrame, source: Path) -> tuple[datetime, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
-from indian_tune.ledger import FROZEN, LEVELS, Phase
-from indian_tune.ledger.slots import OWN_CODE
+from indian_tune.ledger import EXTENDED, FROZEN, LEVELS, Phase
+from indian_tune.ledger.slots import OWN_CODE, UNSEALED
 from indian_tune.study.completion import completion, search_command
 from indian_tune.text import ADDRESS_HINT, counted, digest_of
 
@@ -79,10 +79,10 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
         found.append("the code that the study names was changed after registration")
     # The first event opens the results; a later extension may have been decided knowing them.
     events = ledger.events(study.id)
-    opened = next((event for event in events if event.kind == "unsealed"), None)
+    opened = next((event for event in events if event.kind == UNSEALED), None)
     if opened is not None and not opened.data["finished"]:
         found.append("the test results were opened before the study was finished")
-    if opened is not None and any(e.kind == "extended" and e.id > opened.id for e in events):
+    if opened is not None and any(e.kind == EXTENDED and e.id > opened.id for e in events):
         found.append("trials were added after the test results were opened")
     return found
 
