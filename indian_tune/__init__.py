@@ -7,10 +7,10 @@ first use so that ``import indian_tune`` stays light (the command line must not 
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from indian_tune._version import __version__
+from indian_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from indian_tune.optim import Indian, Innaprop
@@ -53,25 +53,25 @@ __all__ = [
     "status",
 ]
 
-_MODULES = {
-    "optim.indian": ("Indian",),
-    "optim.innaprop": ("Innaprop",),
-    "problems": ("Loop", "Problem", "Split"),
-    "service": (
-        *("Arm", "Results", "Study"),
-        *("analyze", "compare", "open_study", "plan", "register", "replay"),
-        *("search", "status"),
-    ),
-    "study.file.space": ("Choices", "Grid", "Range"),
-}
-_LATER = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "optim.indian": ("Indian",),
+        "optim.innaprop": ("Innaprop",),
+        "problems": ("Loop", "Problem", "Split"),
+        "service": (
+            "Arm",
+            "Results",
+            "Study",
+            "analyze",
+            "compare",
+            "open_study",
+            "plan",
+            "register",
+            "replay",
+            "search",
+            "status",
+        ),
+        "study.file.space": ("Choices", "Grid", "Range"),
+    },
+)

@@ -9,6 +9,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 # How hyperparameters are shown to people.
@@ -117,9 +118,25 @@ def read_json(text: str) -> Any:
         raise json.JSONDecodeError("a number has too many digits", text, 0) from error
 
 
+def digest_of(plain: Any) -> str:
+    """Return the SHA-256 of plain data, the same whatever the order of its keys is."""
+    import hashlib
+    import json
+
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Return a number of things in words: ``1 seed``, ``1,200 seeds``; the plural if irregular."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def some(names: Iterable[object], most: int) -> str:
+    """Return names in a row; of many, the first, and how many more there are."""
+    texts = list(map(str, names))
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indian_tune.analysis.estimates import bounds
+from indian_tune.analysis.estimates import CONFIDENCE, bounds
 from indian_tune.analysis.trials import TRIAL, ends, trial_scores
 from indian_tune.analysis.verdict import BudgetCurve
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from indian_tune.outcome import Outcome
 
-CONFIDENCE = 0.95
 # The curve shows the first of these that every trial with a score has.
 METRICS = ("test_accuracy", "validation_accuracy")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from indian_tune.analysis.ends import stuck
-from indian_tune.analysis.estimates import bounds
+from indian_tune.analysis.estimates import CONFIDENCE, bounds
 from indian_tune.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ def final_contrast(
     baseline: str,
     metric: str,
     *,
-    confidence: float = 0.95,
     least: float | None = None,
 ) -> Look:
-    """Compare two arms at their last epoch by a paired t interval.
+    """Compare two arms at their last epoch by a 95 % paired t interval.
 
     Runs are paired by seed. Of several searches of every arm each counts once, by the mean of its
     pairs: the seeds of one search share its winners, and are not independent.
@@ -65,7 +64,6 @@ def final_contrast(
         arm: value of the column ``arm``.
         baseline: likewise.
         metric: a column.
-        confidence: of the two-sided interval, in (0, 1).
         least: training accuracy of a run that has trained; those below it have failed.
 
     Raises:
@@ -87,7 +85,7 @@ def final_contrast(
     kept = [value for values in by_search.values() for value in values]
     searches = tuple(float(np.mean(values)) for values in by_search.values())
     several = len({search for search, _ in first}) > 1
-    level = (1 - confidence) / 2
+    level = (1 - CONFIDENCE) / 2
     made = bounds(np.array((searches if several else kept) or [np.nan]), level, level)
     return Look(
         name=f"{arm} - {baseline}",

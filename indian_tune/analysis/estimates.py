@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+# Of the two-sided intervals of what is described, and judged by nothing.
+CONFIDENCE = 0.95
+
+
 class Bounds(NamedTuple):
     """Means with one-sided bounds, arrays [...].
 

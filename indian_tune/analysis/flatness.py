@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from indian_tune.analysis.estimates import CONFIDENCE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -33,7 +35,7 @@ class ArmFlatness:
         arm: name of the arm.
         measure: key of ``MEASURES``.
         mean: over runs in which the measure is finite; NaN without one.
-        low: of the two-sided t interval of the mean; NaN with fewer than two such runs.
+        low: of the 95 % t interval of the mean; NaN with fewer than two such runs.
         high: likewise.
         n: number of those runs.
         rate: effective learning rate γ0/α of the arm; ``None`` where it is not known.
@@ -52,13 +54,12 @@ class ArmFlatness:
         return dataclasses.asdict(self)
 
 
-def summarise_flatness(frame: pd.DataFrame, *, confidence: float = 0.95) -> list[ArmFlatness]:
+def summarise_flatness(frame: pd.DataFrame) -> list[ArmFlatness]:
     """Return every measure of every arm, in the order of the frame.
 
     Args:
         frame: a row per run: columns arm, seed, effective_learning_rate (one value per arm; NaN
             where it has no meaning) and those of ``MEASURES``.
-        confidence: of the intervals.
     """
     found = []
     for arm, part in frame.groupby("arm", sort=False):
@@ -69,7 +70,7 @@ def summarise_flatness(frame: pd.DataFrame, *, confidence: float = 0.95) -> list
             mean = float(values.mean()) if n else np.nan
             half = np.nan
             if n > 1:
-                half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * stats.sem(values))
+                half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(values))
             rate = float(part["effective_learning_rate"].iloc[0])
             found.append(
                 ArmFlatness(

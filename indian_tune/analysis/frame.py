@@ -50,10 +50,9 @@ from indian_tune.analysis.ends import Ends, stuck
 from indian_tune.columns import config_column, config_columns
 from indian_tune.errors import InputError
 from indian_tune.outcome import ACCURACY
+from indian_tune.text import some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from indian_tune.outcome import Outcome
@@ -64,6 +63,8 @@ ACCURACIES = ("test_accuracy", "validation_accuracy", "train_accuracy")
 DIVERGED = "diverged"
 KEYS = ["arm", "replicate", "seed"]
 JUDGED_BY = "outcome"
+# Runs that a message lists; the rest is counted.
+SHOWN = 5
 # What tells rows apart, and so is empty in none.
 _KEYS = {
     "arm": "the name of its arm",
@@ -241,7 +242,7 @@ def read_ends(
             lone = sorted(set(own) ^ wanted)
             raise InputError(
                 f"arms {first!r} and {arm!r} cannot be paired: only one of them has seeds "
-                f"{_some(seed for _, seed in lone)}. Run every arm on the same seeds"
+                f"{some((seed for _, seed in lone), SHOWN)}. Run every arm on the same seeds"
             )
     seeds: dict[int, tuple[int, ...]] = {}
     for replicate, seed in sorted(pairs):
@@ -338,8 +339,9 @@ def _check_states(rows: pd.DataFrame) -> None:
         odd = sorted(set(rows["run_state"].dropna()) - {"complete", DIVERGED})
         if odd:
             part = rows[rows["run_state"].isin(odd)].drop_duplicates(["arm", "seed"])
+            named = some(map(_run_name, part.itertuples()), SHOWN)
             raise InputError(
-                f"runs are {' and '.join(odd)} ({_some(map(_run_name, part.itertuples()))}): an "
+                f"runs are {' and '.join(odd)} ({named}): an "
                 "analysis needs finished runs, so finish the study"
             )
 
@@ -431,10 +433,3 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError, OverflowError):
         return False
     return True
-
-
-def _some(values: Iterable[object], most: int = 5) -> str:
-    listed = [str(value) for value in values]
-    return ", ".join(listed[:most]) + (
-        f" and {len(listed) - most} more" if len(listed) > most else ""
-    )

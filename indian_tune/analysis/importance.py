@@ -32,7 +32,7 @@ def importances(search: pd.DataFrame) -> tuple[Importance, ...]:
     out: importance describes those that were trained to their end.
 
     Args:
-        search: from :func:`~indian_tune.analysis.frame.tune_rows`; may be empty.
+        search: from :func:`~indian_tune.analysis.frame.trial_rows`; may be empty.
     """
     if search.empty:
         return ()

@@ -133,11 +133,9 @@ def simulated_claims() -> ClaimsSection:
     )
 
 
-def simulate(
-    world: World, searches: int, rng: np.random.Generator, seeds: int = SEEDS
-) -> dict[str, Ends]:
+def simulate(world: World, searches: int, rng: np.random.Generator) -> dict[str, Ends]:
     """Draw one study: every arm with its runs, and with those of half the budget."""
-    shared = world.seed * rng.standard_normal((searches, seeds))
+    shared = world.seed * rng.standard_normal((searches, SEEDS))
     return {arm: _arm(world, arm, shared, rng) for arm in ARMS}
 
 

@@ -88,11 +88,11 @@ def arm_styles(optimizers: Mapping[str, str]) -> dict[str, ArmStyle]:
     return styles
 
 
-def canvas(height: float, width: float = WIDTH) -> Figure:
+def canvas(height: float) -> Figure:
     """Return an empty figure in the common width; ``height`` in inches."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def legend(figure: Figure, axes: Axes | None = None) -> None:

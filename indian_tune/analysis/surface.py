@@ -195,7 +195,6 @@ def joint_p(
     design: NDArray[np.float64],
     centred: NDArray[np.float64],
     strata: NDArray[np.int64],
-    permutations: int = PERMUTATIONS,
 ) -> float:
     """Return the joint p-value of all coefficients by permuting cells within seed and η.
 
@@ -206,20 +205,19 @@ def joint_p(
         design: terms centred within η, [cells, terms].
         centred: accuracies centred within seed and η, [seeds, cells].
         strata: which η a cell has, [cells].
-        permutations: random ones beside the observed order.
     """
     basis = np.linalg.qr(design)[0]
     rng = np.random.default_rng(0)
-    shuffled = np.empty((permutations, *centred.shape))
+    shuffled = np.empty((PERMUTATIONS, *centred.shape))
     for stratum in np.unique(strata):
         own = strata == stratum
-        block = np.broadcast_to(centred[:, own], (permutations, len(centred), own.sum()))
+        block = np.broadcast_to(centred[:, own], (PERMUTATIONS, len(centred), own.sum()))
         shuffled[..., own] = rng.permuted(block, axis=-1)
     explained = ((shuffled.mean(1) @ basis) ** 2).sum(-1)
     observed = float(((centred.mean(0) @ basis) ** 2).sum())
     # Equal up to rounding counts as at least as large.
     above = int((explained >= observed * (1 - 1e-9)).sum())
-    return (1 + above) / (1 + permutations)
+    return (1 + above) / (1 + PERMUTATIONS)
 
 
 def _grid(evidence: Evidence, arm: str) -> Grid | str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from indian_tune.analysis.contrasts import gains
 from indian_tune.analysis.label import Label
 from indian_tune.outcome import ACCURACY
+from indian_tune.text import some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
     from indian_tune.analysis.verdict import Contrast, Finding, Verdict
     from indian_tune.outcome import Outcome
 
-
-def some(names: Sequence[str], most: int = 6) -> str:
-    """Return the first of many names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+# Seeds of failed runs that a sentence lists; the rest is counted.
+SEEDS = 6
 
 
 def arm_rows(verdict: Verdict, winners: Mapping[str, str]) -> list[tuple[str, ...]]:
@@ -69,7 +68,7 @@ def failed_runs(verdict: Verdict) -> list[str]:
     """Return a sentence for every arm of which a run failed."""
     return [
         f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with "
-        f"seed{'s' * (len(row.failed) > 1)} {some(row.failed)}."
+        f"seed{'s' * (len(row.failed) > 1)} {some(row.failed, SEEDS)}."
         for row in verdict.trained
         if row.failed
     ]

@@ -6,7 +6,7 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.analysis.budget import CONFIDENCE
+from indian_tune.analysis.estimates import CONFIDENCE
 from indian_tune.analysis.typography import (
     arm_rows,
     arm_title,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,28 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from indian_tune.comparison import Comparison, Many
-
-
-class Direction(StrEnum):
-    """Which values are better."""
-
-    LOWER = "lower"
-    HIGHER = "higher"
-
-
-class PairingChoice(StrEnum):
-    """How runs are paired."""
-
-    AUTO = "auto"
-    SEED = "seed"
-    NONE = "none"
-
-
-class MissingValue(StrEnum):
-    """What a missing value means."""
-
-    REFUSE = "refuse"
-    FAILED = "failed"
 
 
 def compare(
@@ -62,7 +39,7 @@ def compare(
         typer.Option("--metric", help="Metric to compare.", show_default="the only one"),
     ] = None,
     better: Annotated[
-        Direction | None,
+        Literal["lower", "higher"] | None,
         typer.Option(
             "--better", help="Which values are better.", show_default="by the metric's name"
         ),
@@ -94,20 +71,20 @@ def compare(
         ),
     ] = None,
     pairing: Annotated[
-        PairingChoice,
+        Literal["auto", "seed", "none"],
         typer.Option(
             "--pairing",
             help="auto: pair runs by seed if the arms share at least half of their seeds; seed: "
             "pair on any shared seed; none: do not pair.",
         ),
-    ] = PairingChoice.AUTO,
+    ] = "auto",
     missing: Annotated[
-        MissingValue,
+        Literal["refuse", "failed"],
         typer.Option(
             "--missing",
             help="Refuse missing values, or count the run as failed.",
         ),
-    ] = MissingValue.REFUSE,
+    ] = "refuse",
     sequential: Annotated[
         bool,
         typer.Option(
@@ -161,10 +138,10 @@ def compare(
             sources or [],
             storage=storage,
             metric=metric,
-            better=None if better is None else better.value,
+            better=better,
             names=_equations("--map", [part for each in mapped or [] for part in each.split(",")]),
             where=_equations("--where", where or []),
-            missing=missing.value,
+            missing=missing,
             only=() if a is None or b is None else (a, b),
         ),
         a=a,
@@ -173,7 +150,7 @@ def compare(
         every_pair=every,
         delta=delta,
         alpha=alpha,
-        pairing=pairing.value,
+        pairing=pairing,
         sequential=sequential,
         target=target,
         registered=registered,

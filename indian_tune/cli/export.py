@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,19 +16,10 @@ if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
 
 
-class ExportFormat(StrEnum):
-    """How a study is written."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    JSON = "json"
-    TENSORBOARD = "tensorboard"
-
-
 def export(
     study: StudyName = None,
     form: Annotated[
-        ExportFormat | None,
+        Literal["csv", "parquet", "json", "tensorboard"] | None,
         typer.Option(
             "--format",
             help="csv, parquet, json: one file each for trials, runs and epochs; tensorboard: "
@@ -91,7 +81,7 @@ def export(
             return
         assert form is not None
         folder = out or Path(f"{record.name}-export")
-        if form is ExportFormat.TENSORBOARD:
+        if form == "tensorboard":
             from indian_tune.export.tensorboard import write_events
 
             runs = write_events(ledger, record, folder, sealed=unseal)
@@ -121,7 +111,7 @@ def export(
 
 def _check(
     study: str | None,
-    form: ExportFormat | None,
+    form: str | None,
     out: Path | None,
     *,
     unseal: bool,

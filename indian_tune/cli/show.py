@@ -85,11 +85,11 @@ def show(
                 limit = ROWS
             chosen: dict[str, Any] = {"arm_id": arm_id, "phase": phase, "replicate": replicate}
             trials = ledger.trials(record.id, **chosen, best_first=best, limit=limit or None)
+            names = {each.id: each.name for each in arms.values()}
             if as_json:
-                names = {a.id: a.name for a in arms.values()}
                 print_json([_trial_json(t, names[t.arm_id], record) for t in trials])
                 return
-            _print_trials(results(), record, list(arms.values()), trials)
+            _print_trials(results(), record, names, trials)
             total = ledger.count_trials(record.id, **chosen)
             if total > len(trials):
                 notices().print(
@@ -139,18 +139,17 @@ def _replicate(record: StudyRecord, given: str | None, trial: str | None) -> int
 
 
 def _print_trials(
-    console: Console, study: StudyRecord, arms: list[ArmRecord], trials: list[TrialRecord]
+    console: Console, study: StudyRecord, names: Mapping[int, str], trials: list[TrialRecord]
 ) -> None:
     from indian_tune.service.output import config_text, table
-    from indian_tune.study.completion import trial_path
+    from indian_tune.study.completion import path_of
 
-    names = {arm.id: arm.name for arm in arms}
     scores = _scores(study)
     titles = tuple(title for title, _ in scores)
     made = table("trial", "state", *titles, "configuration", right=titles)
     for trial in trials:
         made.add_row(
-            trial_path(study.search_name(names[trial.arm_id], trial.replicate), trial),
+            path_of(study, names[trial.arm_id], trial),
             str(trial.state),
             *(text(value) for (_, text), value in zip(scores, _values(trial, scores), strict=True)),
             config_text(trial.config),
@@ -168,11 +167,10 @@ def _print_trial(
     from indian_tune.cli.curve import curves
     from indian_tune.service.output import config_text, headed, number, percent, table
     from indian_tune.study import dynamics_of
-    from indian_tune.study.completion import trial_path
+    from indian_tune.study.completion import path_of
 
     state = f": {trial.state}" + (f" ({trial.reason})" if trial.reason else "")
-    path = trial_path(study.search_name(arm.name, trial.replicate), trial)
-    console.print(headed(f"{study.name} {path}", state))
+    console.print(headed(f"{study.name} {path_of(study, arm.name, trial)}", state))
     scores = _scores(study)
     told = ", ".join(
         f"score ({title}) {text(value)}"

@@ -7,18 +7,17 @@ from indian_tune.cli.options import Json, Storage
 
 def studies(storage: Storage = None, as_json: Json = False) -> None:
     """List the shipped study files and the studies in a database."""
-    from indian_tune.ledger import LedgerReader, sqlite_file, storage_url
+    from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger.address import has_database
     from indian_tune.service.output import print_json, results, table
     from indian_tune.service.registered import Registered, registered, registered_table
     from indian_tune.service.shipped import question, shipped_studies
 
     files = shipped_studies()
-    url = storage_url(storage)
-    file = sqlite_file(url)
     there: list[Registered] = []
     # Without a database yet there is nothing registered, unless one was asked for by name.
-    if storage is not None or file is None or file.exists():
-        with LedgerReader.open(url) as ledger:
+    if has_database(storage):
+        with LedgerReader.open(storage) as ledger:
             there = registered(ledger)
     if as_json:
         print_json(

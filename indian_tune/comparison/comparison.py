@@ -11,7 +11,7 @@ import numpy as np
 
 from indian_tune.comparison.best_of import BestOf, best_of
 from indian_tune.comparison.cautions import cautions_of
-from indian_tune.comparison.contrast import Cells, Contrast, contrast, pairs_by_seed
+from indian_tune.comparison.contrast import Cells, Contrast, contrast, held_back, pairs_by_seed
 from indian_tune.comparison.findings import Findings, PairingGain, Scope
 from indian_tune.comparison.further import further
 from indian_tune.comparison.intervals import largest, paired_difference, unpaired_difference
@@ -171,8 +171,6 @@ def compare_runs(
 
 def _sequential(made: Contrast, looks: ConfidenceSequence) -> Contrast:
     """Return a contrast whose interval and label are those of a confidence sequence."""
-    from indian_tune.comparison.contrast import held_back
-
     last = looks.looks[-1]
     difference = dataclasses.replace(made.difference, low=last.low, high=last.high)
     if difference.settled:

@@ -8,7 +8,7 @@ that failed are in no mean; they are an outcome of their own.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -263,8 +263,6 @@ def _means(units: Sequence[Hashable], table: NDArray[np.float64]) -> dict[str, N
 
 def _labelled(made: Contrast, delta: float) -> Contrast:
     """Return a contrast with the label that interval and failures allow."""
-    from dataclasses import replace
-
     label = label_of(made.difference.low, made.difference.high, delta)
     held = held_back(made, label)
     return replace(made, label=Label.INCONCLUSIVE if held else label, held_back=held)

@@ -42,16 +42,13 @@ class Further:
     enough: bool
 
 
-def further(
-    groups: Sequence[NDArray[np.float64]], delta: float, alpha: float, wanted: float = WANTED
-) -> Further | None:
+def further(groups: Sequence[NDArray[np.float64]], delta: float, alpha: float) -> Further | None:
     """Return how many further units settle a comparison with the probability that is wanted.
 
     Args:
         groups: the paired differences, [pairs]; or the values of both arms, more being better.
         delta: smallest effect of interest; 0 for none.
         alpha: level of the two-sided interval.
-        wanted: the probability.
 
     Returns:
         ``None`` where a group has fewer than two values or no spread.
@@ -60,7 +57,7 @@ def further(
         return None
     tried = [(more, settled(groups, more, delta, alpha)) for more in STEPS]
     for more, probability in tried:
-        if probability >= wanted:
+        if probability >= WANTED:
             return Further(more, probability, enough=True)
     most, probability = tried[-1]
     return Further(most, probability, enough=False)

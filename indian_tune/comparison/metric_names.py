@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Literal
 
 from indian_tune.errors import InputError
+from indian_tune.text import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +59,4 @@ def direction_of(metric: str, better: Better | None) -> Better:
 
 def listed(names: Iterable[object], most: int = 8) -> str:
     """Return names in a row, the first of many."""
-    texts = list(map(str, names))
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more or "none"
+    return some(names, most) or "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.errors import InputError
-from indian_tune.text import read_json, read_text
+from indian_tune.text import digest_of, read_json, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +54,7 @@ class Plan:
     @property
     def digest(self) -> str:
         """SHA-256 of the plan."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -111,8 +109,7 @@ class Registered:
                 f"the source {', '.join(read)} differs from the registered source "
                 f"{', '.join(named)}"
             )
-        text = json.dumps(self.plan, sort_keys=True, separators=(",", ":"))
-        if hashlib.sha256(text.encode()).hexdigest() != self.digest:
+        if digest_of(self.plan) != self.digest:
             found.append("the file was changed after registration: its digest differs")
         return found
 

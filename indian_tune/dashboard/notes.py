@@ -72,7 +72,7 @@ def _shared(study: RegisteredStudy[LedgerReader]) -> str:
 
 
 def _about_test_results(study: RegisteredStudy[LedgerReader]) -> str:
-    opened = any(event.kind == "unsealed" for event in study.ledger.events(study.id))
+    opened = study.ledger.unsealed(study.id)
     state = "were opened for the analysis" if opened else "are sealed"
     return f"Test results {state}; no value or effect of theirs is shown here."
 

@@ -6,8 +6,9 @@ names. All is looked up on first use: most of it loads the ledger and Optuna, an
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from indian_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from indian_tune.engines.asking import LoopMaker, asked_run, check_asked
@@ -139,62 +140,54 @@ __all__ = [
     "worker_devices",
 ]
 
-_MODULES = {
-    "asking": ("LoopMaker", "asked_run", "check_asked"),
-    "devices": ("confine", "cores", "gpu_count", "worker_devices"),
-    "engine": ("Engine", "EngineOptions", "PreparedEngine"),
-    "exclusive": ("training_alone",),
-    "flatness": ("FLATNESS_EXAMPLES", "flatness_frame", "kept_weights"),
-    "heartbeat": ("lost_workers",),
-    "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
-    "joining": ("joined_controller", "registered_study"),
-    "local.inline": ("InlineEngine",),
-    "local.options": ("LocalOptions",),
-    "local.processes": ("ProcessEngine", "without_main"),
-    "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
-    "own_code": ("folders", "guarded_own_code", "prepared"),
-    "process_info": ("check_not_daemonic",),
-    "ray.engine": ("RayEngine", "cluster_resources"),
-    "rehearsal": ("check_writable",),
-    "runs": (
-        "keeps_weights",
-        "kept_folder",
-        "missing_data",
-        "problem_of",
-        "trainer_of",
-        "training_runs",
-    ),
-    "session": (
-        "Examination",
-        "Session",
-        "artifacts_folder",
-        "examine",
-        "make_optuna_tables",
-        "note_start",
-        "open_session",
-        "recorded_folder",
-        "study_folder",
-    ),
-    "settings": ("WorkerSettings",),
-    "simulated.curves": ("CurveTable",),
-    "simulated.engine": ("SimulatedEngine", "VirtualClock"),
-    "slurm.arrays": ("ArrayStatus", "array_status"),
-    "slurm.cluster": ("Cluster",),
-    "slurm.limits": ("limit_seconds", "notice_seconds", "short_limit"),
-    "slurm.script": ("LEFT_IN_TIME", "JobRequest", "job_variables"),
-    "slurm.submission": ("Fleet", "Submitted", "submit_workers"),
-    "table": ("ENGINES", "engine_names", "engine_options"),
-    "trials_in_hand": ("TrialsInHand",),
-    "worker": ("work",),
-}
-_LATER = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "asking": ("LoopMaker", "asked_run", "check_asked"),
+        "devices": ("confine", "cores", "gpu_count", "worker_devices"),
+        "engine": ("Engine", "EngineOptions", "PreparedEngine"),
+        "exclusive": ("training_alone",),
+        "flatness": ("FLATNESS_EXAMPLES", "flatness_frame", "kept_weights"),
+        "heartbeat": ("lost_workers",),
+        "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
+        "joining": ("joined_controller", "registered_study"),
+        "local.inline": ("InlineEngine",),
+        "local.options": ("LocalOptions",),
+        "local.processes": ("ProcessEngine", "without_main"),
+        "outcomes": ("end_run", "end_trial", "fail_attempt", "give_back", "record_epoch_reports"),
+        "own_code": ("folders", "guarded_own_code", "prepared"),
+        "process_info": ("check_not_daemonic",),
+        "ray.engine": ("RayEngine", "cluster_resources"),
+        "rehearsal": ("check_writable",),
+        "runs": (
+            "keeps_weights",
+            "kept_folder",
+            "missing_data",
+            "problem_of",
+            "trainer_of",
+            "training_runs",
+        ),
+        "session": (
+            "Examination",
+            "Session",
+            "artifacts_folder",
+            "examine",
+            "make_optuna_tables",
+            "note_start",
+            "open_session",
+            "recorded_folder",
+            "study_folder",
+        ),
+        "settings": ("WorkerSettings",),
+        "simulated.curves": ("CurveTable",),
+        "simulated.engine": ("SimulatedEngine", "VirtualClock"),
+        "slurm.arrays": ("ArrayStatus", "array_status"),
+        "slurm.cluster": ("Cluster",),
+        "slurm.limits": ("limit_seconds", "notice_seconds", "short_limit"),
+        "slurm.script": ("LEFT_IN_TIME", "JobRequest", "job_variables"),
+        "slurm.submission": ("Fleet", "Submitted", "submit_workers"),
+        "table": ("ENGINES", "engine_names", "engine_options"),
+        "trials_in_hand": ("TrialsInHand",),
+        "worker": ("work",),
+    },
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.heartbeat import joined
@@ -60,10 +60,8 @@ def joined_controller(
     """
     limit = epoch_timeout(study)
     with joined(study.ledger, study.record, device, watchdog, limit) as worker_id:
-        controller = Controller(
+        made = Controller(
             study, worker_id, until=settings.until, freeze_anyway=settings.freeze_anyway
         )
-        try:
+        with closing(made) as controller:
             yield controller
-        finally:
-            controller.close()

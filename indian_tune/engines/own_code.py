@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.exclusive import training_alone
@@ -31,7 +32,6 @@ from indian_tune.study.typical import typical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from indian_tune.imports import Source
     from indian_tune.ledger import EventRecord, Ledger
@@ -232,6 +232,4 @@ def _changed(now: Mapping[str, Source], known: EventRecord) -> list[str]:
 
 def folders(*more: Path) -> tuple[str, ...]:
     """Return the folders in which modules are looked for: the current one, and others."""
-    from pathlib import Path
-
     return tuple(dict.fromkeys(str(each.absolute()) for each in (Path.cwd(), *more)))

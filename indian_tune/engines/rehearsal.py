@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from indian_tune.problems import Problem, Split
+    from indian_tune.problems import Problem
     from indian_tune.study.file.arm import ArmSection
     from indian_tune.study.file.spec import StudySpec
     from indian_tune.training import GlobalState
@@ -166,9 +166,9 @@ def rehearse(spec: StudySpec, problem: Problem | Loop) -> None:
             single = size > 1 and len(problem.train) % size == 1
             few = replace(
                 problem,
-                train=_first(problem.train, step + single),
-                validation=None if problem.validation is None else _first(problem.validation),
-                test=_first(problem.test),
+                train=problem.train.first(step + single),
+                validation=None if problem.validation is None else problem.validation.first(TRIED),
+                test=problem.test.first(TRIED),
             )
             run = Run(
                 key="rehearsal",
@@ -376,7 +376,3 @@ def _configs(spec: StudySpec, arm: str) -> Iterator[Mapping[str, float]]:
         values = {**middle, **{name: bounds(each)[end] for name, each in space.items()}}
         if values != middle:
             yield values
-
-
-def _first(split: Split, count: int = TRIED) -> Split:
-    return split.first(count)

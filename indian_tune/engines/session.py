@@ -107,12 +107,9 @@ def open_session(
 
 
 def _repair(study: RegisteredStudy[Ledger], *, rebuild_optuna: bool = False) -> Repairs:
-    projection = Projection.beside(study)
-    try:
-        repair = rebuild if rebuild_optuna else reconcile
+    repair = rebuild if rebuild_optuna else reconcile
+    with closing(Projection.beside(study)) as projection:
         return repair(study, projection, process_info.is_dead)
-    finally:
-        projection.close()
 
 
 def make_optuna_tables(ledger: Ledger) -> None:

@@ -24,7 +24,6 @@ from indian_tune.study.completion import completion
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from indian_tune.ledger import LedgerReader, RunRecord, StudyRecord
     from indian_tune.optim.hyperparameters import Value
@@ -123,12 +122,7 @@ class EventLog:
             raise InputError(f"{self.folder} cannot be locked: {error}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         for log in self._runs.values():
             log.close()
         self._lock.release()

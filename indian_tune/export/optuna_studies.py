@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import optuna
@@ -35,8 +36,7 @@ def copy_optuna_studies(ledger: LedgerReader, study: StudyRecord, file: Path) ->
     if not file.parent.is_dir():
         raise StorageError(f"copy {file}: folder {file.parent} does not exist: create it")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    source = DashboardStorage(ledger, study.name)
-    try:
+    with closing(DashboardStorage(ledger, study.name)) as source:
         names = [shown.study_name for shown in source.get_all_studies()]
         target = optuna.storages.RDBStorage(f"sqlite:///{file}")
         try:
@@ -45,7 +45,4 @@ def copy_optuna_studies(ledger: LedgerReader, study: StudyRecord, file: Path) ->
         finally:
             target.remove_session()
             target.engine.dispose()
-    finally:
-        source.remove_session()
-        source.engine.dispose()
     return names

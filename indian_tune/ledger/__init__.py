@@ -5,9 +5,9 @@ What writes is looked up on first use: commands that only read start without it.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from indian_tune.lazy import lazy_names
 from indian_tune.ledger.address import (
     DEFAULT_STORAGE,
     STORAGE_VARIABLE,
@@ -81,14 +81,10 @@ __all__ = [
     "transaction",
 ]
 
-_WRITING = {"LEASE_SECONDS": "workers", "MAX_ATTEMPTS": "repository", "Ledger": "repository"}
-
-
-def __getattr__(name: str) -> object:
-    if name in _WRITING:
-        return getattr(importlib.import_module(f"{__name__}.{_WRITING[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "repository": ("MAX_ATTEMPTS", "Ledger"),
+        "workers": ("LEASE_SECONDS",),
+    },
+)

@@ -133,6 +133,12 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
+def has_database(storage: str | None) -> bool:
+    """Whether a database was named, or the default one is there."""
+    file = sqlite_file(storage_url(storage))
+    return storage is not None or file is None or file.exists()
+
+
 def reached_only_here(url: URL) -> str | None:
     """Return why only this machine can use a database; ``None`` if others may reach it."""
     file = sqlite_file(url)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from indian_tune.ledger import slots
 from indian_tune.ledger import tables as t
-from indian_tune.ledger.states import Phase, State
+from indian_tune.ledger.states import UNFINISHED, Phase, State
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,11 +51,9 @@ def spent_searches(
         sa.select(
             *_SEARCH,
             sa.func.sum(sa.case((unbegun, 1), else_=0)).label("unbegun"),
-            sa.func.sum(
-                sa.case(
-                    (t.trial.c.state.in_((State.WAITING, State.RUNNING)) & ~unbegun, 1), else_=0
-                )
-            ).label("open"),
+            sa.func.sum(sa.case((t.trial.c.state.in_(UNFINISHED) & ~unbegun, 1), else_=0)).label(
+                "open"
+            ),
         )
         .where(tune)
         .group_by(*_SEARCH)
@@ -97,7 +95,7 @@ def _spent(
         query = (
             sa.select(*_SEARCH, sa.func.sum(t.run.c.epochs_done))
             .join_from(t.trial, t.run)
-            .where(tune, t.trial.c.state.not_in((State.WAITING, State.RUNNING)))
+            .where(tune, t.trial.c.state.not_in(UNFINISHED))
         )
     else:
         query = (

@@ -183,7 +183,7 @@ def trial_frame(
     return _of_one_kind(frame)
 
 
-def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = None) -> pd.DataFrame:
+def example_frame(ledger: LedgerReader, study_id: int) -> pd.DataFrame:
     """Return which test images every run classifies correctly at its end, a row per run.
 
     Columns: the first ones of ``epoch_frame`` up to seed, and correct, an
@@ -192,15 +192,14 @@ def example_frame(ledger: LedgerReader, study_id: int, phase: Phase | None = Non
     Args:
         ledger: to read from.
         study_id: of the study.
-        phase: which phase; all by default.
 
     Raises:
         SealedError: nobody has unsealed them.
     """
-    examples = ledger.sealed_examples(study_id, _stored(phase))
+    examples = ledger.sealed_examples(study_id)
     rows = [
         {**run, "correct": np.array(examples[run_id])}
-        for run_id, (run, _) in _keys(ledger, study_id, phase)
+        for run_id, (run, _) in _keys(ledger, study_id, None)
         if run_id in examples
     ]
     return pd.DataFrame(rows, columns=[*_key_columns(ledger, study_id), "correct"])

@@ -17,7 +17,7 @@ from indian_tune.ledger import runs, slots
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.budget import spent_searches
 from indian_tune.ledger.records import Lease
-from indian_tune.ledger.states import Phase, State, check_transition
+from indian_tune.ledger.states import UNFINISHED, Phase, State, check_transition
 from indian_tune.ledger.trials import trial_record
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _in_turn(waiting: sa.Select[Any], demand: Demand, size: int) -> sa.Select[An
         .where(
             t.trial.c.study_id == demand.study_id,
             t.trial.c.phase == demand.phase,
-            t.trial.c.state.in_((State.WAITING, State.RUNNING)),
+            t.trial.c.state.in_(UNFINISHED),
         )
         .group_by(t.trial.c.arm_id, t.trial.c.replicate)
         .subquery()

@@ -51,6 +51,11 @@ class StudyRecord:
         """How many searches every arm has."""
         return replicates_of(self.spec)
 
+    @property
+    def key(self) -> str:
+        """Its name, and when it was registered: other than that of a deleted study of its name."""
+        return f"{self.name}-{int(self.created_at.timestamp() * 1e6):x}"
+
     def search_name(self, arm: str, replicate: int) -> str:
         """Return the name of one search of an arm."""
         return search_name(arm, replicate, self.replicates)

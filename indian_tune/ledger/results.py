@@ -123,7 +123,7 @@ class ResultReader:
             }
 
     @transaction
-    def sealed_examples(self, study_id: int, phase: Phase | None = None) -> dict[int, list[bool]]:
+    def sealed_examples(self, study_id: int) -> dict[int, list[bool]]:
         """Return which test examples each run classifies correctly at its end.
 
         Returns:
@@ -140,8 +140,6 @@ class ResultReader:
             .where(t.trial.c.study_id == study_id)
             .order_by(t.sealed_example.c.run_id)
         )
-        if phase is not None:
-            query = query.where(t.trial.c.phase == phase)
         with self._reading() as connection:
             return {
                 row.run_id: unpack(row.correct, row.images) for row in connection.execute(query)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.records import RunRecord
-from indian_tune.ledger.states import State, check_transition
+from indian_tune.ledger.states import UNFINISHED, State, check_transition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from indian_tune.training.run import EpochRecord
 
-_OPEN = (State.WAITING, State.RUNNING)
 _ADVANCE = (
     sa.update(t.run)
     .where(t.run.c.id == sa.bindparam("run"), t.run.c.epochs_done < sa.bindparam("done"))
@@ -57,7 +56,7 @@ def start(
     ]
     if known:
         connection.execute(
-            sa.update(t.run).where(mine, t.run.c.state.in_(_OPEN)).values(state=State.RUNNING)
+            sa.update(t.run).where(mine, t.run.c.state.in_(UNFINISHED)).values(state=State.RUNNING)
         )
         # Ray's driver does not know it yet.
         if provenance:
@@ -74,7 +73,7 @@ def describe(connection: sa.Connection, trial_id: int, provenance: Mapping[str, 
     A run with epochs that were computed otherwise is marked: its bits are of neither way.
     """
     columns = (t.run.c.id, t.run.c.epochs_done, t.run.c.provenance)
-    mine = (t.run.c.trial_id == trial_id, t.run.c.state.in_(_OPEN))
+    mine = (t.run.c.trial_id == trial_id, t.run.c.state.in_(UNFINISHED))
     for run_id, done, before in connection.execute(sa.select(*columns).where(*mine)).all():
         described = {**provenance, **_mark(before or {}, done, provenance)}
         connection.execute(
@@ -158,7 +157,7 @@ def close(connection: sa.Connection, trial_id: int, state: State, now: datetime)
     """End the runs of a trial that are still open as the trial itself ended."""
     connection.execute(
         sa.update(t.run)
-        .where(t.run.c.trial_id == trial_id, t.run.c.state.in_(_OPEN))
+        .where(t.run.c.trial_id == trial_id, t.run.c.state.in_(UNFINISHED))
         .values(state=state, finished_at=now)
     )
 

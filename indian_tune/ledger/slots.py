@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from indian_tune.ledger import tables as t
 from indian_tune.ledger.records import replicates_of, search_name
-from indian_tune.ledger.states import Phase, State
+from indian_tune.ledger.states import UNFINISHED, Phase, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -183,10 +183,7 @@ def insert_finalists(
 
 def is_frozen(connection: sa.Connection, study_id: int) -> bool:
     """Whether the winners stand: frozen, and no tune trial added or taken up again since."""
-    query = sa.select(t.event.c.kind).where(
-        t.event.c.study_id == study_id, t.event.c.kind.in_((FROZEN, EXTENDED, RETRIED))
-    )
-    return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == FROZEN
+    return _latest(connection, study_id, FROZEN, EXTENDED, RETRIED) == FROZEN
 
 
 def count_changes(connection: sa.Connection, study_id: int) -> int:
@@ -199,10 +196,7 @@ def has_levels(connection: sa.Connection, study_id: int) -> bool:
     spec = _spec(connection, study_id)
     if not any(arm.get("response_of") for arm in spec.get("arms", ())):
         return True
-    query = sa.select(t.event.c.kind).where(
-        t.event.c.study_id == study_id, t.event.c.kind.in_((FROZEN, LEVELS, EXTENDED, RETRIED))
-    )
-    return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar() == LEVELS
+    return _latest(connection, study_id, FROZEN, LEVELS, EXTENDED, RETRIED) == LEVELS
 
 
 def is_open(connection: sa.Connection, study_id: int, phase: Phase) -> bool:
@@ -210,7 +204,7 @@ def is_open(connection: sa.Connection, study_id: int, phase: Phase) -> bool:
     query = sa.select(t.trial.c.id).where(
         t.trial.c.study_id == study_id,
         t.trial.c.phase == phase,
-        t.trial.c.state.in_((State.WAITING, State.RUNNING)),
+        t.trial.c.state.in_(UNFINISHED),
     )
     return connection.execute(query.limit(1)).first() is not None
 
@@ -260,6 +254,14 @@ def record_event(
             study_id=study_id, trial_id=trial_id, kind=kind, data=dict(data), at=now
         )
     )
+
+
+def _latest(connection: sa.Connection, study_id: int, *kinds: str) -> str | None:
+    """Return the kind of the latest event of a study that is of one of some kinds."""
+    query = sa.select(t.event.c.kind).where(
+        t.event.c.study_id == study_id, t.event.c.kind.in_(kinds)
+    )
+    return connection.execute(query.order_by(t.event.c.id.desc()).limit(1)).scalar()
 
 
 def _spec(connection: sa.Connection, study_id: int) -> Mapping[str, Any]:

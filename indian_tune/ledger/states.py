@@ -42,6 +42,7 @@ class State(StrEnum):
         return self in FINISHED
 
 
+UNFINISHED = (State.WAITING, State.RUNNING)
 FINISHED = frozenset({State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED})
 
 # RUNNING → RUNNING is a takeover: another worker continues from the checkpoint.

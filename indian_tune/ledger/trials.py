@@ -12,7 +12,7 @@ from indian_tune.ledger import tables as t
 from indian_tune.ledger.records import ArmRecord, EventRecord, TrialRecord, search_name
 from indian_tune.ledger.results import ResultReader, chosen_trials
 from indian_tune.ledger.retry import transaction
-from indian_tune.ledger.states import Phase, State
+from indian_tune.ledger.states import UNFINISHED, Phase, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,9 +116,9 @@ class TrialReader(ResultReader):
         with self._reading() as connection:
             return connection.execute(query).scalar_one()
 
-    def open_trials(self, study_id: int, phase: Phase) -> int:
-        """Return how many trials of a phase wait or run."""
-        return self.count_trials(study_id, phase=phase, states=(State.WAITING, State.RUNNING))
+    def open_trials(self, study_id: int, phase: Phase, arm_id: int | None = None) -> int:
+        """Return how many trials of a phase, or of one arm in it, wait or run."""
+        return self.count_trials(study_id, phase=phase, arm_id=arm_id, states=UNFINISHED)
 
     @transaction
     def begun(self, study_id: int) -> bool:
@@ -176,7 +176,7 @@ class TrialReader(ResultReader):
         names = self._search_names(study_id, trials)
         return [trial for trial, name in zip(trials, names, strict=True) if name not in lost]
 
-    def halves(self, study_id: int, arm_id: int | None = None) -> list[TrialRecord]:
+    def halves(self, study_id: int) -> list[TrialRecord]:
         """Return the trials on fresh seeds of the winners of half the budget, by arm and index.
 
         Where the first half of a search holds the winner of the whole, these are its confirm trials
@@ -186,8 +186,8 @@ class TrialReader(ResultReader):
         record = frozen[-1].data if frozen else {}
         found = []
         for trials in (
-            self._newest(study_id, Phase.HALF, arm_id),
-            self._newest(study_id, Phase.CONFIRM, arm_id) if record.get("halves") else [],
+            self._newest(study_id, Phase.HALF),
+            self._newest(study_id, Phase.CONFIRM) if record.get("halves") else [],
         ):
             for trial, name in zip(trials, self._search_names(study_id, trials), strict=True):
                 half = record.get("halves", {}).get(name)
@@ -205,7 +205,7 @@ class TrialReader(ResultReader):
         """
         return self._newest(study_id, Phase.MATCH, arm_id)
 
-    def _newest(self, study_id: int, phase: Phase, arm_id: int | None) -> list[TrialRecord]:
+    def _newest(self, study_id: int, phase: Phase, arm_id: int | None = None) -> list[TrialRecord]:
         trials = self.trials(study_id, phase=phase, arm_id=arm_id)
         newest: dict[tuple[int, int], int] = {}
         for trial in trials:

@@ -6,9 +6,9 @@ without it.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from indian_tune.lazy import lazy_names
 from indian_tune.optim.families import FAMILIES, get_family
 from indian_tune.optim.family import Dynamics, Family
 from indian_tune.optim.hyperparameters import Hyperparameter
@@ -39,20 +39,12 @@ __all__ = [
     "stable",
 ]
 
-_WITH_TORCH = {
-    "Indian": "indian",
-    "Innaprop": "innaprop",
-    "Qhm": "qhm",
-    "indian_step": "functional",
-    "psi_form_step": "functional",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name in _WITH_TORCH:
-        return getattr(importlib.import_module(f"{__name__}.{_WITH_TORCH[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "functional": ("indian_step", "psi_form_step"),
+        "indian": ("Indian",),
+        "innaprop": ("Innaprop",),
+        "qhm": ("Qhm",),
+    },
+)

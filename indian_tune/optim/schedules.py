@@ -149,16 +149,12 @@ class Schedule:
         """
         from torch.optim.lr_scheduler import LambdaLR
 
-        return LambdaLR(optimizer, partial(_factor, schedule=self))
+        return LambdaLR(optimizer, self.factor)
 
 
 def is_scheduled(names: Iterable[str]) -> bool:
     """Say whether a configuration or a space has a schedule beside ``decay_power``."""
     return not SCHEDULE_NAMES.isdisjoint(set(names) - {SCHEDULE_STEPS.name})
-
-
-def _factor(step: int, schedule: Schedule) -> float:
-    return schedule.factor(step)
 
 
 def decay(step: int, decay_power: float) -> float:

@@ -72,58 +72,35 @@ class Work:
 
 def workload(spec: StudySpec) -> list[Work]:
     """Return what every arm does, phase after phase; at most, if runs are pruned or diverge."""
-    protocol = spec.protocol
-    tune = [
-        Work(
-            arm.name,
-            Phase.TUNE,
-            spec.trials_of(arm.name) * spec.replicates,
-            len(protocol.tuning_seeds),
-            protocol.tuning_epochs,
-            _steps_per_epoch(spec, arm.name),
-        )
-        for arm in spec.arms
-        if arm.searched
+    protocol, replicates = spec.protocol, spec.replicates
+    fresh = len(protocol.confirming_seeds)
+
+    def work(arm: str, phase: Phase, trials: int, seeds: int) -> Work:
+        confirms = phase in (Phase.HALF, Phase.CONFIRM)
+        epochs = protocol.epochs if confirms else protocol.tuning_epochs
+        steps = _steps_per_epoch(spec, arm)
+        return Work(arm, phase, trials * replicates, seeds, epochs, steps)
+
+    found = [
+        work(arm, Phase.TUNE, spec.trials_of(arm), len(protocol.tuning_seeds))
+        for arm in spec.searched_arms
     ]
-    final = [
-        Work(
-            arm.name,
-            Phase.FINAL,
-            min(protocol.finalists, spec.trials_of(arm.name)) * spec.replicates,
-            len(protocol.final_seeds_of(0, spec.replicates)),
-            protocol.tuning_epochs,
-            _steps_per_epoch(spec, arm.name),
-        )
-        for arm in spec.arms
-        if arm.searched and protocol.finalists
-    ]
-    match = [
-        Work(
-            arm,
-            Phase.MATCH,
-            len(LEVELS) * spec.replicates,
-            len(protocol.matching_seeds),
-            protocol.tuning_epochs,
-            _steps_per_epoch(spec, arm),
-        )
+    if protocol.finalists:
+        seeds = len(protocol.final_seeds_of(0, replicates))
+        found += [
+            work(arm, Phase.FINAL, min(protocol.finalists, spec.trials_of(arm)), seeds)
+            for arm in spec.searched_arms
+        ]
+    found += [
+        work(arm, Phase.MATCH, len(LEVELS), len(protocol.matching_seeds))
         for arm in spec.matched_arms
         if not _is_always_null(spec, arm)
     ]
-    confirm = [
-        Work(
-            arm.name,
-            phase,
-            len(protocol.confirming_seeds) * spec.replicates,
-            1,
-            protocol.epochs,
-            _steps_per_epoch(spec, arm.name),
-        )
-        for phase in (Phase.HALF, Phase.CONFIRM)
-        for arm in spec.arms
-        if protocol.confirming_seeds
-        and (phase is Phase.CONFIRM or (spec.claims.half_budget and arm.searched))
-    ]
-    return tune + final + match + confirm
+    if fresh and spec.claims.half_budget:
+        found += [work(arm, Phase.HALF, fresh, 1) for arm in spec.searched_arms]
+    if fresh:
+        found += [work(arm.name, Phase.CONFIRM, fresh, 1) for arm in spec.arms]
+    return found
 
 
 def points(spec: StudySpec, arm: str) -> list[dict[str, float]]:

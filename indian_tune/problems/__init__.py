@@ -6,9 +6,9 @@ the catalog can be read without loading torch.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from indian_tune.lazy import lazy_names
 from indian_tune.problems.catalog import (
     DATASETS,
     MODELS,
@@ -67,27 +67,16 @@ __all__ = [
     "verify",
 ]
 
-_LATER = {
-    "Classification": "tasks.classification",
-    "CounterDropout": "models",
-    "DataState": "verification",
-    "DataStatus": "verification",
-    "build_model": "models",
-    "fetch": "fetching",
-    "load_arrays": "loading",
-    "load_problem": "splits",
-    "make_problem": "own",
-    "replace_dropout": "models",
-    "Stream": "stream",
-    "verify": "verification",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "fetching": ("fetch",),
+        "loading": ("load_arrays",),
+        "models": ("CounterDropout", "build_model", "replace_dropout"),
+        "own": ("make_problem",),
+        "splits": ("load_problem",),
+        "stream": ("Stream",),
+        "tasks.classification": ("Classification",),
+        "verification": ("DataState", "DataStatus", "verify"),
+    },
+)

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from indian_tune._version import __version__
 from indian_tune.errors import DataError
-from indian_tune.problems.verification import CHUNK, checksum_fault
+from indian_tune.problems.verification import checksum_fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMES = ("http", "https", "file")
 TIMEOUT = 60.0
+# Bytes that are read at once.
+CHUNK = 1 << 20
 
 # Hears of a file's name, its bytes so far, and its size (None if the server does not say).
 Progress = Callable[[str, int, int | None], None]

@@ -11,6 +11,7 @@ import shutil
 import tarfile
 import urllib.parse
 import zlib
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING
 
@@ -18,13 +19,12 @@ import filelock
 
 from indian_tune.errors import DataError, InputError
 from indian_tune.problems.catalog import get_dataset_info
-from indian_tune.problems.download import SCHEMES, download
+from indian_tune.problems.download import CHUNK, SCHEMES, download
 from indian_tune.problems.folder import DATA_VARIABLE, data_folder
 from indian_tune.problems.verification import (
     DataState,
     DataStatus,
     checksum_fault,
-    chunks,
     find_fault,
     verify,
 )
@@ -192,7 +192,7 @@ def _store(
     part = target.with_name(target.name + ".part")
     try:
         with part.open("wb") as written:
-            for piece in chunks(content):
+            for piece in iter(partial(content.read, CHUNK), b""):
                 if written.tell() + len(piece) > most_bytes:
                     raise DataError(
                         f"the archive contains an unexpected file: {file.path} unpacks to more "

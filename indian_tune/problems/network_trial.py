@@ -13,6 +13,7 @@ from indian_tune.errors import InputError
 from indian_tune.imports import blamed
 from indian_tune.problems.network_advice import warn
 from indian_tune.problems.randomness import seeded_global_generator
+from indian_tune.text import some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,14 +151,12 @@ def check_trained(
     # A layer may be skipped at random in training mode.
     unused = [name for key, name in names.items() if key not in training.keys() | evaluation.keys()]
     if unused:
-        more = len(unused) - LISTED
         warn(
             "%s: parameters of its model %r are not used by the forward pass, so they are not "
-            "trained: %s%s",
+            "trained: %s",
             where,
             model,
-            ", ".join(unused[:LISTED]),
-            f" and {more} more" if more > 0 else "",
+            some(unused, LISTED),
         )
 
 

@@ -35,7 +35,7 @@ from indian_tune.problems.network_trial import (
 )
 from indian_tune.problems.problem import ENTRY_POINTS, Problem, Split
 from indian_tune.problems.randomness import seeded_global_generator
-from indian_tune.problems.splits import draw_splits, joined, split_validation, with_noise
+from indian_tune.problems.splits import draw_splits, split_validation, with_noise
 from indian_tune.problems.stream import Stream
 from indian_tune.problems.task import get_task
 from indian_tune.text import with_article
@@ -117,7 +117,7 @@ def make_problem(
     task = get_task(made.task)
     _try_network(made, where, dropout, registered=registered)
     if validation_fraction is None:
-        made = _joined(made)
+        made = _without_validation(made)
     if parts_seed is not None and made.validation is not None:
         raise InputError(
             f"{where} returns a validation part, but problem.split = 'replicate' draws one for "
@@ -177,10 +177,10 @@ def _with_streams(made: Problem, where: str) -> Problem:
     return replace(made, **streams) if streams else made
 
 
-def _joined(made: Problem) -> Problem:
+def _without_validation(made: Problem) -> Problem:
     if made.validation is None:
         return made
-    return replace(made, train=joined(made.train, made.validation), validation=None)
+    return replace(made, train=made.train.joined(made.validation), validation=None)
 
 
 def _cut(

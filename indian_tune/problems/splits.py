@@ -182,7 +182,7 @@ def draw_splits(
     missing = (sizes.test or 0) - len(test)
     if missing > 0:
         more, rest = draw(_strata(train, task), [missing], TEST_SEED)
-        train, test = _at(train, rest), joined(test, _at(train, more))
+        train, test = _at(train, rest), test.joined(_at(train, more))
     elif sizes.test is not None:
         tested, _ = draw(_strata(test, task), [sizes.test], seed)
         test = _at(test, tested)
@@ -191,11 +191,6 @@ def draw_splits(
     held_out, used, _ = draw(_strata(train, task), counts, drawn_by)
     validation = None if sizes.validation is None else _at(train, held_out)
     return _at(train, used), validation, test
-
-
-def joined(first: Split, second: Split) -> Split:
-    """Return the examples of two splits, one after the other."""
-    return first.joined(second)
 
 
 def with_noise(split: Split, part: float, classes: int, seed: int) -> Split:

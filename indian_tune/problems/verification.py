@@ -8,7 +8,8 @@ import hashlib
 import shlex
 import zlib
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING
 
 from indian_tune.errors import DataError
 from indian_tune.problems.catalog import get_dataset_info
@@ -16,12 +17,10 @@ from indian_tune.problems.folder import DATA_VARIABLE, data_folder
 from indian_tune.problems.packaged import packaged_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from io import BufferedIOBase
     from pathlib import Path
 
     from indian_tune.problems.dataset import Archive, DatasetInfo, StoredFile
-
-CHUNK = 1 << 20
 
 
 class DataState(enum.StrEnum):
@@ -176,7 +175,8 @@ def find_fault(folder: Path, archive: Archive, file: StoredFile) -> str | None:
 def checksum_fault(path: Path, md5: str) -> str | None:
     """Return what is wrong with a file that should have a checksum, or ``None``."""
     try:
-        found = file_md5(path)
+        with path.open("rb") as stored:
+            found = _md5(stored)
         size = path.stat().st_size
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
@@ -185,20 +185,6 @@ def checksum_fault(path: Path, md5: str) -> str | None:
     return f"{path} ({size:,} bytes) has the MD5 checksum {found}, expected {md5}"
 
 
-def file_md5(path: Path) -> str:
-    """Return the MD5 checksum of a file in hexadecimal, read in pieces."""
-    with path.open("rb") as stream:
-        return _md5(stream)
-
-
-def _md5(stream: IO[bytes] | gzip.GzipFile) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for chunk in chunks(stream):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
-def chunks(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
-    """Yield the rest of a stream in pieces of a mebibyte."""
-    while chunk := stream.read(CHUNK):
-        yield chunk
+def _md5(stream: BufferedIOBase) -> str:
+    """Return the MD5 checksum of what is left of a stream, in hexadecimal."""
+    return hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False)).hexdigest()

@@ -5,8 +5,9 @@ All is looked up on first use: most of it loads the ledger and Optuna.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from indian_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from indian_tune.service.asking import register
@@ -29,21 +30,13 @@ __all__ = [
     "status",
 ]
 
-_MODULES = {
-    "Arm": "studies",
-    "Study": "studies",
-    "compare": "comparing",
-    "register": "asking",
-    "replay": "replaying",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _MODULES.get(name, "python")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "asking": ("register",),
+        "comparing": ("compare",),
+        "python": ("Results", "analyze", "open_study", "plan", "search", "status"),
+        "replaying": ("replay",),
+        "studies": ("Arm", "Study"),
+    },
+)

@@ -16,7 +16,6 @@ from indian_tune.engines import (
     check_asked,
     check_writable,
     engine_options,
-    folders,
     note_start,
     open_session,
     study_folder,
@@ -155,8 +154,7 @@ def register(
     )
     found = find_study(study, problem)
     spec = found.spec if as_name is None else renamed(found.spec, as_name)
-    beside = () if found.file is None else (found.file.parent,)
-    imports = folders(*beside) if allow_import else None
+    imports = found.imports(allowed=allow_import)
     url = storage_url(storage)
     folder = request.artifacts or study_folder(url, spec.name)
     check_writable(folder, "artifacts")

@@ -12,7 +12,7 @@ from indian_tune._version import __version__
 from indian_tune.analysis.report import Background
 from indian_tune.ledger import Phase
 from indian_tune.ledger.frames import run_frame
-from indian_tune.ledger.slots import OWN_CODE
+from indian_tune.ledger.slots import FROZEN, OWN_CODE, UNSEALED
 from indian_tune.service.output import config_text
 from indian_tune.service.ranking import former_notes
 from indian_tune.study import rank
@@ -97,11 +97,11 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
         ("Budget", budget_sentence(spec)),
         ("Tuning seeds", _listed(_tuning_seeds(spec))),
         ("Fresh seeds", _listed(spec.fresh_seeds)),
-        *_levels(spec),
+        *_thresholds(spec),
     ]
 
 
-def _levels(spec: StudySpec) -> list[tuple[str, str]]:
+def _thresholds(spec: StudySpec) -> list[tuple[str, str]]:
     claims, outcome = spec.claims, spec.problem.outcome
     level = ("Level of lower bounds", f"{claims.alpha:g}, one-sided")
     if not claims.claimed:
@@ -163,10 +163,10 @@ def _provenance(ledger: LedgerReader, study: StudyRecord) -> list[tuple[str, str
         for source in event.data["sources"]:
             known = source["version"] or f"SHA-256 {source['sha256']}"
             rows.append((f"Own code {source['reference']}{since}", known))
-    if "frozen" in events:
-        rows.append(("Winners frozen", f"{events['frozen'].at:%Y-%m-%d %H:%M} UTC"))
-    if "unsealed" in events:
-        opened = events["unsealed"]
+    if FROZEN in events:
+        rows.append(("Winners frozen", f"{events[FROZEN].at:%Y-%m-%d %H:%M} UTC"))
+    if UNSEALED in events:
+        opened = events[UNSEALED]
         rows.append(
             ("Test results opened", f"{opened.at:%Y-%m-%d %H:%M} UTC, by {opened.data['by']}")
         )

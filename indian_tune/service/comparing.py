@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from indian_tune.service.python_words import PythonWords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     import pandas as pd
 
@@ -172,8 +172,7 @@ def register_comparison(request: CompareRequest, out: Path) -> str:
     """
     from indian_tune.comparison.metric_names import direction_of
     from indian_tune.comparison.registration import write_plan
-    from indian_tune.ledger import Ledger
-    from indian_tune.service.own_runs import has_database, utc_time
+    from indian_tune.service.own_runs import register_digest
 
     wanted = request.source
     if wanted.metric is None:
@@ -182,13 +181,11 @@ def register_comparison(request: CompareRequest, out: Path) -> str:
     plan = _plan(request, wanted.metric, direction_of(wanted.metric, wanted.better), request.delta)
     if out.exists():
         raise InputError(f"--register = {out} already exists: choose another file")
-    at = datetime.now(UTC)
-    said = "The registration is self-declared: keep the file where its date can be proved."
-    if has_database(wanted.storage):
-        # One that is named may be the database of a study to come.
-        with Ledger.open(wanted.storage, create=wanted.storage is not None) as ledger:
-            at = ledger.register_claims(plan.digest, {"compare": asdict(plan)})
-            said = f"Registered in {ledger.address} at {utc_time(at)}."
+    # One that is named may be the database of a study to come.
+    create = wanted.storage is not None
+    at, said = register_digest(
+        plan.digest, {"compare": asdict(plan)}, wanted.storage, create=create
+    )
     write_plan(plan, out, at)
     return f"{said} Give {out} to --registered when the runs are finished."
 
@@ -312,7 +309,7 @@ def _exploratory(
     """Return why a comparison is exploratory, what to say of its registration, and as heading."""
     from indian_tune.comparison.comparison import UNREGISTERED
     from indian_tune.comparison.registration import read_plan
-    from indian_tune.service.own_runs import MARGIN, in_database, utc_time
+    from indian_tune.service.own_runs import MARGIN, in_database, self_declared, utc_time
 
     if request.registered is None:
         return (UNREGISTERED,), (), ""
@@ -329,8 +326,7 @@ def _exploratory(
     vouched = at is not None
     if at is None:
         at = registered.at
-        dated = "has no date" if at is None else f"says {utc_time(at)}"
-        note = f"The registration is self-declared: it is only in a file, which {dated}."
+        note = self_declared(at)
     if not registered.sources:
         note += (
             " It names no source, so runs from another one would pass too: next time name the "

@@ -10,6 +10,7 @@ from indian_tune.errors import InputError, StorageError
 from indian_tune.service.verdict_files import EXAMPLES, RUNS, Analysis
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -41,18 +42,37 @@ def register_claims(path: Path, storage: str | None) -> tuple[Path, str]:
     Raises:
         InputError: the file names no seeds or is registered already, or the copy exists.
     """
-    from indian_tune.ledger import Ledger
     from indian_tune.study.file.claims_file import registered_file, unregistered, write_registered
 
     file, out = unregistered(path), registered_file(path)
-    at = datetime.now(UTC)
-    said = "The registration is self-declared: keep the file where its date can be proved."
-    if has_database(storage):
-        with Ledger.open(storage) as ledger:
-            at = ledger.register_claims(file.digest, file.content)
-            said = f"Registered in {ledger.address} at {utc_time(at)}."
+    at, said = register_digest(file.digest, file.content, storage)
     write_registered(file, out, at)
     return out, f"{said} Give {out}, not {path.name}, to --claims."
+
+
+def register_digest(
+    digest: str, content: Mapping[str, Any], storage: str | None, *, create: bool = True
+) -> tuple[datetime, str]:
+    """Record the digest of what is fixed before the runs in the database, if there is one.
+
+    Args:
+        digest: of the content.
+        content: as plain data.
+        storage: the database; ``None`` for the default, if it is there.
+        create: whether a database that is named is made if it is not there.
+
+    Returns:
+        When it was registered first, and in words where.
+    """
+    from indian_tune.ledger import Ledger
+    from indian_tune.ledger.address import has_database
+
+    if not has_database(storage):
+        said = "The registration is self-declared: keep the file where its date can be proved."
+        return datetime.now(UTC), said
+    with Ledger.open(storage, create=create) as ledger:
+        at = ledger.register_claims(digest, content)
+        return at, f"Registered in {ledger.address} at {utc_time(at)}."
 
 
 def from_file(source: Path, claims: Path, storage: str | None) -> Analysis:
@@ -130,8 +150,7 @@ def _registration(
     at, note = in_database(file.digest, storage)
     if at is None and section.digest is not None:
         at = section.at
-        dated = "has no date" if at is None else f"says {utc_time(at)}"
-        note = f"The registration is self-declared: it is only in a file, which {dated}."
+        note = self_declared(at)
         if at is None:
             breaks.append("the registration has no date: export the study again, or register it")
     if at is not None:
@@ -154,6 +173,7 @@ def _registration(
 def in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]:
     """Return when claims were registered in the database, and that in words."""
     from indian_tune.ledger import LedgerReader
+    from indian_tune.ledger.address import has_database
     from indian_tune.service.output import notices
 
     if not has_database(storage):
@@ -172,12 +192,10 @@ def in_database(digest: str, storage: str | None) -> tuple[datetime | None, str]
         return None, ""
 
 
-def has_database(storage: str | None) -> bool:
-    """Whether a database was named, or the default one is there."""
-    from indian_tune.ledger import sqlite_file, storage_url
-
-    file = sqlite_file(storage_url(storage))
-    return storage is not None or file is None or file.exists()
+def self_declared(at: datetime | None) -> str:
+    """Return what to say of a registration that is only in a file, with the date that this has."""
+    dated = "has no date" if at is None else f"says {utc_time(at)}"
+    return f"The registration is self-declared: it is only in a file, which {dated}."
 
 
 def _began(frame: pd.DataFrame, source: Path) -> tuple[datetime, str]:

@@ -105,19 +105,19 @@ def _check_measured(study: RegisteredStudy[LedgerReader]) -> None:
     from indian_tune.errors import InputError
     from indian_tune.ledger import Phase
     from indian_tune.ledger.frames import epoch_frame, unmeasured_runs
-    from indian_tune.text import counted
+    from indian_tune.text import counted, some
 
     problem = study.spec.problem
     metric = problem.outcome.column("test_accuracy")
     missing = unmeasured_runs(study.ledger, study.id, metric)
     if missing:
-        some = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if missing[5:] else "")
-        fix = "give the Loop test=… and report test_error=run.sealed(evaluate) in every epoch"
+        fix = "correct the metric"
+        if problem.own_loop:
+            fix = "give the Loop test=… and report test_error=run.sealed(evaluate) in every epoch"
         raise InputError(
             f"study {study.name!r} has {counted(len(missing), 'run')} on fresh seeds without a "
-            f"finite {metric} in every epoch ({some}), and a verdict compares test results: "
-            f"{fix if problem.own_loop else 'correct the metric'}, and search under another name "
-            "(--as NEW-NAME)"
+            f"finite {metric} in every epoch ({some(missing, 5)}), and a verdict compares "
+            f"test results: {fix}, and search under another name (--as NEW-NAME)"
         )
     for phase in (Phase.CONFIRM, Phase.HALF):
         frame = epoch_frame(study.ledger, study.id, phase)
@@ -129,9 +129,8 @@ def _check_measured(study: RegisteredStudy[LedgerReader]) -> None:
 
 def _require_unsealed(ledger: LedgerReader, record: StudyRecord) -> None:
     from indian_tune.errors import StorageError
-    from indian_tune.ledger.slots import UNSEALED
 
-    if not ledger.events(record.id, UNSEALED):
+    if not ledger.unsealed(record.id):
         raise StorageError(
             f"database {ledger.address} is read-only, but opening the sealed test results of "
             f"{record.name} must be recorded in it: make it writable, or use a copy"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from indian_tune.engines.devices import worker_devices
-from indian_tune.engines.own_code import folders, guarded_own_code, prepared
+from indian_tune.engines.own_code import guarded_own_code, prepared
 from indian_tune.errors import InputError, check_platform
 from indian_tune.planning import make_plan
 from indian_tune.planning.plan import DEFAULT_SD
@@ -79,8 +79,7 @@ def make(
             if not own
             else f"--sd = {sd} must be a number above 0"
         )
-    beside = () if found.file is None else (found.file.parent,)
-    imports = folders(*beside) if request.allow_import else None
+    imports = found.imports(allowed=request.allow_import)
     runs = None
     with found.at_hand():
         spec = prepared(found.spec, imports, on_own_code)

@@ -79,7 +79,6 @@ class Results:
             InputError: there are no such rows.
         """
         from indian_tune.ledger.frames import epoch_frame, run_frame, trial_frame
-        from indian_tune.ledger.slots import UNSEALED
         from indian_tune.study import RegisteredStudy
 
         known = ("trials", "runs", "epochs")
@@ -90,8 +89,8 @@ class Results:
             if rows == "trials":
                 return trial_frame(ledger, record.id, objective=objective)
             make = run_frame if rows == "runs" else epoch_frame
-            opened = bool(ledger.events(record.id, UNSEALED))
-            return make(ledger, record.id, sealed=opened, objective=objective)
+            sealed = ledger.unsealed(record.id)
+            return make(ledger, record.id, sealed=sealed, objective=objective)
 
     @property
     def ranking(self) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from indian_tune.outcome import ACCURACY
 from indian_tune.service.command import other_command
 from indian_tune.service.output import config_text, number, table
 from indian_tune.study.description import score_words
-from indian_tune.text import SYMBOLS, counted
+from indian_tune.text import SYMBOLS, counted, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -218,11 +218,10 @@ def failure_notes(
         if reason is not None:
             notes.append(f"{result.name}: no winner, as {reason}")
         if result.untrained:
-            seeds = [str(run.seed) for run in result.untrained]
-            more = f" and {len(seeds) - SEEDS} more" if seeds[SEEDS:] else ""
+            seeds = [run.seed for run in result.untrained]
             notes.append(
                 f"{result.name}: {len(seeds)} of {counted(result.fresh, 'run')} on fresh seeds did "
-                f"not train (seed{'s' * (len(seeds) > 1)} {', '.join(seeds[:SEEDS])}{more}): see "
+                f"not train (seed{'s' * (len(seeds) > 1)} {some(seeds, SEEDS)}): see "
                 f"{other_command('show', study, result.untrained[0].path, storage=storage)}"
             )
     return notes

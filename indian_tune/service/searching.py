@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from indian_tune.engines import (
     EngineOptions,
     PreparedEngine,
+    Stalled,
     WorkerSettings,
     check_writable,
     engine_options,
-    folders,
     interruptible,
     note_start,
     open_session,
@@ -34,7 +34,7 @@ from indian_tune.service.command import other_command
 from indian_tune.service.finding import find_or_tell
 from indian_tune.service.logging_process import logged
 from indian_tune.service.phase_name import PhaseName
-from indian_tune.study.completion import completion, trial_path
+from indian_tune.study.completion import completion, path_of
 from indian_tune.study.freeze import freeze
 from indian_tune.study.registration import renamed
 from indian_tune.text import counted
@@ -190,8 +190,7 @@ def run_search(
             f"--phase match: study {spec.name!r} has no such phase, because none of its arms has "
             "response_of: choose another, or remove --phase"
         )
-    beside = () if found.file is None else (found.file.parent,)
-    imports = folders(*beside) if request.allow_import else None
+    imports = found.imports(allowed=request.allow_import)
     url = storage_url(request.storage)
     folder = request.artifacts or study_folder(url, spec.name)
     # A folder that was not named lies beside the database, whose own message is clearer.
@@ -386,7 +385,6 @@ def _work(
 
 def _where(session: Session, cause: BaseException | None, storage: str | None) -> str:
     """Return how to see where a trial of this process was that has been given up, if one has."""
-    from indian_tune.engines import Stalled
     from indian_tune.ledger.slots import BROKE
 
     if not isinstance(cause, Stalled):
@@ -400,7 +398,7 @@ def _where(session: Session, cause: BaseException | None, storage: str | None) -
         return ""
     trial = session.ledger.trial(told[-1])
     arms = {arm.id: arm.name for arm in session.ledger.arms(session.id)}
-    path = trial_path(session.record.search_name(arms[trial.arm_id], trial.replicate), trial)
+    path = path_of(session.record, arms[trial.arm_id], trial)
     show = other_command("show", session.name, path, storage=storage)
     return f". Where it was:\n{show.line}"
 

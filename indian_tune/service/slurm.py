@@ -15,7 +15,6 @@ from indian_tune.engines import (
     JobRequest,
     artifacts_folder,
     check_writable,
-    folders,
     job_variables,
     limit_seconds,
     note_start,
@@ -175,7 +174,7 @@ def _registered(
         found.spec,
         url,
         request.data_dir,
-        imports=_imports(request, found),
+        imports=found.imports(allowed=request.allow_import),
         on_own_code=trying,
         trains=True,
         on_new=partial(warn_before_registering, lambda text: say(f"Warning: {text}")),
@@ -192,11 +191,6 @@ def _found(request: SlurmRequest) -> FoundStudy | None:
         if path.exists() or path.suffix:
             raise
         return None
-
-
-def _imports(request: SlurmRequest, found: FoundStudy | None) -> tuple[str, ...] | None:
-    beside = () if found is None or found.file is None else (found.file.parent,)
-    return folders(*beside) if request.allow_import else None
 
 
 def _absolute(url: URL) -> URL:
@@ -222,15 +216,15 @@ def _fleet(
         *(["--allow-import"] if request.allow_import else []),
         *request.worker_options,
     ]
+    imports = None if found is None else found.imports(allowed=request.allow_import)
     return Fleet(
         workers=request.workers,
         request=request.job,
         notice=notice_seconds(request.job.time, longest_epoch),
         artifacts=artifacts,
         words=tuple(words),
-        variables=job_variables(
-            address, without_password(address), (_imports(request, found) or ())[1:]
-        ),
+        # But for the folder that jobs begin in.
+        variables=job_variables(address, without_password(address), (imports or ())[1:]),
         secret={STORAGE_VARIABLE: address},
         data_dir=data_dir,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.engines import folders
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.imports import class_reference, in_hand, reference_to
 from indian_tune.optim.families import FAMILIES
@@ -163,6 +164,11 @@ class FoundStudy:
     file: Path | None
     functions: Mapping[str, Factory]
     arms: Sequence[object] = ()
+
+    def imports(self, *, allowed: bool) -> tuple[str, ...] | None:
+        """Return the folders from which its own code may be imported; ``None`` for nothing."""
+        beside = () if self.file is None else (self.file.parent,)
+        return folders(*beside) if allowed else None
 
     @contextmanager
     def at_hand(self) -> Iterator[None]:

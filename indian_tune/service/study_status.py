@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indian_tune.service.output import Shown
+from indian_tune.service.output import Shown, headed, table
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
@@ -105,7 +105,6 @@ class StudyStatus(Shown):
 
         from indian_tune.ledger import needed_option
         from indian_tune.outcome import outcome_of
-        from indian_tune.service.output import headed, table
         from indian_tune.service.progress import progress_table
         from indian_tune.service.ranking import (
             edge_notes,

@@ -5,8 +5,9 @@ All is looked up on first use: the sections of a file load pydantic, and a contr
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from indian_tune.lazy import lazy_names
 
 if TYPE_CHECKING:
     from indian_tune.study.assignment import Assignment, RunningTrial
@@ -39,24 +40,16 @@ __all__ = [
     "renamed",
 ]
 
-_MODULES = {
-    "assignment": ("Assignment", "RunningTrial"),
-    "completion": ("Completion",),
-    "controller": ("Controller", "Decision"),
-    "file.spec": ("StudySpec", "load_study", "parse_study"),
-    "ranking": ("ArmResult", "dynamics_of", "rank"),
-    "registered_study": ("RegisteredStudy",),
-    "registration": ("extend", "extend_space", "register", "renamed"),
-    "registration_check": ("check_finished", "departures"),
-}
-_LATER = {name: module for module, names in _MODULES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "assignment": ("Assignment", "RunningTrial"),
+        "completion": ("Completion",),
+        "controller": ("Controller", "Decision"),
+        "file.spec": ("StudySpec", "load_study", "parse_study"),
+        "ranking": ("ArmResult", "dynamics_of", "rank"),
+        "registered_study": ("RegisteredStudy",),
+        "registration": ("extend", "extend_space", "register", "renamed"),
+        "registration_check": ("check_finished", "departures"),
+    },
+)

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def run_key(study: StudyRecord, run: RunRecord) -> str:
     """Return the key of a run's checkpoints: the same for every worker, now and later."""
-    # The time of registration keeps apart what a deleted database's namesake has left behind.
-    born = int(study.created_at.timestamp() * 1e6)
-    return f"{study.name}-{born:x}-run-{run.id}"
+    return f"{study.key}-run-{run.id}"
 
 
 @dataclass(frozen=True)

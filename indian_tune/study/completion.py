@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from indian_tune.ledger import STARTED, Phase, State
 from indian_tune.ledger.slots import RETRIED
 from indian_tune.study.finalists import called
-from indian_tune.text import counted
+from indian_tune.text import counted, some
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,12 +81,10 @@ class Completion:
     @property
     def failures(self) -> str:
         """Which trials failed, as the beginning of a sentence."""
-        names = ", ".join(self.failed[:NAMES])
-        if len(self.failed) > NAMES:
-            names += f" and {len(self.failed) - NAMES} more"
         shared = "" if self.fault is None else f", all with {self.fault!r}, so no other was started"
         return (
-            f"{counted(len(self.failed), 'trial')} of study {self.study!r} failed ({names}){shared}"
+            f"{counted(len(self.failed), 'trial')} of study {self.study!r} failed "
+            f"({some(self.failed, NAMES)}){shared}"
         )
 
 
@@ -97,7 +95,7 @@ def completion(ledger: LedgerReader, study: StudyRecord) -> Completion:
     return Completion(
         study=study.name,
         open={phase: ledger.open_trials(study.id, phase) for phase in Phase},
-        failed=tuple(trial_path(_search(study, arms, trial), trial) for trial in failed),
+        failed=tuple(path_of(study, arms[trial.arm_id], trial) for trial in failed),
         broken={phase: sum(trial.phase is phase for trial in failed) for phase in Phase},
         called=called(ledger, study),
         frozen=ledger.frozen(study.id),
@@ -134,8 +132,9 @@ def trial_path(search: str, trial: TrialRecord) -> str:
     return f"{search}{middle}/{trial.index}"
 
 
-def _search(study: StudyRecord, arms: Mapping[int, str], trial: TrialRecord) -> str:
-    return study.search_name(arms[trial.arm_id], trial.replicate)
+def path_of(study: StudyRecord, arm: str, trial: TrialRecord) -> str:
+    """Return the same of a trial of an arm, of whichever search."""
+    return trial_path(study.search_name(arm, trial.replicate), trial)
 
 
 def search_command(ledger: LedgerReader, study_id: int) -> str | None:
@@ -166,6 +165,6 @@ def held_trials(ledger: LedgerReader, study: StudyRecord) -> dict[str, list[str]
     held: dict[str, list[str]] = {}
     for trial in ledger.trials(study.id, states=(State.RUNNING,)):
         if trial.worker_id is not None:
-            path = trial_path(_search(study, arms, trial), trial)
+            path = path_of(study, arms[trial.arm_id], trial)
             held.setdefault(trial.worker_id, []).append(path)
     return held

@@ -312,13 +312,7 @@ class Controller:
         busy = {
             arm.name
             for arm in self._arms.values()
-            if arm.name in sources
-            and self._ledger.count_trials(
-                self.study.id,
-                phase=Phase.TUNE,
-                arm_id=arm.id,
-                states=(State.WAITING, State.RUNNING),
-            )
+            if arm.name in sources and self._ledger.open_trials(self.study.id, Phase.TUNE, arm.id)
         }
         self._waiting_arms = {
             name: known for name, known in self._waiting_arms.items() if busy & known

@@ -6,13 +6,12 @@ on one of them would tell of the next.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.ledger.records import replicates_of
 from indian_tune.study.file.section import MAX_COUNT, MAX_SEED
 from indian_tune.study.optuna.samplers import derived_seed
+from indian_tune.text import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +65,7 @@ def _derived(plain: Mapping[str, Any]) -> Seeds | None:
         return None
     replicates = replicates_of(plain)
     protocol = {key: each for key, each in plain["protocol"].items() if key != "epoch_timeout"}
-    text = json.dumps({**plain, "protocol": protocol}, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = digest_of({**plain, "protocol": protocol})
     tuned = plain["protocol"]["tune_seeds"]
     avoided = set() if isinstance(tuned, int) else set(tuned)
     most = replicates * count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from indian_tune.text import counted
+from indian_tune.text import counted, some
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,6 @@ def looks_sentence(data_name: str, looks: Sequence[Look]) -> str:
         looks: from :meth:`LedgerReader.looks`.
     """
     names = [f"{look.study} ({look.at:%Y-%m-%d %H:%M} UTC)" for look in looks]
-    listed = ", ".join(names[:NAMES])
-    if len(names) > NAMES:
-        listed += f" and {len(names) - NAMES} more"
-    studies = f"{counted(len(names), 'study', 'studies')}: {listed}" if names else "no study"
+    count = counted(len(names), "study", "studies")
+    studies = f"{count}: {some(names, NAMES)}" if names else "no study"
     return f"The test set of {data_name} has been opened in this database by {studies}."

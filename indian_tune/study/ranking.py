@@ -11,7 +11,7 @@ from indian_tune.ledger import Phase, State
 from indian_tune.optim.families import get_family
 from indian_tune.outcome import ACCURACY, outcome_of
 from indian_tune.problems.catalog import get_dataset_info
-from indian_tune.study.completion import trial_path
+from indian_tune.study.completion import path_of
 from indian_tune.study.edges import find_edges
 from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.finalists import leading
@@ -336,7 +336,7 @@ def _result(
         trained=None if metrics is None else _trained(metrics, known.outcome.trained_error),
         fresh=sum(map(len, fresh)),
         untrained=[
-            Untrained(trial_path(known.study.search_name(arm.name, trial.replicate), trial), seed)
+            Untrained(path_of(known.study, arm.name, trial), seed)
             for trials in fresh
             for trial in trials
             for seed in known.untrained.get(trial.id, ())

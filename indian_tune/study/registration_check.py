@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING
 
 from indian_tune.errors import InputError
-from indian_tune.ledger import FROZEN, LEVELS, Phase, command_line
-from indian_tune.ledger.slots import OWN_CODE
+from indian_tune.ledger import EXTENDED, FROZEN, LEVELS, Phase, command_line
+from indian_tune.ledger.slots import OWN_CODE, UNSEALED
 from indian_tune.study.completion import completion, search_command
-from indian_tune.text import ADDRESS_HINT, counted
+from indian_tune.text import ADDRESS_HINT, counted, digest_of
 
 if TYPE_CHECKING:
     from indian_tune.ledger import LedgerReader, StudyRecord
@@ -63,8 +61,7 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
     """Return in what a study departs from its registration, one clause each; usually nothing."""
     found = []
     ledger, spec = study.ledger, study.spec
-    text = json.dumps(study.record.spec, sort_keys=True, separators=(",", ":"))
-    if hashlib.sha256(text.encode()).hexdigest() != study.record.spec_hash:
+    if digest_of(study.record.spec) != study.record.spec_hash:
         found.append("the registered study file was changed after registration (its hash differs)")
     for arm in ledger.arms(study.id):
         trials = ledger.count_trials(study.id, phase=Phase.TUNE, arm_id=arm.id)
@@ -87,10 +84,10 @@ def departures(study: RegisteredStudy[LedgerReader]) -> list[str]:
         found.append("the code that the study names was changed after registration")
     # The first event opens the results; a later extension may have been decided knowing them.
     events = ledger.events(study.id)
-    opened = next((event for event in events if event.kind == "unsealed"), None)
+    opened = next((event for event in events if event.kind == UNSEALED), None)
     if opened is not None and not opened.data["finished"]:
         found.append("the test results were opened before the study was finished")
-    if opened is not None and any(e.kind == "extended" and e.id > opened.id for e in events):
+    if opened is not None and any(e.kind == EXTENDED and e.id > opened.id for e in events):
         found.append("trials were added after the test results were opened")
     return found
 

@@ -5,9 +5,9 @@ What loads torch is looked up on first use, so that what was recorded can be rea
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from indian_tune.lazy import lazy_names
 from indian_tune.training.run import EpochRecord, Run
 
 if TYPE_CHECKING:
@@ -47,32 +47,21 @@ __all__ = [
     "usable_device",
 ]
 
-_LATER = {
-    "Checkpoint": "checkpoint",
-    "CheckpointFolder": "checkpoint",
-    "GlobalState": "global_state",
-    "LoopError": "own_report",
-    "LoopRun": "own_loop",
-    "LoopTrainer": "loop_trainer",
-    "PackShape": "packing",
-    "Packing": "packing",
-    "Precision": "precision",
-    "Provenance": "provenance",
-    "SingleExampleError": "loop",
-    "Trainer": "trainer",
-    "is_out_of_memory": "memory",
-    "keep_freed_memory": "memory",
-    "skip_compiler_import": "startup",
-    "start_torch": "startup",
-    "usable_device": "device",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "checkpoint": ("Checkpoint", "CheckpointFolder"),
+        "device": ("usable_device",),
+        "global_state": ("GlobalState",),
+        "loop": ("SingleExampleError",),
+        "loop_trainer": ("LoopTrainer",),
+        "memory": ("is_out_of_memory", "keep_freed_memory"),
+        "own_loop": ("LoopRun",),
+        "own_report": ("LoopError",),
+        "packing": ("PackShape", "Packing"),
+        "precision": ("Precision",),
+        "provenance": ("Provenance",),
+        "startup": ("skip_compiler_import", "start_torch"),
+        "trainer": ("Trainer",),
+    },
+)

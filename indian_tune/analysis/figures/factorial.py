@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from indian_tune.analysis.estimates import CONFIDENCE
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import measured_rows, outcome_of, phase_rows
 from indian_tune.analysis.frame import judged_by
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def factorial_table(
-    frame: pd.DataFrame, design: Factorial, *, confidence: float = 0.95
+    frame: pd.DataFrame, design: Factorial, *, confidence: float = CONFIDENCE
 ) -> pd.DataFrame:
     """Return the final accuracy of every cell.
 

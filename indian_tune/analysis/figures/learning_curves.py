@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from indian_tune.analysis.estimates import CONFIDENCE
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.figures.rows import (
     measured_rows,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 Band = Literal["range", "interval"]
 
 
-def learning_curve_table(frame: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
+def learning_curve_table(frame: pd.DataFrame, *, confidence: float = CONFIDENCE) -> pd.DataFrame:
     """Return the mean of every arm at every epoch of the confirm phase, with its spread.
 
     Runs that diverged are left out; the column ``diverged`` counts them. The interval is over

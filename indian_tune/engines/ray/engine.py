@@ -269,8 +269,7 @@ class RayEngine:
         root = self._options.ray_storage or str((self._settings.artifacts / "ray").absolute())
         if "://" not in root:
             root = str(Path(root).absolute())
-        born = int(controller.study.created_at.timestamp() * 1e6)
-        name = f"{controller.study.name}-{born:x}"
+        name = controller.study.key
         driver = ray_driver.RayDriver(
             controller, self._settings, interrupt, f"{root}/{name}", limit
         )

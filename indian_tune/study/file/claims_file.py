@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from indian_tune.study.file.messages import explain
 from indian_tune.study.file.problem_summary import OutcomeSection  # noqa: TC001 (as above)
 from indian_tune.study.file.section import ADDED, MAX_COUNT, Count, Section
 from indian_tune.study.file.space import parse_space
-from indian_tune.text import read_json, read_text, read_toml
+from indian_tune.text import digest_of, read_json, read_text, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,7 +112,7 @@ class ClaimsFile(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of the content in canonical form."""
-        return _sha256(self.content)
+        return digest_of(self.content)
 
     @property
     def departures(self) -> list[str]:
@@ -126,15 +125,10 @@ class ClaimsFile(Section):
         known = [self.digest]
         if section.at is None:
             # Files of earlier exports have a digest of the claims alone, and no date.
-            known.append(_sha256(self.content["claims"]))
+            known.append(digest_of(self.content["claims"]))
         if section.digest in known:
             return []
         return [f"the digest of the claims is {self.digest}, not the registered {section.digest}"]
-
-
-def _sha256(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def unregistered(path: Path) -> ClaimsFile:

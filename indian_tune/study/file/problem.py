@@ -137,12 +137,6 @@ class ProblemSection(Section):
         return math.log(self.classes)
 
     @property
-    def task_name(self) -> str:
-        """Name of the task."""
-        task = None if self.facts is None else self.facts.task
-        return "classification" if task is None else task.name
-
-    @property
     def split_sizes(self) -> SplitSizes | None:
         """``sizes`` for loading a problem."""
         return None if self.sizes is None else SplitSizes(**dict(self.sizes))

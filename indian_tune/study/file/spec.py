@@ -6,8 +6,6 @@ what is allowed. Neither torch nor Optuna is imported here: a mistake is reporte
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import tomllib
 from typing import TYPE_CHECKING, Any, Self
@@ -33,7 +31,7 @@ from indian_tune.study.file.protocol import ProtocolSection  # noqa: TC001 - pyd
 from indian_tune.study.file.schedules import check_schedule
 from indian_tune.study.file.search import SearchSection  # noqa: TC001 - pydantic reads it
 from indian_tune.study.file.section import MAX_ARMS, MAX_COUNT, Name, Section
-from indian_tune.text import counted, read_text, read_toml
+from indian_tune.text import counted, digest_of, read_text, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,8 +158,7 @@ class StudySpec(Section):
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical form: two files with one digest are one study."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(self.canonical())
 
     def _check_delta(self) -> None:
         known = self.problem.factory is None or self.problem.facts is not None

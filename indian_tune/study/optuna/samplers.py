@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from indian_tune.errors import InputError
-from indian_tune.study.file.space import grid_points
+from indian_tune.study.file.space import grid_points, sobol_points
 from indian_tune.study.optuna.methods import MANY, Method, Option
 
 if TYPE_CHECKING:
@@ -139,7 +139,6 @@ def _grid(draw: Draw) -> BaseSampler:
 
 
 def _sobol(draw: Draw) -> BaseSampler:
-    from indian_tune.study.file.space import sobol_points
     from indian_tune.study.optuna.sampling import IndexedSampler
 
     seed = derived_seed(*draw.search)
