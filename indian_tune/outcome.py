@@ -49,10 +49,10 @@ class Outcome:
 
         Of ten or more classes 0.8: a network that tells only two of them apart has not trained. Of
         fewer classes chance leaves less room, and of other metrics noise may leave hardly any: from
-        0.95 for two classes to 0.8, and 0.98.
+        0.95 for two classes to 0.8, and 0.995.
         """
         if not self.share or self.chance is None:
-            return 0.98
+            return 0.995
         # Of K classes, (K - 1) / 9.
         part = 1.0 if self.chance >= 0.9 else self.chance / (1 - self.chance) / 9
         return 1 - max(0.05, 0.2 * part)

@@ -147,7 +147,8 @@ def judge_evidence(
         label, strongly, hangs_on, reason = judge(
             findings, claims.links(), claims.delta, evidence.outcome
         )
-    if reason == NONE and len(evidence.arms) > 1 and not any(f.contrasts for f in findings):
+    compared = any(found.contrasts or found.beside for found in findings)
+    if reason == NONE and len(evidence.arms) > 1 and not compared:
         reason = UNCOMPARED
     if label in (Label.DESCRIPTIVE, Label.EXPLORATORY):
         findings = tuple(

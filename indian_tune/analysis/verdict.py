@@ -333,7 +333,12 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data; infinite bounds stay infinite."""
-        return dataclasses.asdict(self, dict_factory=_without_usual)
+        found = dataclasses.asdict(self, dict_factory=_without_usual)
+        outcome = self.scope.outcome
+        if outcome is not None and outcome.chance is not None:
+            # As the metric, and not as an error that is to be small.
+            found["scope"]["outcome"]["chance"] = outcome.value(outcome.chance)
+        return found
 
 
 def _without_usual(fields: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -155,10 +155,11 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
     table = runs.table[runs.table["arm"].isin([made.a, made.b])]
     values = table["value"].to_numpy(dtype=np.float64)
     values = values[np.isfinite(values)]
-    # A loss of few digits is rounded; it is no share of examples.
-    if len(values) < 2 or _NO_SHARE.search(runs.metric):
+    if len(values) < 2:
         return
-    top = _bound(values, runs)
+    # A loss of few digits is rounded; it is no share of examples.
+    loss = _NO_SHARE.search(runs.metric)
+    top = None if loss else _bound(values, runs)
     if top is not None:
         share = float((values == top).mean())
         if share >= 0.25:
@@ -168,7 +169,16 @@ def _values(runs: Runs, made: Contrast, delta: float | None) -> Iterator[Caution
                 "possible value, so the metric cannot show how much the arms differ",
             )
     count = examples(values) if runs.examples is None else runs.examples
-    if not count or count > FEW_EXAMPLES or not _shares(values, count):
+    if loss or not count or not _shares(values, count):
+        if "test" in runs.metric:
+            yield Caution(
+                "examples",
+                f"How much would {runs.metric} change with other test examples? The interval does "
+                "not include this: compute it, for example by a bootstrap over the examples",
+                asked=True,
+            )
+        return
+    if count > FEW_EXAMPLES:
         return
     scale = 100.0 if values.max() > 1 else 1.0
     shares = values / scale

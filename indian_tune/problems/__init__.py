@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from indian_tune.problems.splits import load_problem
     from indian_tune.problems.stream import Stream
     from indian_tune.problems.tasks.classification import Classification
+    from indian_tune.problems.tasks.regression import Regression
     from indian_tune.problems.verification import DataState, DataStatus, verify
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "ModelBuilder",
     "ModelInfo",
     "Problem",
+    "Regression",
     "Split",
     "SplitSizes",
     "StoredFile",
@@ -77,6 +79,7 @@ __getattr__, __dir__ = lazy_names(
         "splits": ("load_problem",),
         "stream": ("Stream",),
         "tasks.classification": ("Classification",),
+        "tasks.regression": ("Regression",),
         "verification": ("DataState", "DataStatus", "verify"),
     },
 )

@@ -123,7 +123,7 @@ def _unequal_classes(problem: Problem) -> list[str]:
         f"its classes are unequal: always answering class {int(counts.argmax())} has an error of "
         f"{error:.1%}, but a run counts as trained below {chance:.1%}, the error at chance level "
         "of equal classes. Compare errors with the first number, or judge by another metric, such "
-        "as macro F1 (with_metric of a task)"
+        "as macro F1 in a training loop of your own (with_metric of its task)"
     ]
 
 

@@ -159,6 +159,8 @@ def test_a_study_that_registered_no_verdict_is_described(gain: Study) -> None:
     assert "indian-tune compare" not in verdict.sentence
     assert verdict.finding("H1").sentence.startswith("The first arm has the better mean in ")
     # Readers would take the order of the arms for a result.
+    described = gain.judged(claims=type(claims)(verdict="none", h1=table))
+    assert "indian-tune compare" not in described.sentence
     alone = gain.judged(claims=type(claims)(verdict="none"))
     assert "`indian-tune compare` says whether two of them differ" in alone.sentence
     claimed = gain.judged(claims=gain.claims.model_copy(update={"h1": table}))

@@ -111,7 +111,7 @@ def test_runs_that_learn_nothing_are_told_by_the_error_of_what_knows_nothing(gai
     frame = study.frame.copy()
     arm = frame["arm"].iloc[0]
     first = (frame["arm"] == arm) & (frame["seed"] == frame["seed"].min())
-    frame.loc[first, "train_mse"] = 89.0
+    frame.loc[first, "train_mse"] = 89.9
     verdict = study.judged(frame)
     assert [len(row.failed) for row in verdict.trained if row.arm == arm] == [1]
     # Of an error the smallest is best, and it is shown as it is.
@@ -129,8 +129,8 @@ def test_runs_that_learn_nothing_are_told_by_the_error_of_what_knows_nothing(gai
         *((replace(ACCURACY, chance=1 - 1 / k), share) for k, share in ((10, 0.8), (1000, 0.8))),
         (replace(ACCURACY, chance=0.8), 1 - 0.2 * 4 / 9),
         (replace(ACCURACY, chance=1.0), 0.8),
-        (MSE, 0.98),
-        (R2, 0.98),
+        (MSE, 0.995),
+        (R2, 0.995),
     ],
 )
 def test_noise_may_leave_little_room_below_chance(outcome: Outcome, share: float) -> None:

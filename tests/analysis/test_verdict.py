@@ -34,7 +34,7 @@ def test_what_is_not_known_of_a_scope_is_said_to_be_so() -> None:
     assert Scope(classes=10).trained_score == pytest.approx(0.28)
     assert (Scope(classes=4, outcome=MSE).judged, Scope(outcome=MSE).trained_score) == (
         MSE,
-        1 - 0.98 * 90,
+        1 - 0.995 * 90,
     )
 
 

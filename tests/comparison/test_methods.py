@@ -217,6 +217,23 @@ def test_rounded_losses_are_no_shares_of_few_examples() -> None:
     assert "lattice" not in [caution.key for caution in found.cautions]
 
 
+@pytest.mark.parametrize(
+    ("metric", "values", "asked"),
+    [
+        ("test_accuracy", (0.9, 0.91, 0.93), False),
+        ("test_auc", (0.66471, 0.67138, 0.66822), True),
+        ("test_mae", (0.6315, 0.63, 0.6331), True),
+        ("train_loss", (0.6315, 0.63, 0.6331), False),
+    ],
+)
+def test_what_other_test_examples_would_change_is_asked_where_it_is_not_known(
+    metric: str, values: tuple[float, ...], asked: bool
+) -> None:
+    other = tuple(value + 0.01 for value in values)
+    found = indian_tune.compare(frame_of(metric, A=list(values), B=list(other)), "A", "B")
+    assert ("examples" in [caution.key for caution in found.cautions]) is asked
+
+
 def test_runs_that_were_copied_under_other_seeds_are_warned_of() -> None:
     copied = indian_tune.compare(frame_of(A=[*A, *A], B=[*B, *B]), "A", "B").cautions
     (said,) = (each.sentence for each in copied if each.key == "copies")
