@@ -66,11 +66,15 @@ def _mean_fault(
     """Return how a metric differs from its mean over examples, ``None`` if it does not."""
     if len(labels) < 2 or own.function is None:
         return None
-    if torch.as_tensor(own.function(outputs, labels)).dim():
+    value = torch.as_tensor(own.function(outputs, labels))
+    if value.dim():
         return None
+    # Of types with fewer digits than float32, their rounding.
+    rounding = 4 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
+    tolerance = max(TOLERANCE, rounding)
     # Those of an untrained network may be alike, and say nothing of a score by classes.
     for few, known in ((outputs, labels), _drawn(outputs, train)):
-        found = _difference(own, name, few, known)
+        found = _difference(own, name, few, known, tolerance)
         if found is not None:
             whole, mean = found
             return (
@@ -98,7 +102,7 @@ def _drawn(outputs: Tensor, train: Split) -> tuple[Tensor, Tensor]:
 
 
 def _difference(
-    own: OwnMetric, name: str, outputs: Tensor, labels: Tensor
+    own: OwnMetric, name: str, outputs: Tensor, labels: Tensor, tolerance: float
 ) -> tuple[float, float] | None:
     """Return the metric and its mean over two parts, of the first parts where they differ."""
     whole = _value(own, name, outputs, labels)
@@ -112,7 +116,7 @@ def _difference(
         mean = sum(value * count for value, count in parts) / len(labels)
         largest = max(abs(whole), *(abs(value) for value, _ in parts))
         # A score by classes may be NaN on some parts, which then tell nothing.
-        if math.isfinite(largest) and abs(mean - whole) > TOLERANCE * largest:
+        if math.isfinite(largest) and abs(mean - whole) > tolerance * largest:
             return whole, mean
     return None
 
