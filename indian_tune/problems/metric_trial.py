@@ -42,22 +42,35 @@ def try_metrics(
         registered: whether the study is registered: then its metric is kept, with a warning.
 
     Raises:
-        InputError: a metric of one's own raises, returns no numbers, or is no mean over examples.
+        InputError: a metric of one's own raises, returns no numbers, changes labels, or is no mean.
     """
     try:
         with torch.inference_mode():
-            task.totals(outputs, labels)
+            task.totals(outputs, labels.clone())
             for name, own in task.own:
                 with warnings.catch_warnings():
                     # Of parts that have one class alone.
                     warnings.simplefilter("ignore")
-                    fault = _mean_fault(own, name, outputs, labels, train)
+                    fault = _change_fault(own, name, outputs, labels)
+                    fault = fault or _mean_fault(own, name, outputs, labels, train)
                 if fault is not None and not registered:
                     raise InputError(f"{where}: {fault}")
                 if fault is not None:
                     warn("%s: %s", where, fault)
     except MetricError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _change_fault(own: OwnMetric, name: str, outputs: Tensor, labels: Tensor) -> str | None:
+    """Return that a metric changes the labels that it is given, ``None`` if it does not."""
+    given = labels.clone()
+    own.total(name, outputs.clone(), given)
+    if torch.equal(given, labels):
+        return None
+    return (
+        f"metric {name!r} of the task changes the labels that it is given, which are those of the "
+        "data set: begin it with labels = labels.clone()"
+    )
 
 
 def _mean_fault(

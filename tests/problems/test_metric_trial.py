@@ -93,6 +93,17 @@ def test_only_a_metric_that_is_a_mean_over_examples_can_be_averaged_over_batches
         tried(task, function)
 
 
+def test_a_metric_must_leave_the_labels_of_the_data_set_as_they_are() -> None:
+    def masking(outputs: Tensor, labels: Tensor) -> Tensor:
+        labels[labels == 0] = 1
+        return (outputs.argmax(-1) == labels).double().mean(-1)
+
+    before = TOKENS.clone()
+    with pytest.raises(InputError, match=r"here: metric 'own' of the task changes the labels that"):
+        tried("tokens", masking)
+    assert torch.equal(TOKENS, before)
+
+
 def test_the_metric_of_a_registered_study_is_kept_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
