@@ -32,7 +32,7 @@ class ModelState:
         model: built and compiled; its optimizer is built here, if it is not yet.
 
     Raises:
-        InputError: the model is not built, or has no optimizer.
+        InputError: it is no Keras model, is not built, or has no optimizer.
 
     Example:
         >>> for epoch in run.epochs(model=ModelState(model)):
@@ -40,6 +40,8 @@ class ModelState:
     """
 
     def __init__(self, model: Any) -> None:
+        if not isinstance(model, keras.Model):
+            raise InputError(f"ModelState takes a keras.Model, got {type(model).__name__}")
         if not model.built:
             raise InputError(
                 "ModelState needs a built model: give it keras.Input(shape) as its first layer, or "

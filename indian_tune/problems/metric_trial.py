@@ -42,16 +42,17 @@ def try_metrics(
         registered: whether the study is registered: then its metric is kept, with a warning.
 
     Raises:
-        InputError: a metric of one's own raises, returns no numbers, or is no mean over examples.
+        InputError: a metric of one's own raises, returns no numbers, changes labels, or is no mean.
     """
     try:
         with torch.inference_mode():
-            task.totals(outputs, labels)
+            task.totals(outputs, labels.clone())
             for name, own in task.own:
                 with warnings.catch_warnings():
                     # Of parts that have one class alone.
                     warnings.simplefilter("ignore")
-                    fault = _mean_fault(own, name, outputs, labels, train)
+                    fault = _change_fault(own, name, outputs, labels)
+                    fault = fault or _mean_fault(own, name, outputs, labels, train)
                 if fault is not None and not registered:
                     raise InputError(f"{where}: {fault}")
                 if fault is not None:
@@ -60,17 +61,33 @@ def try_metrics(
         raise InputError(f"{where}: {error}") from error
 
 
+def _change_fault(own: OwnMetric, name: str, outputs: Tensor, labels: Tensor) -> str | None:
+    """Return that a metric changes the labels that it is given, ``None`` if it does not."""
+    given = labels.clone()
+    own.total(name, outputs.clone(), given)
+    if torch.equal(given, labels):
+        return None
+    return (
+        f"metric {name!r} of the task changes the labels that it is given, which are those of the "
+        "data set: begin it with labels = labels.clone()"
+    )
+
+
 def _mean_fault(
     own: OwnMetric, name: str, outputs: Tensor, labels: Tensor, train: Split
 ) -> str | None:
     """Return how a metric differs from its mean over examples, ``None`` if it does not."""
     if len(labels) < 2 or own.function is None:
         return None
-    if torch.as_tensor(own.function(outputs, labels)).dim():
+    value = torch.as_tensor(own.function(outputs, labels))
+    if value.dim():
         return None
+    # Of types with fewer digits than float32, their rounding.
+    rounding = 4 * torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
+    tolerance = max(TOLERANCE, rounding)
     # Those of an untrained network may be alike, and say nothing of a score by classes.
     for few, known in ((outputs, labels), _drawn(outputs, train)):
-        found = _difference(own, name, few, known)
+        found = _difference(own, name, few, known, tolerance)
         if found is not None:
             whole, mean = found
             return (
@@ -98,7 +115,7 @@ def _drawn(outputs: Tensor, train: Split) -> tuple[Tensor, Tensor]:
 
 
 def _difference(
-    own: OwnMetric, name: str, outputs: Tensor, labels: Tensor
+    own: OwnMetric, name: str, outputs: Tensor, labels: Tensor, tolerance: float
 ) -> tuple[float, float] | None:
     """Return the metric and its mean over two parts, of the first parts where they differ."""
     whole = _value(own, name, outputs, labels)
@@ -112,7 +129,7 @@ def _difference(
         mean = sum(value * count for value, count in parts) / len(labels)
         largest = max(abs(whole), *(abs(value) for value, _ in parts))
         # A score by classes may be NaN on some parts, which then tell nothing.
-        if math.isfinite(largest) and abs(mean - whole) > TOLERANCE * largest:
+        if math.isfinite(largest) and abs(mean - whole) > tolerance * largest:
             return whole, mean
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain, starmap
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -70,8 +70,23 @@ def check_built(built: Sequence[object], model: str, where: str) -> tuple[nn.Mod
 
 
 def _equal(network: nn.Module, other: nn.Module) -> bool:
-    weights = (each.state_dict().values() for each in (network, other))
-    return all(starmap(torch.equal, zip(*weights, strict=False)))
+    # A state may also hold what is no tensor, see `nn.Module.get_extra_state`.
+    one, two = (
+        {name: each for name, each in built.state_dict().items() if isinstance(each, Tensor)}
+        for built in (network, other)
+    )
+    return one.keys() == two.keys() and all(_same(each, two[name]) for name, each in one.items())
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors have the same values, or NaN in the same places."""
+    if one.layout != torch.strided or other.layout != torch.strided:
+        return one.layout == other.layout and _same(one.to_dense(), other.to_dense())
+    if torch.equal(one, other):
+        return True
+    if one.shape != other.shape:
+        return False
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _check_there(network: nn.Module, model: str, where: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.ledger import FROZEN, Phase, State, Winner
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
+from indian_tune.study.scoring import learnt_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -223,7 +224,7 @@ def _end(ledger: LedgerReader, spec: StudySpec, run: RunRecord) -> tuple[float, 
     if run.state is not State.COMPLETE or not rows:
         return math.nan, True
     outcome = spec.problem.outcome
-    error = outcome.error(rows[-1].value(f"train_{outcome.name}"))
     limit = outcome.trained_error
     assert limit is not None
-    return outcome.score(rows[-1].value(f"validation_{outcome.name}")), not error <= limit
+    failed = not learnt_error(spec, rows[-1]) <= limit
+    return outcome.score(rows[-1].value(f"validation_{outcome.name}")), failed

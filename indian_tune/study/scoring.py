@@ -107,9 +107,20 @@ def _error_share(spec: StudySpec, run: RunRecord, rows: Sequence[EpochRecord]) -
     """Return a run's last training error as a share of that at chance, which divergence is."""
     if run.state is State.DIVERGED or not rows:
         return 1.0
-    outcome = spec.problem.outcome
-    error = outcome.error(rows[-1].value(f"train_{outcome.name}"))
+    error = learnt_error(spec, rows[-1])
     return error / spec.chance_of("validation_error") if math.isfinite(error) else 1.0
+
+
+def learnt_error(spec: StudySpec, record: EpochRecord) -> float:
+    """Return the error that tells whether a run has learnt: on its training examples.
+
+    A loop need not report that one: then it is the error on the validation examples.
+    """
+    outcome = spec.problem.outcome
+    error: float = outcome.error(record.value(f"train_{outcome.name}"))
+    if math.isnan(error):
+        error = outcome.error(record.value(f"validation_{outcome.name}"))
+    return error
 
 
 def _seconds(run: RunRecord, rows: Sequence[EpochRecord]) -> float:

@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 
 NO_NETWORK = (
     "protocol.keep_checkpoints = True needs the network in the checkpoints of the loop: call "
-    "run.epochs(model=model, optimizer=optimizer), or remove that key"
+    "run.epochs(model=model, optimizer=optimizer), several networks as one nn.ModuleDict, or "
+    "remove that key"
 )
 EXECUTION = "own loop, which decides what repeats to the last bit"
 

@@ -194,6 +194,8 @@ def test_the_state_of_another_model_is_refused_and_changes_nothing() -> None:
     wider.compile(Innaprop(0.1))
     with pytest.raises(InputError, match="does not fit the model: it has variables of the shapes"):
         ModelState(wider).load_state_dict(state)
+    with pytest.raises(InputError, match=r"takes a keras\.Model, got Linear"):
+        ModelState(torch.nn.Linear(1, 1))
     with pytest.raises(InputError, match=r"needs a built model: give it keras\.Input"):
         ModelState(keras.Sequential([keras.layers.Dense(1)]))
     with pytest.raises(InputError, match=r"needs a model with an optimizer: call model\.compile"):

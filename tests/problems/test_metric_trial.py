@@ -38,6 +38,10 @@ def mean_loss(outputs: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(outputs.flatten(0, -2), labels.flatten())
 
 
+def rounded(outputs: Tensor, labels: Tensor) -> Tensor:
+    return (outputs[:, 0].bfloat16() - labels.bfloat16()).square().mean()
+
+
 def on_a_few(outputs: Tensor, labels: Tensor) -> Tensor:
     if len(labels) not in (4, 64):
         raise ValueError("another number of examples")
@@ -52,6 +56,7 @@ METRICS: list[tuple[str, Callable[..., Any], bool]] = [
     ("regression", lambda outputs, labels: (outputs[:, 0] - labels).mean().item(), True),
     ("regression", lambda outputs, labels: (outputs[:, 0] - labels).abs() / labels.std(), True),
     ("regression", lambda outputs, labels: torch.tensor(torch.nan), True),
+    ("regression", rounded, True),
     ("regression", on_a_few, True),
     ("classification", lambda outputs, labels: f1_score(labels, outputs.argmax(1)), False),
     ("classification", lambda outputs, labels: roc_auc_score(labels, outputs[:, 1]), False),
@@ -86,6 +91,17 @@ def test_only_a_metric_that_is_a_mean_over_examples_can_be_averaged_over_batches
         return
     with pytest.raises(InputError, match="here: metric 'own' of the task is not a mean over exam"):
         tried(task, function)
+
+
+def test_a_metric_must_leave_the_labels_of_the_data_set_as_they_are() -> None:
+    def masking(outputs: Tensor, labels: Tensor) -> Tensor:
+        labels[labels == 0] = 1
+        return (outputs.argmax(-1) == labels).double().mean(-1)
+
+    before = TOKENS.clone()
+    with pytest.raises(InputError, match=r"here: metric 'own' of the task changes the labels that"):
+        tried("tokens", masking)
+    assert torch.equal(TOKENS, before)
 
 
 def test_the_metric_of_a_registered_study_is_kept_with_a_warning(

@@ -239,6 +239,21 @@ class InPlace(Net):
         return super().forward(inputs.add_(1))
 
 
+class Stateful(Net):
+    """Its state holds NaN, a sparse tensor, and what is no tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unknown", torch.tensor([nan, 1.0]))
+        self.register_buffer("graph", torch.eye(2).to_sparse())
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"version": 1}
+
+    def set_extra_state(self, state: object) -> None:
+        pass
+
+
 def infinite() -> nn.Module:
     net = Net()
     nn.init.constant_(net.bias, inf)
@@ -466,6 +481,7 @@ def test_a_mask_that_repeats_in_a_forward_pass_is_a_warning(
         (lambda: Centred(None), "neither parameter nor buffer, which exported weights lack"),
         (lambda: Unloadable(0.0), None),
         (lambda: nn.Sequential(Net(), nn.BatchNorm1d(3), nn.Dropout()), None),
+        (Stateful, None),
         (ByInputs, None),
         (InPlace, None),
         (Checkpointed, None),

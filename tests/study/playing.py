@@ -31,6 +31,7 @@ class Played:
         spec: of the study.
         error: of an assignment, on training and validation images; not finite for one that
             diverges.
+        reports_training: whether the error on training images is known, which a loop may leave out.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Played:
         spec: StudySpec,
         error: Callable[[RunningTrial], float],
         *,
+        reports_training: bool = True,
         anyway: bool = False,
         until: Phase = Phase.CONFIRM,
     ) -> None:
         self.ledger, self.spec, self.error = ledger, spec, error
+        self.reports_training = reports_training
         self.study = register(ledger, spec)
         projection = Projection.beside(self.study)
         projection.create()
@@ -57,8 +60,9 @@ class Played:
 
     def train(self, assignment: RunningTrial) -> State:
         error = self.error(assignment)
+        training = 1 - error if self.reports_training else math.nan
         for epoch in range(1, assignment.assignment.epochs + 1):
-            record = measured(epoch, error, 1 - error, error, 1 - error, 0.5, 0.5)
+            record = measured(epoch, error, training, error, 1 - error, 0.5, 0.5)
             report(self.controller, assignment, {run.id: record for run in assignment.runs})
         for run in assignment.runs:
             self.controller.finish_run(

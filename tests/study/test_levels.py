@@ -160,13 +160,16 @@ def test_a_match_trial_is_shown_beside_others_of_its_arm_and_not_among_the_winne
     assert len(winners) == 6
 
 
-def test_a_level_at_which_a_run_fails_is_out(storage: str, controlled: dict[str, Any]) -> None:
+@pytest.mark.parametrize("reports_training", [True, False])
+def test_a_level_at_which_a_run_fails_is_out(
+    reports_training: bool, storage: str, controlled: dict[str, Any]
+) -> None:
     errors = {0.25: 0.5, 0.5: 0.4, 1.0: 0.3, 2.0: NOT_TRAINED, 4.0: math.nan}
 
     def error(assignment: RunningTrial) -> float:
         return errors.get(level_of(assignment) or 0.0, 0.2)
 
-    with played(storage, controlled, error) as study:
+    with played(storage, controlled, error, reports_training=reports_training) as study:
         study.work()
         chosen = study.ledger.levels(study.study.id)["control"]
         assert chosen["level"] == 1.0

@@ -745,12 +745,19 @@ def test_a_scheduler_that_is_in_no_checkpoint_is_a_warning(
     ]
 
 
-@pytest.mark.parametrize("evaluates", [False, True])
+@pytest.mark.parametrize(
+    ("evaluates", "layers", "named"),
+    [
+        (False, (nn.BatchNorm1d(1), nn.Dropout()), "BatchNorm1d, Dropout"),
+        (True, (nn.BatchNorm1d(1), nn.Dropout()), ""),
+        (False, (nn.Dropout(0.0),), ""),
+    ],
+)
 def test_measuring_in_training_mode_is_a_warning(
-    evaluates: bool, caplog: pytest.LogCaptureFixture
+    evaluates: bool, layers: tuple[nn.Module, ...], named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def train(run: LoopRun) -> None:
-        model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Dropout())
+        model = nn.Sequential(nn.Linear(1, 1), *layers)
         optimizer = run.optimizer(model.parameters())
 
         def measure(data: torch.Tensor) -> float:
@@ -763,8 +770,8 @@ def test_measuring_in_training_mode_is_a_warning(
 
     for _ in range(2):
         trained(LoopTrainer(loop(train, torch.ones(4, 1))), replace(RUN, opens_test=True))
-    assert len(caplog.messages) == (not evaluates)
-    assert evaluates or "training mode (BatchNorm1d, Dropout), so" in caplog.text
+    assert len(caplog.messages) == bool(named)
+    assert not named or f"training mode ({named}), so" in caplog.text
 
 
 def test_a_loop_may_catch_the_error_of_a_name_that_its_arm_does_not_have() -> None:

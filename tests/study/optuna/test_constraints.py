@@ -41,13 +41,16 @@ def told(played: Played, arm: str) -> list[dict[str, float]]:
         projection.close()
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+@pytest.mark.parametrize(
+    ("sampler", "reports_training"), [("tpe", True), ("gp", True), ("tpe", False)]
+)
 def test_a_trial_that_does_not_train_breaks_a_constraint(
-    study: dict[str, Any], storage: str, sampler: str
+    study: dict[str, Any], storage: str, sampler: str, reports_training: bool
 ) -> None:
     study["search"]["sampler"] = {"name": sampler, "n_startup_trials": 2}
     with Ledger.open(storage) as ledger:
-        played = Played(ledger, parse_study(study, source="test"), error_of, until=Phase.TUNE)
+        spec = parse_study(study, source="test")
+        played = Played(ledger, spec, error_of, reports_training=reports_training, until=Phase.TUNE)
         played.work()
         of_sgd, of_indian = told(played, "sgd"), told(played, "indian")
         configs = [trial.config or {} for trial in played.trials("indian", Phase.TUNE)]
