@@ -18,29 +18,24 @@ from indian_tune.text import some
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_built", "check_repeats", "check_trained", "graph_leaves"]
+__all__ = ["check_built", "check_repeats", "check_seeds", "check_trained", "graph_leaves"]
 
 # Names of parameters that a message lists.
 LISTED = 3
 
 
-def check_built(built: Sequence[object], model: str, where: str) -> tuple[nn.Module, nn.Module]:
+def check_built(built: Sequence[object], model: str, where: str) -> None:
     """Refuse networks whose weights are not there, are shared, or no function of the seed.
 
-    Weights that are the same for every seed are a warning.
-
     Args:
-        built: two networks of the same seed, and one of another.
+        built: two networks of the same seed.
         model: their name.
         where: the key that names the problem, for the messages.
-
-    Returns:
-        The two of the same seed.
 
     Raises:
         InputError: they cannot be trained.
     """
-    network, second, other = built
+    network, second = built
     if not isinstance(network, nn.Module) or not isinstance(second, nn.Module):
         raise InputError(
             f"{where}: its build_model must return a torch.nn.Module, got {type(network).__name__}"
@@ -58,7 +53,18 @@ def check_built(built: Sequence[object], model: str, where: str) -> tuple[nn.Mod
             f"{where}: its model {model!r} gets different weights when it is built twice "
             "with the same seed: draw them from torch's generator, or from one seeded with seed"
         )
-    if isinstance(other, nn.Module) and _equal(network, other):
+
+
+def check_seeds(network: nn.Module, other: nn.Module, model: str, where: str) -> None:
+    """Warn of a network whose weights are the same for every seed.
+
+    Args:
+        network: of a seed.
+        other: of another one.
+        model: their name.
+        where: the key that names the problem, for the messages.
+    """
+    if _equal(network, other):
         warn(
             "%s: its model %r has the same weights for every seed, as a trained model has: if "
             "build_model draws them, remove torch.manual_seed from it, or runs of different seeds "
@@ -66,7 +72,6 @@ def check_built(built: Sequence[object], model: str, where: str) -> tuple[nn.Mod
             where,
             model,
         )
-    return network, second
 
 
 def _equal(network: nn.Module, other: nn.Module) -> bool:
@@ -176,13 +181,13 @@ def check_trained(
 
 
 def check_repeats(
-    network: nn.Module, second: nn.Module, inputs: Tensor, model: str, where: str
+    network: nn.Module, other: nn.Module, inputs: Tensor, model: str, where: str
 ) -> None:
     """Warn of outputs that are not finite, or not a function of the inputs and the weights alone.
 
     Args:
         network: which was given the inputs in training mode.
-        second: built in the same way; gets its weights.
+        other: built in the same way; gets its weights.
         inputs: to compare the outputs for.
         model: name of the network.
         where: the key that names the problem, for the messages.
@@ -210,7 +215,7 @@ def check_repeats(
             where,
             model,
         )
-    elif _hidden_state(network, second, inputs, first):
+    elif _hidden_state(network, other, inputs, first):
         warn(
             "%s: its model %r: its outputs depend on something that is neither parameter nor "
             "buffer, which exported weights lack: use register_buffer",
@@ -219,14 +224,14 @@ def check_repeats(
         )
 
 
-def _hidden_state(network: nn.Module, second: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
+def _hidden_state(network: nn.Module, other: nn.Module, inputs: Tensor, outputs: Tensor) -> bool:
     try:
-        second.load_state_dict(network.state_dict())
+        other.load_state_dict(network.state_dict())
     except Exception:  # noqa: BLE001 - of the user's own network, which may not allow it
         return False
     try:
         with torch.no_grad(), seeded_global_generator("problem"):
-            return not _alike(outputs, second.eval()(inputs.clone()))
+            return not _alike(outputs, other.eval()(inputs.clone()))
     except Exception:  # noqa: BLE001 - what it lacks may be what the first has set in training
         return True
 

@@ -30,6 +30,7 @@ from indian_tune.problems.network_advice import (
 from indian_tune.problems.network_trial import (
     check_built,
     check_repeats,
+    check_seeds,
     check_trained,
     graph_leaves,
 )
@@ -321,16 +322,19 @@ def _try_network(made: Problem, where: str, dropout: float, *, registered: bool)
     Raises:
         InputError: it cannot be trained, or its weights are not a function of the seed.
     """
-    build = made.build_model
+    built: list[nn.Module] = []
     with blamed(where, f"building its model {made.model!r}"):
-        built = []
         for seed in (0, 0, 1):
             with seeded_global_generator("initial weights", seed), _fitting(made, where):
-                check_call(build, where)
-                built.append(build(seed=seed, dropout=dropout))
+                check_call(made.build_model, where)
+                built.append(made.build_model(seed=seed, dropout=dropout))
             _check_trainable(made, where, built[0])
-    network, second = check_built(built, made.model, where)
-    del built
+            if len(built) == 2 and seed == 0:
+                # No more than two of them fit where networks are large.
+                check_built(built, made.model, where)
+                del built[1]
+    network, other = built
+    check_seeds(network, other, made.model, where)
     few = made.train.first(TRIED)
     raw, labels = few.inputs, few.labels
     inputs = raw if raw.dtype == torch.int64 else raw.float()
@@ -354,7 +358,7 @@ def _try_network(made: Problem, where: str, dropout: float, *, registered: bool)
                 raise InputError(f"{error}{advice}") from error
             leaves.append(graph_leaves(outputs))
     check_trained(network, leaves, inputs, made.model, where)
-    check_repeats(network, second, inputs, made.model, where)
+    check_repeats(network, other, inputs, made.model, where)
     try_metrics(get_task(made.task), outputs, labels, made.train, where, registered=registered)
 
 
