@@ -24,6 +24,7 @@ from alembic.util import pyfiles as alembic_files
 from sqlalchemy.engine import make_url
 
 from indian_tune.cli import main
+from indian_tune.ledger.outage import OUTAGE
 from indian_tune.training import EpochRecord
 from indian_tune.training.metrics import OPEN, SEALED, metric_names
 
@@ -87,6 +88,13 @@ def _log_level() -> Iterator[None]:
     level = logger.level
     yield
     logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _outage() -> Iterator[None]:
+    """Let a test that ends while its database is away not have the next one say that it is back."""
+    yield
+    OUTAGE._since = None
 
 
 @pytest.fixture
