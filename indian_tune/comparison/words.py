@@ -73,6 +73,7 @@ def sentence_of(found: Findings) -> str:
     if found.sequence is not None and difference.settled:
         interval = f"anytime-valid {interval}"
     basis = f"{interval}, {_basis(made)}"
+    it = "it"
     match made.label:
         case Label.SUPPORTED:
             beyond = (
@@ -83,6 +84,8 @@ def sentence_of(found: Findings) -> str:
             said = f"{found.a} is better than {found.b}, but by less than {delta}"
         case Label.REFUTED if difference.high < 0:
             said = f"{found.a} is worse than {found.b}"
+        case Label.REFUTED if difference.low > -(found.delta or 0):
+            it, said = found.a, f"neither of {found.a} and {found.b} is better by {delta}"
         case Label.REFUTED:
             said = f"{found.a} is not better than {found.b} by {delta}"
         case _ if made.held_back:
@@ -93,7 +96,7 @@ def sentence_of(found: Findings) -> str:
             said = f"whether {found.a} is better than {found.b} is open"
     said = said if said.startswith(found.a) else said[0].upper() + said[1:]
     return (
-        f"{said}: in {found.metric} it is {amount} {way} ({basis}); this holds for {found.scope} "
+        f"{said}: in {found.metric} {it} is {amount} {way} ({basis}); this holds for {found.scope} "
         "only."
     )
 

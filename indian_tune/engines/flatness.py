@@ -148,9 +148,14 @@ def kept_weights(
     kept = kept_folder(artifacts)
     runs = [each for each in _finished(study) if each[0].name == arm]
     _check_kept(study, kept, runs)
+    if not runs:
+        raise InputError(
+            f"arm {arm!r} of study {study.name!r} has no finished run on a fresh seed, so there "
+            "are no weights: status() says what became of its trials"
+        )
     seeds = [run.seed for *_, run in runs]
-    if not runs or (seed is not None and seed not in seeds):
-        listed = ", ".join(map(str, seeds)) or "none"
+    if seed is not None and seed not in seeds:
+        listed = ", ".join(map(str, seeds))
         raise InputError(
             f"seed = {seed}: arm {arm!r} has no finished run on that fresh seed; there are {listed}"
         )

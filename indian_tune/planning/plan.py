@@ -99,6 +99,8 @@ class Plan:
         spec = self.spec
         own = spec.problem.own_loop
         sizes = (None, None, None) if own else example_counts(spec)
+        # An epoch of a loop is timed as a whole.
+        unknown = dict.fromkeys(("step_seconds", "image_seconds") if own else ())
         cost: dict[str, Any] = {"timed": self.estimate is not None, "reason": self.not_timed}
         seconds: dict[tuple[str, Phase], tuple[float, float]] = {}
         if self.estimate is not None:
@@ -106,7 +108,7 @@ class Plan:
                 "wall_seconds": self.estimate.wall_seconds,
                 "device_hours": self.estimate.device_seconds / HOUR,
                 "speeds": {
-                    arm: [asdict(speed) for speed in speeds]
+                    arm: [{**asdict(speed), **unknown} for speed in speeds]
                     for arm, speeds in self.estimate.speeds.items()
                 },
             }

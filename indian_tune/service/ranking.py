@@ -245,8 +245,8 @@ def edge_notes(results: Sequence[ArmResult]) -> list[str]:
     """
     untrained = ", ".join(result.name for result in results if result.trained is False)
     notes = [
-        f"{untrained}: nothing trained, as the best trial ends near chance level on its training "
-        "examples: check the data and the step sizes, or train for more epochs"
+        f"{untrained}: nothing trained, as the best trial ends near chance level: check "
+        "the data and the step sizes, or train for more epochs"
     ]
     return notes[: bool(untrained)] + [
         f"{result.name}: {SYMBOLS.get(edge.name, edge.name)} = {number(edge.value)} is "

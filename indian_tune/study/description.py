@@ -48,6 +48,9 @@ def budget_sentence(spec: StudySpec) -> str:
     )
     if spec.search.pruner.judges is not None:
         text += f" and pruned by {spec.search.pruner}"
+    if protocol.finalists:
+        further = len(protocol.final_seeds_of(0, spec.replicates))
+        text += f"; then the best {protocol.finalists} on {counted(further, 'more tuning seed')}"
     if spec.matched_arms:
         text += (
             f"; then {len(LEVELS)} levels of every response-matched control on "

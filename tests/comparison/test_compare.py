@@ -72,7 +72,8 @@ def test_without_seeds_every_row_is_a_repetition() -> None:
     [
         (0.03, 0.01, "SUPPORTED", "A is better than B, by more than 0.01"),
         (0.03, 0.05, "NEGLIGIBLE", "A is better than B, but by less than 0.05"),
-        (0.0, 0.05, "REFUTED", "A is not better than B by 0.05"),
+        (0.0, 0.05, "REFUTED", "Neither of A and B is better by 0.05"),
+        (-0.0015, 0.002, "REFUTED", "A is not better than B by 0.002"),
         (-0.03, 0.05, "REFUTED", "A is worse than B"),
         (-0.03, None, "REFUTED", "A is worse than B"),
         (0.0, 0.0001, "INCONCLUSIVE", "Whether A is better than B is open"),

@@ -45,7 +45,11 @@ def test_epochs_of_a_loop_in_hand_are_timed_in_workers() -> None:
     assert all(cost.epoch_seconds >= LONG for cost in plan.estimate.costs)
     epochs = 2 * (3 + 2) * 4
     assert plan.estimate.device_seconds >= epochs * LONG
-    assert plan.as_dict()["cost"]["timed"]
+    cost = plan.as_dict()["cost"]
+    assert cost["timed"]
+    assert {speed["step_seconds"] for speeds in cost["speeds"].values() for speed in speeds} == {
+        None
+    }
 
 
 def test_the_steps_of_a_loop_are_not_known() -> None:
