@@ -194,7 +194,11 @@ def _best_of(found: Findings) -> Exhibit:
     colors = {found.a: INDIAN, found.b: _SECOND}
     rows = []
     for curve in found.best_of:
-        low, high = np.minimum(curve.worse, curve.better), np.maximum(curve.worse, curve.better)
+        # Of few trials the better end is not known, and for some numbers neither.
+        ends = [
+            np.where(np.isfinite(end), end, curve.median) for end in (curve.worse, curve.better)
+        ]
+        low, high = np.minimum(*ends), np.maximum(*ends)
         _band(axes, curve.n, curve.median, low, high, colors[curve.arm], _plain(curve.arm))
         rows += [
             (curve.arm, *values)
@@ -208,7 +212,8 @@ def _best_of(found: Findings) -> Exhibit:
         name="best-of-n",
         title="Effect of the tuning budget",
         caption="Median of the best of n trials of the search. The band is valid for all n "
-        "together if trials are drawn at random; adaptive samplers improve faster.",
+        "together if trials are drawn at random; adaptive samplers improve faster. Where one of "
+        "its ends is not known, as the better one of few trials, the band ends at the median.",
         alt="; ".join(f"{c.arm}: {c.median[0]:.4g} to {c.median[-1]:.4g}" for c in found.best_of),
         figure=figure,
         table=pd.DataFrame(rows, columns=["arm", "n", "median", "worse", "better"]),

@@ -17,6 +17,7 @@ from indian_tune.analysis.label import Label
 from indian_tune.comparison import compare_many, compare_runs, runs_of
 from indian_tune.comparison.best_of import best_of
 from indian_tune.comparison.cautions import examples
+from indian_tune.comparison.drawing import exhibits
 from indian_tune.comparison.further import further, settled
 from indian_tune.comparison.intervals import paired_superiority, unpaired_superiority
 from indian_tune.comparison.sequential import half_widths, sequence
@@ -275,3 +276,10 @@ def test_unequal_tuning_is_said_with_what_equal_tuning_gives() -> None:
     assert "A was chosen from 32 trials, B from 8; the median accuracy of the best of 8" in said
     assert "after 32 trials (95 % band: at " in found.markdown()
     assert [(curve.arm, curve.budget) for curve in found.best_of] == [("A", 32), ("B", 8)]
+    # The better end of the band is known for the first n alone, the worse one for more.
+    (drawn,) = [each for each in exhibits(found) if each.name == "best-of-n"]
+    (axes,) = drawn.figure.axes
+    for curve, band in zip(found.best_of, axes.collections, strict=True):
+        assert sum(map(math.isfinite, curve.worse)) > sum(map(math.isfinite, curve.better))
+        (outline,) = band.get_paths()
+        assert outline.get_extents().xmax == curve.n[-1]
