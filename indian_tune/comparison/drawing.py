@@ -194,7 +194,7 @@ def _best_of(found: Findings) -> Exhibit:
     colors = {found.a: INDIAN, found.b: _SECOND}
     rows = []
     for curve in found.best_of:
-        # Of few trials the better end is not known, and for some numbers neither.
+        # Of few trials the better end is not known, and of very few neither is.
         ends = [
             np.where(np.isfinite(end), end, curve.median) for end in (curve.worse, curve.better)
         ]

@@ -22,11 +22,11 @@ class ModelState:
     """A compiled Keras model as a checkpoint of a training loop holds it.
 
     It has weights, the other variables of the layers, such as the seeds of dropout, and the
-    variables of the optimizer, on every back end of Keras. A model that takes them up trains on as
-    the one that they are of, to the last bit. That needs random numbers that do not depend on what
-    was drawn before the interruption: a ``seed`` for layers such as ``Dropout``, and
-    ``fit(shuffle=False)`` on an order that is drawn for every epoch, because the first ``fit`` of a
-    process draws more than the next ones.
+    variables of the optimizer, on every back end of Keras. A model that loads the state continues
+    the training to the last bit, if random numbers do not depend on what was drawn before the
+    interruption: give layers such as ``Dropout`` a ``seed``, and draw the order of the examples for
+    every epoch, with ``fit(shuffle=False)``. The first ``fit`` of a process draws more numbers than
+    the next ones.
 
     Args:
         model: built and compiled; its optimizer is built here, if it is not yet.
@@ -115,7 +115,7 @@ def _as_tensor(variable: Any) -> torch.Tensor:
     try:
         return torch.from_numpy(array)
     except TypeError:
-        # Types of 16 and 8 bits that NumPy has not; float32 holds all of their numbers.
+        # Types of 16 and 8 bits that NumPy lacks; float32 holds all of their numbers.
         return torch.from_numpy(array.astype(np.float32))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from indian_tune.errors import InputError
 from indian_tune.problems.network_advice import warn
+from indian_tune.problems.network_trial import same_values
 from indian_tune.problems.task import MetricError
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def _change_fault(own: OwnMetric, name: str, outputs: Tensor, labels: Tensor) ->
     """Return that a metric changes the labels that it is given, ``None`` if it does not."""
     given = labels.clone()
     own.total(name, outputs.clone(), given)
-    if torch.equal(given, labels):
+    # Labels that are missing may be NaN.
+    if same_values(given, labels):
         return None
     return (
         f"metric {name!r} of the task changes the labels that it is given, which are those of the "

@@ -18,7 +18,14 @@ from indian_tune.text import some
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_built", "check_repeats", "check_seeds", "check_trained", "graph_leaves"]
+__all__ = [
+    "check_built",
+    "check_repeats",
+    "check_seeds",
+    "check_trained",
+    "graph_leaves",
+    "same_values",
+]
 
 # Names of parameters that a message lists.
 LISTED = 3
@@ -80,13 +87,15 @@ def _equal(network: nn.Module, other: nn.Module) -> bool:
         {name: each for name, each in built.state_dict().items() if isinstance(each, Tensor)}
         for built in (network, other)
     )
-    return one.keys() == two.keys() and all(_same(each, two[name]) for name, each in one.items())
+    return one.keys() == two.keys() and all(
+        same_values(each, two[name]) for name, each in one.items()
+    )
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same_values(one: Tensor, other: Tensor) -> bool:
     """Return whether two tensors have the same values, or NaN in the same places."""
     if one.layout != torch.strided or other.layout != torch.strided:
-        return one.layout == other.layout and _same(one.to_dense(), other.to_dense())
+        return one.layout == other.layout and same_values(one.to_dense(), other.to_dense())
     if torch.equal(one, other):
         return True
     if one.shape != other.shape:

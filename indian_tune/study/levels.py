@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.ledger import FROZEN, Phase, State, Winner
 from indian_tune.optim.families import get_family
 from indian_tune.study.file.parameters import split_training_parameters
-from indian_tune.study.scoring import learnt_error
+from indian_tune.study.scoring import training_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -226,5 +226,5 @@ def _end(ledger: LedgerReader, spec: StudySpec, run: RunRecord) -> tuple[float, 
     outcome = spec.problem.outcome
     limit = outcome.trained_error
     assert limit is not None
-    failed = not learnt_error(spec, rows[-1]) <= limit
+    failed = not training_error(spec, rows[-1]) <= limit
     return outcome.score(rows[-1].value(f"validation_{outcome.name}")), failed

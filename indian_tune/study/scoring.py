@@ -107,12 +107,12 @@ def _error_share(spec: StudySpec, run: RunRecord, rows: Sequence[EpochRecord]) -
     """Return a run's last training error as a share of that at chance, which divergence is."""
     if run.state is State.DIVERGED or not rows:
         return 1.0
-    error = learnt_error(spec, rows[-1])
+    error = training_error(spec, rows[-1])
     return error / spec.chance_of("validation_error") if math.isfinite(error) else 1.0
 
 
-def learnt_error(spec: StudySpec, record: EpochRecord) -> float:
-    """Return the error that tells whether a run has learnt: on its training examples.
+def training_error(spec: StudySpec, record: EpochRecord) -> float:
+    """Return the error that tells whether a run has trained: that on its training examples.
 
     A loop need not report that one: then it is the error on the validation examples.
     """

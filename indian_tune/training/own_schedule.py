@@ -1,4 +1,4 @@
-"""The length of a schedule in a loop of one's own, which alone knows how many steps it takes."""
+"""Schedules in a loop of one's own: their length, and schedulers of torch beside them."""
 
 from __future__ import annotations
 
