@@ -20,6 +20,9 @@ _INSTEAD = {
     "continues when it is called again",
     "callbacks": "while it runs, indian_tune.status() says how far it is and log=FOLDER writes "
     "TensorBoard's event files; trials are stopped by search.pruner of the study",
+    "quiet": "give progress=False",
+    "verbose": "give progress=True or progress=False",
+    "show_progress_bar": "give progress=True or progress=False",
     "n_jobs": 'give workers=N with engine="optuna"',
 }
 
