@@ -156,6 +156,9 @@ def _status() -> int:
         if error.errno in _UNUSABLE_NAME:
             _print_error(f"{error.filename} cannot be used as a file name: {error.strerror}")
             return BAD_INPUT
+        if error.errno == errno.ENOENT and error.filename is None:
+            _print_error("the current folder has been deleted: change to another one")
+            return BAD_INPUT
         if error.errno not in _OUTPUT_LOST or error.filename is not None:
             raise
         # After EPIPE the reader, such as head, has seen enough.

@@ -118,6 +118,18 @@ def test_a_full_disk_behind_the_output_is_one_sentence(tmp_path: Path) -> None:
     assert ended.stderr == "Error: the output cannot be written: No space left on device\n"
 
 
+def test_a_deleted_folder_is_one_sentence(
+    command: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    ended = command("status")
+    assert ended.status == 2
+    assert ended.err == "Error: the current folder has been deleted: change to another one\n"
+
+
 @pytest.fixture
 def powerless() -> list[str]:
     """Words before a command that keep it from ignoring permissions, which root does."""
