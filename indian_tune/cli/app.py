@@ -126,13 +126,23 @@ def main() -> NoReturn:
     # Imports make many objects, and these stay: to search all of them for garbage, while they come
     # and once more at the end, takes as long as a short command's own work.
     gc.set_threshold(*gc.get_threshold()[:2], 100)
-    atexit.register(gc.freeze)
+    atexit.register(_end_sooner)
     tolerate_encodings()
     status = _status()
     if status == INTERRUPTED:
         # While Python shuts down, another Ctrl-C would only print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)
+
+
+def _end_sooner() -> None:
+    """Spare a short command the search for garbage at its end.
+
+    Not where torch is loaded: extensions such as Triton's and JAX's would print every object that
+    is left as a leak.
+    """
+    if "torch" not in sys.modules:
+        gc.freeze()
 
 
 def _status() -> int:

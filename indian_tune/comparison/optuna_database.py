@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -59,11 +60,18 @@ def read_optuna(url: str, metric: str | None, only: Collection[str] = ()) -> Opt
     Raises:
         InputError: it cannot be read, or its studies have different directions.
     """
+    with contextlib.ExitStack() as stack:
+        return _read(url, metric, only, stack)
+
+
+def _read(
+    url: str, metric: str | None, only: Collection[str], stack: contextlib.ExitStack
+) -> OptunaTrials:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        storage = _storage(url)
+        storage = _storage(url, stack)
         names = optuna.get_all_study_names(storage)
         for name in only:
             if name not in names:
@@ -115,14 +123,18 @@ def read_optuna(url: str, metric: str | None, only: Collection[str] = ()) -> Opt
     return OptunaTrials(frame, name, next(iter(directions.values())), selected, notes)
 
 
-def _storage(url: str) -> optuna.storages.BaseStorage:
+def _storage(url: str, stack: contextlib.ExitStack) -> optuna.storages.BaseStorage:
+    """Open a database or journal file, until the stack is closed."""
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
     if "://" not in url:
         return JournalStorage(JournalFileBackend(url))
     # Neither tables nor a version are written to what is not ours.
-    return RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
+    storage = RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
+    stack.callback(storage.engine.dispose)
+    stack.callback(storage.remove_session)
+    return storage
 
 
 def _objective(study: optuna.Study, metric: str | None) -> tuple[str, int | None, Better]:
