@@ -68,11 +68,14 @@ class Outcome:
         return None if self.trained_error is None else 1 - self.trained_error
 
     @property
+    def rises(self) -> bool:
+        """Whether what people are shown is to be large: of a share that is the error."""
+        return self.greater_is_better and not self.share
+
+    @property
     def error_title(self) -> str:
-        """What the error is called in words: that of a share is "error", in percent."""
-        if self.share:
-            return "error"
-        return f"{self.best:g} - {self.title}" if self.greater_is_better else self.title
+        """What people are shown for an error, in words: of a share "error", else the metric."""
+        return "error" if self.share else self.title
 
     @property
     def unit_words(self) -> str:
@@ -98,6 +101,10 @@ class Outcome:
     def value(self, error: Any) -> Any:
         """Return the value that has an error."""
         return self.best - error if self.greater_is_better else error
+
+    def shown(self, error: Any) -> Any:
+        """Return what people are shown for an error: of a share the error, else the metric."""
+        return error if self.share else self.value(error)
 
     def score(self, value: Any) -> Any:
         """Return the score of a value, or of an array or column of them."""
@@ -125,9 +132,7 @@ class Outcome:
 
     def error_text(self, error: float | None, deviation: float | None = None) -> str:
         """Return an error as a table shows it: of a share in percent, else the metric."""
-        if error is None or self.share:
-            return self.mean_text(error, deviation)
-        return self.mean_text(self.value(error), deviation)
+        return self.mean_text(None if error is None else self.shown(error), deviation)
 
     def mean_text(self, value: float | None, deviation: float | None = None) -> str:
         """Return a mean with its standard deviation as a table shows it: a share in percent."""

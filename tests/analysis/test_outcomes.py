@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from indian_tune.analysis import Label
-from indian_tune.analysis.figures import Material, exhibits
-from indian_tune.analysis.frame import ACCURACIES
+from indian_tune.analysis.figures import (
+    Material,
+    best_so_far,
+    best_so_far_table,
+    exhibits,
+    step_size_table,
+    step_sizes,
+)
+from indian_tune.analysis.frame import ACCURACIES, scored
 from indian_tune.analysis.typography import estimand_rows
 from indian_tune.analysis.verdict_text import verdict_lines
 from indian_tune.errors import InputError
@@ -94,6 +101,54 @@ def test_figures_and_their_numbers_are_in_the_unit_of_the_metric(gain: Study) ->
     assert rows["mean"].tolist() == pytest.approx((100 * (1 - same["mean"])).tolist())
     assert rows["min"].tolist() == pytest.approx((100 * (1 - same["max"])).tolist())
     assert {"arm_mse", "baseline_mse"} <= set(shown["paired-seeds"].table)
+
+
+def test_a_metric_that_is_to_be_large_is_shown_as_it_is(gain: Study) -> None:
+    study = other(gain, R2)
+    last = study.frame["epoch"] == study.frame["epoch"].max()
+    for exhibit in exhibits_of(study).values():
+        words = [exhibit.title, exhibit.caption, exhibit.alt]
+        for axes in exhibit.figure.axes:
+            words += [axes.get_xlabel(), axes.get_ylabel()]
+        said = " ".join([*words, exhibit.figure.get_supylabel()])
+        assert "1 - " not in said, exhibit.name
+        assert "accurac" not in exhibit.alt, exhibit.name
+        assert not set(exhibit.table) & {"train_error", "test_error", "error"}, exhibit.name
+    shown = exhibits_of(study)
+    ways = shown["test-against-training-error"]
+    assert ways.title == "Test R² against training R²"
+    (axes,) = ways.figure.axes
+    assert axes.get_xlim()[0] < axes.get_xlim()[1]
+    fresh = study.frame[last & (study.frame["phase"] == "confirm")]
+    ends = ways.table[ways.table["epoch"] == ways.table["epoch"].max()].set_index("arm")
+    for arm, part in fresh[fresh["arm"].isin(ends.index)].groupby("arm"):
+        assert ends.loc[arm, "test_r2"] == pytest.approx(part["test_r2"].mean())
+    frame = study.frame.assign(trial=study.frame["seed"], gamma0=study.frame["seed"] / 1000.0)
+    tuned = scored(frame.assign(phase="tune"), R2)
+    for table, figure in (
+        (best_so_far_table(tuned), best_so_far(tuned)),
+        (step_size_table(tuned), step_sizes(tuned)),
+    ):
+        assert set(table["objective"]) == {"validation_r2"}
+        assert figure.axes[0].get_yscale() == "linear"
+        assert "validation R²" in figure.axes[0].get_ylabel() + figure.get_supylabel()
+    made = best_so_far_table(tuned)
+    assert made["best"].tolist() == pytest.approx(
+        made.groupby(["arm", "replicate"], sort=False)["score"].cummax().tolist()
+    )
+    found = step_size_table(tuned)
+    best = found.loc[found.groupby("arm")["score"].idxmax(), "best"]
+    assert best.all()
+
+
+def test_the_axes_of_test_and_training_errors_follow_the_data(gain: Study) -> None:
+    study = other(gain, MSE, 100.0)
+    for column in ("train_mse", "test_mse"):
+        study.frame[column] += 1000
+    ways = exhibits_of(replace(study, scope=replace(study.scope, outcome=replace(MSE, chance=5e3))))
+    (axes,) = ways["test-against-training-error"].figure.axes
+    assert min(*axes.get_xlim(), *axes.get_ylim()) > 990
+    assert axes.get_xlim()[0] > axes.get_xlim()[1]
 
 
 def test_a_frame_without_the_metric_is_refused_by_its_name(gain: Study) -> None:
