@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.text import in_column
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["ACCURACY", "Outcome", "metrics_of", "outcome_of"]
 
@@ -130,18 +133,40 @@ class Outcome:
         """Return a value as people are shown it: of a share in percent."""
         return f"{100 * value:.2f} %" if self.share else f"{value:.4g}"
 
-    def error_text(self, error: float | None, deviation: float | None = None) -> str:
-        """Return an error as a table shows it: of a share in percent, else the metric."""
-        return self.mean_text(None if error is None else self.shown(error), deviation)
+    def error_text(self, error: float | None) -> str:
+        """Return an error as people are shown it: of a share in percent, else the metric."""
+        return self.error_texts([error])[0]
 
-    def mean_text(self, value: float | None, deviation: float | None = None) -> str:
-        """Return a mean with its standard deviation as a table shows it: a share in percent."""
-        if value is None or math.isnan(value):
-            return "–"
-        text = f"{100 * value:.2f}" if self.share else f"{value:.4g}"
-        if deviation is None:
-            return text
-        return f"{text} ±" + (f"{100 * deviation:.1f}" if self.share else f"{deviation:.2g}")
+    def error_texts(
+        self, errors: Sequence[float | None], deviations: Sequence[float | None] = ()
+    ) -> list[str]:
+        """Return the errors of a column, with their standard deviations, likewise."""
+        shown = [None if error is None else self.shown(error) for error in errors]
+        return self.mean_texts(shown, deviations)
+
+    def mean_texts(
+        self, values: Sequence[float | None], deviations: Sequence[float | None] = ()
+    ) -> list[str]:
+        """Return the means of a column with their standard deviations: a share in percent.
+
+        Args:
+            values: the means.
+            deviations: as many; none by default.
+        """
+        if self.share:
+            texts = [
+                "–" if value is None or math.isnan(value) else f"{100 * value:.2f}"
+                for value in values
+            ]
+        else:
+            texts = in_column(values)
+        return [
+            text if deviation is None or text == "–" else f"{text} ±{self._spread(deviation)}"
+            for text, deviation in zip_longest(texts, deviations)
+        ]
+
+    def _spread(self, deviation: float) -> str:
+        return f"{100 * deviation:.1f}" if self.share else f"{deviation:.2g}"
 
     def signed(self, difference: float | None) -> str:
         """Return a difference of scores with its sign, without its unit."""

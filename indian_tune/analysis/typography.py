@@ -31,13 +31,16 @@ def arm_rows(verdict: Verdict, winners: Mapping[str, str]) -> list[tuple[str, ..
     rows: list[tuple[str, ...]] = [
         ("", "arm", outcome.label("test_accuracy"), "runs", "winning configuration")
     ]
-    for place, row in enumerate(verdict.trained, 1):
+    means = outcome.mean_texts(
+        [row.test for row in verdict.trained], [row.deviation for row in verdict.trained]
+    )
+    for place, (row, mean) in enumerate(zip(verdict.trained, means, strict=True), 1):
         left = row.runs - len(row.failed)
         rows.append(
             (
                 str(place),
                 row.arm,
-                outcome.mean_text(row.test, row.deviation),
+                mean,
                 f"{left} of {row.runs}" if row.failed else str(row.runs),
                 winners.get(row.arm, "–"),
             )

@@ -210,8 +210,14 @@ def test_numbers_are_shown_in_their_unit() -> None:
     assert ACCURACY.signed(0.0123) == "+1.23"
     assert (ACCURACY.amount(0.005), MSE.amount(0.005)) == ("0.5 points", "0.005 MSE")
     assert ACCURACY.amount(0.01) == "1 point"
-    assert (MSE.signed(-0.0123), MSE.error_text(12.5, 0.25)) == ("−0.0123", "12.5 ±0.25")
-    assert (ACCURACY.error_text(0.25, 0.01), ACCURACY.error_text(None)) == ("25.00 ±1.0", "–")
+    assert (MSE.signed(-0.0123), MSE.error_text(12.5)) == ("−0.0123", "12.5")
+    assert MSE.error_texts([12.5, 12.34], [0.25, None]) == ["12.50 ±0.25", "12.34"]
+    assert R2.error_texts([0.5, 0.488, None], [0.01, 0.123, None]) == [
+        "0.500 ±0.01",
+        "0.512 ±0.12",
+        "–",
+    ]
+    assert ACCURACY.error_texts([0.25, None], [0.01, None]) == ["25.00 ±1.0", "–"]
     assert (R2.error(0.75), R2.value(0.25), R2.score(0.75)) == (0.25, 0.75, 0.75)
     assert (MSE.label("test_accuracy"), ACCURACY.label("test_accuracy")) == (
         "test MSE",
