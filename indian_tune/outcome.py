@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 from indian_tune.text import in_column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["ACCURACY", "Outcome", "metrics_of", "outcome_of"]
+
+FAR = 0.1
+"""Share of the way from chance to ``best`` on which ``best`` may be out of reach."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,47 @@ class Outcome:
     def trained_score(self) -> float | None:
         """The smallest training score of a run that has trained; ``None`` likewise."""
         return None if self.trained_error is None else 1 - self.trained_error
+
+    @property
+    def untrained_words(self) -> str:
+        """What a run that has not trained did, in words; empty if chance is not known."""
+        limit, chance = self.trained_error, self.chance
+        if limit is None or chance is None:
+            return ""
+        last, known = (self._limit(error) for error in (limit, chance))
+        if self.rises:
+            return (
+                f"its training {self.title} ended below {last}, which is "
+                f"{100 * (1 - self.trained_share):.3g} % of the way from chance ({known}) to best "
+                f"({self.best:g})"
+            )
+        return (
+            f"its training {self.error_title} ended above {last}, which is "
+            f"{100 * self.trained_share:.3g} % of that at chance level ({known})"
+        )
+
+    def doubt(self, errors: Iterable[float | None]) -> str:
+        """Return what to say where ``best`` may be out of reach; empty where it is not.
+
+        Args:
+            errors: of all runs; ``None`` and NaN where one is not known.
+        """
+        known = [error for error in errors if error is not None and not math.isnan(error)]
+        if not self.rises or self.chance is None or not known:
+            return ""
+        way = 1 - min(known) / self.chance
+        if way > FAR:
+            return ""
+        return (
+            f"best = {self.best:g} may be out of reach: the best run comes to {self.title} "
+            f"{self.value(min(known)):.4g}, {100 * way:.2g} % of the way from chance "
+            f"({self.value(self.chance):g}) to it, but a run counts as trained from "
+            f"{self._limit(self.trained_share * self.chance)} on. If no run can come near best, "
+            "run a study whose best is a value that good runs come near"
+        )
+
+    def _limit(self, error: float) -> str:
+        return f"{100 * error:.4g} %" if self.share else f"{self.value(error):.4g}"
 
     @property
     def rises(self) -> bool:

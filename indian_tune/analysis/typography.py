@@ -68,13 +68,19 @@ def shown_findings(verdict: Verdict) -> list[Finding]:
 
 
 def failed_runs(verdict: Verdict) -> list[str]:
-    """Return a sentence for every arm of which a run failed."""
-    return [
+    """Return a sentence for every arm of which a run failed, and when a run did."""
+    found = [
         f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with "
         f"seed{'s' * (len(row.failed) > 1)} {some(row.failed, SEEDS)}."
         for row in verdict.trained
         if row.failed
     ]
+    rule, doubt = verdict.scope.with_chance.untrained_words, verdict.doubt
+    if found and rule:
+        found.append(f"A run failed if it diverged or did not train: {rule}.")
+    if doubt:
+        found.append(f"{doubt}.")
+    return found
 
 
 def estimand_rows(

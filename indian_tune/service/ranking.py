@@ -44,12 +44,12 @@ def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> 
     fresh = [result.confirmed for result in results]
     best = [first or second for first, second in zip(fresh, tuned, strict=True)]
     columns = (
-        outcome.error_texts([each and each.validation_error for each in tuned]),
+        outcome.error_texts([None if each is None else each.validation_error for each in tuned]),
         outcome.error_texts(
-            [each and each.validation_error for each in fresh],
-            [each and each.validation_error_std for each in fresh],
+            [None if each is None else each.validation_error for each in fresh],
+            [None if each is None else each.validation_error_std for each in fresh],
         ),
-        in_column([each and each.train_loss for each in best], 3),
+        in_column([None if each is None else each.train_loss for each in best], 3),
     )
     rows = []
     for place, (result, *cells) in enumerate(zip(results, *columns, strict=True), 1):
@@ -195,16 +195,21 @@ def _all_diverged(results: Sequence[ArmResult]) -> bool:
 
 
 def failure_notes(
-    results: Sequence[ArmResult], study: str, storage: str | None = None
+    results: Sequence[ArmResult],
+    study: str,
+    storage: str | None = None,
+    outcome: Outcome = ACCURACY,
 ) -> list[str]:
     """Return a sentence for every arm without a winner, and for fresh seeds that did not train.
 
-    Where all trials of all arms diverged, one sentence says so.
+    Where all trials of all arms diverged, one sentence says so. The last one says if the reason may
+    be a best value that is out of reach.
 
     Args:
         results: of all arms.
         study: its name, for the command that shows a trial.
         storage: as ``--storage`` was given, likewise.
+        outcome: what runs are judged by, with its chance.
     """
     notes = []
     lost = _all_diverged(results)
@@ -221,6 +226,13 @@ def failure_notes(
                 f"not train (seed{'s' * (len(seeds) > 1)} {some(seeds, SEEDS)}): see "
                 f"{other_command('show', study, result.untrained[0].path, storage=storage)}"
             )
+    if any(result.untrained or result.trained is False for result in results):
+        measured = [each for result in results for each in (result.tuned, result.confirmed) if each]
+        doubt = outcome.doubt(
+            each.validation_error if each.train_error is None else each.train_error
+            for each in measured
+        )
+        notes += [doubt] if doubt else []
     return notes
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from indian_tune.analysis import figures
 from indian_tune.analysis.flatness import MEASURES, summarise_flatness
-from indian_tune.analysis.frame import scored
+from indian_tune.analysis.frame import ACCURACIES, scored
 from indian_tune.errors import NoDataError
 from indian_tune.outcome import Outcome
 from indian_tune.study.claims import ClaimsSection
@@ -73,7 +73,7 @@ def test_error_and_gap_are_those_of_the_last_epoch() -> None:
 
 def test_a_metric_that_is_to_be_large_is_shown_as_it_is() -> None:
     f1 = Outcome("f1", "F1", "F1", greater_is_better=True, best=1.0)
-    renamed = {name: f1.column(name) for name in epochs() if name.endswith("_accuracy")}
+    renamed = {name: f1.column(name) for name in ACCURACIES}
     frame = scored(epochs().rename(columns=renamed), f1)
     table = figures.flatness_table(frame, flatness()).set_index(["arm", "seed"])
     assert table.loc[("indian", 1001), "f1"] == pytest.approx(0.85)

@@ -19,7 +19,7 @@ from indian_tune.analysis.figures import (
     step_sizes,
 )
 from indian_tune.analysis.frame import ACCURACIES, scored
-from indian_tune.analysis.typography import estimand_rows
+from indian_tune.analysis.typography import estimand_rows, failed_runs
 from indian_tune.analysis.verdict_text import verdict_lines
 from indian_tune.errors import InputError
 from indian_tune.outcome import ACCURACY, Outcome
@@ -169,6 +169,12 @@ def test_runs_that_learn_nothing_are_told_by_the_error_of_what_knows_nothing(gai
     frame.loc[first, "train_mse"] = 89.9
     verdict = study.judged(frame)
     assert [len(row.failed) for row in verdict.trained if row.arm == arm] == [1]
+    (*_, rule) = failed_runs(verdict)
+    assert rule == (
+        "A run failed if it diverged or did not train: its training MSE ended above 89.55, which "
+        "is 99.5 % of that at chance level (90)."
+    )
+    assert failed_runs(study.judged()) == []
     # Of an error the smallest is best, and it is shown as it is.
     tests = [row.test for row in verdict.trained if row.test is not None]
     assert tests == sorted(tests)
@@ -193,6 +199,28 @@ def test_noise_may_leave_little_room_below_chance(outcome: Outcome, share: float
     assert outcome.trained_error == pytest.approx(share * outcome.chance)
     assert outcome.trained_score == pytest.approx(1 - share * outcome.chance)
     assert ACCURACY.trained_error is None
+
+
+def test_a_best_value_that_no_run_comes_near_is_doubted_where_runs_fail(gain: Study) -> None:
+    study, reward = other(gain, R2), replace(R2, title="reward", best=1e6, chance=1e6 + 1)
+    verdict = replace(study, scope=replace(study.scope, outcome=reward)).judged()
+    assert all(len(row.failed) == row.runs for row in verdict.trained)
+    (*_, rule, doubt) = failed_runs(verdict)
+    assert rule.endswith(
+        "its training reward ended below 4999, which is 0.5 % of the way from chance (-1) to best "
+        "(1e+06)."
+    )
+    assert doubt.startswith("best = 1e+06 may be out of reach: the best run comes to reward 0.9")
+    assert "a run counts as trained from 4999 on" in doubt
+    assert verdict.as_dict()["doubt"] == verdict.doubt
+    assert "doubt" not in gain.judged().as_dict()
+    # Noise may leave little room, of which nothing is said where all runs train.
+    assert other(gain, replace(R2, chance=1.0)).judged().doubt == ""
+    share = replace(ACCURACY, chance=0.9)
+    assert share.doubt([0.89]) == replace(MSE, chance=0.9).doubt([0.89]) == ""
+    assert share.untrained_words == (
+        "its training error ended above 72 %, which is 80 % of that at chance level (90 %)"
+    )
 
 
 def test_which_examples_are_right_says_nothing_of_another_metric(gain: Study) -> None:

@@ -82,14 +82,10 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
     # Most of the way is the first epochs; what matters lies near its end.
     early = table["epoch"].min() + 0.1 * table["epoch"].nunique()
     late = table[table["epoch"] > min(early, table["epoch"].max() - 0.5)]
-    for column, limit in zip(_columns(outcome), (axes.set_xlim, axes.set_ylim), strict=True):
-        low, high = scale * float(late[column].min()), scale * float(late[column].max())
-        margin = 0.05 * (high - low) or max(0.0005 * scale, 0.01 * abs(high))
-        limit(low - margin, high + margin)
-    if not outcome.rises:
-        axes.invert_xaxis()
-        # No error is below 0.
-        axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+    train, test = (_with_margin(scale * late[column]) for column in _columns(outcome))
+    axes.set_xlim(*(train if outcome.rises else reversed(train)))
+    # No error is below 0.
+    axes.set_ylim(test[0] if outcome.rises else max(0.0, test[0]), test[1])
     # It says how far apart the two are: the axes have ranges of their own.
     axes.axline((0, 0), slope=1, color=PALE, linewidth=1, zorder=0)
     moves = "rises" if outcome.rises else "falls"
@@ -98,6 +94,12 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
     tidy(axes)
     legend(figure)
     return figure
+
+
+def _with_margin(values: pd.Series[float]) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low) or 0.01 * abs(high) or 0.01
+    return low - margin, high + margin
 
 
 def _columns(outcome: Outcome) -> tuple[str, str]:
