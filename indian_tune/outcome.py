@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from indian_tune.text import in_column
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = ["ACCURACY", "Outcome", "metrics_of", "outcome_of"]
+
+FAR = 0.1
+"""Share of the way from chance to ``best`` on which ``best`` may be out of reach."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,55 @@ class Outcome:
         return None if self.trained_error is None else 1 - self.trained_error
 
     @property
+    def untrained_words(self) -> str:
+        """What a run that has not trained did, in words; empty if chance is not known."""
+        limit, chance = self.trained_error, self.chance
+        if limit is None or chance is None:
+            return ""
+        last, known = (self._limit(error) for error in (limit, chance))
+        if self.rises:
+            return (
+                f"its training {self.title} ended below {last}, which is "
+                f"{100 * (1 - self.trained_share):.3g} % of the way from chance ({known}) to best "
+                f"({self.best:g})"
+            )
+        return (
+            f"its training {self.error_title} ended above {last}, which is "
+            f"{100 * self.trained_share:.3g} % of that at chance level ({known})"
+        )
+
+    def doubt(self, errors: Iterable[float | None]) -> str:
+        """Return what to say where ``best`` may be out of reach; empty where it is not.
+
+        Args:
+            errors: of all runs; ``None`` and NaN where one is not known.
+        """
+        known = [error for error in errors if error is not None and not math.isnan(error)]
+        if not self.rises or self.chance is None or not known:
+            return ""
+        way = 1 - min(known) / self.chance
+        if way > FAR:
+            return ""
+        return (
+            f"best = {self.best:g} may be out of reach: the best run comes to {self.title} "
+            f"{self.value(min(known)):.4g}, {100 * way:.2g} % of the way from chance "
+            f"({self.value(self.chance):g}) to it, but a run counts as trained from "
+            f"{self._limit(self.trained_share * self.chance)} on. If no run can come near best, "
+            "run a study whose best is a value that good runs come near"
+        )
+
+    def _limit(self, error: float) -> str:
+        return f"{100 * error:.4g} %" if self.share else f"{self.value(error):.4g}"
+
+    @property
+    def rises(self) -> bool:
+        """Whether what people are shown is to be large: of a share that is the error."""
+        return self.greater_is_better and not self.share
+
+    @property
     def error_title(self) -> str:
-        """What the error is called in words: that of a share is "error", in percent."""
-        if self.share:
-            return "error"
-        return f"{self.best:g} - {self.title}" if self.greater_is_better else self.title
+        """What people are shown for an error, in words: of a share "error", else the metric."""
+        return "error" if self.share else self.title
 
     @property
     def unit_words(self) -> str:
@@ -99,6 +149,10 @@ class Outcome:
         """Return the value that has an error."""
         return self.best - error if self.greater_is_better else error
 
+    def shown(self, error: Any) -> Any:
+        """Return what people are shown for an error: of a share the error, else the metric."""
+        return error if self.share else self.value(error)
+
     def score(self, value: Any) -> Any:
         """Return the score of a value, or of an array or column of them."""
         return value if self.share else 1 - self.error(value)
@@ -123,20 +177,40 @@ class Outcome:
         """Return a value as people are shown it: of a share in percent."""
         return f"{100 * value:.2f} %" if self.share else f"{value:.4g}"
 
-    def error_text(self, error: float | None, deviation: float | None = None) -> str:
-        """Return an error as a table shows it: of a share in percent, else the metric."""
-        if error is None or self.share:
-            return self.mean_text(error, deviation)
-        return self.mean_text(self.value(error), deviation)
+    def error_text(self, error: float | None) -> str:
+        """Return an error as people are shown it: of a share in percent, else the metric."""
+        return self.error_texts([error])[0]
 
-    def mean_text(self, value: float | None, deviation: float | None = None) -> str:
-        """Return a mean with its standard deviation as a table shows it: a share in percent."""
-        if value is None or math.isnan(value):
-            return "–"
-        text = f"{100 * value:.2f}" if self.share else f"{value:.4g}"
-        if deviation is None:
-            return text
-        return f"{text} ±" + (f"{100 * deviation:.1f}" if self.share else f"{deviation:.2g}")
+    def error_texts(
+        self, errors: Sequence[float | None], deviations: Sequence[float | None] = ()
+    ) -> list[str]:
+        """Return the errors of a column, with their standard deviations, likewise."""
+        shown = [None if error is None else self.shown(error) for error in errors]
+        return self.mean_texts(shown, deviations)
+
+    def mean_texts(
+        self, values: Sequence[float | None], deviations: Sequence[float | None] = ()
+    ) -> list[str]:
+        """Return the means of a column with their standard deviations: a share in percent.
+
+        Args:
+            values: the means.
+            deviations: as many; none by default.
+        """
+        if self.share:
+            texts = [
+                "–" if value is None or math.isnan(value) else f"{100 * value:.2f}"
+                for value in values
+            ]
+        else:
+            texts = in_column(values)
+        return [
+            text if deviation is None or text == "–" else f"{text} ±{self._spread(deviation)}"
+            for text, deviation in zip_longest(texts, deviations)
+        ]
+
+    def _spread(self, deviation: float) -> str:
+        return f"{100 * deviation:.1f}" if self.share else f"{deviation:.2g}"
 
     def signed(self, difference: float | None) -> str:
         """Return a difference of scores with its sign, without its unit."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 # How hyperparameters are shown to people.
@@ -44,6 +45,26 @@ def with_article(noun: str) -> str:
 def plain_number(value: float) -> str:
     """Return a number as text, a whole one with all its digits."""
     return str(int(value)) if float(value).is_integer() else f"{value:g}"
+
+
+def in_column(values: Sequence[float | None], digits: int = 4) -> list[str]:
+    """Return numbers of one column with as many decimals each; a dash for none.
+
+    Numbers of very different sizes keep decimals of their own, of which there would be too many.
+
+    Args:
+        values: the numbers.
+        digits: significant ones that each number has at least, unless its last ones are 0.
+    """
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    short = [f"{value:.{digits}g}" for value in known]
+    decimals = max((len(text.partition(".")[2]) for text in short), default=0)
+    whole = max((len(f"{abs(value):.0f}") for value in known if abs(value) >= 1), default=0)
+    alike = not any("e" in text for text in short) and whole + decimals <= digits + 2
+    form = f".{decimals}f" if alike else f".{digits}g"
+    return [
+        "–" if value is None or not math.isfinite(value) else f"{value:{form}}" for value in values
+    ]
 
 
 def unused_path(path: Path) -> Path:

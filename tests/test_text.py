@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from indian_tune.text import (
     counted,
+    in_column,
     printable,
     read_text,
     read_toml,
@@ -84,3 +85,14 @@ def test_a_count_agrees_with_its_noun() -> None:
         "1 tune seed",
         "1,200 tune seeds",
     ]
+
+
+def test_the_numbers_of_a_column_have_as_many_decimals() -> None:
+    assert in_column([0.5, 0.512, None, float("nan")]) == ["0.500", "0.512", "–", "–"]
+    assert in_column([230.4, 235.0, 99.0]) == ["230.4", "235.0", "99.0"]
+    assert in_column([-2.302585, 0.01234]) == ["-2.30259", "0.01234"]
+    # Of sizes that differ too much each is short.
+    assert in_column([1234.5, 0.00123]) == ["1234", "0.00123"]
+    assert in_column([1.5, 1e-9]) == ["1.5", "1e-09"]
+    assert in_column([3.0, 4.0], 3) == ["3", "4"]
+    assert in_column([]) == []

@@ -110,6 +110,7 @@ def analyze(
         trained=_trained(evidence, seeds, outcome),
         importances=importances(search),
         budget_curves=as_measured(budget_curves(search), outcome),
+        doubt=_doubt(evidence, scope.with_chance),
     )
 
 
@@ -240,6 +241,14 @@ def _former_control(rows: pd.DataFrame, claims: ClaimsSection) -> tuple[str, ...
         f"the control {control!r} was not matched by response at a tuned level: arms with "
         "matched_rate_of have no such level",
     )
+
+
+def _doubt(evidence: Evidence, outcome: Outcome) -> str:
+    """Return why runs may count as failed that did train."""
+    arms = evidence.arms.values()
+    if not any(ends.failed.any() for ends in arms):
+        return ""
+    return outcome.doubt(1 - score for ends in arms for score in ends.train.ravel().tolist())
 
 
 def _trained(

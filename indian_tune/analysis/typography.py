@@ -31,13 +31,16 @@ def arm_rows(verdict: Verdict, winners: Mapping[str, str]) -> list[tuple[str, ..
     rows: list[tuple[str, ...]] = [
         ("", "arm", outcome.label("test_accuracy"), "runs", "winning configuration")
     ]
-    for place, row in enumerate(verdict.trained, 1):
+    means = outcome.mean_texts(
+        [row.test for row in verdict.trained], [row.deviation for row in verdict.trained]
+    )
+    for place, (row, mean) in enumerate(zip(verdict.trained, means, strict=True), 1):
         left = row.runs - len(row.failed)
         rows.append(
             (
                 str(place),
                 row.arm,
-                outcome.mean_text(row.test, row.deviation),
+                mean,
                 f"{left} of {row.runs}" if row.failed else str(row.runs),
                 winners.get(row.arm, "–"),
             )
@@ -65,13 +68,19 @@ def shown_findings(verdict: Verdict) -> list[Finding]:
 
 
 def failed_runs(verdict: Verdict) -> list[str]:
-    """Return a sentence for every arm of which a run failed."""
-    return [
+    """Return a sentence for every arm of which a run failed, and when a run did."""
+    found = [
         f"{row.arm} trains in {row.runs - len(row.failed)} of {row.runs} runs; it failed with "
         f"seed{'s' * (len(row.failed) > 1)} {some(row.failed, SEEDS)}."
         for row in verdict.trained
         if row.failed
     ]
+    rule, doubt = verdict.scope.with_chance.untrained_words, verdict.doubt
+    if found and rule:
+        found.append(f"A run failed if it diverged or did not train: {rule}.")
+    if doubt:
+        found.append(f"{doubt}.")
+    return found
 
 
 def estimand_rows(

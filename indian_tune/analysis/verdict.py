@@ -188,10 +188,14 @@ class Scope:
     @property
     def trained_score(self) -> float | None:
         """The smallest training score of a run that has trained; ``None`` if it is not known."""
-        outcome = self.outcome
-        if outcome is None and self.classes is not None:
-            outcome = replace(ACCURACY, chance=1 - 1 / self.classes)
-        return None if outcome is None else outcome.trained_score
+        return self.with_chance.trained_score
+
+    @property
+    def with_chance(self) -> Outcome:
+        """What runs are judged by, with its chance where that is known."""
+        if self.outcome is None and self.classes is not None:
+            return replace(ACCURACY, chance=1 - 1 / self.classes)
+        return self.judged
 
 
 @dataclass(frozen=True)
@@ -298,6 +302,7 @@ class Verdict:
         importances: descriptive.
         budget_curves: likewise, of arms that were searched more than once.
         claimed: whether the study makes the claim; without it, reports show arms and differences.
+        doubt: why runs may count as failed that did train, see :meth:`Outcome.doubt`.
     """
 
     study: str
@@ -316,6 +321,7 @@ class Verdict:
     importances: tuple[Importance, ...] = ()
     budget_curves: tuple[BudgetCurve, ...] = ()
     claimed: bool = True
+    doubt: str = ""
 
     @property
     def unit(self) -> Literal["searches", "seeds"]:
@@ -344,6 +350,7 @@ class Verdict:
 def _without_usual(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return fields as a table, without those of a scope that are as usual.
 
-    Of classification nothing is said of what it is judged by, and nothing of no extension.
+    Of classification nothing is said of what it is judged by, and nothing of no extension or doubt.
     """
-    return {name: value for name, value in fields if value or name not in {"outcome", "extended"}}
+    usual = {"outcome", "extended", "doubt"}
+    return {name: value for name, value in fields if value or name not in usual}

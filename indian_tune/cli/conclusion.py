@@ -37,7 +37,7 @@ def conclude(
         odd = odd_ends(result)
         if odd:
             console.print(f"{result.name}: {odd}")
-    failures = failure_notes(ranked, spec.name, storage)
+    failures = failure_notes(ranked, spec.name, storage, spec.problem.outcome)
     notes = (*level_notes(ranked), *edge_notes(ranked), *former_notes(ranked), *failures)
     for note in notes:
         console.print(note)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from indian_tune.cli.options import Json, Storage, complete_study
+from indian_tune.text import in_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,13 +147,11 @@ def _print_trials(
     scores = _scores(study)
     titles = tuple(title for title, _ in scores)
     made = table("trial", "state", *titles, "configuration", right=titles)
-    for trial in trials:
-        made.add_row(
-            path_of(study, names[trial.arm_id], trial),
-            str(trial.state),
-            *(text(value) for (_, text), value in zip(scores, _values(trial, scores), strict=True)),
-            config_text(trial.config),
-        )
+    values = [_values(trial, scores) for trial in trials]
+    columns = [texts([row[n] for row in values]) for n, (_, texts) in enumerate(scores)]
+    for trial, *cells in zip(trials, *columns, strict=True):
+        path = path_of(study, names[trial.arm_id], trial)
+        made.add_row(path, str(trial.state), *cells, config_text(trial.config))
     console.print(made)
 
 
@@ -173,8 +171,8 @@ def _print_trial(
     console.print(headed(f"{study.name} {path_of(study, arm.name, trial)}", state))
     scores = _scores(study)
     told = ", ".join(
-        f"score ({title}) {text(value)}"
-        for (title, text), value in zip(scores, _values(trial, scores), strict=True)
+        f"score ({title}) {texts([value])[0]}"
+        for (title, texts), value in zip(scores, _values(trial, scores), strict=True)
     )
     console.print(f"{told}, attempt {trial.attempts}")
     console.print(config_text(trial.config))
@@ -198,9 +196,9 @@ def _print_trial(
         for name, heading, share in views:
             values = [epoch.value(name) for epoch in epochs]
             # A word a line, as in the ranking: so a column is no wider than its longest word.
-            columns[heading.replace(" ", "\n")] = [
-                percent(1 - v) if share else number(v, 4) for v in values
-            ]
+            columns[heading.replace(" ", "\n")] = (
+                [percent(1 - value) for value in values] if share else in_column(values)
+            )
         title = f"seed {run.seed}: {run.state}, {run.epochs_done}/{run.epochs_planned} epochs"
         console.print(f"\n{title}", style="bold")
         for place, headings in enumerate(_parts(columns, console.width)):
@@ -255,22 +253,21 @@ def _parts(columns: Mapping[str, Sequence[str]], room: int) -> list[tuple[str, .
     return [tuple(part) for part in parts]
 
 
-def _scores(study: StudyRecord) -> list[tuple[str, Callable[[float | None], str]]]:
-    """Return what the trials of a study are judged by, in words, and what shows each score."""
+def _scores(study: StudyRecord) -> list[tuple[str, Callable[[Sequence[float | None]], list[str]]]]:
+    """Return what the trials of a study are judged by, in words, and what shows the scores."""
     from indian_tune.outcome import outcome_of
-    from indian_tune.service.output import number
     from indian_tune.study.description import score_words
     from indian_tune.study.file.protocol import ProtocolSection
 
     outcome = outcome_of(study.spec)
-    found: list[tuple[str, Callable[[float | None], str]]] = []
+    found: list[tuple[str, Callable[[Sequence[float | None]], list[str]]]] = []
     for objective in ProtocolSection.model_validate(study.spec["protocol"]).scores:
         if objective == "validation_error":
             # The text of an error is the metric itself, unless it is a share.
             title = "validation error %" if outcome.share else f"validation {outcome.title}"
-            found.append((title, outcome.error_text))
+            found.append((title, outcome.error_texts))
         else:
-            found.append((score_words(objective, outcome), partial(number, digits=4)))
+            found.append((score_words(objective, outcome), in_column))
     return found
 
 

@@ -16,7 +16,7 @@ from indian_tune.ledger.slots import FROZEN, OWN_CODE, UNSEALED
 from indian_tune.service.output import config_text
 from indian_tune.service.ranking import former_notes
 from indian_tune.study import rank
-from indian_tune.study.description import budget_sentence, question, score_name
+from indian_tune.study.description import budget_sentence, judged_name, question
 from indian_tune.study.examples import example_counts
 from indian_tune.study.file.space import Constant
 from indian_tune.study.looks import looks_sentence
@@ -93,7 +93,7 @@ def _protocol(spec: StudySpec) -> list[tuple[str, str]]:
         (dropout, f"{problem.dropout:g}"),
         ("Batch size", str(problem.batch_size)),
         ("Mode", protocol.mode),
-        ("Judged in the search by", score_name(spec)),
+        ("Judged in the search by", judged_name(spec)),
         ("Budget", budget_sentence(spec)),
         ("Tuning seeds", _listed(_tuning_seeds(spec))),
         ("Fresh seeds", _listed(spec.fresh_seeds)),

@@ -95,7 +95,9 @@ class PythonDisplay:
         # Its first note is then of the arms of which nothing trained.
         worthless = int(any(result.trained is False for result in ranked))
         storage = needed_option(session.ledger.address)
-        for note in (*failure_notes(ranked, session.name, storage), *ends[:worthless]):
+        outcome = session.spec.problem.outcome
+        failures = failure_notes(ranked, session.name, storage, outcome)
+        for note in (*failures, *ends[:worthless]):
             self.warn(note)
         for note in ends[worthless:]:
             self._say(note)

@@ -13,7 +13,7 @@ from indian_tune.outcome import ACCURACY
 from indian_tune.service.command import other_command
 from indian_tune.service.output import config_text, number, table
 from indian_tune.study.description import score_words
-from indian_tune.text import SYMBOLS, counted, some
+from indian_tune.text import SYMBOLS, counted, in_column, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,24 +40,21 @@ def ranking_table(results: Sequence[ArmResult], outcome: Outcome = ACCURACY) -> 
     title = "Arms, best first" + (f"; means over {searches} searches" if searches > 1 else "")
     if any(each.confirmed and each.confirmed.validation_error_std is not None for each in results):
         title += f"; ± standard deviation between {'searches' if searches > 1 else 'seeds'}"
+    tuned = [result.tuned for result in results]
+    fresh = [result.confirmed for result in results]
+    best = [first or second for first, second in zip(fresh, tuned, strict=True)]
+    columns = (
+        outcome.error_texts([None if each is None else each.validation_error for each in tuned]),
+        outcome.error_texts(
+            [None if each is None else each.validation_error for each in fresh],
+            [None if each is None else each.validation_error_std for each in fresh],
+        ),
+        in_column([None if each is None else each.train_loss for each in best], 3),
+    )
     rows = []
-    for place, result in enumerate(results, 1):
-        best = result.confirmed or result.tuned
+    for place, (result, *cells) in enumerate(zip(results, *columns, strict=True), 1):
         rate = None if result.dynamics is None else result.dynamics.effective_learning_rate
-        fresh = result.confirmed
-        row = (
-            str(place),
-            result.name,
-            outcome.error_text(None if result.tuned is None else result.tuned.validation_error),
-            outcome.error_text(
-                None if fresh is None else fresh.validation_error,
-                None if fresh is None else fresh.validation_error_std,
-            ),
-            number(None if best is None else best.train_loss),
-            number(rate),
-            config_text(result.config),
-        )
-        rows.append(row)
+        rows.append((str(place), result.name, *cells, number(rate), config_text(result.config)))
     heads = ("", "arm", tune_title(outcome), f"fresh\n{judged}", "train\nloss", "γ0/α")
     last = "configuration of the best search" if searches > 1 else "best configuration"
     return _Ranking(title, heads, rows, last)
@@ -198,16 +195,21 @@ def _all_diverged(results: Sequence[ArmResult]) -> bool:
 
 
 def failure_notes(
-    results: Sequence[ArmResult], study: str, storage: str | None = None
+    results: Sequence[ArmResult],
+    study: str,
+    storage: str | None = None,
+    outcome: Outcome = ACCURACY,
 ) -> list[str]:
     """Return a sentence for every arm without a winner, and for fresh seeds that did not train.
 
-    Where all trials of all arms diverged, one sentence says so.
+    Where all trials of all arms diverged, one sentence says so. The last one says if the reason may
+    be a best value that is out of reach.
 
     Args:
         results: of all arms.
         study: its name, for the command that shows a trial.
         storage: as ``--storage`` was given, likewise.
+        outcome: what runs are judged by, with its chance.
     """
     notes = []
     lost = _all_diverged(results)
@@ -224,6 +226,13 @@ def failure_notes(
                 f"not train (seed{'s' * (len(seeds) > 1)} {some(seeds, SEEDS)}): see "
                 f"{other_command('show', study, result.untrained[0].path, storage=storage)}"
             )
+    if any(result.untrained or result.trained is False for result in results):
+        measured = [each for result in results for each in (result.tuned, result.confirmed) if each]
+        doubt = outcome.doubt(
+            each.validation_error if each.train_error is None else each.train_error
+            for each in measured
+        )
+        notes += [doubt] if doubt else []
     return notes
 
 

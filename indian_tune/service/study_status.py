@@ -173,7 +173,12 @@ class StudyStatus(Shown):
             ]
             parts += edge_notes(self.ranked)
         parts += former_notes(self.ranked)
-        parts += failure_notes(self.ranked, self.study.name, needed_option(self.address))
+        parts += failure_notes(
+            self.ranked,
+            self.study.name,
+            needed_option(self.address),
+            outcome_of(self.study.spec),
+        )
         if self.completion.failed:
             frozen = f", so {self.completion.withheld}" if self.completion.withheld else ""
             parts.append(f"\n{self.completion.failures}{frozen}")

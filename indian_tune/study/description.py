@@ -72,6 +72,11 @@ def score_name(spec: StudySpec) -> str:
     return " and ".join(score_words(name, spec.problem.outcome) for name in spec.protocol.scores)
 
 
+def judged_name(spec: StudySpec) -> str:
+    """Return what a trial is judged by, in words, whether it is to be large or small."""
+    return " and ".join(judged_words(name, spec.problem.outcome) for name in spec.protocol.scores)
+
+
 def score_words(objective: str, outcome: Outcome = ACCURACY) -> str:
     """Return what a score is of, in words.
 
@@ -84,6 +89,18 @@ def score_words(objective: str, outcome: Outcome = ACCURACY) -> str:
             return f"{outcome.best:g} - validation {outcome.title}"
         return f"validation {outcome.error_title}"
     return SCORES.get(objective, objective.replace("_", " "))
+
+
+def judged_words(objective: str, outcome: Outcome = ACCURACY) -> str:
+    """Return what a score says of a run, in words: the metric itself where greater is better.
+
+    Args:
+        objective: as a study file names it, or the column of the metric.
+        outcome: what runs are judged by.
+    """
+    if outcome.rises and objective in ("validation_error", f"validation_{outcome.name}"):
+        return f"validation {outcome.title}"
+    return score_words(objective, outcome)
 
 
 def ranges(space: Space) -> dict[str, str]:

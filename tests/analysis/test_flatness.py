@@ -11,7 +11,9 @@ from scipy import stats
 
 from indian_tune.analysis import figures
 from indian_tune.analysis.flatness import MEASURES, summarise_flatness
+from indian_tune.analysis.frame import ACCURACIES, scored
 from indian_tune.errors import NoDataError
+from indian_tune.outcome import Outcome
 from indian_tune.study.claims import ClaimsSection
 
 SEEDS = (1000, 1001, 1002)
@@ -67,6 +69,17 @@ def test_error_and_gap_are_those_of_the_last_epoch() -> None:
     table = figures.flatness_table(epochs(), flatness()).set_index(["arm", "seed"])
     assert table.loc[("indian", 1001), "error"] == pytest.approx(1 - 0.85)
     assert table.loc[("indian", 1001), "gap"] == pytest.approx(0.94 - 0.85)
+
+
+def test_a_metric_that_is_to_be_large_is_shown_as_it_is() -> None:
+    f1 = Outcome("f1", "F1", "F1", greater_is_better=True, best=1.0)
+    renamed = {name: f1.column(name) for name in ACCURACIES}
+    frame = scored(epochs().rename(columns=renamed), f1)
+    table = figures.flatness_table(frame, flatness()).set_index(["arm", "seed"])
+    assert table.loc[("indian", 1001), "f1"] == pytest.approx(0.85)
+    assert table.loc[("indian", 1001), "gap"] == pytest.approx(0.94 - 0.85)
+    (upper, _, lower, _) = figures.sharpness(frame, flatness()).axes
+    assert (upper.get_ylabel(), lower.get_ylabel()) == ("test F1", "training - test F1")
 
 
 def test_every_run_is_a_point_of_its_arm_and_the_legend_tells_the_rate() -> None:

@@ -49,7 +49,7 @@ def test_a_contrast_asks_for_nothing_that_it_was_not_given() -> None:
 
 def test_plain_data_hold_every_field_but_those_that_are_as_usual(gain: Study) -> None:
     plain = gain.judged().as_dict()
-    assert plain.keys() == {each.name for each in fields(verdict.Verdict)}
+    assert plain.keys() == {each.name for each in fields(verdict.Verdict)} - {"doubt"}
     usual = {"outcome", "extended"}
     assert plain["scope"].keys() == {each.name for each in fields(Scope)} - usual
     extended = replace(gain, scope=replace(SCOPE, extended=(2, 4)))

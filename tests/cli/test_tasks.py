@@ -11,6 +11,8 @@ import pytest
 
 from indian_tune.dashboard.notes import study_notes
 from indian_tune.ledger import LedgerReader, State
+from indian_tune.service.background import background
+from indian_tune.study import RegisteredStudy
 from tests.conftest import to_toml
 
 if TYPE_CHECKING:
@@ -181,7 +183,10 @@ def test_arms_are_compared_by_the_metric_that_the_study_is_judged_by(
     ended = search(factory)
     assert ended.status == 0, ended.err
     with LedgerReader.open(str(tmp_path / "indian-tune.db")) as ledger:
-        task = ledger.study("sums").spec["problem"]["facts"]["task"]
+        record = ledger.study("sums")
+        task = record.spec["problem"]["facts"]["task"]
+        protocol = dict(background(RegisteredStudy.open(ledger, record)).protocol)
+    assert protocol["Judged in the search by"] == "validation skill"
     assert task["outcome"]["chance"] == 10.0
     planned = (*short[:2], "--registered", "plan.json")
     answer = json.loads(command(*compare, *planned).out)

@@ -8,6 +8,7 @@ import pytest
 
 from indian_tune.errors import InputError
 from indian_tune.ledger import Phase, command_line
+from indian_tune.outcome import Outcome
 from indian_tune.service.python import Results
 from indian_tune.service.ranking import edge_notes, failure_notes, odd_ends
 from indian_tune.service.study_status import look
@@ -119,6 +120,13 @@ def test_an_arm_of_which_all_trials_diverged_is_named_with_what_to_do(
     )
     assert diverged in " ".join(str(shown).split())
     assert sorted(failure_notes(ranked, "tiny", "own.db"))[1].endswith("confirm/1 --storage own.db")
+    reward = Outcome("reward", "reward", "reward", greater_is_better=True, best=10.0, chance=0.31)
+    (*_, doubt) = failure_notes(ranked, "tiny", outcome=reward)
+    assert doubt.startswith(
+        "best = 10 may be out of reach: the best run comes to reward 9.7, 3.2 %"
+    )
+    near = failure_notes(ranked, "tiny", outcome=replace(reward, chance=0.4))
+    assert near == failure_notes(ranked, "tiny")
     assert [odd_ends(each) for each in ranked] == [
         "of 4 trials on fresh seeds, 1 diverged",
         "of 2 tuning trials, 2 diverged",

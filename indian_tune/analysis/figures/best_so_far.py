@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import phase_rows, score_axis, styles_of
+from indian_tune.analysis.figures.rows import (
+    is_rising,
+    measured_scores,
+    phase_rows,
+    score_axis,
+    styles_of,
+)
 from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import canvas, legend, plain_log_ticks, tidy
 from indian_tune.analysis.trials import trial_scores
 from indian_tune.errors import NoDataError
-from indian_tune.study.description import score_words
+from indian_tune.study.description import judged_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +36,8 @@ def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns arm, replicate, trial, epochs (trained by the search up to the end of the trial),
-        score, best and objective (what the score is of).
+        score, best and objective (what the score is of). Where a metric is to be large, scores are
+        the metric itself, and objective is its column, "validation_f1".
 
     Raises:
         NoDataError: the frame has no tune phase, or no trial of it has a score.
@@ -43,7 +50,8 @@ def best_so_far_table(frame: pd.DataFrame) -> pd.DataFrame:
         epochs=by_search["epochs"].cumsum(),
         best=by_search["score"].transform(lambda scores: scores.cummin().ffill()),
     )
-    return made[["arm", "replicate", "trial", "epochs", "score", "best", "objective"]]
+    made = made[["arm", "replicate", "trial", "epochs", "score", "best", "objective"]]
+    return measured_scores(made, ["score", "best"], judged_by(frame))
 
 
 def best_so_far(frame: pd.DataFrame) -> Figure:
@@ -59,7 +67,8 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
     """
     table = best_so_far_table(frame)
     styles = styles_of(frame)
-    name, scale = score_axis(table["objective"].iloc[0], judged_by(frame))
+    outcome = judged_by(frame)
+    name, scale = score_axis(table["objective"].iloc[0], outcome)
     figure = canvas(3.4)
     axes = figure.subplots()
     for arm, rows in table.groupby("arm", sort=False):
@@ -78,7 +87,7 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
         )
         # The last trial's gain has no line after it.
         axes.plot(best.index[-1], best.iloc[-1], style.marker, color=style.color, ms=4)
-    if (table["best"] > 0).any():
+    if (table["best"] > 0).any() and not is_rising(table, outcome):
         axes.set_yscale("log")
         plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
@@ -90,7 +99,8 @@ def best_so_far(frame: pd.DataFrame) -> Figure:
 
 
 def _exhibit(material: Material) -> Exhibit:
-    table = best_so_far_table(material.frame)
+    table, outcome = best_so_far_table(material.frame), judged_by(material.frame)
+    moves = "rises" if is_rising(table, outcome) else "falls"
     last = table.groupby(["arm", "replicate"], sort=False).tail(1).groupby("arm", sort=False)
     said = "; ".join(
         f"{arm} {_best(rows['best'])} after {rows['epochs'].mean():g} epochs"
@@ -101,9 +111,9 @@ def _exhibit(material: Material) -> Exhibit:
         name="best-so-far",
         title="Best score so far",
         caption="The best score so far against the epochs that a search has trained; of several "
-        "searches of an arm the mean. All had the same budget. A line that still falls at its end "
-        "suggests that a larger budget would find better configurations.",
-        alt=f"Best {score_words(table['objective'].iloc[0], judged_by(material.frame))}: {said}.",
+        f"searches of an arm the mean. All had the same budget. A line that still {moves} at "
+        "its end suggests that a larger budget would find better configurations.",
+        alt=f"Best {judged_words(table['objective'].iloc[0], outcome)}: {said}.",
         figure=best_so_far(material.frame),
         table=table,
     )

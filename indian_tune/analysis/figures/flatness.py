@@ -35,7 +35,8 @@ def flatness_table(frame: pd.DataFrame, flatness: pd.DataFrame) -> pd.DataFrame:
         The columns of ``flatness``, with error (share of the test examples classified wrongly
         at the last epoch, or the error of another task; of the validation examples while the test
         set is sealed) and gap (that error minus the same on the training examples; NaN where it
-        was not measured).
+        was not measured). A metric that is to be large has its own name and values in place of
+        error.
 
     Raises:
         NoDataError: no run has both.
@@ -46,9 +47,10 @@ def flatness_table(frame: pd.DataFrame, flatness: pd.DataFrame) -> pd.DataFrame:
     last = last.assign(error=1 - last[outcome], gap=np.nan)
     if "train_accuracy" in last:
         last["gap"] = last["train_accuracy"] - last[outcome]
-    made = flatness.merge(
-        last[["arm", "trial", "seed", "error", "gap"]], on=["arm", "trial", "seed"]
-    )
+    judged = judged_by(frame)
+    shown = judged.name if judged.rises else "error"
+    last = last.assign(**{shown: judged.shown(last["error"])})
+    made = flatness.merge(last[["arm", "trial", "seed", shown, "gap"]], on=["arm", "trial", "seed"])
     if made.empty:
         raise NoDataError("no run on the fresh seeds has its flatness measured")
     return made
@@ -69,9 +71,10 @@ def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
     part_of = outcome_of(phase_rows(frame, "confirm")).removesuffix("_accuracy")
     outcome = judged_by(frame)
     error = outcome.error_title
+    gap = f"training - {part_of}" if outcome.rises else f"{part_of} - training"
     down = {
-        "error": f"{part_of} {error}" + ", %" * outcome.share,
-        "gap": f"{part_of} - training {error}" + ", points" * outcome.share,
+        outcome.name if outcome.rises else "error": f"{part_of} {error}" + ", %" * outcome.share,
+        "gap": f"{gap} {error}" + ", points" * outcome.share,
     }
     shown = {name: label for name, label in down.items() if table[name].notna().any()}
     figure = canvas(0.9 + 2.1 * len(shown))
@@ -108,6 +111,7 @@ def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
 def _exhibit(material: Material) -> Exhibit:
     if material.flatness is None:
         raise NoDataError("the flatness of the runs was not measured")
+    judged = judged_by(material.frame)
     said = "; ".join(
         f"{made.arm} {made.mean:.3g}"
         for made in summarise_flatness(material.flatness)
@@ -121,7 +125,8 @@ def _exhibit(material: Material) -> Exhibit:
         "change it) and the largest curvature (right). Descriptive: sharpness depends on the "
         "effective learning rate η of an arm, so compare only arms with about the same η. A "
         "difference here does not explain a difference in accuracy.",
-        alt=f"Error over sharpness, a point per run. Mean worst-case adaptive sharpness: {said}.",
+        alt=f"{judged.title if judged.rises else 'Error'} over sharpness, a point per run. Mean "
+        f"worst-case adaptive sharpness: {said}.",
         figure=sharpness(material.frame, material.flatness),
         table=flatness_table(material.frame, material.flatness),
     )

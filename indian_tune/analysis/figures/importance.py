@@ -9,7 +9,7 @@ import pandas as pd
 from indian_tune.analysis.figures.exhibit import Exhibit
 from indian_tune.analysis.style import INK, PALE, canvas, legend, tidy, title
 from indian_tune.errors import NoDataError
-from indian_tune.study.description import score_words
+from indian_tune.study.description import judged_words
 from indian_tune.text import SYMBOLS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def importances(verdict: Verdict) -> Figure:
         axes.set_yticks(range(len(wide)), [SYMBOLS.get(name, name) for name in wide.index])
         title(axes, f"{arm} ({part['trials'].iloc[0]} trials)")
         tidy(axes)
-    words = score_words(table["objective"].iloc[0], verdict.scope.judged)
+    words = judged_words(table["objective"].iloc[0], verdict.scope.judged)
     panels[-1, 0].set_xlabel(f"share of the variation\nof the {words} that it explains")
     legend(figure)
     return figure

@@ -144,7 +144,7 @@ def _exhibit(material: Material) -> Exhibit:
         caption=f"Final {judged_by(material.frame).title} of two arms that share initial weights "
         f"and data order, one line per {one}. If all lines rise, or all fall, every {one} shows "
         f"the difference; if lines cross, the difference depends on the {one}.",
-        alt=f"Final accuracies by {one}. {said}.",
+        alt=f"Final {judged_by(material.frame).title} by {one}. {said}.",
         figure=paired_seeds(material.frame, pairs),
         table=table,
     )

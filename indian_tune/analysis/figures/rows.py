@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from indian_tune.analysis.frame import judged_by, with_config_columns
 from indian_tune.analysis.style import ArmStyle, accuracy_axis, arm_styles
 from indian_tune.errors import NoDataError
-from indian_tune.study.description import score_words
+from indian_tune.study.description import judged_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -55,6 +57,25 @@ def measured_rows(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows.assign(**{column: judged_by(rows).measured(rows[column])})
 
 
+def measured_scores(table: pd.DataFrame, columns: Sequence[str], outcome: Outcome) -> pd.DataFrame:
+    """Return a table with the metric in place of scores that are the best value minus it.
+
+    Args:
+        table: with the column objective.
+        columns: those of scores.
+        outcome: what runs are judged by.
+    """
+    if not outcome.rises or table["objective"].iloc[0] != "validation_error":
+        return table
+    measured = {column: outcome.value(table[column]) for column in columns}
+    return table.assign(**measured, objective=f"validation_{outcome.name}")
+
+
+def is_rising(table: pd.DataFrame, outcome: Outcome) -> bool:
+    """Return whether the scores of :func:`measured_scores` are to be large."""
+    return outcome.rises and table["objective"].iloc[0] == f"validation_{outcome.name}"
+
+
 def outcome_axis(axes: Axes, low: float, high: float, outcome: Outcome) -> None:
     """Give the vertical axis the metric that runs are judged by: of a share in percent.
 
@@ -80,6 +101,6 @@ def styles_of(frame: pd.DataFrame) -> dict[str, ArmStyle]:
 
 def score_axis(objective: str, outcome: Outcome) -> tuple[str, float]:
     """Return what an axis of what trials are judged by says, and the factor of its numbers."""
-    words = score_words(objective, outcome)
+    words = judged_words(objective, outcome)
     percent = outcome.share and objective.endswith("_error")
     return (f"{words}, %", 100) if percent else (words, 1)

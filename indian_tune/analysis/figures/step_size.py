@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 
 from indian_tune.analysis.figures.exhibit import Exhibit
-from indian_tune.analysis.figures.rows import phase_rows, score_axis, styles_of
+from indian_tune.analysis.figures.rows import (
+    is_rising,
+    measured_scores,
+    phase_rows,
+    score_axis,
+    styles_of,
+)
 from indian_tune.analysis.frame import judged_by
 from indian_tune.analysis.style import INK, canvas, plain_log_ticks, tidy, title
 from indian_tune.analysis.trials import trial_scores
@@ -42,7 +48,9 @@ def step_size_table(
 
     Returns:
         Columns arm, trial, config.gamma0, score, objective, diverged, pruned, best, low, high and
-        edge (whether the best of the arm lies at an end of its range, see ``find_edge``).
+        edge (whether the best of the arm lies at an end of its range, see ``find_edge``). Where a
+        metric is to be large, scores are the metric itself, and objective is its column,
+        "validation_f1".
 
     Raises:
         NoDataError: no arm of the tune phase has different γ0, or no trial has a score.
@@ -66,14 +74,15 @@ def step_size_table(
     if not parts:
         raise NoDataError("no arm was tried with different gamma0")
     columns = ["arm", "trial", STEP_SIZE, "score", "objective", "diverged", "pruned"]
-    return pd.concat(parts, ignore_index=True)[[*columns, "best", "low", "high", "edge"]]
+    made = pd.concat(parts, ignore_index=True)[[*columns, "best", "low", "high", "edge"]]
+    return measured_scores(made, ["score"], judged_by(frame))
 
 
 def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = None) -> Figure:
     """Draw every trial's score over its γ0, a panel per arm; the best is ringed.
 
-    Crosses at the top are trials that diverged or were pruned, dotted verticals the ends of the
-    range.
+    Crosses, at the edge where scores are worst, are trials that diverged or were pruned, dotted
+    verticals the ends of the range.
 
     Args:
         frame: one row per run and epoch; the tune phase is drawn.
@@ -91,7 +100,9 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
     grid = figure.subplots(lines, min(COLUMNS, len(groups)), squeeze=False, sharey=True)
     for axes in grid.flat[len(groups) :]:
         axes.set_visible(False)
-    name, scale = score_axis(table["objective"].iloc[0], judged_by(frame))
+    outcome = judged_by(frame)
+    rising = is_rising(table, outcome)
+    name, scale = score_axis(table["objective"].iloc[0], outcome)
     for axes, (arm, part) in zip(grid.flat, groups, strict=False):
         style = styles[str(arm)]
         axes.plot(
@@ -107,7 +118,7 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
         gone = part[part["diverged"] | part["pruned"]]
         axes.plot(
             gone[STEP_SIZE],
-            np.full(len(gone), 0.97),
+            np.full(len(gone), 0.03 if rising else 0.97),
             "x",
             color=INK,
             markersize=5,
@@ -121,7 +132,7 @@ def step_sizes(frame: pd.DataFrame, ranges: Mapping[str, Parameter] | None = Non
             axes.axvline(end, color=INK, linestyle=":", linewidth=0.8)
         axes.set_xscale("log")
         # An axis of scores that are all 0 cannot be logarithmic.
-        if (table["score"] > 0).any():
+        if (table["score"] > 0).any() and not rising:
             axes.set_yscale("log")
             plain_log_ticks(axes.yaxis)
         title(axes, f"{arm}: best at an end" if part["edge"].iloc[0] else str(arm))

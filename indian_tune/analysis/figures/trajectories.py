@@ -1,4 +1,4 @@
-"""Test error against training error during training."""
+"""Test error against training error during training, or a metric that is to be large likewise."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from indian_tune.analysis.figures.exhibit import Exhibits, Material
+    from indian_tune.outcome import Outcome
 
 
 def trajectory_table(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> pd.DataFrame:
@@ -28,7 +29,8 @@ def trajectory_table(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> 
         arms: which arms; all by default.
 
     Returns:
-        Columns arm, epoch, train_error, test_error (shares, or errors of another task) and runs.
+        Columns arm, epoch, train_error, test_error (shares, or errors of another task) and runs. Of
+        a metric that is to be large, such as F1, the columns are train_f1 and test_f1.
 
     Raises:
         NoDataError: there is no confirm phase, or not both accuracies in it.
@@ -41,20 +43,23 @@ def trajectory_table(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> 
         rows = rows[rows["arm"].isin(arms)]
     if rows.empty:
         raise NoDataError("no run has training and test accuracies")
-    rows = rows.assign(train_error=1 - rows["train_accuracy"], test_error=1 - rows["test_accuracy"])
-    groups = rows.groupby(["arm", "epoch"], sort=False)
+    outcome = judged_by(frame)
+    train, test = _columns(outcome)
+    measured = {
+        train: outcome.shown(1 - rows["train_accuracy"]),
+        test: outcome.shown(1 - rows["test_accuracy"]),
+    }
+    groups = rows.assign(**measured).groupby(["arm", "epoch"], sort=False)
     return groups.agg(
-        train_error=("train_error", "mean"),
-        test_error=("test_error", "mean"),
-        runs=("seed", "size"),
+        **{train: (train, "mean"), test: (test, "mean")}, runs=("seed", "size")
     ).reset_index()
 
 
 def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figure:
     """Draw every arm's way through training error (falling to the right) and test error.
 
-    On the diagonal an arm is as good on test examples as on its training examples. The mark is the
-    last epoch.
+    A metric that is to be large rises to the right instead. On the diagonal an arm is as good on
+    test examples as on its training examples. The mark is the last epoch.
 
     Args:
         frame: one row per run and epoch; the confirm phase is drawn.
@@ -71,24 +76,35 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
     scale, unit = outcome.scale, ", %" if outcome.share else ""
     for arm, line in table.groupby("arm", sort=False):
         style = styles[str(arm)]
-        x, y = scale * line["train_error"], scale * line["test_error"]
+        x, y = (scale * line[column] for column in _columns(outcome))
         axes.plot(x, y, color=style.color, linestyle=style.dashes, linewidth=1.6, label=str(arm))
         axes.plot(x.iloc[-1], y.iloc[-1], color=style.color, marker=style.marker, markersize=6)
     # Most of the way is the first epochs; what matters lies near its end.
     early = table["epoch"].min() + 0.1 * table["epoch"].nunique()
     late = table[table["epoch"] > min(early, table["epoch"].max() - 0.5)]
-    right, top = (scale * float(late[f"{part}_error"].max()) for part in ("train", "test"))
-    bottom = scale * float(late["test_error"].min())
-    far = max(100.0, right, top)
-    axes.plot([0, far], [0, far], color=PALE, linewidth=1, zorder=0)
-    axes.set_xlim(1.03 * right + 0.001 * scale, -0.03 * right - 0.001 * scale)
-    margin = 0.06 * (top - bottom) + 0.0005 * scale
-    axes.set_ylim(max(0.0, bottom - margin), top + margin)
-    axes.set_xlabel(f"training {outcome.error_title}{unit} (falls to the right)", color=INK)
+    train, test = (_with_margin(scale * late[column]) for column in _columns(outcome))
+    axes.set_xlim(*(train if outcome.rises else reversed(train)))
+    # No error is below 0.
+    axes.set_ylim(test[0] if outcome.rises else max(0.0, test[0]), test[1])
+    # It says how far apart the two are: the axes have ranges of their own.
+    axes.axline((0, 0), slope=1, color=PALE, linewidth=1, zorder=0)
+    moves = "rises" if outcome.rises else "falls"
+    axes.set_xlabel(f"training {outcome.error_title}{unit} ({moves} to the right)", color=INK)
     axes.set_ylabel(f"test {outcome.error_title}{unit}", color=INK)
     tidy(axes)
     legend(figure)
     return figure
+
+
+def _with_margin(values: pd.Series[float]) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low) or 0.01 * abs(high) or 0.01
+    return low - margin, high + margin
+
+
+def _columns(outcome: Outcome) -> tuple[str, str]:
+    name = outcome.name if outcome.rises else "error"
+    return f"train_{name}", f"test_{name}"
 
 
 def _exhibit(material: Material) -> Exhibit:
@@ -105,20 +121,24 @@ def _exhibit(material: Material) -> Exhibit:
     elif pairs:
         arms = list(dict.fromkeys(arm for pair in pairs for arm in pair))
     table, outcome = trajectory_table(material.frame, arms), judged_by(material.frame)
+    train, test = _columns(outcome)
+    name = outcome.title if outcome.rises else "error"
+    lower, higher = ("higher", "lower") if outcome.rises else ("lower", "higher")
     said = "; ".join(
-        f"{row['arm']} ends at {outcome.text(row['train_error'])} training and "
-        f"{outcome.text(row['test_error'])} test {outcome.error_title}"
+        f"{row['arm']} ends at {outcome.text(row[train])} training and "
+        f"{outcome.text(row[test])} test {outcome.error_title}"
         for row in table.groupby("arm", sort=False).tail(1).to_dict("records")
     )
     return Exhibit(
         name="test-against-training-error",
-        title="Test error against training error",
+        title=f"Test {name} against training {name}",
         caption="Each line shows an arm during training, from left to right, as a mean over runs "
-        "that trained; the mark is the last epoch. An arm whose mark is lower than "
-        "another's, but not further to the right, has a lower test error at the same or a higher "
-        "training error, as expected from a regularizer. Only the last epoch is judged: earlier "
-        "points depend on how fast an arm trains. On the grey line both errors are equal.",
-        alt=f"Test error over training error, a line per arm. {said}.",
+        f"that trained; the mark is the last epoch. An arm whose mark is {lower} than another's, "
+        f"but not further to the right, has a {lower} test {name} at the same or a {higher} "
+        f"training {name}, as expected from a regularizer. Only the last epoch is judged: earlier "
+        "points depend on how fast an arm trains. Each axis has its own range; on the "
+        "grey line both are equal.",
+        alt=f"Test {name} over training {name}, a line per arm. {said}.",
         figure=trajectories(material.frame, arms),
         table=table,
     )
