@@ -14,7 +14,7 @@ end the share of evaluation in an epoch is measured.
     python -m tests.benchmarks.packs --out tests/benchmarks/results
 
 takes 8 minutes at most: cells that would not end by then are said to be left out. The files are
-written anew after every cell, so that a command that is killed leaves what it has measured. It
+written again after every cell, so that a command that is killed leaves what it has measured. It
 needs torch and numpy alone; the tests marked ``gpu`` need all that tests need. Without a GPU,
 ``--estimate`` tells what the counts of kernels, bytes and products come to on one.
 

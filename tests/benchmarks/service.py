@@ -14,7 +14,7 @@ processor time, which other work on the machine does not lengthen.
     python -m tests.benchmarks.service --out tests/benchmarks/results
     python -m tests.benchmarks.service --out tests/benchmarks/results --parts postgresql-tpe
 
-The second measures one part anew and keeps what the folder holds of the others.
+The second measures one part again and keeps what the folder holds of the others.
 """
 
 from __future__ import annotations

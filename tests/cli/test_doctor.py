@@ -93,7 +93,7 @@ def test_a_sound_database_has_nothing_to_repair(
     assert (status, "nothing to repair" in out, "its file is not damaged" in out) == (0, True, True)
 
 
-def test_what_is_broken_is_mended_once_and_named(
+def test_what_is_broken_is_repaired_once_and_named(
     storage: str, tiny: dict[str, Any], doctor: Callable[..., tuple[int, str, str]]
 ) -> None:
     registered(storage, tiny)

@@ -68,7 +68,10 @@ def test_an_option_is_named_as_the_argument_that_it_is(text: str, told: str) -> 
             lambda: indian_tune.search("quickstart", timeout=60),
             "search() has no argument timeout: the study may have a budget in seconds",
         ),
-        (lambda: indian_tune.search("quickstart", quiet=True), "argument quiet: give progress=False"),
+        (
+            lambda: indian_tune.search("quickstart", quiet=True),
+            "argument quiet: give progress=False",
+        ),
         (lambda: indian_tune.search("quickstart", n_trials=3), 'search={"trials": 20}'),
         (lambda: indian_tune.search("quickstart", callbacks=[]), "indian_tune.status() says how"),
         (
