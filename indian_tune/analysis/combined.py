@@ -133,12 +133,17 @@ def combine(verdicts: Sequence[Verdict], registered: Mapping[str, Sequence[str]]
         told = ", ".join(f"{study!r} by {name}" for name, study in outcomes.items())
         raise InputError(f"combine studies with the same metric: these are judged by {told}")
     pairs = [_pairs(verdict) for verdict in verdicts]
+    wanted = {
+        kind.name: kind.contrasts
+        for kind in ClaimsSection.hypotheses().values()
+        if kind.role == "link"
+    }
     for verdict in verdicts:
-        for kind in ClaimsSection.links():
-            if len(verdict.finding(kind.name).contrasts) != kind.contrasts:
+        for found in verdict.findings:
+            if len(found.contrasts) != wanted.get(found.hypothesis, len(found.contrasts)):
                 raise InputError(
                     f"study {verdict.study!r} cannot be combined, because contrasts of "
-                    f"{kind.name} are missing: {verdict.finding(kind.name).sentence}"
+                    f"{found.hypothesis} are missing: {found.sentence}"
                 )
     joints = tuple(
         _joint(verdicts, [own[n] for own in pairs]) for n in range(verdicts[0].contrasts)

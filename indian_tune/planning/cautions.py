@@ -43,7 +43,8 @@ def prospects(spec: StudySpec) -> list[Prospect]:
     paper = spec.protocol.mode == "paper"
     default = ", ".join(f"{name} = {value:g}" for name, value in spec.claims.default.items())
     found = []
-    for kind, section in spec.claims.sections():
+    for key, kind in spec.claims.hypotheses().items():
+        section = getattr(spec.claims, key)
         if paper and kind.role != "replication":
             missing = "mode = 'paper' is descriptive: use protocol.mode = 'honest'"
             found.append(Prospect(kind.name, False, missing=missing))

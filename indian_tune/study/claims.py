@@ -99,14 +99,22 @@ class ClaimsSection(Section):
             if isinstance(kind, type) and issubclass(kind, Hypothesis)
         }
 
-    @classmethod
-    def links(cls) -> list[type[Hypothesis]]:
+    def links(self) -> list[type[Hypothesis]]:
         """Return the hypotheses that the claim is made of, in their order."""
-        return [kind for kind in cls.hypotheses().values() if kind.role == "link"]
+        return [kind for kind, _ in self.sections() if kind.role == "link"]
 
     def sections(self) -> list[tuple[type[Hypothesis], Hypothesis | None]]:
-        """Return every hypothesis there is, with its section; ``None`` where there is none."""
-        return [(kind, getattr(self, key)) for key, kind in self.hypotheses().items()]
+        """Return the hypotheses of these claims, with their sections; ``None`` where arms lack.
+
+        Without a section, one whose key was added later is no part of them: what was registered
+        before keeps its claim and its levels.
+        """
+        left_out = self.keys_left_out()
+        return [
+            (kind, getattr(self, key))
+            for key, kind in self.hypotheses().items()
+            if key not in left_out
+        ]
 
     @property
     def claimed(self) -> bool:
@@ -143,6 +151,7 @@ class ClaimsSection(Section):
         grid: bool,
         seeds: int,
         design: Sequence[DesignedArm] = (),
+        registered: bool = False,
     ) -> Self:
         """Return the claims with every hypothesis that the arms make testable.
 
@@ -152,11 +161,14 @@ class ClaimsSection(Section):
             grid: whether the search is a designed grid.
             seeds: of a tune trial.
             design: the arms that ``[[factors]]`` made.
+            registered: whether the claims are from the record, where a hypothesis that is none, or
+                that was added later, stays out.
         """
         setting = Setting(self.default, grid, seeds, design)
         proposed = {
             key: kind.propose(arms, setting)
             for key, kind in self.hypotheses().items()
             if getattr(self, key) is None and (kind.role == "replication" or not paper)
+            if not (registered and (key in self.model_fields_set or key in self.keys_left_out()))
         }
         return self.model_copy(update=proposed)

@@ -40,7 +40,8 @@ class RegisteredStudy(Generic[LedgerT]):
         """
         record = ledger.study(study) if isinstance(study, str) else study
         source = f"study {record.name!r} in {ledger.address}"
-        return RegisteredStudy(ledger, record, parse_study(record.spec, source=source))
+        spec = parse_study(record.spec, source=source, registered=True)
+        return RegisteredStudy(ledger, record, spec)
 
     @property
     def id(self) -> int:

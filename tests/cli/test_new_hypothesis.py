@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from indian_tune.analysis import Details
 from indian_tune.analysis.contrasts import conclude
 from indian_tune.study.claims import ClaimsSection
+from indian_tune.study.file.section import ADDED
 from indian_tune.study.file.spec import StudySpec, parse_study
 from indian_tune.study.hypotheses import Hypothesis, Prospect, Setting
 
@@ -81,7 +82,9 @@ def find(evidence: Evidence, claim: Thrift) -> Finding:
 def known() -> Iterator[None]:
     """The one line that makes a hypothesis known: its key in the claims."""
     fields = ClaimsSection.__pydantic_fields__
-    fields["h9"] = FieldInfo(annotation=cast("Any", Thrift | None), default=None)
+    key = FieldInfo(annotation=cast("Any", Thrift | None), default=None)
+    key.metadata.append(ADDED)
+    fields["h9"] = key
     for model in (ClaimsSection, StudySpec):
         model.model_rebuild(force=True)
     yield
@@ -150,12 +153,39 @@ def test_a_link_is_a_part_of_the_claim(known: None) -> None:
     from indian_tune.analysis.claim import judge
     from indian_tune.analysis.evidence import not_tested
 
-    links = ClaimsSection.links()
+    claims = ClaimsSection.model_validate({"h9": {"plain": "sgd", "rich": "indian"}})
+    links = claims.links()
     assert [link.name for link in links] == ["H2", "H3b", "H4", "H9"]
     assert sum(link.contrasts for link in links) == 5
     open_ = [not_tested(link, link.add) for link in links]
     assert judge(open_, links, 0.005)[3] == "None of H2, H3b, H4 and H9 was tested."
 
 
-def test_it_leaves_no_trace_in_studies_that_do_not_know_it(study: dict[str, Any]) -> None:
-    assert "h9" not in parse_study(study, source="study.toml").canonical()["claims"]
+def test_studies_without_its_arms_keep_their_digests(
+    study: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    lonely = study | {"arms": study["arms"][:1]}
+    before = parse_study(lonely, source="study.toml").digest
+    request.getfixturevalue("known")
+    assert parse_study(lonely, source="study.toml").digest == before
+
+
+def test_a_study_that_was_registered_before_keeps_its_claims(
+    study: dict[str, Any],
+    storage: str,
+    search: Callable[..., tuple[int, str, str]],
+    command: Callable[..., Ended],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    search(study)
+    words = ("analyze", "--storage", storage, "--details")
+    before = command(*words, "--out", tmp_path / "before").out.splitlines()[:-1]
+    request.getfixturevalue("known")
+    now = parse_study(study, source="study.toml")
+    assert "h9" in now.canonical()["claims"]
+    assert "H9" not in "\n".join(before)
+    assert command(*words, "--out", tmp_path / "after").out.splitlines()[:-1] == before
+    judged = [(tmp_path / each / "verdict.json").read_text() for each in ("before", "after")]
+    assert judged[0] == judged[1]
+    assert search(study)[0] == 0

@@ -51,7 +51,10 @@ def test_every_shipped_study_has_a_pinned_digest() -> None:
 
 @pytest.mark.parametrize("name", sorted(DIGESTS))
 def test_a_study_file_keeps_its_digest(name: str) -> None:
-    assert load_study(ROOT / name).digest == DIGESTS[name]
+    assert load_study(ROOT / name).digest == DIGESTS[name], (
+        f"the canonical form of {name} changed: mark a new key ADDED, or, if the change is meant, "
+        "give the new digest in digests.json and list the change in CHANGELOG.md"
+    )
 
 
 @pytest.mark.parametrize(

@@ -390,12 +390,13 @@ def _made_by_factors(raw: Any, message: str) -> str:
     return f"\n[[factors]] made these arms of [[arms]] and their levels: {names}"
 
 
-def parse_study(raw: Any, *, source: str) -> StudySpec:
+def parse_study(raw: Any, *, source: str, registered: bool = False) -> StudySpec:
     """Validate a study given as plain data.
 
     Args:
         raw: what the TOML said.
         source: where it came from, for messages.
+        registered: whether it is a record, whose claims stay as they were registered.
 
     Raises:
         StudyFileError: every problem found, one a line.
@@ -412,5 +413,6 @@ def parse_study(raw: Any, *, source: str) -> StudySpec:
         grid=spec.search.sampler.enumerates,
         seeds=len(spec.protocol.tuning_seeds),
         design=designed(raw),
+        registered=registered,
     )
     return spec.model_copy(update={"claims": claims})
