@@ -16,6 +16,7 @@ from indian_tune.ledger.states import UNFINISHED, Phase, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
 _TRIAL_COLUMNS = tuple(column for column in t.trial.c if column.name != "lease_token")
 
@@ -69,6 +70,7 @@ class TrialReader(ResultReader):
         arm_id: int | None = None,
         states: Sequence[State] | None = None,
         replicate: int | None = None,
+        finished_since: datetime | None = None,
         best_first: bool = False,
         limit: int | None = None,
     ) -> list[TrialRecord]:
@@ -80,6 +82,7 @@ class TrialReader(ResultReader):
             arm_id: of this arm alone.
             states: in these states alone.
             replicate: of this search of every arm alone.
+            finished_since: that ended at this time of the database's clock or later alone.
             best_first: order those of a phase that have a score by it, before those without and
                 those that were not trained to their end. Phases differ in length and in seeds, so
                 that their scores are never compared.
@@ -87,6 +90,8 @@ class TrialReader(ResultReader):
         """
         wanted = chosen_trials(study_id, phase, arm_id, states, replicate)
         query = sa.select(*_TRIAL_COLUMNS).where(*wanted)
+        if finished_since is not None:
+            query = query.where(t.trial.c.finished_at >= finished_since)
         if best_first:
             whole = sa.case((t.trial.c.state == State.COMPLETE, 0), else_=1)
             query = query.order_by(

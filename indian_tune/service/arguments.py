@@ -18,8 +18,8 @@ _INSTEAD = {
     "timeout": "the study may have a budget in seconds of training per arm, such as Study(…, "
     'search={"budget": "seconds", "seconds": 600, "trials": 100}). A search that was stopped '
     "continues when it is called again",
-    "callbacks": "while it runs, indian_tune.status() says how far it is and log=FOLDER writes "
-    "TensorBoard's event files; trials are stopped by search.pruner of the study",
+    "callbacks": "give on_trial=f for a function of every trial that ends; log=FOLDER writes "
+    "TensorBoard's event files, and search.pruner of the study stops trials",
     "quiet": "give progress=False",
     "verbose": "give progress=True or progress=False",
     "show_progress_bar": "give progress=True or progress=False",

@@ -28,13 +28,13 @@ class PythonCall:
     function: str = "search"
 
     def __str__(self) -> str:
-        given = [_shown(self.request.study)]
+        given = [_shown(self.request.study, "study")]
         plain = SearchRequest(self.request.study)
         for name in SearchRequest.__dataclass_fields__:
             value = getattr(self.request, name)
             if name in ("study", "options") or value == getattr(plain, name):
                 continue
-            given.append(f"{name}={_shown(value)}")
+            given.append(f"{name}={_shown(value, name)}")
         given += [f"{name}={value!r}" for name, value in self.request.options.items()]
         return f"indian_tune.{self.function}({', '.join(given)})"
 
@@ -86,13 +86,13 @@ def recorded_command(request: SearchRequest, found: FoundStudy) -> str | None:
     return shlex.join(words)
 
 
-def _shown(value: object) -> str:
-    """Return a value as it would be written in a call."""
+def _shown(value: object, name: str) -> str:
+    """Return a value as it would be written in a call, or the argument's name for what has none."""
     if isinstance(value, str) and "\n" not in value:
         return repr(without_password(value))
     if isinstance(value, Path):
         return repr(str(value))
-    name = getattr(value, "__name__", None)
-    if isinstance(name, str):
-        return name
-    return repr(value) if isinstance(value, bool | int | float) else "study"
+    own = getattr(value, "__name__", None)
+    if isinstance(own, str):
+        return own
+    return repr(value) if isinstance(value, bool | int | float) else name

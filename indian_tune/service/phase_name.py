@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from indian_tune.errors import InputError, unknown_name
+
 
 class PhaseName(StrEnum):
     """Which part of a study to work on."""
@@ -13,3 +15,14 @@ class PhaseName(StrEnum):
     FREEZE = "freeze"
     MATCH = "match"
     CONFIRM = "confirm"
+
+    @classmethod
+    def named(cls, name: str) -> PhaseName:
+        """Return the part of that name.
+
+        Raises:
+            InputError: there is none.
+        """
+        if name not in list(cls):
+            raise InputError(unknown_name("phase", name, list(cls)))
+        return cls(name)

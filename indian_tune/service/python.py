@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from indian_tune.engines import folders
-from indian_tune.errors import InputError, unknown_name
+from indian_tune.errors import InputError
 from indian_tune.imports import imports_allowed
 from indian_tune.ledger import LedgerReader
 from indian_tune.optim.hyperparameters import labelled
@@ -22,7 +22,7 @@ from indian_tune.service.searching import SearchRequest, check_finished, run_sea
 from indian_tune.service.study_status import StudyStatus, choose_study, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
     from torch import Tensor
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from indian_tune.engines import EngineOptions
     from indian_tune.ledger import StudyRecord
     from indian_tune.planning.plan import Plan
+    from indian_tune.service.following import FinishedTrial
     from indian_tune.service.studies import AnyStudy, Factory
     from indian_tune.service.verdict_files import Analysis
 
@@ -236,6 +237,7 @@ def search(
     log: str | Path | None = None,
     allow_import: bool = False,
     progress: bool = True,
+    on_trial: Callable[[FinishedTrial], object] | None = None,
     **engine_options: Any,
 ) -> Results:
     """Tune every arm of a study, train the winners on fresh seeds, and rank them.
@@ -261,6 +263,7 @@ def search(
         log: folder in which a process of its own writes TensorBoard's event files meanwhile.
         allow_import: lets code run that the study names.
         progress: whether to show how far it is, on standard error or in the notebook.
+        on_trial: called here with every trial that ends meanwhile; what it raises stops the search.
         **engine_options: such as ``workers=2`` or ``devices="cuda:0"``.
 
     Returns:
@@ -277,7 +280,7 @@ def search(
         problem,
         storage=storage,
         as_name=as_name,
-        phase=_phase(phase),
+        phase=PhaseName.named(phase),
         retry_failed=retry_failed,
         freeze_anyway=freeze_anyway,
         extend=extend,
@@ -289,6 +292,7 @@ def search(
         artifacts=None if artifacts is None else Path(artifacts),
         log=None if log is None else Path(log),
         allow_import=allow_import,
+        on_trial=on_trial,
     )
 
     def again(**changes: Any) -> Any:
@@ -313,12 +317,6 @@ def search(
         freeze=again(freeze_anyway=True) if request.phase is not PhaseName.TUNE else None,
     )
     return Results(ended.now.study, storage, ended.imports)
-
-
-def _phase(name: str) -> PhaseName:
-    if name not in list(PhaseName):
-        raise InputError(unknown_name("phase", name, list(PhaseName)))
-    return PhaseName(name)
 
 
 @PythonWords()

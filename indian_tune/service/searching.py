@@ -32,6 +32,7 @@ from indian_tune.errors import (
 from indian_tune.ledger import Phase, sqlite_file, storage_url
 from indian_tune.service.command import other_command
 from indian_tune.service.finding import find_or_tell
+from indian_tune.service.following import TrialFollower
 from indian_tune.service.logging_process import logged
 from indian_tune.service.phase_name import PhaseName
 from indian_tune.study.completion import completion, path_of
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from indian_tune.engines import Engine, Session
+    from indian_tune.service.following import FinishedTrial
     from indian_tune.service.studies import AnyStudy, Factory, FoundStudy
     from indian_tune.study import Completion, StudySpec
 
@@ -70,6 +72,7 @@ class SearchRequest:
         artifacts: folder of the checkpoints; ``None`` for one beside the database.
         log: folder of TensorBoard's event files; ``None`` for none.
         allow_import: lets code run that the study names, and the caller has not in hand.
+        on_trial: called with every trial that ends meanwhile; ``None`` for nothing.
     """
 
     study: AnyStudy
@@ -88,6 +91,7 @@ class SearchRequest:
     artifacts: Path | None = None
     log: Path | None = None
     allow_import: bool = False
+    on_trial: Callable[[FinishedTrial], object] | None = None
 
 
 class Call(Protocol):
@@ -248,7 +252,7 @@ def run_search(
                 display.nothing_left(session, until)
             elif not now.stuck(until) or request.freeze_anyway:
                 try:
-                    interrupted = _work(runner, display, session, again, request.storage)
+                    interrupted = _work(runner, display, session, again, request)
                 except (EngineError, LedgerError):
                     with suppress(StorageError):
                         display.ended(session, until, interrupted=False, broken=True)
@@ -345,20 +349,23 @@ def _work(
     display: Display,
     session: Session,
     again: Callable[..., Call],
-    storage: str | None,
+    request: SearchRequest,
 ) -> bool:
     """Work on a study; return whether the user has stopped it. A second request ends it at once.
 
     Raises:
         EngineError: the workers cannot be kept going.
         LedgerError: the record cannot be kept.
+        Exception: what the caller's function has raised.
     """
     silent = False
     with interruptible(display.stopping, again().line) as interrupt:
+        follower = TrialFollower(session, request.on_trial, interrupt)
         try:
             with display.progress(session, runner.place) as progress:
-                runner.run(interrupt, progress.tick)
+                runner.run(interrupt, follower.after(progress.tick))
                 progress.show()
+                follower.look()
         except KeyboardInterrupt:
             if not interrupt.requested:
                 raise
@@ -367,7 +374,7 @@ def _work(
             # A worker may have ended because the database does not answer.
             with suppress(StorageError):
                 failed = bool(completion(session.ledger, session.record).failed)
-                shown = _where(session, error.__cause__, storage)
+                shown = _where(session, error.__cause__, request.storage)
             raise type(error)(
                 f"{error}{shown}\nContinue with:\n{again(retry_failed=failed).line}"
             ) from error
@@ -378,6 +385,8 @@ def _work(
                 raise type(error)(f"{error}{add}") from error
             silent = True
             display.warn(str(error))
+    if follower.error is not None:
+        raise follower.error
     if silent or interrupt.requests > 1:
         display.stopped_now(session)
     return interrupt.requested

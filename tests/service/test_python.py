@@ -27,6 +27,7 @@ from indian_tune.engines import flatness_frame
 from indian_tune.errors import InputError, StudyFileError
 from indian_tune.export.tables import study_tables
 from indian_tune.ledger import Ledger, LedgerReader
+from indian_tune.service import following
 from indian_tune.service.calls import python_again
 from indian_tune.service.searching import SearchRequest
 from indian_tune.service.studies import find_study
@@ -37,6 +38,7 @@ from tests.conftest import TINY, to_toml
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from indian_tune.service.following import FinishedTrial
     from indian_tune.training import LoopRun
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -72,7 +74,7 @@ PUBLIC = {
     "search": "(study, problem=None, *, storage=None, as_name=None, phase='all', "
     "retry_failed=False, freeze_anyway=False, extend=0, extend_space=False, engine='optuna', "
     "threads_per_worker=1, data_dir=None, artifacts=None, log=None, allow_import=False, "
-    "progress=True, **engine_options)",
+    "progress=True, on_trial=None, **engine_options)",
     "status": "(study=None, *, storage=None)",
 }
 
@@ -218,8 +220,17 @@ def test_a_search_from_python_leaves_the_record_of_the_command(
                 main()
             assert not ended.value.code
         else:
-            results = indian_tune.search("tiny.toml", engine="inline", storage="a.db")
+            told: list[Any] = []
+            results = indian_tune.search(
+                "tiny.toml", engine="inline", storage="a.db", on_trial=told.append
+            )
             assert results.finished
+            arms = [arm["name"] for arm in tiny["arms"]]
+            assert [(each.path, each.state) for each in told] == [
+                (f"{arm}{part}/0", "complete") for part in ("", "/confirm") for arm in arms
+            ]
+            scores = results.frame("trials").query("phase == 'tune'")["score"]
+            assert [each.score for each in told[: len(arms)]] == list(scores)
             assert list(results.ranking["arm"]) == [each.name for each in results.status().ranked]
             assert results.best("sgd").keys() == {"gamma0"}
             assert len(results.frame("epochs")) == 4
@@ -451,6 +462,39 @@ def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path)
     results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
     assert results.finished
     assert len(results.frame("epochs")) == 2
+
+
+def test_what_on_trial_raises_ends_the_search_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "SECONDS", 0.0)
+    storage = str(tmp_path / "a.db")
+    told: list[str] = []
+
+    def train(run: LoopRun) -> None:
+        assert run.config
+        for _ in run.epochs():
+            run.report(train_loss=0.5, error=0.25)
+
+    def tell(trial: FinishedTrial) -> None:
+        told.append(trial.path)
+        if len(told) == 1:
+            raise OSError("no space for notes")
+
+    def again() -> indian_tune.Results:
+        study = small(lambda: Loop(train, "points", "line", 2))
+        return indian_tune.search(
+            study, storage=storage, engine="inline", progress=False, on_trial=tell
+        )
+
+    with pytest.raises(OSError, match="no space for notes"):
+        again()
+    assert not indian_tune.open_study(storage=storage).finished
+    results = again()
+    assert results.finished
+    assert told == ["sgd/0", "sgd/confirm/0"]
+    again()
+    assert len(told) == 2
 
 
 def test_what_a_loop_must_not_do_is_refused_before_its_study_is_registered(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_an_option_is_named_as_the_argument_that_it_is(text: str, told: str) -> 
             "argument quiet: give progress=False",
         ),
         (lambda: indian_tune.search("quickstart", n_trials=3), 'search={"trials": 20}'),
-        (lambda: indian_tune.search("quickstart", callbacks=[]), "indian_tune.status() says how"),
+        (lambda: indian_tune.search("quickstart", callbacks=[]), "give on_trial=f for a"),
         (
             lambda: indian_tune.search("quickstart", epochs=3, engine="inline"),
             "no argument epochs: the study says it, in search.epochs or protocol.epochs",

@@ -1,0 +1,132 @@
+"""Tells a function of the user's of every trial that ends during a search."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from indian_tune.ledger import FINISHED
+from indian_tune.study.completion import path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from indian_tune.engines import Interrupt, Session
+    from indian_tune.ledger import Phase, State, TrialRecord
+
+__all__ = ["FinishedTrial", "TrialFollower"]
+
+SECONDS = 1.0
+# A worker's transaction may be visible only some time after the clock was read in it.
+LATE = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A trial that has ended, as the function ``on_trial`` of a search gets it.
+
+    Attributes:
+        study: name of the study.
+        arm: name of the arm.
+        path: what ``indian-tune show`` calls it, such as ``indian/3`` or ``indian/confirm/0``.
+        phase: ``tune``, ``match`` or ``confirm``.
+        state: ``complete``, ``pruned``, ``diverged`` or ``failed``.
+        config: hyperparameters, by name; ``None`` if none were drawn.
+        score: what trials are judged by, as in ``frame("trials")``; smaller is better. ``None``
+            without a validation result.
+        attempts: how often it was begun.
+        reason: why it failed; ``None`` if it did not.
+    """
+
+    study: str
+    arm: str
+    path: str
+    phase: Phase
+    state: State
+    config: Mapping[str, float] | None
+    score: float | None
+    attempts: int
+    reason: str | None
+
+
+class TrialFollower:
+    """Calls a function once for every trial that ends, in the process of the search.
+
+    Args:
+        session: of the search.
+        call: the function; ``None`` for nothing. What it raises ends the search as Ctrl-C does,
+            after the current epoch.
+        interrupt: of the search.
+
+    Attributes:
+        error: what the function has raised; ``None`` if nothing.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        call: Callable[[FinishedTrial], object] | None,
+        interrupt: Interrupt,
+    ) -> None:
+        self._ledger, self._study = session.ledger, session.record
+        self._call, self._interrupt = call, interrupt
+        self.error: Exception | None = None
+        self._looked_at = time.monotonic()
+        if call is not None:
+            self._arms = {arm.id: arm.name for arm in self._ledger.arms(self._study.id)}
+            self._since = self._ledger.now()
+            self._seen = {trial.id for trial in self._finished()}
+
+    def after(self, tick: Callable[[], None]) -> Callable[[], None]:
+        """Return the tick of an engine that also looks for trials, at most once a second."""
+
+        def both() -> None:
+            tick()
+            if time.monotonic() - self._looked_at >= SECONDS:
+                self.look()
+
+        return tick if self._call is None else both
+
+    def look(self) -> None:
+        """Call the function with the trials that have ended."""
+        if self._call is None:
+            return
+        now = self._ledger.now()
+        for trial in self._finished(since=True):
+            if self.error is not None:
+                return
+            if trial.id not in self._seen:
+                self._seen.add(trial.id)
+                self._tell(self._call, trial)
+        self._since = now
+        self._looked_at = time.monotonic()
+
+    def _finished(self, *, since: bool = False) -> list[TrialRecord]:
+        found = self._ledger.trials(
+            self._study.id,
+            states=tuple(FINISHED),
+            finished_since=self._since - LATE if since else None,
+        )
+        return sorted(found, key=lambda trial: str(trial.finished_at))
+
+    def _tell(self, call: Callable[[FinishedTrial], object], trial: TrialRecord) -> None:
+        arm = self._arms[trial.arm_id]
+        try:
+            call(
+                FinishedTrial(
+                    study=self._study.name,
+                    arm=arm,
+                    path=path_of(self._study, arm, trial),
+                    phase=trial.phase,
+                    state=trial.state,
+                    config=trial.config,
+                    score=trial.value,
+                    attempts=trial.attempts,
+                    reason=trial.reason,
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - raised once no worker trains any more
+            self.error = error
+            self._interrupt.requests += 1
