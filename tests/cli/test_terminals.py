@@ -130,6 +130,22 @@ def test_a_deleted_folder_is_one_sentence(
     assert ended.err == "Error: the current folder has been deleted: change to another one\n"
 
 
+@pytest.mark.parametrize(("loaded", "frozen"), [("torch", False), ("", True)])
+def test_extensions_are_not_kept_from_being_freed_at_the_end(*, loaded: str, frozen: bool) -> None:
+    lines = [
+        "import atexit, gc, sys",
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))",
+        f"sys.modules[{loaded!r}] = sys",
+        "sys.argv[1:] = ['--version']",
+        "from indian_tune.cli import main",
+        "main()",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == str(frozen)
+
+
 @pytest.fixture
 def powerless() -> list[str]:
     """Words before a command that keep it from ignoring permissions, which root does."""
