@@ -97,7 +97,7 @@ def in_environment(
         folder = Path(made)
         listed = ROOT / "constraints.txt"
         if constraints is not None:
-            listed = folder / "lowest.txt"
+            listed = folder / "constraints.txt"
             listed.write_text("\n".join(constraints) + "\n", encoding="utf-8")
         python = folder / "venv/bin/python"
         install = (python, "-m", "pip", "install", "--quiet", "--no-cache-dir")
@@ -108,7 +108,7 @@ def in_environment(
             outcome = run(*command)
             if outcome[0] != PASSED:
                 return outcome
-        # Old releases warn of new ones that they meet.
+        # Old releases warn of new ones that they meet, and new ones of what will change.
         lenient = () if constraints is None else ("-o", "filterwarnings=default")
         return pytest(python, *tests, *lenient)
 
@@ -143,6 +143,11 @@ def python_3_12() -> Outcome:
     if program is None:
         return "not run", "there is no python3.12"
     return in_environment(program, None)
+
+
+def newest() -> Outcome:
+    """The newest release of every dependency, as a user's installation gets them."""
+    return in_environment(find_python("3.13") or sys.executable, [])
 
 
 def tensorflow() -> Outcome:
@@ -182,6 +187,7 @@ JOBS: dict[str, Callable[[], Outcome]] = {
     "simulation": simulation,
     "lowest": lowest,
     "python3.12": python_3_12,
+    "newest": newest,
     "tensorflow": tensorflow,
     "optimizers": optimizers,
     "coverage": coverage,
@@ -234,7 +240,7 @@ def main() -> None:
             "detail": detail,
             "commit": tested,
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "python": platform.python_version() if job != "python3.12" else "3.12",
+            "python": {"python3.12": "3.12", "newest": "3.13"}.get(job, platform.python_version()),
         }
         (NOTES / f"{job}.json").write_text(json.dumps(notes[job]), encoding="utf-8")
         RESULTS.write_text(table(notes), encoding="utf-8")
