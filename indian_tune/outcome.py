@@ -101,10 +101,10 @@ class Outcome:
         if not self.rises or self.chance is None or not known:
             return ""
         way = 1 - min(known) / self.chance
-        if way > FAR:
+        if not 0 < way <= FAR:
             return ""
         return (
-            f"best = {self.best:g} may be out of reach: the best run comes to {self.title} "
+            f"best = {self.best:g} may be out of reach: the best result is {self.title} "
             f"{self.value(min(known)):.4g}, {100 * way:.2g} % of the way from chance "
             f"({self.value(self.chance):g}) to it, but a run counts as trained from "
             f"{self._limit(self.trained_share * self.chance)} on. If no run can come near best, "

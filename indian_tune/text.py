@@ -63,7 +63,8 @@ def in_column(values: Sequence[float | None], digits: int = 4) -> list[str]:
     alike = not any("e" in text for text in short) and whole + decimals <= digits + 2
     form = f".{decimals}f" if alike else f".{digits}g"
     return [
-        "–" if value is None or not math.isfinite(value) else f"{value:{form}}" for value in values
+        "–" if value is None or not math.isfinite(value) else f"{value + 0.0:{form}}"
+        for value in values
     ]
 
 

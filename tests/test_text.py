@@ -94,5 +94,5 @@ def test_the_numbers_of_a_column_have_as_many_decimals() -> None:
     # Of sizes that differ too much each is short.
     assert in_column([1234.5, 0.00123]) == ["1234", "0.00123"]
     assert in_column([1.5, 1e-9]) == ["1.5", "1e-09"]
-    assert in_column([3.0, 4.0], 3) == ["3", "4"]
+    assert in_column([3.0, 4.0, -0.0], 3) == ["3", "4", "0"]
     assert in_column([]) == []

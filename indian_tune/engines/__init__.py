@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from indian_tune.engines.exclusive import training_alone
     from indian_tune.engines.flatness import FLATNESS_EXAMPLES, flatness_frame, kept_weights
     from indian_tune.engines.heartbeat import lost_workers
-    from indian_tune.engines.interrupt import Interrupt, Stalled, end_at_once, interruptible
+    from indian_tune.engines.interrupt import (
+        Interrupt,
+        Stalled,
+        StoppedNow,
+        end_at_once,
+        interruptible,
+    )
     from indian_tune.engines.joining import joined_controller, registered_study
     from indian_tune.engines.local.inline import InlineEngine
     from indian_tune.engines.local.options import LocalOptions
@@ -86,6 +92,7 @@ __all__ = [
     "Session",
     "SimulatedEngine",
     "Stalled",
+    "StoppedNow",
     "Submitted",
     "TrialsInHand",
     "VirtualClock",
@@ -149,7 +156,7 @@ __getattr__, __dir__ = lazy_names(
         "exclusive": ("training_alone",),
         "flatness": ("FLATNESS_EXAMPLES", "flatness_frame", "kept_weights"),
         "heartbeat": ("lost_workers",),
-        "interrupt": ("Interrupt", "Stalled", "end_at_once", "interruptible"),
+        "interrupt": ("Interrupt", "Stalled", "StoppedNow", "end_at_once", "interruptible"),
         "joining": ("joined_controller", "registered_study"),
         "local.inline": ("InlineEngine",),
         "local.options": ("LocalOptions",),

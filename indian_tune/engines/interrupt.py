@@ -56,18 +56,20 @@ class Interrupt:
         go_on: the command that goes on afterwards, for whoever must end the process.
 
     Attributes:
+        stopped: whether the program stops for a reason of its own.
         by_notice: whether it was a scheduler that asked, before a time limit.
     """
 
     def __init__(self, go_on: str = "") -> None:
         self.requests = 0
         self.go_on = go_on
+        self.stopped = False
         self.by_notice = False
 
     @property
     def requested(self) -> bool:
         """Whether to stop at the next epoch."""
-        return self.requests > 0
+        return self.stopped or self.requests > 0
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from indian_tune.engines import EngineOptions
@@ -92,7 +93,7 @@ def _shown(value: object, name: str) -> str:
         return repr(without_password(value))
     if isinstance(value, Path):
         return repr(str(value))
-    own = getattr(value, "__name__", None)
-    if isinstance(own, str):
+    own = getattr(value, "__name__", "")
+    if isinstance(value, FunctionType | type) and own.isidentifier():
         return own
     return repr(value) if isinstance(value, bool | int | float) else name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from indian_tune.engines import Stalled, StoppedNow
+from indian_tune.errors import InputError
 from indian_tune.ledger import FINISHED
 from indian_tune.study.completion import path_of
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from indian_tune.engines import Interrupt, Session
     from indian_tune.ledger import Phase, State, TrialRecord
 
-__all__ = ["FinishedTrial", "TrialFollower"]
+__all__ = ["FinishedTrial", "TrialFollower", "check_function"]
 
 SECONDS = 1.0
 # A worker's transaction may be visible only some time after the clock was read in it.
@@ -31,13 +34,13 @@ class FinishedTrial:
         study: name of the study.
         arm: name of the arm.
         path: what ``indian-tune show`` calls it, such as ``indian/3`` or ``indian/confirm/0``.
-        phase: ``tune``, ``match`` or ``confirm``.
+        phase: ``tune``, ``final`` (finalists), ``match``, ``half`` or ``confirm``.
         state: ``complete``, ``pruned``, ``diverged`` or ``failed``.
         config: hyperparameters, by name; ``None`` if none were drawn.
-        score: what trials are judged by, as in ``frame("trials")``; smaller is better. ``None``
-            without a validation result.
+        score: what trials are judged by, as in ``frame("trials")``; smaller is better. The first
+            one of several objectives. ``None`` without a validation result.
         attempts: how often it was begun.
-        reason: why it failed; ``None`` if it did not.
+        reason: why it failed, diverged or was pruned; ``None`` if it did not.
     """
 
     study: str
@@ -51,17 +54,31 @@ class FinishedTrial:
     reason: str | None
 
 
+def check_function(call: object) -> None:
+    """Check what is given as ``on_trial``.
+
+    Raises:
+        InputError: it cannot be called, or has to be awaited.
+    """
+    if call is not None and (not callable(call) or inspect.iscoroutinefunction(call)):
+        raise InputError(
+            f"on_trial = {call!r} must be a function of one argument, and no coroutine function: "
+            "give def f(trial): …"
+        )
+
+
 class TrialFollower:
     """Calls a function once for every trial that ends, in the process of the search.
 
     Args:
         session: of the search.
         call: the function; ``None`` for nothing. What it raises ends the search as Ctrl-C does,
-            after the current epoch.
+            after the current epoch; it is called with what ends until then.
         interrupt: of the search.
+        warn: shows a warning.
 
     Attributes:
-        error: what the function has raised; ``None`` if nothing.
+        error: what the function has raised first; ``None`` if nothing.
     """
 
     def __init__(
@@ -69,15 +86,17 @@ class TrialFollower:
         session: Session,
         call: Callable[[FinishedTrial], object] | None,
         interrupt: Interrupt,
+        warn: Callable[[str], None],
     ) -> None:
         self._ledger, self._study = session.ledger, session.record
-        self._call, self._interrupt = call, interrupt
-        self.error: Exception | None = None
+        self._call, self._interrupt, self._warn = call, interrupt, warn
+        self.error: BaseException | None = None
         self._looked_at = time.monotonic()
         if call is not None:
             self._arms = {arm.id: arm.name for arm in self._ledger.arms(self._study.id)}
             self._since = self._ledger.now()
-            self._seen = {trial.id for trial in self._finished()}
+            # A trial that failed may be tried again meanwhile.
+            self._seen = {(trial.id, trial.finished_at) for trial in self._finished()}
 
     def after(self, tick: Callable[[], None]) -> Callable[[], None]:
         """Return the tick of an engine that also looks for trials, at most once a second."""
@@ -95,10 +114,8 @@ class TrialFollower:
             return
         now = self._ledger.now()
         for trial in self._finished(since=True):
-            if self.error is not None:
-                return
-            if trial.id not in self._seen:
-                self._seen.add(trial.id)
+            if (end := (trial.id, trial.finished_at)) not in self._seen:
+                self._seen.add(end)
                 self._tell(self._call, trial)
         self._since = now
         self._looked_at = time.monotonic()
@@ -127,6 +144,13 @@ class TrialFollower:
                     reason=trial.reason,
                 )
             )
-        except Exception as error:  # noqa: BLE001 - raised once no worker trains any more
-            self.error = error
-            self._interrupt.requests += 1
+        except (StoppedNow, Stalled):
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised once no worker trains any more
+            if self.error is None:
+                self.error = error
+                self._interrupt.stopped = True
+                self._warn(
+                    f"on_trial raised {type(error).__name__}: {error}. The search stops after this "
+                    "epoch"
+                )

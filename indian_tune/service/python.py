@@ -15,6 +15,7 @@ from indian_tune.optim.hyperparameters import labelled
 from indian_tune.service.arguments import check_arguments
 from indian_tune.service.calls import python_again, recorded_command
 from indian_tune.service.finding import find_or_tell
+from indian_tune.service.following import FinishedTrial, check_function
 from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.python_display import PythonDisplay
 from indian_tune.service.python_words import PythonWords
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from indian_tune.engines import EngineOptions
     from indian_tune.ledger import StudyRecord
     from indian_tune.planning.plan import Plan
-    from indian_tune.service.following import FinishedTrial
     from indian_tune.service.studies import AnyStudy, Factory
     from indian_tune.service.verdict_files import Analysis
 
@@ -275,6 +275,7 @@ def search(
         KeyboardInterrupt: the user has stopped it; everything is kept.
     """
     check_arguments(engine, engine_options)
+    check_function(on_trial)
     request = SearchRequest(
         study,
         problem,

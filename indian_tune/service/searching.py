@@ -356,16 +356,19 @@ def _work(
     Raises:
         EngineError: the workers cannot be kept going.
         LedgerError: the record cannot be kept.
-        Exception: what the caller's function has raised.
+        BaseException: what the caller's function has raised.
     """
     silent = False
     with interruptible(display.stopping, again().line) as interrupt:
-        follower = TrialFollower(session, request.on_trial, interrupt)
+        follower = TrialFollower(session, request.on_trial, interrupt, display.warn)
         try:
             with display.progress(session, runner.place) as progress:
-                runner.run(interrupt, follower.after(progress.tick))
+                try:
+                    runner.run(interrupt, follower.after(progress.tick))
+                finally:
+                    with suppress(StorageError):
+                        follower.look()
                 progress.show()
-                follower.look()
         except KeyboardInterrupt:
             if not interrupt.requested:
                 raise

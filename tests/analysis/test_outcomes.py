@@ -210,10 +210,13 @@ def test_a_best_value_that_no_run_comes_near_is_doubted_where_runs_fail(gain: St
         "its training reward ended below 4999, which is 0.5 % of the way from chance (-1) to best "
         "(1e+06)."
     )
-    assert doubt.startswith("best = 1e+06 may be out of reach: the best run comes to reward 0.9")
+    assert doubt.startswith("best = 1e+06 may be out of reach: the best result is reward 0.9")
     assert "a run counts as trained from 4999 on" in doubt
     assert verdict.as_dict()["doubt"] == verdict.doubt
     assert "doubt" not in gain.judged().as_dict()
+    # Nothing is said of runs that are worse than chance.
+    assert reward.doubt([1e6]) != ""
+    assert reward.doubt([1e6 + 2, float("inf")]) == ""
     # Noise may leave little room, of which nothing is said where all runs train.
     assert other(gain, replace(R2, chance=1.0)).judged().doubt == ""
     share = replace(ACCURACY, chance=0.9)

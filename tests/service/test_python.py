@@ -465,7 +465,7 @@ def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path)
 
 
 def test_what_on_trial_raises_ends_the_search_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(following, "SECONDS", 0.0)
     storage = str(tmp_path / "a.db")
@@ -477,6 +477,7 @@ def test_what_on_trial_raises_ends_the_search_and_loses_nothing(
             run.report(train_loss=0.5, error=0.25)
 
     def tell(trial: FinishedTrial) -> None:
+        # The search must stop before the next epoch.
         told.append(trial.path)
         if len(told) == 1:
             raise OSError("no space for notes")
@@ -495,6 +496,9 @@ def test_what_on_trial_raises_ends_the_search_and_loses_nothing(
     assert told == ["sgd/0", "sgd/confirm/0"]
     again()
     assert len(told) == 2
+    assert (
+        "on_trial raised OSError: no space for notes. The search stops" in capsys.readouterr().err
+    )
 
 
 def test_what_a_loop_must_not_do_is_refused_before_its_study_is_registered(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -71,6 +71,10 @@ def test_an_option_is_named_as_the_argument_that_it_is(text: str, told: str) -> 
         (
             lambda: indian_tune.search("quickstart", quiet=True),
             "argument quiet: give progress=False",
+        ),
+        (
+            lambda: indian_tune.search("quickstart", on_trial=cast("Any", 5)),
+            "on_trial = 5 must be a function of one argument",
         ),
         (lambda: indian_tune.search("quickstart", n_trials=3), 'search={"trials": 20}'),
         (lambda: indian_tune.search("quickstart", callbacks=[]), "give on_trial=f for a"),

@@ -122,9 +122,7 @@ def test_an_arm_of_which_all_trials_diverged_is_named_with_what_to_do(
     assert sorted(failure_notes(ranked, "tiny", "own.db"))[1].endswith("confirm/1 --storage own.db")
     reward = Outcome("reward", "reward", "reward", greater_is_better=True, best=10.0, chance=0.31)
     (*_, doubt) = failure_notes(ranked, "tiny", outcome=reward)
-    assert doubt.startswith(
-        "best = 10 may be out of reach: the best run comes to reward 9.7, 3.2 %"
-    )
+    assert doubt.startswith("best = 10 may be out of reach: the best result is reward 9.7, 3.2 %")
     near = failure_notes(ranked, "tiny", outcome=replace(reward, chance=0.4))
     assert near == failure_notes(ranked, "tiny")
     assert [odd_ends(each) for each in ranked] == [

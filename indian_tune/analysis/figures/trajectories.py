@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from indian_tune.analysis.figures.exhibit import Exhibit
@@ -97,7 +98,8 @@ def trajectories(frame: pd.DataFrame, arms: Sequence[str] | None = None) -> Figu
 
 
 def _with_margin(values: pd.Series[float]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
+    known = values[values.abs() < math.inf]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     margin = 0.05 * (high - low) or 0.01 * abs(high) or 0.01
     return low - margin, high + margin
 
