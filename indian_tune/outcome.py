@@ -199,13 +199,15 @@ class Outcome:
         """
         if self.share:
             texts = [
-                "–" if value is None or math.isnan(value) else f"{100 * value:.2f}"
+                "–" if value is None or not math.isfinite(value) else f"{100 * value:.2f}"
                 for value in values
             ]
         else:
             texts = in_column(values)
         return [
-            text if deviation is None or text == "–" else f"{text} ±{self._spread(deviation)}"
+            f"{text} ±{self._spread(deviation)}"
+            if deviation is not None and math.isfinite(deviation) and text != "–"
+            else text
             for text, deviation in zip_longest(texts, deviations)
         ]
 

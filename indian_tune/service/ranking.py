@@ -141,25 +141,19 @@ def front_table(
     if not any(result.front for result in results):
         return None
     # As the ranking shows it: a score is to be small, of the metric as of an error.
-    shown = {"validation_error": (f"validation {_judged(outcome)}", outcome.error_text)}
-    columns = [shown.get(name, (score_words(name, outcome), number)) for name in objectives]
+    shown = {"validation_error": (f"validation {_judged(outcome)}", outcome.error_texts)}
+    columns = [shown.get(name, (score_words(name, outcome), in_column)) for name in objectives]
     names = [name for name, _ in columns]
     made = table(
         *("arm", "trial", *names, "configuration"),
         title="Trials that no other trial of their arm beats in every objective",
         right=("trial", *names),
     )
-    for result in results:
-        for trial in result.front:
-            made.add_row(
-                result.name,
-                str(trial.index),
-                *(
-                    text(score)
-                    for (_, text), score in zip(columns, trial.scores or (), strict=False)
-                ),
-                config_text(trial.config),
-            )
+    rows = [(result.name, trial) for result in results for trial in result.front]
+    scores = zip(*(trial.scores or [None] * len(names) for _, trial in rows), strict=True)
+    texts = [of([*each]) for (_, of), each in zip(columns, scores, strict=True)]
+    for (arm, trial), *cells in zip(rows, *texts, strict=True):
+        made.add_row(arm, str(trial.index), *cells, config_text(trial.config))
     return made
 
 
