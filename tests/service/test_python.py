@@ -425,7 +425,9 @@ def test_runs_that_cannot_be_judged_are_refused_while_their_results_are_sealed(
         verdict = results.verdict()
         assert verdict.study == "small"
         assert " ".join(str(verdict).split()).startswith(verdict.sentence)
-        assert [repr(each) for each in (results.status(), verdict, results.analysis())] == [
+        shown = (results, results.status(), verdict, results.analysis())
+        assert [repr(each) for each in shown] == [
+            "<Results 'small': 4 of 4 trials done, finished>",
             "<StudyStatus 'small': 4 of 4 trials finished>",
             "<ReadableVerdict 'small': DESCRIPTIVE>",
             "<Analysis 'small': DESCRIPTIVE>",
@@ -458,7 +460,11 @@ def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path)
     study = small(lambda: Loop(train, "points", "line", 2))
     with pytest.raises(KeyboardInterrupt, match=r"(?s)all results are kept .*indian_tune.search"):
         indian_tune.search(study, storage=storage, engine="inline", progress=False)
-    assert not indian_tune.open_study(storage=storage).finished
+    stopped = indian_tune.open_study(storage=storage)
+    assert not stopped.finished
+    assert repr(stopped) == "<Results 'small': 1 of 1 trial done, not finished>"
+    gone = replace(stopped, storage=str(tmp_path / "gone.db"))
+    assert repr(gone) == "<Results 'small': cannot be read, status() says why>"
     results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
     assert results.finished
     assert len(results.frame("epochs")) == 2
