@@ -231,6 +231,8 @@ def test_a_search_from_python_leaves_the_record_of_the_command(
             ]
             scores = results.frame("trials").query("phase == 'tune'")["score"]
             assert [each.score for each in told[: len(arms)]] == list(scores)
+            seeds = results.frame("runs")["seed"]
+            assert sorted(seed for each in told for seed in each.seeds) == sorted(seeds)
             assert list(results.ranking["arm"]) == [each.name for each in results.status().ranked]
             assert results.best("sgd").keys() == {"gamma0"}
             assert len(results.frame("epochs")) == 4
