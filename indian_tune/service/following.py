@@ -36,6 +36,7 @@ class FinishedTrial:
         path: what ``indian-tune show`` calls it, such as ``indian/3`` or ``indian/confirm/0``.
         phase: ``tune``, ``final`` (finalists), ``match``, ``half`` or ``confirm``.
         state: ``complete``, ``pruned``, ``diverged`` or ``failed``.
+        seeds: of its runs: one in the phase ``confirm``, as many as tuning seeds in the search.
         config: hyperparameters, by name; ``None`` if none were drawn.
         score: what trials are judged by, as in ``frame("trials")``; smaller is better. The first
             one of several objectives. ``None`` without a validation result.
@@ -48,6 +49,7 @@ class FinishedTrial:
     path: str
     phase: Phase
     state: State
+    seeds: tuple[int, ...]
     config: Mapping[str, float] | None
     score: float | None
     attempts: int
@@ -115,8 +117,10 @@ class TrialFollower:
         now = self._ledger.now()
         for trial in self._finished(since=True):
             if (end := (trial.id, trial.finished_at)) not in self._seen:
+                described = self._described(trial)
+                # From here on nothing fails but the function.
                 self._seen.add(end)
-                self._tell(self._call, trial)
+                self._tell(self._call, described)
         self._since = now
         self._looked_at = time.monotonic()
 
@@ -128,22 +132,24 @@ class TrialFollower:
         )
         return sorted(found, key=lambda trial: str(trial.finished_at))
 
-    def _tell(self, call: Callable[[FinishedTrial], object], trial: TrialRecord) -> None:
+    def _described(self, trial: TrialRecord) -> FinishedTrial:
         arm = self._arms[trial.arm_id]
+        return FinishedTrial(
+            study=self._study.name,
+            arm=arm,
+            path=path_of(self._study, arm, trial),
+            phase=trial.phase,
+            state=trial.state,
+            seeds=tuple(run.seed for run in self._ledger.runs(trial.id)),
+            config=trial.config,
+            score=trial.value,
+            attempts=trial.attempts,
+            reason=trial.reason,
+        )
+
+    def _tell(self, call: Callable[[FinishedTrial], object], trial: FinishedTrial) -> None:
         try:
-            call(
-                FinishedTrial(
-                    study=self._study.name,
-                    arm=arm,
-                    path=path_of(self._study, arm, trial),
-                    phase=trial.phase,
-                    state=trial.state,
-                    config=trial.config,
-                    score=trial.value,
-                    attempts=trial.attempts,
-                    reason=trial.reason,
-                )
-            )
+            call(trial)
         except (StoppedNow, Stalled):
             raise
         except BaseException as error:  # noqa: BLE001 - raised once no worker trains any more

@@ -20,7 +20,7 @@ from indian_tune.service.phase_name import PhaseName
 from indian_tune.service.python_display import PythonDisplay
 from indian_tune.service.python_words import PythonWords
 from indian_tune.service.searching import SearchRequest, check_finished, run_search
-from indian_tune.service.study_status import StudyStatus, choose_study, look
+from indian_tune.service.study_status import StudyStatus, brief, choose_study, look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,6 +54,9 @@ class Results:
     study: str
     storage: str | None = field(default=None, repr=False)
     imports: Sequence[str] | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Results {self.study!r}: {brief(self.study, self.storage)}>"
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[LedgerReader, StudyRecord]]:
@@ -188,8 +191,7 @@ class Results:
             from indian_tune.service.ranking import no_winner
 
             named = f"arm {chosen.name!r} of study {self.study!r}"
-            reason = no_winner(chosen, ranked)
-            if reason is not None:
+            if (reason := no_winner(chosen, ranked)) is not None:
                 raise InputError(f"{named} has no winner, as {reason}")
             if now.finished:
                 raise InputError(f"{named} has no winner: status() says what became of its trials")

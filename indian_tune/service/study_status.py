@@ -9,6 +9,8 @@ from indian_tune.service.output import Shown, headed, table
 from indian_tune.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console, RenderableType
 
     from indian_tune.engines import ArrayStatus
@@ -55,8 +57,7 @@ class StudyStatus(Shown):
     arrays: list[ArrayStatus]
 
     def __repr__(self) -> str:
-        done, total = (sum(getattr(p, n) for p in self.parts) for n in ("finished", "total"))
-        return f"<StudyStatus {self.study.name!r}: {done} of {counted(total, 'trial')} finished>"
+        return f"<StudyStatus {self.study.name!r}: {_done(self.parts)} finished>"
 
     @property
     def abandoned(self) -> str:
@@ -186,6 +187,30 @@ class StudyStatus(Shown):
 
     def _show(self, console: Console) -> None:
         console.print(self.shown())
+
+
+def brief(study: str, storage: str | None) -> str:
+    """Return in a few words how far a study is; never raises, as a ``repr`` must not.
+
+    Args:
+        study: its name.
+        storage: address of the database; ``None`` for the default.
+    """
+    from indian_tune.ledger import LedgerReader as Reader
+    from indian_tune.study.completion import completion
+
+    try:
+        with Reader.open(storage) as ledger:
+            record = ledger.study(study)
+            state = "finished" if completion(ledger, record).finished() else "not finished"
+            return f"{_done(ledger.progress(record.id))} done, {state}"
+    except Exception:  # noqa: BLE001 - whatever is wrong with the database, or that it is gone
+        return "cannot be read, status() says why"
+
+
+def _done(parts: Sequence[ArmProgress]) -> str:
+    done, total = (sum(getattr(part, name) for part in parts) for name in ("finished", "total"))
+    return f"{done} of {counted(total, 'trial')}"
 
 
 def look(ledger: LedgerReader, study: StudyRecord) -> StudyStatus:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import operator
 from typing import TYPE_CHECKING, Any, SupportsIndex
+from weakref import WeakSet
 
 from indian_tune.optim.families import get_family
 from indian_tune.optim.hyperparameters import SCHEDULE_STEPS
@@ -28,6 +30,10 @@ ADVICE = (
     "calls of optimizer.step() in an epoch × run.total_epochs (with gradient accumulation they are "
     "fewer than the batches)"
 )
+# An attribute of ReduceLROnPlateau.
+PLATEAU = "num_bad_epochs"
+# Optimizers at which no ReduceLROnPlateau needs to be looked for any more.
+_examined: WeakSet[Optimizer] = WeakSet()
 # Warned of in this process: every run of an arm has the same fault.
 _warned: set[tuple[object, ...]] = set()
 
@@ -170,13 +176,12 @@ def check_kept(
         scheduler: of the arm, which is in every checkpoint and overwrites another; usually none.
         objects: of its checkpoints.
     """
-    # A scheduler of torch replaces the step of its optimizer.
-    if scheduler is not None or not objects or not hasattr(optimizer.step, "_wrapped_by_lr_sched"):
+    if scheduler is not None or not objects:
         return
     from torch.optim.lr_scheduler import LRScheduler as Scheduler
 
     held = list(objects.values())
-    if any(isinstance(each, Scheduler) for each in held):
+    if any(isinstance(each, Scheduler) for each in held) or not _scheduled(optimizer):
         return
     if not _holds([each.state_dict() for each in held]):
         warn_once(
@@ -184,6 +189,26 @@ def check_kept(
             "the scheduler of the loop is not in run.epochs(…), nor in run.checkpoint(…): a run "
             "that is interrupted would continue with wrong step sizes: add scheduler=scheduler",
         )
+
+
+def _scheduled(optimizer: Optimizer) -> bool:
+    """Return whether a scheduler of torch sets the step sizes of an optimizer.
+
+    All but ``ReduceLROnPlateau`` replace its step. That one leaves no trace there, so that it is
+    looked for among all objects: 50 ms, once for an optimizer.
+    """
+    if hasattr(optimizer.step, "_wrapped_by_lr_sched"):
+        return True
+    if optimizer in _examined:
+        return False
+    _examined.add(optimizer)
+    from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+    # What refers to the optimizer is the scheduler, or the dictionary of its attributes.
+    return any(
+        isinstance(each, ReduceLROnPlateau) or (isinstance(each, dict) and PLATEAU in each)
+        for each in gc.get_referrers(optimizer)
+    )
 
 
 def _holds(state: object) -> bool:

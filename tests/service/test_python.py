@@ -231,6 +231,8 @@ def test_a_search_from_python_leaves_the_record_of_the_command(
             ]
             scores = results.frame("trials").query("phase == 'tune'")["score"]
             assert [each.score for each in told[: len(arms)]] == list(scores)
+            seeds = results.frame("runs")["seed"]
+            assert sorted(seed for each in told for seed in each.seeds) == sorted(seeds)
             assert list(results.ranking["arm"]) == [each.name for each in results.status().ranked]
             assert results.best("sgd").keys() == {"gamma0"}
             assert len(results.frame("epochs")) == 4
@@ -425,7 +427,9 @@ def test_runs_that_cannot_be_judged_are_refused_while_their_results_are_sealed(
         verdict = results.verdict()
         assert verdict.study == "small"
         assert " ".join(str(verdict).split()).startswith(verdict.sentence)
-        assert [repr(each) for each in (results.status(), verdict, results.analysis())] == [
+        shown = (results, results.status(), verdict, results.analysis())
+        assert [repr(each) for each in shown] == [
+            "<Results 'small': 4 of 4 trials done, finished>",
             "<StudyStatus 'small': 4 of 4 trials finished>",
             "<ReadableVerdict 'small': DESCRIPTIVE>",
             "<Analysis 'small': DESCRIPTIVE>",
@@ -458,7 +462,11 @@ def test_an_interrupt_keeps_everything_and_the_same_call_goes_on(tmp_path: Path)
     study = small(lambda: Loop(train, "points", "line", 2))
     with pytest.raises(KeyboardInterrupt, match=r"(?s)all results are kept .*indian_tune.search"):
         indian_tune.search(study, storage=storage, engine="inline", progress=False)
-    assert not indian_tune.open_study(storage=storage).finished
+    stopped = indian_tune.open_study(storage=storage)
+    assert not stopped.finished
+    assert repr(stopped) == "<Results 'small': 1 of 1 trial done, not finished>"
+    gone = replace(stopped, storage=str(tmp_path / "gone.db"))
+    assert repr(gone) == "<Results 'small': cannot be read, status() says why>"
     results = indian_tune.search(study, storage=storage, engine="inline", progress=False)
     assert results.finished
     assert len(results.frame("epochs")) == 2

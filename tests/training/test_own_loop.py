@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CyclicLR, LinearLR, OneCycleLR
+from torch.optim.lr_scheduler import CyclicLR, LinearLR, OneCycleLR, ReduceLROnPlateau
 
 from indian_tune.engines.trainers import is_final
 from indian_tune.errors import InputError
@@ -710,6 +710,7 @@ class Holder:
         self.scheduler.load_state_dict(state["parts"][0])
 
 
+@pytest.mark.parametrize("plateau", [False, True])
 @pytest.mark.parametrize(
     ("more", "late", "warned"),
     [
@@ -724,17 +725,18 @@ def test_a_scheduler_that_is_in_no_checkpoint_is_a_warning(
     more: Callable[[Any], dict[str, Any] | None],
     late: bool,
     warned: bool,
+    plateau: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def train(run: LoopRun) -> None:
         model = nn.Linear(1, 1)
         optimizer = run.optimizer(model.parameters())
-        scheduler = LinearLR(optimizer)
+        scheduler: Any = (ReduceLROnPlateau if plateau else LinearLR)(optimizer)
         named = more(scheduler)
         objects = {} if named is None else {"model": model, "optimizer": optimizer, **named}
         for _ in run.epochs(**{} if late else objects):
             step(run, model, optimizer)
-            scheduler.step()
+            scheduler.step(*plateau * [0.5])
             if late:
                 run.checkpoint(**objects)
 
