@@ -15,7 +15,7 @@ from indian_tune.study.file.parameters import split_training_parameters
 from indian_tune.study.ranking import dynamics_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -129,7 +129,11 @@ def flatness_frame(
 
 
 def kept_weights(
-    study: RegisteredStudy[LedgerReader], artifacts: Path, arm: str, seed: int | None
+    study: RegisteredStudy[LedgerReader],
+    artifacts: Path,
+    arm: str,
+    seed: int | None,
+    network: str | None = None,
 ) -> dict[str, Tensor]:
     """Return the final weights of a run on a fresh seed.
 
@@ -138,9 +142,11 @@ def kept_weights(
         artifacts: folder of the checkpoints, as it was given to the search.
         arm: of the run.
         seed: of the run; ``None`` for the first.
+        network: which one of a loop of one's own, by its name in ``run.epochs``; ``None`` for the
+            only one, or the one called ``model``.
 
     Raises:
-        InputError: there is no such run, or its weights were not kept or are not there.
+        InputError: there is no such run or network, or its weights were not kept or are not there.
         CheckpointError: they are damaged.
     """
     from indian_tune.training.live import MODEL
@@ -160,8 +166,13 @@ def kept_weights(
             f"seed = {seed}: arm {arm!r} has no finished run on that fresh seed; there are {listed}"
         )
     chosen, _, run = runs[0 if seed is None else seeds.index(seed)]
-    weights: dict[str, Tensor] = _load(study, kept, chosen, run).state[MODEL]
-    return weights
+    networks: Mapping[str, dict[str, Tensor]] = _load(study, kept, chosen, run).state
+    usual = next(iter(networks)) if len(networks) == 1 else MODEL
+    name = usual if network is None else network
+    if name not in networks:
+        names = ", ".join(map(repr, networks))
+        raise InputError(f"network = {network!r} must be a network of the run: {names}")
+    return networks[name]
 
 
 def _load(

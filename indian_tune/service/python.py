@@ -154,17 +154,23 @@ class Results:
 
     @PythonWords()
     def weights(
-        self, arm: str, seed: int | None = None, *, artifacts: str | Path | None = None
+        self,
+        arm: str,
+        seed: int | None = None,
+        *,
+        network: str | None = None,
+        artifacts: str | Path | None = None,
     ) -> dict[str, Tensor]:
         """Return the trained weights of a winner, for ``model.load_state_dict``.
 
         Args:
             arm: its name.
             seed: the fresh seed of the run; ``None`` for the first.
+            network: its name in a loop's ``run.epochs``; ``None`` for the only one, or ``model``.
             artifacts: folder of the checkpoints; ``None`` for the one that the search used.
 
         Raises:
-            InputError: there is no such run, or the study keeps none
+            InputError: there is no such run or network, or the study keeps none
                 (``protocol.keep_checkpoints``).
         """
         from indian_tune.engines import kept_weights, recorded_folder
@@ -173,7 +179,7 @@ class Results:
         with self._opened() as (ledger, record):
             self._known(arm, [each.name for each in ledger.arms(record.id)])
             folder = Path(artifacts) if artifacts is not None else recorded_folder(ledger, record)
-            return kept_weights(RegisteredStudy.open(ledger, record), folder, arm, seed)
+            return kept_weights(RegisteredStudy.open(ledger, record), folder, arm, seed, network)
 
     def _known(self, arm: str, names: Sequence[str]) -> None:
         if arm not in names:
@@ -182,20 +188,14 @@ class Results:
     def _winner(self, arm: str | None) -> tuple[str, dict[str, Any]]:
         """Return the optimizer and the best configuration of an arm."""
         now = self.status()
-        ranked = now.ranked
-        names = [result.name for result in ranked]
-        if arm is not None:
-            self._known(arm, names)
-        chosen = ranked[0] if arm is None else ranked[names.index(arm)]
+        names = [result.name for result in now.ranked]
+        arm = names[0] if arm is None else arm
+        self._known(arm, names)
+        chosen = now.ranked[names.index(arm)]
         if chosen.config is None:
-            from indian_tune.service.ranking import no_winner
+            from indian_tune.service.ranking import why_no_winner
 
-            named = f"arm {chosen.name!r} of study {self.study!r}"
-            if (reason := no_winner(chosen, ranked)) is not None:
-                raise InputError(f"{named} has no winner, as {reason}")
-            if now.finished:
-                raise InputError(f"{named} has no winner: status() says what became of its trials")
-            raise InputError(f"{named} has no complete trial yet: continue the search")
+            raise InputError(why_no_winner(chosen, now.ranked, self.study, finished=now.finished))
         return chosen.optimizer, dict(chosen.config)
 
     def analysis(self) -> Analysis:

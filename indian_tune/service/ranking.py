@@ -181,6 +181,25 @@ def no_winner(result: ArmResult, ranked: Sequence[ArmResult] = ()) -> str | None
     return f"{found}: {SMALLER}"
 
 
+def why_no_winner(
+    result: ArmResult, ranked: Sequence[ArmResult], study: str, *, finished: bool
+) -> str:
+    """Return, for programs, why an arm has no best configuration.
+
+    Args:
+        result: of the arm.
+        ranked: of all arms.
+        study: its name.
+        finished: whether nothing of the study is left to do.
+    """
+    named = f"arm {result.name!r} of study {study!r}"
+    if (reason := no_winner(result, ranked)) is not None:
+        return f"{named} has no winner, as {reason}"
+    if finished:
+        return f"{named} has no winner: status() says what became of its trials"
+    return f"{named} has no complete trial yet: continue the search"
+
+
 def _all_diverged(results: Sequence[ArmResult]) -> bool:
     searched = [each.tune for each in results if each.tune is not None and each.tune.total]
     return bool(searched) and all(

@@ -21,7 +21,6 @@ from indian_tune.errors import CheckpointError, InputError
 from indian_tune.problems.randomness import key_hash, seeded_global_generator
 from indian_tune.training.checkpoint import Checkpoint
 from indian_tune.training.float32 import shortens_products
-from indian_tune.training.live import MODEL
 from indian_tune.training.own_loop import LoopRun
 from indian_tune.training.own_report import NEEDED_FOR
 from indian_tune.training.provenance import Provenance
@@ -38,8 +37,7 @@ log = logging.getLogger(__name__)
 
 NO_NETWORK = (
     "protocol.keep_checkpoints = True needs the network in the checkpoints of the loop: call "
-    "run.epochs(model=model, optimizer=optimizer), several networks as one nn.ModuleDict, or "
-    "remove that key"
+    "run.epochs(model=model, optimizer=optimizer), or remove that key"
 )
 EXECUTION = "own loop, which decides what repeats to the last bit"
 
@@ -66,7 +64,7 @@ class Rehearsal:
         error: what the code after its loop raised; ``None`` for nothing.
         unread: what its configuration holds and the function has not read: names of
             hyperparameters, ``batch_size`` and ``dropout``.
-        network: whether its checkpoints hold a network whose weights can be kept.
+        network: whether its checkpoints hold a network, whose weights can be kept.
     """
 
     in_time: bool
@@ -198,8 +196,7 @@ class LoopTrainer:
             self.add(replace(run, seed=run.seed + 1))
             _closed(self._runs.pop(run.key).live)
             alike = self._own_seed == own_seed
-        network = _network(live) is not None
-        return Rehearsal(in_time, alike, error, live._config.unread, network)
+        return Rehearsal(in_time, alike, error, live._config.unread, bool(_networks(live)))
 
     def save(self, keys: Iterable[str] | None = None) -> None:
         """Write the checkpoints of runs whose records are safe, and that say what these hold.
@@ -219,16 +216,17 @@ class LoopTrainer:
             held.saved_epoch = held.epoch
 
     def save_weights(self, key: str, folder: CheckpointFolder) -> None:
-        """Write the weights of the network that the loop has in its checkpoints.
+        """Write the weights of every network that the loop has in its checkpoints, by name.
 
         Raises:
             CheckpointError: it has none there, or the file cannot be written.
         """
         held = self._held(key)
-        network = _network(held.live)
-        if network is None:
+        networks = _networks(held.live)
+        if not networks:
             raise CheckpointError(f"run {key!r}: {NO_NETWORK}")
-        folder.save(key, Checkpoint(held.epoch, {MODEL: network.state_dict()}))
+        states = {name: network.state_dict() for name, network in networks.items()}
+        folder.save(key, Checkpoint(held.epoch, states))
 
     def remove(self, key: str) -> None:
         """End a run's loop and let go of it; its checkpoints stay.
@@ -282,10 +280,8 @@ class LoopTrainer:
             raise InputError(f"run {key!r} is not being trained; these are: {keys}") from None
 
 
-def _network(live: LoopRun) -> nn.Module | None:
-    """Return the only network that a loop has in its checkpoints, or the one called "model"."""
-    found = {name: each for name, each in live._objects.items() if isinstance(each, nn.Module)}
-    return found.get("model") or (next(iter(found.values())) if len(found) == 1 else None)
+def _networks(live: LoopRun) -> dict[str, nn.Module]:
+    return {name: each for name, each in live._objects.items() if isinstance(each, nn.Module)}
 
 
 def _closed(live: LoopRun) -> Exception | None:

@@ -688,18 +688,22 @@ def test_a_name_that_is_taken_and_a_study_without_a_file_are_explained(tmp_path:
         indian_tune.plan("small", storage=storage)
 
 
-def test_the_weights_of_a_loop_are_those_of_its_network(tmp_path: Path) -> None:
-    ends: dict[int, dict[str, torch.Tensor]] = {}
+@pytest.mark.parametrize("names", [("model", "ema"), ("net",), ("generator", "critic")])
+def test_the_weights_of_all_networks_of_a_loop_are_kept(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
+    ends: dict[int, dict[str, dict[str, torch.Tensor]]] = {}
 
     def train(run: LoopRun) -> None:
-        model, frozen = nn.Linear(1, 1), nn.Linear(1, 1)
-        optimizer = run.optimizer(model.parameters())
-        for _ in run.epochs(model=model, optimizer=optimizer, frozen=frozen):
+        networks = {name: nn.Linear(1, 1) for name in names}
+        trained = networks[names[0]]
+        optimizer = run.optimizer(trained.parameters())
+        for _ in run.epochs(optimizer=optimizer, **networks):
             optimizer.zero_grad()
-            model(torch.ones(1, 1)).square().sum().backward()
+            trained(torch.ones(1, 1)).square().sum().backward()
             optimizer.step()
             run.report(train_loss=0.5, error=0.25)
-        ends[run.seed] = model.state_dict()
+        ends[run.seed] = {name: each.state_dict() for name, each in networks.items()}
 
     results = indian_tune.search(
         Study(
@@ -714,9 +718,15 @@ def test_the_weights_of_a_loop_are_those_of_its_network(tmp_path: Path) -> None:
         progress=False,
     )
     (seed,) = results.frame("runs").query("phase == 'confirm'")["seed"]
-    found = results.weights("sgd")
-    assert found.keys() == ends[seed].keys()
-    assert all(torch.equal(found[name], ends[seed][name]) for name in found)
+    for name in names:
+        found = results.weights("sgd", network=name)
+        assert found.keys() == ends[seed][name].keys()
+        assert all(torch.equal(found[part], ends[seed][name][part]) for part in found)
+    if "generator" in names:
+        with pytest.raises(InputError, match=r"^network = None must be .*: 'generator', 'critic'$"):
+            results.weights("sgd")
+    else:
+        assert results.weights("sgd") == results.weights("sgd", network=names[0])
     with LedgerReader.open(str(tmp_path / "a.db")) as ledger:
         study = RegisteredStudy.open(ledger, ledger.study("small"))
         with pytest.raises(InputError, match="whose network and loss are not known here"):
@@ -727,7 +737,7 @@ def test_a_loop_refuses_keys_that_only_it_can_do(tmp_path: Path) -> None:
     study = Study("small", ["sgd"], lambda: Loop(report, "points", "line", 2, test=0.25), **SMALL)
     for keys, message in (
         ({"train_eval_size": 10}, r"protocol.train_eval_size = 10 is not used"),
-        ({"keep_checkpoints": True}, r"checkpoints of the loop: call run.*one nn\.ModuleDict, or"),
+        ({"keep_checkpoints": True}, r"checkpoints of the loop: call run.*, or remove that key"),
     ):
         with pytest.raises(InputError, match=message):
             indian_tune.search(
