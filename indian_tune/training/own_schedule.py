@@ -6,7 +6,6 @@ import gc
 import logging
 import operator
 from typing import TYPE_CHECKING, Any, SupportsIndex
-from weakref import WeakSet
 
 from indian_tune.optim.families import get_family
 from indian_tune.optim.hyperparameters import SCHEDULE_STEPS
@@ -32,8 +31,8 @@ ADVICE = (
 )
 # An attribute of ReduceLROnPlateau.
 PLATEAU = "num_bad_epochs"
-# Optimizers at which no ReduceLROnPlateau needs to be looked for any more.
-_examined: WeakSet[Optimizer] = WeakSet()
+# Arms of loops for which no ReduceLROnPlateau needs to be looked for any more.
+_examined: set[tuple[object, ...]] = set()
 # Warned of in this process: every run of an arm has the same fault.
 _warned: set[tuple[object, ...]] = set()
 
@@ -181,7 +180,7 @@ def check_kept(
     from torch.optim.lr_scheduler import LRScheduler as Scheduler
 
     held = list(objects.values())
-    if any(isinstance(each, Scheduler) for each in held) or not _scheduled(optimizer):
+    if any(isinstance(each, Scheduler) for each in held) or not _scheduled(loop, run, optimizer):
         return
     if not _holds([each.state_dict() for each in held]):
         warn_once(
@@ -191,17 +190,17 @@ def check_kept(
         )
 
 
-def _scheduled(optimizer: Optimizer) -> bool:
+def _scheduled(loop: Loop, run: Run, optimizer: Optimizer) -> bool:
     """Return whether a scheduler of torch sets the step sizes of an optimizer.
 
     All but ``ReduceLROnPlateau`` replace its step. That one leaves no trace there, so that it is
-    looked for among all objects: 50 ms, once for an optimizer.
+    looked for among all objects: 50 ms, once for an arm in a process.
     """
     if hasattr(optimizer.step, "_wrapped_by_lr_sched"):
         return True
-    if optimizer in _examined:
+    if (arm := (identity(loop), run.family)) in _examined:
         return False
-    _examined.add(optimizer)
+    _examined.add(arm)
     from torch.optim.lr_scheduler import ReduceLROnPlateau
 
     # What refers to the optimizer is the scheduler, or the dictionary of its attributes.
