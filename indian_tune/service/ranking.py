@@ -150,7 +150,7 @@ def front_table(
         right=("trial", *names),
     )
     rows = [(result.name, trial) for result in results for trial in result.front]
-    scores = zip(*(trial.scores or [None] * len(names) for _, trial in rows), strict=True)
+    scores = zip(*(trial.scores or [float("nan")] * len(names) for _, trial in rows), strict=True)
     texts = [of([*each]) for (_, of), each in zip(columns, scores, strict=True)]
     for (arm, trial), *cells in zip(rows, *texts, strict=True):
         made.add_row(arm, str(trial.index), *cells, config_text(trial.config))
