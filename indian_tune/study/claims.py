@@ -104,10 +104,11 @@ class ClaimsSection(Section):
         return [kind for kind, _ in self.sections() if kind.role == "link"]
 
     def sections(self) -> list[tuple[type[Hypothesis], Hypothesis | None]]:
-        """Return the hypotheses of these claims, with their sections; ``None`` where arms lack.
+        """Return the hypotheses of these claims, with their sections.
 
-        Without a section, one whose key was added later is no part of them: what was registered
-        before keeps its claim and its levels.
+        The section is ``None`` where arms are missing. A hypothesis whose key is marked ``ADDED``
+        is part of the claims only with a section, so that studies that were registered before it
+        keep their claim and their levels.
         """
         left_out = self.keys_left_out()
         return [
@@ -161,14 +162,15 @@ class ClaimsSection(Section):
             grid: whether the search is a designed grid.
             seeds: of a tune trial.
             design: the arms that ``[[factors]]`` made.
-            registered: whether the claims are from the record, where a hypothesis that is none, or
-                that was added later, stays out.
+            registered: whether the claims are those of the record. Then no hypothesis is added that
+                is recorded as none, or whose key is newer than the record may be.
         """
         setting = Setting(self.default, grid, seeds, design)
+        settled = self.model_fields_set | self.keys_left_out() if registered else set()
         proposed = {
             key: kind.propose(arms, setting)
             for key, kind in self.hypotheses().items()
             if getattr(self, key) is None and (kind.role == "replication" or not paper)
-            if not (registered and (key in self.model_fields_set or key in self.keys_left_out()))
+            if key not in settled
         }
         return self.model_copy(update=proposed)

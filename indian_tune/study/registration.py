@@ -57,9 +57,12 @@ def register(
             f"{_about_trials(ledger, record, known, spec)}{_about_factory(known, spec)}"
         )
     wanted = spec.protocol.epoch_timeout
-    if epoch_timeout(RegisteredStudy.open(ledger, record)) != wanted:
+    recorded = RegisteredStudy.open(ledger, record)
+    if epoch_timeout(recorded) != wanted:
         ledger.record_event(record.id, EPOCH_TIMEOUT, {"seconds": wanted})
-    return RegisteredStudy(ledger, record, now)
+    # The file may propose a hypothesis that was not known when the study was registered.
+    spec = now.model_copy(update={"claims": recorded.spec.claims})
+    return RegisteredStudy(ledger, record, spec)
 
 
 def epoch_timeout(study: RegisteredStudy[LedgerReader]) -> float | None:

@@ -1,4 +1,4 @@
-"""A hypothesis is a study part and an analysis part: nothing else is told of this one."""
+"""A hypothesis is a study part, an analysis part and a key of the claims."""
 
 from __future__ import annotations
 
@@ -188,4 +188,6 @@ def test_a_study_that_was_registered_before_keeps_its_claims(
     assert command(*words, "--out", tmp_path / "after").out.splitlines()[:-1] == before
     judged = [(tmp_path / each / "verdict.json").read_text() for each in ("before", "after")]
     assert judged[0] == judged[1]
-    assert search(study)[0] == 0
+    status, out, _ = search(study)
+    assert status == 0
+    assert "sgd - indian" not in out
