@@ -166,7 +166,7 @@ def _status() -> int:
         if error.errno in _UNUSABLE_NAME:
             _print_error(f"{error.filename} cannot be used as a file name: {error.strerror}")
             return BAD_INPUT
-        if error.errno == errno.ENOENT and error.filename is None:
+        if error.errno == errno.ENOENT and not _in_folder():
             _print_error("the current folder has been deleted: change to another one")
             return BAD_INPUT
         if error.errno not in _OUTPUT_LOST or error.filename is not None:
@@ -177,6 +177,15 @@ def _status() -> int:
         _discard_output()
         status = FAILED
     return status
+
+
+def _in_folder() -> bool:
+    """Return whether the current folder still exists."""
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() does the same
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _print_error(error: object) -> None:
