@@ -116,8 +116,13 @@ class Outcome:
 
     @property
     def rises(self) -> bool:
-        """Whether what people are shown is to be large: of a share that is the error."""
+        """Whether the displayed value is better when larger. Of a share the error is displayed."""
         return self.greater_is_better and not self.share
+
+    @property
+    def error_column(self) -> str:
+        """Name of a column that holds the displayed value: that of the metric where it rises."""
+        return self.name if self.rises else "error"
 
     @property
     def error_title(self) -> str:

@@ -48,7 +48,7 @@ def flatness_table(frame: pd.DataFrame, flatness: pd.DataFrame) -> pd.DataFrame:
     if "train_accuracy" in last:
         last["gap"] = last["train_accuracy"] - last[outcome]
     judged = judged_by(frame)
-    shown = judged.name if judged.rises else "error"
+    shown = judged.error_column
     last = last.assign(**{shown: judged.shown(last["error"])})
     made = flatness.merge(last[["arm", "trial", "seed", shown, "gap"]], on=["arm", "trial", "seed"])
     if made.empty:
@@ -73,7 +73,7 @@ def sharpness(frame: pd.DataFrame, flatness: pd.DataFrame) -> Figure:
     error = outcome.error_title
     gap = f"training - {part_of}" if outcome.rises else f"{part_of} - training"
     down = {
-        outcome.name if outcome.rises else "error": f"{part_of} {error}" + ", %" * outcome.share,
+        outcome.error_column: f"{part_of} {error}" + ", %" * outcome.share,
         "gap": f"{gap} {error}" + ", points" * outcome.share,
     }
     shown = {name: label for name, label in down.items() if table[name].notna().any()}

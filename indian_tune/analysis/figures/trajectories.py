@@ -105,8 +105,7 @@ def _with_margin(values: pd.Series[float]) -> tuple[float, float]:
 
 
 def _columns(outcome: Outcome) -> tuple[str, str]:
-    name = outcome.name if outcome.rises else "error"
-    return f"train_{name}", f"test_{name}"
+    return f"train_{outcome.error_column}", f"test_{outcome.error_column}"
 
 
 def _exhibit(material: Material) -> Exhibit:
