@@ -304,10 +304,10 @@ class Task:
                 metric over all examples in a ``Loop``.
             title: in words; the name by default.
             greater_is_better: whether it is to be large.
-            best: value that no better one exists than, where greater is better: 1.0 for a share,
-                0.0 for a log-likelihood. Of a metric without an end, such as a reward, one that
-                good runs come near and none exceeds: a run that goes less than 0.5 % of the way
-                from chance to it counts as not trained. Where it is to be small, that value is 0.
+            best: the largest value that the metric can have, where greater is better: 1.0 for a
+                share, 0.0 for a log-likelihood. If there is none, as for a reward, one that good
+                runs come near and none exceeds: a run that covers less than 0.5 % of the way from
+                chance to it counts as not trained. Where it is to be small, that value is 0.
             chance: its value at chance level, worse than the best one; runs that diverge are
                 given it.
 

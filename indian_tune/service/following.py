@@ -1,4 +1,4 @@
-"""Tells a function of the user's of every trial that ends during a search."""
+"""Calls a function of the user for every trial that ends during a search."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class TrialFollower:
             self._seen = {(trial.id, trial.finished_at) for trial in self._finished()}
 
     def after(self, tick: Callable[[], None]) -> Callable[[], None]:
-        """Return the tick of an engine that also looks for trials, at most once a second."""
+        """Return a tick for the engine: the given one, then :meth:`look` at most once a second."""
 
         def both() -> None:
             tick()
@@ -130,7 +130,7 @@ class TrialFollower:
             states=tuple(FINISHED),
             finished_since=self._since - LATE if since else None,
         )
-        return sorted(found, key=lambda trial: str(trial.finished_at))
+        return sorted(found, key=lambda trial: trial.finished_at or self._since)
 
     def _described(self, trial: TrialRecord) -> FinishedTrial:
         arm = self._arms[trial.arm_id]
